@@ -1,0 +1,11 @@
+"""Elektron trains ELECTRA encoders from your own text and puts them to work.
+
+Five rooms in a row, each leaving a folder in a standard format for the next:
+`corpus` (text to token blocks) → `models` and `pretraining` (blocks to a generator and a
+discriminator) → `finetuning` → `inference`, with `evidence` (metrics and reports) along the way.
+
+Importing this package pulls in nothing heavy; `import elektron.models` registers the
+project's own encoder with the Auto classes of transformers.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,289 @@
+"""The command line: `elektron COMMAND …`, nothing but wiring.
+
+A command is one entry in COMMANDS: the dataclass of its settings and the function that takes
+it. Both are named by text and imported when the command runs, so that help answers at once.
+Whatever goes wrong by the user's input leaves here as one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from elektron import __version__
+from elektron.configuration import (
+    Setting,
+    build,
+    checked,
+    settings,
+    suggestion,
+    summary,
+    written,
+)
+from elektron.errors import ElektronError
+from elektron.recipes import DEFAULT_RECIPE, recipe_names
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; `config`, `function` and `merge` are written `module:name`."""
+
+    help: str
+    """One line for the list of commands."""
+    config: str
+    """Dataclass of the command's settings."""
+    function: str
+    """Function that takes the dataclass and does the work."""
+    merge: str | None = None
+    """Where there are recipes: the function that merges one with what was typed."""
+
+
+COMMANDS = {
+    "quickstart": Command(
+        "the whole way in small, on text that every installation has",
+        "elektron.quickstart:QuickstartConfig",
+        "elektron.quickstart:quickstart",
+    ),
+    "tokenizer": Command(
+        "train a WordPiece tokenizer on a corpus",
+        "elektron.corpus.config:TokenizerConfig",
+        "elektron.corpus.vocabulary:train_tokenizer",
+    ),
+    "prepare": Command(
+        "turn a corpus into blocks, the rows that pre-training reads",
+        "elektron.corpus.config:PrepareConfig",
+        "elektron.corpus.prepare:prepare",
+    ),
+    "inspect": Command(
+        "look for faults in a corpus, or read prepared blocks",
+        "elektron.corpus.config:InspectConfig",
+        "elektron.corpus.inspection:inspect",
+    ),
+    "pretrain": Command(
+        "train a generator and a discriminator on blocks",
+        "elektron.pretraining.config:PretrainConfig",
+        "elektron.pretraining.loop:pretrain",
+        merge="elektron.recipes:pretrain_config",
+    ),
+    "report": Command(
+        "draw one run, or several over one another, as an HTML page",
+        "elektron.evidence.config:ReportConfig",
+        "elektron.evidence.report:report",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return the exit status: 0, 2 for bad input, 130 if interrupted."""
+    _keep_libraries_quiet()
+    with _log_on_stderr():
+        try:
+            _run(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+        except ElektronError as error:
+            sys.stderr.write(f"elektron: {one_line(str(error))}\n")
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            sys.stderr.write("elektron: interrupted\n")
+            return INTERRUPTED
+        except BrokenPipeError:
+            if not _stdout_is_broken():
+                raise
+    return 0
+
+
+def one_line(message: str) -> str:
+    """The message with line breaks, terminal escapes and the like written as `\\n`, `\\x1b`."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in message
+    )
+
+
+def overview() -> str:
+    """What `elektron` alone prints."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: elektron COMMAND …",
+            "",
+            "Pre-train ELECTRA encoders on your own text and put them to work.",
+            "",
+            *(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()),
+            "",
+            "`elektron COMMAND --help` lists the options of a command.",
+            "New here? `elektron quickstart` needs no data and no download.",
+            "",
+        ]
+    )
+
+
+def load(reference: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _run(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+    elif argv[0] == "--version":
+        sys.stdout.write(f"elektron {__version__}\n")
+    elif argv[0] not in COMMANDS:
+        near = suggestion(argv[0], COMMANDS)
+        raise ElektronError(
+            f"unknown command {argv[0]}{near or ': `elektron --help` lists the commands'}"
+        )
+    else:
+        command = COMMANDS[argv[0]]
+        config = _configure(argv[0], command, argv[1:])
+        load(command.function)(config)
+
+
+def _configure(name: str, command: Command, argv: list[str]) -> Any:
+    """The command's dataclass, from what was typed and, where there are recipes, from a recipe."""
+    config_class = load(command.config)
+    flags = {setting.name: setting.flag for setting in settings(config_class)}
+    options = [setting.flag for setting in settings(config_class) if not setting.positional]
+    options += ["--help", "--config"] if command.merge else ["--help"]
+    _refuse_unknown_options(name, options, argv)
+    values, left_over = _parser(name, command, config_class).parse_known_intermixed_args(argv)
+    if left_over:
+        raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
+    typed = vars(values)
+    if command.merge is None:
+        return build(config_class, typed, label=flags.__getitem__)
+    recipe = typed.pop("config", None)
+    config = load(command.merge)(recipe, checked(config_class, typed, label=flags.__getitem__))
+    if recipe is None:
+        logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
+    return config
+
+
+def _refuse_unknown_options(name: str, options: list[str], argv: list[str]) -> None:
+    """Before argparse sees them, which would name all of them and no near one."""
+    for word in argv:
+        option = word.partition("=")[0]
+        if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
+            names = [known.removeprefix("--") for known in options]
+            near = suggestion(option.lstrip("-"), names, label="--{}".format)
+            raise ElektronError(
+                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
+            )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, raising ElektronError where it would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def _parser(name: str, command: Command, config_class: type) -> _Parser:
+    """Splits a command line into texts; `checked` gives them their types."""
+    parser = _Parser(
+        prog=f"elektron {name}",
+        usage=usage(name, config_class),
+        description=summary(config_class),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    if command.merge is not None:
+        parser.add_argument("--config", metavar="RECIPE", help=recipe_help())
+    groups: dict[str, Any] = {"": parser}
+    for setting in settings(config_class):
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        text = _help(setting).replace("%", "%%")
+        if setting.positional:
+            parser.add_argument(setting.name, nargs="*", metavar=setting.flag, help=text)
+        else:
+            groups[setting.group].add_argument(
+                setting.flag, dest=setting.name, metavar=_metavar(setting), help=text
+            )
+    return parser
+
+
+def usage(name: str, config_class: type) -> str:
+    """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
+    needed = [setting for setting in settings(config_class) if setting.required]
+    words = [f"{s.flag}…" if s.positional else f"{s.flag} {_metavar(s)}" for s in needed]
+    return " ".join(["elektron", name, *words, "[options]"])
+
+
+def recipe_help() -> str:
+    """What `--config` takes."""
+    return (
+        f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options that "
+        f"are typed win over it. (default: {DEFAULT_RECIPE})"
+    )
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.choices:
+        return "{" + ",".join(setting.choices) + "}"
+    return {int: "N", float: "X", bool: "{true,false}", Path: "PATH"}.get(setting.type, "TEXT")
+
+
+def _help(setting: Setting) -> str:
+    if setting.positional:
+        return setting.help
+    if setting.required:
+        return f"{setting.help} (required)"
+    if setting.default is None:  # what None means stands in the help
+        return setting.help
+    return f"{setting.help} (default: {written(setting.default)})"
+
+
+def _keep_libraries_quiet() -> None:
+    """No telemetry from the hub's client, and no progress bars between the lines of our own.
+
+    Elektron itself has no telemetry. These are read when the libraries are imported.
+    """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+class _LineFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        return f"elektron: {level}{one_line(record.getMessage())}"
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """What the package logs, one line each: `elektron: warning: …`, and notes without a level."""
+    logger, handler = logging.getLogger("elektron"), logging.StreamHandler()
+    handler.setFormatter(_LineFormatter())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _stdout_is_broken() -> bool:
+    """Whether the reader of our output is gone, as under `| head`; if so, stop writing to it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -1,0 +1,336 @@
+"""Settings, from a dataclass to the command line, to YAML and back: one way for every command.
+
+A command's dataclass is the only place where its settings are named, typed, given a default and
+explained. A setting inside a group has a dotted name, `optimizer.lr`. Whatever comes in, options
+that were typed, a YAML file or a mapping from Python, is first flattened to dotted names; then
+the same two functions check it (`checked`) and make the dataclass of it (`build`). The conversion
+of a value to the type of its field is jsonargparse's; the splitting of a command line is
+argparse's, because jsonargparse has no hyphens in its options and answers in several lines.
+
+Text and paths are taken as they stand. For the other types `null` means "not set" where the
+field allows None, on the command line as in YAML. A group has the defaults of its own class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import reprlib
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import docstring_parser
+import yaml
+
+from elektron.errors import ElektronError
+
+Config = TypeVar("Config")
+
+REQUIRED: Any = dataclasses.MISSING
+"""The default of a setting that has none."""
+
+_NEAR = 0.6  # difflib's own cutoff for close matches
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a configuration dataclass, or of a group inside it."""
+
+    name: str
+    """Dotted name, such as `optimizer.lr`."""
+    type: Any
+    """Type of a value that is set, without `| None`."""
+    optional: bool
+    """Whether None is a value."""
+    default: Any
+    """Default, or REQUIRED."""
+    help: str
+    """What stands under the field."""
+    group: str
+    """What stands under the class of the field's group; empty outside any group."""
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    @property
+    def positional(self) -> bool:
+        """Whether the command line takes it without an option: a list that must be given."""
+        return self.required and get_origin(self.type) is list
+
+    @property
+    def flag(self) -> str:
+        """How the command line writes it: `--seq-len`, or `CORPUS` where no option is written."""
+        return self.name.upper() if self.positional else "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def kind(self) -> str:
+        """In words, what a value must be."""
+        return _in_words(self.type)
+
+
+def settings(cls: type) -> list[Setting]:
+    """All settings of a configuration dataclass in the order of its fields, groups unfolded."""
+    hints, helps = get_type_hints(cls), _helps(cls)
+    found: list[Setting] = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            found += [
+                dataclasses.replace(
+                    inner, name=f"{field.name}.{inner.name}", group=inner.group or summary(hint)
+                )
+                for inner in settings(hint)
+            ]
+            continue
+        value_type, optional = _without_none(hint)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found.append(Setting(field.name, value_type, optional, default, helps[field.name], ""))
+    return found
+
+
+def summary(cls: type) -> str:
+    """The docstring of a configuration dataclass on one line."""
+    return " ".join((cls.__doc__ or "").split())
+
+
+def checked(
+    cls: type, values: Mapping[str, Any], label: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """Values under dotted names, each of the type of its field.
+
+    `values` may be nested, dotted or both, and may leave out any setting. `label` turns a dotted
+    name into what the user wrote, for messages. Raises ElektronError for a name that does not
+    exist or a value that does not fit.
+    """
+    known = {setting.name: setting for setting in settings(cls)}
+    converted = {}
+    for name, value in _flatten(cls, values, label).items():
+        if name not in known:
+            raise ElektronError(f"{label(name)} is no setting{suggestion(name, known, label)}")
+        converted[name] = _convert(known[name], value, label(name))
+    return converted
+
+
+def build(
+    cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str
+) -> Config:
+    """The dataclass with these values, checked as in `checked`, and defaults for the rest.
+
+    Raises ElektronError also where a setting without a default is missing.
+    """
+    given = checked(cls, values, label)
+    for setting in settings(cls):
+        if setting.required and given.get(setting.name, []) == []:
+            raise ElektronError(f"{label(setting.name)} is missing: {setting.help}")
+    return _construct(cls, given)
+
+
+def values_of(config: Any) -> dict[str, Any]:
+    """All values of a configuration under their dotted names."""
+    found = {}
+    for setting in settings(type(config)):
+        value = config
+        for part in setting.name.split("."):
+            value = getattr(value, part)
+        found[setting.name] = value
+    return found
+
+
+def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Dotted names of the settings in which two configurations differ.
+
+    `ignore` names settings (`evaluation.every`) or whole groups (`evaluation`).
+    """
+    left, right = values_of(a), values_of(b)
+    return [
+        name
+        for name in left | right
+        if name not in ignore
+        and name.partition(".")[0] not in ignore
+        and left.get(name, REQUIRED) != right.get(name, REQUIRED)
+    ]
+
+
+def to_yaml(config: Any) -> str:
+    """The configuration as YAML, every setting written out; `load_yaml` gives back its equal."""
+    # What is not ASCII is escaped: written plainly, some line separators come back as spaces.
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, width=math.inf)
+
+
+def save_yaml(config: Any, path: Path) -> None:
+    """Write `to_yaml` to a file; a file that is there is replaced whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(to_yaml(config), encoding="utf-8")
+    partial.replace(path)
+
+
+def load_yaml(cls: type[Config], path: Path) -> Config:
+    """Read a configuration; what the file leaves out has its default. Errors as in `build`."""
+    return build(cls, read_yaml(path), label=lambda name: f"{path}: {name}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, by the safe loader. Raises ElektronError if there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ElektronError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ElektronError(f"{path}: not a text file in UTF-8") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ElektronError(f"{path}{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # The safe loader lets these four through on ill-formed tags, dates and bottomless nesting.
+        raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ElektronError(
+            f"{path}: must hold settings, one `name: value` a line, got {_short.repr(content)}"
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def written(value: Any) -> str:
+    """A value as one writes it on the command line and in YAML: `true`, `null`, `0.0005`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def suggestion(name: str, known: Iterable[str], label: Callable[[str], str] = str) -> str:
+    """`: did you mean X?` with the names most like `name`, or nothing where none is near.
+
+    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`.
+    """
+    likeness = {candidate: _likeness(name, candidate) for candidate in known}
+    best = max(likeness.values(), default=0.0)
+    if best < _NEAR:
+        return ""
+    nearest = [label(candidate) for candidate, like in likeness.items() if like == best]
+    return f": did you mean {' or '.join(nearest[:3])}?"
+
+
+@cache
+def _helps(cls: type) -> dict[str, str]:
+    """What stands under each field; it is read from the source, which takes milliseconds."""
+    return {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse_from_object(cls).params
+    }
+
+
+def _likeness(a: str, b: str) -> float:
+    def ratio(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a, b).ratio()
+
+    return max(ratio(a, b), ratio(a.rpartition(".")[2], b.rpartition(".")[2]))
+
+
+def _flatten(
+    cls: type, values: Mapping[str, Any], label: Callable[[str], str], prefix: str = ""
+) -> dict[str, Any]:
+    """Nested values under dotted names."""
+    hints = get_type_hints(cls)
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        hint = hints.get(key)
+        if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+            flat[f"{prefix}{key}"] = value
+        elif isinstance(value, Mapping):
+            flat |= _flatten(hint, {str(k): v for k, v in value.items()}, label, f"{prefix}{key}.")
+        elif value is not None:  # a group with nothing under it sets nothing
+            raise ElektronError(
+                f"{label(prefix + key)} must be a group of settings, got {_short.repr(value)}"
+            )
+    return flat
+
+
+def _convert(setting: Setting, value: Any, label: str) -> Any:
+    if value is None and setting.optional:
+        return None
+    if isinstance(value, str) and setting.type is str:
+        return value
+    if isinstance(value, str | Path) and value != "" and setting.type is Path:
+        return Path(value)
+    complaint = f"{label} must be {setting.kind}, got {_short.repr(value)}"
+    if value is None or setting.type is Path:
+        raise ElektronError(complaint)
+
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=setting.type | None if setting.optional else setting.type)
+    try:
+        return parser.parse_object({"value": value}).value
+    except (ArgumentError, OverflowError):
+        raise ElektronError(complaint + suggestion(str(value), setting.choices)) from None
+
+
+def _construct(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(group, {})[rest] = value
+        else:
+            arguments[name] = value
+    arguments |= {group: _construct(hints[group], inner) for group, inner in groups.items()}
+    return cls(**arguments)
+
+
+def _plain(value: Any) -> Any:
+    """The same with paths as text, which is all that YAML's safe types lack here."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """A type hint without its `| None`, and whether there was one."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint, False
+    rest = [part for part in get_args(hint) if part is not types.NoneType]
+    return Union[tuple(rest)], len(rest) < len(get_args(hint))  # noqa: UP007
+
+
+def _in_words(value_type: Any) -> str:
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        Path: "a path",
+    }
+    if value_type in words:
+        return words[value_type]
+    if get_origin(value_type) is Literal:
+        *others, last = map(str, get_args(value_type))
+        return f"{', '.join(others)} or {last}" if others else last
+    if get_origin(value_type) is list:
+        return f"a list, each {_in_words(get_args(value_type)[0])}"
+    return str(value_type)

@@ -1,0 +1,75 @@
+"""What the commands of the corpus room can be told: one dataclass a command.
+
+The command line, its help and the reference page are made from these fields and from the
+text under each. Nothing heavy is imported here: `--help` must answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class TokenizerConfig:
+    """Train a WordPiece tokenizer on a corpus."""
+
+    corpus: list[str]
+    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    out: Path
+    """Folder for the tokenizer."""
+    vocab_size: int = 30_522
+    """Entries in the vocabulary, special tokens included."""
+    lowercase: bool = False
+    """Fold case. Accents are kept either way."""
+    strip_accents: bool = False
+    """Remove accents, as BERT's uncased vocabularies do."""
+    min_frequency: int = 2
+    """A piece rarer than this does not enter the vocabulary."""
+    max_documents: int | None = None
+    """Learn from this many documents, spread evenly over a larger corpus (default: all of it)."""
+    text: str | None = None
+    """Column that holds the text in jsonl, csv, parquet and hub data sets."""
+
+
+@dataclass
+class PrepareConfig:
+    """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
+
+    corpus: list[str]
+    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    tokenizer: str
+    """Folder or hub name of the tokenizer."""
+    out: Path
+    """Folder for the blocks."""
+    seq_len: int = 128
+    """Tokens in a row."""
+    packing: Literal["dense", "paper"] = "dense"
+    """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B [SEP] of one document."""
+    validation: float = 0.02
+    """Share of the documents held out for evaluation."""
+    deduplicate: bool = True
+    """Drop exact copies of a document (takes 16 bytes of memory a document)."""
+    seed: int = 1
+    """Decides the lengths that `paper` packing draws and which documents are held out."""
+    workers: int | None = None
+    """Processes (default: one a core). The bytes written do not depend on it."""
+    text: str | None = None
+    """Column that holds the text in jsonl, csv, parquet and hub data sets."""
+
+
+@dataclass
+class InspectConfig:
+    """Look at a corpus, or at prepared blocks, before anyone spends days of compute."""
+
+    corpus: list[str]
+    """A corpus as for `prepare`, or one folder of prepared blocks."""
+    tokenizer: str | None = None
+    """Folder or hub name of a tokenizer: adds tokens per word and the share of unknown tokens."""
+    rows: int = 5
+    """Rows of prepared blocks to show."""
+    text: str | None = None
+    """Column that holds the text in jsonl, csv, parquet and hub data sets."""
+
+

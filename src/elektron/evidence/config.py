@@ -1,0 +1,16 @@
+"""What `elektron report` can be told. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class ReportConfig:
+    """Draw one run, or several over one another, into one HTML file that needs nothing else."""
+
+    runs: list[Path]
+    """Folders that `elektron pretrain` wrote."""
+    out: Path | None = None
+    """HTML file to write (default: report.html in the first run's folder)."""

@@ -1,0 +1,243 @@
+"""Task heads on the Elektron encoder, one class for each Auto class of transformers.
+
+The two pre-training heads have the shape of ELECTRA's: the discriminator scores every token, the
+generator reads its output matrix from the embeddings. Sentence-level heads read the mean of the
+hidden states (or [CLS], as the config says) and add one linear layer. Losses are the usual ones:
+cross-entropy, mean squared error for one label or `problem_type="regression"`, binary
+cross-entropy for `multi_label_classification`.
+
+Like `elektron.py`, this file stands on torch and transformers alone and travels with the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+from .elektron import ElektronConfig, ElektronModel, ElektronPreTrainedModel, rms_norm
+
+IGNORED_LABEL = -100
+
+
+def shared_outputs(encoded: BaseModelOutput) -> dict[str, Any]:
+    """What every output passes on from the encoder."""
+    return {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
+
+
+class ElektronForPreTraining(ElektronPreTrainedModel):
+    """The discriminator: one logit a token, positive where it takes the token for a replaced one."""
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.prediction = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits `(batch, length)`; `labels` are 1 where a token was replaced, -100 where not to look."""
+        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        hidden_states = F.gelu(self.dense(encoded.last_hidden_state))
+        logits = self.prediction(hidden_states).squeeze(-1)
+        loss = None
+        if labels is not None:
+            real = labels != IGNORED_LABEL
+            loss = F.binary_cross_entropy_with_logits(logits[real], labels[real].to(logits.dtype))
+        return TokenClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+
+
+class ElektronForMaskedLM(ElektronPreTrainedModel):
+    """The generator: a distribution over the vocabulary for every token; the matrix is the embedding's."""
+
+    _tied_weights_keys = {"decoder.weight": "elektron.embeddings.word_embeddings.weight"}  # noqa: RUF012
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The output layer, tied to the token embeddings."""
+        return self.decoder
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        """Replace the output layer."""
+        self.decoder = value
+
+    def token_logits(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states `(…, hidden_size)` to scores `(…, vocab_size)`."""
+        hidden_states = rms_norm(F.gelu(self.dense(hidden_states)), self.config.norm_eps)
+        return self.decoder(hidden_states)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """Logits `(batch, length, vocab_size)`; `labels` are token ids, -100 where not to look."""
+        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        logits = self.token_logits(encoded.last_hidden_state)
+        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return MaskedLMOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+
+
+class SentenceHead(nn.Module):
+    """Pool the hidden states of a text, drop out, and score."""
+
+    def __init__(self, config: ElektronConfig, outputs: int) -> None:
+        super().__init__()
+        self.pooling = config.classifier_pooling
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.linear = nn.Linear(config.hidden_size, outputs)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Hidden states `(batch, length, hidden_size)` to scores `(batch, outputs)`."""
+        if self.pooling == "cls":
+            pooled = hidden_states[:, 0]
+        elif attention_mask is None:
+            pooled = hidden_states.mean(1)
+        else:
+            real = attention_mask[..., None].to(hidden_states.dtype)
+            pooled = (hidden_states * real).sum(1) / real.sum(1).clamp(min=1)
+        return self.linear(self.dropout(pooled))
+
+
+class ElektronForSequenceClassification(ElektronPreTrainedModel):
+    """One label, several labels or a number for a text or a pair of texts."""
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        self.classifier = SentenceHead(config, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits `(batch, num_labels)`."""
+        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        logits = self.classifier(encoded.last_hidden_state, attention_mask)
+        loss = None if labels is None else self.classification_loss(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+
+    def classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss that `problem_type` names; without one, what the number and type of labels say."""
+        problem = self.config.problem_type
+        if problem == "regression" or (problem is None and self.config.num_labels == 1):
+            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+        if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
+            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        return F.cross_entropy(logits, labels)
+
+
+class ElektronForTokenClassification(ElektronPreTrainedModel):
+    """A label for every token."""
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits `(batch, length, num_labels)`; `labels` are -100 where not to look."""
+        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        logits = self.classifier(self.dropout(encoded.last_hidden_state))
+        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+
+
+class ElektronForQuestionAnswering(ElektronPreTrainedModel):
+    """Where the answer begins and where it ends."""
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """Start and end logits, each `(batch, length)`; positions `(batch,)` past the end are not looked at."""
+        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            length = start_logits.shape[1]
+            losses = [
+                F.cross_entropy(logits, positions.clamp(0, length), ignore_index=length)
+                for logits, positions in (
+                    (start_logits, start_positions),
+                    (end_logits, end_positions),
+                )
+            ]
+            loss = sum(losses) / 2
+        return QuestionAnsweringModelOutput(
+            loss=loss, start_logits=start_logits, end_logits=end_logits, **shared_outputs(encoded)
+        )
+
+
+class ElektronForMultipleChoice(ElektronPreTrainedModel):
+    """Which of several texts fits."""
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
+        self.elektron = ElektronModel(config)
+        self.classifier = SentenceHead(config, 1)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MultipleChoiceModelOutput:
+        """`input_ids` `(batch, choices, length)` to logits `(batch, choices)`."""
+        assert input_ids is not None
+        batch, choices, length = input_ids.shape
+        mask = None if attention_mask is None else attention_mask.view(-1, length)
+        encoded = self.elektron(input_ids.view(-1, length), mask, **kwargs)
+        logits = self.classifier(encoded.last_hidden_state, mask).view(batch, choices)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return MultipleChoiceModelOutput(loss=loss, logits=logits, **shared_outputs(encoded))

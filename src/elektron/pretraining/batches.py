@@ -1,0 +1,166 @@
+"""What a step trains on: rows from the store, masked, with everything the networks need beside them.
+
+A global batch is a pure function of (blocks, seed, step). It is made on the host by a thread that
+stays one step ahead, and handed over in micro-batches, the parts that pass through the networks at
+once. The counts that divide the losses are those of the whole global batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.packing import pieces, segments
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
+from elektron.pretraining.randomness import row_uniforms, rows_of_step
+
+# Held-out rows are masked and sampled alike in every run, whatever its seed, so that curves compare.
+EVALUATION_SEED = 20_200_323
+
+
+class MicroBatch(NamedTuple):
+    """Rows that pass through the networks at once."""
+
+    input_ids: Tensor
+    """`(rows, length)`: the original text."""
+    masked_ids: Tensor
+    """`(rows, length)`: the generator's input."""
+    masked_positions: Tensor
+    """`(rows, slots)`"""
+    weights: Tensor
+    """`(rows, slots)`: 1 for used slots, 0 for the rest."""
+    uniforms: Tensor
+    """`(rows, slots)`: one number in [0, 1) for each sample of the generator."""
+    piece_ids: Tensor
+    """`(rows, length)`: which text of the row a token belongs to, -1 for padding."""
+    position_ids: Tensor
+    """`(rows, length)`: positions, restarting with each text."""
+    token_type_ids: Tensor
+    """`(rows, length)`: 1 in the second segment of `paper` packing."""
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """All rows of a step."""
+
+    micro_batches: list[MicroBatch]
+    masked_tokens: float
+    """Used slots: what the generator's loss is divided by."""
+    real_tokens: float
+    """Tokens that are not padding: what the discriminator's loss is divided by."""
+
+
+class BatchMaker:
+    """Makes the batches of one run from its blocks."""
+
+    def __init__(self, store: BlockStore, config: PretrainConfig, device: torch.device) -> None:
+        self.manifest = store.manifest
+        self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
+        self.config = config
+        self.device = device
+        self.slots = slots_in_row(self.manifest.seq_len, config.masking.share)
+
+    def training(self, step: int) -> GlobalBatch:
+        """The global batch of a training step."""
+        rows = rows_of_step(step, self.config.batch, len(self.rows["training"]), self.config.seed)
+        return self.make("training", rows, self.config.seed, step, 0)
+
+    def evaluation(self) -> Iterator[GlobalBatch]:
+        """The held-out rows, a micro-batch at a time, always with the same masks and uniforms."""
+        total = min(len(self.rows["evaluation"]), self.config.evaluation.rows)
+        size = self.config.micro_batch or self.config.batch
+        for first in range(0, total, size):
+            rows = np.arange(first, min(first + size, total))
+            yield self.make("evaluation", rows, EVALUATION_SEED, 0, first)
+
+    def make(
+        self,
+        stream: Literal["training", "evaluation"],
+        rows: NDArray[np.int64],
+        seed: int,
+        step: int,
+        first_row: int,
+    ) -> GlobalBatch:
+        """Rows of the store by number, masked with the random numbers of (seed, step, row)."""
+        masking, manifest = self.config.masking, self.manifest
+        input_ids = self.rows[stream].take(rows)
+        masking_draws = draws_in_row(manifest.seq_len, masking.share)
+        uniforms = row_uniforms(
+            seed, step, first_row, len(rows), masking_draws + self.slots, stream
+        )
+        masks = mask_rows(
+            input_ids,
+            uniforms[:, :masking_draws],
+            manifest.special_ids,
+            manifest.all_special_ids,
+            masking.share,
+            masking.keep,
+        )
+        pad = manifest.special_ids["pad"]
+        if manifest.packing == "dense":
+            piece_ids, position_ids = pieces(input_ids, manifest.special_ids["cls"], pad)
+            token_type_ids = np.zeros_like(input_ids)
+        else:
+            piece_ids = np.where(input_ids == pad, -1, 0)
+            position_ids = np.broadcast_to(np.arange(input_ids.shape[1]), input_ids.shape)
+            token_type_ids = segments(input_ids, manifest.special_ids["sep"], pad)
+        arrays = (
+            input_ids,
+            masks.masked_ids,
+            masks.positions,
+            masks.weights,
+            uniforms[:, masking_draws:].astype(np.float32),
+            piece_ids,
+            position_ids,
+            token_type_ids,
+        )
+        size = self.config.micro_batch or len(rows)
+        return GlobalBatch(
+            micro_batches=[
+                MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
+                for first in range(0, len(rows), size)
+            ],
+            masked_tokens=max(1.0, float(masks.weights.sum())),
+            real_tokens=float((input_ids != pad).sum()),
+        )
+
+    def to_device(self, array: NDArray[np.generic]) -> Tensor:
+        """Copy to the device, without waiting where it is a GPU."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+
+class Prefetcher:
+    """Has the next step's batch ready, and knows how long the loop has waited for it."""
+
+    def __init__(self, maker: BatchMaker, first_step: int) -> None:
+        self.maker = maker
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self.next_step = first_step
+        self.coming = self.pool.submit(maker.training, first_step)
+        self.waited_seconds = 0.0
+
+    def take(self) -> GlobalBatch:
+        """The batch of the next step."""
+        began = time.perf_counter()
+        batch = self.coming.result()
+        self.waited_seconds += time.perf_counter() - began
+        self.next_step += 1
+        self.coming = self.pool.submit(self.maker.training, self.next_step)
+        return batch
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self.pool.shutdown(cancel_futures=True)

@@ -1,0 +1,491 @@
+"""Pre-training from blocks to a trained pair: `pretrain` prepares, `Trainer.run` is the loop.
+
+A step draws its batch, passes it through the objective one micro-batch at a time, and updates both
+networks. Nothing in it waits for the device: training metrics are summed there and fetched when
+they are logged. The run's folder then holds `generator/` and `discriminator/` for transformers,
+`metrics.jsonl`, `summary.json` and examples.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from elektron import __version__
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.vocabulary import fingerprint, load_tokenizer
+from elektron.errors import ElektronError
+from elektron.models.flops import step_flops
+from elektron.models.pair import FAMILIES, Pair, Sizes, build_pair, load_pair
+from elektron.pretraining import checkpoint
+from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
+from elektron.pretraining.config import PretrainConfig, resolve
+from elektron.pretraining.evaluation import (
+    auc_of_histogram,
+    evaluate,
+    unigram_entropy,
+    write_examples,
+)
+from elektron.pretraining.health import Health
+from elektron.pretraining.interruption import Interruption
+from elektron.pretraining.objectives import HISTOGRAM_BINS, RtdOutput, rtd
+from elektron.pretraining.optimizers import PairOptimizer, schedule
+from elektron.pretraining.randomness import step_seed
+from elektron.pretraining.run_folder import EXAMPLES, SUMMARY, RunFolder
+from elektron.progress import Progress as ProgressBar
+
+log = logging.getLogger(__name__)
+
+# Compiling takes half a minute on a CPU; shorter runs than this do not earn it back.
+STEPS_WORTH_COMPILING = 3000
+MINUTES_WORTH_COMPILING = 10
+# A warm-up longer than the whole run is shortened to this share of it.
+SHORTENED_WARMUP = 0.1
+
+
+def pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Train a pair as the configuration says, or go on where the same run stopped; its summary.
+
+    Raises:
+        ElektronError: an impossible configuration, unusable blocks, another run's folder, or a
+            loss that is no longer finite.
+        SystemExit: the run was interrupted, after it has been saved.
+    """
+    config = resolve(config)
+    store = open_blocks(config)
+    tokenizer = load_tokenizer(str(store.tokenizer_folder))
+    torch.manual_seed(config.seed)
+    pair = make_pair(config, store, tokenizer)
+    folder = RunFolder.open(config, store)
+    if folder.finished:
+        log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
+        return folder.read_json(SUMMARY)
+    trainer = Trainer(config, store, tokenizer, pair, folder)
+    with Interruption() as interruption:
+        return trainer.run(interruption)
+
+
+def open_blocks(config: PretrainConfig) -> BlockStore:
+    """The blocks, whole and with something to train and to evaluate on."""
+    if config.data is None:
+        raise ElektronError(
+            "--data is missing: the folder of blocks that `elektron prepare` has written"
+        )
+    store = BlockStore.open(config.data)
+    store.verify()
+    for split in ("train", "validation"):
+        if not len(store.rows(split)):
+            raise ElektronError(
+                f"{config.data} has no {split} rows: prepare it again from more documents "
+                "or with another --validation"
+            )
+    if store.manifest.packing == "dense" and config.family == "electra":
+        log.info(
+            "the blocks are packed densely, not as the paper packs: several texts a row, "
+            "each under its own attention"
+        )
+    return store
+
+
+def make_pair(
+    config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
+) -> Pair:
+    """A new pair of the configured sizes, or a released one to continue from."""
+    manifest, network = store.manifest, config.network
+    if config.init_from is not None:
+        discriminator, _, generator = config.init_from.partition(",")
+        pair = load_pair(
+            discriminator, generator or None, network.generator_width, manifest.special_ids
+        )
+        check_same_tokenizer(discriminator, pair, tokenizer, manifest.vocab_size)
+    else:
+        assert network.dropout is not None
+        sizes = Sizes(
+            network.layers,
+            network.hidden,
+            network.feed_forward,
+            network.heads,
+            network.embedding,
+            network.max_positions,
+            network.dropout,
+        )
+        pair = build_pair(
+            FAMILIES[config.family],
+            sizes,
+            network.generator_width,
+            manifest.vocab_size,
+            manifest.special_ids,
+        )
+    longest = pair.discriminator.config.max_position_embeddings
+    if manifest.seq_len > longest:
+        raise ElektronError(
+            f"rows of {manifest.seq_len} tokens are longer than the {longest} positions of the "
+            "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
+        )
+    return pair
+
+
+def check_same_tokenizer(
+    name: str, pair: Pair, tokenizer: PreTrainedTokenizerBase, vocab_size: int
+) -> None:
+    """Refuse to continue a pair on blocks of another tokenizer: its embeddings would mean other tokens."""
+    released = load_tokenizer(name)
+    if fingerprint(released) != fingerprint(tokenizer):
+        raise ElektronError(
+            f"the blocks were made with another tokenizer than {name}: "
+            f"run `elektron prepare … --tokenizer {name}`"
+        )
+    if pair.discriminator.config.vocab_size < vocab_size:
+        raise ElektronError(
+            f"{name} has {pair.discriminator.config.vocab_size} embeddings and the blocks "
+            f"{vocab_size} tokens: prepare them with its own tokenizer"
+        )
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long a run is: in steps, or in seconds of training."""
+
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, config: PretrainConfig, seq_len: int) -> Horizon:
+        """The configured length; tokens become steps."""
+        if config.minutes is not None:
+            return cls(None, config.minutes * 60)
+        if config.tokens is not None:
+            return cls(math.ceil(config.tokens / (config.batch * seq_len)), None)
+        return cls(config.steps, None)
+
+    def share(self, progress: checkpoint.Progress) -> float:
+        """How much of the run is done, from 0 to 1."""
+        if self.steps is not None:
+            return progress.step / self.steps
+        assert self.seconds is not None
+        return min(1.0, progress.seconds / self.seconds)
+
+
+class Window:
+    """Training metrics since they were last logged, summed on the device."""
+
+    SUMS = 6
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(self.SUMS + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device)
+
+    def add(self, output: RtdOutput) -> None:
+        """Take in a micro-batch."""
+        losses = (output.generator_loss, output.generator_correct, output.discriminator_loss)
+        self.sums[:3] += torch.stack(losses).detach()
+        self.sums[self.SUMS :] += output.histogram.flatten()
+
+    def add_step(self, batch: GlobalBatch, norms: dict[str, Tensor]) -> None:
+        """Take in what is known of a step as a whole."""
+        self.sums[3] += batch.masked_tokens
+        self.sums[4:6] += torch.stack([norms["generator"], norms["discriminator"]])
+
+    def figures(self, steps: int) -> dict[str, float | None]:
+        """Means over the window's `steps`; this waits for the device."""
+        sums = self.sums.cpu().numpy()
+        histogram = sums[self.SUMS :].reshape(2, HISTOGRAM_BINS)
+        real_tokens = max(1.0, histogram.sum())
+        masked_tokens = max(1.0, sums[3])
+        return {
+            "generator_loss": float(sums[0] / masked_tokens),
+            "generator_accuracy": float(sums[1] / masked_tokens),
+            "discriminator_loss": float(sums[2] / real_tokens),
+            "discriminator_auc": auc_of_histogram(histogram),
+            "replaced_share": float(histogram[1].sum() / real_tokens),
+            "gradient_norm_generator": float(sums[4] / steps),
+            "gradient_norm_discriminator": float(sums[5] / steps),
+        }
+
+    @property
+    def finite(self) -> bool:
+        """Whether every loss and gradient of the window was a number."""
+        return bool(torch.isfinite(self.sums).all())
+
+
+class Trainer:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        store: BlockStore,
+        tokenizer: PreTrainedTokenizerBase,
+        pair: Pair,
+        folder: RunFolder,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.pair = pair.to(self.device).train()
+        self.batches = BatchMaker(store, config, self.device)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer)
+        self.horizon = Horizon.of(config, store.manifest.seq_len)
+        self.warmup = self.fitting_warmup()
+        self.autocast_dtype = self.choose_precision()
+        self.objective = self.compiled_objective()
+        self.tokens_in_step = config.batch * store.manifest.seq_len
+        self.flops_in_step = step_flops(
+            self.pair, config.batch, store.manifest.seq_len, self.batches.slots
+        )
+        warmup_steps = int(self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0))
+        self.health = Health(unigram_entropy(self.batches), warmup_steps)
+        self.window = Window(self.device)
+        self.progress = checkpoint.Progress()
+        self.resume()
+
+    def run(self, interruption: Interruption) -> dict[str, Any]:
+        """The loop."""
+        progress, config = self.progress, self.config
+        self.announce()
+        prefetcher = Prefetcher(self.batches, progress.step)
+        clock = Clock(progress.seconds, prefetcher)
+        with ProgressBar("pre-training", self.horizon.steps or self.horizon.seconds, self.unit) as bar:
+            while (share := self.horizon.share(progress)) < 1 and not interruption.received:
+                rate = schedule(share, progress.step + 1, self.warmup, config.optimizer.cooldown)
+                self.step(prefetcher.take(), rate)
+                progress.seconds = clock.seconds()
+                if progress.step % config.log_every == 0:
+                    self.log_training(clock, rate, bar)
+                if progress.step % config.evaluation.every == 0:
+                    self.log_evaluation()
+                if progress.step % config.checkpoint.every == 0:
+                    self.save()
+        prefetcher.close()
+        progress.seconds = clock.seconds()
+        if self.horizon.share(progress) < 1:
+            self.save()
+            log.info(
+                "interrupted at step %d and saved: the same command goes on from here", progress.step
+            )
+            raise SystemExit(128 + (interruption.received or 0))
+        return self.finish()
+
+    def step(self, batch: GlobalBatch, rate: float) -> None:
+        """One optimizer step of both networks; each loss is divided by its count over the global batch."""
+        for number, micro_batch in enumerate(batch.micro_batches):
+            torch.manual_seed(step_seed(self.config.seed, self.progress.step, number))
+            with torch.autocast(
+                self.device.type, self.autocast_dtype, self.autocast_dtype != torch.float32
+            ):
+                output = self.objective(self.pair, micro_batch)
+            generator_loss = output.generator_loss / batch.masked_tokens
+            discriminator_loss = output.discriminator_loss / batch.real_tokens
+            (generator_loss + self.config.discriminator_weight * discriminator_loss).backward()
+            self.window.add(output)
+        norms = self.optimizer.step(rate)
+        self.window.add_step(batch, norms)
+        self.progress.step += 1
+        self.progress.flops += self.flops_in_step
+
+    def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> None:
+        """Fetch, judge and log the metrics of the window, and begin another."""
+        self.stop_if_not_finite()
+        figures = self.window.figures(self.config.log_every)
+        seconds, steps, waiting = clock.lap()
+        self.health.watch_training(figures["discriminator_auc"])
+        self.folder.log(
+            "train",
+            self.position()
+            | figures
+            | {
+                "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
+                "tokens_per_second": steps * self.tokens_in_step / seconds,
+                "data_wait_share": waiting / seconds,
+            },
+        )
+        self.window = Window(self.device)
+        auc = figures["discriminator_auc"]
+        bar.update(
+            self.progress.step if self.horizon.steps else self.progress.seconds,
+            f"generator {figures['generator_loss']:.2f} nats · "
+            f"discriminator {figures['discriminator_loss']:.3f}, "
+            f"AUC {'–' if auc is None else f'{auc:.3f}'}",
+        )
+
+    def log_evaluation(self) -> dict[str, float | None]:
+        """Evaluate on the held-out rows, log it, and raise the alarms there are."""
+        with torch.autocast(
+            self.device.type, self.autocast_dtype, self.autocast_dtype != torch.float32
+        ):
+            figures = evaluate(self.pair, self.batches)
+        self.progress.held_out_loss = (figures["generator_loss"] or 0.0) + (
+            self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
+        )
+        self.folder.log("evaluation", self.position() | figures)
+        for alarm in self.health.judge(self.progress.step, figures):
+            log.warning("step %d: %s", self.progress.step, alarm.message)
+            self.folder.log(
+                "alarm",
+                {"step": self.progress.step, "alarm": alarm.name, "message": alarm.message},
+            )
+        return figures
+
+    def position(self) -> dict[str, Any]:
+        """Where in the run a line of metrics stands."""
+        return {
+            "step": self.progress.step,
+            "tokens": self.progress.step * self.tokens_in_step,
+            "seconds": round(self.progress.seconds, 3),
+        }
+
+    def stop_if_not_finite(self) -> None:
+        """Stop before anything that is not a number is saved."""
+        if self.window.finite:
+            return
+        message = f"the loss or its gradient was no longer finite before step {self.progress.step}"
+        self.folder.log(
+            "alarm", {"step": self.progress.step, "alarm": "not-finite", "message": message}
+        )
+        kept = checkpoint.checkpoints(self.folder.path)
+        where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        raise ElektronError(
+            f"{message}; {where}: begin again in another --out with a lower --optimizer.lr, "
+            "a longer --optimizer.warmup or --precision fp32"
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint of a run whose numbers are good."""
+        self.stop_if_not_finite()
+        checkpoint.save(
+            self.folder.path,
+            self.pair,
+            self.optimizer,
+            self.window.sums,
+            self.progress,
+            self.config.checkpoint.keep,
+        )
+
+    def resume(self) -> None:
+        """Go back to the newest checkpoint, if there is one; what was logged after it is forgotten."""
+        found = checkpoint.checkpoints(self.folder.path)
+        if found:
+            self.progress, sums = checkpoint.load(found[-1], self.pair, self.optimizer)
+            self.window.sums = sums.to(self.device)
+        self.folder.cut_metrics(self.progress.step)
+        if found:
+            log.info("going on from step %d", self.progress.step)
+            self.folder.log("resumed", {"step": self.progress.step})
+
+    def finish(self) -> dict[str, Any]:
+        """Evaluate, export both networks, and write the summary, which marks the run as finished."""
+        self.stop_if_not_finite()
+        figures = self.log_evaluation()
+        self.pair.save(self.folder.path, self.tokenizer)
+        write_examples(self.pair, self.batches, self.tokenizer, self.folder.path / EXAMPLES)
+        position = self.position()
+        summary = figures | position | {
+            "tokens_per_second": position["tokens"] / max(position["seconds"], 1e-9),
+            "flops": self.progress.flops,
+            "device": self.device_name(),
+            "precision": str(self.autocast_dtype).removeprefix("torch."),
+            "compiled": self.objective is not rtd,
+            "packing": self.batches.manifest.packing,
+            "parameters": self.pair.parameter_counts(),
+            "versions": {
+                "elektron": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+        }
+        self.folder.write_json(SUMMARY, summary)
+        return summary
+
+    def announce(self) -> None:
+        """Say what is about to run."""
+        counts = self.pair.parameter_counts()
+        length = f"{self.horizon.steps:,} steps" if self.horizon.steps else f"{self.config.minutes:g} minutes"
+        log.info(
+            "%s: generator of %s and discriminator of %s parameters, %s of %s tokens, on %s",
+            self.config.family,
+            f"{counts['generator']:,}",
+            f"{counts['discriminator']:,}",
+            length,
+            f"{self.tokens_in_step:,}",
+            self.device_name(),
+        )
+
+    @property
+    def unit(self) -> str:
+        """What the progress bar counts."""
+        return "steps" if self.horizon.steps else "seconds"
+
+    def device_name(self) -> str:
+        """The device in words."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"CPU, {torch.get_num_threads()} threads"
+
+    def fitting_warmup(self) -> float:
+        """The configured warm-up, shortened if the run would end inside it."""
+        warmup, steps = self.config.optimizer.warmup, self.horizon.steps
+        if steps is not None and 1 <= warmup and warmup >= steps:
+            log.warning(
+                "a warm-up of %d steps does not fit into %d: %d %% of the run are used",
+                warmup,
+                steps,
+                round(SHORTENED_WARMUP * 100),
+            )
+            return SHORTENED_WARMUP
+        return warmup
+
+    def choose_precision(self) -> torch.dtype:
+        """The configured precision; else bf16 where the device is fast at it (on CPUs fp32 mostly wins)."""
+        if self.config.precision is not None:
+            return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+        fast = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+
+    def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:
+        """The objective, compiled if asked for or worth it."""
+        wanted = self.config.compile
+        if wanted is None:
+            long_run = (self.config.minutes or 0) >= MINUTES_WORTH_COMPILING or (
+                (self.horizon.steps or 0) >= STEPS_WORTH_COMPILING
+            )
+            compiler = shutil.which("g++") or shutil.which("clang++")
+            wanted = self.device.type == "cuda" or (long_run and compiler is not None)
+        return torch.compile(rtd, fullgraph=True) if wanted else rtd
+
+
+class Clock:
+    """Training time over all sessions, and the laps between two lines of metrics."""
+
+    def __init__(self, seconds_before: float, prefetcher: Prefetcher) -> None:
+        self.began = time.perf_counter() - seconds_before
+        self.prefetcher = prefetcher
+        self.lap_began = time.perf_counter()
+        self.lap_step = prefetcher.next_step
+        self.lap_waited = 0.0
+
+    def seconds(self) -> float:
+        """Training time so far."""
+        return time.perf_counter() - self.began
+
+    def lap(self) -> tuple[float, int, float]:
+        """Seconds, steps and seconds of waiting for data since the last lap."""
+        now, step, waited = (
+            time.perf_counter(),
+            self.prefetcher.next_step,
+            self.prefetcher.waited_seconds,
+        )
+        lap = (now - self.lap_began, step - self.lap_step, waited - self.lap_waited)
+        self.lap_began, self.lap_step, self.lap_waited = now, step, waited
+        return lap

@@ -1,0 +1,79 @@
+"""Random numbers and data order as pure functions of (seed, step, global row).
+
+Nothing here has state, so nothing has to be saved: a resumed run, or one on another number of
+processes, draws the same numbers for the same rows. Numbers come from Philox, a counter-based
+generator (Salmon et al. 2011): any row's draws can be had without those before it. The order of
+an epoch is a keyed permutation (a Feistel network, walked until it lands inside the range), so
+that no array of the corpus' size is ever made.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+STREAMS = {"training": 0, "evaluation": 1}
+DRAWS_IN_A_COUNTER = 4
+FEISTEL_ROUNDS = 6
+
+
+def row_uniforms(
+    seed: int,
+    step: int,
+    first_row: int,
+    rows: int,
+    draws: int,
+    stream: Literal["training", "evaluation"] = "training",
+) -> NDArray[np.float64]:
+    """`(rows, draws)` uniform numbers in [0, 1) that belong to rows `first_row`… of the step's global batch."""
+    counters = -(-draws // DRAWS_IN_A_COUNTER)
+    philox = np.random.Philox(key=[seed, step], counter=[0, 0, 0, STREAMS[stream]])
+    philox.advance(first_row * counters)
+    numbers = np.random.Generator(philox).random((rows, counters * DRAWS_IN_A_COUNTER))
+    return numbers[:, :draws]
+
+
+def mix(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
+    """Scramble 64-bit values with a key (the finaliser of SplitMix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        values = values + np.uint64(key & 0xFFFFFFFFFFFFFFFF)
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint64]:
+    """Where each of `indices` goes in the permutation of `range(size)` that `key` names."""
+    half_bits = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
+    half_mask = np.uint64((1 << int(half_bits)) - 1)
+
+    def shuffle_once(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        left, right = values >> half_bits, values & half_mask
+        for round_number in range(FEISTEL_ROUNDS):
+            left, right = right, left ^ (mix(right, key + round_number * 0x9E3779B9) & half_mask)
+        return (left << half_bits) | right
+
+    values = shuffle_once(indices)
+    while (outside := values >= size).any():
+        values[outside] = shuffle_once(values[outside])
+    return values
+
+
+def rows_of_step(step: int, batch: int, total_rows: int, seed: int) -> NDArray[np.int64]:
+    """Which rows of the store make up the global batch of `step`: `(batch,)`, every row once an epoch."""
+    positions = np.arange(step * batch, (step + 1) * batch, dtype=np.uint64)
+    epochs, offsets = np.divmod(positions, np.uint64(total_rows))
+    rows = np.empty(batch, np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        key = int(mix(np.array([seed], np.uint64), int(epoch) + 1)[0])
+        rows[here] = permute(offsets[here], total_rows, key)
+    return rows
+
+
+def step_seed(seed: int, step: int, micro_batch: int) -> int:
+    """The seed of dropout for one pass through the networks."""
+    scrambled = mix(np.array([seed], np.uint64), step * 65_536 + micro_batch + 1)
+    return int(scrambled[0] >> np.uint64(1))

@@ -1,0 +1,124 @@
+"""The folder of a run: what it belongs to, and the metrics that grow in it.
+
+A run's folder states the resolved configuration and the fingerprint of its blocks. The same
+command finds them equal and goes on; any other run is refused, so that nothing is mixed up or
+overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elektron.configuration import differences, load_yaml, save_yaml, values_of, written
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.pretraining.config import PretrainConfig
+
+CONFIG = "config.yaml"
+CORPUS = "corpus.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+EXAMPLES = "examples.json"
+
+# Where things lie and how often they are written does not make another run.
+NOT_THE_RUN = ("data", "out", "log_every")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder that belongs to this run."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, config: PretrainConfig, store: BlockStore) -> RunFolder:
+        """Make the folder, or find that it is of the same run.
+
+        Raises:
+            ElektronError: the folder holds something else.
+        """
+        folder = cls(config.out)
+        if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.write_json(CORPUS, corpus_in_numbers(store))
+            save_yaml(config, folder.path / CONFIG)
+            return folder
+        if not (folder.path / CONFIG).is_file():
+            raise ElektronError(
+                f"{folder.path} exists and is no run's folder: choose another --out"
+            )
+        earlier = load_yaml(PretrainConfig, folder.path / CONFIG)
+        if changed := differences(earlier, config, NOT_THE_RUN):
+            before, now = values_of(earlier), values_of(config)
+            what = ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in changed)
+            raise ElektronError(f"{folder.path} holds another run ({what}): choose another --out")
+        fingerprint = folder.read_json(CORPUS)["fingerprint"]
+        if fingerprint != store.fingerprint:
+            raise ElektronError(
+                f"{folder.path} holds a run on other blocks than {config.data}: "
+                "choose another --out, or give the blocks it was begun with"
+            )
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / SUMMARY).is_file()
+
+    def log(self, kind: str, figures: dict[str, Any]) -> None:
+        """Append a line to the metrics; what is not finite becomes null."""
+        line = {"kind": kind} | {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in figures.items()
+        }
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def cut_metrics(self, step: int) -> None:
+        """Forget what was logged after `step`: those steps will be taken again."""
+        path = self.path / METRICS
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                logged = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a line that was being written when the run was killed
+            if logged["step"] <= step:
+                kept.append(line)
+        path.write_text("".join(kept), encoding="utf-8")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder."""
+        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        return content
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a file that is there whole or not at all."""
+        partial = self.path / f"{name}.partial"
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.rename(self.path / name)
+
+
+def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:
+    """What the report says of the blocks."""
+    manifest = store.manifest
+    splits = manifest.splits
+    rows = sum(split.rows for split in splits.values())
+    tokens = sum(split.tokens for split in splits.values())
+    return {
+        "fingerprint": store.fingerprint,
+        "sources": manifest.corpus,
+        "documents": {name: split.documents for name, split in splits.items()},
+        "rows": {name: split.rows for name, split in splits.items()},
+        "tokens": {name: split.tokens for name, split in splits.items()},
+        "seq_len": manifest.seq_len,
+        "packing": manifest.packing,
+        "padding_share": 1 - tokens / (rows * manifest.seq_len),
+        "vocab_size": manifest.vocab_size,
+    }

@@ -1,0 +1,80 @@
+"""The recipes that come with Elektron, and how a recipe and a caller's own settings are merged.
+
+A recipe is a YAML file of `PretrainConfig`. It sets defaults; what the caller sets wins. Two
+things need more than that. The length of a run is one of steps, tokens and minutes, so giving
+one takes away the recipe's. And a caller who asks for another family keeps the recipe's sizes
+but not the settings that the recipe tuned for its own family (`FAMILY_FIELDS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from elektron.configuration import build, checked, read_yaml, suggestion
+from elektron.errors import ElektronError
+from elektron.pretraining.config import FAMILY_FIELDS, PretrainConfig
+
+DEFAULT_RECIPE = "elektron-small"
+"""Recipe of a run that names none."""
+
+_LENGTHS = ("steps", "tokens", "minutes")
+
+
+def pretrain_config(
+    recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> PretrainConfig:
+    """A recipe, by name or path, with some settings replaced.
+
+    `overrides` may be nested or have dotted names: `{"steps": 100, "optimizer.lr": 3e-4}`.
+    Without a recipe it is DEFAULT_RECIPE. What the family decides is still None; `resolve` fills
+    it in. Raises ElektronError for a recipe, name or value that does not exist or fit, and for
+    more than one of steps, tokens and minutes in the recipe or in the overrides.
+    """
+    path = recipe_path(recipe or DEFAULT_RECIPE)
+    base = checked(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
+    _at_most_one_length(base, f"{path}: ")
+    own = checked(PretrainConfig, overrides or {})
+    _at_most_one_length(own, "")
+
+    if any(own.get(length) is not None for length in _LENGTHS):
+        base = {name: value for name, value in base.items() if name not in _LENGTHS}
+    base_family = base.get("family", PretrainConfig.family)
+    if own.get("family", base_family) != base_family:
+        base = {name: value for name, value in base.items() if name not in FAMILY_FIELDS}
+
+    return build(PretrainConfig, base | own)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with Elektron."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
+
+
+def recipe_path(recipe: str | Path) -> Path:
+    """File of a recipe: a bare name is one of `recipe_names`, anything else a path.
+
+    Raises ElektronError, naming what is near, if there is no such recipe or file.
+    """
+    path = Path(recipe)
+    if path.name == str(recipe) and path.suffix not in (".yaml", ".yml"):
+        if path.name in recipe_names():
+            return Path(__file__).with_name(f"{path.name}.yaml")
+        near = suggestion(path.name, recipe_names())
+        raise ElektronError(
+            f"no recipe is named {path.name}{near or '.'} There are {', '.join(recipe_names())}; "
+            "your own is given by its path, NAME.yaml"
+        )
+    if not path.is_file():
+        near = suggestion(path.stem, recipe_names())
+        raise ElektronError(f"{path}: no such recipe file{near}")
+    return path
+
+
+def _at_most_one_length(values: Mapping[str, Any], where: str) -> None:
+    given = [length for length in _LENGTHS if values.get(length) is not None]
+    if len(given) > 1:
+        raise ElektronError(
+            f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(_LENGTHS)}"
+        )

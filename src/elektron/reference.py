@@ -1,0 +1,93 @@
+"""Writes docs/reference.md from the commands, their dataclasses and the recipes.
+
+    python -m elektron.reference > docs/reference.md
+
+A test compares the page with what this prints, so that the two do not part.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from elektron.cli import COMMANDS, Command, load, recipe_help, usage
+from elektron.configuration import Setting, settings, summary, values_of, written
+from elektron.pretraining.config import PretrainConfig, resolve
+from elektron.recipes import pretrain_config, recipe_names
+
+_HEADER = """\
+# Reference
+
+Every command, every setting, every recipe. This page is made from the code by
+`python -m elektron.reference > docs/reference.md`.
+
+An option is written `--name value` or `--name=value`, in full. A setting inside a group has a
+dotted name, `--optimizer.lr`. In YAML and in Python the same names have underscores where
+options have hyphens, and YAML nests the groups. Where the default below is empty, `null`
+unsets a setting (text and paths only in YAML, since there might be a file of that name). What
+`elektron pretrain` is not told it takes from its recipe, and only then from the defaults. A
+command exits with status 0, with 2 after one line on bad input, and with 130 when interrupted.
+"""
+
+
+def reference() -> str:
+    """The whole page in Markdown."""
+    sections = [_HEADER]
+    sections += [_command(name, command) for name, command in COMMANDS.items()]
+    sections.append(_recipes())
+    return "\n".join(sections)
+
+
+def _command(name: str, command: Command) -> str:
+    config_class = load(command.config)
+    all_settings = settings(config_class)
+    module, _, function = command.function.partition(":")
+    text = (
+        f"## elektron {name}\n\n{summary(config_class)}\n\n"
+        f"    {usage(name, config_class)}\n\n"
+        f"In Python: `{module}.{function}({config_class.__name__}(…))`.\n"
+    )
+    rows = [("`--config`", "text", "", recipe_help())] if command.merge else []
+    for group in dict.fromkeys(setting.group for setting in all_settings):
+        if group:
+            text += f"\n**{group}**\n"
+        rows += [_row(setting) for setting in all_settings if setting.group == group]
+        text += "\n" + _table(("setting", "value", "default", "meaning"), rows)
+        rows = []
+    return text
+
+
+def _row(setting: Setting) -> tuple[str, str, str, str]:
+    if setting.required:
+        default = "required"
+    else:
+        default = "" if setting.default is None else f"`{written(setting.default)}`"
+    return f"`{setting.flag}`", setting.kind, default, setting.help
+
+
+def _recipes() -> str:
+    """What each recipe comes to, for the settings in which recipes are not all at the default."""
+    columns = {name: values_of(resolve(pretrain_config(name))) for name in recipe_names()}
+    defaults = {setting.name: setting.default for setting in settings(PretrainConfig)}
+    rows = [
+        (f"`{name}`", *(written(column[name]) for column in columns.values()))
+        for name in defaults
+        if any(column[name] != defaults[name] for column in columns.values())
+    ]
+    return (
+        "## Recipes\n\n"
+        "`elektron pretrain --config NAME`. What a recipe leaves to its family is filled in; what "
+        "is not listed has the default above in all of them. Row length and vocabulary come from "
+        "the blocks; the head of each file in `recipes/` says which it is meant for.\n\n"
+        + _table(("setting", *columns), rows)
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

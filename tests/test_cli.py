@@ -1,0 +1,263 @@
+"""The command line: what it hands to the functions, and how it answers mistakes."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elektron
+from elektron.cli import COMMANDS, main, one_line
+from elektron.corpus.config import PrepareConfig, TokenizerConfig
+from elektron.errors import ElektronError
+from elektron.evidence.config import ReportConfig
+from elektron.pretraining.config import PretrainConfig
+from elektron.recipes import pretrain_config
+
+HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
+HAS_QUICKSTART = importlib.util.find_spec("elektron.quickstart") is not None
+
+Install = Callable[[str, Callable[[Any], object]], None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Puts a function in the place of a command's own, whose module is not imported."""
+
+    def put(command: str, function: Callable[[Any], object]) -> None:
+        module, _, name = COMMANDS[command].function.partition(":")
+        stand_in = types.ModuleType(module)
+        setattr(stand_in, name, function)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    return put
+
+
+@pytest.fixture
+def configured(install: Install) -> Callable[..., Any]:
+    """Runs a command line and returns the configuration that reached the command's function."""
+
+    def run(command: str, *argv: str) -> Any:
+        received: list[Any] = []
+        install(command, received.append)
+        assert main([command, *argv]) == 0
+        (config,) = received
+        return config
+
+    return run
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line that a bad command line is answered with, without its prefix."""
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("elektron: ")
+    assert err.count("\n") == 1 and err.endswith("\n")
+    return err.removeprefix("elektron: ").rstrip("\n")
+
+
+def test_words_and_options_become_the_commands_dataclass(configured: Callable[..., Any]) -> None:
+    assert configured(
+        "tokenizer",
+        "a.txt",
+        "--out",
+        "vocabulary",
+        "b.txt",
+        "--vocab-size=100",
+        "--lowercase",
+        "true",
+    ) == TokenizerConfig(
+        corpus=["a.txt", "b.txt"], out=Path("vocabulary"), vocab_size=100, lowercase=True
+    )
+    assert configured(
+        "prepare", "--tokenizer", "t", "--out", "o", "--packing", "paper", "c"
+    ) == PrepareConfig(corpus=["c"], tokenizer="t", out=Path("o"), packing="paper")
+    assert configured("report", "x", "y") == ReportConfig(runs=[Path("x"), Path("y")])
+
+
+def test_pretrain_merges_the_recipe_with_what_was_typed(configured: Callable[..., Any]) -> None:
+    assert configured(
+        "pretrain", "--config", "quickstart", "--minutes", "3", "--optimizer.muon-lr", "1e-2"
+    ) == pretrain_config("quickstart", {"minutes": 3, "optimizer": {"muon_lr": 0.01}})
+    assert configured("pretrain", "--config", "electra-small", "--family", "elektron") == (
+        pretrain_config("electra-small", {"family": "elektron"})
+    )
+
+
+def test_pretrain_without_a_recipe_says_which_it_takes(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("pretrain", "--data", "blocks")
+    assert config == pretrain_config("elektron-small", {"data": "blocks"})
+    assert isinstance(config, PretrainConfig)
+    assert capsys.readouterr().err == "elektron: no --config: the recipe is elektron-small\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "answer"),
+    [
+        ("pretran", "unknown command pretran: did you mean pretrain?"),
+        ("zzz", "unknown command zzz: `elektron --help` lists the commands"),
+        ("--stpes", "unknown command --stpes: `elektron --help` lists the commands"),
+        ("pretrain --stpes 3", "unknown option --stpes: did you mean --steps?"),
+        ("pretrain --stpes=3", "unknown option --stpes: did you mean --steps?"),
+        ("pretrain --step 3", "unknown option --step: did you mean --steps?"),
+        ("pretrain --lr 3", "unknown option --lr: did you mean --optimizer.lr?"),
+        ("pretrain --init_from x", "unknown option --init_from: did you mean --init-from?"),
+        ("pretrain --zzzz", "unknown option --zzzz: `elektron pretrain --help` lists them"),
+        ("pretrain --network 3", "unknown option --network: did you mean --network."),
+        ("prepare x --config y", "unknown option --config"),
+        ("pretrain -x", "unknown option -x"),
+        ("pretrain --steps foo", "--steps must be a whole number, got 'foo'"),
+        ("pretrain --seed null", "--seed must be a whole number, got 'null'"),
+        ("pretrain --compile maybe", "--compile must be true or false, got 'maybe'"),
+        ("pretrain --family electr", "--family must be elektron or electra, got 'electr': did you"),
+        (
+            "prepare x --packing densee",
+            "--packing must be dense or paper, got 'densee': did you mean dense?",
+        ),
+        ("pretrain --steps 3 --tokens 4", "steps and tokens exclude one another"),
+        ("pretrain --config electra-smal", "no recipe is named electra-smal: did you mean"),
+        ("pretrain foo", "'foo' is neither an option nor the value of one"),
+        ("pretrain --out", "argument --out: expected one argument"),
+        ("tokenizer a", "--out is missing: Folder for the tokenizer."),
+        ("tokenizer --out b", "CORPUS is missing: Files, folders"),
+        ("report", "RUNS is missing: Folders"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    argv: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert complaint(capsys, *argv.split()).startswith(answer)
+
+
+def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
+    assert one_line("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
+
+
+def test_an_elektron_error_of_the_function_is_one_line(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: ReportConfig) -> None:
+        raise ElektronError(f"{config.runs[0]}: no metrics here\nnor there")
+
+    install("report", fail)
+    assert complaint(capsys, "report", "x") == r"x: no metrics here\nnor there"
+
+
+def test_an_interruption_exits_as_shells_expect(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(config: ReportConfig) -> None:
+        raise KeyboardInterrupt
+
+    install("report", interrupt)
+    assert main(["report", "x"]) == 130
+    assert capsys.readouterr().err == "elektron: interrupted\n"
+
+
+def test_a_defect_is_not_hidden(install: Install) -> None:
+    def break_pipe(config: ReportConfig) -> None:
+        raise BrokenPipeError  # not of standard output
+
+    install("report", break_pipe)
+    with pytest.raises(BrokenPipeError):
+        main(["report", "x"])
+
+
+def test_warnings_are_lines_on_stderr_while_a_command_runs(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("elektron.evidence")
+    install("report", lambda config: logger.warning("%d rows\nare odd", 3))
+    assert main(["report", "x"]) == 0
+    assert capsys.readouterr().err == "elektron: warning: 3 rows\\nare odd\n"
+    assert not logging.getLogger("elektron").handlers
+
+
+def test_libraries_send_no_telemetry(configured: Callable[..., Any]) -> None:
+    configured("report", "x")
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    alone = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == alone
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in alone and command.help in alone
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"elektron {elektron.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    if command == "quickstart" and not HAS_QUICKSTART:
+        pytest.skip("elektron.quickstart is not there")
+    program = (
+        "import sys; from elektron.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+    assert done.stdout.startswith(f"usage: elektron {command}")
+
+
+def test_help_answers_at_once() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "elektron", "pretrain", "--help"],
+            capture_output=True,
+            env=ENVIRONMENT,
+            check=True,
+        )
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "elektron", "pretrain", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_reference_page_is_current() -> None:
+    pytest.importorskip("elektron.quickstart")
+    from elektron.reference import reference
+
+    page = Path(__file__).parents[1] / "docs" / "reference.md"
+    assert page.read_text(encoding="utf-8") == reference(), (
+        "run: python -m elektron.reference > docs/reference.md"
+    )

@@ -1,0 +1,363 @@
+"""Settings: names, types, YAML and back, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from elektron.configuration import (
+    build,
+    checked,
+    differences,
+    load_yaml,
+    save_yaml,
+    settings,
+    suggestion,
+    to_yaml,
+    values_of,
+)
+from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
+from elektron.errors import ElektronError
+from elektron.evidence.config import ReportConfig
+from elektron.pretraining.config import FAMILY_DEFAULTS, FAMILY_FIELDS, PretrainConfig, resolve
+from elektron.recipes import pretrain_config, recipe_names
+
+
+@dataclass
+class Frame:
+    """Sizes of a frame."""
+
+    width: float = 0.5
+    """How wide."""
+    colour: Literal["red", "green"] = "red"
+    """Which colour."""
+    depth: int | None = None
+    """How deep."""
+
+
+@dataclass
+class Picture:
+    """Something to hang
+    on a wall."""
+
+    sources: list[Path]
+    """Where it is from."""
+    title: str
+    """What it is called."""
+    note: str | None = None
+    """What else there is to say."""
+    place: Path | None = None
+    """Where it hangs."""
+    copies: int = 1
+    """How many."""
+    framed: bool = True
+    """Whether there is a frame."""
+    frame: Frame = field(default_factory=Frame)
+
+
+SMALLEST: dict[str, Any] = {"sources": ["a"], "title": "b"}
+
+
+def test_settings_have_dotted_names_defaults_and_the_text_under_each_field() -> None:
+    found = {setting.name: setting for setting in settings(Picture)}
+    assert list(found) == [
+        *("sources", "title", "note", "place", "copies", "framed"),
+        *("frame.width", "frame.colour", "frame.depth"),
+    ]
+    assert found["frame.colour"].help == "Which colour."
+    assert found["frame.colour"].group == "Sizes of a frame."
+    assert found["frame.colour"].choices == ("red", "green")
+    assert found["frame.width"].default == 0.5
+    assert found["sources"].required and found["sources"].positional
+    assert found["title"].required and not found["title"].positional
+    assert found["frame.depth"].optional and not found["copies"].optional
+
+
+@pytest.mark.parametrize(
+    "config", [TokenizerConfig, PrepareConfig, InspectConfig, PretrainConfig, ReportConfig]
+)
+def test_every_setting_of_every_command_is_explained(config: type) -> None:
+    assert all(setting.help.endswith(".") for setting in settings(config))
+
+
+def test_build_takes_text_typed_nested_and_dotted_values() -> None:
+    picture = build(
+        Picture,
+        SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2},
+    )
+    assert picture == Picture(
+        [Path("a")], "b", copies=3, framed=False, frame=Frame(width=5e-4, depth=2)
+    )
+
+
+def test_null_unsets_what_may_be_unset() -> None:
+    assert build(Frame, {"depth": "null"}).depth is None
+    assert build(Frame, {"depth": None}).depth is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"copies": "foo"}, "copies must be a whole number, got 'foo'"),
+        ({"copies": 1.5}, "copies must be a whole number, got 1.5"),
+        ({"copies": True}, "copies must be a whole number, got True"),
+        ({"copies": None}, "copies must be a whole number, got None"),
+        ({"title": 3}, "title must be text, got 3"),
+        ({"place": ""}, "place must be a path, got ''"),
+        ({"framed": "maybe"}, "framed must be true or false, got 'maybe'"),
+        ({"sources": "a"}, "sources must be a list, each a path, got 'a'"),
+        ({"frame": 3}, "frame must be a group of settings, got 3"),
+        ({"frame": {"width": "nan"}}, "frame.width must be a number, got 'nan'"),
+        ({"frame": {"width": 10**400}}, "frame.width must be a number, got 1000"),
+        (
+            {"frame": {"colour": "gren"}},
+            "frame.colour must be red or green, got 'gren': did you mean green?",
+        ),
+        ({"frame": {"widht": 1}}, "frame.widht is no setting: did you mean frame.width?"),
+        ({"widht": 1}, "widht is no setting: did you mean frame.width?"),
+        ({"zzzzzzzz": 1}, "zzzzzzzz is no setting"),
+        ({"frame": {"frame": {"width": 1}}}, "frame.frame is no setting"),
+    ],
+)
+def test_a_wrong_value_or_name_is_answered_in_one_line(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ElektronError) as caught:
+        build(Picture, SMALLEST | values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["sources", "title"])
+def test_a_missing_setting_is_named_with_its_help(missing: str) -> None:
+    values = {name: value for name, value in SMALLEST.items() if name != missing}
+    with pytest.raises(ElektronError, match=rf"^{missing} is missing: Wh"):
+        build(Picture, values)
+
+
+def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
+    known = ["optimizer.lr", "evaluation.every", "checkpoint.every", "steps"]
+    assert suggestion("lr", known) == ": did you mean optimizer.lr?"
+    assert suggestion("stpes", known, label="--{}".format) == ": did you mean --steps?"
+    assert suggestion("every", known) == ": did you mean evaluation.every or checkpoint.every?"
+    assert suggestion("xyz", known) == ""
+    assert suggestion("xyz", []) == ""
+
+
+paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
+pictures = st.builds(
+    Picture,
+    sources=st.lists(paths.map(Path), min_size=1),
+    title=st.text(),
+    note=st.none() | st.text() | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
+    place=st.none() | paths.map(Path) | st.just(Path("null")),
+    copies=st.integers(),
+    framed=st.booleans(),
+    frame=st.builds(
+        Frame,
+        width=st.floats(allow_nan=False, allow_infinity=False),
+        colour=st.sampled_from(["red", "green"]),
+        depth=st.none() | st.integers(),
+    ),
+)
+
+
+@hypothesis.settings(deadline=None)
+@given(picture=pictures)
+@example(picture=Picture([Path("\x85")], "\u2028"))
+def test_yaml_gives_back_exactly_what_was_written(
+    picture: Picture, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
+    save_yaml(picture, path)
+    assert load_yaml(Picture, path) == picture
+    assert build(Picture, values_of(picture)) == picture
+    assert build(Picture, yaml.safe_load(to_yaml(picture))) == picture
+
+
+def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
+    save_yaml(Frame(depth=1), tmp_path / "config.yaml")
+    save_yaml(Frame(depth=2), tmp_path / "config.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert load_yaml(Frame, tmp_path / "config.yaml") == Frame(depth=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"copies: [1", "config.yaml, line 1: not valid YAML"),
+        (b"copies: !!python/object:os.system 1", "config.yaml, line 1: not valid YAML"),
+        (b"copies: 2024-99-99", "config.yaml: not valid YAML"),
+        (b"copies: !!bool foo", "config.yaml: not valid YAML"),
+        (b"[" * 100_000, "config.yaml: not valid YAML"),
+        (b"\xff\xfe\x00", "config.yaml: not a text file in UTF-8"),
+        (b"just words", "config.yaml: must hold settings"),
+        (b"copeis: 3", "config.yaml: copeis is no setting: did you mean"),
+        (b"frame:\n  wdth: 3", "config.yaml: frame.wdth is no setting: did you mean"),
+        (b"copies: [1, 2]", "config.yaml: copies must be a whole number, got [1, 2]"),
+        (b"1: 2", "config.yaml: 1 is no setting"),
+        (b"", "config.yaml: sources is missing"),
+    ],
+)
+def test_a_bad_yaml_file_is_answered_in_one_line(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ElektronError) as caught:
+        load_yaml(Picture, path)
+    assert str(caught.value).startswith(str(tmp_path / message))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="no such file"):
+        load_yaml(Picture, tmp_path / "absent.yaml")
+    with pytest.raises(ElektronError, match="cannot be read"):
+        load_yaml(Picture, tmp_path)
+
+
+@hypothesis.settings(deadline=None)
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_file_content_gets_past_as_anything_but_a_setting_or_an_elektron_error(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "wild.yaml"
+    path.write_bytes(content)
+    try:
+        assert isinstance(load_yaml(Frame, path), Frame)
+    except ElektronError as error:
+        assert "\n" not in str(error)
+
+
+def test_differences_names_settings_and_ignores_settings_and_groups() -> None:
+    a = PretrainConfig(steps=10)
+    b = PretrainConfig(steps=20, seed=2)
+    b.evaluation.every = 7
+    b.network.layers = 2
+    assert differences(a, a) == []
+    assert differences(a, b) == ["steps", "seed", "network.layers", "evaluation.every"]
+    assert differences(a, b, ignore=("seed", "evaluation", "network.layers")) == ["steps"]
+
+
+# The paper's settings, appendix A, typed here a second time.
+PAPER = {
+    #                           layers hidden ff  heads emb generator batch  lr   steps  masked
+    "electra-small": (12, 256, 1024, 4, 128, 1 / 4, 128, 5e-4, 1_000_000, 0.15),
+    "electra-small-plus-plus": (12, 256, 1024, 4, 128, 1.0, 128, 5e-4, 4_000_000, 0.15),
+    "electra-base": (12, 768, 3072, 12, 768, 1 / 3, 256, 2e-4, 766_000, 0.15),
+    "electra-large": (24, 1024, 4096, 16, 1024, 1 / 4, 2048, 2e-4, 400_000, 0.25),
+}
+
+
+@pytest.mark.parametrize("recipe", PAPER)
+def test_the_paper_recipes_are_the_papers(recipe: str) -> None:
+    config = pretrain_config(recipe)
+    network, optimizer = config.network, config.optimizer
+    assert PAPER[recipe] == (
+        *(network.layers, network.hidden, network.feed_forward, network.heads, network.embedding),
+        *(network.generator_width, config.batch, optimizer.lr, config.steps, config.masking.share),
+    )
+    assert (config.family, config.objective, config.plan) == ("electra", "rtd", "joint")
+    assert (network.dropout, network.max_positions) == (0.1, 512)
+    assert (config.masking.keep, config.discriminator_weight) == (0.15, 50.0)
+    assert (optimizer.name, optimizer.beta1, optimizer.beta2) == ("adamw", 0.9, 0.999)
+    assert (optimizer.eps, optimizer.weight_decay, optimizer.clip) == (1e-6, 0.01, 1.0)
+    assert (optimizer.warmup, optimizer.cooldown) == (10_000, 1.0)
+    assert optimizer.bias_correction is False
+
+
+def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
+    config = pretrain_config("quickstart")
+    network = config.network
+    assert (network.layers, network.hidden, network.heads) == (4, 128, 4)
+    assert network.hidden * network.generator_width == 64
+    assert (config.batch, config.steps, config.family) == (32, 1200, "elektron")
+    assert (config.optimizer.lr, config.optimizer.muon_lr) == (3e-3, 0.02)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) -> None:
+    network = resolve(pretrain_config(recipe)).network
+    for size in (network.hidden, network.feed_forward, network.heads):
+        assert size * network.generator_width == pytest.approx(
+            round(size * network.generator_width)
+        )
+    assert network.hidden % network.heads == 0
+    path = Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml"
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert pretrain_config(path) == pretrain_config(recipe)
+
+
+def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
+    config = pretrain_config("quickstart", {"optimizer.lr": 1e-4, "checkpoint": {"every": 5}})
+    assert (config.optimizer.lr, config.checkpoint.every) == (1e-4, 5)
+    config.optimizer.lr, config.checkpoint.every = 3e-3, 400
+    assert config == pretrain_config("quickstart")
+
+
+@pytest.mark.parametrize("length", ["steps", "tokens", "minutes"])
+def test_a_length_replaces_whichever_the_recipe_has(length: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    for in_recipe in ("steps", "tokens", "minutes"):
+        recipe.write_text(f"{in_recipe}: 7\n")
+        config = pretrain_config(recipe, {length: 9})
+        lengths = {name: getattr(config, name) for name in ("steps", "tokens", "minutes")}
+        assert lengths == {"steps": None, "tokens": None, "minutes": None, length: 9}
+
+
+def test_lengths_exclude_one_another_and_one_is_needed(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    with pytest.raises(ElektronError, match=r"^steps and minutes exclude one another: give one"):
+        pretrain_config("quickstart", {"steps": 3, "minutes": 1})
+    recipe.write_text("steps: 3\ntokens: 5\n")
+    with pytest.raises(ElektronError, match=r"recipe.yaml: steps and tokens exclude one another"):
+        pretrain_config(recipe, {"minutes": 1})
+    recipe.write_text("seed: 3\n")
+    for config in (pretrain_config(recipe), pretrain_config("quickstart", {"steps": None})):
+        with pytest.raises(ElektronError, match="give exactly one of steps, tokens and minutes"):
+            resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "family"), [("electra-base", "elektron"), ("quickstart", "electra")]
+)
+def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family: str) -> None:
+    before = pretrain_config(recipe)
+    after = pretrain_config(recipe, {"family": family})
+    assert after.family == family
+    values = values_of(after)
+    assert all(values[name] is None for name in FAMILY_FIELDS)
+    resolved = values_of(resolve(after))
+    assert {name: resolved[name] for name in FAMILY_FIELDS} == FAMILY_DEFAULTS[family]
+    assert set(differences(before, after)) <= {"family", *FAMILY_FIELDS}
+    tuned = pretrain_config(recipe, {"family": family, "optimizer.lr": 1e-3})
+    assert differences(after, tuned) == ["optimizer.lr"]
+
+
+def test_the_same_family_keeps_everything() -> None:
+    assert pretrain_config("electra-base", {"family": "electra"}) == pretrain_config("electra-base")
+
+
+def test_family_fields_are_those_whose_default_is_the_familys() -> None:
+    for defaults in FAMILY_DEFAULTS.values():
+        assert tuple(defaults) == FAMILY_FIELDS
+        assert checked(PretrainConfig, defaults) == defaults
+    unset = {setting.name: setting.default for setting in settings(PretrainConfig)}
+    assert all(unset[name] is None for name in FAMILY_FIELDS)
+
+
+def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match=r"did you mean electra-small\? There are electra-base"):
+        pretrain_config("electra-smal")
+    with pytest.raises(ElektronError, match=r"no such recipe file: did you mean electra-base\?"):
+        pretrain_config(tmp_path / "electra-base.yaml")
+    with pytest.raises(ElektronError, match=r"family must be elektron or electra, got 'bert'"):
+        pretrain_config("quickstart", {"family": "bert"})

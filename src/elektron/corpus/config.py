@@ -46,7 +46,8 @@ class PrepareConfig:
     seq_len: int = 128
     """Tokens in a row."""
     packing: Literal["dense", "paper"] = "dense"
-    """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B [SEP] of one document."""
+    """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B
+    [SEP] of one document."""
     validation: float = 0.02
     """Share of the documents held out for evaluation."""
     deduplicate: bool = True
@@ -71,5 +72,3 @@ class InspectConfig:
     """Rows of prepared blocks to show."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""
-
-

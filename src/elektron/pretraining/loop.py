@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
+from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
@@ -63,6 +64,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         SystemExit: the run was interrupted, after it has been saved.
     """
     config = resolve(config)
+    keep_freed_memory()
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)

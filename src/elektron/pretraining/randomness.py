@@ -44,6 +44,14 @@ def mix(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
+def key_of(*numbers: int) -> int:
+    """One 64-bit key for several numbers, each of them in its place."""
+    state = np.zeros(1, np.uint64)
+    for number in numbers:
+        state = mix(state, number + 1)
+    return int(state[0])
+
+
 def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint64]:
     """Where each of `indices` goes in the permutation of `range(size)` that `key` names."""
     half_bits = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
@@ -68,12 +76,10 @@ def rows_of_step(step: int, batch: int, total_rows: int, seed: int) -> NDArray[n
     rows = np.empty(batch, np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        key = int(mix(np.array([seed], np.uint64), int(epoch) + 1)[0])
-        rows[here] = permute(offsets[here], total_rows, key)
+        rows[here] = permute(offsets[here], total_rows, key_of(seed, int(epoch)))
     return rows
 
 
 def step_seed(seed: int, step: int, micro_batch: int) -> int:
     """The seed of dropout for one pass through the networks."""
-    scrambled = mix(np.array([seed], np.uint64), step * 65_536 + micro_batch + 1)
-    return int(scrambled[0] >> np.uint64(1))
+    return key_of(seed, step, micro_batch) >> 1

@@ -1,0 +1,105 @@
+"""What a worker process does: texts in, packed rows of token ids out.
+
+Kept apart from `prepare` so that a worker imports little and starts quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import parent_process
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from elektron.corpus.packing import pack_dense, pack_paper
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How text becomes rows."""
+
+    tokenizer: str
+    """The tokenizer as JSON, as the `tokenizers` library writes it."""
+    special_ids: dict[str, int]
+    all_special_ids: list[int]
+    vocab_size: int
+    packing: Literal["dense", "paper"]
+    seq_len: int
+    seed: int
+    dtype: str
+
+
+class Encoder:
+    """Turns chunks of documents into rows."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.tokenizer = Tokenizer.from_str(encoding.tokenizer)
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        # "[CLS]" in a document is text like any other.
+        self.tokenizer.encode_special_tokens = True
+        self.is_special = np.zeros(encoding.vocab_size, dtype=bool)
+        self.is_special[encoding.all_special_ids] = True
+
+    def rows(self, texts: Sequence[str], chunk: int) -> NDArray[Any]:
+        """Pack the documents of a chunk, `(rows, seq_len)`; its number decides random choices."""
+        encoding = self.encoding
+        cls_id, sep_id, pad_id = (encoding.special_ids[kind] for kind in ("cls", "sep", "pad"))
+        if encoding.packing == "dense":
+            rows = pack_dense(self._tokens(texts), encoding.seq_len, cls_id, sep_id, pad_id)
+        else:
+            lines = self._tokens_of_lines(texts)
+            generator = np.random.default_rng([encoding.seed, chunk])
+            rows = pack_paper(lines, encoding.seq_len, cls_id, sep_id, pad_id, generator)
+        return rows.astype(encoding.dtype)
+
+    def _tokens(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of each text, none of them special."""
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        ends = np.cumsum([len(text) for text in ids])
+        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
+        # Some tokenizers can still spell a special token; in rows it would begin or end a piece.
+        flat[self.is_special[flat]] = self.encoding.special_ids["unk"]
+        return np.split(flat, ends[:-1])
+
+    def _tokens_of_lines(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Token ids of each line of each text."""
+        lines = [text.split("\n") for text in texts]
+        tokens = iter(self._tokens([line for document in lines for line in document]))
+        return [[next(tokens).tolist() for _ in document] for document in lines]
+
+
+_encoder: Encoder
+
+
+def start_worker(encoding: Encoding) -> None:
+    """Make a process ready for `rows_in_worker`."""
+    global _encoder  # noqa: PLW0603 (a worker process has one encoder)
+    # There is a process for each core already.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # The parent is interrupted too, and ends its workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _encoder = Encoder(encoding)
+
+
+def rows_in_worker(texts: Sequence[str], chunk: int) -> NDArray[Any]:
+    """`Encoder.rows` in a worker process."""
+    return _encoder.rows(texts, chunk)
+
+
+def _end_with_parent() -> None:
+    """Do not outlive a parent that was killed and could not say so."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

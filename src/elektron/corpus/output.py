@@ -1,0 +1,62 @@
+"""Folders that appear in one motion: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elektron.errors import ElektronError
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends without an exception.
+
+    It lies beside `out` under a hidden name, is on the disk before it is renamed, and is removed
+    if anything goes wrong. Whatever else has meanwhile come to lie at `out` is left alone.
+
+    Raises:
+        ElektronError: `out` is taken, or nothing can be written there.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*"), reverse=True):
+            sync(path)
+        partial.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
+        sync(partial)
+        try:
+            partial.rename(out)
+        except OSError as error:
+            raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+        sync(out.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_free(out: Path) -> bool:
+    """Whether nothing lies at `out`, or an empty folder."""
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
+
+
+def sync(path: Path) -> None:
+    """Have the file or folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,262 @@
+"""Documents of token ids into rows of one length, and back; nothing but functions of their input.
+
+Dense packing fills rows with pieces, [CLS] … [SEP] each. Pieces of one row never see each other:
+pre-training gives each its own attention and its own positions, which `pieces` finds again. Short
+documents stay whole where they can and are combined until a row is full; where no combination
+fills it, a document is cut, since a cut costs less than padding does.
+
+Paper packing follows the official ELECTRA code: a row is one stretch of one document, in 90 % of
+rows as two segments, [CLS] A [SEP] B [SEP]. It differs where that code loses text: what does not
+fit into a row begins the next one, and a line longer than a segment is cut instead of trimmed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int32]
+TokenIds = Sequence[int] | Tokens
+
+# No cut leaves a piece with less text than this (or, in very short rows, a quarter of a row).
+SHORTEST_TEXT = 5
+
+# Of the official code, for paper packing: rows of one segment, and rows of a random length.
+ONE_SEGMENT_SHARE = 0.1
+SHORT_ROW_SHARE = 0.05
+SHORTEST_ROW = 5
+
+
+def pack_dense(
+    documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id: int, pad_id: int
+) -> Tokens:
+    """Pack documents densely; empty ones vanish.
+
+    Args:
+        documents: the token ids of each document, without special tokens.
+        seq_len: tokens in a row, at least 4.
+        cls_id: id of [CLS], which begins each piece.
+        sep_id: id of [SEP], which ends each piece.
+        pad_id: id of [PAD], which fills what is left of a row.
+
+    Returns:
+        `(rows, seq_len)`, ordered by the document that begins a row.
+    """
+    room = seq_len - 2
+    shortest = min(SHORTEST_TEXT, max(1, room // 4))
+    full: list[Tokens] = []
+    rest = _Rest(shortest)
+    for number, document in enumerate(documents):
+        ids = np.asarray(document, dtype=np.int32)
+        pieces_that_fill = len(ids) // room
+        left_over = len(ids) % room
+        if pieces_that_fill and 0 < left_over < shortest:
+            # The last full piece gives up some text, so that what is left over is worth a piece.
+            pieces_that_fill -= 1
+            cut = len(ids) - shortest
+            rest.add(number, ids[pieces_that_fill * room : cut])
+            rest.add(number, ids[cut:])
+        elif left_over:
+            rest.add(number, ids[pieces_that_fill * room :])
+        whole = np.full((pieces_that_fill, seq_len), sep_id, dtype=np.int32)
+        whole[:, 0] = cls_id
+        whole[:, 1:-1] = ids[: pieces_that_fill * room].reshape(-1, room)
+        full.append(whole)
+
+    combined = list(_combine(rest, seq_len))
+    rows = np.full((len(combined), seq_len), pad_id, dtype=np.int32)
+    for row, texts in zip(rows, combined, strict=True):
+        position = 0
+        for _, text in texts:
+            end = position + len(text) + 2
+            row[position], row[position + 1 : end - 1], row[end - 1] = cls_id, text, sep_id
+            position = end
+    first_documents = [number for number, whole in enumerate(full) for _ in whole]
+    first_documents += [min(number for number, _ in texts) for texts in combined]
+    packed = np.concatenate([*full, rows]) if documents else rows
+    return packed[np.argsort(first_documents, kind="stable")]
+
+
+class _Rest:
+    """Texts that do not fill a row alone, to be taken by length, the first of its length first."""
+
+    def __init__(self, shortest: int) -> None:
+        self.shortest = shortest
+        self.by_length: dict[int, deque[tuple[int, Tokens]]] = {}
+        self.lengths: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.lengths)
+
+    def add(self, number: int, text: Tokens) -> None:
+        """Add a text of document `number`."""
+        if len(text) not in self.by_length:
+            self.by_length[len(text)] = deque()
+            insort(self.lengths, len(text))
+        self.by_length[len(text)].append((number, text))
+
+    def longest(self, limit: int) -> int:
+        """Length of the longest text of at most `limit` tokens, or 0."""
+        place = bisect_right(self.lengths, limit)
+        return self.lengths[place - 1] if place else 0
+
+    def take(self, length: int) -> tuple[int, Tokens]:
+        """Remove a text of this length."""
+        texts = self.by_length[length]
+        taken = texts.popleft()
+        if not texts:
+            del self.by_length[length]
+            self.lengths.remove(length)
+        return taken
+
+    def spare(self) -> int:
+        """Tokens that can be cut from the longest text."""
+        return max(0, self.lengths[-1] - self.shortest)
+
+    def cut(self, head: int) -> tuple[int, Tokens]:
+        """Remove the first `head` tokens of the longest text."""
+        number, text = self.take(self.lengths[-1])
+        self.add(number, text[head:])
+        return number, text[:head]
+
+
+def _combine(rest: _Rest, seq_len: int) -> Iterator[list[tuple[int, Tokens]]]:
+    """Empty `rest` into rows; each text takes two tokens more than it has.
+
+    A text is welcome if it ends the row exactly or leaves enough for another piece. The longest
+    welcome text goes first; where there is none a longer one is cut to fit; where none can be
+    cut either, the longest that fits is taken and what remains of the row is padding.
+    """
+    least = rest.shortest + 2
+    while rest:
+        row: list[tuple[int, Tokens]] = []
+        left = seq_len
+        while rest and left >= 3:
+            limit = left - 2
+            length = limit if rest.longest(limit) == limit else rest.longest(limit - least)
+            head = limit if rest.spare() >= limit else min(rest.spare(), limit - least)
+            if length:
+                taken = rest.take(length)
+            elif head >= rest.shortest:
+                taken = rest.cut(head)
+            elif length := rest.longest(limit):
+                taken = rest.take(length)
+            else:
+                break
+            row.append(taken)
+            left -= len(taken[1]) + 2
+        yield row
+
+
+def pack_paper(
+    documents: Sequence[Sequence[Sequence[int]]],
+    seq_len: int,
+    cls_id: int,
+    sep_id: int,
+    pad_id: int,
+    generator: np.random.Generator,
+) -> Tokens:
+    """Pack as the paper does: one document a row, mostly as two segments; the rest is padding.
+
+    Args:
+        documents: for each document its lines, for each line its token ids, no special tokens.
+        seq_len: tokens in a row, at least 5.
+        cls_id: id of [CLS], which begins the row.
+        sep_id: id of [SEP], which ends each segment.
+        pad_id: id of [PAD], which fills what is left of a row.
+        generator: decides lengths and segments, by three numbers a row.
+
+    Returns:
+        `(rows, seq_len)` in the order of the documents.
+    """
+    packed: list[list[int]] = []
+    for document in documents:
+        for first, second in _segments_of(document, seq_len, generator):
+            row = [cls_id, *first, sep_id]
+            if second:
+                row += [*second, sep_id]
+            packed.append(row)
+    rows = np.full((len(packed), seq_len), pad_id, dtype=np.int32)
+    for row_array, row in zip(rows, packed, strict=True):
+        row_array[: len(row)] = row
+    return rows
+
+
+def _segments_of(
+    document: Sequence[Sequence[int]], seq_len: int, generator: np.random.Generator
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The two segments of each row of a document; the second may be empty."""
+    half = (seq_len - 3) // 2
+    lines = deque(line[at : at + half] for line in document for at in range(0, len(line), half))
+    while lines:
+        draw_length, draw_segments, draw_balance = generator.random(3)
+        target = seq_len
+        if draw_length < SHORT_ROW_SHARE:
+            share = draw_length / SHORT_ROW_SHARE
+            target = SHORTEST_ROW + int(share * (seq_len + 1 - SHORTEST_ROW))
+        one_segment = draw_segments < ONE_SEGMENT_SHARE
+
+        collected: list[Sequence[int]] = []
+        length = 0
+        while lines and length < target:
+            collected.append(lines.popleft())
+            length += len(collected[-1])
+
+        first: list[int] = []
+        second: list[int] = []
+        for line in collected:
+            after = len(first) + len(line)
+            fits = after < (target - 3) // 2
+            # The line that crosses the middle goes to either side by chance.
+            crosses = not fits and not second and len(first) < (target - 3) // 2
+            if (
+                one_segment
+                or not first
+                or (fits and not second)
+                or (crosses and draw_balance < 0.5)
+            ):
+                first += line
+            else:
+                second += line
+
+        first, too_much = first[: seq_len - 2], first[seq_len - 2 :]
+        room = max(0, seq_len - 3 - len(first))
+        second, too_much = second[:room], too_much + second[room:]
+        if len(too_much) >= SHORTEST_TEXT or (too_much and lines):
+            lines.appendleft(too_much)
+        yield first, second
+
+
+def pieces(
+    input_ids: NDArray[np.int64], cls_id: int, pad_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which piece of its row each token belongs to, and its position in that piece.
+
+    Args:
+        input_ids: `(batch, length)` densely packed rows.
+        cls_id: id of [CLS].
+        pad_id: id of [PAD].
+
+    Returns:
+        `(batch, length)` pieces counted from 0 in each row, -1 for padding, and
+        `(batch, length)` positions counted from 0 in each piece, 0 for padding.
+    """
+    begins = input_ids == cls_id
+    padding = input_ids == pad_id
+    places = np.arange(input_ids.shape[1])
+    beginnings = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    piece_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - 1)
+    position_ids = np.where(padding, 0, places - beginnings)
+    return piece_ids, position_ids
+
+
+def segments(input_ids: NDArray[np.int64], sep_id: int, pad_id: int) -> NDArray[np.int64]:
+    """`(batch, length)`: 1 for the second segment of rows packed as in the paper, else 0."""
+    ends = input_ids == sep_id
+    ended_before = np.cumsum(ends, axis=1) - ends
+    in_second: NDArray[np.bool_] = (ended_before > 0) & (input_ids != pad_id)
+    return in_second.astype(np.int64)

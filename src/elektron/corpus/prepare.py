@@ -1,0 +1,263 @@
+"""From a corpus to a folder of blocks, on all cores of this machine.
+
+One process reads documents, drops copies and decides what is held out; it gathers chunks of a
+fixed size, which worker processes tokenize and pack; the rows are written in the order of the
+chunks. So the bytes do not depend on the number of workers, and memory does not depend on the size
+of the corpus, but for the 16 bytes that each document leaves for finding its copies.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from elektron.corpus.blocks import SPLITS, TOKENIZER, BlockStore, BlockWriter, Manifest, Split
+from elektron.corpus.config import PrepareConfig
+from elektron.corpus.documents import Corpus, Document
+from elektron.corpus.encoding import Encoder, Encoding, rows_in_worker, start_worker
+from elektron.corpus.output import is_free, new_folder
+from elektron.corpus.selection import Selection
+from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
+from elektron.errors import ElektronError
+from elektron.progress import Progress
+
+log = logging.getLogger(__name__)
+
+# A chunk is what is packed together: enough that its last row, the only one that is mostly
+# padding, does not count, and little enough that a few of them wait in memory.
+DOCUMENTS_IN_CHUNK = 2000
+CHARACTERS_IN_CHUNK = 1_000_000
+# Documents that are looked at together when copies are dropped.
+DOCUMENTS_AT_ONCE = 1000
+CHUNKS_AHEAD_OF_WORKER = 2
+SHORTEST_ROW = 8
+
+
+def prepare(config: PrepareConfig) -> Manifest:
+    """Write the blocks of a corpus, or find that they are there already.
+
+    Raises:
+        ElektronError: the corpus or the tokenizer cannot be used, there is too little text, or
+            the folder holds something else.
+    """
+    _check(config)
+    corpus = Corpus(config.corpus, config.text)
+    tokenizer = load_tokenizer(config.tokenizer)
+    plan = Manifest(
+        seq_len=config.seq_len,
+        packing=config.packing,
+        vocab_size=len(tokenizer),
+        tokenizer=fingerprint(tokenizer),
+        special_ids=special_ids(tokenizer),
+        all_special_ids=sorted(tokenizer.all_special_ids),
+        corpus=config.corpus,
+        options={
+            "seed": config.seed,
+            "validation": config.validation,
+            "deduplicate": config.deduplicate,
+            "text": config.text,
+            "corpus": corpus.fingerprint,
+        },
+    )
+    if not is_free(config.out):
+        return _blocks_there(config.out, plan)
+
+    encoding = Encoding(
+        tokenizer=tokenizer.backend_tokenizer.to_str(),
+        special_ids=plan.special_ids,
+        all_special_ids=plan.all_special_ids,
+        vocab_size=plan.vocab_size,
+        packing=plan.packing,
+        seq_len=plan.seq_len,
+        seed=config.seed,
+        dtype=plan.dtype.name,
+    )
+    selection = Selection(config.validation, config.seed, config.deduplicate)
+    with new_folder(config.out) as folder:
+        tokenizer.save_pretrained(folder / TOKENIZER)
+        writer = BlockWriter(folder, plan)
+        total = corpus.total_bytes
+        with (
+            _workers(config.workers or _cores(), encoding) as rows_of,
+            Progress("preparing", total, "documents" if total is None else "bytes") as progress,
+        ):
+            documents = 0
+            for chunk, rows in rows_of(_chunks(corpus, selection)):
+                writer.write(chunk.split, rows, len(chunk.texts))
+                documents += len(chunk.texts)
+                progress.update(
+                    documents if total is None else corpus.bytes_read, f"{documents:,} documents"
+                )
+        manifest = writer.finish(selection.duplicates)
+        _refuse_too_little(config, manifest)
+    _say_what_there_is(config.out, manifest)
+    return manifest
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Documents of one split that are packed together."""
+
+    number: int
+    split: Split
+    texts: list[str]
+
+
+def _check(config: PrepareConfig) -> None:
+    """Raise ElektronError for a value that cannot work."""
+    if not 0 <= config.validation < 1:
+        raise ElektronError(
+            f"--validation must be a share from 0 to below 1, got {config.validation}"
+        )
+    if config.seq_len < SHORTEST_ROW:
+        raise ElektronError(f"--seq-len must be at least {SHORTEST_ROW}, got {config.seq_len}")
+    if config.seed < 0:
+        raise ElektronError(f"--seed must be 0 or above, got {config.seed}")
+    if config.workers is not None and config.workers < 1:
+        raise ElektronError(f"--workers must be at least 1, got {config.workers}")
+
+
+def _blocks_there(out: Path, plan: Manifest) -> Manifest:
+    """The manifest of blocks that are already there, if they are whole and those of the plan."""
+    store = BlockStore.open(out)
+    there = store.manifest
+    different = [
+        f"{name} {before} there, {now} here"
+        for name, before, now in (
+            ("row length", there.seq_len, plan.seq_len),
+            ("packing", there.packing, plan.packing),
+            *((n, there.options.get(n), v) for n, v in plan.options.items() if n != "corpus"),
+        )
+        if before != now
+    ]
+    if there.tokenizer != plan.tokenizer:
+        different.append("another tokenizer")
+    if there.options.get("corpus") != plan.options["corpus"]:
+        different.append("another corpus")
+    if different:
+        raise ElektronError(
+            f"{out} holds other blocks ({', '.join(different)}): choose another --out"
+        )
+    store.verify()
+    log.info("%s: the same blocks are there already, and whole", out)
+    return there
+
+
+def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]:
+    """Chunks in an order that depends on the corpus alone."""
+    waiting: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    characters = dict.fromkeys(SPLITS, 0)
+    number = 0
+    documents = iter(corpus)
+    while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
+        for split, text in selection.of(batch):
+            waiting[split].append(text)
+            characters[split] += len(text)
+            if (
+                len(waiting[split]) == DOCUMENTS_IN_CHUNK
+                or characters[split] >= CHARACTERS_IN_CHUNK
+            ):
+                yield Chunk(number, split, waiting[split])
+                waiting[split], characters[split] = [], 0
+                number += 1
+    for split in SPLITS:
+        if waiting[split]:
+            yield Chunk(number, split, waiting[split])
+            number += 1
+
+
+Rows = Iterator[tuple[Chunk, NDArray[Any]]]
+
+
+@contextmanager
+def _workers(count: int, encoding: Encoding) -> Iterator[Any]:
+    """A function from chunks to chunks with their rows, in the same order.
+
+    One worker is this process itself; more are processes of their own, started afresh, because
+    forking one that may hold threads of other libraries is not safe.
+    """
+    if count == 1:
+        encoder = Encoder(encoding)
+        yield lambda chunks: ((chunk, encoder.rows(chunk.texts, chunk.number)) for chunk in chunks)
+        return
+    pool = ProcessPoolExecutor(
+        count, multiprocessing.get_context("spawn"), start_worker, (encoding,)
+    )
+
+    def rows_of(chunks: Iterable[Chunk]) -> Rows:
+        waiting: deque[tuple[Chunk, Future[NDArray[Any]]]] = deque()
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(rows_in_worker, chunk.texts, chunk.number)))
+            if len(waiting) > count * CHUNKS_AHEAD_OF_WORKER:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for chunk, future in waiting:
+            yield chunk, future.result()
+
+    try:
+        yield rows_of
+    except BrokenProcessPool as error:
+        raise ElektronError(
+            "a worker process was ended, perhaps for lack of memory: try fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _refuse_too_little(config: PrepareConfig, manifest: Manifest) -> None:
+    """Raise ElektronError where there would be nothing to train or to evaluate on."""
+    train, validation = (manifest.splits[split] for split in SPLITS)
+    if config.validation and train.documents + validation.documents == 1:
+        raise ElektronError(
+            f"{', '.join(config.corpus)}: one document only, which cannot be split: give more "
+            "documents, or --validation 0"
+        )
+    if not train.rows:
+        raise ElektronError(
+            f"{', '.join(config.corpus)}: nothing to train on: give more text or a lower "
+            f"--validation than {config.validation}"
+        )
+    if config.validation and not validation.rows:
+        raise ElektronError(
+            f"{', '.join(config.corpus)}: nothing to evaluate on, the documents held out hold no "
+            "text: give more documents, or --validation 0"
+        )
+
+
+def _say_what_there_is(out: Path, manifest: Manifest) -> None:
+    splits = manifest.splits.values()
+    rows = sum(split.rows for split in splits)
+    tokens = sum(split.tokens for split in splits)
+    log.info(
+        "%s documents (%s held out), %s duplicates dropped",
+        f"{sum(split.documents for split in splits):,}",
+        f"{manifest.splits['validation'].documents:,}",
+        f"{manifest.duplicates:,}",
+    )
+    log.info(
+        "%s rows of %s, %s tokens, %.2f %% padding",
+        f"{rows:,}",
+        manifest.seq_len,
+        f"{tokens:,}",
+        100 * (1 - tokens / (rows * manifest.seq_len)),
+    )
+    log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

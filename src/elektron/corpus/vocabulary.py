@@ -1,0 +1,260 @@
+"""Train a WordPiece tokenizer on a corpus, and load any tokenizer that pre-training can use.
+
+The tokenizer is BERT's: punctuation and Chinese characters stand alone, words are cut into the
+longest pieces that the vocabulary has. Accents are kept unless asked.
+
+Training gives the same bytes for the same documents. The trainer of the `tokenizers` library
+numbers the characters that it meets in an order that changes from run to run, and ties between
+merges follow these numbers. So the characters are counted first and handed to the trainer in
+order, as special tokens, which are numbered as they come; afterwards they are ordinary pieces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.trainers import WordPieceTrainer
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+
+from elektron.configuration import suggestion
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.documents import Corpus
+from elektron.corpus.output import is_free, new_folder
+from elektron.errors import ElektronError
+from elektron.progress import Progress
+
+log = logging.getLogger(__name__)
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+NEEDED = ("pad", "unk", "cls", "sep", "mask")
+CONTINUATION = "##"
+MADE_FROM = "made_from.json"
+
+# The rarest characters, together this share of the text, become [UNK]: a corpus from the web has
+# thousands that occur a few times each and would fill the vocabulary.
+RARE_CHARACTERS_SHARE = 1e-4
+# What reads a text without being told otherwise cuts it here; the recipes' models read as much.
+MODEL_MAX_LENGTH = 512
+
+
+def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
+    """Train a tokenizer and write it to `config.out`, or load the one that is there already.
+
+    Raises:
+        ElektronError: the corpus cannot be read or does not support so large a vocabulary, or
+            the folder holds something else.
+    """
+    if config.vocab_size <= len(SPECIAL_TOKENS):
+        raise ElektronError(
+            f"--vocab-size must be above the {len(SPECIAL_TOKENS)} special tokens, "
+            f"got {config.vocab_size}"
+        )
+    if config.max_documents is not None and config.max_documents < 1:
+        raise ElektronError(f"--max-documents must be above 0, got {config.max_documents}")
+    corpus = Corpus(config.corpus, config.text)
+    made_from = _made_from(config, corpus)
+    if not is_free(config.out):
+        _refuse_another(config.out, made_from)
+        log.info("%s: the same tokenizer is there already", config.out)
+        return load_tokenizer(str(config.out))
+
+    tokenizer = _tokenizer(_learn_vocabulary(config, corpus), config)
+    with new_folder(config.out) as folder:
+        tokenizer.save_pretrained(folder)
+        (folder / MADE_FROM).write_text(
+            json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+    log.info("%s: a vocabulary of %s pieces", config.out, f"{len(tokenizer):,}")
+    return tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A tokenizer from a folder or the hub that has the special tokens pre-training needs.
+
+    Raises:
+        ElektronError: it does not exist, is damaged, is not one of the `tokenizers` library, or
+            lacks a special token.
+    """
+    folder = Path(name)
+    if folder.exists() and not any(
+        (folder / file).is_file()
+        for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    ):
+        raise ElektronError(
+            f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
+        )
+    if not folder.exists() and folder.parent != Path() and folder.parent.is_dir():
+        # The hub is not asked, in vain and for a minute where there is no network, about a slip.
+        near = suggestion(folder.name, (entry.name for entry in folder.parent.iterdir()))
+        raise ElektronError(f"{name}: no such folder{near}")
+    if (folder / "tokenizer.json").is_file():
+        _refuse_damaged(folder / "tokenizer.json")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        what = "cannot be loaded" if folder.exists() else "no such folder, nor found on the hub"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ElektronError(f"{name}: {what} ({reason})") from error
+    if not tokenizer.is_fast:
+        raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
+    missing = [kind for kind in NEEDED if getattr(tokenizer, f"{kind}_token_id") is None]
+    if missing:
+        raise ElektronError(
+            f"{name}: the tokenizer lacks {', '.join(missing)}; pre-training needs all of "
+            f"{', '.join(NEEDED)}"
+        )
+    return tokenizer
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
+    return {kind: int(getattr(tokenizer, f"{kind}_token_id")) for kind in NEEDED}
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of all that decides which ids a text gets.
+
+    It survives saving and loading, and does not depend on the truncation or padding last asked for.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    del content["truncation"], content["padding"]
+    content["special_tokens"] = {kind: getattr(tokenizer, f"{kind}_token") for kind in NEEDED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _made_from(config: TokenizerConfig, corpus: Corpus) -> dict[str, Any]:
+    """What decides the bytes of the tokenizer."""
+    options = {k: v for k, v in asdict(config).items() if k not in ("corpus", "out")}
+    return {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
+
+
+def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
+    """Raise ElektronError unless the folder holds the tokenizer that would be made."""
+    try:
+        there = json.loads((out / MADE_FROM).read_text(encoding="utf-8"))
+        options, corpus = dict(there["options"]), there["corpus_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ElektronError(
+            f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out"
+        ) from None
+    different = [
+        f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
+        for name, value in made_from["options"].items()
+        if options.get(name) != value
+    ]
+    if corpus != made_from["corpus_fingerprint"]:
+        different.append("another corpus")
+    if different:
+        raise ElektronError(
+            f"{out} holds another tokenizer ({', '.join(different)}): choose another --out"
+        )
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raise ElektronError if a tokenizer's file cannot be what `tokenizers` has written."""
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ElektronError(f"{path}: damaged ({reason}): make or fetch it again") from error
+
+
+def _tokenizer(vocabulary: list[str], config: TokenizerConfig) -> PreTrainedTokenizerBase:
+    """BERT's tokenizer with this vocabulary, its special tokens first."""
+    tokenizer: PreTrainedTokenizerBase = BertTokenizer(
+        vocab={piece: number for number, piece in enumerate(vocabulary)},
+        do_lower_case=config.lowercase,
+        strip_accents=config.strip_accents,
+        tokenize_chinese_chars=True,
+        model_max_length=MODEL_MAX_LENGTH,
+    )
+    return tokenizer
+
+
+def _learn_vocabulary(config: TokenizerConfig, corpus: Corpus) -> list[str]:
+    """The pieces in the order of their ids."""
+    rules = _tokenizer(SPECIAL_TOKENS, config).backend_tokenizer
+    learner = Tokenizer(WordPiece(unk_token="[UNK]"))
+    learner.normalizer = rules.normalizer
+    learner.pre_tokenizer = rules.pre_tokenizer
+
+    chosen = _chosen_documents(config, corpus)
+    counts: Counter[str] = Counter()
+    for text in _texts("counting characters", corpus, chosen):
+        counts.update(learner.normalizer.normalize_str(text))
+    characters, pieces = _alphabet(counts, learner, config)
+    trainer = WordPieceTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=[*SPECIAL_TOKENS, *pieces],
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
+        show_progress=False,
+    )
+    learner.train_from_iterator(_texts("counting words", corpus, chosen), trainer)
+    learned = learner.get_vocab()
+    if len(learned) < config.vocab_size:
+        raise ElektronError(
+            f"{', '.join(config.corpus)}: supports a vocabulary of {len(learned):,} pieces, not "
+            f"{config.vocab_size:,}: give --vocab-size {len(learned)} or less, or more text"
+        )
+    return sorted(learned, key=learned.__getitem__)
+
+
+def _alphabet(
+    counts: Counter[str], learner: Tokenizer, config: TokenizerConfig
+) -> tuple[list[str], list[str]]:
+    """Characters that get pieces, and these pieces; both sorted.
+
+    A character that can stand inside a word gets two, one for the beginning of a word.
+    """
+    visible = {c: n for c, n in counts.items() if not c.isspace()}
+    dispensable = RARE_CHARACTERS_SHARE * sum(visible.values())
+    room = config.vocab_size - len(SPECIAL_TOKENS)
+    characters: list[str] = []
+    pieces: list[str] = []
+    left = sum(visible.values())
+    for character, count in sorted(visible.items(), key=lambda item: (-item[1], item[0])):
+        inside_a_word = learner.normalizer.normalize_str(f"a{character}a")
+        joins = len(learner.pre_tokenizer.pre_tokenize_str(inside_a_word)) == 1
+        forms = [character, CONTINUATION + character] if joins else [character]
+        if count < config.min_frequency or left <= dispensable or len(pieces) + len(forms) > room:
+            log.info(
+                "%s of %s characters, %.3f %% of the text, are rare and become [UNK]",
+                f"{len(visible) - len(characters):,}",
+                f"{len(visible):,}",
+                100 * left / sum(visible.values()),
+            )
+            break
+        characters.append(character)
+        pieces += forms
+        left -= count
+    return sorted(characters), sorted(pieces, key=lambda piece: (len(piece) > 1, piece))
+
+
+def _chosen_documents(config: TokenizerConfig, corpus: Corpus) -> tuple[int, int]:
+    """How many documents to learn from, of how many."""
+    if config.max_documents is None:
+        return 1, 1
+    total = sum(1 for _ in _texts("counting documents", corpus, (1, 1)))
+    return min(config.max_documents, total), total
+
+
+def _texts(title: str, corpus: Corpus, chosen: tuple[int, int]) -> Iterator[str]:
+    """The texts of `wanted` documents out of each `total`, spread evenly."""
+    wanted, total = chosen
+    unit = "documents" if corpus.total_bytes is None else "bytes"
+    with Progress(title, corpus.total_bytes, unit) as progress:
+        for number, document in enumerate(corpus):
+            if number * wanted % total < wanted:
+                yield document.text
+            progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)

@@ -1,0 +1,114 @@
+"""Several runs side by side: their figures with the best marked, and the settings that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from elektron.evidence import wording
+from elektron.evidence.runs import Run, number
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a run's summary."""
+
+    name: str
+    title: str
+    write: Callable[[float | None], str]
+    better: Literal["high", "low"] | None = None
+    of_text: bool = False
+    """Whether the figure depends on the text, so that only runs on the same text compare."""
+
+
+COLUMNS = [
+    Column("generator_loss", "generator loss", lambda v: wording.decimal(v, 3), "low", True),
+    Column("generator_accuracy", "generator accuracy", wording.percent, "high", True),
+    Column("discriminator_auc", "AUC", lambda v: wording.decimal(v, 3), "high", True),
+    Column(
+        "discriminator_loss", "discriminator loss", lambda v: wording.decimal(v, 3), "low", True
+    ),
+    Column("discriminator_precision", "precision", wording.percent, "high", True),
+    Column("discriminator_recall", "recall", wording.percent, "high", True),
+    Column("steps", "steps", wording.whole),
+    Column("tokens", "tokens", wording.short),
+    Column("seconds", "time", wording.duration),
+    Column("tokens_per_second", "tokens/s", wording.whole, "high"),
+    Column("flops", "FLOPs", wording.scientific),
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure in the table."""
+
+    text: str
+    best: bool
+
+
+def table(runs: list[Run]) -> list[list[Cell]]:
+    """A row for each run in the order of COLUMNS."""
+    columns = [_cells(column, runs) for column in COLUMNS]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def same_text(runs: list[Run]) -> bool:
+    """Whether all runs were made of the same blocks, so that losses can be compared."""
+    return all(run.corpus == runs[0].corpus for run in runs)
+
+
+def _cells(column: Column, runs: list[Run]) -> list[Cell]:
+    figures = [number(_figures(run), column.name) for run in runs]
+    texts = [column.write(figure) for figure in figures]
+    ranked = {
+        figure: text
+        for run, figure, text in zip(runs, figures, texts, strict=True)
+        if run.finished and figure is not None
+    }
+    best = None
+    # What looks equal in the table is equally good.
+    if len(set(ranked.values())) > 1 and (same_text(runs) or not column.of_text):
+        best = {"low": ranked[min(ranked)], "high": ranked[max(ranked)], None: None}[column.better]
+    return [
+        Cell(text, run.finished and text == best) for run, text in zip(runs, texts, strict=True)
+    ]
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    """The summary, or what is known of an unfinished run under the summary's names."""
+    return {"steps": run.position.get("step")} | run.position | run.latest
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting and its value in each run."""
+
+    name: str
+    values: list[Any]
+    """None also where a run does not have it."""
+
+    @property
+    def differs(self) -> bool:
+        return any(value != self.values[0] for value in self.values)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, and those that tell the runs apart."""
+
+    differing: list[Setting]
+    groups: dict[str, list[Setting]]
+    """By the part before the dot; settings outside any group come first, under ``""``."""
+
+
+def settings(runs: list[Run]) -> Settings:
+    """The configurations side by side."""
+    names = list(dict.fromkeys(name for run in runs for name in run.config))
+    found = [Setting(name, [run.config.get(name) for run in runs]) for name in names]
+    groups: dict[str, list[Setting]] = {"": []}
+    for setting in found:
+        groups.setdefault(setting.name.partition(".")[0] if "." in setting.name else "", []).append(
+            setting
+        )
+    return Settings([setting for setting in found if setting.differs], groups)

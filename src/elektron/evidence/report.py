@@ -1,0 +1,189 @@
+"""`elektron report`: one run, or several over one another, as one HTML file that a person reads.
+
+The file stands alone: its styles and charts are inside it, it has no script, and its own content
+policy forbids a browser to load anything. All that comes from a corpus, a configuration or a path
+is escaped by the template, and control characters are written out. What the page says is gathered
+here; how it looks is in `report.html.jinja` and `report.css`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from elektron.configuration import written
+from elektron.errors import ElektronError
+from elektron.evidence import charts, comparison, examples, headline, wording
+from elektron.evidence.config import ReportConfig
+from elektron.evidence.runs import CONFIG, Run, group, number, read_runs
+from elektron.evidence.second_act import verdict
+
+log = logging.getLogger(__name__)
+
+
+def report(config: ReportConfig) -> Path:
+    """Write the report on the configured runs; the path of the file.
+
+    Raises:
+        ElektronError: a folder is not a readable run, or the file cannot be written.
+    """
+    runs = read_runs(config.runs)
+    out = config.out or runs[0].folder / "report.html"
+    if out.is_dir():
+        raise ElektronError(
+            f"{out} is a folder: give --out the name of a file, such as report.html"
+        )
+    page = render(runs)
+    partial = out.with_name(out.name + ".partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(out)
+    except OSError as error:
+        raise ElektronError(
+            f"{out}: the report cannot be written ({error.strerror}): choose another --out"
+        ) from error
+    log.info("the report is %s", out)
+    return out
+
+
+def render(runs: list[Run]) -> str:
+    """The page on one run or several."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "decimal": wording.decimal,
+        "number": number,
+        "percent": wording.percent,
+        "whole": wording.whole,
+        "short": wording.short,
+        "duration": wording.duration,
+        "setting": written,
+    }
+    return environment.get_template("report.html.jinja").render(
+        runs=[described(run, index) for index, run in enumerate(runs)],
+        charts=charts.curves(runs),
+        columns=comparison.COLUMNS,
+        comparison=comparison.table(runs),
+        same_text=comparison.same_text(runs),
+        corpora=corpora(runs),
+        settings=comparison.settings(runs),
+        several=len(runs) > 1,
+    )
+
+
+@dataclass(frozen=True)
+class Described:
+    """A run and what the page says of it."""
+
+    run: Run
+    look: charts.Look
+    status: str
+    """Empty for a finished run."""
+    lead: str
+    facts: list[tuple[str, str]]
+    headlines: list[headline.Headline]
+    sentences: list[list[examples.Token]]
+    strongest: float
+    """Probability of the strongest shade in the sentences."""
+    dots: Markup | None
+    verdict: str | None
+    versions: dict[str, Any]
+    discriminator: str
+    """Its folder, as Python writes a string."""
+    shell: dict[str, str]
+    """Paths as a shell reads them."""
+
+
+def described(run: Run, index: int) -> Described:
+    """What the page says of one run; `index` decides its look."""
+    strongest = examples.strongest(run.examples)
+    act = run.second_act
+    paths = {"run": run.folder, "config": run.folder / CONFIG} | {
+        name: run.folder / name for name in ("discriminator", "generator")
+    }
+    return Described(
+        run=run,
+        look=charts.look(index),
+        status=headline.status(run),
+        lead=headline.lead(run),
+        facts=headline.facts(run),
+        headlines=headline.headlines(run),
+        sentences=[examples.running_text(example, strongest) for example in run.examples],
+        strongest=strongest,
+        dots=charts.accuracy_dots(act, f"second-act-{index}") if act else None,
+        verdict=verdict(act) if act else None,
+        versions=group(run.summary, "versions"),
+        discriminator=repr(str(run.folder / "discriminator")),
+        shell={name: shlex.quote(str(path)) for name, path in paths.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The corpus of one or more runs."""
+
+    runs: list[str]
+    sources: list[str]
+    splits: list[tuple[str, float | None, float | None]]
+    """Of documents, rows and tokens the number to train on and the number held out."""
+    facts: list[tuple[str, str]]
+
+
+def corpora(runs: list[Run]) -> list[Corpus]:
+    """Each corpus once, with the names of its runs."""
+    found: list[tuple[dict[str, Any], list[str]]] = []
+    for run in runs:
+        if run.corpus is None:
+            continue
+        for corpus, names in found:
+            if corpus == run.corpus:
+                names.append(run.name)
+                break
+        else:
+            found.append((run.corpus, [run.name]))
+    return [_corpus(corpus, names) for corpus, names in found]
+
+
+def _corpus(corpus: dict[str, Any], runs: list[str]) -> Corpus:
+    packings = {
+        "dense": "dense: several texts a row, each under its own attention",
+        "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
+    }
+    sources = corpus.get("sources")
+    packing = str(corpus.get("packing", wording.NOTHING))
+    return Corpus(
+        runs=runs,
+        sources=[str(source) for source in sources] if isinstance(sources, list) else [],
+        splits=[
+            (name, number(group(corpus, name), "train"), number(group(corpus, name), "validation"))
+            for name in ("documents", "rows", "tokens")
+        ],
+        facts=[
+            ("row length", f"{wording.whole(number(corpus, 'seq_len'))} tokens"),
+            ("packing", packings.get(packing, packing)),
+            ("padding", wording.percent(number(corpus, "padding_share"), 2)),
+            ("vocabulary", f"{wording.whole(number(corpus, 'vocab_size'))} entries"),
+        ],
+    )
+
+
+def _finalize(value: Any) -> Any:
+    """What every expression of the template passes through before it is escaped."""
+    return (
+        wording.visible(value)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )

@@ -1,0 +1,313 @@
+"""The folder of a pre-training run, read for people: `read_run` gives one `Run`.
+
+A run may still be in progress. Its metrics are read line by line and a line that was cut short is
+left out; its summary, examples and second act may not be there yet. A file that is there but
+damaged is an error, because a report without it would look whole. What the files hold is taken as
+data of unknown origin: figures are read through `number`, which knows nothing but finite numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from elektron.configuration import read_yaml
+from elektron.errors import ElektronError
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CORPUS = "corpus.json"
+EXAMPLES = "examples.json"
+SECOND_ACT = "second_act.json"
+
+# The default name of a run's folder, which tells nothing without the folder around it.
+UNTOLD = "run"
+
+# Far above any count or loss; larger whole numbers have no floating-point counterpart.
+LARGEST = 1e300
+
+Record = dict[str, Any]
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A held-out text after corruption; all lists are of one length, an entry a token."""
+
+    tokens: list[str]
+    """Wordpieces that the discriminator read; `##` begins one that goes on a word."""
+    original: list[str]
+    """Wordpieces of the text as it was."""
+    masked: list[bool]
+    """Whether the generator had to fill in here."""
+    replaced: list[bool]
+    """Whether the token differs from the original."""
+    probability: list[float]
+    """The discriminator's probability of "replaced"."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of the second act."""
+
+    accuracies: list[float]
+    """Accuracy on the test documents, one a seed."""
+    mean: float
+    spread: float
+    """Their standard deviation."""
+
+
+@dataclass(frozen=True)
+class SecondAct:
+    """Fine-tuning the pre-trained network against the same network from random weights."""
+
+    task: str
+    classes: list[str]
+    train_documents: int
+    test_documents: int
+    majority_accuracy: float
+    """Accuracy of always answering the commonest class."""
+    pretrained: Arm
+    scratch: Arm
+
+
+@dataclass
+class Metrics:
+    """The lines of `metrics.jsonl` by kind, in the order of the file."""
+
+    train: list[Record] = field(default_factory=list)
+    evaluation: list[Record] = field(default_factory=list)
+    alarm: list[Record] = field(default_factory=list)
+    resumed: list[Record] = field(default_factory=list)
+    unreadable: int = 0
+    """Lines that could not be read, a last one that is still being written not among them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder holds."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    """Settings under their dotted names."""
+    metrics: Metrics
+    summary: Record | None
+    """Final figures; None while the run is in progress."""
+    corpus: Record | None
+    examples: list[Example]
+    second_act: SecondAct | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.summary is not None
+
+    @property
+    def latest(self) -> Record:
+        """The newest figures there are: the summary, else the last evaluation, else training's."""
+        if self.summary is not None:
+            return self.summary
+        lines = self.metrics.evaluation or self.metrics.train
+        return lines[-1] if lines else {}
+
+    @property
+    def position(self) -> Record:
+        """Where the run stands (`step`, `tokens`, `seconds`): its last line of metrics."""
+        ends = [lines[-1] for lines in (self.metrics.train, self.metrics.evaluation) if lines]
+        return max(ends, key=lambda line: number(line, "step") or 0.0, default={})
+
+
+def read_runs(folders: Iterable[Path]) -> list[Run]:
+    """Each run once, under the shortest ends of their paths that tell them apart.
+
+    Raises:
+        ElektronError: no folder is given, or one is not a readable run.
+    """
+    runs = [
+        read_run(folder) for folder in {folder.resolve(): folder for folder in folders}.values()
+    ]
+    if not runs:
+        raise ElektronError("no run to report on: give folders that `elektron pretrain` wrote")
+    paths = [run.folder.resolve().parts for run in runs]
+    shortest = 2 if UNTOLD in {path[-1] for path in paths} else 1
+    for length in range(shortest, max(map(len, paths)) + 1):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def read_run(folder: Path) -> Run:
+    """What the folder of a run holds.
+
+    Raises:
+        ElektronError: there is no such folder, it is not a run's, or a file in it is damaged.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ElektronError(f"{folder} {what}: give a folder that `elektron pretrain` wrote")
+    for name in (CONFIG, METRICS):
+        if not (folder / name).is_file():
+            raise ElektronError(f"{folder} is no run's folder, it has no {name}: {_advice(folder)}")
+    return Run(
+        folder=folder,
+        name=folder.resolve().name,
+        config=_flat(read_yaml(folder / CONFIG)),
+        metrics=_read_metrics(folder / METRICS),
+        summary=_read_json(folder / SUMMARY, _mapping),
+        corpus=_read_json(folder / CORPUS, _mapping),
+        examples=_read_json(folder / EXAMPLES, _examples) or [],
+        second_act=_read_json(folder / SECOND_ACT, _second_act),
+    )
+
+
+def number(record: Record | None, name: str) -> float | None:
+    """A finite number out of a record, or None where there is none."""
+    value = (record or {}).get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -LARGEST < value < LARGEST else None
+
+
+def group(record: Record | None, name: str) -> Record:
+    """A mapping inside a record; empty where there is none."""
+    value = (record or {}).get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _advice(folder: Path) -> str:
+    inside = sorted(path.parent for path in folder.glob(f"*/{METRICS}"))
+    if inside:
+        return f"did you mean {inside[0]}?"
+    if (folder / CONFIG).is_file():
+        return "a run has it once its first metrics are logged"
+    return "give a folder that `elektron pretrain` wrote"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat({str(key): inner for key, inner in value.items()}, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _read_metrics(path: Path) -> Metrics:
+    """The lines of a file that may be growing."""
+    metrics = Metrics()
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if not line.strip():
+                    continue
+                try:
+                    record = _mapping(json.loads(line, parse_constant=lambda _: None))
+                except (ValueError, TypeError, RecursionError):
+                    metrics.unreadable += line.endswith("\n")
+                    continue
+                of_kind = {
+                    "train": metrics.train,
+                    "evaluation": metrics.evaluation,
+                    "alarm": metrics.alarm,
+                    "resumed": metrics.resumed,
+                }.get(str(record.get("kind")))
+                if of_kind is not None:
+                    of_kind.append(record)
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    return metrics
+
+
+def _read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
+    """What `make` makes of a JSON file, or None where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise ElektronError(f"{path}: not a text file in UTF-8: {_WITHOUT}") from None
+    try:
+        # Infinities and NaN are no JSON, but Python writes them.
+        content = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ElektronError(f"{path}: not valid JSON ({error}): {_WITHOUT}") from None
+    try:
+        return make(content)
+    except KeyError as error:
+        raise ElektronError(f"{path}: has no {error}: {_WITHOUT}") from None
+    except (TypeError, ValueError) as error:
+        raise ElektronError(f"{path}: {error}: {_WITHOUT}") from None
+
+
+_WITHOUT = "restore the file, or move it away and the report does without it"
+
+
+def _mapping(content: Any) -> Record:
+    if not isinstance(content, dict):
+        raise TypeError("must hold a JSON object")
+    return content
+
+
+def _list(content: Any, what: str) -> list[Any]:
+    if not isinstance(content, list):
+        raise TypeError(f"{what} must be a list")
+    return content
+
+
+def _number(content: Any, name: str) -> float:
+    value = number(_mapping(content), name)
+    if value is None:
+        raise TypeError(f"{name} must be a number")
+    return value
+
+
+def _examples(content: Any) -> list[Example]:
+    return [_example(_mapping(example)) for example in _list(content, "the file")]
+
+
+def _example(example: Record) -> Example:
+    columns = {name: _list(example[name], name) for name in Example.__dataclass_fields__}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("the lists of an example differ in length")
+    probability = [number({"p": p}, "p") for p in columns["probability"]]
+    return Example(
+        tokens=[str(token) for token in columns["tokens"]],
+        original=[str(token) for token in columns["original"]],
+        masked=[bool(masked) for masked in columns["masked"]],
+        replaced=[bool(replaced) for replaced in columns["replaced"]],
+        probability=[min(1.0, max(0.0, p or 0.0)) for p in probability],
+    )
+
+
+def _second_act(content: Any) -> SecondAct:
+    content = _mapping(content)
+    return SecondAct(
+        task=str(content["task"]),
+        classes=[str(name) for name in _list(content["classes"], "classes")],
+        train_documents=int(_number(content, "train_documents")),
+        test_documents=int(_number(content, "test_documents")),
+        majority_accuracy=_number(content, "majority_accuracy"),
+        pretrained=_arm(content["pretrained"]),
+        scratch=_arm(content["scratch"]),
+    )
+
+
+def _arm(content: Any) -> Arm:
+    accuracies = _list(_mapping(content)["accuracies"], "accuracies")
+    if not accuracies:
+        raise ValueError("accuracies must not be empty")
+    return Arm(
+        accuracies=[_number({"accuracies": accuracy}, "accuracies") for accuracy in accuracies],
+        mean=_number(content, "mean"),
+        spread=_number(content, "spread"),
+    )

@@ -1,0 +1,1 @@
+"""A pretrained model and labelled data in, a task model out."""

@@ -1,0 +1,66 @@
+"""A small language that a small pair can learn, as tokenizer and blocks."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.utils import logging
+
+SUBJECTS = "the cat|the dog|a small bird|my old friend|the red fox|her brother".split("|")
+VERBS = "sees|likes|follows|finds|meets|forgets".split("|")
+OBJECTS = "the blue house|a long road|some warm bread|the open door|an apple|the river".split("|")
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    chooser = random.Random(seed)
+    return [
+        f"{chooser.choice(SUBJECTS)} {chooser.choice(VERBS)} {chooser.choice(OBJECTS)} ."
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from threads, which wait for one another on a busy machine."""
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 400 documents, a blank line between them."""
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    lines = sentences(1600)
+    path.write_text("\n\n".join("\n".join(lines[i : i + 4]) for i in range(0, 1600, 4)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(corpus_file: Path) -> Path:
+    from elektron.corpus.config import TokenizerConfig
+    from elektron.corpus.vocabulary import train_tokenizer
+
+    out = corpus_file.with_name("tokenizer")
+    train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=out, vocab_size=90))
+    return out
+
+
+def prepare_blocks(corpus: Path, tokenizer: Path, out: Path, **options: object) -> Path:
+    from elektron.corpus.config import PrepareConfig
+    from elektron.corpus.prepare import prepare
+
+    settings = {"seq_len": 32, "validation": 0.1, "workers": 1} | options
+    prepare(PrepareConfig(corpus=[str(corpus)], tokenizer=str(tokenizer), out=out, **settings))
+    return out
+
+
+@pytest.fixture(scope="session")
+def blocks(corpus_file: Path, tokenizer_folder: Path) -> Path:
+    return prepare_blocks(corpus_file, tokenizer_folder, corpus_file.with_name("blocks"))
+
+
+@pytest.fixture(scope="session")
+def paper_blocks(corpus_file: Path, tokenizer_folder: Path) -> Path:
+    out = corpus_file.with_name("paper-blocks")
+    return prepare_blocks(corpus_file, tokenizer_folder, out, packing="paper")

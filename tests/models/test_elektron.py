@@ -1,0 +1,197 @@
+"""The encoder: what it computes, and that transformers and plain readers can load it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModel
+
+import elektron.models
+from elektron.models.elektron import AUTO_MAP, ElektronConfig, ElektronModel, rotary_angles, rotate
+
+CONFIG = {
+    "vocab_size": 50,
+    "embedding_size": 12,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "num_labels": 3,
+}
+INPUT_IDS = torch.tensor([[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]])
+ATTENTION_MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+
+
+def with_live_outputs(model: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "output.weight" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def model() -> ElektronModel:
+    torch.manual_seed(0)
+    return with_live_outputs(ElektronModel(ElektronConfig(**CONFIG)))
+
+
+def test_rotation_turns_by_position():
+    cosines, sines = rotary_angles(torch.tensor([[0, 1]]), head_size=2, theta=10_000.0)
+    heads = torch.tensor([1.0, 0.0]).expand(1, 1, 2, 2)
+    turned = rotate(heads, cosines, sines)[0, 0]
+    expected = torch.tensor([[1.0, 0.0], [0.5403023, 0.8414710]])
+    torch.testing.assert_close(turned, expected)
+
+
+def test_only_distances_between_positions_matter(model):
+    positions = torch.arange(5)[None]
+    with torch.no_grad():
+        here = model(INPUT_IDS[:1], position_ids=positions).last_hidden_state
+        far = model(INPUT_IDS[:1], position_ids=positions + 300).last_hidden_state
+    torch.testing.assert_close(here, far, atol=1e-5, rtol=1e-4)
+
+
+def test_a_layer_begins_as_the_identity():
+    torch.manual_seed(0)
+    model = ElektronModel(ElektronConfig(**CONFIG))
+    states = model(INPUT_IDS, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_padding_changes_nothing(model):
+    with torch.no_grad():
+        padded = model(INPUT_IDS, attention_mask=ATTENTION_MASK).last_hidden_state
+        alone = model(INPUT_IDS[1:, :4]).last_hidden_state
+    torch.testing.assert_close(padded[1:, :4], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_attention_written_out_equals_the_fused_one(model):
+    with torch.no_grad():
+        fused = model(INPUT_IDS, attention_mask=ATTENTION_MASK).last_hidden_state
+        model.set_attn_implementation("eager")
+        out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, output_attentions=True)
+    real = ATTENTION_MASK.bool()
+    torch.testing.assert_close(fused[real], out.last_hidden_state[real], atol=1e-6, rtol=1e-5)
+    assert len(out.attentions) == 2
+    assert out.attentions[0].shape == (2, 2, 5, 5)
+    assert out.attentions[0][1, :, :4, 4].max() == 0
+
+
+@pytest.mark.parametrize("auto_class", [name for name in AUTO_MAP if name != "AutoConfig"])
+def test_every_auto_class_finds_its_model(auto_class, tmp_path):
+    config = ElektronConfig(**CONFIG)
+    torch.manual_seed(1)
+    model = with_live_outputs(getattr(transformers, auto_class).from_config(config))
+    model.save_pretrained(tmp_path)
+    again = getattr(transformers, auto_class).from_pretrained(tmp_path).eval()
+    inputs = {"input_ids": INPUT_IDS, "attention_mask": ATTENTION_MASK}
+    if auto_class == "AutoModelForMultipleChoice":
+        inputs = {name: value[None] for name, value in inputs.items()}
+    with torch.no_grad():
+        before, after = model(**inputs), again(**inputs)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(value, after[name])
+
+
+LABELS = {
+    "ElektronForPreTraining": {"labels": torch.tensor([[-100, 0, 1, 0, -100], [-100, 1, 0, -100, -100]])},
+    "ElektronForMaskedLM": {"labels": torch.tensor([[-100, 7, -100, -100, -100], [-100, -100, 9, -100, -100]])},
+    "ElektronForSequenceClassification": {"labels": torch.tensor([2, 0])},
+    "ElektronForTokenClassification": {"labels": torch.tensor([[-100, 1, 2, 0, -100], [-100, 1, 1, -100, -100]])},
+    "ElektronForQuestionAnswering": {"start_positions": torch.tensor([1, 9]), "end_positions": torch.tensor([2, 9])},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("class_name", LABELS)
+def test_losses_look_where_labels_say(class_name):
+    torch.manual_seed(1)
+    model = with_live_outputs(getattr(elektron.models, class_name)(ElektronConfig(**CONFIG)))
+    with torch.no_grad():
+        out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, **LABELS[class_name])
+    if class_name == "ElektronForQuestionAnswering":  # 9 lies past the end: not looked at
+        expected = -(
+            out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]
+        ) / 2
+    elif class_name == "ElektronForPreTraining":
+        probability = out.logits.sigmoid()
+        p = [probability[0, 1], probability[0, 2], probability[0, 3], probability[1, 1], probability[1, 2]]
+        expected = -torch.stack([(1 - p[0]).log(), p[1].log(), (1 - p[2]).log(), p[3].log(), (1 - p[4]).log()]).mean()  # fmt: skip
+    else:
+        labels = LABELS[class_name]["labels"]
+        looked_at = labels != -100
+        log_probabilities = out.logits.log_softmax(-1)[looked_at]
+        expected = -log_probabilities.gather(-1, labels[looked_at][:, None]).mean()
+    torch.testing.assert_close(out.loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "labels"),
+    [(1, torch.tensor([0.5, -1.0])), (3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))],
+)
+def test_classification_also_takes_numbers_and_several_labels(num_labels, labels):
+    torch.manual_seed(1)
+    config = ElektronConfig(**(CONFIG | {"num_labels": num_labels}))
+    model = elektron.models.ElektronForSequenceClassification(config).eval()
+    with torch.no_grad():
+        out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, labels=labels)
+    if num_labels == 1:
+        expected = ((out.logits[:, 0] - labels) ** 2).mean()
+    else:
+        p = out.logits.sigmoid()
+        expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
+    torch.testing.assert_close(out.loss, expected)
+
+
+def test_the_mean_is_over_real_tokens_and_cls_can_be_had():
+    torch.manual_seed(1)
+    model = elektron.models.ElektronForSequenceClassification(ElektronConfig(**CONFIG)).eval()
+    with torch.no_grad():
+        states = model.elektron(INPUT_IDS, ATTENTION_MASK).last_hidden_state
+        mean = model(INPUT_IDS, attention_mask=ATTENTION_MASK).logits
+        torch.testing.assert_close(mean[1], model.classifier.linear(states[1, :4].mean(0)))
+        model.classifier.pooling = "cls"
+        first = model(INPUT_IDS, attention_mask=ATTENTION_MASK).logits
+        torch.testing.assert_close(first[1], model.classifier.linear(states[1, 0]))
+
+
+def test_saved_weights_load_where_elektron_is_not_installed(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/config.json").read_text())["auto_map"] == AUTO_MAP
+    with torch.no_grad():
+        expected = model(INPUT_IDS).last_hidden_state
+    script = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "elektron":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import torch, transformers
+model = transformers.AutoModel.from_pretrained({str(tmp_path / "saved")!r}, trust_remote_code=True)
+states = model.eval()(torch.tensor({INPUT_IDS.tolist()})).last_hidden_state
+torch.testing.assert_close(states, torch.tensor({expected.tolist()}))
+transformers.AutoModelForTokenClassification.from_pretrained({str(tmp_path / "saved")!r}, trust_remote_code=True)
+"""
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_modelling_files_import_torch_and_transformers_alone():
+    for name in ("elektron", "heads"):
+        source = Path(elektron.models.__file__).with_name(f"{name}.py").read_text()
+        assert "from elektron" not in source
+        assert "import elektron" not in source
+
+
+def test_auto_model_reads_the_registered_family(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is ElektronModel

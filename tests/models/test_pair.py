@@ -1,0 +1,136 @@
+"""The pair: what is shared, what is not, and what transformers makes of the saved folders."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, make_pair
+
+from elektron.errors import ElektronError
+from elektron.models.pair import FAMILIES, build_pair, load_pair
+
+
+class NoTokenizer:
+    def save_pretrained(self, folder):
+        """The tests of a pair need no tokenizer in the folder."""
+
+
+def test_embeddings_are_one_object_and_the_output_matrix_is_the_token_embedding(pair):
+    generator, discriminator = pair.generator, pair.discriminator
+    assert generator.base_model.embeddings is discriminator.base_model.embeddings
+    table = discriminator.get_input_embeddings().weight
+    assert generator.get_input_embeddings().weight is table
+    assert generator.get_output_embeddings().weight is table
+
+
+def test_nothing_behind_the_embeddings_is_shared(pair):
+    embeddings = set(pair.discriminator.base_model.embeddings.parameters())
+    behind = [
+        set(network.parameters()) - embeddings for network in (pair.generator, pair.discriminator)
+    ]
+    assert not behind[0] & behind[1]
+
+
+def test_training_moves_the_shared_table_through_both_networks(pair):
+    table = pair.discriminator.get_input_embeddings().weight
+    ids = torch.tensor([[2, 9, 3]])
+    pair.token_logits(pair.generator_states(ids)).logsumexp(-1).sum().backward()
+    from_generator = table.grad.clone()
+    table.grad = None
+    pair.replaced_logits(ids).sum().backward()
+    assert from_generator.abs().sum() > 0
+    assert table.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden", "feed_forward", "heads"),
+    [(1 / 3, 256, 1024, 4), (1 / 4, 192, 768, 3), (1.0, 768, 3072, 12)],
+)
+def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, heads):
+    base = replace(SIZES, hidden=768, feed_forward=3072, heads=12)
+    generator = base.narrower(width)
+    assert (generator.hidden, generator.feed_forward, generator.heads) == (hidden, feed_forward, heads)
+    assert generator.layers == base.layers
+
+
+@pytest.mark.parametrize(
+    ("change", "width", "message"),
+    [
+        ({"heads": 3}, 1.0, "heads divide the width"),
+        ({}, 0.001, "size of 0"),
+        ({"hidden": 12}, 1.0, "even width"),
+    ],
+)
+def test_impossible_sizes_are_refused(change, width, message):
+    with pytest.raises(ElektronError, match=message):
+        build_pair(FAMILIES["elektron"], replace(SIZES, **change), width, VOCABULARY, SPECIAL_IDS)
+
+
+def test_saved_folders_give_the_same_logits_in_a_process_without_elektron(pair, tmp_path):
+    pair.save(tmp_path, NoTokenizer())
+    ids = torch.tensor([[2, 11, 12, 4, 3]])
+    with torch.no_grad():
+        expected = {
+            "discriminator": pair.replaced_logits(ids),
+            "generator": pair.token_logits(pair.generator_states(ids)),
+        }
+    classes = {
+        "electra": ("ElectraForPreTraining", "ElectraForMaskedLM"),
+        "elektron": ("AutoModelForPreTraining", "AutoModelForMaskedLM"),
+    }[pair.family.name]
+    (tmp_path / "expected.json").write_text(
+        json.dumps({name: value.tolist() for name, value in expected.items()})
+    )
+    script = f"""
+import json, sys, torch, transformers
+expected = json.load(open({str(tmp_path / "expected.json")!r}))
+for folder, name in zip(("discriminator", "generator"), {classes!r}):
+    trust = {{"trust_remote_code": True}} if name.startswith("Auto") else {{}}
+    model = getattr(transformers, name).from_pretrained({str(tmp_path)!r} + "/" + folder, **trust)
+    logits = model.eval()(torch.tensor({ids.tolist()})).logits
+    torch.testing.assert_close(logits, torch.tensor(expected[folder]), atol=1e-5, rtol=1e-5)
+assert "elektron" not in sys.modules
+"""
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_released_pair_is_taken_over_whole(pair, tmp_path):
+    pair.save(tmp_path, NoTokenizer())
+    again = load_pair(
+        str(tmp_path / "discriminator"), str(tmp_path / "generator"), 0.25, SPECIAL_IDS
+    ).eval()
+    ids = torch.tensor([[2, 11, 12, 4, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(again.replaced_logits(ids), pair.replaced_logits(ids))
+        torch.testing.assert_close(again.generator_states(ids), pair.generator_states(ids))
+    assert again.generator.base_model.embeddings is again.discriminator.base_model.embeddings
+
+
+def test_without_a_released_generator_a_fresh_one_reads_the_released_embeddings(pair, tmp_path):
+    pair.save(tmp_path, NoTokenizer())
+    again = load_pair(str(tmp_path / "discriminator"), None, 0.5, SPECIAL_IDS)
+    assert again.generator.config.hidden_size == SIZES.hidden // 2
+    table = pair.discriminator.get_input_embeddings().weight
+    assert torch.equal(again.generator.get_output_embeddings().weight, table)
+
+
+def test_what_is_no_pair_is_refused(tmp_path):
+    pair = make_pair("electra")
+    pair.save(tmp_path, NoTokenizer())
+    with pytest.raises(ElektronError, match="right half of the pair"):
+        load_pair(str(tmp_path / "generator"), None, 0.5, SPECIAL_IDS)
+    with pytest.raises(ElektronError, match="no model can be read"):
+        load_pair(str(tmp_path / "nothing"), None, 0.5, SPECIAL_IDS)
+    other = make_pair("electra", replace(SIZES, embedding=16))
+    other.save(tmp_path / "other", NoTokenizer())
+    with pytest.raises(ElektronError, match="embedding_size is 16"):
+        load_pair(
+            str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), 0.5, SPECIAL_IDS
+        )

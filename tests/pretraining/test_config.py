@@ -1,0 +1,64 @@
+"""What cannot work is refused before any work, with the setting's name."""
+
+import dataclasses
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.pretraining.config import PretrainConfig, resolve
+
+
+def changed(**settings):
+    """A configuration with dotted settings changed."""
+    config = PretrainConfig(steps=10)
+    for name, value in settings.items():
+        group, _, field = name.rpartition("__")
+        setattr(getattr(config, group) if group else config, field, value)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "--steps must be above 0, got 0"),
+        ({"steps": None}, "exactly one of steps"),
+        ({"minutes": 3.0}, "exactly one of steps"),
+        ({"batch": -1}, "--batch must be above 0"),
+        ({"micro_batch": 0}, "--micro-batch must be above 0"),
+        ({"masking__share": 1.2}, "more masks than tokens"),
+        ({"masking__share": 0.0}, "--masking.share"),
+        ({"masking__keep": 1.0}, "--masking.keep"),
+        ({"network__dropout": -0.1}, "--network.dropout"),
+        ({"network__heads": 0}, "--network.heads"),
+        ({"optimizer__lr": 0.0}, "--optimizer.lr"),
+        ({"optimizer__cooldown": 0.0}, "--optimizer.cooldown"),
+        ({"seed": -1}, "--seed must be 0 or above"),
+        ({"evaluation__every": 0}, "--evaluation.every"),
+    ],
+)
+def test_impossible_values_are_named(settings, message):
+    with pytest.raises(ElektronError, match=message):
+        resolve(changed(**settings))
+
+
+def test_nan_fits_nowhere():
+    with pytest.raises(ElektronError, match="optimizer.lr"):
+        resolve(changed(optimizer__lr=float("nan")))
+
+
+def test_the_family_fills_in_what_is_not_set():
+    electra = resolve(changed(family="electra"))
+    assert electra.network.dropout == 0.1
+    assert (electra.optimizer.name, electra.optimizer.lr) == ("adamw", 5e-4)
+    assert electra.optimizer.bias_correction is False
+    elektron = resolve(changed(family="elektron", network__dropout=0.2))
+    assert elektron.network.dropout == 0.2
+    assert elektron.optimizer.name == "muon"
+
+
+def test_resolving_leaves_its_argument_alone_and_does_not_change_twice():
+    config = changed()
+    before = dataclasses.asdict(config)
+    resolved = resolve(config)
+    assert dataclasses.asdict(config) == before
+    assert resolve(resolved) == resolved

@@ -1,0 +1,21 @@
+"""Figures of held-out rows, by hand."""
+
+import numpy as np
+import pytest
+
+from elektron.pretraining.evaluation import precision_and_recall
+
+PROBABILITIES = np.array([0.9, 0.6, 0.4, 0.2])
+REPLACED = np.array([True, False, True, False])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "precision", "recall"),
+    [(0.5, 1 / 2, 1 / 2), (0.3, 2 / 3, 1.0), (0.7, 1.0, 1 / 2), (0.95, None, 0.0)],
+)
+def test_precision_and_recall(threshold, precision, recall):
+    assert precision_and_recall(PROBABILITIES, REPLACED, threshold) == (precision, recall)
+
+
+def test_recall_is_undefined_where_nothing_was_replaced():
+    assert precision_and_recall(PROBABILITIES, REPLACED & False, 0.5) == (0.0, None)

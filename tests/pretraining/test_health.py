@@ -1,0 +1,53 @@
+"""Alarms: each for its reason, once, and none for a healthy run."""
+
+import pytest
+
+from elektron.pretraining.health import AUC_WINDOW, STEPS_OF_GRACE, Health
+
+LATE = STEPS_OF_GRACE + 100
+HEALTHY = {"generator_loss": 4.0, "logit_spread": 0.8}
+
+
+def watched(auc: float) -> Health:
+    health = Health(unigram_entropy=6.0, warmup_steps=50)
+    for _ in range(AUC_WINDOW):
+        health.watch_training(auc)
+    return health
+
+
+def names(alarms):
+    return [alarm.name for alarm in alarms]
+
+
+def test_a_healthy_run_raises_none():
+    assert watched(0.7).judge(LATE, HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("auc", "figures", "alarm"),
+    [
+        (0.505, HEALTHY, "discriminator-at-chance"),
+        (0.7, HEALTHY | {"logit_spread": 0.001}, "logits-without-spread"),
+        (0.7, HEALTHY | {"generator_loss": 5.95}, "generator-at-unigrams"),
+    ],
+)
+def test_each_alarm_has_its_reason_and_is_raised_once(auc, figures, alarm):
+    health = watched(auc)
+    assert names(health.judge(LATE, figures)) == [alarm]
+    assert health.judge(LATE + 1000, figures) == []
+
+
+def test_a_generator_that_does_not_learn_explains_a_discriminator_at_chance():
+    alarms = watched(0.5).judge(LATE, HEALTHY | {"generator_loss": 6.2})
+    assert names(alarms) == ["generator-at-unigrams"]
+
+
+def test_nothing_is_said_of_the_first_steps():
+    assert watched(0.5).judge(STEPS_OF_GRACE + 49, HEALTHY | {"generator_loss": 7.0}) == []
+
+
+def test_an_undefined_auc_is_not_taken_for_chance():
+    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    for _ in range(AUC_WINDOW):
+        health.watch_training(None)
+    assert health.judge(LATE, HEALTHY) == []

@@ -1,0 +1,112 @@
+"""Rates, who gets Muon, what decays, clipping, and Adam without its correction."""
+
+import math
+
+import pytest
+import torch
+
+from elektron.pretraining.config import OptimizerConfig
+from elektron.pretraining.optimizers import PairOptimizer, encoder_matrices, schedule
+from tests.models.conftest import make_pair
+
+
+def config(**changes):
+    return OptimizerConfig(
+        **({"name": "adamw", "lr": 1e-2, "bias_correction": True} | changes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "step", "warmup", "cooldown", "expected"),
+    [
+        (0.0, 1, 10, 1.0, 0.1),
+        (0.1, 100, 10_000, 1.0, 0.9 * 0.01),
+        (0.5, 50, 10, 1.0, 0.5),
+        (0.5, 50, 10, 0.4, 1.0),
+        (0.8, 80, 10, 0.4, 0.5),
+        (0.005, 1, 0.01, 1.0, 0.5 * 0.995),
+        (0.25, 1, 0, 1.0, 0.75),
+        (1.0, 100, 10, 1.0, 0.0),
+    ],
+)
+def test_warmup_times_linear_fall(share, step, warmup, cooldown, expected):
+    assert schedule(share, step, warmup, cooldown) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_muon_gets_the_matrices_inside_the_layers_and_nothing_else(family):
+    pair = make_pair(family)
+    optimizer = PairOptimizer(pair, config(name="muon"))
+    adamw, muon = optimizer.optimizers
+    in_muon = {optimizer.names[p] for g in muon.param_groups for p in g["params"]}
+    in_adamw = {optimizer.names[p] for g in adamw.param_groups for p in g["params"]}
+    assert in_muon | in_adamw == set(optimizer.names.values())
+    assert not in_muon & in_adamw
+    assert all(".layers." in name or ".encoder.layer." in name for name in in_muon)
+    assert not any("embeddings" in name or "prediction" in name for name in in_muon)
+    assert len(in_muon) == len(encoder_matrices(pair)) == 2 * 2 * 6
+
+
+def test_no_decay_on_norms_and_biases():
+    optimizer = PairOptimizer(make_pair("electra"), config(weight_decay=0.5))
+    for group in optimizer.optimizers[0].param_groups:
+        dimensions = {p.ndim >= 2 for p in group["params"]}
+        assert dimensions == {group["weight_decay"] == 0.5}
+
+
+def set_gradients(pair, value):
+    for parameter in pair.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+
+
+def test_both_networks_are_clipped_by_their_joint_norm():
+    pair = make_pair("elektron")
+    optimizer = PairOptimizer(pair, config(clip=1.0))
+    set_gradients(pair, 2.0)
+    numbers = {
+        name: sum(p.numel() for p in parameters) for name, parameters in optimizer.networks.items()
+    }
+    clipped = {}
+    for inner in optimizer.optimizers:
+        inner.step = lambda: clipped.update(
+            norm=torch.cat([p.grad.flatten() for p in pair.parameters()]).norm().item()
+        )
+    norms = optimizer.step(1.0)
+    for name, norm in norms.items():
+        assert norm.item() == pytest.approx(2 * math.sqrt(numbers[name]), rel=1e-5)
+    assert clipped["norm"] == pytest.approx(1.0, abs=1e-4)
+    assert sum(numbers.values()) == sum(p.numel() for p in pair.parameters())
+
+
+def test_adam_without_correction_takes_the_small_first_step_of_the_official_code():
+    steps = {}
+    for correction in (True, False):
+        pair = make_pair("electra")
+        optimizer = PairOptimizer(
+            pair, config(bias_correction=correction, weight_decay=0.0, clip=1e9, eps=1e-6)
+        )
+        parameter = next(iter(pair.parameters()))
+        before = parameter.detach().clone()
+        set_gradients(pair, 0.5)
+        optimizer.step(1.0)
+        steps[correction] = (before - parameter).abs().mean().item()
+    assert steps[True] == pytest.approx(1e-2, rel=1e-3)
+    # (1 - 0.9) g / sqrt((1 - 0.999) g²) = 0.1 / sqrt(0.001)
+    assert steps[False] == pytest.approx(1e-2 * 0.1 / math.sqrt(0.001), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_state_goes_out_and_comes_back(name):
+    pairs = [make_pair("elektron"), make_pair("elektron")]
+    optimizers = [PairOptimizer(pair, config(name=name)) for pair in pairs]
+    for _ in range(2):
+        set_gradients(pairs[0], 0.1)
+        optimizers[0].step(1.0)
+    state = {key: value.clone() for key, value in optimizers[0].state_tensors().items()}
+    optimizers[1].load_state_tensors(state)
+    pairs[1].load_state_dict(pairs[0].state_dict())
+    for pair, optimizer in zip(pairs, optimizers, strict=True):
+        set_gradients(pair, -0.3)
+        optimizer.step(0.5)
+    for first, second in zip(pairs[0].parameters(), pairs[1].parameters(), strict=True):
+        assert torch.equal(first, second)

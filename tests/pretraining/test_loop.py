@@ -1,0 +1,357 @@
+"""Whole runs in small: what they leave, how they stop and go on, what they refuse."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForPreTraining
+
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.pretraining import checkpoint, loop
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
+from elektron.pretraining.loop import pretrain
+from tests.pretraining.conftest import TINY, tiny_config
+
+SUMMARY_FIGURES = (
+    "generator_loss",
+    "generator_accuracy",
+    "discriminator_loss",
+    "discriminator_auc",
+    "discriminator_precision",
+    "discriminator_recall",
+    "steps",
+    "tokens",
+    "seconds",
+    "tokens_per_second",
+    "flops",
+)
+
+
+def metrics(out, kind):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def weights(out):
+    return load_file(out / "discriminator" / "model.safetensors")
+
+
+def same_weights(first, second):
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def run(blocks, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    pretrain(tiny_config(blocks, out))
+    return out
+
+
+def test_a_run_leaves_what_it_promises(run):
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(SUMMARY_FIGURES) <= set(summary)
+    assert summary["steps"] == 12
+    assert summary["tokens"] == 12 * 8 * 32
+    assert summary["flops"] > 0
+    assert [line["step"] for line in metrics(run, "train")] == [4, 8, 12]
+    assert [line["step"] for line in metrics(run, "evaluation")] == [6, 12]
+    assert (run / "config.yaml").is_file()
+    examples = json.loads((run / "examples.json").read_text())
+    for example in examples:
+        assert len({len(example[key]) for key in example}) == 1
+    for name in ("generator", "discriminator"):
+        assert AutoTokenizer.from_pretrained(run / name)("the cat", "a dog")["token_type_ids"]
+    assert AutoModelForMaskedLM.from_pretrained(run / "generator").config.hidden_size == 16
+
+
+def test_the_generator_learns(blocks, tmp_path):
+    optimizer = OptimizerConfig(warmup=0.1)
+    config = tiny_config(blocks, tmp_path / "run", steps=120, batch=16, optimizer=optimizer)
+    config.evaluation.every = 60
+    summary = pretrain(config)
+    first = metrics(tmp_path / "run", "train")[0]
+    assert summary["generator_loss"] < first["generator_loss"] - 1.0
+    assert summary["generator_accuracy"] > 0.3
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run, blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "again"))
+    assert same_weights(run, tmp_path / "again")
+    pretrain(tiny_config(blocks, tmp_path / "other", seed=2))
+    assert not same_weights(run, tmp_path / "other")
+
+
+def test_micro_batches_add_up_to_the_batch(run, blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "micro", micro_batch=3))
+    whole, parts = (metrics(out, "train")[0] for out in (run, tmp_path / "micro"))
+    for name in ("generator_loss", "discriminator_loss", "replaced_share"):
+        assert parts[name] == pytest.approx(whole[name], rel=2e-3)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(run, blocks, caplog):
+    before = (run / "summary.json").read_bytes()
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(blocks, run))
+    assert "is finished" in caplog.text
+    assert (run / "summary.json").read_bytes() == before
+
+
+def stop_after(step, monkeypatch):
+    """Have the process receive SIGTERM while it takes the given step."""
+    take_step = loop.Trainer.step
+
+    def step_and_signal(self, batch, rate):
+        take_step(self, batch, rate)
+        if self.progress.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Trainer, "step", step_and_signal)
+
+
+@pytest.mark.parametrize("step", [5, 8])
+def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        stop_after(step, patched)
+        with pytest.raises(SystemExit) as stopped:
+            pretrain(tiny_config(blocks, out))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not (out / "summary.json").exists()
+    pretrain(tiny_config(blocks, out))
+    assert same_weights(run, out)
+    volatile = {"seconds", "tokens_per_second", "data_wait_share"}
+    for kind in ("train", "evaluation"):
+        ours, theirs = (
+            [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, kind)]
+            for o in (out, run)
+        )
+        assert ours == theirs
+
+
+def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    class KilledError(Exception):
+        pass
+
+    take_step = loop.Trainer.step
+
+    def step_or_die(self, batch, rate):
+        if self.progress.step == 9:
+            raise KilledError
+        take_step(self, batch, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        with pytest.raises(KilledError):
+            pretrain(tiny_config(blocks, out))
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    pretrain(tiny_config(blocks, out))
+    assert same_weights(run, out)
+    assert [line["step"] for line in metrics(out, "train")] == [4, 8, 12]
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+
+
+def test_a_damaged_checkpoint_is_named(blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        stop_after(7, patched)
+        with pytest.raises(SystemExit):
+            pretrain(tiny_config(blocks, out))
+    newest = checkpoint.checkpoints(out)[-1]
+    assert newest.name == "step-00000007"
+    (newest / "weights.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(ElektronError, match=r"step-00000007 is damaged.*move it away"):
+        pretrain(tiny_config(blocks, out))
+
+
+def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
+    for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0), (4, None), (5, 4.5)):
+        folder = tmp_path / "checkpoints" / f"step-{step:08d}"
+        folder.mkdir(parents=True)
+        progress = {"step": step, "seconds": 1.0, "flops": 1.0, "held_out_loss": loss}
+        (folder / "progress.json").write_text(json.dumps(progress))
+    checkpoint.rotate(tmp_path, keep=2)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "4", "5"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
+    blocks, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    take_step = loop.Trainer.step
+
+    def poison(self, batch, rate):
+        if self.progress.step == 9:
+            next(self.pair.parameters()).data.fill_(float("nan"))
+        take_step(self, batch, rate)
+
+    monkeypatch.setattr(loop.Trainer, "step", poison)
+    with pytest.raises(ElektronError, match=r"no longer finite.*step-00000006"):
+        pretrain(tiny_config(blocks, out))
+    assert metrics(out, "alarm")[0]["alarm"] == "not-finite"
+    kept = load_file(checkpoint.checkpoints(out)[-1] / "weights.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert not (out / "summary.json").exists()
+
+
+def test_another_run_does_not_get_the_folder(run, blocks, paper_blocks, tmp_path):
+    before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*"))
+    with pytest.raises(ElektronError, match=r"another run \(steps 12 there, 14 here\)"):
+        pretrain(tiny_config(blocks, run, steps=14))
+    with pytest.raises(ElektronError, match="on other blocks"):
+        pretrain(tiny_config(paper_blocks, run))
+    assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*")) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ElektronError, match="no run's folder"):
+        pretrain(tiny_config(blocks, tmp_path))
+
+
+def test_moved_blocks_and_other_logging_are_the_same_run(run, blocks, tmp_path):
+    shutil.copytree(blocks, tmp_path / "moved")
+    assert pretrain(tiny_config(tmp_path / "moved", run, log_every=1))["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": NetworkConfig(**(TINY | {"heads": 3}))}, "heads divide the width"),
+        ({"network": NetworkConfig(**(TINY | {"max_positions": 16}))}, "--network.max-positions"),
+        ({"data": None}, "--data is missing"),
+    ],
+)
+def test_impossible_runs_leave_no_folder(changes, message, blocks, tmp_path):
+    config = tiny_config(blocks, tmp_path / "run")
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with pytest.raises(ElektronError, match=message):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damaged_blocks_are_refused_before_anything_is_written(damage, blocks, tmp_path):
+    copy = tmp_path / "blocks"
+    shutil.copytree(blocks, copy)
+    file = copy / "train-00000.arrow"
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-100])
+    else:
+        file.unlink()
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow"):
+        pretrain(tiny_config(copy, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_family_on_the_papers_packing_loads_in_transformers(paper_blocks, tmp_path):
+    pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=6))
+    model = ElectraForPreTraining.from_pretrained(tmp_path / "run/discriminator")
+    assert model.config.embedding_size == 16
+
+
+def test_segments_of_paper_rows_reach_the_networks(paper_blocks, tmp_path):
+    store = BlockStore.open(paper_blocks)
+    batches = BatchMaker(store, resolve(tiny_config(paper_blocks, tmp_path)), torch.device("cpu"))
+    batch = batches.training(0).micro_batches[0]
+    separators = (batch.input_ids == store.manifest.special_ids["sep"]).sum(1)
+    two_segments = batch.token_type_ids.max(1).values == 1
+    assert torch.equal(two_segments, separators == 2)
+    assert two_segments.any()
+
+
+def test_a_released_pair_is_continued(run, blocks, tmp_path):
+    halves = f"{run / 'discriminator'},{run / 'generator'}"
+    config = tiny_config(blocks, tmp_path / "more", init_from=halves, steps=6)
+    config.optimizer.lr = 1e-9
+    config.optimizer.muon_lr = 1e-9
+    pretrain(config)
+    before = metrics(run, "evaluation")[-1]
+    after = metrics(tmp_path / "more", "evaluation")[-1]
+    assert after["generator_loss"] == pytest.approx(before["generator_loss"], abs=1e-3)
+    assert after["discriminator_auc"] == pytest.approx(before["discriminator_auc"], abs=1e-3)
+
+
+def test_blocks_of_another_tokenizer_are_refused_for_a_released_pair(run, blocks, tmp_path):
+    other = tmp_path / "discriminator"
+    shutil.copytree(run / "discriminator", other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["normalizer"]["lowercase"] = not tokenizer["normalizer"]["lowercase"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ElektronError, match="another tokenizer"):
+        pretrain(tiny_config(blocks, tmp_path / "run", init_from=str(other)))
+
+
+def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):
+    began = time.monotonic()
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, minutes=0.03))
+    assert time.monotonic() - began < 30
+    assert 1.8 <= summary["seconds"] < 10
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run", "train")]
+    assert rates[-1] < rates[0]
+
+
+def test_tokens_become_steps(blocks, tmp_path):
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, tokens=1000))
+    assert summary["steps"] == 4  # of 8 × 32 tokens
+
+
+def test_a_warmup_longer_than_the_run_is_shortened_aloud(blocks, tmp_path, caplog):
+    config = tiny_config(blocks, tmp_path / "run", optimizer=OptimizerConfig(warmup=10_000))
+    pretrain(config)
+    assert "does not fit" in caplog.text
+    assert max(line["learning_rate"] for line in metrics(tmp_path / "run", "train")) > 1e-3
+
+
+def test_evaluation_does_not_depend_on_the_seed_of_the_run(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    rows = [
+        next(
+            iter(
+                BatchMaker(
+                    store, resolve(tiny_config(blocks, tmp_path, seed=s)), torch.device("cpu")
+                ).evaluation()
+            )
+        )
+        for s in (1, 2)
+    ]
+    for first, second in zip(*(batch.micro_batches[0] for batch in rows), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    maker = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
+    maker.training(7)
+    again = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
+    for first, second in zip(
+        maker.training(3).micro_batches[0], again.training(3).micro_batches[0], strict=True
+    ):
+        assert torch.equal(first, second)
+    assert np.array_equal(
+        np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel())
+    )
+
+
+def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(pretrain(tiny_config(blocks, tmp_path / "run", steps=4)))
+    )
+    thread.start()
+    thread.join()
+    assert results[0]["steps"] == 4

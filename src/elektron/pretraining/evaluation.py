@@ -42,8 +42,8 @@ def precision_and_recall(
     """Precision (None where nothing is above the threshold) and recall of "replaced"."""
     above = probabilities > threshold
     found = float((above & replaced).sum())
-    precision = found / above.sum() if above.any() else None
-    recall = found / replaced.sum() if replaced.any() else None
+    precision = found / int(above.sum()) if above.any() else None
+    recall = found / int(replaced.sum()) if replaced.any() else None
     return precision, recall
 
 
@@ -64,7 +64,8 @@ def evaluate(pair: Pair, batches: BatchMaker) -> dict[str, float | None]:
             all_logits.append(output.logits[real].double().cpu().numpy())
             all_replaced.append(output.replaced[real].cpu().numpy())
     pair.train()
-    masked_tokens, real_tokens = counts
+    masked_tokens, real_tokens = counts.tolist()
+    generator_loss, discriminator_loss, correct = sums.tolist()
     logits, replaced = np.concatenate(all_logits), np.concatenate(all_replaced)
     probabilities = 1 / (1 + np.exp(-logits))
     base_rate = float(replaced.mean())
@@ -72,9 +73,9 @@ def evaluate(pair: Pair, batches: BatchMaker) -> dict[str, float | None]:
     base_precision, base_recall = precision_and_recall(probabilities, replaced, base_rate)
     defined = 0 < base_rate < 1 and bool(np.isfinite(logits).all())
     return {
-        "generator_loss": sums[0] / masked_tokens,
-        "generator_accuracy": sums[2] / masked_tokens,
-        "discriminator_loss": sums[1] / real_tokens,
+        "generator_loss": generator_loss / masked_tokens,
+        "generator_accuracy": correct / masked_tokens,
+        "discriminator_loss": discriminator_loss / real_tokens,
         "discriminator_auc": float(roc_auc_score(replaced, logits)) if defined else None,
         "discriminator_precision": precision,
         "discriminator_recall": recall,

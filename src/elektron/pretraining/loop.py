@@ -250,6 +250,7 @@ class Trainer:
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
         self.progress = checkpoint.Progress()
+        self.evaluated: dict[int, dict[str, float | None]] = {}
         self.resume()
 
     def run(self, interruption: Interruption) -> dict[str, Any]:
@@ -330,6 +331,7 @@ class Trainer:
         self.progress.held_out_loss = (figures["generator_loss"] or 0.0) + (
             self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
         )
+        self.evaluated = {self.progress.step: figures}
         self.folder.log("evaluation", self.position() | figures)
         for alarm in self.health.judge(self.progress.step, figures):
             log.warning("step %d: %s", self.progress.step, alarm.message)
@@ -388,12 +390,15 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Evaluate, export both networks, and write the summary, which marks the run as finished."""
         self.stop_if_not_finite()
-        figures = self.log_evaluation()
+        figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
         self.pair.save(self.folder.path, self.tokenizer)
         write_examples(self.pair, self.batches, self.tokenizer, self.folder.path / EXAMPLES)
-        position = self.position()
-        summary = figures | position | {
-            "tokens_per_second": position["tokens"] / max(position["seconds"], 1e-9),
+        tokens = self.progress.step * self.tokens_in_step
+        summary = figures | {
+            "steps": self.progress.step,
+            "tokens": tokens,
+            "seconds": round(self.progress.seconds, 3),
+            "tokens_per_second": tokens / max(self.progress.seconds, 1e-9),
             "flops": self.progress.flops,
             "device": self.device_name(),
             "precision": str(self.autocast_dtype).removeprefix("torch."),

@@ -72,8 +72,8 @@ def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def logit_histogram(logits: Tensor, replaced: Tensor, real: Tensor) -> Tensor:
-    """Count real tokens by class and logit: `(2, HISTOGRAM_BINS)`."""
-    scaled = (logits.clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1) / 2
+    """Count real tokens by class and logit: `(2, HISTOGRAM_BINS)`. What is no number counts as 0."""
+    scaled = (logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1) / 2
     bins = (scaled * (HISTOGRAM_BINS - 1)).long() + replaced.long() * HISTOGRAM_BINS
     counts = torch.zeros(2 * HISTOGRAM_BINS, device=logits.device)
     return counts.scatter_add(0, bins.flatten(), real.flatten().float()).view(2, HISTOGRAM_BINS)

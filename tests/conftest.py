@@ -7,9 +7,16 @@ import pytest
 import torch
 from transformers.utils import logging
 
-SUBJECTS = "the cat|the dog|a small bird|my old friend|the red fox|her brother".split("|")
-VERBS = "sees|likes|follows|finds|meets|forgets".split("|")
-OBJECTS = "the blue house|a long road|some warm bread|the open door|an apple|the river".split("|")
+SUBJECTS = ["the cat", "the dog", "a small bird", "my old friend", "the red fox", "her brother"]
+VERBS = ["sees", "likes", "follows", "finds", "meets", "forgets"]
+OBJECTS = [
+    "the blue house",
+    "a long road",
+    "some warm bread",
+    "the open door",
+    "an apple",
+    "the river",
+]
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:

@@ -55,9 +55,7 @@ def quickstart(config: QuickstartConfig) -> None:
     out = config.out
     tokenizer, blocks, run = out / "tokenizer", out / "blocks", out / "run"
     train_tokenizer(TokenizerConfig(corpus=[CORPUS], out=tokenizer, vocab_size=VOCAB_SIZE))
-    prepare(
-        PrepareConfig(corpus=[CORPUS], tokenizer=str(tokenizer), out=blocks, seq_len=SEQ_LEN)
-    )
+    prepare(PrepareConfig(corpus=[CORPUS], tokenizer=str(tokenizer), out=blocks, seq_len=SEQ_LEN))
     overrides: dict[str, Any] = {"data": blocks, "out": run, "seed": config.seed}
     if config.steps is not None:
         overrides["steps"] = config.steps

@@ -115,13 +115,20 @@ def test_losses_look_where_labels_say(class_name):
     with torch.no_grad():
         out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, **LABELS[class_name])
     if class_name == "ElektronForQuestionAnswering":  # 9 lies past the end: not looked at
-        expected = -(
-            out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]
-        ) / 2
+        expected = (
+            -(out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]) / 2
+        )
     elif class_name == "ElektronForPreTraining":
         probability = out.logits.sigmoid()
-        p = [probability[0, 1], probability[0, 2], probability[0, 3], probability[1, 1], probability[1, 2]]
-        expected = -torch.stack([(1 - p[0]).log(), p[1].log(), (1 - p[2]).log(), p[3].log(), (1 - p[4]).log()]).mean()  # fmt: skip
+        p = [
+            probability[0, 1],
+            probability[0, 2],
+            probability[0, 3],
+            probability[1, 1],
+            probability[1, 2],
+        ]
+        chances = [1 - p[0], p[1], 1 - p[2], p[3], 1 - p[4]]
+        expected = -torch.stack(chances).log().mean()
     else:
         labels = LABELS[class_name]["labels"]
         looked_at = labels != -100

@@ -35,4 +35,6 @@ def test_forward_and_backward_of_a_step(family, embedding):
     with FlopCounterMode(display=False) as counter:
         output = rtd(pair, batch)
         (output.generator_loss + output.discriminator_loss).backward()
-    assert step_flops(pair, rows, length, slots) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert step_flops(pair, rows, length, slots) == pytest.approx(
+        counter.get_total_flops(), rel=0.01
+    )

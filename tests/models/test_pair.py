@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, make_pair
 
 from elektron.errors import ElektronError
 from elektron.models.pair import FAMILIES, build_pair, load_pair
+from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, make_pair
 
 
 class NoTokenizer:
@@ -52,7 +52,11 @@ def test_training_moves_the_shared_table_through_both_networks(pair):
 def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, heads):
     base = replace(SIZES, hidden=768, feed_forward=3072, heads=12)
     generator = base.narrower(width)
-    assert (generator.hidden, generator.feed_forward, generator.heads) == (hidden, feed_forward, heads)
+    assert (generator.hidden, generator.feed_forward, generator.heads) == (
+        hidden,
+        feed_forward,
+        heads,
+    )
     assert generator.layers == base.layers
 
 

@@ -42,7 +42,7 @@ def test_impossible_values_are_named(settings, message):
 
 
 def test_nan_fits_nowhere():
-    with pytest.raises(ElektronError, match="optimizer.lr"):
+    with pytest.raises(ElektronError, match=r"optimizer\.lr"):
         resolve(changed(optimizer__lr=float("nan")))
 
 

@@ -66,7 +66,9 @@ def test_a_sample_equal_to_the_original_counts_as_original(family):
     pair, batch = make_pair(family), make_batch()
     with torch.no_grad():
         bias = (
-            pair.generator.generator_lm_head.bias if family == "electra" else pair.generator.decoder.bias
+            pair.generator.generator_lm_head.bias
+            if family == "electra"
+            else pair.generator.decoder.bias
         )
         bias[11] = 1e4  # the generator now always says 11, which is the original at (0, 2)
     output = rtd(pair, batch)
@@ -170,7 +172,8 @@ def test_the_histogram_gives_the_auc():
 
 
 def test_equal_logits_are_chance():
-    histogram = logit_histogram(torch.zeros(1, 6), torch.tensor([[True] * 2 + [False] * 4]), torch.ones(1, 6, dtype=torch.bool))  # fmt: skip
+    replaced = torch.tensor([[True] * 2 + [False] * 4])
+    histogram = logit_histogram(torch.zeros(1, 6), replaced, torch.ones(1, 6, dtype=torch.bool))
     assert auc_of_histogram(histogram.double().numpy()) == pytest.approx(0.5)
 
 

@@ -11,9 +11,7 @@ from tests.models.conftest import make_pair
 
 
 def config(**changes):
-    return OptimizerConfig(
-        **({"name": "adamw", "lr": 1e-2, "bias_correction": True} | changes)
-    )
+    return OptimizerConfig(**({"name": "adamw", "lr": 1e-2, "bias_correction": True} | changes))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import (
     AutoConfig,
+    AutoModelForPreTraining,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -44,7 +45,7 @@ class ProbeRecipe:
     batch: int = 16
     pretrained_lr: float = 1e-3
     scratch_lr: float = 1e-3
-    max_tokens: int = 128
+    max_tokens: int = 64
     dropout: float = 0.1
 
 
@@ -73,7 +74,12 @@ class Texts:
 
 
 def probe(
-    discriminator: Path, task: str, train: Labelled, test: Labelled, seeds: Sequence[int], recipe: ProbeRecipe
+    discriminator: Path,
+    task: str,
+    train: Labelled,
+    test: Labelled,
+    seeds: Sequence[int],
+    recipe: ProbeRecipe,
 ) -> dict[str, Any]:
     """Fine-tune the discriminator and the same network from scratch, and compare.
 
@@ -98,26 +104,22 @@ def probe(
     config = AutoConfig.from_pretrained(
         discriminator, num_labels=len(classes), classifier_dropout=recipe.dropout
     )
-    sides: dict[str, tuple[Callable[[], PreTrainedModel], float]] = {
-        "pretrained": (
-            lambda: AutoModelForSequenceClassification.from_pretrained(discriminator, config=config),
-            recipe.pretrained_lr,
-        ),
-        "scratch": (
-            lambda: AutoModelForSequenceClassification.from_config(config),
-            recipe.scratch_lr,
-        ),
-    }
+    encoder = AutoModelForPreTraining.from_pretrained(discriminator).base_model.state_dict()
+    sides = {"pretrained": recipe.pretrained_lr, "scratch": recipe.scratch_lr}
     results: dict[str, dict[str, Any]] = {}
     with Progress("second act", len(sides) * len(seeds), "runs") as bar:
-        for name, (make_model, lr) in sides.items():
+        for name, lr in sides.items():
             accuracies = []
             for seed in seeds:
                 torch.manual_seed(seed)
-                model = make_model()
+                model = AutoModelForSequenceClassification.from_config(config)
+                if name == "pretrained":
+                    model.base_model.load_state_dict(encoder)
                 fine_tune(model, train_texts, recipe, lr, seed)
                 accuracies.append(accuracy(model, test_texts))
-                bar.update(len(results) * len(seeds) + len(accuracies), f"{name} {accuracies[-1]:.3f}")
+                bar.update(
+                    len(results) * len(seeds) + len(accuracies), f"{name} {accuracies[-1]:.3f}"
+                )
             results[name] = {
                 "accuracies": accuracies,
                 "mean": statistics.fmean(accuracies),

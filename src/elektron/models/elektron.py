@@ -29,7 +29,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-
 # Which Auto class of transformers finds which class in which file.
 AUTO_MAP = {
     "AutoConfig": "elektron.ElektronConfig",
@@ -210,7 +209,7 @@ class ElektronLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.feed_forward(normed))
 
 
-class ElektronPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class ElektronPreTrainedModel(PreTrainedModel):
     """What all Elektron models share: initial weights, and the source files saved beside them."""
 
     config: ElektronConfig
@@ -238,7 +237,9 @@ class ElektronPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         self.config.auto_map = AUTO_MAP
         super().save_pretrained(save_directory, **kwargs)
         for name in sorted({target.split(".")[0] for target in AUTO_MAP.values()}):
-            shutil.copyfile(Path(__file__).with_name(f"{name}.py"), Path(save_directory, f"{name}.py"))
+            shutil.copyfile(
+                Path(__file__).with_name(f"{name}.py"), Path(save_directory, f"{name}.py")
+            )
 
 
 class ElektronModel(ElektronPreTrainedModel):

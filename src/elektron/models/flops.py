@@ -21,9 +21,7 @@ from elektron.models.pair import Pair, Sizes, sizes_of
 def encoder_flops(sizes: Sizes, rows: int, length: int) -> int:
     """Forward pass of one encoder over `rows` rows of `length` tokens."""
     projection = 2 * sizes.embedding * sizes.hidden if sizes.embedding != sizes.hidden else 0
-    layer = (
-        8 * sizes.hidden**2 + 4 * sizes.hidden * sizes.feed_forward + 4 * length * sizes.hidden
-    )
+    layer = 8 * sizes.hidden**2 + 4 * sizes.hidden * sizes.feed_forward + 4 * length * sizes.hidden
     return rows * length * (projection + sizes.layers * layer)
 
 

@@ -87,7 +87,7 @@ class OptimizerConfig:
     eps: float = 1e-6
     """AdamW's epsilon, added outside the root."""
     bias_correction: bool | None = None
-    """Adam's correction of its first steps, which the official ELECTRA code leaves out (default: electra no, elektron yes)."""
+    """Adam's correction of its first steps; the official code has none (default: electra no, elektron yes)."""
     weight_decay: float = 0.01
     """Weight decay on matrices; none on norms and biases."""
     clip: float = 1.0
@@ -156,7 +156,7 @@ class PretrainConfig:
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
-    """Compile the step with torch.compile (default: on a GPU, and on a CPU for long runs where a C++ compiler is found)."""
+    """Compile the step (default: on a GPU; on a CPU for long runs, where a C++ compiler is found)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
 
@@ -222,7 +222,10 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
     too_many = "a share above 0 and below 1 (a row cannot have more masks than tokens)"
     return [
         *((n, v, v is None or v > 0, "above 0") for n, v in positive.items()),
-        *((n, v, v is None or 0 <= v < 1, "from 0 to below 1") for n, v in shares_below_one.items()),
+        *(
+            (n, v, v is None or 0 <= v < 1, "from 0 to below 1")
+            for n, v in shares_below_one.items()
+        ),
         *((n, v, v >= 0, "0 or above") for n, v in not_negative.items()),
         ("masking.share", share, 0 < share < 1, too_many),
         ("optimizer.cooldown", cooldown, 0 < cooldown <= 1, "above 0 and at most 1"),

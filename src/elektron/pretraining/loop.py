@@ -246,7 +246,9 @@ class Trainer:
         self.flops_in_step = step_flops(
             self.pair, config.batch, store.manifest.seq_len, self.batches.slots
         )
-        warmup_steps = int(self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0))
+        warmup_steps = int(
+            self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0)
+        )
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
         self.progress = checkpoint.Progress()
@@ -259,7 +261,9 @@ class Trainer:
         self.announce()
         prefetcher = Prefetcher(self.batches, progress.step)
         clock = Clock(progress.seconds, prefetcher)
-        with ProgressBar("pre-training", self.horizon.steps or self.horizon.seconds, self.unit) as bar:
+        with ProgressBar(
+            "pre-training", self.horizon.steps or self.horizon.seconds, self.unit
+        ) as bar:
             while (share := self.horizon.share(progress)) < 1 and not interruption.received:
                 rate = schedule(share, progress.step + 1, self.warmup, config.optimizer.cooldown)
                 self.step(prefetcher.take(), rate)
@@ -275,7 +279,8 @@ class Trainer:
         if self.horizon.share(progress) < 1:
             self.save()
             log.info(
-                "interrupted at step %d and saved: the same command goes on from here", progress.step
+                "interrupted at step %d and saved: the same command goes on from here",
+                progress.step,
             )
             raise SystemExit(128 + (interruption.received or 0))
         return self.finish()
@@ -418,7 +423,11 @@ class Trainer:
     def announce(self) -> None:
         """Say what is about to run."""
         counts = self.pair.parameter_counts()
-        length = f"{self.horizon.steps:,} steps" if self.horizon.steps else f"{self.config.minutes:g} minutes"
+        length = (
+            f"{self.horizon.steps:,} steps"
+            if self.horizon.steps
+            else f"{self.config.minutes:g} minutes"
+        )
         log.info(
             "%s: generator of %s and discriminator of %s parameters, %s of %s tokens, on %s",
             self.config.family,
@@ -443,7 +452,7 @@ class Trainer:
     def fitting_warmup(self) -> float:
         """The configured warm-up, shortened if the run would end inside it."""
         warmup, steps = self.config.optimizer.warmup, self.horizon.steps
-        if steps is not None and 1 <= warmup and warmup >= steps:
+        if steps is not None and warmup >= 1 and warmup >= steps:
             log.warning(
                 "a warm-up of %d steps does not fit into %d: %d %% of the run are used",
                 warmup,
@@ -457,7 +466,9 @@ class Trainer:
         """The configured precision; else bf16 where the device is fast at it (on CPUs fp32 mostly wins)."""
         if self.config.precision is not None:
             return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        fast = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = self.device.type == "cuda" and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
         return torch.bfloat16 if fast else torch.float32
 
     def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:

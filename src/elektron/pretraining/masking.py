@@ -55,7 +55,7 @@ def mask_rows(
         share: share of a row's real tokens to choose.
         keep: share of the chosen that keep their token.
     """
-    rows, length = input_ids.shape
+    length = input_ids.shape[1]
     slots = slots_in_row(length, share)
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)

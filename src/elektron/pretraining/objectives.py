@@ -73,7 +73,9 @@ def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 def logit_histogram(logits: Tensor, replaced: Tensor, real: Tensor) -> Tensor:
     """Count real tokens by class and logit: `(2, HISTOGRAM_BINS)`. What is no number counts as 0."""
-    scaled = (logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1) / 2
+    scaled = (
+        logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1
+    ) / 2
     bins = (scaled * (HISTOGRAM_BINS - 1)).long() + replaced.long() * HISTOGRAM_BINS
     counts = torch.zeros(2 * HISTOGRAM_BINS, device=logits.device)
     return counts.scatter_add(0, bins.flatten(), real.flatten().float()).view(2, HISTOGRAM_BINS)
@@ -88,7 +90,9 @@ def rtd(pair: Pair, batch: MicroBatch) -> RtdOutput:
     index = batch.masked_positions[..., None].expand(-1, -1, states.shape[-1])
     token_logits = pair.token_logits(states.gather(1, index)).float()
     originals = batch.input_ids.gather(1, batch.masked_positions)
-    token_losses = F.cross_entropy(token_logits.flatten(0, 1), originals.flatten(), reduction="none")
+    token_losses = F.cross_entropy(
+        token_logits.flatten(0, 1), originals.flatten(), reduction="none"
+    )
 
     with torch.no_grad():
         samples = sample_tokens(token_logits.softmax(-1), batch.uniforms)

@@ -45,7 +45,7 @@ class PairOptimizer:
         assert config.name is not None
         assert config.lr is not None
         self.clip = config.clip
-        self.names = {parameter: name for name, parameter in pair.named_parameters()}
+        self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
         self.networks = {
             "discriminator": list(pair.discriminator.parameters()),
             "generator": [p for name, p in pair.named_parameters() if name.startswith("generator")],
@@ -129,9 +129,7 @@ def encoder_matrices(pair: Pair) -> list[nn.Parameter]:
     return [p for module in layers for p in module.parameters() if p.ndim == 2]
 
 
-def decay_groups(
-    parameters: list[nn.Parameter], weight_decay: float
-) -> list[dict[str, object]]:
+def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
     """Weight decay for matrices, none for norms and biases."""
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},

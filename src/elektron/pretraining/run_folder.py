@@ -54,7 +54,9 @@ class RunFolder:
         earlier = load_yaml(PretrainConfig, folder.path / CONFIG)
         if changed := differences(earlier, config, NOT_THE_RUN):
             before, now = values_of(earlier), values_of(config)
-            what = ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in changed)
+            what = ", ".join(
+                f"{n} {written(before[n])} there, {written(now[n])} here" for n in changed
+            )
             raise ElektronError(f"{folder.path} holds another run ({what}): choose another --out")
         fingerprint = folder.read_json(CORPUS)["fingerprint"]
         if fingerprint != store.fingerprint:

@@ -1,0 +1,217 @@
+"""What is written is what is read, and nothing damaged is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elektron.corpus import blocks
+from elektron.corpus.blocks import BlockStore, BlockWriter, Manifest
+from elektron.corpus.output import new_folder
+from elektron.errors import ElektronError
+
+SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+LENGTH = 8
+VOCAB_SIZE = 100
+
+
+def plan(**changes: Any) -> Manifest:
+    settings = {
+        "seq_len": LENGTH,
+        "packing": "dense",
+        "vocab_size": VOCAB_SIZE,
+        "tokenizer": "fingerprint",
+        "special_ids": SPECIAL_IDS,
+        "all_special_ids": list(SPECIAL_IDS.values()),
+        "corpus": ["somewhere.txt"],
+        "options": {"seed": 1},
+    }
+    return Manifest(**(settings | changes))
+
+
+def make_rows(count: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).integers(5, VOCAB_SIZE, (count, LENGTH))
+    rows[:, 0], rows[:, -1] = 2, 3
+    return rows
+
+
+def write(folder: Path, train: np.ndarray, validation: np.ndarray, **changes: Any) -> Path:
+    with new_folder(folder) as partial:
+        (partial / "tokenizer").mkdir()
+        (partial / "tokenizer" / "tokenizer.json").write_text("{}")
+        writer = BlockWriter(partial, plan(**changes))
+        for part in np.array_split(train, 3):
+            writer.write("train", part, documents=len(part))
+        writer.write("validation", validation, documents=1)
+        writer.finish(duplicates=7)
+    return folder
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several record batches and files from few rows."""
+    monkeypatch.setattr(blocks, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
+
+
+def test_rows_come_back_in_any_order(tmp_path: Path, small_batches: None) -> None:
+    train = make_rows(30)
+    store = BlockStore.open(write(tmp_path / "b", train, make_rows(2)))
+    store.verify()
+    rows = store.rows("train")
+    assert len(rows) == 30
+    indices = np.random.default_rng(1).integers(0, 30, 100)
+    taken = rows.take(indices)
+    assert taken.dtype == np.int64
+    assert (taken == train[indices]).all()
+    assert rows.take(np.array([], dtype=np.int64)).shape == (0, LENGTH)
+    assert [file.rows for file in store.manifest.splits["train"].files] == [12, 12, 6]
+
+
+def test_manifest_counts(tmp_path: Path) -> None:
+    train = make_rows(5)
+    train[0, -3:] = 0
+    train[1, 4] = 2
+    manifest = BlockStore.open(write(tmp_path / "b", train, make_rows(2))).manifest
+    split = manifest.splits["train"]
+    assert (split.documents, split.rows, split.tokens, split.pieces) == (5, 5, 37, 6)
+    assert manifest.duplicates == 7
+    assert Manifest.load(tmp_path / "b" / "manifest.json") == manifest
+
+
+def test_an_empty_split_has_no_rows(tmp_path: Path) -> None:
+    store = BlockStore.open(write(tmp_path / "b", make_rows(3), make_rows(0)))
+    assert len(store.rows("validation")) == 0
+
+
+@pytest.mark.parametrize(("vocab_size", "width"), [(65_535, 16), (65_536, 32), (250_000, 32)])
+def test_the_smallest_type_that_holds_the_vocabulary(
+    tmp_path: Path, vocab_size: int, width: int
+) -> None:
+    train = make_rows(3)
+    train[1, 1] = vocab_size - 1
+    folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
+    store = BlockStore.open(folder)
+    assert store.manifest.dtype == np.dtype(f"uint{width}")
+    assert (store.rows("train").take(np.arange(3)) == train).all()
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_row_that_is_not_there(tmp_path: Path, index: int) -> None:
+    store = BlockStore.open(write(tmp_path / "b", make_rows(3), make_rows(1)))
+    with pytest.raises(IndexError):
+        store.rows("train").take(np.array([0, index]))
+
+
+def test_datasets_opens_the_files(tmp_path: Path, small_batches: None) -> None:
+    from datasets import load_dataset
+
+    train = make_rows(30)
+    folder = write(tmp_path / "b", train, make_rows(2))
+    files = str(folder / "train-*.arrow")
+    rows = load_dataset("arrow", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["input_ids"][:] == train.tolist()
+
+
+def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path) -> None:
+    def fingerprint(name: str, rows: np.ndarray, **changes: Any) -> str:
+        return BlockStore.open(write(tmp_path / name, rows, make_rows(2), **changes)).fingerprint
+
+    first = fingerprint("a", make_rows(5))
+    assert fingerprint("b", make_rows(5), corpus=["elsewhere"]) == first
+    assert fingerprint("c", make_rows(5, seed=1)) != first
+    assert fingerprint("d", make_rows(5), tokenizer="another") != first
+    assert fingerprint("e", make_rows(5), packing="paper") != first
+
+
+def test_ids_beyond_the_vocabulary_are_not_written(tmp_path: Path) -> None:
+    train = make_rows(3)
+    train[0, 1] = VOCAB_SIZE
+    with pytest.raises(ValueError, match="vocabulary"):
+        write(tmp_path / "b", train, make_rows(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_blocks(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="holds no blocks.*elektron prepare"):
+        BlockStore.open(tmp_path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_file_cut_short_is_found_on_opening(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    cut(folder / "train-00000.arrow")
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow is damaged"):
+        BlockStore.open(folder)
+
+
+def test_a_missing_file_is_found_on_opening(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    (folder / "validation-00000.arrow").unlink()
+    with pytest.raises(ElektronError, match=r"validation-00000\.arrow is missing"):
+        BlockStore.open(folder)
+
+
+def flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+@given(place=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_flipped_bit_is_found(
+    tmp_path_factory: pytest.TempPathFactory, place: float
+) -> None:
+    folder = write(tmp_path_factory.mktemp("t") / "b", make_rows(30), make_rows(2))
+    for name in ("train-00000.arrow", "tokenizer/tokenizer.json", "manifest.json"):
+        before = (folder / name).read_bytes()
+        flip(folder / name, place)
+        with pytest.raises(ElektronError, match=name.rpartition("/")[2]):
+            BlockStore.open(folder).verify()
+        (folder / name).write_bytes(before)
+    BlockStore.open(folder).verify()
+
+
+def test_a_flipped_token_is_found_when_it_is_touched(tmp_path: Path, small_batches: None) -> None:
+    folder = write(tmp_path / "b", make_rows(12), make_rows(2))
+    path = folder / "train-00000.arrow"
+    content = bytearray(path.read_bytes())
+    last_batch = make_rows(12)[8:].astype(np.uint16).tobytes()
+    content[content.index(last_batch) + 3] ^= 64
+    path.write_bytes(content)
+    rows = BlockStore.open(folder).rows("train")
+    rows.take(np.arange(8))
+    with pytest.raises(ElektronError, match="damaged.*record batch 2"):
+        rows.take(np.array([9]))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest as someone might who knows how to seal it again."""
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["sha256"]
+    change(content)
+    sealed = {"sha256": blocks._digest_of_json(content)} | content
+    (folder / "manifest.json").write_text(json.dumps(sealed))
+
+
+def test_ids_that_no_token_has_are_found(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    edit(folder, lambda content: content.update(vocab_size=50))
+    with pytest.raises(ElektronError, match="ids that no token has"):
+        BlockStore.open(folder).rows("train").take(np.array([0]))
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(3), make_rows(2))
+    edit(folder, lambda content: content.update(format=99))
+    with pytest.raises(ElektronError, match="format 99.*prepare"):
+        BlockStore.open(folder)

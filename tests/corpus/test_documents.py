@@ -1,0 +1,321 @@
+"""Documents out of every kind of source, and plain words about those that hold none."""
+
+import codecs
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elektron.corpus import documents
+from elektron.corpus.documents import Corpus, read_documents
+from elektron.errors import ElektronError
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def texts(*sources: Path | str, column: str | None = None) -> list[str]:
+    return [document.text for document in read_documents([str(s) for s in sources], column)]
+
+
+def compressed(path: Path, content: bytes) -> Path:
+    kind = {".gz": "gzip", ".zst": "zstd"}[path.suffix]
+    with pa.CompressedOutputStream(str(path), kind) as stream:
+        stream.write(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("one\ntwo\n\nthree\n", ["one\ntwo", "three"]),
+        ("one\ntwo\nthree", ["one", "two", "three"]),
+        ("one\r\ntwo\r\n\r\nthree\r\n", ["one\ntwo", "three"]),
+        ("\n\none\ntwo\n\n", ["one", "two"]),
+        ("one\n \t\n\n\ntwo", ["one", "two"]),
+        ("\ufeffone\ntwo", ["one", "two"]),
+        ("a\x0bb\x85c\u2028d\ne", ["a\x0bb\x85c\u2028d", "e"]),
+    ],
+)
+def test_plain_text(tmp_path: Path, content: str, expected: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content.encode())
+    assert texts(path) == expected
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_text(tmp_path: Path, suffix: str) -> None:
+    path = compressed(tmp_path / f"a.txt{suffix}", "eins\nzwei\n\nüber".encode())
+    assert texts(path) == ["eins\nzwei", "über"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("größer\n中文".encode(encoding))
+    assert texts(path) == ["größer", "中文"]
+
+
+def test_broken_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(codecs.BOM_UTF16_LE + b"\x00\xdcab")
+    with pytest.raises(ElektronError, match=r"a\.txt: not valid utf-16"):
+        texts(path)
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": "one\ntwo", "n": 1}, {"text": None}, {"text": "drei"}]
+    path.write_text("\n\n".join(map(json.dumps, rows)))
+    assert texts(path) == ["one\ntwo", "drei"]
+    assert texts(compressed(tmp_path / "b.json.gz", path.read_bytes())) == ["one\ntwo", "drei"]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{'text': 1}", "line 2: not valid JSON"),
+        ('{"text": "cut', "line 2: not valid JSON"),
+        ('"text"', "line 2: not a JSON object"),
+        ('{"other": "x"}', "line 2: no field 'text'"),
+        ('{"text": 5}', "line 2: field 'text' is not text"),
+        ("[" * 100_000, "line 2: not valid JSON"),
+    ],
+)
+def test_bad_json_lines(tmp_path: Path, line: str, complaint: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n' + line)
+    with pytest.raises(ElektronError, match=rf"a\.jsonl, {complaint}"):
+        texts(path)
+
+
+def test_unpaired_surrogates_in_json_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a\\ud800b"}')
+    assert texts(path) == ["a\ufffdb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'id,text\n1,"one\ntwo"\n2,"say ""hi"""\n'),
+        ("a.csv", 'id;text\n1;"one\ntwo"\n2;"say ""hi"""\n'),
+        ("a.tsv", 'id\ttext\n1\t"one\ntwo"\n2\t"say ""hi"""\n'),
+    ],
+)
+def test_tables(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert texts(tmp_path / name) == ["one\ntwo", 'say "hi"']
+    assert texts(tmp_path / name, column="id") == ["1", "2"]
+
+
+def test_large_fields_and_short_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n1," + "x" * 300_000 + "\n")
+    assert texts(path) == ["x" * 300_000]
+    path.write_text("id,text\n1,a\n2\n")
+    with pytest.raises(ElektronError, match=r"a\.csv, line 3: 1 columns, the header has 2"):
+        texts(path)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": [1, 2, 3], "body": ["one", None, "drei"]}), path)
+    assert texts(path) == ["one", "drei"]
+    path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(ElektronError, match=r"a\.parquet: not readable parquet"):
+        texts(path)
+
+
+def test_which_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("title,body\na,b\n")
+    with pytest.raises(ElektronError, match=r"--text; there are: title, body"):
+        texts(path)
+    with pytest.raises(ElektronError, match="no column 'titel': did you mean title?"):
+        texts(path, column="titel")
+    with pytest.raises(ElektronError, match="no column 'zzz'; there are: title, body"):
+        texts(path, column="zzz")
+    assert texts(path, column="body") == ["b"]
+    (tmp_path / "b.jsonl").write_text('{"id": 1, "content": "the only text"}')
+    assert texts(tmp_path / "b.jsonl") == ["the only text"]
+
+
+def test_folders_globs_and_their_order(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/z.txt", "a/c.jsonl", "a/skip.pdf", ".hidden/x.txt", ".y.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"text": name}) if "jsonl" in name else name)
+    assert texts(tmp_path) == ["a/c.jsonl", "a/z.txt", "b.txt"]
+    assert texts(tmp_path / "**" / "*.txt") == ["a/z.txt", "b.txt"]
+    assert texts(tmp_path / "b.txt", tmp_path / "a") == ["b.txt", "a/c.jsonl", "a/z.txt"]
+
+
+def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "train.de").write_text("eins\nzwei")
+    assert texts(tmp_path / "train.de") == ["eins", "zwei"]
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("corpsu.txt", "no such file or folder: did you mean .*corpus.txt?"),
+        ("empty", "a folder without text"),
+        ("*.csv", "no file matches"),
+        ("builtin:doc", "did you mean builtin:docs"),
+        ("nowhere/at/all", "no such file or folder"),
+    ],
+)
+def test_sources_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, complaint: str
+) -> None:
+    (tmp_path / "corpus.txt").write_text("text")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "picture.png").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ElektronError, match=complaint):
+        Corpus([source])
+
+
+@pytest.mark.parametrize("content", ["", "\n\n \n"])
+def test_an_empty_corpus(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(ElektronError, match=r"a\.txt: no document, the corpus is empty"):
+        texts(tmp_path)
+
+
+def test_a_table_without_rows_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n")
+    with pytest.raises(ElektronError, match="empty"):
+        texts(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.txt.gz"])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")],
+)
+def test_binary_files(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+    path = tmp_path / name
+    if path.suffix == ".gz":
+        compressed(path, content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ElektronError, match=f"{name}.*{complaint}"):
+        texts(path)
+
+
+def test_a_few_undecodable_bytes_are_replaced_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"plain text " * 20 + "Übung ärgert".encode("latin-1"))
+    corpus = Corpus([str(path)])
+    with caplog.at_level(logging.WARNING, "elektron"):
+        (document,) = corpus
+    assert document.text.endswith("\ufffdbung \ufffdrgert")
+    assert corpus.undecodable == {str(path): 2}
+    (record,) = caplog.records
+    assert record.getMessage() == f"{path}: 2 bytes are not valid UTF-8 and were replaced"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-6], lambda b: b[: len(b) // 2], lambda b: b"plain text", lambda b: b""],
+    ids=["tail", "half", "plain", "empty"],
+)
+def test_damaged_archives(
+    tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = compressed(tmp_path / f"a.txt{suffix}", os.urandom(50_000).hex().encode())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ElektronError, match=f"a.txt{suffix}: (damaged|empty)"):
+        texts(path)
+
+
+def test_a_document_of_any_length_comes_in_bounded_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
+    words = " ".join(f"word{n}" for n in range(2000))
+    (tmp_path / "a.txt").write_text(words)
+    lines = words.replace(" ", "\n") + "\n\nend"
+    (tmp_path / "b.txt").write_text(lines)
+    for name, expected in (("a.txt", words.split()), ("b.txt", [*words.split(), "end"])):
+        parts = texts(tmp_path / name)
+        assert max(map(len, parts)) <= 1000
+        assert " ".join(parts).split() == expected
+    (tmp_path / "c.txt").write_text("x" * 5000)
+    assert "".join(texts(tmp_path / "c.txt")) == "x" * 5000
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r\ufeff")), min_size=1),
+    st.integers(1, 30),
+)
+def test_chunks_do_not_show(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int
+) -> None:
+    path = tmp_path_factory.mktemp("t") / "a.txt"
+    path.write_bytes("\n".join(lines).encode())
+
+    def read() -> list[str] | str:
+        try:
+            return texts(path)
+        except ElektronError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = read()
+        patch.setattr(documents, "CHUNK_BYTES", 1000 + chunk)
+        assert read() == whole
+
+
+def test_progress_by_bytes(tmp_path: Path) -> None:
+    compressed(tmp_path / "a.txt.gz", b"one\ntwo\n" * 1000)
+    (tmp_path / "b.txt").write_text("three")
+    corpus = Corpus([str(tmp_path)])
+    assert corpus.bytes_read == 0
+    for _ in range(2):
+        for _ in corpus:
+            assert 0 < corpus.bytes_read <= (corpus.total_bytes or 0)
+        assert corpus.bytes_read == corpus.total_bytes
+
+
+def test_the_fingerprint_is_of_the_files_not_of_their_folder(tmp_path: Path) -> None:
+    for folder, text in (("a", "text"), ("b", "text"), ("c", "longer text")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.txt").write_text(text)
+    a, b, c = (Corpus([str(tmp_path / folder)]).fingerprint for folder in "abc")
+    assert a == b != c
+
+
+def test_hub_data_sets_are_streamed(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n')
+    assert texts(f"hf:{tmp_path}") == ["one", "two"]
+    with pytest.raises(ElektronError, match=r"hf:.*cannot be loaded"):
+        texts(f"hf:{tmp_path}::nosuchsplit")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize(
+    ("name", "column", "count"),
+    [
+        ("enwiki/train.txt.gz", None, 2122),
+        ("zhwiki/train.txt.gz", None, 6101),
+        ("imdb/test.csv.gz", None, 5000),
+        ("dialogsum/dialogsum.train.jsonl.gz", "dialogue", 12_460),
+        ("multi30k/train.de", None, 29_000),
+    ],
+)
+def test_real_corpora(name: str, column: str | None, count: int) -> None:
+    assert sum(1 for _ in read_documents([str(DATA / name)], column)) == count

@@ -1,0 +1,51 @@
+"""A folder appears whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from elektron.corpus.output import is_free, new_folder
+from elektron.errors import ElektronError
+
+
+def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as folder:
+        (folder / "file").write_text("text")
+        assert not out.exists()
+    assert (out / "file").read_text() == "text"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert out.stat().st_mode & 0o077 == out.parent.stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_nothing_appears_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure), new_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("text")
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert is_free(tmp_path / "out")
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+    assert not is_free(tmp_path / "out")
+
+
+def test_what_came_to_lie_there_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ElektronError, match="out cannot be written"), new_folder(out):
+        out.mkdir()
+        (out / "precious").write_text("text")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "precious"]
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ElektronError, match="cannot be written"),
+        new_folder(tmp_path / "file" / "out"),
+    ):
+        pass

@@ -35,12 +35,12 @@ class Progress:
         self.unit = unit
         self.done = 0.0
         self.note = ""
+        self._began = self._last_line = time.monotonic()
         self._first: tuple[float, float] | None = None
         self._bar: rich.progress.Progress | None = None
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
-        self._began = self._last_line = time.monotonic()
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = self._cleanup.enter_context(_bar())
             self._task = self._bar.add_task(self.title, total=self.total, state="")

@@ -49,6 +49,8 @@ def quickstart(config: QuickstartConfig) -> None:
     from elektron.corpus.prepare import prepare
     from elektron.corpus.vocabulary import train_tokenizer
     from elektron.evidence.report import report
+    from elektron.evidence.runs import read_run
+    from elektron.evidence.second_act import verdict
     from elektron.pretraining.loop import pretrain
     from elektron.recipes import pretrain_config
 
@@ -60,20 +62,21 @@ def quickstart(config: QuickstartConfig) -> None:
     if config.steps is not None:
         overrides["steps"] = config.steps
     summary = pretrain(pretrain_config("quickstart", overrides))
-    act = second_act(config, run)
+    second_act(config, run)
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
-    print(closing_words(summary, act, page, blocks, run))  # noqa: T201
+    act = read_run(run).second_act
+    assert act is not None
+    print(closing_words(summary, verdict(act), page, blocks, run))  # noqa: T201
 
 
-def second_act(config: QuickstartConfig, run: Path) -> dict[str, Any]:
+def second_act(config: QuickstartConfig, run: Path) -> None:
     """Fine-tune on labelled docstrings, pretrained against scratch; kept in `second_act.json`."""
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.probe import ProbeRecipe, probe
 
     path = run / "second_act.json"
     if path.exists():
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return
     chooser = random.Random(config.seed)
     train = chooser.sample(labelled("train"), LABELLED_DOCUMENTS)
     test = labelled("test")
@@ -81,21 +84,16 @@ def second_act(config: QuickstartConfig, run: Path) -> dict[str, Any]:
     recipe = ProbeRecipe(epochs=EPOCHS if config.steps is None else EPOCHS_IN_SMALL)
     result = probe(run / "discriminator", TASK, train, test, SEEDS, recipe)
     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return result
 
 
 def closing_words(
-    summary: dict[str, Any], act: dict[str, Any], page: Path, blocks: Path, run: Path
+    summary: dict[str, Any], act_in_words: str, page: Path, blocks: Path, run: Path
 ) -> str:
     """The results in short, and what to do next."""
-    pretrained, scratch = act["pretrained"], act["scratch"]
     return f"""
 Pre-training: generator loss {summary["generator_loss"]:.2f} nats, \
 discriminator AUC {summary["discriminator_auc"]:.3f} on held-out rows, {summary["steps"]:,} steps.
-Fine-tuning on {act["train_documents"]} docstrings ({act["task"]}): \
-{pretrained["mean"]:.3f} ± {pretrained["spread"]:.3f} pretrained, \
-{scratch["mean"]:.3f} ± {scratch["spread"]:.3f} from scratch, \
-{act["majority_accuracy"]:.3f} by always saying the commonest.
+Fine-tuning ({TASK}, {LABELLED_DOCUMENTS} labels), pretrained against scratch: {act_in_words}
 
 Look at it:        {page}
 Your own text:     elektron inspect FILE

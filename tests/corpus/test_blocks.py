@@ -138,7 +138,7 @@ def test_ids_beyond_the_vocabulary_are_not_written(tmp_path: Path) -> None:
 
 
 def test_no_blocks(tmp_path: Path) -> None:
-    with pytest.raises(ElektronError, match="holds no blocks.*elektron prepare"):
+    with pytest.raises(ElektronError, match=r"holds no blocks.*elektron prepare"):
         BlockStore.open(tmp_path)
 
 
@@ -168,9 +168,7 @@ def flip(path: Path, place: float) -> None:
 
 @given(place=st.floats(0, 1, exclude_max=True))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_flipped_bit_is_found(
-    tmp_path_factory: pytest.TempPathFactory, place: float
-) -> None:
+def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, place: float) -> None:
     folder = write(tmp_path_factory.mktemp("t") / "b", make_rows(30), make_rows(2))
     for name in ("train-00000.arrow", "tokenizer/tokenizer.json", "manifest.json"):
         before = (folder / name).read_bytes()
@@ -190,7 +188,7 @@ def test_a_flipped_token_is_found_when_it_is_touched(tmp_path: Path, small_batch
     path.write_bytes(content)
     rows = BlockStore.open(folder).rows("train")
     rows.take(np.arange(8))
-    with pytest.raises(ElektronError, match="damaged.*record batch 2"):
+    with pytest.raises(ElektronError, match=r"damaged.*record batch 2"):
         rows.take(np.array([9]))
 
 
@@ -213,5 +211,5 @@ def test_ids_that_no_token_has_are_found(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(3), make_rows(2))
     edit(folder, lambda content: content.update(format=99))
-    with pytest.raises(ElektronError, match="format 99.*prepare"):
+    with pytest.raises(ElektronError, match=r"format 99.*prepare"):
         BlockStore.open(folder)

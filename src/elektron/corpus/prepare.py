@@ -210,7 +210,8 @@ def _workers(count: int, encoding: Encoding) -> Iterator[Any]:
         yield rows_of
     except BrokenProcessPool as error:
         raise ElektronError(
-            "a worker process was ended, perhaps for lack of memory: try fewer --workers"
+            "a worker process was ended: if memory is short, try fewer --workers; a script that calls "
+            'this must do so under `if __name__ == "__main__":`'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

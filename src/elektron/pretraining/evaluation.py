@@ -118,21 +118,25 @@ def write_examples(
     special_ids = torch.tensor(batches.manifest.all_special_ids, device=masked.device)
     text = ~torch.isin(batch.input_ids, special_ids)
     examples: list[dict[str, Any]] = []
+    wordlike: list[float] = []
     for row in range(len(batch.input_ids)):
         for piece in range(int(batch.piece_ids[row].max()) + 1):
             here = (batch.piece_ids[row] == piece) & text[row]
             if EXAMPLE_TOKENS[0] <= int(here.sum()) <= EXAMPLE_TOKENS[1]:
+                original = tokenizer.convert_ids_to_tokens(batch.input_ids[row][here].tolist())
+                wordlike.append(sum(token.isalpha() for token in original) / len(original))
                 examples.append(
                     {
                         "tokens": tokenizer.convert_ids_to_tokens(
                             output.corrupted_ids[row][here].tolist()
                         ),
-                        "original": tokenizer.convert_ids_to_tokens(
-                            batch.input_ids[row][here].tolist()
-                        ),
+                        "original": original,
                         "masked": masked[row][here].tolist(),
                         "replaced": output.replaced[row][here].tolist(),
                         "probability": [round(p, 4) for p in probabilities[row][here].tolist()],
                     }
                 )
-    path.write_text(json.dumps(examples[:EXAMPLES], ensure_ascii=False, indent=1), encoding="utf-8")
+    # Prose reads better than tables and code, of which every corpus has some.
+    best = sorted(np.argsort(wordlike)[::-1][:EXAMPLES].tolist())
+    content = json.dumps([examples[index] for index in best], ensure_ascii=False, indent=1)
+    path.write_text(content, encoding="utf-8")

@@ -429,7 +429,7 @@ class Trainer:
             else f"{self.config.minutes:g} minutes"
         )
         log.info(
-            "%s: generator of %s and discriminator of %s parameters, %s of %s tokens, on %s",
+            "family %s: generator of %s and discriminator of %s parameters, %s of %s tokens, on %s",
             self.config.family,
             f"{counts['generator']:,}",
             f"{counts['discriminator']:,}",

@@ -1,0 +1,79 @@
+"""Copies are found, and what is held out follows from the documents alone."""
+
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elektron.corpus.documents import Document
+from elektron.corpus.selection import SeenTexts, Selection
+
+
+def split_of(documents: list[Document], share: float, seed: int = 1, at_once: int = 10) -> dict:
+    selection = Selection(share, seed, deduplicate=False)
+    return {
+        text: side
+        for first in range(0, len(documents), at_once)
+        for side, text in selection.of(documents[first : first + at_once])
+    }
+
+
+@given(st.lists(st.lists(st.text(max_size=2), max_size=30), max_size=20))
+def test_seen_texts_is_a_set(batches: list[list[str]]) -> None:
+    seen, reference = SeenTexts(), set()
+    for batch in batches:
+        expected = []
+        for text in batch:
+            expected.append(text not in reference)
+            reference.add(text)
+        assert seen.add(batch).tolist() == expected
+        lengths = [len(run) for run in seen.runs]
+        assert all(a > 2 * b for a, b in pairwise(lengths))
+        assert sum(lengths) == len(reference)
+
+
+def test_seen_texts_takes_sixteen_bytes_a_text() -> None:
+    seen = SeenTexts()
+    for first in range(0, 20_000, 1000):
+        assert seen.add([str(n) for n in range(first, first + 1000)]).all()
+    assert not seen.add([str(n) for n in range(20_000)]).any()
+    assert sum(run.nbytes for run in seen.runs) == 16 * 20_000
+
+
+def test_duplicates_are_counted_and_the_first_is_kept() -> None:
+    selection = Selection(0.0, 1, deduplicate=True)
+    first = list(selection.of([Document("a"), Document("b"), Document("a")]))
+    assert [text for _, text in first] == ["a", "b"]
+    assert [text for _, text in selection.of([Document("b"), Document("c")])] == ["c"]
+    assert selection.duplicates == 2
+
+
+def test_the_share_and_the_seed() -> None:
+    documents = [Document(str(n)) for n in range(5000)]
+    first, again, other = (split_of(documents, 0.1, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    held_out = np.mean([side == "validation" for side in first.values()])
+    assert 0.08 < held_out < 0.12
+
+
+def test_batches_do_not_matter() -> None:
+    documents = [Document(str(n)) for n in range(500)]
+    assert split_of(documents, 0.1, at_once=500) == split_of(documents, 0.1, at_once=200)
+
+
+def test_groups_stay_together() -> None:
+    documents = [Document(f"{group} {n}", str(group)) for n in range(40) for group in range(50)]
+    for share in (0.0001, 0.1):
+        sides = defaultdict(set)
+        for text, side in split_of(documents, share).items():
+            sides[text.split()[0]].add(side)
+        assert all(len(side) == 1 for side in sides.values())
+        assert {"validation"} in sides.values()
+
+
+def test_a_small_corpus_has_something_held_out_too() -> None:
+    documents = [Document("one"), Document("two"), Document("three")]
+    assert sorted(split_of(documents, 0.01).values()) == ["train", "train", "validation"]
+    assert set(split_of(documents, 0.0).values()) == {"train"}

@@ -1,0 +1,93 @@
+"""Plain lines where there is no terminal, a bar where there is one, and an honest time left."""
+
+import io
+import sys
+
+import pytest
+
+from elektron import progress
+from elektron.progress import Progress, duration, quantity
+
+
+class Clock:
+    """Time that passes when told."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def test_plain_lines_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("working", 100, "steps") as bar:
+        for step in range(0, 101, 10):
+            bar.update(step, "a note")
+            clock.now += 4
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "working: 40 steps of 100 steps · 24 s left · a note",
+        "working: 80 steps of 100 steps · 8 s left · a note",
+        "working: 100 steps · took 44 s · a note",
+    ]
+
+
+def test_the_part_an_earlier_session_did_does_not_count(clock: Clock) -> None:
+    bar = Progress("working", 1000, "steps")
+    bar.update(900)
+    assert bar.seconds_left(clock.now) is None
+    clock.now = 10
+    bar.update(950)
+    assert bar.seconds_left(clock.now) == 10
+
+
+def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), Progress("reading", None, "documents") as bar:
+        clock.now = 20
+        bar.update(12_345)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.splitlines() == [
+        "reading: 12,345 documents",
+        "reading: 12,345 documents · stopped after 20 s",
+    ]
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with Progress("working", 2, "steps") as bar:
+        bar.update(2, "[a] note")
+    assert "working" in terminal.getvalue()
+    assert "2 steps · took 0 s · [a] note" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.6, "1 min"),
+        (185, "3 min 5 s"),
+        (7_800, "2 h 10 min"),
+        (356_400, "4 d 3 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_quantities() -> None:
+    assert quantity(1234, "steps") == "1,234 steps"
+    assert quantity(36_200_000, "bytes") == "36.2 MB"
+    assert quantity(61, "seconds") == "1 min 1 s"

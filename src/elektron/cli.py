@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from elektron import __version__
 from elektron.configuration import (
@@ -69,7 +69,7 @@ COMMANDS = {
     "inspect": Command(
         "look for faults in a corpus, or read prepared blocks",
         "elektron.corpus.config:InspectConfig",
-        "elektron.corpus.inspection:inspect",
+        "elektron.evidence.inspection:inspect",
     ),
     "pretrain": Command(
         "train a generator and a discriminator on blocks",
@@ -257,6 +257,14 @@ def _keep_libraries_quiet() -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error at the time: a live progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
@@ -266,7 +274,7 @@ class _LineFormatter(logging.Formatter):
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
     """What the package logs, one line each: `elektron: warning: …`, and notes without a level."""
-    logger, handler = logging.getLogger("elektron"), logging.StreamHandler()
+    logger, handler = logging.getLogger("elektron"), _StderrHandler()
     handler.setFormatter(_LineFormatter())
     level = logger.level
     logger.addHandler(handler)

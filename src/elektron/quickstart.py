@@ -29,6 +29,7 @@ TEST_DOCUMENTS = 2500
 SEEDS = (1, 2, 3)
 EPOCHS = 8
 # `--steps` asks for the way in small, for a look or a test.
+TEST_DOCUMENTS_IN_SMALL = 500
 EPOCHS_IN_SMALL = 1
 
 
@@ -79,9 +80,10 @@ def second_act(config: QuickstartConfig, run: Path) -> None:
         return
     chooser = random.Random(config.seed)
     train = chooser.sample(labelled("train"), LABELLED_DOCUMENTS)
-    test = labelled("test")
-    test = chooser.sample(test, min(TEST_DOCUMENTS, len(test)))
-    recipe = ProbeRecipe(epochs=EPOCHS if config.steps is None else EPOCHS_IN_SMALL)
+    in_small = config.steps is not None
+    count = TEST_DOCUMENTS_IN_SMALL if in_small else TEST_DOCUMENTS
+    test = chooser.sample(labelled("test"), count)
+    recipe = ProbeRecipe(epochs=EPOCHS_IN_SMALL if in_small else EPOCHS)
     result = probe(run / "discriminator", TASK, train, test, SEEDS, recipe)
     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
 

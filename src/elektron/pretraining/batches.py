@@ -76,11 +76,16 @@ class BatchMaker:
         return self.make("training", rows, self.config.seed, step, 0)
 
     def evaluation(self) -> Iterator[GlobalBatch]:
-        """The held-out rows, a micro-batch at a time, always with the same masks and uniforms."""
-        total = min(len(self.rows["evaluation"]), self.config.evaluation.rows)
+        """Held-out rows, a micro-batch at a time, always with the same masks and uniforms.
+
+        Rows stand in the order of the corpus, so those used are spread evenly over all of them.
+        """
+        held_out = len(self.rows["evaluation"])
+        total = min(held_out, self.config.evaluation.rows)
+        spread = np.linspace(0, held_out - 1, total, dtype=np.int64)
         size = self.config.micro_batch or self.config.batch
         for first in range(0, total, size):
-            rows = np.arange(first, min(first + size, total))
+            rows = spread[first : first + size]
             yield self.make("evaluation", rows, EVALUATION_SEED, 0, first)
 
     def make(

@@ -1,14 +1,12 @@
 """What a run can come back to: weights and optimizer state in safetensors, counters in JSON.
 
-A checkpoint is a folder that appears in one motion: its files are written and synced under a
-temporary name, then the folder is renamed. Random streams and data order are functions of the
+A checkpoint is a folder that appears in one motion (`new_folder`). Random streams and data order are functions of the
 step, so a step number is all they need. The newest `keep` checkpoints stay, and the best one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from elektron.corpus.output import new_folder
 from elektron.errors import ElektronError
 from elektron.models.pair import Pair
 from elektron.pretraining.optimizers import PairOptimizer
@@ -51,29 +50,16 @@ def save(
         keep: how many of the newest stay.
     """
     folder = out / FOLDER / f"step-{progress.step:08d}"
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if folder.exists():  # the same step of the same run has the same bits
+        return folder
     weights = {name: parameter.detach() for name, parameter in pair.named_parameters()}
-    save_file(weights, partial / "weights.safetensors")
-    save_file({**optimizer.state_tensors(), "window": window}, partial / "optimizer.safetensors")
-    (partial / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    sync(folder.parent)
+    state = optimizer.state_tensors() | {"window": window}
+    with new_folder(folder) as partial:
+        save_file(weights, partial / "weights.safetensors")
+        save_file(state, partial / "optimizer.safetensors")
+        (partial / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
     rotate(out, keep)
     return folder
-
-
-def sync(path: Path) -> None:
-    """Have the file or folder on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def checkpoints(out: Path) -> list[Path]:

@@ -58,10 +58,9 @@ def _command(name: str, command: Command) -> str:
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str]:
+    default = "" if setting.default is None else f"`{written(setting.default)}`"
     if setting.required:
         default = "required"
-    else:
-        default = "" if setting.default is None else f"`{written(setting.default)}`"
     return f"`{setting.flag}`", setting.kind, default, setting.help
 
 

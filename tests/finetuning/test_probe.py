@@ -15,10 +15,10 @@ RECIPE = ProbeRecipe(epochs=6, batch=8, pretrained_lr=5e-3, scratch_lr=5e-3)
 
 def labelled(count: int, seed: int) -> list[tuple[str, str]]:
     """Sentences and what they begin with."""
-    found = []
-    for text in sentences(count, seed):
-        found.append((text, next(s for s in SUBJECTS if text.startswith(s))))
-    return found
+    return [
+        (text, next(subject for subject in SUBJECTS if text.startswith(subject)))
+        for text in sentences(count, seed)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def test_what_comes_out(discriminator):
         assert result[side]["mean"] > result["majority_accuracy"] + 0.1
 
 
-def test_the_sides_differ_in_their_weights_and_scratch_has_the_familys_own(discriminator, monkeypatch):
+def test_the_sides_differ_in_their_weights_and_scratch_has_the_familys_own(
+    discriminator, monkeypatch
+):
     seen = []
     monkeypatch.setattr(
         "elektron.finetuning.probe.fine_tune", lambda model, *_: seen.append(model.state_dict())

@@ -281,11 +281,23 @@ def test_a_released_pair_is_continued(run, blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "more", init_from=halves, steps=6)
     config.optimizer.lr = 1e-9
     config.optimizer.muon_lr = 1e-9
+    config.network.hidden = 999  # the released pair's sizes count
     pretrain(config)
     before = metrics(run, "evaluation")[-1]
     after = metrics(tmp_path / "more", "evaluation")[-1]
     assert after["generator_loss"] == pytest.approx(before["generator_loss"], abs=1e-3)
     assert after["discriminator_auc"] == pytest.approx(before["discriminator_auc"], abs=1e-3)
+
+
+def test_a_released_pair_brings_its_family(paper_blocks, tmp_path, caplog):
+    pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=2))
+    halves = f"{tmp_path / 'run/discriminator'},{tmp_path / 'run/generator'}"
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(paper_blocks, tmp_path / "more", init_from=halves, steps=2))
+    assert "is of family electra" in caplog.text
+    config = (tmp_path / "more/config.yaml").read_text()
+    assert "family: electra" in config
+    assert "name: adamw" in config
 
 
 def test_blocks_of_another_tokenizer_are_refused_for_a_released_pair(run, blocks, tmp_path):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ def elektron_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> 
 class Family:
     """One kind of encoder: its classes and what differs in using them."""
 
-    name: str
+    name: Literal["elektron", "electra"]
     discriminator_class: type[PreTrainedModel]
     generator_class: type[PreTrainedModel]
     make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
@@ -117,7 +117,7 @@ class Family:
     """Path, within the encoder, of the layers whose matrices Muon may take."""
 
 
-FAMILIES = {
+FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family(
@@ -254,12 +254,7 @@ def load_pair(
             that cannot share their embeddings.
     """
     config = pretrained_config(discriminator_name)
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise ElektronError(
-            f"{discriminator_name} is of family {config.model_type!r}; "
-            f"pre-training continues from {' or '.join(FAMILIES)}"
-        )
+    family = released_family(discriminator_name, config)
     discriminator = load_network(family.discriminator_class, discriminator_name)
     if generator_name is None:
         sizes = sizes_of(config).narrower(generator_width)
@@ -288,6 +283,20 @@ def pretrained_config(name: str) -> PreTrainedConfig:
         raise ElektronError(
             f"no model can be read from {name!r} (a folder or hub name is expected): {reason}"
         ) from error
+
+
+def released_family(name: str, config: PreTrainedConfig) -> Family:
+    """The family of a released model.
+
+    Raises:
+        ElektronError: it is of none that can be pre-trained.
+    """
+    if config.model_type not in FAMILIES:
+        raise ElektronError(
+            f"{name} is of family {config.model_type!r}; "
+            f"pre-training continues from {' or '.join(FAMILIES)}"
+        )
+    return FAMILIES[config.model_type]
 
 
 def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedModel:

@@ -8,6 +8,7 @@ they are logged. The run's folder then holds `generator/` and `discriminator/` f
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import platform
@@ -28,7 +29,16 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.flops import step_flops
-from elektron.models.pair import FAMILIES, Pair, Sizes, build_pair, load_pair
+from elektron.models.pair import (
+    FAMILIES,
+    Pair,
+    Sizes,
+    build_pair,
+    load_pair,
+    pretrained_config,
+    released_family,
+    sizes_of,
+)
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
@@ -63,7 +73,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             loss that is no longer finite.
         SystemExit: the run was interrupted, after it has been saved.
     """
-    config = resolve(config)
+    config = resolve(like_the_released_pair(config))
     keep_freed_memory()
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
@@ -76,6 +86,23 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     trainer = Trainer(config, store, tokenizer, pair, folder)
     with Interruption() as interruption:
         return trainer.run(interruption)
+
+
+def like_the_released_pair(config: PretrainConfig) -> PretrainConfig:
+    """The configuration with the family and the sizes of the pair it continues from, if any."""
+    if config.init_from is None:
+        return config
+    name = config.init_from.partition(",")[0]
+    released = pretrained_config(name)
+    family = released_family(name, released)
+    if family.name != config.family:
+        log.info("%s is of family %s: so is this run", name, family.name)
+    sizes = sizes_of(released)
+    network = dataclasses.replace(
+        config.network,
+        **{field: value for field, value in dataclasses.asdict(sizes).items() if field != "dropout"},
+    )
+    return dataclasses.replace(config, family=family.name, network=network)
 
 
 def open_blocks(config: PretrainConfig) -> BlockStore:
@@ -252,6 +279,8 @@ class Trainer:
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
         self.progress = checkpoint.Progress()
+        # Gradient norms and speed as they were last logged; evaluations repeat them.
+        self.pace: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
         self.resume()
 
@@ -308,16 +337,14 @@ class Trainer:
         figures = self.window.figures(self.config.log_every)
         seconds, steps, waiting = clock.lap()
         self.health.watch_training(figures["discriminator_auc"])
-        self.folder.log(
-            "train",
-            self.position()
-            | figures
-            | {
-                "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
-                "tokens_per_second": steps * self.tokens_in_step / seconds,
-                "data_wait_share": waiting / seconds,
-            },
-        )
+        self.pace = {
+            "gradient_norm_generator": figures["gradient_norm_generator"],
+            "gradient_norm_discriminator": figures["gradient_norm_discriminator"],
+            "tokens_per_second": steps * self.tokens_in_step / seconds,
+            "data_wait_share": waiting / seconds,
+        }
+        rates = {"learning_rate": (self.config.optimizer.lr or 0.0) * rate}
+        self.folder.log("train", self.position() | figures | rates | self.pace)
         self.window = Window(self.device)
         auc = figures["discriminator_auc"]
         bar.update(
@@ -337,7 +364,7 @@ class Trainer:
             self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
         )
         self.evaluated = {self.progress.step: figures}
-        self.folder.log("evaluation", self.position() | figures)
+        self.folder.log("evaluation", self.position() | figures | self.pace)
         for alarm in self.health.judge(self.progress.step, figures):
             log.warning("step %d: %s", self.progress.step, alarm.message)
             self.folder.log(

@@ -280,7 +280,9 @@ def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
     assert (network.layers, network.hidden, network.heads) == (4, 128, 4)
     assert network.hidden * network.generator_width == 64
     assert (config.batch, config.steps, config.family) == (32, 1200, "elektron")
-    assert (config.optimizer.lr, config.optimizer.muon_lr) == (3e-3, 0.02)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.muon_lr) == (3e-3, 0.03)
+    assert (optimizer.beta2, optimizer.cooldown) == (0.98, 0.7)
 
 
 @pytest.mark.parametrize("recipe", recipe_names())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from elektron.corpus import blocks
 from elektron.corpus.blocks import BlockStore, BlockWriter, Manifest
-from elektron.corpus.output import new_folder
 from elektron.errors import ElektronError
+from elektron.folders import new_folder
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 LENGTH = 8

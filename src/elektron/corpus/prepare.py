@@ -27,10 +27,10 @@ from elektron.corpus.blocks import SPLITS, TOKENIZER, BlockStore, BlockWriter, M
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
 from elektron.corpus.encoding import Encoder, Encoding, rows_in_worker, start_worker
-from elektron.corpus.output import is_free, new_folder
 from elektron.corpus.selection import Selection
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
+from elektron.folders import is_free, new_folder
 from elektron.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 from elektron.configuration import suggestion
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.documents import Corpus
-from elektron.corpus.output import is_free, new_folder
 from elektron.errors import ElektronError
+from elektron.folders import is_free, new_folder
 from elektron.progress import Progress
 
 log = logging.getLogger(__name__)

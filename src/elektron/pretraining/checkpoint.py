@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from elektron.corpus.output import new_folder
 from elektron.errors import ElektronError
+from elektron.folders import new_folder
 from elektron.models.pair import Pair
 from elektron.pretraining.optimizers import PairOptimizer
 

@@ -8,49 +8,32 @@ they are logged. The run's folder then holds `generator/` and `discriminator/` f
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 import platform
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.vocabulary import fingerprint, load_tokenizer
+from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.flops import step_flops
-from elektron.models.pair import (
-    FAMILIES,
-    Pair,
-    Sizes,
-    build_pair,
-    load_pair,
-    pretrained_config,
-    released_family,
-    sizes_of,
-)
+from elektron.models.pair import Pair
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.evaluation import (
-    auc_of_histogram,
-    evaluate,
-    unigram_entropy,
-    write_examples,
-)
+from elektron.pretraining.evaluation import evaluate, unigram_entropy, write_examples
+from elektron.pretraining.foundations import like_the_released_pair, make_pair, open_blocks
 from elektron.pretraining.health import Health
 from elektron.pretraining.interruption import Interruption
-from elektron.pretraining.objectives import HISTOGRAM_BINS, RtdOutput, rtd
+from elektron.pretraining.measures import Clock, Horizon, Window
+from elektron.pretraining.objectives import RtdOutput, rtd
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import EXAMPLES, SUMMARY, RunFolder
@@ -61,6 +44,13 @@ log = logging.getLogger(__name__)
 # Compiling takes half a minute on a CPU; shorter runs than this do not earn it back.
 STEPS_WORTH_COMPILING = 3000
 MINUTES_WORTH_COMPILING = 10
+# What evaluations repeat of the training metrics that were last logged.
+PACE = (
+    "gradient_norm_generator",
+    "gradient_norm_discriminator",
+    "tokens_per_second",
+    "data_wait_share",
+)
 # A warm-up longer than the whole run is shortened to this share of it.
 SHORTENED_WARMUP = 0.1
 
@@ -86,165 +76,6 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     trainer = Trainer(config, store, tokenizer, pair, folder)
     with Interruption() as interruption:
         return trainer.run(interruption)
-
-
-def like_the_released_pair(config: PretrainConfig) -> PretrainConfig:
-    """The configuration with the family and the sizes of the pair it continues from, if any."""
-    if config.init_from is None:
-        return config
-    name = config.init_from.partition(",")[0]
-    released = pretrained_config(name)
-    family = released_family(name, released)
-    if family.name != config.family:
-        log.info("%s is of family %s: so is this run", name, family.name)
-    sizes = sizes_of(released)
-    network = dataclasses.replace(
-        config.network,
-        **{field: value for field, value in dataclasses.asdict(sizes).items() if field != "dropout"},
-    )
-    return dataclasses.replace(config, family=family.name, network=network)
-
-
-def open_blocks(config: PretrainConfig) -> BlockStore:
-    """The blocks, whole and with something to train and to evaluate on."""
-    if config.data is None:
-        raise ElektronError(
-            "--data is missing: the folder of blocks that `elektron prepare` has written"
-        )
-    store = BlockStore.open(config.data)
-    store.verify()
-    for split in ("train", "validation"):
-        if not len(store.rows(split)):
-            raise ElektronError(
-                f"{config.data} has no {split} rows: prepare it again from more documents "
-                "or with another --validation"
-            )
-    if store.manifest.packing == "dense" and config.family == "electra":
-        log.info(
-            "the blocks are packed densely, not as the paper packs: several texts a row, "
-            "each under its own attention"
-        )
-    return store
-
-
-def make_pair(
-    config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
-) -> Pair:
-    """A new pair of the configured sizes, or a released one to continue from."""
-    manifest, network = store.manifest, config.network
-    if config.init_from is not None:
-        discriminator, _, generator = config.init_from.partition(",")
-        pair = load_pair(
-            discriminator, generator or None, network.generator_width, manifest.special_ids
-        )
-        check_same_tokenizer(discriminator, pair, tokenizer, manifest.vocab_size)
-    else:
-        assert network.dropout is not None
-        sizes = Sizes(
-            network.layers,
-            network.hidden,
-            network.feed_forward,
-            network.heads,
-            network.embedding,
-            network.max_positions,
-            network.dropout,
-        )
-        pair = build_pair(
-            FAMILIES[config.family],
-            sizes,
-            network.generator_width,
-            manifest.vocab_size,
-            manifest.special_ids,
-        )
-    longest = pair.discriminator.config.max_position_embeddings
-    if manifest.seq_len > longest:
-        raise ElektronError(
-            f"rows of {manifest.seq_len} tokens are longer than the {longest} positions of the "
-            "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
-        )
-    return pair
-
-
-def check_same_tokenizer(
-    name: str, pair: Pair, tokenizer: PreTrainedTokenizerBase, vocab_size: int
-) -> None:
-    """Refuse to continue a pair on blocks of another tokenizer: its embeddings would mean other tokens."""
-    released = load_tokenizer(name)
-    if fingerprint(released) != fingerprint(tokenizer):
-        raise ElektronError(
-            f"the blocks were made with another tokenizer than {name}: "
-            f"run `elektron prepare … --tokenizer {name}`"
-        )
-    if pair.discriminator.config.vocab_size < vocab_size:
-        raise ElektronError(
-            f"{name} has {pair.discriminator.config.vocab_size} embeddings and the blocks "
-            f"{vocab_size} tokens: prepare them with its own tokenizer"
-        )
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """How long a run is: in steps, or in seconds of training."""
-
-    steps: int | None
-    seconds: float | None
-
-    @classmethod
-    def of(cls, config: PretrainConfig, seq_len: int) -> Horizon:
-        """The configured length; tokens become steps."""
-        if config.minutes is not None:
-            return cls(None, config.minutes * 60)
-        if config.tokens is not None:
-            return cls(math.ceil(config.tokens / (config.batch * seq_len)), None)
-        return cls(config.steps, None)
-
-    def share(self, progress: checkpoint.Progress) -> float:
-        """How much of the run is done, from 0 to 1."""
-        if self.steps is not None:
-            return progress.step / self.steps
-        assert self.seconds is not None
-        return min(1.0, progress.seconds / self.seconds)
-
-
-class Window:
-    """Training metrics since they were last logged, summed on the device."""
-
-    SUMS = 6
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(self.SUMS + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device)
-
-    def add(self, output: RtdOutput) -> None:
-        """Take in a micro-batch."""
-        losses = (output.generator_loss, output.generator_correct, output.discriminator_loss)
-        self.sums[:3] += torch.stack(losses).detach()
-        self.sums[self.SUMS :] += output.histogram.flatten()
-
-    def add_step(self, batch: GlobalBatch, norms: dict[str, Tensor]) -> None:
-        """Take in what is known of a step as a whole."""
-        self.sums[3] += batch.masked_tokens
-        self.sums[4:6] += torch.stack([norms["generator"], norms["discriminator"]])
-
-    def figures(self, steps: int) -> dict[str, float | None]:
-        """Means over the window's `steps`; this waits for the device."""
-        sums = self.sums.cpu().numpy()
-        histogram = sums[self.SUMS :].reshape(2, HISTOGRAM_BINS)
-        real_tokens = max(1.0, histogram.sum())
-        masked_tokens = max(1.0, sums[3])
-        return {
-            "generator_loss": float(sums[0] / masked_tokens),
-            "generator_accuracy": float(sums[1] / masked_tokens),
-            "discriminator_loss": float(sums[2] / real_tokens),
-            "discriminator_auc": auc_of_histogram(histogram),
-            "replaced_share": float(histogram[1].sum() / real_tokens),
-            "gradient_norm_generator": float(sums[4] / steps),
-            "gradient_norm_discriminator": float(sums[5] / steps),
-        }
-
-    @property
-    def finite(self) -> bool:
-        """Whether every loss and gradient of the window was a number."""
-        return bool(torch.isfinite(self.sums).all())
 
 
 class Trainer:
@@ -279,7 +110,6 @@ class Trainer:
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
         self.progress = checkpoint.Progress()
-        # Gradient norms and speed as they were last logged; evaluations repeat them.
         self.pace: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
         self.resume()
@@ -337,14 +167,13 @@ class Trainer:
         figures = self.window.figures(self.config.log_every)
         seconds, steps, waiting = clock.lap()
         self.health.watch_training(figures["discriminator_auc"])
-        self.pace = {
-            "gradient_norm_generator": figures["gradient_norm_generator"],
-            "gradient_norm_discriminator": figures["gradient_norm_discriminator"],
+        line = figures | {
+            "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
             "tokens_per_second": steps * self.tokens_in_step / seconds,
             "data_wait_share": waiting / seconds,
         }
-        rates = {"learning_rate": (self.config.optimizer.lr or 0.0) * rate}
-        self.folder.log("train", self.position() | figures | rates | self.pace)
+        self.folder.log("train", self.position() | line)
+        self.pace = {name: line[name] for name in PACE}
         self.window = Window(self.device)
         auc = figures["discriminator_auc"]
         bar.update(
@@ -416,6 +245,8 @@ class Trainer:
             self.window.sums = sums.to(self.device)
         self.folder.cut_metrics(self.progress.step)
         if found:
+            logged = self.folder.last_line("train")
+            self.pace = {name: logged[name] for name in PACE} if logged else {}
             log.info("going on from step %d", self.progress.step)
             self.folder.log("resumed", {"step": self.progress.step})
 
@@ -508,29 +339,3 @@ class Trainer:
             compiler = shutil.which("g++") or shutil.which("clang++")
             wanted = self.device.type == "cuda" or (long_run and compiler is not None)
         return torch.compile(rtd, fullgraph=True) if wanted else rtd
-
-
-class Clock:
-    """Training time over all sessions, and the laps between two lines of metrics."""
-
-    def __init__(self, seconds_before: float, prefetcher: Prefetcher) -> None:
-        self.began = time.perf_counter() - seconds_before
-        self.prefetcher = prefetcher
-        self.lap_began = time.perf_counter()
-        self.lap_step = prefetcher.next_step
-        self.lap_waited = 0.0
-
-    def seconds(self) -> float:
-        """Training time so far."""
-        return time.perf_counter() - self.began
-
-    def lap(self) -> tuple[float, int, float]:
-        """Seconds, steps and seconds of waiting for data since the last lap."""
-        now, step, waited = (
-            time.perf_counter(),
-            self.prefetcher.next_step,
-            self.prefetcher.waited_seconds,
-        )
-        lap = (now - self.lap_began, step - self.lap_step, waited - self.lap_waited)
-        self.lap_began, self.lap_step, self.lap_waited = now, step, waited
-        return lap

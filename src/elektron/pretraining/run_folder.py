@@ -80,6 +80,13 @@ class RunFolder:
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    def last_line(self, kind: str) -> dict[str, Any] | None:
+        """The newest line of a kind in the metrics."""
+        path = self.path / METRICS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        logged: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        return next((line for line in reversed(logged) if line["kind"] == kind), None)
+
     def cut_metrics(self, step: int) -> None:
         """Forget what was logged after `step`: those steps will be taken again."""
         path = self.path / METRICS

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from elektron.corpus.output import is_free, new_folder
 from elektron.errors import ElektronError
+from elektron.folders import is_free, new_folder
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:

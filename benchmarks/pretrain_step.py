@@ -181,7 +181,7 @@ def show(result: dict[str, Any]) -> None:
         f"{result['device']}, {result['threads']} threads, {result['precision']}"
     )
     table.add_column("side", no_wrap=True)
-    for column in ("tokens/s", "min – max", "elektron / it", "1st step, s"):
+    for column in ("tokens/s", "min – max", "elektron / it", "1st, s"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, speeds in result["tokens_per_second"].items():
         speedup = result["speedup"].get(name)
@@ -233,12 +233,17 @@ def serve(name: str, shape: Shape, connection: Connection) -> None:
     """A side's process: warm up, then take steps when told to and say how long they took."""
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as folder:
-        store = random_blocks(shape, Path(folder) / "blocks")
-        step = SIDES[name](shape, shape.config(Path(folder) / "run"), store)
+        step = make_step(name, shape, Path(folder))
         connection.send(time_steps(step, 1))
         time_steps(step, WARMUP_STEPS)
         while steps := connection.recv():
             connection.send(time_steps(step, steps))
+
+
+def make_step(name: str, shape: Shape, folder: Path) -> Step:
+    """A side's networks and data, as a function that takes one step."""
+    store = random_blocks(shape, folder / "blocks")
+    return SIDES[name](shape, shape.config(folder / "run"), store)
 
 
 def time_steps(step: Step, steps: int) -> float:

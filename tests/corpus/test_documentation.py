@@ -1,5 +1,8 @@
 """The built-in corpus, on a small library made for the test."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +85,20 @@ def test_the_corpus_is_everything_but_the_test_part(library: Path) -> None:
     assert {library for _, library in test} == {"lib"}
     assert len(test) + len(corpus) == len(read_docstrings())
     assert not {text for text, _ in test} & {document.text for document in corpus}
+
+
+def test_the_fingerprint_of_the_corpus_is_the_same_in_every_process() -> None:
+    script = (
+        "from elektron.corpus.documents import Corpus; print(Corpus(['builtin:docs']).fingerprint)"
+    )
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(prints) == 1

@@ -99,9 +99,9 @@ def labelled(wanted: Part) -> list[tuple[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """What the docstrings depend on."""
+    """What the docstrings depend on, always in the same order."""
     found = {STANDARD_LIBRARY: platform.python_version()}
-    for library in _roots().keys() - {STANDARD_LIBRARY}:
+    for library in LIBRARIES:
         found[library] = importlib.metadata.version(DISTRIBUTIONS.get(library, library))
     return found
 

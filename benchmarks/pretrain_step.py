@@ -216,6 +216,7 @@ class Side:
         self.process.start()
         theirs.close()
         self.first_step_seconds: float = self.connection.recv()
+        print(f"{name} is ready, its first step took {self.first_step_seconds:.1f} s", flush=True)
 
     def seconds(self, steps: int) -> float:
         """How long so many steps take."""
@@ -234,8 +235,9 @@ def serve(name: str, shape: Shape, connection: Connection) -> None:
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as folder:
         step = make_step(name, shape, Path(folder))
-        connection.send(time_steps(step, 1))
+        first_step_seconds = time_steps(step, 1)
         time_steps(step, WARMUP_STEPS)
+        connection.send(first_step_seconds)  # only now, so that no side warms up in another's turn
         while steps := connection.recv():
             connection.send(time_steps(step, steps))
 

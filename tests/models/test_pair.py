@@ -132,6 +132,9 @@ def test_what_is_no_pair_is_refused(tmp_path):
         load_pair(str(tmp_path / "generator"), None, 0.5, SPECIAL_IDS)
     with pytest.raises(ElektronError, match="no model can be read"):
         load_pair(str(tmp_path / "nothing"), None, 0.5, SPECIAL_IDS)
+    make_pair("elektron").save(tmp_path / "ours", NoTokenizer())
+    with pytest.raises(ElektronError, match="right half of the pair"):
+        load_pair(str(tmp_path / "ours/generator"), None, 0.5, SPECIAL_IDS)
     other = make_pair("electra", replace(SIZES, embedding=16))
     other.save(tmp_path / "other", NoTokenizer())
     with pytest.raises(ElektronError, match="embedding_size is 16"):

@@ -23,7 +23,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from elektron.corpus.blocks import SPLITS, TOKENIZER, BlockStore, BlockWriter, Manifest, Split
+from elektron.corpus.blocks import (
+    MANIFEST,
+    SPLITS,
+    TOKENIZER,
+    BlockStore,
+    BlockWriter,
+    Manifest,
+    Split,
+)
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
 from elektron.corpus.encoding import Encoder, Encoding, rows_in_worker, start_worker
@@ -131,6 +139,8 @@ def _check(config: PrepareConfig) -> None:
 
 def _blocks_there(out: Path, plan: Manifest) -> Manifest:
     """The manifest of blocks that are already there, if they are whole and those of the plan."""
+    if not (out / MANIFEST).is_file():
+        raise ElektronError(f"{out} exists and holds no blocks: choose another --out")
     store = BlockStore.open(out)
     there = store.manifest
     different = [

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronConfig
@@ -305,17 +306,26 @@ def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedMod
     Raises:
         ElektronError: weights are missing, as when a generator is given for a discriminator.
     """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:
         network, report = model_class.from_pretrained(
-            name, output_loading_info=True, use_safetensors=True, dtype=torch.float32
+            name,
+            output_loading_info=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
         )
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ElektronError(f"the weights of {name!r} cannot be read: {reason}") from error
-    if missing := sorted(report["missing_keys"]):
+    finally:
+        logging.set_verbosity(verbosity)
+    unfit = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if unfit:
         raise ElektronError(
-            f"{name!r} is no {model_class.__name__}: it lacks {len(missing)} of its weights, "
-            f"such as {missing[0]}; is it the right half of the pair?"
+            f"{name!r} is no {model_class.__name__}: {len(unfit)} of its weights are missing or "
+            f"of another size, such as {unfit[0]}; is it the right half of the pair?"
         )
     return network
 

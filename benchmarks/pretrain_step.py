@@ -4,8 +4,8 @@ Every side trains the same two networks (transformers' Electra classes at ELECTR
 dropout 0.1, embeddings tied) on rows of random tokens, and a step is all of it: masks, forward,
 backward, clipping, AdamW. What differs is how:
 
-- `elektron`: what `elektron pretrain --config electra-small` does, compiled as its long runs are.
-- `elektron, eager`: the same with `--compile false`.
+- `elektron`: what `elektron pretrain --config electra-small` does: compiled on a GPU, eager on a CPU.
+- `elektron, compiled`: the same with `--compile true`.
 - `loop`: the loop as it is commonly written, eager, see `loop_people_write`.
 - `loop, few samples`: the same by a more careful author, who draws tokens at masked positions only.
 - `electra-pytorch`: the package of that name, if it is installed (`pip install --no-deps electra-pytorch`).
@@ -258,8 +258,8 @@ def time_steps(step: Step, steps: int) -> float:
     return time.perf_counter() - began
 
 
-def elektron_compiled(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
-    """The recipe's own run of a million steps, which decides by itself to compile."""
+def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
+    """The recipe's own run, which decides by itself whether to compile."""
     keep_freed_memory()
     trainer = Trainer(
         config, store, NO_TOKENIZER, networks(config, store), RunFolder.open(config, store)
@@ -268,9 +268,9 @@ def elektron_compiled(shape: Shape, config: PretrainConfig, store: BlockStore) -
     return lambda: trainer.step(prefetcher.take(), rate=1.0)
 
 
-def elektron_eager(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
-    """The recipe's run as a short one, or where no compiler is found."""
-    return elektron_compiled(shape, replace(config, compile=False), store)
+def elektron_compiled(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
+    """The recipe's run with `--compile true`."""
+    return elektron_as_it_comes(shape, replace(config, compile=True), store)
 
 
 def random_blocks(shape: Shape, folder: Path) -> BlockStore:
@@ -396,8 +396,8 @@ def electra_pytorch_is_there() -> bool:
 
 
 SIDES: dict[str, Callable[[Shape, PretrainConfig, BlockStore], Step]] = {
-    "elektron": elektron_compiled,
-    "elektron, eager": elektron_eager,
+    "elektron": elektron_as_it_comes,
+    "elektron, compiled": elektron_compiled,
     "loop": loop_people_write,
     "loop, few samples": loop_with_few_samples,
     "electra-pytorch": electra_pytorch,

@@ -117,7 +117,7 @@ class BatchMaker:
             token_type_ids = np.zeros_like(input_ids)
         else:
             piece_ids = np.where(input_ids == pad, -1, 0)
-            position_ids = np.broadcast_to(np.arange(input_ids.shape[1]), input_ids.shape)
+            position_ids = np.tile(np.arange(input_ids.shape[1]), (len(input_ids), 1))
             token_type_ids = segments(input_ids, manifest.special_ids["sep"], pad)
         arrays = (
             input_ids,

@@ -156,7 +156,7 @@ class PretrainConfig:
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
-    """Compile the step (default: on a GPU; on a CPU for long runs, where a C++ compiler is found)."""
+    """Compile the step (default: on a GPU; on CPUs it gained nothing, see docs/benchmarks.md)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
 

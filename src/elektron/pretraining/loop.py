@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -41,9 +40,6 @@ from elektron.progress import Progress as ProgressBar
 
 log = logging.getLogger(__name__)
 
-# Compiling takes half a minute on a CPU; shorter runs than this do not earn it back.
-STEPS_WORTH_COMPILING = 3000
-MINUTES_WORTH_COMPILING = 10
 # What evaluations repeat of the training metrics that were last logged.
 PACE = (
     "gradient_norm_generator",
@@ -330,12 +326,8 @@ class Trainer:
         return torch.bfloat16 if fast else torch.float32
 
     def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:
-        """The objective, compiled if asked for or worth it."""
+        """The objective; compiled on a GPU, where it pays, and where asked for."""
         wanted = self.config.compile
         if wanted is None:
-            long_run = (self.config.minutes or 0) >= MINUTES_WORTH_COMPILING or (
-                (self.horizon.steps or 0) >= STEPS_WORTH_COMPILING
-            )
-            compiler = shutil.which("g++") or shutil.which("clang++")
-            wanted = self.device.type == "cuda" or (long_run and compiler is not None)
+            wanted = self.device.type == "cuda"
         return torch.compile(rtd, fullgraph=True) if wanted else rtd

@@ -39,11 +39,11 @@ ROWS_IN_SCORING = 64
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """How both sides are fine-tuned."""
+    """How both sides are fine-tuned; each at the rate that was better for it on validation texts."""
 
     epochs: int
     batch: int = 16
-    pretrained_lr: float = 1e-3
+    pretrained_lr: float = 2e-3
     scratch_lr: float = 1e-3
     max_tokens: int = 64
     dropout: float = 0.1

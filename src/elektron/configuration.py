@@ -28,6 +28,7 @@ import docstring_parser
 import yaml
 
 from elektron.errors import ElektronError
+from elektron.folders import write_whole
 
 Config = TypeVar("Config")
 
@@ -174,9 +175,7 @@ def to_yaml(config: Any) -> str:
 
 def save_yaml(config: Any, path: Path) -> None:
     """Write `to_yaml` to a file; a file that is there is replaced whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(to_yaml(config), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, to_yaml(config))
 
 
 def load_yaml(cls: type[Config], path: Path) -> Config:

@@ -1,4 +1,4 @@
-"""Folders that appear in one motion: whole, or not at all."""
+"""Folders and files that appear in one motion: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of text; one that is there is replaced whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def is_free(out: Path) -> bool:

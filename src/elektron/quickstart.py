@@ -9,7 +9,6 @@ run, and a stage that is done is not done again.
 from __future__ import annotations
 
 import json
-import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.evidence.config import ReportConfig
-
-log = logging.getLogger(__name__)
+from elektron.evidence.runs import SECOND_ACT
+from elektron.folders import write_whole
 
 CORPUS = "builtin:docs"
 VOCAB_SIZE = 4096
@@ -75,7 +74,7 @@ def second_act(config: QuickstartConfig, run: Path) -> None:
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.probe import ProbeRecipe, probe
 
-    path = run / "second_act.json"
+    path = run / SECOND_ACT
     if path.exists():
         return
     chooser = random.Random(config.seed)
@@ -85,7 +84,7 @@ def second_act(config: QuickstartConfig, run: Path) -> None:
     test = chooser.sample(labelled("test"), count)
     recipe = ProbeRecipe(epochs=EPOCHS_IN_SMALL if in_small else EPOCHS)
     result = probe(run / "discriminator", TASK, train, test, SEEDS, recipe)
-    path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_whole(path, json.dumps(result, indent=1))
 
 
 def closing_words(

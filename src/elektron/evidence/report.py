@@ -23,6 +23,7 @@ from elektron.evidence import charts, comparison, examples, headline, wording
 from elektron.evidence.config import ReportConfig
 from elektron.evidence.runs import CONFIG, Run, group, number, read_runs
 from elektron.evidence.second_act import verdict
+from elektron.folders import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,9 @@ def report(config: ReportConfig) -> Path:
             f"{out} is a folder: give --out the name of a file, such as report.html"
         )
     page = render(runs)
-    partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(out)
+        write_whole(out, page)
     except OSError as error:
         raise ElektronError(
             f"{out}: the report cannot be written ({error.strerror}): choose another --out"

@@ -22,6 +22,7 @@ from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
+from elektron.evidence.runs import EXAMPLES, SUMMARY
 from elektron.models.flops import step_flops
 from elektron.models.pair import Pair
 from elektron.pretraining import checkpoint
@@ -35,7 +36,7 @@ from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import RtdOutput, rtd
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.randomness import step_seed
-from elektron.pretraining.run_folder import EXAMPLES, SUMMARY, RunFolder
+from elektron.pretraining.run_folder import RunFolder
 from elektron.progress import Progress as ProgressBar
 
 log = logging.getLogger(__name__)
@@ -144,9 +145,7 @@ class Trainer:
         """One optimizer step of both networks; each loss is divided by its count over the global batch."""
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(step_seed(self.config.seed, self.progress.step, number))
-            with torch.autocast(
-                self.device.type, self.autocast_dtype, self.autocast_dtype != torch.float32
-            ):
+            with self.autocast():
                 output = self.objective(self.pair, micro_batch)
             generator_loss = output.generator_loss / batch.masked_tokens
             discriminator_loss = output.discriminator_loss / batch.real_tokens
@@ -181,9 +180,7 @@ class Trainer:
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, log it, and raise the alarms there are."""
-        with torch.autocast(
-            self.device.type, self.autocast_dtype, self.autocast_dtype != torch.float32
-        ):
+        with self.autocast():
             figures = evaluate(self.pair, self.batches)
         self.progress.held_out_loss = (figures["generator_loss"] or 0.0) + (
             self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
@@ -324,6 +321,11 @@ class Trainer:
             including_emulation=False
         )
         return torch.bfloat16 if fast else torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in the run's precision; nothing changes where that is fp32."""
+        lower = self.autocast_dtype != torch.float32
+        return torch.autocast(self.device.type, self.autocast_dtype, enabled=lower)
 
     def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:
         """The objective; compiled on a GPU, where it pays, and where asked for."""

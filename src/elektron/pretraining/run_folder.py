@@ -16,13 +16,9 @@ from typing import Any
 from elektron.configuration import differences, load_yaml, save_yaml, values_of, written
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
+from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
+from elektron.folders import write_whole
 from elektron.pretraining.config import PretrainConfig
-
-CONFIG = "config.yaml"
-CORPUS = "corpus.json"
-METRICS = "metrics.jsonl"
-SUMMARY = "summary.json"
-EXAMPLES = "examples.json"
 
 # Where things lie and how often they are written does not make another run.
 NOT_THE_RUN = ("data", "out", "log_every")
@@ -109,9 +105,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
-        partial = self.path / f"{name}.partial"
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        partial.rename(self.path / name)
+        write_whole(self.path / name, json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:

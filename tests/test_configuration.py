@@ -17,6 +17,7 @@ from elektron.configuration import (
     checked,
     differences,
     load_yaml,
+    positional,
     save_yaml,
     settings,
     suggestion,
@@ -47,7 +48,7 @@ class Picture:
     """Something to hang
     on a wall."""
 
-    sources: list[Path]
+    sources: list[Path] = positional()
     """Where it is from."""
     title: str
     """What it is called."""

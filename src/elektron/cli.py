@@ -209,10 +209,15 @@ def _parser(name: str, command: Command, config_class: type) -> _Parser:
             groups[setting.group] = parser.add_argument_group(setting.group)
         text = _help(setting).replace("%", "%%")
         if setting.positional:
-            parser.add_argument(setting.name, nargs="*", metavar=setting.flag, help=text)
+            nargs = "*" if setting.several else "?"
+            parser.add_argument(setting.name, nargs=nargs, metavar=_metavar(setting), help=text)
         else:
             groups[setting.group].add_argument(
-                setting.flag, dest=setting.name, metavar=_metavar(setting), help=text
+                setting.flag,
+                dest=setting.name,
+                nargs="+" if setting.several else None,
+                metavar=_metavar(setting),
+                help=text,
             )
     return parser
 
@@ -220,7 +225,10 @@ def _parser(name: str, command: Command, config_class: type) -> _Parser:
 def usage(name: str, config_class: type) -> str:
     """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
     needed = [setting for setting in settings(config_class) if setting.required]
-    words = [f"{s.flag}…" if s.positional else f"{s.flag} {_metavar(s)}" for s in needed]
+    words = [
+        f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.several else ''}"
+        for s in sorted(needed, key=lambda setting: not setting.positional)
+    ]
     return " ".join(["elektron", name, *words, "[options]"])
 
 
@@ -233,6 +241,8 @@ def recipe_help() -> str:
 
 
 def _metavar(setting: Setting) -> str:
+    if setting.positional:
+        return setting.flag
     if setting.choices:
         return "{" + ",".join(setting.choices) + "}"
     return {int: "N", float: "X", bool: "{true,false}", Path: "PATH"}.get(setting.type, "TEXT")
@@ -240,7 +250,7 @@ def _metavar(setting: Setting) -> str:
 
 def _help(setting: Setting) -> str:
     if setting.positional:
-        return setting.help
+        return f"{setting.help} One of {setting.kind}." if setting.choices else setting.help
     if setting.required:
         return f"{setting.help} (required)"
     if setting.default is None:  # what None means stands in the help

@@ -55,16 +55,19 @@ class Setting:
     help: str
     """What stands under the field."""
     group: str
-    """What stands under the class of the field's group; empty outside any group."""
+    """What stands under the class of the field's group, or under the class that a command shares
+    the field with; empty for a command's own."""
+    positional: bool
+    """Whether the command line takes it without an option."""
 
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
 
     @property
-    def positional(self) -> bool:
-        """Whether the command line takes it without an option: a list that must be given."""
-        return self.required and get_origin(self.type) is list
+    def several(self) -> bool:
+        """Whether it takes more than one value."""
+        return get_origin(self.type) is list
 
     @property
     def flag(self) -> str:
@@ -81,10 +84,24 @@ class Setting:
         return _in_words(self.type)
 
 
+def positional() -> Any:
+    """A field that the command line takes without an option, and that must be given."""
+    return dataclasses.field(metadata={"positional": True})
+
+
 def settings(cls: type) -> list[Setting]:
-    """All settings of a configuration dataclass in the order of its fields, groups unfolded."""
+    """All settings of a configuration dataclass, its own first, groups unfolded.
+
+    What it inherits from another configuration is a group of its own on the page, not in the names.
+    """
     hints, helps = get_type_hints(cls), _helps(cls)
     found: list[Setting] = []
+    inherited = {
+        field.name: summary(base)
+        for base in reversed(cls.__mro__[1:])
+        if dataclasses.is_dataclass(base)
+        for field in dataclasses.fields(base)
+    }
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
@@ -100,8 +117,19 @@ def settings(cls: type) -> list[Setting]:
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        found.append(Setting(field.name, value_type, optional, default, helps[field.name], ""))
-    return found
+        group = inherited.get(field.name, "")
+        found.append(
+            Setting(
+                field.name,
+                value_type,
+                optional,
+                default,
+                helps[field.name],
+                group,
+                field.metadata.get("positional", False),
+            )
+        )
+    return sorted(found, key=lambda setting: setting.group != "" and "." not in setting.name)
 
 
 def summary(cls: type) -> str:
@@ -235,7 +263,9 @@ def _helps(cls: type) -> dict[str, str]:
     """What stands under each field; it is read from the source, which takes milliseconds."""
     return {
         parameter.arg_name: " ".join((parameter.description or "").split())
-        for parameter in docstring_parser.parse_from_object(cls).params
+        for base in reversed(cls.__mro__)
+        if dataclasses.is_dataclass(base)
+        for parameter in docstring_parser.parse_from_object(base).params
     }
 
 

@@ -1,0 +1,167 @@
+"""What `elektron finetune` and `elektron evaluate` can be told: one dataclass a command.
+
+How files are read and how text is generated is the same for every command that does it, and
+stands in a class of its own. A value of `None` means "as the file, the task or the model's size
+has it"; `recipe.py` fills in what decides the training. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from elektron.configuration import positional
+
+TaskName = Literal[
+    "classification",
+    "regression",
+    "token-classification",
+    "question-answering",
+    "multiple-choice",
+    "translation",
+    "summarization",
+    "generation",
+]
+
+
+@dataclass(kw_only=True)
+class FilesConfig:
+    """How files are read: columns by name, or by number from 1."""
+
+    text: str | None = None
+    """Column of the text."""
+    pair: str | None = None
+    """Column of the second text, where two are judged together."""
+    label: str | None = None
+    """Column of the label or number."""
+    tokens: str | None = None
+    """Column of the tokens to be tagged."""
+    tags: str | None = None
+    """Column of their tags."""
+    question: str | None = None
+    """Column of the question."""
+    context: str | None = None
+    """Column of the passage that holds the answer."""
+    answers: str | None = None
+    """Column of the answers: text, or SQuAD's form."""
+    choices: str | None = None
+    """Column of the choices, or columns with commas between them."""
+    source: str | None = None
+    """Column of the text to translate, summarize or answer."""
+    target: str | None = None
+    """Column of the text that should come out."""
+    label_separator: str | None = None
+    """What stands between labels where a text has several; jsonl may have lists."""
+    delimiter: str | None = None
+    """What stands between columns (default: sniffed)."""
+    quoting: bool | None = None
+    """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
+    header: bool | None = None
+    """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+
+
+@dataclass
+class DecodingConfig:
+    """How text is generated; `None` is what the model was made with."""
+
+    beams: int | None = None
+    """Beams; 1 is greedy."""
+    length_penalty: float | None = None
+    """Above 0 favours longer output, below 0 shorter."""
+    no_repeat_ngram: int | None = None
+    """No sequence of so many tokens occurs twice; 0 allows it."""
+    sample: bool | None = None
+    """Draw tokens instead of taking the likeliest."""
+    temperature: float | None = None
+    """Of sampling: below 1 keeps closer to the likeliest."""
+    top_p: float | None = None
+    """Sample from the likeliest tokens that have this share of the probability."""
+    max_length: int | None = None
+    """Longest output in tokens."""
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig(FilesConfig):
+    """Train a pretrained encoder on labelled data and say how good it is."""
+
+    task: TaskName = positional()
+    """What is learned."""
+    model: str
+    """Pretrained discriminator: a folder or hub name; scratch:RECIPE for random weights."""
+    train: list[str]
+    """Labelled files, or hf:NAME[:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
+    eval: list[str] = field(default_factory=lambda: ["0.1"])
+    """Files to choose on, or the share of the training rows that is held out for it."""
+    test: list[str] = field(default_factory=list)
+    """Files to be scored on, once, at the end."""
+    out: Path
+    """Folder for the model, its figures and predictions."""
+    against: Literal["scratch"] | None = None
+    """Train the same network from random weights too, and compare."""
+    vary: list[str] = field(default_factory=list)
+    """Settings to search on eval: NAME=VALUE,VALUE …"""
+    seeds: int = 1
+    """Runs with different seeds; the best on eval is kept, median and spread are reported."""
+    seed: int = 1
+    """Of the first run: decides new weights, the order of rows, dropout and what is held out."""
+    tokenizer: str | None = None
+    """With scratch:RECIPE: folder of the tokenizer (default: trained on the training texts)."""
+    max_train: int | None = None
+    """Train on so many rows, drawn by the seed."""
+    learning_rate: float | None = None
+    """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
+    layer_decay: float | None = None
+    """Each layer below learns at this share of the rate of the one above it."""
+    epochs: float | None = None
+    """Passes over the training rows."""
+    batch: int = 32
+    """Rows in a step."""
+    micro_batch: int | None = None
+    """Rows that pass through the network at once (default: all of the batch)."""
+    warmup: float = 0.1
+    """Share of the steps over which the rate rises."""
+    weight_decay: float | None = None
+    """Weight decay on matrices."""
+    dropout: float | None = None
+    """Dropout in the encoder and before the head."""
+    label_smoothing: float | None = None
+    """Share of the target's probability that is spread over all classes or tokens."""
+    max_length: int | None = None
+    """Longest input in tokens."""
+    long_text: Literal["head", "head-tail", "windows"] | None = None
+    """What is read of longer texts: the head, head and tail, or all of it in overlapping windows."""
+    stride: int | None = None
+    """Tokens by which windows overlap."""
+    keep: Literal["best", "last"] | None = None
+    """Which epoch is kept: the best on eval or the last (default: best, but last for generated text)."""
+    null_threshold: float | None = None
+    """Of answers: how much surer "no answer" must be (default: the best on eval)."""
+    target_tokenizer: str | None = None
+    """Tokenizer of the output (default: trained on the training targets)."""
+    target_vocab_size: int = 8000
+    """Entries in a vocabulary that is trained on the targets."""
+    decoder_layers: int | None = None
+    """Layers of the decoder."""
+    max_target_length: int | None = None
+    """Longest target in tokens."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(FilesConfig):
+    """Score a fine-tuned model on labelled data."""
+
+    model: str = positional()
+    """Folder or hub name of the fine-tuned model."""
+    data: list[str] = positional()
+    """Labelled files, or hf:NAME[:config][:split]."""
+    task: TaskName | None = None
+    """For a model that was not made here: what it does (default: by its class)."""
+    out: Path | None = None
+    """Folder for metrics.json, predictions.jsonl and report.html."""
+    batch: int = 64
+    """Rows that pass through the network at once."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)

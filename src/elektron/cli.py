@@ -77,8 +77,23 @@ COMMANDS = {
         "elektron.pretraining.loop:pretrain",
         merge="elektron.recipes:pretrain_config",
     ),
+    "finetune": Command(
+        "train an encoder on labelled data, and say how good it is",
+        "elektron.finetuning.config:FinetuneConfig",
+        "elektron.finetuning.finetune:finetune",
+    ),
+    "evaluate": Command(
+        "score a fine-tuned model on labelled data",
+        "elektron.finetuning.config:EvaluateConfig",
+        "elektron.inference.evaluate:evaluate",
+    ),
+    "predict": Command(
+        "let a fine-tuned model say what it thinks of each row",
+        "elektron.inference.config:PredictConfig",
+        "elektron.inference.predict:predict",
+    ),
     "report": Command(
-        "draw one run, or several over one another, as an HTML page",
+        "draw runs or fine-tuned models as an HTML page",
         "elektron.evidence.config:ReportConfig",
         "elektron.evidence.report:report",
     ),
@@ -253,7 +268,7 @@ def _help(setting: Setting) -> str:
         return f"{setting.help} One of {setting.kind}." if setting.choices else setting.help
     if setting.required:
         return f"{setting.help} (required)"
-    if setting.default is None:  # what None means stands in the help
+    if setting.default in (None, []):  # what these mean stands in the help
         return setting.help
     return f"{setting.help} (default: {written(setting.default)})"
 

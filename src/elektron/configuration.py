@@ -240,6 +240,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def written(value: Any) -> str:
     """A value as one writes it on the command line and in YAML: `true`, `null`, `0.0005`."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

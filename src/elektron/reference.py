@@ -58,7 +58,7 @@ def _command(name: str, command: Command) -> str:
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str]:
-    default = "" if setting.default is None else f"`{written(setting.default)}`"
+    default = "" if setting.default in (None, []) else f"`{written(setting.default)}`"
     if setting.required:
         default = "required"
     return f"`{setting.flag}`", setting.kind, default, setting.help

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elektron import reading
 from elektron.corpus import documents
 from elektron.corpus.documents import Corpus, read_documents
 from elektron.errors import ElektronError
@@ -240,7 +241,7 @@ def test_damaged_archives(tmp_path: Path, suffix: str, damage: Callable[[bytes],
 def test_a_document_of_any_length_comes_in_bounded_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 700)
     monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
     words = " ".join(f"word{n}" for n in range(2000))
     (tmp_path / "a.txt").write_text(words)
@@ -267,7 +268,7 @@ def test_chunks_do_not_show(
     path = tmp_path_factory.mktemp("t") / "a.txt"
     path.write_bytes("\r\n".join(lines).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "CHUNK_BYTES", chunk)
+        patch.setattr(reading, "CHUNK_BYTES", chunk)
         assert texts(path) == [line.strip() for line in lines]
 
 

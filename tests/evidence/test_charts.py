@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.evidence.charts import CURVES, LARGE, curves, draw_curve, look, series, thinned
+from elektron.evidence.charts import CURVES, curves, draw_curve, series, thinned
+from elektron.evidence.drawing import LARGE, look
 from elektron.evidence.inline_svg import inline_svg
 from elektron.evidence.runs import read_run, read_runs
 from tests.evidence.conftest import MakeRun

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
-from elektron.evidence.runs import number, read_run, read_runs
+from elektron.evidence.reading import number
+from elektron.evidence.runs import read_run, read_runs
 from tests.evidence.conftest import SECOND_ACT, MakeRun
 
 

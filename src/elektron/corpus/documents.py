@@ -6,61 +6,57 @@ A source is a file, a folder, a glob, `hf:NAME[:config][:split]` for a data set 
 `.parquet` by record batches; all but the last also with `.gz` or `.zst` behind. In text, blank
 lines separate documents if the first megabyte has one; otherwise each line is a document.
 
-Text is UTF-8, or UTF-16 and UTF-32 with a byte order mark. What cannot be decoded is replaced and
-counted, unless there is so much of it that the file must be something else. Documents longer
-than LONGEST_DOCUMENT are handed on in parts, so that one endless document needs no endless memory.
+How files are decoded stands in `elektron.reading`. Documents longer than LONGEST_DOCUMENT are
+handed on in parts, so that one endless document needs no endless memory.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import glob
 import hashlib
-import io
 import json
 import logging
 import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from elektron.configuration import suggestion
 from elektron.errors import ElektronError
+from elektron.reading import (
+    HUB,
+    JSON_SUFFIXES,
+    KNOWN_SUFFIXES,
+    LONGEST_FIELD,
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    bounded,
+    decoded,
+    decompressed,
+    file_suffix,
+    first_line,
+    hub_rows,
+    json_object,
+    listed,
+    nearest,
+    split_lines,
+    warn_of_undecodable,
+    with_plain_line_ends,
+    without_surrogates,
+)
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1_000_000
 LONGEST_DOCUMENT = 1_000_000
 """Characters."""
-MOST_UNDECODABLE = 0.1
-"""Share of the first chunk; a file with more of it is not text."""
-LONGEST_FIELD = 1 << 28
-"""Characters of a csv field: more is a quotation mark that is never closed."""
-
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-TEXT_SUFFIXES = {".txt"}
-JSON_SUFFIXES = {".jsonl", ".json"}
-TABLE_SUFFIXES = {".csv", ".tsv"}
-PARQUET_SUFFIXES = {".parquet"}
-KNOWN_SUFFIXES = TEXT_SUFFIXES | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
-HUB = "hf:"
 BUILTIN = "builtin:docs"
 
-BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -71,6 +67,8 @@ class Document:
     text: str
     group: str = ""
     """Documents of one group stay on one side of a split; empty: the document stands alone."""
+    source: str = field(default="", compare=False)
+    """The file or data set that it is from."""
 
 
 def read_documents(corpora: Sequence[str], text_column: str | None = None) -> Iterator[Document]:
@@ -154,34 +152,27 @@ class Corpus:
             from elektron.corpus.documentation import training_docstrings
 
             yield from (
-                Document(docstring.text, docstring.group) for docstring in training_docstrings()
+                Document(docstring.text, docstring.group, docstring.group)
+                for docstring in training_docstrings()
             )
             return
         texts = self._texts_of_file(part) if isinstance(part, Path) else self._texts_of_hub(part)
         for text in texts:
-            for bounded in _bounded(self._without_surrogates(text, str(part)).strip()):
-                yield Document(bounded)
+            whole = without_surrogates(text, str(part), self.undecodable).strip()
+            for part_of_it in bounded(whole, LONGEST_DOCUMENT):
+                yield Document(part_of_it, source=str(part))
 
     def _texts_of_hub(self, name: str) -> Iterator[str]:
         """A data set of the hub, or of a local folder as `datasets` reads it, streamed."""
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-
-        path, config, split = [*name.removeprefix(HUB).split(":"), "", ""][:3]
-        try:
-            rows = load_dataset(path, config or None, split=split or "train", streaming=True)
-            column = None
-            for row in rows:
-                column = column or self._column(
-                    name, {k: isinstance(v, str) for k, v in row.items()}
-                )
-                if row[column] is not None:
-                    yield str(row[column])
-        except (DatasetsError, OSError, ValueError) as error:
-            raise ElektronError(f"{name}: cannot be loaded ({_first_line(error)})") from error
+        _, rows = hub_rows(name)
+        column = None
+        for row in rows:
+            column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
+            if row[column] is not None:
+                yield str(row[column])
 
     def _texts_of_file(self, path: Path) -> Iterator[str]:
-        suffix = _suffix(path)
+        suffix = file_suffix(path)
         try:
             if suffix in PARQUET_SUFFIXES:
                 yield from self._parquet(path)
@@ -194,19 +185,14 @@ class Corpus:
             else:
                 yield from self._plain_text(chunks)
         except OSError as error:
-            raise ElektronError(f"{path}: cannot be read ({_first_line(error)})") from error
-        if self.undecodable[str(path)]:
-            log.warning(
-                "%s: %s bytes are not valid UTF-8 and were replaced",
-                path,
-                f"{self.undecodable[str(path)]:,}",
-            )
+            raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
+        warn_of_undecodable(str(path), self.undecodable)
 
     def _plain_text(self, chunks: Iterator[str]) -> Iterator[str]:
         first = next(chunks, "")
         blank_lines = BLANK_LINE.search(first.strip()) is not None
         self.layouts["blank lines between documents" if blank_lines else "one document a line"] += 1
-        lines = _lines(chain([first], chunks), LONGEST_DOCUMENT)
+        lines = split_lines(chain([first], chunks), LONGEST_DOCUMENT)
         if not blank_lines:
             yield from lines
             return
@@ -224,18 +210,10 @@ class Corpus:
 
     def _json_lines(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         column = None
-        for number, line in enumerate(_lines(chunks), start=1):
+        for number, line in enumerate(split_lines(chunks), start=1):
             if not line or line.isspace():
                 continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ElektronError(
-                    f"{path}, line {number}: not valid JSON ({_first_line(error)}); "
-                    "each line must hold one object"
-                ) from error
-            if not isinstance(row, dict):
-                raise ElektronError(f"{path}, line {number}: not a JSON object")
+            row = json_object(line, f"{path}, line {number}")
             column = column or self._column(path, {k: isinstance(v, str) for k, v in row.items()})
             if column not in row:
                 raise ElektronError(f"{path}, line {number}: no field {column!r}")
@@ -247,9 +225,9 @@ class Corpus:
 
     def _table(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         """A table with a header; the separator is the one that the header has most of."""
-        lines = (line + "\n" for line in _lines(chunks))
+        lines = (line + "\n" for line in split_lines(chunks))
         header = next(lines, "")
-        delimiter = max("\t,;|" if _suffix(path) == ".tsv" else ",;\t|", key=header.count)
+        delimiter = max("\t,;|" if file_suffix(path) == ".tsv" else ",;\t|", key=header.count)
         csv.field_size_limit(LONGEST_FIELD)
         reader = csv.reader(chain([header], lines), delimiter=delimiter)
         try:
@@ -285,7 +263,7 @@ class Corpus:
                     yield from (text for text in texts.to_pylist() if text is not None)
             except pa.ArrowException as error:
                 raise ElektronError(
-                    f"{path}: not readable parquet ({_first_line(error)})"
+                    f"{path}: not readable parquet ({first_line(error)})"
                 ) from error
             finally:
                 self._open_file = None
@@ -296,7 +274,7 @@ class Corpus:
         wanted = self.text_column or ("text" if "text" in is_text else None)
         if wanted is None and len(texts) == 1:
             wanted = texts[0]
-        there = ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in is_text)
+        there = listed(is_text)
         if wanted is None:
             raise ElektronError(
                 f"{where}: which column holds the text? give it with --text; there are: {there}"
@@ -309,23 +287,9 @@ class Corpus:
     def _decoded(self, path: Path) -> Iterator[str]:
         """The text of a file by chunks, with line ends as `\\n`, refused if it is not text."""
         with self._reading(path) as file:
-            try:
-                chunks = _decompressed(path, file)
-                first = next(chunks, b"")
-                encoding = next(
-                    (name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8"
-                )
-                errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
-                if errors != "strict":
-                    _refuse_binary(path, first)
-                decoder = io.IncrementalNewlineDecoder(
-                    codecs.getincrementaldecoder(encoding)(errors), translate=True
-                )
-                for chunk in chain([first], chunks):
-                    yield self._without_surrogates(decoder.decode(chunk), str(path))
-                yield self._without_surrogates(decoder.decode(b"", final=True), str(path))
-            except UnicodeDecodeError as error:
-                raise ElektronError(f"{path}: not valid {encoding}: convert it to UTF-8") from error
+            yield from with_plain_line_ends(
+                decoded(str(path), decompressed(path, file), self.undecodable)
+            )
 
     @contextmanager
     def _reading(self, path: Path) -> Iterator[IO[bytes]]:
@@ -337,15 +301,6 @@ class Corpus:
             finally:
                 self._open_file = None
                 self._bytes_of_finished_files += path.stat().st_size
-
-    def _without_surrogates(self, text: str, where: str) -> str:
-        """Replace what stands for undecodable bytes, or was an unpaired escape in JSON."""
-        try:
-            text.encode()  # several times faster than a search
-        except UnicodeEncodeError:
-            text, count = LONE_SURROGATE.subn("\ufffd", text)
-            self.undecodable[where] += count
-        return text
 
 
 def _parts(source: str) -> Sequence[Path | str]:
@@ -372,7 +327,7 @@ def _parts(source: str) -> Sequence[Path | str]:
         raise ElektronError(f"{source}: no file matches")
     if source.startswith("builtin:"):
         raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
-    raise ElektronError(f"{source}: no such file or folder{_nearest(path)}")
+    raise ElektronError(f"{source}: no such file or folder{nearest(path)}")
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -381,98 +336,7 @@ def _files_in(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if _suffix(path) in KNOWN_SUFFIXES)
-
-
-def _nearest(path: Path) -> str:
-    """A hint at what lies where the path stops to exist."""
-    missing = path
-    while not missing.parent.exists():
-        missing = missing.parent
-    if not missing.parent.is_dir():
-        return ""
-    names = [entry.name for entry in missing.parent.iterdir()]
-    return suggestion(missing.name, names, label=lambda name: str(missing.parent / name))
-
-
-def _suffix(path: Path) -> str:
-    """The ending that tells the format, in lower case, without that of the compression."""
-    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
-    return plain.suffix.lower()
-
-
-def _decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """The bytes of a file by chunks, unpacked where its name says that it is packed."""
-    import pyarrow as pa
-
-    stream: Any = file
-    if compression := COMPRESSIONS.get(path.suffix.lower()):
-        if path.stat().st_size == 0:
-            raise ElektronError(f"{path}: empty, though {compression} never is: fetch it again")
-        stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
-    while True:
-        try:
-            chunk = stream.read(CHUNK_BYTES)
-        except OSError as error:
-            if stream is file:
-                raise
-            raise ElektronError(
-                f"{path}: damaged ({_first_line(error)}): fetch it again"
-            ) from error
-        if not chunk:
-            return
-        yield chunk
-
-
-def _refuse_binary(path: Path, first: bytes) -> None:
-    """Raise ElektronError if the beginning of a file is no text in UTF-8."""
-    if b"\0" in first:
-        raise ElektronError(f"{path}: a binary file (it has NUL bytes), give files of text")
-    # The chunk may end inside a character; what is cut off there is not counted.
-    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(first)
-    undecodable = len(LONE_SURROGATE.findall(text))
-    if undecodable > MOST_UNDECODABLE * len(first):
-        raise ElektronError(
-            f"{path}: {undecodable / len(first):.0%} of it is not valid UTF-8: "
-            "a binary file, or text to be converted to UTF-8"
-        )
-
-
-def _lines(chunks: Iterable[str], longest: int = sys.maxsize) -> Iterator[str]:
-    """Lines without their ends; one of more than `longest` characters comes in parts."""
-    rest: list[str] = []
-    length = 0
-    for chunk in chunks:
-        *whole, last = chunk.split("\n")
-        for line in whole:
-            yield from _bounded("".join([*rest, line]), longest) or [""]
-            rest, length = [], 0
-        rest.append(last)
-        length += len(last)
-        if length > longest:
-            *parts, last = _bounded("".join(rest), longest)
-            yield from parts
-            rest, length = [last], len(last)
-    if rest:
-        yield from _bounded("".join(rest), longest)
-
-
-def _bounded(text: str, longest: int = LONGEST_DOCUMENT) -> list[str]:
-    """A text in parts of at most `longest` characters, cut between lines or words if possible."""
-    parts = []
-    begin = 0
-    while len(text) - begin > longest:
-        end = begin + longest
-        for separator in ("\n", " "):
-            place = text.rfind(separator, begin + longest // 2, end)
-            if place >= 0:
-                end = place
-                break
-        parts.append(text[begin:end].strip())
-        begin = end
-    if begin < len(text):
-        parts.append(text[begin:])
-    return parts
+    return sorted(path for path in found if file_suffix(path) in KNOWN_SUFFIXES)
 
 
 def _holds_text(column_type: Any) -> bool:
@@ -484,8 +348,3 @@ def _holds_text(column_type: Any) -> bool:
         check(column_type)
         for check in (types.is_string, types.is_large_string, types.is_string_view)
     )
-
-
-def _first_line(error: BaseException) -> str:
-    """What an error says, on one line and without its tail."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

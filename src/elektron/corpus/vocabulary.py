@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,14 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
-    tokenizer = _tokenizer(_learn_vocabulary(config, corpus), config)
+    chosen = _chosen_documents(config, corpus)
+    vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen))
+    if len(vocabulary) < config.vocab_size:
+        raise ElektronError(
+            f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
+            f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
+        )
+    tokenizer = _tokenizer(vocabulary, config)
     with new_folder(config.out) as folder:
         tokenizer.save_pretrained(folder)
         (folder / MADE_FROM).write_text(
@@ -75,6 +82,14 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         )
     log.info("%s: a vocabulary of %s pieces", config.out, f"{len(tokenizer):,}")
     return tokenizer
+
+
+def learn_tokenizer(
+    texts: Sequence[str], most: int, lowercase: bool = False
+) -> PreTrainedTokenizerBase:
+    """A tokenizer for these texts, with `most` entries or as many as they support."""
+    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=most, lowercase=lowercase)
+    return _tokenizer(_learn_vocabulary(config, lambda _: iter(texts)), config)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -180,16 +195,17 @@ def _tokenizer(vocabulary: list[str], config: TokenizerConfig) -> PreTrainedToke
     return tokenizer
 
 
-def _learn_vocabulary(config: TokenizerConfig, corpus: Corpus) -> list[str]:
-    """The pieces in the order of their ids."""
+def _learn_vocabulary(
+    config: TokenizerConfig, texts: Callable[[str], Iterator[str]]
+) -> list[str]:
+    """The pieces in the order of their ids, from texts that are gone through twice, each time under a title."""
     rules = _tokenizer(SPECIAL_TOKENS, config).backend_tokenizer
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))
     learner.normalizer = rules.normalizer
     learner.pre_tokenizer = rules.pre_tokenizer
 
-    chosen = _chosen_documents(config, corpus)
     counts: Counter[str] = Counter()
-    for text in _texts("counting characters", corpus, chosen):
+    for text in texts("counting characters"):
         counts.update(learner.normalizer.normalize_str(text))
     characters, pieces = _alphabet(counts, learner, config)
     trainer = WordPieceTrainer(
@@ -200,13 +216,8 @@ def _learn_vocabulary(config: TokenizerConfig, corpus: Corpus) -> list[str]:
         limit_alphabet=len(characters),
         show_progress=False,
     )
-    learner.train_from_iterator(_texts("counting words", corpus, chosen), trainer)
+    learner.train_from_iterator(texts("counting words"), trainer)
     learned = learner.get_vocab()
-    if len(learned) < config.vocab_size:
-        raise ElektronError(
-            f"{', '.join(config.corpus)}: supports a vocabulary of {len(learned):,} pieces, not "
-            f"{config.vocab_size:,}: give --vocab-size {len(learned)} or less, or more text"
-        )
     return sorted(learned, key=learned.__getitem__)
 
 

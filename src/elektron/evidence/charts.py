@@ -10,34 +10,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from elektron.evidence import wording
-from elektron.evidence.inline_svg import (
-    CSS_VARIABLES,
-    GRID,
-    RULE,
-    RUN_COLOURS,
-    TEXT,
-    inline_svg,
+from elektron.evidence.drawing import (
+    FONT_SIZE,
+    LARGE,
+    ROUND,
+    SMALL,
+    Point,
+    blank,
+    columns,
+    look,
+    seed_dots,
+    tick,
 )
-from elektron.evidence.runs import Record, Run, SecondAct, number
-
-# A run's marker in matplotlib, and the character that stands for it in the page's legend.
-MARKERS = [
-    ("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("*", "★"),
-]  # fmt: skip
-
-# Round numbers on the axes.
-ROUND = [1, 2, 2.5, 5, 10]
+from elektron.evidence.inline_svg import RULE, TEXT, inline_svg
+from elektron.evidence.reading import Record, number
+from elektron.evidence.runs import Run, SecondAct
+from elektron.evidence.worth import Side
 
 # Points of a curve that the eye can tell apart at the width of a chart.
 BUCKETS = 300
-
-# Width and height in CSS pixels. Both kinds are shown at about this size, so that their text is
-# of about one size.
-LARGE, SMALL = (440, 265), (340, 180)
-FONT_SIZE = 11.5
-MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -118,25 +109,6 @@ CURVES = [
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a run is told from the others: by colour and by the marker at the end of its curve."""
-
-    colour: str
-    """In a drawing."""
-    css_colour: str
-    marker: str
-    """In a drawing."""
-    character: str
-
-
-def look(index: int) -> Look:
-    """That of the run at this place in the report; the first 64 differ."""
-    turn, place = divmod(index, len(RUN_COLOURS))
-    colour = RUN_COLOURS[place]
-    return Look(colour, f"var({CSS_VARIABLES[colour]})", *MARKERS[(place + turn) % len(MARKERS)])
-
-
-@dataclass(frozen=True)
 class Chart:
     """A drawing with the words around it."""
 
@@ -161,36 +133,20 @@ def curves(runs: list[Run]) -> list[Chart]:
 
 def draw_curve(curve: Curve, runs: list[Run]) -> Figure:
     """One figure of several runs over the tokens they have read."""
-    figure, axes = _empty(curve.size)
+    figure, axes = blank(curve.size)
     for index, run in enumerate(runs):
         colour, marker = look(index).colour, look(index).marker
         training = thinned(series(run.metrics.train, curve.name))
         evaluation = series(run.metrics.evaluation, curve.name) if curve.held_out else []
         width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
-        axes.plot(*_columns(training), color=colour, linewidth=width, alpha=alpha)
-        axes.plot(*_columns(evaluation), color=colour, linewidth=2.2)
+        axes.plot(*columns(training), color=colour, linewidth=width, alpha=alpha)
+        axes.plot(*columns(evaluation), color=colour, linewidth=2.2)
         ends = (evaluation or training)[-1:]
-        axes.plot(*_columns(ends), marker, color=colour, markersize=5.5, clip_on=False, zorder=4)
+        axes.plot(*columns(ends), marker, color=colour, markersize=5.5, clip_on=False, zorder=4)
     if curve.chance is not None:
         _draw_chance(axes, curve.chance)
     _scale(axes, curve)
     return figure
-
-
-def accuracy_dots(act: SecondAct, name: str) -> Markup:
-    """Both arms of the second act: a dot a seed, a bar at the mean."""
-    figure, axes = _empty((LARGE[0], 130), left=92)
-    for row, arm, colour in ((0, act.scratch, RUN_COLOURS[1]), (1, act.pretrained, RUN_COLOURS[0])):
-        seeds = [row] * len(arm.accuracies)
-        axes.plot([arm.mean] * 2, [row - 0.26, row + 0.26], color=colour, linewidth=2.2)
-        axes.plot(arm.accuracies, seeds, "o", color=colour, markersize=7, alpha=0.65)
-    axes.set_ylim(-0.6, 1.6)
-    axes.set_yticks([0, 1], ["from scratch", "pre-trained"])
-    axes.margins(x=0.12)
-    axes.set_xlabel("accuracy on test documents", loc="right")
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
-    return inline_svg(figure, name, "Accuracy of every seed, pre-trained and from scratch")
 
 
 def series(records: list[Record], name: str) -> list[Point]:
@@ -217,27 +173,6 @@ def _is_logged(curve: Curve, run: Run) -> bool:
     return bool(series(run.metrics.train, curve.name) or series(evaluation, curve.name))
 
 
-def _empty(size: tuple[int, int], left: int = MARGINS["left"]) -> tuple[Figure, Axes]:
-    """A drawing whose margins line up with those of its neighbours."""
-    width, height = size
-    figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
-    axes = figure.add_axes(
-        (
-            left / width,
-            MARGINS["bottom"] / height,
-            1 - (left + MARGINS["right"]) / width,
-            1 - (MARGINS["bottom"] + MARGINS["top"]) / height,
-        )
-    )
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(RULE)
-    axes.tick_params(length=0, pad=6, colors=TEXT, labelsize=FONT_SIZE)
-    axes.xaxis.label.set(color=TEXT, fontsize=FONT_SIZE - 1)
-    axes.grid(axis="y", color=GRID, linewidth=1)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
 def _draw_chance(axes: Axes, value: float) -> None:
     axes.axhline(value, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
@@ -258,12 +193,15 @@ def _scale(axes: Axes, curve: Curve) -> None:
     if curve.in_percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def _columns(points: list[Point]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in points], [y for _, y in points]
-
-
-def _tick(value: float) -> str:
-    return wording.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+def accuracy_dots(act: SecondAct, name: str) -> Markup:
+    """Both arms of the second act: a dot a seed, a bar at the mean."""
+    sides = {"from scratch": act.scratch, "pre-trained": act.pretrained}
+    return seed_dots(
+        {words: Side(arm.accuracies, arm.mean) for words, arm in sides.items()},
+        "accuracy on test documents",
+        lambda value: f"{value:.2f}",
+        name,
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from elektron.evidence import wording
-from elektron.evidence.runs import Run, number
+from elektron.evidence.reading import number
+from elektron.evidence.runs import Run
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,14 @@ class Settings:
     """By the part before the dot; settings outside any group come first, under ``""``."""
 
 
-def settings(runs: list[Run]) -> Settings:
+class Configured(Protocol):
+    """What has settings, under their dotted names."""
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+
+def settings(runs: Sequence[Configured]) -> Settings:
     """The configurations side by side."""
     names = list(dict.fromkeys(name for run in runs for name in run.config))
     found = [Setting(name, [run.config.get(name) for run in runs]) for name in names]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from elektron.evidence.runs import Run, group, number
+from elektron.evidence.reading import group, number
+from elektron.evidence.runs import Run
 from elektron.evidence.wording import NOTHING, decimal, duration, percent, scientific, short, whole
 
 OBJECTIVES = {"rtd": "replaced token detection"}

@@ -1,77 +1,60 @@
 """`elektron report`: one run, or several over one another, as one HTML file that a person reads.
 
-The file stands alone: its styles and charts are inside it, it has no script, and its own content
-policy forbids a browser to load anything. All that comes from a corpus, a configuration or a path
-is escaped by the template, and control characters are written out. What the page says is gathered
-here; how it looks is in `report.html.jinja` and `report.css`.
+Folders of fine-tuned models make a page of another kind, which `task_report` writes. What the page
+on runs says is gathered here; how it looks is in `report.html.jinja` and `report.css`.
 """
 
 from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from elektron.configuration import written
 from elektron.errors import ElektronError
-from elektron.evidence import charts, comparison, examples, headline, wording
+from elektron.evidence import charts, comparison, examples, headline, page, task_report, wording
 from elektron.evidence.config import ReportConfig
-from elektron.evidence.runs import CONFIG, Run, group, number, read_runs
+from elektron.evidence.drawing import Look, look
+from elektron.evidence.reading import group, number
+from elektron.evidence.results import is_result, read_results
+from elektron.evidence.runs import CONFIG, Run, read_runs
 from elektron.evidence.second_act import verdict
-from elektron.folders import write_whole
 
 log = logging.getLogger(__name__)
 
 
 def report(config: ReportConfig) -> Path:
-    """Write the report on the configured runs; the path of the file.
+    """Write the report on the configured folders, all of runs or all of fine-tuned models.
 
     Raises:
-        ElektronError: a folder is not a readable run, or the file cannot be written.
+        ElektronError: a folder is not readable, or the file cannot be written.
     """
-    runs = read_runs(config.runs)
-    out = config.out or runs[0].folder / "report.html"
-    if out.is_dir():
+    tuned = [is_result(folder) for folder in config.runs]
+    if any(tuned) and not all(tuned):
         raise ElektronError(
-            f"{out} is a folder: give --out the name of a file, such as report.html"
+            f"{config.runs[tuned.index(True)]} is a fine-tuned model and "
+            f"{config.runs[tuned.index(False)]} is not: they make two reports, not one"
         )
-    page = render(runs)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, page)
-    except OSError as error:
-        raise ElektronError(
-            f"{out}: the report cannot be written ({error.strerror}): choose another --out"
-        ) from error
+    written = of_results(config.runs) if any(tuned) else render(read_runs(config.runs))
+    out = config.out or config.runs[0] / task_report.REPORT
+    page.write_page(out, written)
     log.info("the report is %s", out)
     return out
 
 
+def of_results(folders: Sequence[Path]) -> str:
+    """The page on one fine-tuned model or several."""
+    return task_report.render(read_results(folders))
+
+
 def render(runs: list[Run]) -> str:
     """The page on one run or several."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters |= {
-        "decimal": wording.decimal,
-        "number": number,
-        "percent": wording.percent,
-        "whole": wording.whole,
-        "short": wording.short,
-        "duration": wording.duration,
-        "setting": written,
-    }
-    return environment.get_template("report.html.jinja").render(
+    return page.render(
+        "report.html.jinja",
         runs=[described(run, index) for index, run in enumerate(runs)],
         charts=charts.curves(runs),
         columns=comparison.COLUMNS,
@@ -88,7 +71,7 @@ class Described:
     """A run and what the page says of it."""
 
     run: Run
-    look: charts.Look
+    look: Look
     status: str
     """Empty for a finished run."""
     lead: str
@@ -115,7 +98,7 @@ def described(run: Run, index: int) -> Described:
     }
     return Described(
         run=run,
-        look=charts.look(index),
+        look=look(index),
         status=headline.status(run),
         lead=headline.lead(run),
         facts=headline.facts(run),
@@ -176,13 +159,4 @@ def _corpus(corpus: dict[str, Any], runs: list[str]) -> Corpus:
             ("padding", wording.percent(number(corpus, "padding_share"), 2)),
             ("vocabulary", f"{wording.whole(number(corpus, 'vocab_size'))} entries"),
         ],
-    )
-
-
-def _finalize(value: Any) -> Any:
-    """What every expression of the template passes through before it is escaped."""
-    return (
-        wording.visible(value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
     )

@@ -9,13 +9,23 @@ data of unknown origin: figures are read through `number`, which knows nothing b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from elektron.configuration import read_yaml
 from elektron.errors import ElektronError
+from elektron.evidence.reading import (
+    Record,
+    flat,
+    listed,
+    mapping,
+    number,
+    read_json,
+    required_number,
+    told_apart,
+)
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -23,15 +33,6 @@ SUMMARY = "summary.json"
 CORPUS = "corpus.json"
 EXAMPLES = "examples.json"
 SECOND_ACT = "second_act.json"
-
-# The default name of a run's folder, which tells nothing without the folder around it.
-UNTOLD = "run"
-
-# Far above any count or loss; larger whole numbers have no floating-point counterpart.
-LARGEST = 1e300
-
-Record = dict[str, Any]
-Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,7 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
     ]
     if not runs:
         raise ElektronError("no run to report on: give folders that `elektron pretrain` wrote")
-    paths = [run.folder.resolve().parts for run in runs]
-    shortest = 2 if UNTOLD in {path[-1] for path in paths} else 1
-    for length in range(shortest, max(map(len, paths)) + 1):
-        names = ["/".join(path[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
+    names = told_apart([run.folder for run in runs])
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
 
 
@@ -157,27 +153,13 @@ def read_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         name=folder.resolve().name,
-        config=_flat(read_yaml(folder / CONFIG)),
+        config=flat(read_yaml(folder / CONFIG)),
         metrics=_read_metrics(folder / METRICS),
-        summary=_read_json(folder / SUMMARY, _mapping),
-        corpus=_read_json(folder / CORPUS, _mapping),
-        examples=_read_json(folder / EXAMPLES, _examples) or [],
-        second_act=_read_json(folder / SECOND_ACT, _second_act),
+        summary=read_json(folder / SUMMARY, mapping),
+        corpus=read_json(folder / CORPUS, mapping),
+        examples=read_json(folder / EXAMPLES, _examples) or [],
+        second_act=read_json(folder / SECOND_ACT, _second_act),
     )
-
-
-def number(record: Record | None, name: str) -> float | None:
-    """A finite number out of a record, or None where there is none."""
-    value = (record or {}).get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if -LARGEST < value < LARGEST else None
-
-
-def group(record: Record | None, name: str) -> Record:
-    """A mapping inside a record; empty where there is none."""
-    value = (record or {}).get(name)
-    return value if isinstance(value, dict) else {}
 
 
 def _advice(folder: Path) -> str:
@@ -189,17 +171,6 @@ def _advice(folder: Path) -> str:
     return "give a folder that `elektron pretrain` wrote"
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat({str(key): inner for key, inner in value.items()}, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def _read_metrics(path: Path) -> Metrics:
     """The lines of a file that may be growing."""
     metrics = Metrics()
@@ -209,7 +180,7 @@ def _read_metrics(path: Path) -> Metrics:
                 if not line.strip():
                     continue
                 try:
-                    record = _mapping(json.loads(line, parse_constant=lambda _: None))
+                    record = mapping(json.loads(line, parse_constant=lambda _: None))
                 except (ValueError, TypeError, RecursionError):
                     metrics.unreadable += line.endswith("\n")
                     continue
@@ -226,57 +197,12 @@ def _read_metrics(path: Path) -> Metrics:
     return metrics
 
 
-def _read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
-    """What `make` makes of a JSON file, or None where there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise ElektronError(f"{path}: not a text file in UTF-8: {_WITHOUT}") from None
-    try:
-        # Infinities and NaN are no JSON, but Python writes them.
-        content = json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as error:
-        raise ElektronError(f"{path}: not valid JSON ({error}): {_WITHOUT}") from None
-    try:
-        return make(content)
-    except KeyError as error:
-        raise ElektronError(f"{path}: has no {error}: {_WITHOUT}") from None
-    except (TypeError, ValueError) as error:
-        raise ElektronError(f"{path}: {error}: {_WITHOUT}") from None
-
-
-_WITHOUT = "restore the file, or move it away and the report does without it"
-
-
-def _mapping(content: Any) -> Record:
-    if not isinstance(content, dict):
-        raise TypeError("must hold a JSON object")
-    return content
-
-
-def _list(content: Any, what: str) -> list[Any]:
-    if not isinstance(content, list):
-        raise TypeError(f"{what} must be a list")
-    return content
-
-
-def _number(content: Any, name: str) -> float:
-    value = number(_mapping(content), name)
-    if value is None:
-        raise TypeError(f"{name} must be a number")
-    return value
-
-
 def _examples(content: Any) -> list[Example]:
-    return [_example(_mapping(example)) for example in _list(content, "the file")]
+    return [_example(mapping(example)) for example in listed(content, "the file")]
 
 
 def _example(example: Record) -> Example:
-    columns = {name: _list(example[name], name) for name in Example.__dataclass_fields__}
+    columns = {name: listed(example[name], name) for name in Example.__dataclass_fields__}
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError("the lists of an example differ in length")
     probability = [number({"p": p}, "p") for p in columns["probability"]]
@@ -290,24 +216,26 @@ def _example(example: Record) -> Example:
 
 
 def _second_act(content: Any) -> SecondAct:
-    content = _mapping(content)
+    content = mapping(content)
     return SecondAct(
         task=str(content["task"]),
-        classes=[str(name) for name in _list(content["classes"], "classes")],
-        train_documents=int(_number(content, "train_documents")),
-        test_documents=int(_number(content, "test_documents")),
-        majority_accuracy=_number(content, "majority_accuracy"),
+        classes=[str(name) for name in listed(content["classes"], "classes")],
+        train_documents=int(required_number(content, "train_documents")),
+        test_documents=int(required_number(content, "test_documents")),
+        majority_accuracy=required_number(content, "majority_accuracy"),
         pretrained=_arm(content["pretrained"]),
         scratch=_arm(content["scratch"]),
     )
 
 
 def _arm(content: Any) -> Arm:
-    accuracies = _list(_mapping(content)["accuracies"], "accuracies")
+    accuracies = listed(mapping(content)["accuracies"], "accuracies")
     if not accuracies:
         raise ValueError("accuracies must not be empty")
     return Arm(
-        accuracies=[_number({"accuracies": accuracy}, "accuracies") for accuracy in accuracies],
-        mean=_number(content, "mean"),
-        spread=_number(content, "spread"),
+        accuracies=[
+            required_number({"accuracies": accuracy}, "accuracies") for accuracy in accuracies
+        ],
+        mean=required_number(content, "mean"),
+        spread=required_number(content, "spread"),
     )

@@ -6,31 +6,18 @@ import math
 
 from elektron.evidence.runs import SecondAct
 from elektron.evidence.wording import decimal, whole
-
-# With three seeds an arm, complete separation happens by chance once in twenty times.
-SEEDS_TO_CLAIM = 3
+from elektron.evidence.worth import Side, finding
 
 
 def verdict(act: SecondAct) -> str:
-    """Ahead or behind only where every seed of one arm beats every seed of the other."""
-    pretrained, scratch = act.pretrained, act.scratch
-    means = f"{decimal(pretrained.mean, 3)} against {decimal(scratch.mean, 3)}"
-    points = decimal(100 * abs(pretrained.mean - scratch.mean), 1)
-    if min(len(pretrained.accuracies), len(scratch.accuracies)) < SEEDS_TO_CLAIM:
-        finding = f"Not resolved: {means} from fewer than {SEEDS_TO_CLAIM} seeds says little."
-    elif min(pretrained.accuracies) > max(scratch.accuracies):
-        finding = (
-            f"Pre-training is ahead by {points} points ({means}): "
-            "every pre-trained seed beats every seed from scratch."
-        )
-    elif max(pretrained.accuracies) < min(scratch.accuracies):
-        finding = (
-            f"Pre-training is behind by {points} points ({means}): "
-            "every seed from scratch beats every pre-trained seed."
-        )
-    else:
-        finding = f"Not resolved: the seeds of the two overlap ({means})."
-    return f"{finding} {_test_uncertainty(act)}"
+    """Whether pre-training helped, and how far the test documents leave it open."""
+    found = finding(
+        Side(act.pretrained.accuracies, act.pretrained.mean),
+        Side(act.scratch.accuracies, act.scratch.mean),
+        write=lambda accuracy: decimal(accuracy, 3),
+        write_difference=lambda difference: f"{decimal(100 * difference, 1)} points",
+    )
+    return f"{found} {_test_uncertainty(act)}"
 
 
 def _test_uncertainty(act: SecondAct) -> str:

@@ -115,8 +115,8 @@ class FinetuneConfig(FilesConfig):
     """Each layer below learns at this share of the rate of the one above it."""
     epochs: float | None = None
     """Passes over the training rows."""
-    batch: int = 32
-    """Rows in a step."""
+    batch: int | None = None
+    """Rows in a step (default: 32; 64 for generated text)."""
     micro_batch: int | None = None
     """Rows that pass through the network at once (default: all of the batch)."""
     warmup: float = 0.1

@@ -21,6 +21,7 @@ from elektron import __version__
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
+from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.evidence.runs import EXAMPLES, SUMMARY
 from elektron.models.flops import step_flops
@@ -89,13 +90,13 @@ class Trainer:
         self.config = config
         self.tokenizer = tokenizer
         self.folder = folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.on = Device.choose(config.precision)
+        self.device = self.on.device
         self.pair = pair.to(self.device).train()
         self.batches = BatchMaker(store, config, self.device)
         self.optimizer = PairOptimizer(self.pair, config.optimizer)
         self.horizon = Horizon.of(config, store.manifest.seq_len)
         self.warmup = self.fitting_warmup()
-        self.autocast_dtype = self.choose_precision()
         self.objective = self.compiled_objective()
         self.tokens_in_step = config.batch * store.manifest.seq_len
         self.flops_in_step = step_flops(
@@ -145,7 +146,7 @@ class Trainer:
         """One optimizer step of both networks; each loss is divided by its count over the global batch."""
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(step_seed(self.config.seed, self.progress.step, number))
-            with self.autocast():
+            with self.on.autocast():
                 output = self.objective(self.pair, micro_batch)
             generator_loss = output.generator_loss / batch.masked_tokens
             discriminator_loss = output.discriminator_loss / batch.real_tokens
@@ -180,7 +181,7 @@ class Trainer:
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, log it, and raise the alarms there are."""
-        with self.autocast():
+        with self.on.autocast():
             figures = evaluate(self.pair, self.batches)
         self.progress.held_out_loss = (figures["generator_loss"] or 0.0) + (
             self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
@@ -256,8 +257,8 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
             "tokens_per_second": tokens / max(self.progress.seconds, 1e-9),
             "flops": self.progress.flops,
-            "device": self.device_name(),
-            "precision": str(self.autocast_dtype).removeprefix("torch."),
+            "device": self.on.name,
+            "precision": self.on.precision,
             "compiled": self.objective is not rtd,
             "packing": self.batches.manifest.packing,
             "parameters": self.pair.parameter_counts(),
@@ -286,19 +287,13 @@ class Trainer:
             f"{counts['discriminator']:,}",
             length,
             f"{self.tokens_in_step:,}",
-            self.device_name(),
+            self.on.name,
         )
 
     @property
     def unit(self) -> str:
         """What the progress bar counts."""
         return "steps" if self.horizon.steps else "seconds"
-
-    def device_name(self) -> str:
-        """The device in words."""
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return f"CPU, {torch.get_num_threads()} threads"
 
     def fitting_warmup(self) -> float:
         """The configured warm-up, shortened if the run would end inside it."""
@@ -312,20 +307,6 @@ class Trainer:
             )
             return SHORTENED_WARMUP
         return warmup
-
-    def choose_precision(self) -> torch.dtype:
-        """The configured precision; else bf16 where the device is fast at it (on CPUs fp32 mostly wins)."""
-        if self.config.precision is not None:
-            return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        fast = self.device.type == "cuda" and torch.cuda.is_bf16_supported(
-            including_emulation=False
-        )
-        return torch.bfloat16 if fast else torch.float32
-
-    def autocast(self) -> torch.autocast:
-        """Matrix products in the run's precision; nothing changes where that is fp32."""
-        lower = self.autocast_dtype != torch.float32
-        return torch.autocast(self.device.type, self.autocast_dtype, enabled=lower)
 
     def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:
         """The objective; compiled on a GPU, where it pays, and where asked for."""

@@ -1,0 +1,44 @@
+"""The device that everything runs on, and the precision of its matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU if there is one, else the CPU."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """Of matrix products under `autocast`."""
+
+    @classmethod
+    def choose(cls, precision: Literal["fp32", "bf16"] | None = None) -> Device:
+        """The device, with the precision asked for, else bf16 where it is fast (on CPUs fp32 mostly wins)."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if precision is not None:
+            return cls(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return cls(device, torch.bfloat16 if fast else torch.float32)
+
+    @property
+    def name(self) -> str:
+        """The device in words."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"CPU, {torch.get_num_threads()} threads"
+
+    @property
+    def precision(self) -> str:
+        """`float32` or `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in the lower precision; nothing changes where that is fp32."""
+        return torch.autocast(
+            self.device.type, self.dtype, enabled=self.dtype != torch.float32
+        )

@@ -1,0 +1,69 @@
+"""A page from a template: everything printed is escaped, and the file stands alone.
+
+The styles are inside the page, it has no script, and its own content policy forbids a browser to
+load anything. All that others wrote is escaped by the template, with control characters written out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from elektron.configuration import written
+from elektron.errors import ElektronError
+from elektron.evidence import wording
+from elektron.evidence.reading import number
+from elektron.folders import write_whole
+
+
+def render(template: str, **content: Any) -> str:
+    """The page that a template of this folder makes of its content."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "decimal": wording.decimal,
+        "number": number,
+        "percent": wording.percent,
+        "whole": wording.whole,
+        "short": wording.short,
+        "duration": wording.duration,
+        "setting": written,
+    }
+    return environment.get_template(template).render(**content)
+
+
+def write_page(out: Path, page: str) -> None:
+    """Write the page.
+
+    Raises:
+        ElektronError: it cannot be written there.
+    """
+    if out.is_dir():
+        raise ElektronError(
+            f"{out} is a folder: give --out the name of a file, such as report.html"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, page)
+    except OSError as error:
+        raise ElektronError(
+            f"{out}: the report cannot be written ({error.strerror}): choose another --out"
+        ) from error
+
+
+def _finalize(value: Any) -> Any:
+    """What every expression of the template passes through before it is escaped."""
+    return (
+        wording.visible(value)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )

@@ -1,0 +1,347 @@
+"""Predictions worth looking at, out of `predictions.jsonl`: mistakes first, then some that are right.
+
+A line is the row's own columns and what the model says; where the row has a name already, what the
+model says stands under `predicted_` and that name. Which column is what is in `details.json`; a
+column that is not there goes by its role. The file may be long: only what is shown is kept of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from elektron.errors import ElektronError
+from elektron.evidence.reading import Record, mapping, number
+from elektron.evidence.results import PREDICTIONS, Result
+from elektron.evidence.wording import NOTHING, decimal, percent
+
+MISTAKES, OTHERS = 8, 4
+LONGEST_TEXT = 320
+MOST_TOKENS = 60
+OUTSIDE = "O"
+SAID_BY_MODELS = frozenset(
+    {"label", "labels", "score", "scores", "tags", "answer", "text", "choice"}
+)
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A token with the tag that it was given."""
+
+    text: str
+    tag: str
+    """Empty outside of entities."""
+    truth: str | None
+    """The right tag, where another was given."""
+
+
+Cell = str | list[Tagged]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A prediction as it is shown."""
+
+    wrong: bool
+    rank: float
+    """How much it deserves to be shown."""
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Predictions of one sort, as a table."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the predictions."""
+
+    content: Record
+    columns: Record
+    separator: str | None
+    """What stands between labels, where a row may have several."""
+
+    def said(self, name: str) -> Any:
+        """What the model says."""
+        return self.content.get(f"predicted_{name}", self.content.get(name))
+
+    def given(self, role: str) -> Any:
+        """What the file says; None where it does not."""
+        column = self.columns.get(role, role)
+        if isinstance(column, list):
+            return [self.content.get(str(name)) for name in column]
+        if (
+            column in SAID_BY_MODELS
+            and f"predicted_{column}" not in self.content
+            and role != "text"
+        ):
+            return None
+        return self.content.get(str(column))
+
+
+@dataclass(frozen=True)
+class View:
+    """How the predictions of a task are shown."""
+
+    columns: list[str]
+    judge: Callable[[Row, float], Judged]
+    """Of a row; the number, drawn from 0 to 1, is the rank of what ranks no higher than others."""
+    mistakes: str = "Mistakes"
+    others: str = "Right ones"
+    most_others: int = OTHERS
+
+
+@dataclass
+class Best:
+    """The predictions of the highest rank."""
+
+    most: int
+    kept: list[tuple[float, int, list[Cell]]] = field(default_factory=list)
+
+    def add(self, judged: Judged, place: int) -> None:
+        """Keep it if it is among them; of equals the first."""
+        entry = (judged.rank, -place, judged.cells)
+        if len(self.kept) < self.most:
+            heapq.heappush(self.kept, entry)
+        else:
+            heapq.heappushpop(self.kept, entry)
+
+    def rows(self) -> list[list[Cell]]:
+        """From the highest rank on."""
+        return [cells for _, _, cells in sorted(self.kept, key=lambda e: e[:2], reverse=True)]
+
+
+def examples(result: Result) -> list[Shown]:
+    """Tables of predictions; none where there is no file of them, or for a task without a view.
+
+    Raises:
+        ElektronError: a line of the file is damaged.
+    """
+    view = VIEWS.get(result.task)
+    if view is None or not (result.folder / PREDICTIONS).is_file():
+        return []
+    draw = random.Random(0)
+    wrong, others = Best(MISTAKES), Best(view.most_others)
+    separator = result.config.get("label_separator")
+    for place, content in enumerate(_lines(result)):
+        row = Row(content, result.details.columns, str(separator) if separator else None)
+        judged = view.judge(row, draw.random())
+        (wrong if judged.wrong else others).add(judged, place)
+    found = [
+        Shown(view.mistakes, view.columns, wrong.rows()),
+        Shown(view.others, view.columns, others.rows()),
+    ]
+    return [shown for shown in found if shown.rows]
+
+
+def _lines(result: Result) -> Iterator[Record]:
+    path = result.folder / PREDICTIONS
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for place, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    yield mapping(json.loads(line, parse_constant=lambda _: None))
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise ElektronError(f"{path}, line {place}: not valid JSON ({error})") from None
+    except UnicodeDecodeError:
+        raise ElektronError(f"{path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def shortened(text: Any, longest: int = LONGEST_TEXT) -> str:
+    """A text that is no longer than that, cut between words where it has any."""
+    text = str(text)
+    if len(text) <= longest:
+        return text
+    head = text[:longest]
+    cut = head.rfind(" ", longest * 3 // 4)
+    return f"{head[:cut] if cut > 0 else head} …"
+
+
+def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
+    """A long text near where the part stands in it."""
+    place = max(0, text.find(part)) if part else 0
+    first = max(0, place - longest // 2)
+    if first == 0:
+        return shortened(text, longest)
+    first = max(text.find(" ", first, place) + 1, first)
+    return f"… {shortened(text[first:], longest)}"
+
+
+def _names(value: Any, separator: str | None = None) -> list[str]:
+    """Labels as text, one or several."""
+    if isinstance(value, str) and separator:
+        value = [part.strip() for part in value.split(separator) if part.strip()]
+    values = value if isinstance(value, list) else [value]
+    return [_name(value) for value in values if value is not None]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _texts(row: Row) -> str:
+    pair = row.given("pair")
+    text = shortened(_text(row), LONGEST_TEXT if pair is None else LONGEST_TEXT // 2)
+    return text if pair is None else f"{text} ‖ {shortened(pair, LONGEST_TEXT // 2)}"
+
+
+def _text(row: Row) -> str:
+    """The text of a row, or its first column with text where it is not known which it is."""
+    given = row.given("text")
+    texts = (value for value in row.content.values() if isinstance(value, str))
+    return str(given) if given is not None else next(texts, "")
+
+
+def _classified(row: Row, draw: float) -> Judged:
+    several = row.said("labels")
+    said = _names(row.said("label") if several is None else several)
+    truth = _names(row.given("label"), row.separator)
+    score = number({"score": row.said("score")}, "score")
+    wrong = row.given("label") is not None and sorted(said) != sorted(truth)
+    sure = f" ({percent(score, 0)})" if score is not None else ""
+    cells: list[Cell] = [
+        (", ".join(said) or NOTHING) + sure,
+        ", ".join(truth) or NOTHING,
+        _texts(row),
+    ]
+    return Judged(wrong, score if wrong and score is not None else draw, cells)
+
+
+def _measured(row: Row, draw: float) -> Judged:
+    said = number({"score": row.said("score")}, "score")
+    truth = _as_number(row.given("label"))
+    error = abs(said - truth) if said is not None and truth is not None else 0.0
+    cells: list[Cell] = [decimal(said, 2), decimal(truth, 2), _texts(row)]
+    # The farthest off are mistakes; which of the others are shown is left to chance.
+    return Judged(truth is not None, error, cells)
+
+
+def _as_number(value: Any) -> float | None:
+    try:
+        return number({"value": float(value)}, "value")
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _tagged(row: Row, draw: float) -> Judged:
+    tokens, said, truth = (
+        value if isinstance(value, list) else []
+        for value in (
+            row.content.get("predicted_tokens", row.given("tokens")),
+            row.said("tags"),
+            row.given("tags"),
+        )
+    )
+    right = truth if len(truth) == len(said) else said
+    cell = [
+        Tagged(
+            str(token),
+            "" if tag == OUTSIDE else str(tag),
+            None if tag == of_right else str(of_right),
+        )
+        for token, tag, of_right in zip(tokens, said, right, strict=False)
+    ][:MOST_TOKENS]
+    mistakes = sum(token.truth is not None for token in cell)
+    entities = any(token.tag for token in cell)
+    return Judged(mistakes > 0, mistakes / len(cell) if mistakes else entities + draw, [cell])
+
+
+def _answered(row: Row, draw: float) -> Judged:
+    answer = str(row.said("answer") or "")
+    golds = _answers(row.given("answers"))
+    wrong = bool(golds) and answer.strip().casefold() not in {g.strip().casefold() for g in golds}
+    context = str(row.given("context") or "")
+    cells: list[Cell] = [
+        shortened(row.given("question") or ""),
+        shortened(answer) or "no answer",
+        shortened(" / ".join(dict.fromkeys(golds)) or "no answer"),
+        around(context, golds[0] if golds else answer),
+    ]
+    return Judged(wrong, draw, cells)
+
+
+def _answers(value: Any) -> list[str]:
+    """Right answers as text, from a text, a list or SQuAD's form."""
+    if isinstance(value, dict):
+        value = value.get("text")
+    if isinstance(value, list):
+        return [str(v.get("text", "") if isinstance(v, dict) else v) for v in value]
+    return [] if value is None else [str(value)]
+
+
+def _selected(row: Row, draw: float) -> Judged:
+    choices = row.given("choices")
+    if isinstance(choices, dict):
+        choices = choices.get("text")
+    choices = [str(choice) for choice in choices] if isinstance(choices, list) else []
+    said, truth = _names(row.said("label")), _names(row.given("label"))
+    truth = [_choice(name, choices) for name in truth]
+    choice = str(row.said("choice") or _choice(said[0] if said else "", choices))
+    score = number({"score": row.said("score")}, "score")
+    wrong = bool(truth) and choice not in truth
+    sure = f" ({percent(score, 0)})" if score is not None else ""
+    cells: list[Cell] = [
+        shortened(choice) + sure,
+        shortened(", ".join(truth)) or NOTHING,
+        _texts(row),
+    ]
+    return Judged(wrong, score if wrong and score is not None else draw, cells)
+
+
+def _choice(name: str, choices: list[str]) -> str:
+    """The choice of that number or letter; anything else is a choice itself."""
+    place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(name.upper()) if len(name) == 1 else -1
+    if name.isdecimal() and len(name) < 4:
+        place = int(name)
+    return choices[place] if 0 <= place < len(choices) and name not in choices else name
+
+
+def _generated(row: Row, draw: float) -> Judged:
+    target = row.given("target")
+    target = target[0] if isinstance(target, list) and target else target
+    cells: list[Cell] = [
+        shortened(row.given("source") or ""),
+        shortened(row.said("text") or "") or "nothing",
+        NOTHING if target is None else shortened(target),
+    ]
+    return Judged(False, draw, cells)
+
+
+WRITTEN = View(
+    ["it reads", "it writes", "reference"], _generated, others="Some rows", most_others=12
+)
+VIEWS = {
+    "classification": View(
+        ["it says", "truth", "text"], _classified, mistakes="The mistakes that it is surest of"
+    ),
+    "regression": View(
+        ["it says", "truth", "text"], _measured, "Farthest off", "Some rows", most_others=12
+    ),
+    "token-classification": View(
+        ["tokens with the tags that it gives"], _tagged, "Sentences with most mistakes"
+    ),
+    "question-answering": View(
+        ["question", "it answers", "right answer", "passage"], _answered, "Other answers"
+    ),
+    "multiple-choice": View(
+        ["it takes", "right choice", "text"], _selected, "The mistakes that it is surest of"
+    ),
+    "translation": WRITTEN,
+    "summarization": WRITTEN,
+    "generation": WRITTEN,
+}

@@ -1,0 +1,236 @@
+"""The hand-over from pre-training: an encoder by name, and what of it went into a task's model.
+
+`DIR_OR_NAME` is a discriminator that elektron trained, or any encoder that transformers knows;
+`scratch:RECIPE` is the architecture of a recipe with random weights. What looks like a mistake is
+said aloud: a generator, weights that were never trained, a vocabulary for another language.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+import elektron.models  # noqa: F401  (registers the family with the Auto classes)
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.models.elektron import StreamOutput
+from elektron.models.pair import FAMILIES, Sizes, check_sizes, pretrained_config
+
+log = logging.getLogger(__name__)
+
+SCRATCH = "scratch:"
+DISCRIMINATOR = "discriminator"
+
+# With more unknown tokens than this a vocabulary was made for other text.
+MOST_UNKNOWN = 0.05
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder that task models are made of, as many as one likes."""
+
+    name: str
+    """As it was asked for."""
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    weights: dict[str, Tensor] | None
+    """Of the encoder alone; None stands for random weights, drawn anew for each model."""
+
+    @property
+    def pretrained(self) -> bool:
+        return self.weights is not None
+
+    @property
+    def longest_input(self) -> int:
+        """Tokens that it can read at once."""
+        positions = getattr(self.config, "max_position_embeddings", None) or 512
+        # RoBERTa and its kin count positions from behind the padding's.
+        offset = self.config.pad_token_id + 1 if self.config.model_type in OFFSET_POSITIONS else 0
+        return int(positions) - offset
+
+    def from_scratch(self) -> Encoder:
+        """The same architecture and vocabulary with random weights."""
+        return Encoder(f"scratch of {self.name}", self.config, self.tokenizer, None)
+
+    def config_for(self, head: dict[str, Any], dropout: float | None) -> PreTrainedConfig:
+        """Its configuration with a head's settings and, where given, another dropout."""
+        config = copy.deepcopy(self.config)
+        for name in DROPOUTS:
+            if dropout is not None and hasattr(config, name):
+                setattr(config, name, dropout)
+        config.architectures = None
+        config.update(head)
+        return config
+
+    def fill(self, module: nn.Module) -> None:
+        """Put the weights into the encoder of a new model, and say how many found their place.
+
+        Raises:
+            ElektronError: hardly any did.
+        """
+        if self.weights is None:
+            return
+        own = module.state_dict()
+        fitting = {
+            name: weight
+            for name, weight in self.weights.items()
+            if name in own and own[name].shape == weight.shape
+        }
+        if len(fitting) < len(own) / 2:
+            raise ElektronError(
+                f"{self.name}: of {len(own)} weights of the encoder only {len(fitting)} are in its "
+                "files: it is no encoder for this task"
+            )
+        module.load_state_dict(fitting, strict=False)
+        missing = sorted(own.keys() - fitting.keys())
+        if missing:
+            log.warning(
+                "%s: %d weights of the encoder are not in its files and start at random: %s",
+                self.name,
+                len(missing),
+                ", ".join(missing[:3]),
+            )
+
+    def hand_over(self, model: PreTrainedModel) -> dict[str, int]:
+        """How many weights of a task model were loaded, and how many are new."""
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if self.weights is None:
+            return {"loaded_weights": 0, "new_weights": total}
+        loaded = {name: weight.numel() for name, weight in self.weights.items()}
+        from elektron.finetuning.tasks.base import encoder_of
+
+        found = sum(
+            parameter.numel()
+            for name, parameter in encoder_of(model).named_parameters()
+            if loaded.get(name) == parameter.numel()
+        )
+        return {"loaded_weights": found, "new_weights": total - found}
+
+    def check_vocabulary(self, token_ids: Sequence[Sequence[int]]) -> None:
+        """Say so where many tokens of the training texts are unknown."""
+        tokens = sum(map(len, token_ids))
+        unknown = sum(list(ids).count(self.tokenizer.unk_token_id) for ids in token_ids)
+        if tokens and unknown > MOST_UNKNOWN * tokens:
+            log.warning(
+                "%.0f %% of the training texts' tokens are unknown to the vocabulary of %s: "
+                "was it made for other text?",
+                100 * unknown / tokens,
+                self.name,
+            )
+
+
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "hidden_dropout",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+    "dropout",
+    "classifier_dropout",
+)
+
+
+def load_encoder(name: str) -> Encoder:
+    """An encoder from a folder or the hub, with the tokenizer that lies beside it.
+
+    The folder of a pre-training run stands for its discriminator.
+
+    Raises:
+        ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
+    """
+    folder = Path(name)
+    if not (folder / "config.json").exists() and (folder / DISCRIMINATOR / "config.json").exists():
+        name = str(folder / DISCRIMINATOR)
+        log.info("%s is a pre-training run: the model is %s", folder, name)
+    config = pretrained_config(name)
+    if config.is_encoder_decoder or getattr(config, "is_decoder", False):
+        raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
+    tokenizer = load_tokenizer(name)
+    if len(tokenizer) > config.vocab_size:
+        raise ElektronError(
+            f"{name}: its tokenizer has {len(tokenizer):,} entries and the model "
+            f"{config.vocab_size:,}: they do not belong together"
+        )
+    encoder = _load_weights(name)
+    _say_what_looks_wrong(name, config, encoder)
+    return Encoder(name, config, tokenizer, encoder.state_dict())
+
+
+def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+    """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
+
+    Raises:
+        ElektronError: there is no such recipe.
+    """
+    from elektron.pretraining.config import resolve
+    from elektron.recipes import pretrain_config
+
+    settings = resolve(pretrain_config(recipe))
+    network = settings.network
+    assert network.dropout is not None
+    sizes = Sizes(
+        network.layers,
+        network.hidden,
+        network.feed_forward,
+        network.heads,
+        network.embedding,
+        network.max_positions,
+        network.dropout,
+    )
+    check_sizes("encoder", sizes)
+    special_ids = {
+        "pad": tokenizer.pad_token_id,
+        "cls": tokenizer.cls_token_id,
+        "sep": tokenizer.sep_token_id,
+    }
+    config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids)
+    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
+
+
+def _load_weights(name: str) -> PreTrainedModel:
+    """The bare encoder; safetensors only."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # heads that are not wanted here are no news
+    try:
+        encoder: PreTrainedModel = AutoModel.from_pretrained(
+            name, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ElektronError(f"the weights of {name!r} cannot be read: {reason}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    return encoder
+
+
+def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrainedModel) -> None:
+    (architecture,) = (config.architectures or [""])[:1]
+    if config.model_type in FAMILIES and architecture.endswith("ForMaskedLM"):
+        log.warning(
+            "%s is a generator: what is fine-tuned is the discriminator, usually the folder beside it",
+            name,
+        )
+    if untrained(encoder):
+        log.warning("%s was never trained: its weights are initial ones", name)
+
+
+@torch.no_grad()
+def untrained(encoder: nn.Module) -> bool:
+    """Whether all that starts at 0 or 1 is still there: biases and norms, and what writes to the stream."""
+    zeros = [m.weight for m in encoder.modules() if isinstance(m, StreamOutput)]
+    zeros += [p for name, p in encoder.named_parameters() if name.endswith("bias")]
+    ones = [m.weight for m in encoder.modules() if isinstance(m, nn.LayerNorm)]
+    return bool(zeros or ones) and not any(
+        bool((tensor != start).any()) for start, group in ((0, zeros), (1, ones)) for tensor in group
+    )

@@ -1,0 +1,122 @@
+"""The one way into labelled files, and rows held out of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.files.columns import Request, records_of
+from elektron.finetuning.files.delimited import delimited_table, is_plain_text
+from elektron.finetuning.files.lines import Lines
+from elektron.finetuning.files.parallel import are_aligned, read_aligned
+from elektron.finetuning.files.records import Layout, Record
+from elektron.finetuning.files.squad import read_squad
+from elektron.finetuning.files.tables import open_source
+from elektron.finetuning.files.tagged import read_tagged
+
+log = logging.getLogger(__name__)
+
+
+def read_records(
+    sources: Sequence[str],
+    layout: Layout,
+    config: FilesConfig,
+    labelled: bool,
+    stdin: IO[bytes] | None = None,
+) -> Iterator[Record]:
+    """The rows of all sources in order, as a task wants them; nothing is read before the first.
+
+    A source is a file, `hf:NAME[:config][:split]`, or `-` for standard input. `labelled` says
+    whether labels must be there, as for training and scoring; to predict they are not needed.
+
+    Raises:
+        ElektronError: a source cannot be read, lacks a column, or a row of it lacks a value.
+    """
+    if not sources:
+        raise ElektronError("no file is given")
+    request = Request.of(layout, config, labelled)
+    if layout.shape == "parallel" and are_aligned(sources, request):
+        yield from _some(" and ".join(sources), read_aligned(sources))
+        return
+    for source in sources:
+        if layout.shape == "tagged":
+            found = read_tagged(source, request, config, stdin)
+        elif layout.shape == "squad":
+            found = read_squad(source, request, config, stdin)
+        else:
+            found = _read_rows(source, request, config, stdin)
+        yield from _some(source, found)
+
+
+def split_share(sources: Sequence[str]) -> float | None:
+    """The share of the training rows that is to be held out, where that is given for files.
+
+    Raises:
+        ElektronError: it is a number, but no share.
+    """
+    if len(sources) != 1:
+        return None
+    try:
+        share = float(sources[0])
+    except ValueError:
+        return None
+    if Path(sources[0]).exists():
+        return None
+    if not math.isfinite(share) or not 0 < share < 1:
+        raise ElektronError(f"{sources[0]}: a share to hold out must lie between 0 and 1")
+    return share
+
+
+def hold_out(records: list[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """The rows to train on and those held out, drawn by the seed, both in the order of the file.
+
+    Raises:
+        ElektronError: there are too few rows for both.
+    """
+    count = round(len(records) * share)
+    if not 0 < count < len(records):
+        raise ElektronError(
+            f"{share:g} of {len(records)} rows cannot be held out, {count} would be held out and "
+            f"{len(records) - count} be left: give another share, or a file of its own"
+        )
+    held_out = set(random.Random(seed).sample(range(len(records)), count))
+    return (
+        [record for index, record in enumerate(records) if index not in held_out],
+        [record for index, record in enumerate(records) if index in held_out],
+    )
+
+
+def _read_rows(
+    source: str, request: Request, config: FilesConfig, stdin: IO[bytes] | None
+) -> Iterator[Record]:
+    found = open_source(source, stdin)
+    if not isinstance(found, Lines):
+        return records_of(found, request)
+    if is_plain_text(found, request, config):
+        return _plain_text(found, request)
+    return records_of(delimited_table(found, request, config), request)
+
+
+def _plain_text(lines: Lines, request: Request) -> Iterator[Record]:
+    role = request.the_one_role
+    if role is None:
+        return
+    log.info("%s: plain text, a line is a %s", lines.name, role.name)
+    for number, line in lines:
+        yield Record({role.name: line}, {role.name: line}, f"{lines.name}, line {number}")
+
+
+def _some(source: str, found: Iterator[Record]) -> Iterator[Record]:
+    """The same, refused at the end if there was nothing."""
+    empty = True
+    for record in found:
+        empty = False
+        yield record
+    if empty:
+        raise ElektronError(f"{source}: empty, there is no row in it")

@@ -1,0 +1,135 @@
+"""How a model is fine-tuned where nothing is said: the paper's settings by size, and our own family's.
+
+The paper (Clark et al. 2020, appendix B): peak rate 3e-4, 1e-4, 5e-5 and layer-wise decay 0.8,
+0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch 32, dropout 0.1, no
+weight decay, 3 epochs, but 10 for RTE and STS-B and 2 for SQuAD, whose passages are read in windows
+of 512 tokens that overlap by 128. `docs/finetuning.md` has what the other figures rest on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+
+GENERATES = ("translation", "summarization", "generation")
+FEW_ROWS = 3000
+"""RTE has 2,500 training rows; with as few, three passes are not enough."""
+READ_AT_ONCE = 512
+"""Tokens: what the paper's models read."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Peak rate and decay for networks up to a width."""
+
+    width: int | float
+    learning_rate: float
+    layer_decay: float
+
+
+PAPER = (Size(256, 3e-4, 0.8), Size(768, 1e-4, 0.8), Size(math.inf, 5e-5, 0.9))
+ELEKTRON = (Size(256, 1e-3, 0.8), Size(768, 3e-4, 0.8), Size(math.inf, 1e-4, 0.9))
+
+
+def resolve(
+    config: FinetuneConfig, family: str, width: int, longest: int, rows: int, pretrained: bool
+) -> FinetuneConfig:
+    """A copy with every None that decides the training filled in.
+
+    Args:
+        config: what was asked for, already `check`ed.
+        family: `model_type` of the encoder.
+        width: its hidden size.
+        longest: tokens that it can read.
+        rows: training rows.
+        pretrained: whether its weights are; random ones need other settings.
+
+    Raises:
+        ElektronError: texts are to be read longer than the encoder can.
+    """
+    sizes = ELEKTRON if family == "elektron" else PAPER
+    size = next(size for size in sizes if width <= size.width)
+    defaults: dict[str, Any] = {
+        "learning_rate": size.learning_rate,
+        "layer_decay": size.layer_decay if pretrained else 1.0,
+        "epochs": epochs(config.task, rows, pretrained),
+        "batch": 32,
+        "weight_decay": 0.0 if pretrained else 0.01,
+        "dropout": 0.1,
+        "label_smoothing": 0.0,
+        "max_length": min(READ_AT_ONCE, longest),
+        "long_text": "head",
+        "stride": min(128, (config.max_length or min(READ_AT_ONCE, longest)) // 4),
+        "keep": "best",
+    }
+    if config.task in GENERATES:
+        defaults |= {
+            "learning_rate": 1e-3,
+            "layer_decay": 1.0,
+            "epochs": 15,
+            "batch": 64,
+            "label_smoothing": 0.1,
+            "max_length": min(256, longest),
+            "max_target_length": 128,
+            "decoder_layers": 3,
+            "keep": "last",
+        }
+    filled = {
+        name: value for name, value in defaults.items() if getattr(config, name) is None
+    }
+    resolved = dataclasses.replace(config, **filled)
+    assert resolved.max_length is not None
+    if resolved.max_length > longest:
+        raise ElektronError(
+            f"--max-length {resolved.max_length} is more than the {longest} tokens that "
+            f"{config.model} can read"
+        )
+    return resolved
+
+
+def epochs(task: str, rows: int, pretrained: bool) -> float:
+    """Passes over the training rows: the paper's, and three times as many from random weights."""
+    if task == "question-answering":
+        few = 2
+    elif task == "regression" or rows < FEW_ROWS:
+        few = 10
+    else:
+        few = 3
+    return few if pretrained else 3 * few
+
+
+def check(config: FinetuneConfig) -> None:
+    """Refuse values that cannot work, before anything is read.
+
+    Raises:
+        ElektronError: names the setting, what it got and what would do.
+    """
+    above_zero = ("learning_rate", "layer_decay", "epochs", "batch", "micro_batch", "max_train")
+    above_zero += ("seeds", "decoder_layers", "max_target_length", "target_vocab_size")
+    shares = ("warmup", "dropout", "label_smoothing")
+    limits = [(name, getattr(config, name), lambda v: v > 0, "above 0") for name in above_zero]
+    limits += [(name, getattr(config, name), lambda v: 0 <= v < 1, "from 0 to below 1") for name in shares]
+    limits += [
+        ("layer_decay", config.layer_decay, lambda v: v <= 1, "at most 1"),
+        ("weight_decay", config.weight_decay, lambda v: v >= 0, "0 or above"),
+        ("max_length", config.max_length, lambda v: v >= 8, "8 or above"),
+        ("decoding.beams", config.decoding.beams, lambda v: v > 0, "above 0"),
+        ("decoding.temperature", config.decoding.temperature, lambda v: v > 0, "above 0"),
+        ("decoding.top_p", config.decoding.top_p, lambda v: 0 < v <= 1, "above 0, at most 1"),
+    ]
+    for name, value, fits, what in limits:
+        if value is not None and not fits(value):
+            flag = "--" + name.replace("_", "-")
+            raise ElektronError(f"{flag} must be {what}, got {value:g}")
+    if config.stride is not None and config.max_length is not None:
+        if not 0 <= config.stride < config.max_length - 8:
+            raise ElektronError(
+                f"--stride {config.stride} must be well below --max-length {config.max_length}"
+            )
+    if config.micro_batch is not None and config.micro_batch > (config.batch or 32):
+        raise ElektronError(f"--micro-batch {config.micro_batch} is more than --batch")

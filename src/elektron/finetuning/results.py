@@ -1,0 +1,157 @@
+"""What a fine-tuning leaves: a model folder that loads anywhere, and all that is known of it beside.
+
+    config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
+    task.json          what must be known besides: labels, lengths, decoding
+    metrics.json       figures with 95 % intervals
+    predictions.jsonl  the reported rows with what the model says of them
+    runs.json          every training there was
+    details.json       confusion, figures by class, baseline, devices, versions, remarks
+    config.yaml        the resolved configuration
+    plot.png, report.html, README.md
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from elektron import __version__
+from elektron.configuration import save_yaml
+from elektron.device import Device
+try:  # TEMPORARY until evidence is there
+    from elektron.evidence.model_card import write_model_card
+    from elektron.evidence.task_report import plot, write_report
+except ImportError:
+    write_model_card = plot = write_report = lambda folder: None
+from elektron.finetuning.figures.measure import bootstrap
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.labelled import Labelled
+from elektron.finetuning.tasks.base import Prediction, Task
+from elektron.folders import new_folder
+
+if TYPE_CHECKING:
+    from elektron.finetuning.finetune import Fitted, Run
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.jsonl"
+RUNS = "runs.json"
+DETAILS = "details.json"
+CONFIG = "config.yaml"
+
+
+def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[str, Any]:
+    """Write `config.out` whole, and say on standard output what came out; the metrics."""
+    task, config = fitted.task, fitted.config
+    records = data.reported
+    scored = score(fitted.predictor(), records)
+    metrics, predictions = scored.metrics, scored.predictions
+    metrics |= {"split": data.reported_on, "seconds": round(sum(run.seconds for run in runs), 1)}
+    details = {
+        "figure": task.figure,
+        "model": config.model,
+        "train_rows": len(data.train),
+        "eval_rows": len(data.eval),
+        "test_rows": len(data.test),
+        "chosen_on": "eval",
+        "reported_on": data.reported_on,
+        "hand_over": fitted.encoder.hand_over(fitted.model),
+        "baseline": baseline(task, data),
+        "warnings": list(data.remarks) + collapses(runs),
+        "columns": task.columns,
+        "device": Device.choose(config.precision).name,
+        "versions": {
+            "elektron": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    } | scored.details
+    with new_folder(config.out) as folder:
+        fitted.model.save_pretrained(folder)
+        fitted.encoder.tokenizer.save_pretrained(folder)
+        task.save(folder)
+        write_json(folder / METRICS, metrics)
+        write_json(folder / DETAILS, details)
+        write_json(folder / RUNS, [as_record(run) for run in runs])
+        write_predictions(folder / PREDICTIONS, records, predictions)
+        save_yaml(config, folder / CONFIG)
+        plot(folder)
+        write_report(folder)
+        write_model_card(folder)
+    return metrics
+
+
+@dataclasses.dataclass
+class Scored:
+    """What a model says of labelled rows, and how right it is."""
+
+    predictions: list[Prediction]
+    metrics: dict[str, Any]
+    details: dict[str, Any]
+
+
+def score(predictor: Any, records: Sequence[Record]) -> Scored:
+    """Predictions for labelled records with their figures, 95 % intervals and what goes into detail."""
+    task: Task = predictor.task
+    predictions = predictor.predict(records)
+    measure = task.measure(records, predictions)
+    features = task.features(records, predictor.tokenizer, labelled=True)
+    metrics: dict[str, Any] = {"loss": predictor.loss(features)} | measure()
+    metrics |= task.figures(records, predictions)
+    metrics["rows"] = len(records)
+    metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}
+    details = {"notes": task.notes(measure)} | task.details(records, predictions)
+    return Scored(predictions, metrics, details)
+
+
+def baseline(task: Task, data: Labelled) -> dict[str, Any] | None:
+    """The figures of the best answer that does not read the text, on the reported rows."""
+    constant = task.baseline(data.train, data.reported)
+    if constant is None:
+        return None
+    figures = task.measure(data.reported, [constant] * len(data.reported))()
+    said = constant.get("label", constant.get("text", constant.get("score")))
+    name = f"{said:.4g}" if isinstance(said, float) else repr(str(said)[:60])
+    return {"name": f"always {name}"} | figures
+
+
+def collapses(runs: Sequence[Run]) -> list[str]:
+    """The runs that said the same of everything."""
+    return [f"{run.name} has collapsed: {run.collapsed}" for run in runs if run.collapsed]
+
+
+def as_record(run: Run) -> dict[str, Any]:
+    """A run for `runs.json`."""
+    return {"name": run.name} | dataclasses.asdict(run)
+
+
+def beside(record: Record, prediction: Prediction) -> dict[str, Any]:
+    """A row's own columns and the prediction; a name that the row has already gets `predicted_` before it."""
+    return record.columns | {
+        f"predicted_{name}" if name in record.columns else name: value
+        for name, value in prediction.items()
+    }
+
+
+def write_predictions(
+    path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
+) -> None:
+    """One JSON object a line, in the order of the records."""
+    with path.open("w", encoding="utf-8") as file:
+        for record, prediction in zip(records, predictions, strict=True):
+            file.write(json.dumps(beside(record, prediction), ensure_ascii=False) + "\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Readable JSON."""
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,182 @@
+"""Text classification: one label of two or many, or several at once, for a text or a pair of texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from elektron.configuration import suggestion
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.figures.classification import Classes, LabelSets
+from elektron.finetuning.figures.measure import Measure
+from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.inputs import LongText
+from elektron.finetuning.tasks.base import Batch, Feature, Output, Prediction
+from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
+
+LABELS = ("label", "labels", "class", "category", "sentiment", "topic", "target", "Quality")
+
+# From this probability on a label is among those of a text that may have several.
+HAS_LABEL = 0.5
+
+
+@dataclass(kw_only=True)
+class Classification(SentenceTask):
+    """Which label, or which labels, a text or a pair of texts has."""
+
+    name: ClassVar[str] = "classification"
+    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled")))
+    figure: ClassVar[str] = "accuracy"
+    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+
+    labels: list[str]
+    """Names of the classes in the order of the logits."""
+    several: bool = False
+    """Whether a text may have any number of labels."""
+
+    @classmethod
+    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+        """The labels that occur.
+
+        Raises:
+            ElektronError: there is one only, or so many that they must be something else.
+        """
+        several = any(isinstance(record.values["label"], list) for record in records)
+        counts = Counter(name for record in records for name in label_names(record))
+        if len(counts) < 2:
+            only = next(iter(counts), "none")
+            raise ElektronError(
+                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the "
+                f"same label, {only!r}: there is nothing to tell apart"
+            )
+        if len(counts) > 50 and len(counts) > len(records) / 2:
+            raise ElektronError(
+                f"{records[0].where.partition(',')[0]}: {len(counts)} different labels in "
+                f"{len(records)} rows, such as {next(iter(counts))!r}: is --label the right column?"
+            )
+        return cls(
+            labels=sorted(counts, key=in_order),
+            several=several,
+            **cls.reading(records, config),
+        )
+
+    def check(self, records: Sequence[Record]) -> None:
+        """Refuse a label that training never had."""
+        known = set(self.labels)
+        for record in records:
+            for name in label_names(record):
+                if name not in known:
+                    near = suggestion(name, self.labels)
+                    some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
+                    raise ElektronError(
+                        f"{record.where}: the label {name!r} is none of the training data's"
+                        f"{near or f': {some}'}"
+                    )
+
+    def head_settings(self) -> dict[str, Any]:
+        """Names of the classes, and whether they exclude one another."""
+        kind = "multi" if self.several else "single"
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: number for number, name in enumerate(self.labels)},
+            "problem_type": f"{kind}_label_classification",
+        }
+
+    def target(self, record: Record) -> int | list[float]:
+        """The number of the class, or a 1 for each that the text has."""
+        names = label_names(record)
+        if self.several:
+            return [float(label in names) for label in self.labels]
+        return self.labels.index(names[0])
+
+    def prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        """`label` and `score`, or `labels` and their `scores`."""
+        if self.several:
+            scores = 1 / (1 + np.exp(-logits))
+            has = scores >= HAS_LABEL
+            return {
+                "labels": [name for name, yes in zip(self.labels, has, strict=True) if yes],
+                "scores": [round(float(score), 6) for score in scores[has]],
+            }
+        scores = softmax(logits)
+        best = int(scores.argmax())
+        return {"label": self.labels[best], "score": round(float(scores[best]), 6)}
+
+    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+        """Accuracy, precision, recall, F1 and MCC."""
+        if self.several:
+            return LabelSets(
+                self._sets([label_names(record) for record in records]),
+                self._sets([prediction["labels"] for prediction in predictions]),
+                self.labels,
+            )
+        numbers = {name: number for number, name in enumerate(self.labels)}
+        return Classes(
+            np.array([numbers[label_names(record)[0]] for record in records]),
+            np.array([numbers[prediction["label"]] for prediction in predictions]),
+            self.labels,
+        )
+
+    def details(
+        self, records: Sequence[Record], predictions: Sequence[Prediction]
+    ) -> dict[str, Any]:
+        """Figures by class and, where classes exclude one another, who was taken for whom."""
+        measure = self.measure(records, predictions)
+        assert isinstance(measure, Classes | LabelSets)
+        found: dict[str, Any] = {"per_class": measure.per_class()}
+        if isinstance(measure, Classes):
+            found["confusion"] = {"labels": self.labels, "counts": measure.confusion().tolist()}
+        return found
+
+    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
+        """Always the commonest label."""
+        if self.several:
+            return None
+        counts = Counter(name for record in train for name in label_names(record))
+        return {"label": counts.most_common(1)[0][0], "score": 1.0}
+
+    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
+        """Says so if every prediction is the same label."""
+        said = {prediction.get("label", str(prediction.get("labels"))) for prediction in predictions}
+        return f"it says {said.pop()!r} of every text" if len(said) == 1 else None
+
+    def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+        return np.array([[label in row for label in self.labels] for row in names])
+
+
+def label_names(record: Record) -> list[str]:
+    """The labels of a record as text: one, or all of a list."""
+    value = record.values["label"]
+    values = value if isinstance(value, list) else [value]
+    return [as_name(item) for item in values]
+
+
+def as_name(value: Any) -> str:
+    """A label as text; whole numbers that a column holds as 1.0 are written 1."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def in_order(name: str) -> tuple[float, str]:
+    """Numbers by their size, then words by the alphabet."""
+    try:
+        return (float(name), name)
+    except ValueError:
+        return (float("inf"), name)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of one row of logits."""
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return powers / powers.sum()

@@ -1,0 +1,117 @@
+"""A pretrained encoder with a new Transformer decoder that attends to it.
+
+Both are transformers' own: an `EncoderDecoderModel` whose decoder is `ElectraForCausalLM`, as wide
+as the encoder. The decoder's output matrix is its embedding. Where a piece of the output's
+vocabulary is one of the encoder's too, its embedding starts from the encoder's.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import torch
+from transformers import (
+    ElectraConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from elektron.errors import ElektronError
+from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.tasks.target_vocabulary import (
+    end_token_id,
+    shared_pieces,
+    start_token_id,
+)
+
+log = logging.getLogger(__name__)
+
+# A note on checkpoints of 2021 that EncoderDecoderModel repeats at every loss.
+warnings.filterwarnings("ignore", message="Version v4.12.0 introduces a better way to train")
+
+
+def new_encoder_decoder(
+    encoder: Encoder,
+    target_tokenizer: PreTrainedTokenizerBase,
+    layers: int,
+    positions: int,
+    dropout: float | None,
+) -> EncoderDecoderModel:
+    """The encoder with a decoder of `layers` layers that writes up to `positions` tokens.
+
+    `dropout` is for both; None leaves the encoder's as it is and gives the decoder 0.1.
+    """
+    start, end = start_token_id(target_tokenizer), end_token_id(target_tokenizer)
+    if layers < 1:
+        raise ElektronError(f"--decoder-layers must be above 0, got {layers}")
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder.config_for({}, dropout),
+        decoder_config(encoder.config, target_tokenizer, layers, positions, dropout),
+        decoder_start_token_id=start,
+        eos_token_id=end,
+        pad_token_id=target_tokenizer.pad_token_id,
+    )
+    config.vocab_size = config.decoder.vocab_size
+    model = EncoderDecoderModel(config)
+    encoder.fill(model.encoder)
+    if encoder.pretrained:
+        start_from_encoder(model, target_tokenizer, encoder.tokenizer)
+    return model
+
+
+def decoder_config(
+    encoder: PreTrainedConfig,
+    target_tokenizer: PreTrainedTokenizerBase,
+    layers: int,
+    positions: int,
+    dropout: float | None,
+) -> ElectraConfig:
+    """A decoder in the encoder's measures."""
+    width = encoder.hidden_size
+    rate = 0.1 if dropout is None else dropout
+    return ElectraConfig(
+        vocab_size=len(target_tokenizer),
+        embedding_size=getattr(encoder, "embedding_size", None) or width,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=encoder.num_attention_heads,
+        intermediate_size=getattr(encoder, "intermediate_size", None) or 4 * width,
+        max_position_embeddings=positions,
+        type_vocab_size=1,
+        hidden_dropout_prob=rate,
+        attention_probs_dropout_prob=rate,
+        pad_token_id=target_tokenizer.pad_token_id,
+        bos_token_id=start_token_id(target_tokenizer),
+        eos_token_id=end_token_id(target_tokenizer),
+        is_decoder=True,
+        add_cross_attention=True,
+    )
+
+
+@torch.no_grad()
+def start_from_encoder(
+    model: EncoderDecoderModel,
+    target_tokenizer: PreTrainedTokenizerBase,
+    source_tokenizer: PreTrainedTokenizerBase,
+) -> int:
+    """Copy the embeddings of shared pieces into the decoder, and say how many there were.
+
+    They are scaled to the size of the decoder's own: of vectors that are normalised behind the
+    table, as all of these are, only the direction tells anything.
+    """
+    theirs = model.encoder.get_input_embeddings().weight
+    ours = model.decoder.get_input_embeddings().weight
+    if theirs.shape[1] != ours.shape[1]:
+        return 0
+    shared = shared_pieces(target_tokenizer, source_tokenizer)
+    if not shared:
+        return 0
+    here, there = torch.tensor(list(shared)), torch.tensor(list(shared.values()))
+    vectors = theirs[there]
+    size = model.config.decoder.initializer_range
+    ours[here] = vectors * (size / vectors.square().mean().sqrt())
+    log.info("%d of %d embeddings of the output start from the encoder's", len(shared), len(ours))
+    return len(shared)

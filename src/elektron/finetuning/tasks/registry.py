@@ -1,0 +1,93 @@
+"""The tasks by name, and the task of a saved model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+import elektron.models  # noqa: F401  (registers the family with the Auto classes)
+from elektron.configuration import suggestion
+from elektron.errors import ElektronError
+from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.multiple_choice import MultipleChoice
+from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.tasks.regression import Regression
+from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
+from elektron.finetuning.tasks.token_classification import TokenClassification
+from elektron.models.pair import pretrained_config
+
+TASKS: dict[str, type[Task]] = {
+    task.name: task
+    for task in (
+        Classification,
+        Regression,
+        TokenClassification,
+        QuestionAnswering,
+        MultipleChoice,
+        Translation,
+        Summarization,
+        Generation,
+    )
+}
+
+
+def load_task(model: str, expected: str | None = None) -> Task:
+    """The task of a fine-tuned model: from its `task.json`, or for one made elsewhere from its class.
+
+    Args:
+        model: folder or hub name.
+        expected: the task it should be of, if one was asked for.
+
+    Raises:
+        ElektronError: there is no such model, it is of another task or of none.
+    """
+    path = Path(model) / TASK_FILE
+    if path.is_file():
+        task = _read(path)
+    else:
+        task = _by_class(model, pretrained_config(model), expected)
+    if expected is not None and task.name != expected:
+        raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
+    return task
+
+
+def _read(path: Path) -> Task:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        name, number = content["task"], content["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
+    if number != FORMAT or name not in TASKS:
+        raise ElektronError(f"{path}: of another version of elektron, or not elektron's")
+    try:
+        return TASKS[name].load(content, str(path.parent))
+    except TypeError as error:
+        raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
+
+
+def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
+    """What the class and configuration of a model saved by transformers say."""
+    architecture = (config.architectures or ["a bare encoder"])[0]
+    settings: dict[str, Any] = {"max_length": getattr(config, "max_position_embeddings", 512)}
+    labels = [config.id2label[number] for number in sorted(config.id2label)]
+    if architecture.endswith("ForSequenceClassification"):
+        sentence = {"pairs": None, "long_text": "head", "stride": 0}
+        if config.num_labels == 1:
+            return Regression(mean=0.0, spread=1.0, **settings, **sentence)
+        several = config.problem_type == "multi_label_classification"
+        return Classification(labels=labels, several=several, **settings, **sentence)
+    if architecture.endswith("ForTokenClassification"):
+        return TokenClassification(labels=labels, stride=settings["max_length"] // 4, **settings)
+    if architecture.endswith("ForMultipleChoice"):
+        return MultipleChoice(**settings)
+    if architecture.endswith("ForQuestionAnswering"):
+        return QuestionAnswering.of_unknown_training(**settings)
+    near = f"; is it meant for {expected}?" if expected else ""
+    raise ElektronError(
+        f"{model} is {architecture}, which has not been fine-tuned for a task: "
+        f"`elektron finetune TASK --model {model}` does that{near}"
+    )

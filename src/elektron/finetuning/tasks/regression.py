@@ -1,0 +1,139 @@
+"""Regression: a number for a text or a pair of texts, such as how much alike two sentences are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.figures.measure import Measure
+from elektron.finetuning.figures.regression import Numbers
+from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
+
+MOST_POINTS = 2000
+# Predictions that differ by a smaller share of the largest are all the same.
+LEAST_SPREAD = 1e-3
+
+
+@dataclass(kw_only=True)
+class Regression(SentenceTask):
+    """A number, learned by squared error.
+
+    The network learns the number's distance from the training mean in units of its spread, so that
+    the learning rate fits any scale. After training the last layer takes both in, so that the
+    model's logit is the number, in transformers' own hands too.
+    """
+
+    name: ClassVar[str] = "regression"
+    layout: ClassVar[Layout] = Layout(
+        (TEXT, PAIR, Role("label", ("label", "score", "similarity", "rating", "value"), "labelled"))
+    )
+    figure: ClassVar[str] = "pearson"
+    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+
+    mean: float
+    """Of the training numbers."""
+    spread: float
+    """Their standard deviation."""
+
+    @classmethod
+    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+        """Mean and spread of the numbers.
+
+        Raises:
+            ElektronError: a label is no number, or all are the same.
+        """
+        numbers = np.array([number_of(record) for record in records])
+        if len(set(numbers.tolist())) < 2:
+            raise ElektronError(
+                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the "
+                f"same number, {numbers[0]:g}: there is nothing to learn"
+            )
+        return cls(
+            mean=float(numbers.mean()),
+            spread=float(numbers.std()),
+            **cls.reading(records, config),
+        )
+
+    def finished(self, model: PreTrainedModel) -> Self:
+        """Put mean and spread into the last layer."""
+        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        with torch.no_grad():
+            last.weight.mul_(self.spread)
+            last.bias.mul_(self.spread).add_(self.mean)
+        return dataclasses.replace(self, mean=0.0, spread=1.0)
+
+    def check(self, records: Sequence[Record]) -> None:
+        """Refuse a label that is no number."""
+        for record in records:
+            number_of(record)
+
+    def head_settings(self) -> dict[str, Any]:
+        """One output."""
+        return {"num_labels": 1, "problem_type": "regression"}
+
+    def target(self, record: Record) -> float:
+        """The number's distance from the mean, in units of the spread."""
+        return (number_of(record) - self.mean) / self.spread
+
+    def prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        """`score`: the number."""
+        return {"score": round(self.mean + self.spread * float(logits[0]), 6)}
+
+    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+        """Pearson, Spearman and mean squared error."""
+        return Numbers(
+            np.array([number_of(record) for record in records]),
+            np.array([prediction["score"] for prediction in predictions]),
+        )
+
+    def details(
+        self, records: Sequence[Record], predictions: Sequence[Prediction]
+    ) -> dict[str, Any]:
+        """True and predicted numbers, of as many rows as a picture can show."""
+        pairs = [
+            [number_of(record), prediction["score"]]
+            for record, prediction in zip(records, predictions, strict=True)
+        ]
+        return {"points": pairs[:: -(-len(pairs) // MOST_POINTS)]}
+
+    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
+        """Always the mean."""
+        return {"score": float(np.mean([number_of(record) for record in train]))}
+
+    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
+        """Says so if every prediction is the same number."""
+        scores = [prediction["score"] for prediction in predictions]
+        alike = max(scores) - min(scores) < LEAST_SPREAD * abs(max(scores, key=abs))
+        return f"it says {scores[0]:.3g} of every text" if alike and len(scores) > 1 else None
+
+
+def number_of(record: Record) -> float:
+    """The label as a number.
+
+    Raises:
+        ElektronError: it is none.
+    """
+    value = record.values["label"]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ElektronError(
+            f"{record.where}: {str(value)[:40]!r} is no number: is --label the right column?"
+        )
+    return number

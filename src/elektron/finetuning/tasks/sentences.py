@@ -1,0 +1,87 @@
+"""What classification and regression share: a text or a pair in, one row of logits out."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.inputs import LongText, encode
+from elektron.finetuning.tasks.base import EncoderTask, Feature, Output, Prediction
+
+TEXT = Role("text", ("text", "sentence", "sentence1", "review", "content", "#1 String", "premise"))
+PAIR = Role("pair", ("pair", "sentence2", "#2 String", "hypothesis", "text_pair"), "never")
+
+
+@dataclass(kw_only=True)
+class SentenceTask(EncoderTask):
+    """Something is said of a text, or of two texts together."""
+
+    pairs: bool | None
+    """Whether two texts are judged together; None: where the records have two."""
+    long_text: LongText
+    """What is read of texts longer than `max_length`."""
+    stride: int
+    """Tokens by which windows overlap."""
+
+    def files(self) -> Layout:
+        """Two texts are needed where training had two, and one where it had one."""
+        layout = super().files()
+        roles = [
+            dataclasses.replace(role, needed="always") if role.name == "pair" and self.pairs else role
+            for role in layout.roles
+            if role.name != "pair" or self.pairs is not False
+        ]
+        return dataclasses.replace(layout, roles=tuple(roles))
+
+    @staticmethod
+    def reading(records: Sequence[Record], config: FinetuneConfig) -> dict[str, Any]:
+        """How texts are read, from the resolved configuration and what the records have."""
+        return {
+            "max_length": config.max_length,
+            "long_text": config.long_text,
+            "stride": config.stride,
+            "pairs": "pair" in records[0].values,
+        }
+
+    @abstractmethod
+    def target(self, record: Record) -> Any:
+        """What the loss compares the logits with."""
+
+    @abstractmethod
+    def prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        """What one row of logits says."""
+
+    def features(
+        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
+    ) -> list[Feature]:
+        """Inputs of each text; every window of a long one bears the label of the whole."""
+        texts = [str(record.values["text"]) for record in records]
+        pairs = None
+        if self.pairs or (self.pairs is None and "pair" in records[0].values):
+            pairs = [str(record.values["pair"]) for record in records]
+        found = encode(texts, pairs, tokenizer, self.max_length, self.long_text, self.stride)
+        if labelled:
+            targets = [self.target(record) for record in records]
+            for feature in found:
+                feature["labels"] = targets[feature["record"]]
+        return found
+
+    def predictions(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
+    ) -> list[Prediction]:
+        """From the logits, averaged over the windows of a text."""
+        sums: list[Any] = [0.0] * len(records)
+        counts = [0] * len(records)
+        for feature, logits in zip(features, outputs, strict=True):
+            sums[feature["record"]] = sums[feature["record"]] + logits
+            counts[feature["record"]] += 1
+        return [self.prediction(total / count) for total, count in zip(sums, counts, strict=True)]

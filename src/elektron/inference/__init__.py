@@ -1,0 +1,1 @@
+"""A fine-tuned model put to work: predictions, scores, answers with their source."""

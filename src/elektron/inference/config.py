@@ -1,0 +1,30 @@
+"""What `elektron predict` can be told. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elektron.configuration import positional
+from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
+
+
+@dataclass(kw_only=True)
+class PredictConfig(FilesConfig):
+    """Let a fine-tuned model say what it thinks of each row."""
+
+    model: str = positional()
+    """Folder or hub name of the fine-tuned model."""
+    input: str = "-"
+    """File, or hf:NAME[:config][:split]; - is standard input: a text a line, or JSON lines."""
+    output: Path | None = None
+    """File, by its ending jsonl, csv, tsv or parquet (default: JSON lines on standard output)."""
+    task: TaskName | None = None
+    """For a model that was not made here: what it does (default: by its class)."""
+    documents: list[str] = field(default_factory=list)
+    """Answer questions from this corpus: files, folders, globs, hf:NAME or builtin:docs."""
+    passages: int = 10
+    """Passages of the documents that are read for each question."""
+    batch: int = 64
+    """Rows that pass through the network at once."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)

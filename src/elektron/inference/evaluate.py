@@ -1,0 +1,43 @@
+"""`elektron evaluate`: a fine-tuned model's figures on labelled rows."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import EvaluateConfig
+from elektron.finetuning.files.read import read_records
+from elektron.finetuning.results import (
+    METRICS,
+    PREDICTIONS,
+    score,
+    write_json,
+    write_predictions,
+)
+from elektron.finetuning.wording import figures_in_words
+from elektron.folders import is_free, new_folder
+from elektron.inference.models import load_predictor
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Score a model; its figures, printed, and with `--out` written beside its predictions.
+
+    Raises:
+        ElektronError: there is no such model or file, or the file is not one for the model.
+    """
+    if config.out is not None and not is_free(config.out):
+        raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
+    predictor = load_predictor(config.model, config.task, config.decoding, config.batch)
+    records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
+    predictor.task.check(records)
+    scored = score(predictor, records)
+    if config.out is not None:
+        with new_folder(config.out) as folder:
+            write_json(folder / METRICS, scored.metrics)
+            write_predictions(folder / PREDICTIONS, records, scored.predictions)
+    print(figures_in_words(scored.metrics))  # noqa: T201
+    return scored.metrics
+

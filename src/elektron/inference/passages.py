@@ -1,0 +1,238 @@
+"""Questions without a passage: a corpus is cut into passages, and the best of them are read.
+
+Passages are found by their words with BM25 (Robertson & Zaragoza 2009, by way of `bm25s`), the
+usual retriever in front of a reader (Chen et al. 2017, DrQA; Yang et al. 2019, BERTserini). The
+reader answers the question from each of the best ones, and the answer that it prefers most clearly
+to "no answer" is given, with the passage and the file that it is from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import bm25s
+import numpy as np
+import regex
+from bm25s.stopwords import STOPWORDS_EN_PLUS
+
+from elektron.corpus.documents import Corpus
+from elektron.errors import ElektronError
+from elektron.finetuning.figures.writing import CHARACTER
+from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.tasks.base import Prediction
+from elektron.progress import Progress
+
+QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", ("id",), "never")))
+"""What a file of questions holds."""
+PASSAGE_WORDS = 150
+"""Long enough for an answer and what it refers to, short enough to be about one thing."""
+CHARACTERS_OF_A_WORD = 2
+"""Of Chinese and Japanese, which has no spaces to count words by."""
+TITLE_WORDS = 12
+"""A first line of more words is no heading."""
+COUNT = 10
+"""Passages that are read for a question."""
+
+LINE = regex.compile(r"[^\n]*\n*")
+SENTENCE = regex.compile(r".+?(?:[.!?]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|$)", regex.DOTALL)
+WORD = regex.compile(rf"\s*(?:{CHARACTER.pattern}|(?:(?!{CHARACTER.pattern})\S)+)\s*")
+TERM = regex.compile(
+    rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1
+)
+STOPWORDS = frozenset(STOPWORDS_EN_PLUS)
+
+Answerer = Callable[[Sequence[Record]], list[Prediction]]
+"""A question-answering model: records of `question` and `context` in, a prediction for each out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a document, as it stands there."""
+
+    text: str
+    title: str
+    """The document's first line, cut where it is long."""
+    source: str
+    """`FILE, document 7`."""
+    score: float = 0.0
+    """How well it fits the question that it was found for."""
+
+
+class Passages:
+    """All passages of a corpus, and an index of their words in memory."""
+
+    def __init__(self, sources: Sequence[str], words: int = PASSAGE_WORDS) -> None:
+        """Read a corpus, any that `elektron prepare` reads.
+
+        Raises:
+            ElektronError: a source cannot be read, or there is not a word in it.
+        """
+        self.passages: list[Passage] = []
+        self._terms: dict[str, int] = {}
+        numbers: list[list[int]] = []
+        for passage, heading in _passages_of(Corpus(sources), words):
+            self.passages.append(passage)
+            numbers.append(
+                [self._terms.setdefault(term, len(self._terms)) for term in terms(heading)]
+            )
+        if not self._terms:
+            raise ElektronError(f"{', '.join(sources)}: there are no words in it to find it by")
+        self._index = bm25s.BM25()
+        self._index.index((numbers, self._terms), create_empty_token=False, show_progress=False)
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+    def search(self, question: str, count: int = COUNT) -> list[Passage]:
+        """The `count` passages that fit best, best first; fewer where fewer have a word of it."""
+        asked = [self._terms[term] for term in query_terms(question) if term in self._terms]
+        if not asked:
+            return []
+        scores = self._index.get_scores(asked)
+        best = np.argsort(-scores, kind="stable")[:count]
+        return [
+            replace(self.passages[number], score=round(float(scores[number]), 4))
+            for number in best
+            if scores[number] > 0
+        ]
+
+
+@dataclass
+class OpenBook:
+    """Answers questions from a corpus."""
+
+    passages: Passages
+    answerer: Answerer
+    count: int = COUNT
+    """Passages that are read for each question."""
+
+    def predictions(self, questions: Sequence[Record]) -> list[Prediction]:
+        """For each question the best answer, and where it stands.
+
+        Beside what the reader says, `answer`, `score`, and `start` and `end` in characters of the
+        passage, a prediction has the `passage`, its document's `title` and its `source`; all are
+        empty where no passage has an answer.
+        """
+        asked, found = [], []
+        for number, question in enumerate(questions):
+            for passage in self.passages.search(str(question.values["question"]), self.count):
+                asked.append(number)
+                found.append((question, passage))
+        read = self.answerer([with_passage(question, passage) for question, passage in found])
+        answers: list[list[Prediction]] = [[] for _ in questions]
+        for number, (_, passage), prediction in zip(asked, found, read, strict=True):
+            answers[number].append(with_source(prediction, passage))
+        return [best_answer(of_one) for of_one in answers]
+
+
+def best_answer(answers: Sequence[Prediction]) -> Prediction:
+    """The one whose span the reader prefers most to "no answer", among the passages of a question.
+
+    Scores of one passage's spans cannot be compared with another's as probabilities, which add up
+    to 1 in each; what a span scores above "no answer" in its own passage can (Wang et al. 2019).
+    """
+    given = [answer for answer in answers if answer["answer"]]
+    if given:
+        return min(given, key=lambda answer: answer["no_answer_margin"])
+    surest = max((answer["score"] for answer in answers), default=1.0)
+    nowhere = dict.fromkeys(("answer", "passage", "title", "source"), "")
+    return {**nowhere, "start": -1, "end": -1, "score": surest}
+
+
+def with_passage(question: Record, passage: Passage) -> Record:
+    """The question about this passage."""
+    values = question.values | {"context": passage.text}
+    return Record(values, question.columns, question.where)
+
+
+def with_source(prediction: Prediction, passage: Passage) -> Prediction:
+    """The prediction with the passage that it was read from."""
+    return prediction | {
+        "source": passage.source,
+        "title": passage.title,
+        "passage": passage.text,
+    }
+
+
+def terms(text: str) -> list[str]:
+    """What a text is found by: its words in lower case; of Chinese and Japanese, pairs of characters."""
+    found: list[str] = []
+    for run in TERM.findall(text.lower()):
+        if len(run) == 1 or run.isascii() or not CHARACTER.match(run):
+            found.append(run)
+        else:
+            found += map("".join, pairwise(run))
+    return found
+
+
+def query_terms(question: str) -> list[str]:
+    """The terms of a question without those that every text has, if there are others."""
+    all_terms = terms(question)
+    return [term for term in all_terms if term not in STOPWORDS] or all_terms
+
+
+def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
+    """A text in passages of about `words` words at most, which together are all of it.
+
+    Whole lines are put together as long as they fit; a line that is too long by itself is taken by
+    sentences, and a sentence that is too long by words.
+    """
+    passages: list[list[str]] = []
+    room = 0.0
+    for piece in _pieces(text, words):
+        size = length(piece)
+        if size > room or not passages:
+            passages.append([])
+            room = words
+        passages[-1].append(piece)
+        room -= size
+    joined = ("".join(pieces).strip() for pieces in passages)
+    return [passage for passage in joined if passage]
+
+
+def length(text: str) -> float:
+    """Words of a text; so many Chinese or Japanese characters count as one."""
+    if text.isascii():
+        return len(text.split())
+    rest, characters = CHARACTER.subn(" ", text)
+    return len(rest.split()) + characters / CHARACTERS_OF_A_WORD
+
+
+def title_of(document: str) -> str:
+    """Its first line, or the beginning of it."""
+    first = document.split("\n", 1)[0].strip()
+    found = WORD.findall(first)
+    if len(found) <= TITLE_WORDS:
+        return first
+    return "".join(found[:TITLE_WORDS]).strip() + " …"
+
+
+def _passages_of(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
+    """Each passage, and the text to find it by: headed by its document's title."""
+    documents: Counter[str] = Counter()
+    unit = "documents" if corpus.total_bytes is None else "bytes"
+    with Progress("reading passages", corpus.total_bytes, unit) as progress:
+        for number, document in enumerate(corpus, start=1):
+            documents[document.source] += 1
+            source = f"{document.source}, document {documents[document.source]}"
+            title = title_of(document.text)
+            for place, text in enumerate(split(document.text, words)):
+                heading = "" if place == 0 or title.endswith(" …") else title
+                yield Passage(text, title, source), f"{heading}\n{text}"
+            progress.update(number if corpus.total_bytes is None else corpus.bytes_read)
+
+
+def _pieces(text: str, words: int) -> Iterator[str]:
+    """Lines, or where they are longer than a passage sentences, or words; together the whole text."""
+    for line in LINE.findall(text):
+        if length(line) <= words:
+            yield line
+            continue
+        for sentence in SENTENCE.findall(line):
+            if length(sentence) <= words:
+                yield sentence
+            else:
+                yield from WORD.findall(sentence)

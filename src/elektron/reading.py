@@ -1,0 +1,231 @@
+"""Files and hub data sets opened, unpacked, decoded and cut into lines: what all readers share.
+
+Text is UTF-8, or UTF-16 and UTF-32 with a byte order mark. What cannot be decoded is replaced and
+counted, unless there is so much of it that the file must be something else. Everything streams.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import logging
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from elektron.configuration import suggestion
+from elektron.errors import ElektronError
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1_000_000
+MOST_UNDECODABLE = 0.1
+"""Share of the first chunk; a file with more of it is not text."""
+LONGEST_FIELD = 1 << 28
+"""Characters of a csv field: more is a quotation mark that is never closed."""
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+TEXT_SUFFIXES = {".txt"}
+JSON_SUFFIXES = {".jsonl", ".json"}
+TABLE_SUFFIXES = {".csv", ".tsv"}
+PARQUET_SUFFIXES = {".parquet"}
+KNOWN_SUFFIXES = TEXT_SUFFIXES | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
+HUB = "hf:"
+
+BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def file_suffix(path: Path) -> str:
+    """The ending that tells the format, in lower case, without that of the compression."""
+    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return plain.suffix.lower()
+
+
+def nearest(path: Path) -> str:
+    """A hint at what lies where a path stops to exist."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    if not missing.parent.is_dir():
+        return ""
+    names = [entry.name for entry in missing.parent.iterdir()]
+    return suggestion(missing.name, names, label=lambda name: str(missing.parent / name))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of columns for a message, the long ones cut."""
+    return ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in names)
+
+
+def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a file by chunks, unpacked where its name says that it is packed."""
+    import pyarrow as pa
+
+    stream: Any = file
+    if compression := COMPRESSIONS.get(path.suffix.lower()):
+        if path.stat().st_size == 0:
+            raise ElektronError(f"{path}: empty, though {compression} never is: fetch it again")
+        stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+    while True:
+        try:
+            chunk = stream.read(CHUNK_BYTES)
+        except OSError as error:
+            if stream is file:
+                raise
+            raise ElektronError(f"{path}: damaged ({first_line(error)}): fetch it again") from error
+        if not chunk:
+            return
+        yield chunk
+
+
+def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> Iterator[str]:
+    """The text of a file by chunks; what was replaced is counted under the file's name.
+
+    Raises:
+        ElektronError: it is not text.
+    """
+    first = next(chunks, b"")
+    encoding = next((name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8")
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    if errors != "strict":
+        _refuse_binary(name, first)
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    try:
+        for chunk in chain([first], chunks):
+            yield without_surrogates(decoder.decode(chunk), name, undecodable)
+        yield without_surrogates(decoder.decode(b"", final=True), name, undecodable)
+    except UnicodeDecodeError as error:
+        raise ElektronError(f"{name}: not valid {encoding}: convert it to UTF-8") from error
+
+
+def with_plain_line_ends(chunks: Iterable[str]) -> Iterator[str]:
+    """The same text with every end of a line as `\\n`."""
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    for chunk in chunks:
+        yield newlines.decode(chunk)
+    yield newlines.decode("", final=True)
+
+
+def without_surrogates(text: str, name: str, undecodable: Counter[str]) -> str:
+    """Replace what stands for undecodable bytes, or was an unpaired escape in JSON."""
+    try:
+        text.encode()  # several times faster than a search
+    except UnicodeEncodeError:
+        text, count = LONE_SURROGATE.subn("\ufffd", text)
+        undecodable[name] += count
+    return text
+
+
+def warn_of_undecodable(name: str, undecodable: Counter[str]) -> None:
+    """Say how much of a file was replaced, where any was."""
+    if count := undecodable[name]:
+        log.warning("%s: %s bytes are not valid UTF-8 and were replaced", name, f"{count:,}")
+
+
+def split_lines(chunks: Iterable[str], longest: int = sys.maxsize) -> Iterator[str]:
+    """Lines without their ends; one of more than `longest` characters comes in parts."""
+    rest: list[str] = []
+    length = 0
+    for chunk in chunks:
+        *whole, last = chunk.split("\n")
+        for line in whole:
+            yield from bounded("".join([*rest, line]), longest) or [""]
+            rest, length = [], 0
+        rest.append(last)
+        length += len(last)
+        if length > longest:
+            *parts, last = bounded("".join(rest), longest)
+            yield from parts
+            rest, length = [last], len(last)
+    if rest:
+        yield from bounded("".join(rest), longest)
+
+
+def bounded(text: str, longest: int) -> list[str]:
+    """A text in parts of at most `longest` characters, cut between lines or words if possible."""
+    parts = []
+    begin = 0
+    while len(text) - begin > longest:
+        end = begin + longest
+        for separator in ("\n", " "):
+            place = text.rfind(separator, begin + longest // 2, end)
+            if place >= 0:
+                end = place
+                break
+        parts.append(text[begin:end].strip())
+        begin = end
+    if begin < len(text):
+        parts.append(text[begin:])
+    return parts
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The object on a line of jsonl. Raises ElektronError if there is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ElektronError(
+            f"{where}: not valid JSON ({first_line(error)}); each line must hold one object"
+        ) from error
+    if not isinstance(row, dict):
+        raise ElektronError(f"{where}: not a JSON object")
+    return row
+
+
+def hub_rows(source: str) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """Features, None where unknown, and rows of `hf:NAME[:config][:split]`, streamed.
+
+    NAME may be a local folder. Raises ElektronError, here or at a row, if it cannot be loaded.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    path, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
+    if not path.strip("/"):
+        raise ElektronError(f"{source}: which data set? Write {HUB}NAME[:config][:split]")
+
+    def unloadable(error: Exception) -> ElektronError:
+        return ElektronError(f"{source}: cannot be loaded ({first_line(error)})")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            yield from data_set
+        except (DatasetsError, OSError, ValueError) as error:
+            raise unloadable(error) from error
+
+    try:
+        data_set = load_dataset(path, config or None, split=split or "train", streaming=True)
+    except (DatasetsError, OSError, ValueError) as error:
+        raise unloadable(error) from error
+    return data_set.features, rows()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line and without its tail."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _refuse_binary(name: str, first: bytes) -> None:
+    """Raise ElektronError if the beginning of a file is no text in UTF-8."""
+    if b"\0" in first:
+        raise ElektronError(f"{name}: a binary file (it has NUL bytes), give files of text")
+    # The chunk may end inside a character; what is cut off there is not counted.
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(first)
+    undecodable = len(LONE_SURROGATE.findall(text))
+    if undecodable > MOST_UNDECODABLE * len(first):
+        raise ElektronError(
+            f"{name}: {undecodable / len(first):.0%} of it is not valid UTF-8: "
+            "a binary file, or text to be converted to UTF-8"
+        )

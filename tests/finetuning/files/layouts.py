@@ -1,0 +1,69 @@
+"""Layouts as tasks have them, and a short way to read with them."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.files.read import read_records
+from elektron.finetuning.files.records import Layout, Record, Role
+
+TEXTS = Layout(
+    (
+        Role("text", ("text", "sentence")),
+        Role("pair", ("pair", "sentence2"), "never"),
+        Role("label", ("label", "labels"), "labelled"),
+    )
+)
+CHOICES = Layout(
+    (
+        Role("text", ("question", "text")),
+        Role("choices", ("choices", "ending0,ending1")),
+        Role("label", ("label",), "labelled"),
+    )
+)
+TAGGED = Layout(
+    (Role("tokens", ("tokens", "words")), Role("tags", ("ner_tags", "tags"), "labelled")), "tagged"
+)
+SQUAD = Layout(
+    (
+        Role("question", ("question",)),
+        Role("context", ("context",)),
+        Role("answers", ("answers",), "labelled"),
+        Role("id", ("id",), "never"),
+    ),
+    "squad",
+)
+PARALLEL = Layout(
+    (
+        Role("source", ("source", "document", "dialogue")),
+        Role("target", ("target", "summary"), "labelled"),
+    ),
+    "parallel",
+)
+
+
+def read(
+    *sources: Path | str,
+    layout: Layout = TEXTS,
+    labelled: bool = True,
+    stdin: bytes = b"",
+    **options: Any,
+) -> list[Record]:
+    return list(lazily(*sources, layout=layout, labelled=labelled, stdin=stdin, **options))
+
+
+def lazily(
+    *sources: Path | str,
+    layout: Layout = TEXTS,
+    labelled: bool = True,
+    stdin: bytes = b"",
+    **options: Any,
+) -> Iterator[Record]:
+    names = [str(source) for source in sources]
+    return read_records(names, layout, FilesConfig(**options), labelled, io.BytesIO(stdin))
+
+
+def values(*sources: Path | str, **options: Any) -> list[dict[str, Any]]:
+    return [record.values for record in read(*sources, **options)]

@@ -1,0 +1,377 @@
+"""Spans by hand, offsets in any script, and a model that learns eight answers by heart."""
+
+import dataclasses
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.question_answering import (
+    CLS,
+    QuestionAnswering,
+    best_spans,
+    labels_in,
+)
+from elektron.models.pair import FAMILIES, Sizes
+
+SIZES = Sizes(
+    layers=2, hidden=64, feed_forward=128, heads=4, embedding=32, max_positions=64, dropout=0.0
+)
+CONTEXT = "the cat sees the blue house . my old friend likes some warm bread ."
+
+
+def record(question: str, context: str, *answers: str) -> Record:
+    values = {"id": "1", "question": question, "context": context}
+    places = [{"text": text, "answer_start": context.index(text)} for text in answers]
+    return Record(values | {"answers": places}, {}, "train.json, question 1")
+
+
+def task(**settings: object) -> QuestionAnswering:
+    return QuestionAnswering(**{"max_length": 40, "stride": 8, "no_answers": True} | settings)
+
+
+def config(**settings: object) -> FinetuneConfig:
+    needed = {"task": "question-answering", "model": "m", "train": ["t"], "out": Path("o")}
+    return FinetuneConfig(**needed | {"max_length": 40, "stride": 8} | settings)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder):
+    return AutoTokenizer.from_pretrained(tokenizer_folder)
+
+
+def make_encoder(family: str, tokenizer) -> Encoder:
+    special = {"pad": tokenizer.pad_token_id, "cls": tokenizer.cls_token_id}
+    special |= {"sep": tokenizer.sep_token_id}
+    configuration = FAMILIES[family].make_config(SIZES, len(tokenizer), special)
+    return Encoder(family, configuration, tokenizer, None)
+
+
+def logits(feature, **scores: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a feature by hand: `s3=2.0` is token 3 of the passage as a start, `null` is [CLS]."""
+    length = len(feature["input_ids"])
+    start, end = np.full(length, -9.0, np.float32), np.full(length, -9.0, np.float32)
+    start[CLS] = end[CLS] = scores.pop("null", -18.0) / 2
+    for name, score in scores.items():
+        side = start if name[0] == "s" else end
+        side[feature["begins"] + int(name[1:])] = score
+    return start, end
+
+
+def token_at(feature, character: int) -> int:
+    """Which token of the passage holds a character."""
+    return int(np.searchsorted(feature["offsets"][:, 1], character, side="right"))
+
+
+# What is learned and what is refused
+
+
+def test_learning_says_whether_answers_may_be_missing(tokenizer):
+    encoder = make_encoder("elektron", tokenizer)
+    with_answer, without = record("who ?", CONTEXT, "the cat"), record("who ?", CONTEXT)
+    assert not QuestionAnswering.learn([with_answer], config(), encoder).no_answers
+    learned = QuestionAnswering.learn([with_answer, without], config(null_threshold=2.0), encoder)
+    assert learned.no_answers
+    assert (learned.null_threshold, learned.null_threshold_given) == (2.0, True)
+    with pytest.raises(ElektronError, match=r"^train\.json: none of the 1 .* nothing to learn$"):
+        QuestionAnswering.learn([without], config(), encoder)
+
+
+def test_windows_must_move_on(tokenizer):
+    encoder = make_encoder("elektron", tokenizer)
+    with pytest.raises(ElektronError, match=r"^--stride 27 must be below 27, .* --max-length 40 "):
+        QuestionAnswering.learn([record("who ?", CONTEXT, "cat")], config(stride=27), encoder)
+
+
+def test_labelled_records_say_what_the_answers_are():
+    unlabelled = Record({"question": "who ?", "context": CONTEXT}, {}, "dev.json, question 7")
+    with pytest.raises(ElektronError, match=r"^dev\.json, question 7: no answers are given"):
+        task().check([unlabelled])
+    task().check([record("who ?", CONTEXT)])
+
+
+def test_a_task_is_written_and_read_as_json(tmp_path):
+    written = task(null_threshold=-1.5)
+    written.save(tmp_path)
+    content = json.loads((tmp_path / "task.json").read_text())
+    assert QuestionAnswering.load(content, str(tmp_path)) == written
+
+
+# What the model reads
+
+
+def test_long_passages_are_read_in_windows_that_overlap(tokenizer):
+    context = " ".join(f"{CONTEXT}" for _ in range(5))
+    features = task().features([record("who ?", context, "the cat")], tokenizer, labelled=True)
+    assert len(features) > 2
+    assert all(len(feature["input_ids"]) <= 40 for feature in features)
+    for left, right in pairwise(features):
+        assert left["offsets"][-8:].tolist() == right["offsets"][:8].tolist()
+    assert features[0]["offsets"][0, 0] == 0
+    assert features[-1]["offsets"][-1, 1] == len(context)
+    assert [feature["labels"] == (CLS, CLS) for feature in features] == [False] + [True] * (
+        len(features) - 1
+    )
+
+
+def test_a_long_question_leaves_room_for_the_passage(tokenizer):
+    question = " ".join(["which long road"] * 50)
+    records = [record(question, CONTEXT, "the cat"), record("who ?", CONTEXT)]
+    long, *_, short = task(question_length=10).features(records, tokenizer, labelled=False)
+    assert long["begins"] == 1 + 10 + 1
+    assert short["begins"] == 1 + len(tokenizer.tokenize("who ?")) + 1
+    assert short["record"] == 1
+
+
+def test_an_answer_that_a_window_cuts_is_none_there():
+    feature = {"begins": 5, "offsets": np.array([[10, 13], [14, 17], [18, 21]])}
+    assert labels_in(feature, (14, 21)) == (6, 7)
+    assert labels_in(feature, (10, 13)) == (5, 5)
+    assert labels_in(feature, (9, 13)) == (CLS, CLS)
+    assert labels_in(feature, (18, 22)) == (CLS, CLS)
+    assert labels_in(feature, (15, 16)) == (6, 6)  # inside a token: all of it
+    assert labels_in(feature, None) == (CLS, CLS)
+
+
+def test_positions_have_the_names_that_heads_know(tokenizer):
+    records = [record("who ?", CONTEXT, "the cat"), record("what is it ?", CONTEXT)]
+    features = task().features(records, tokenizer, labelled=True)
+    batch = task().collate(features, tokenizer)
+    assert batch.keys() == {
+        "input_ids",
+        "token_type_ids",
+        "attention_mask",
+        "start_positions",
+        "end_positions",
+    }
+    assert batch["start_positions"].tolist() == [feature["labels"][0] for feature in features]
+    unlabelled = task().collate(task().features(records, tokenizer, labelled=False), tokenizer)
+    assert "start_positions" not in unlabelled
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of RoBERTa's kind: single bytes, spaces inside tokens, no token types."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<s>", "<pad>", "</s>", *alphabet]
+    vocabulary = {token: number for number, token in enumerate(names)}
+    merges = [("Ġ", "t"), ("Ġ", "a")]
+    vocabulary |= {"".join(pair): len(vocabulary) + n for n, pair in enumerate(merges)}
+    backend = Tokenizer(models.BPE(vocabulary, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        sep_token="</s>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+WORDS = st.lists(
+    st.sampled_from(["cat", "the", "blue", "house", "貓", "看見", "藍色", "房子", "。", "Éa", "x"]),
+    min_size=1,
+    max_size=60,
+)
+SPACES = st.sampled_from([" ", "  ", "\n", "\t ", "\u3000", "\u00a0", " \n\n "])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bytes"])
+@settings(deadline=None, max_examples=60)
+@given(words=WORDS, data=st.data())
+def test_the_places_in_a_feature_give_the_answer_back_exactly(kind, tokenizer, words, data):
+    reader = tokenizer if kind == "wordpiece" else byte_level_tokenizer()
+    first = data.draw(st.integers(0, len(words) - 1))
+    last = data.draw(st.integers(first, min(len(words) - 1, first + 3)))
+    context, places = "", []
+    for word in words:
+        context += data.draw(SPACES)
+        places.append((len(context), len(context) + len(word)))
+        context += word
+    begin, end = places[first][0], places[last][1]
+    answer = {"text": context[begin:end], "answer_start": begin}
+    asked = Record({"question": "who ?", "context": context, "answers": [answer]}, {}, "")
+    learner = task(answer_length=80, max_length=100, stride=60, no_answers=False)
+    features = learner.features([asked], reader, labelled=True)
+    inside = [feature["labels"] != (CLS, CLS) for feature in features]
+    assert any(inside)
+    outputs = []
+    for feature, holds in zip(features, inside, strict=True):
+        start, end_scores = np.zeros((2, len(feature["input_ids"])), np.float32)
+        if holds:
+            start[feature["labels"][0]] = end_scores[feature["labels"][1]] = 5.0
+        outputs.append((start, end_scores))
+    (prediction,) = learner.predictions([asked], features, outputs)
+    assert prediction["answer"] == context[begin:end]
+    assert (prediction["start"], prediction["end"]) == (begin, end)
+
+
+# Which span is chosen
+
+
+def test_the_best_span_ends_where_it_begins_or_later_and_is_not_too_long():
+    start = np.array([0.0, 5.0, 0.0, 1.0], np.float32)
+    end = np.array([9.0, 0.0, 1.0, 4.0], np.float32)
+
+    def best(longest: int, count: int) -> set[tuple[int, int, float]]:
+        return set(
+            zip(*map(np.ndarray.tolist, best_spans(start, end, longest, count)), strict=True)
+        )
+
+    assert best(longest=4, count=2) == {(0, 0, 9.0), (1, 3, 9.0)}
+    assert best(longest=2, count=2) == {(0, 0, 9.0), (1, 2, 6.0)}
+    assert len(best(longest=4, count=50)) == 10
+    assert len(best(longest=1, count=50)) == 4
+
+
+def test_the_best_spans_are_those_of_a_search_through_all():
+    random_numbers = np.random.default_rng(1)
+    for tokens, longest in ((1, 30), (7, 3), (50, 30)):
+        start, end = random_numbers.normal(size=(2, tokens)).astype(np.float32)
+        every = [
+            (float(start[first] + end[last]), first, last)
+            for first in range(tokens)
+            for last in range(first, min(tokens, first + longest))
+        ]
+        firsts, lasts, scores = best_spans(start, end, longest, 20)
+        found = zip(scores.tolist(), firsts.tolist(), lasts.tolist(), strict=True)
+        assert sorted(found) == sorted(sorted(every)[-20:])
+
+
+def test_the_answer_is_cut_out_of_the_passage(tokenizer):
+    asked = record("who ?", "the  cat\nsees the Blue house .")
+    (feature,) = task().features([asked], tokenizer, labelled=False)
+    first, last = token_at(feature, 9), token_at(feature, 27)
+    given = logits(feature, **{f"s{first}": 3.0, f"e{last}": 2.0})
+    (prediction,) = task().predictions([asked], [feature], [given])
+    assert prediction["answer"] == "sees the Blue house"
+    assert prediction["start"] == 9
+    assert prediction["end"] == 28
+    assert prediction["no_answer_margin"] == -18.0 - 5.0
+    assert prediction["score"] == pytest.approx(1.0, abs=1e-4)
+    json.dumps(prediction)
+
+
+def test_the_answer_is_the_best_of_all_windows(tokenizer):
+    context = " ".join([CONTEXT] * 4)
+    asked = record("who ?", context)
+    features = task().features([asked], tokenizer, labelled=False)
+    outputs = [logits(feature, s0=1.0, e0=1.0, null=4.0) for feature in features]
+    outputs[1] = logits(features[1], s2=3.0, e3=4.0, null=2.0)
+    (prediction,) = task().predictions([asked], features, outputs)
+    offsets = features[1]["offsets"]
+    assert prediction["answer"] == context[offsets[2, 0] : offsets[3, 1]]
+    assert prediction["no_answer_margin"] == 2.0 - 7.0  # of the window that favours it least
+
+
+def test_no_answer_wins_above_the_threshold(tokenizer):
+    asked = record("who ?", CONTEXT)
+    (feature,) = task().features([asked], tokenizer, labelled=False)
+    given = logits(feature, s0=2.0, e0=1.0, null=4.0)
+
+    def predicted(**settings: object) -> dict:
+        return task(**settings).predictions([asked], [feature], [given])[0]
+
+    nothing = predicted()
+    assert (nothing["answer"], nothing["start"], nothing["end"]) == ("", -1, -1)
+    assert (nothing["span"], nothing["no_answer_margin"]) == ("the", 1.0)
+    assert nothing["score"] == pytest.approx(1 / (1 + np.exp(-1.0)), abs=1e-3)
+    assert predicted(null_threshold=1.0)["answer"] == "the"
+    assert predicted(null_threshold=1.0)["score"] == pytest.approx(1 - nothing["score"], abs=1e-3)
+    always = predicted(no_answers=False)
+    assert always["answer"] == "the"
+    assert always["score"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_empty_passage_has_no_answer(tokenizer):
+    asked = record("who ?", "")
+    features = task().features([asked], tokenizer, labelled=True)
+    assert [feature["labels"] for feature in features] == [(CLS, CLS)]
+    for learner in (task(), task(no_answers=False)):
+        (prediction,) = learner.predictions([asked], features, [logits(features[0])])
+        assert (prediction["answer"], prediction["start"], prediction["score"]) == ("", -1, 1.0)
+        json.dumps(prediction, allow_nan=False)
+
+
+def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
+    records = [record("who ?", CONTEXT, "cat"), record("who ?", CONTEXT)] * 2
+    features = task().features(records, tokenizer, labelled=False)
+    first, last = token_at(features[0], 4), token_at(features[0], 6)
+    outputs = [
+        logits(feature, **{f"s{first}": 1.0, f"e{last}": 1.0, "null": null})
+        for feature, null in zip(features, (3.0, 6.0, 4.0, 5.5), strict=True)
+    ]
+    predictions = task().predictions(records, features, outputs)
+    assert task().measure(records, predictions)()["f1"] == 50
+    assert task().collapsed(predictions) is not None
+    tuned = task().tuned(records, predictions)
+    assert 2.0 <= tuned.null_threshold < 3.5
+    again = tuned.predictions(records, features, outputs)
+    assert tuned.measure(records, again)()["f1"] == 100
+    assert tuned.collapsed(again) is None
+    assert tuned.figures(records, again) == {
+        "answered": 0.5,
+        "null_threshold": tuned.null_threshold,
+    }
+    given = task(null_threshold=0.0, null_threshold_given=True)
+    assert given.tuned(records, predictions) == given
+    assert task(no_answers=False).tuned(records, predictions).null_threshold is None
+
+
+# The whole way
+
+
+EIGHT = [
+    ("who sees ?", "the cat sees the blue house .", "the cat"),
+    ("what is seen ?", "the cat sees the blue house .", "the blue house"),
+    ("who likes ?", "my old friend likes some warm bread .", "my old friend"),
+    ("what is liked ?", "my old friend likes some warm bread .", "some warm bread"),
+    ("who finds ?", "a small bird finds an apple .", "a small bird"),
+    ("what is found ?", "a small bird finds an apple .", "an apple"),
+    ("who forgets ?", "the red fox meets her brother .", None),
+    ("what is met ?", "the red fox meets her brother .", "her brother"),
+]
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_eight_questions_are_learned_by_heart(family, tokenizer):
+    records = [record(question, text, *filter(None, [answer])) for question, text, answer in EIGHT]
+    encoder = make_encoder(family, tokenizer)
+    learner = QuestionAnswering.learn(records, config(), encoder)
+    torch.manual_seed(1)
+    random.seed(1)
+    model = learner.new_model(encoder, dropout=0.0)
+    features = learner.features(records, tokenizer, labelled=True)
+    batch = learner.collate(features, tokenizer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        if loss < 0.02:
+            break
+    model.eval()
+    with torch.no_grad():
+        outputs = learner.forward(model, learner.collate(features, tokenizer))
+    predictions = learner.predictions(records, features, outputs)
+    assert [prediction["answer"] for prediction in predictions] == [
+        answer or "" for _, _, answer in EIGHT
+    ]
+    assert learner.measure(records, predictions)()["exact_match"] == 100
+    assert dataclasses.asdict(learner)["no_answers"]

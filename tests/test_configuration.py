@@ -17,7 +17,7 @@ from elektron.configuration import (
     checked,
     differences,
     load_yaml,
-    positional,
+    Positional,
     save_yaml,
     settings,
     suggestion,
@@ -48,7 +48,7 @@ class Picture:
     """Something to hang
     on a wall."""
 
-    sources: list[Path] = positional()
+    sources: Positional[list[Path]]
     """Where it is from."""
     title: str
     """What it is called."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
@@ -31,6 +31,11 @@ from elektron.errors import ElektronError
 from elektron.folders import write_whole
 
 Config = TypeVar("Config")
+Value = TypeVar("Value")
+
+_POSITIONAL = "positional"
+Positional = Annotated[Value, _POSITIONAL]
+"""Type of a field that the command line takes without an option, and that must be given."""
 
 REQUIRED: Any = dataclasses.MISSING
 """The default of a setting that has none."""
@@ -84,17 +89,17 @@ class Setting:
         return _in_words(self.type)
 
 
-def positional() -> Any:
-    """A field that the command line takes without an option, and that must be given."""
-    return dataclasses.field(metadata={"positional": True})
-
-
 def settings(cls: type) -> list[Setting]:
     """All settings of a configuration dataclass, its own first, groups unfolded.
 
     What it inherits from another configuration is a group of its own on the page, not in the names.
     """
     hints, helps = get_type_hints(cls), _helps(cls)
+    positional = {
+        name
+        for name, hint in get_type_hints(cls, include_extras=True).items()
+        if get_origin(hint) is Annotated and _POSITIONAL in get_args(hint)
+    }
     found: list[Setting] = []
     inherited = {
         field.name: summary(base)
@@ -126,7 +131,7 @@ def settings(cls: type) -> list[Setting]:
                 default,
                 helps[field.name],
                 group,
-                field.metadata.get("positional", False),
+                field.name in positional,
             )
         )
     return sorted(found, key=lambda setting: setting.group != "" and "." not in setting.name)

@@ -39,6 +39,4 @@ class Device:
 
     def autocast(self) -> torch.autocast:
         """Matrix products in the lower precision; nothing changes where that is fp32."""
-        return torch.autocast(
-            self.device.type, self.dtype, enabled=self.dtype != torch.float32
-        )
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -65,8 +65,9 @@ def nearest(path: Path) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of columns for a message, the long ones cut."""
-    return ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in names)
+    """Names of columns for a message, on one line and the long ones cut."""
+    flat = (" ".join(name.split()) for name in names)
+    return ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in flat)
 
 
 def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:

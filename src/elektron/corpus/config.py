@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from elektron.configuration import positional
+from elektron.configuration import Positional
 
 
 @dataclass
 class TokenizerConfig:
     """Train a WordPiece tokenizer on a corpus."""
 
-    corpus: list[str] = positional()
+    corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
     out: Path
     """Folder for the tokenizer."""
@@ -39,7 +39,7 @@ class TokenizerConfig:
 class PrepareConfig:
     """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
-    corpus: list[str] = positional()
+    corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
     tokenizer: str
     """Folder or hub name of the tokenizer."""
@@ -66,7 +66,7 @@ class PrepareConfig:
 class InspectConfig:
     """Look at a corpus, or at prepared blocks, before anyone spends days of compute."""
 
-    corpus: list[str] = positional()
+    corpus: Positional[list[str]]
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
     """Folder or hub name of a tokenizer: adds tokens per word and the share of unknown tokens."""

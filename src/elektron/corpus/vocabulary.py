@@ -195,9 +195,7 @@ def _tokenizer(vocabulary: list[str], config: TokenizerConfig) -> PreTrainedToke
     return tokenizer
 
 
-def _learn_vocabulary(
-    config: TokenizerConfig, texts: Callable[[str], Iterator[str]]
-) -> list[str]:
+def _learn_vocabulary(config: TokenizerConfig, texts: Callable[[str], Iterator[str]]) -> list[str]:
     """The pieces in the order of their ids, from texts that are gone through twice, each time under a title."""
     rules = _tokenizer(SPECIAL_TOKENS, config).backend_tokenizer
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.configuration import positional
+from elektron.configuration import Positional
 
 
 @dataclass
 class ReportConfig:
     """Draw one run, or several over one another, into one HTML file that needs nothing else."""
 
-    runs: list[Path] = positional()
+    runs: Positional[list[Path]]
     """Folders that `elektron pretrain` wrote."""
     out: Path | None = None
     """HTML file to write (default: report.html in the first run's folder)."""

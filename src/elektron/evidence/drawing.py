@@ -114,7 +114,9 @@ def seed_dots(
     axes.set_xlabel(figure, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    return inline_svg(drawing, name, f"{figure} of every seed, {' and '.join(reversed(sides))}")
+    return inline_svg(
+        drawing, name, f"{figure} of every seed, {' and '.join(reversed(list(sides)))}"
+    )
 
 
 def columns(points: list[Point]) -> tuple[list[float], list[float]]:

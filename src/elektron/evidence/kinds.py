@@ -18,6 +18,7 @@ SCALES: dict[str, Scale] = {
     "recall": "share",
     "f1": "share",
     "distinct": "share",
+    "answered": "share",
     "mcc": "correlation",
     "pearson": "correlation",
     "spearman": "correlation",
@@ -52,6 +53,8 @@ TITLES = {
     "has_answer_f1": "F1, questions with an answer",
     "no_answer_exact_match": "Exact match, questions without an answer",
     "no_answer_f1": "F1, questions without an answer",
+    "answered": "Answered",
+    "null_threshold": "Threshold of “no answer”",
     "bleu": "BLEU",
     "chrf": "chrF",
     "rouge1": "ROUGE-1",
@@ -80,6 +83,13 @@ MEANINGS = {
     "mae": "How far a prediction is off, on average; less is better.",
     "loss": "What training makes small; in nats where it is of labels or words.",
     "exact_match": "Answers that are a right one to the letter, but for articles and punctuation.",
+    "has_answer_exact_match": "Of the questions that have an answer.",
+    "has_answer_f1": "Of the questions that have an answer.",
+    "no_answer_exact_match": "Of the questions that have none: those left unanswered.",
+    "no_answer_f1": "Of the questions that have none: those left unanswered.",
+    "answered": "Questions that it gave an answer to.",
+    "null_threshold": "How much surer than of its best answer it must be that there is none; "
+    "chosen on eval.",
     "bleu": "From 0 to 100, by words and word sequences shared with the reference. It compares with "
     "others of the same signature only.",
     "chrf": "From 0 to 100, by character sequences shared with the reference.",
@@ -110,6 +120,8 @@ class Kind:
     scale: Scale
     meaning: str
     less_is_better: bool
+    drawn: str
+    """The title in a drawing, where there is no place for a name that others gave."""
 
     def write(self, value: float | None) -> str:
         """With the digits that matter."""
@@ -124,6 +136,13 @@ class Kind:
         if self.scale == "correlation" or abs(value) < 1000:
             return decimal(value, 3).replace("-", "−")
         return f"{value:.4g}"
+
+    def write_tick(self, value: float) -> str:
+        """Beside an axis, where round numbers stand."""
+        if self.scale == "share":
+            return f"{100 * value:.3g} %"
+        unit = " %" if self.scale == "percent" else ""
+        return f"{value:.3g}{unit}".replace("-", "−")
 
     def write_difference(self, value: float) -> str:
         """Of two such figures."""
@@ -154,6 +173,7 @@ def kind(name: str, task: str, labels: Sequence[str] = (), several: bool = False
         scale=_scale(name, task),
         meaning=_meaning(name, task, labels, several),
         less_is_better=name.endswith(LESS_IS_BETTER),
+        drawn=TITLES.get(name, "the figure"),
     )
 
 

@@ -23,9 +23,6 @@ MISTAKES, OTHERS = 8, 4
 LONGEST_TEXT = 320
 MOST_TOKENS = 60
 OUTSIDE = "O"
-SAID_BY_MODELS = frozenset(
-    {"label", "labels", "score", "scores", "tags", "answer", "text", "choice"}
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ class Shown:
     """Predictions of one sort, as a table."""
 
     title: str
-    columns: list[str]
+    columns: dict[str, int]
+    """Headings, and how wide the columns are in percent."""
     rows: list[list[Cell]]
 
 
@@ -69,6 +67,8 @@ class Row:
     columns: Record
     separator: str | None
     """What stands between labels, where a row may have several."""
+    by_model: tuple[str, ...]
+    """Names of what the model says."""
 
     def said(self, name: str) -> Any:
         """What the model says."""
@@ -76,25 +76,29 @@ class Row:
 
     def given(self, role: str) -> Any:
         """What the file says; None where it does not."""
-        column = self.columns.get(role, role)
-        if isinstance(column, list):
+        column = self.columns.get(role) or role
+        if isinstance(column, list) and len(column) > 1:
             return [self.content.get(str(name)) for name in column]
+        column = str(column[0] if isinstance(column, list) else column)
         if (
             column in SAID_BY_MODELS
             and f"predicted_{column}" not in self.content
             and role != "text"
         ):
             return None
-        return self.content.get(str(column))
+        return self.content.get(column)
 
 
 @dataclass(frozen=True)
 class View:
     """How the predictions of a task are shown."""
 
-    columns: list[str]
+    columns: dict[str, int]
+    """Headings, and how wide the columns are in percent."""
     judge: Callable[[Row, float], Judged]
     """Of a row; the number, drawn from 0 to 1, is the rank of what ranks no higher than others."""
+    says: tuple[str, ...]
+    """Names of what the model says."""
     mistakes: str = "Mistakes"
     others: str = "Right ones"
     most_others: int = OTHERS
@@ -132,8 +136,9 @@ def examples(result: Result) -> list[Shown]:
     draw = random.Random(0)
     wrong, others = Best(MISTAKES), Best(view.most_others)
     separator = result.config.get("label_separator")
+    columns = _columns(result)
     for place, content in enumerate(_lines(result)):
-        row = Row(content, result.details.columns, str(separator) if separator else None)
+        row = Row(content, columns, str(separator) if separator else None, view.says)
         judged = view.judge(row, draw.random())
         (wrong if judged.wrong else others).add(judged, place)
     found = [
@@ -141,6 +146,13 @@ def examples(result: Result) -> list[Shown]:
         Shown(view.others, view.columns, others.rows()),
     ]
     return [shown for shown in found if shown.rows]
+
+
+def _columns(result: Result) -> Record:
+    """Names of columns by role, as they were found, or else as they were asked for."""
+    return result.config | {
+        name: column for name, column in result.details.columns.items() if column
+    }
 
 
 def _lines(result: Result) -> Iterator[Record]:
@@ -323,23 +335,44 @@ def _generated(row: Row, draw: float) -> Judged:
 
 
 WRITTEN = View(
-    ["it reads", "it writes", "reference"], _generated, others="Some rows", most_others=12
+    columns={"it reads": 34, "it writes": 33, "reference": 33},
+    judge=_generated,
+    says=("text",),
+    others="Some rows",
+    most_others=12,
 )
 VIEWS = {
     "classification": View(
-        ["it says", "truth", "text"], _classified, mistakes="The mistakes that it is surest of"
+        columns={"it says": 18, "truth": 18, "text": 64},
+        judge=_classified,
+        says=("label", "score", "labels", "scores"),
+        mistakes="The mistakes that it is surest of",
     ),
     "regression": View(
-        ["it says", "truth", "text"], _measured, "Farthest off", "Some rows", most_others=12
+        columns={"it says": 18, "truth": 18, "text": 64},
+        judge=_measured,
+        says=("score",),
+        mistakes="Farthest off",
+        others="Some rows",
+        most_others=12,
     ),
     "token-classification": View(
-        ["tokens with the tags that it gives"], _tagged, "Sentences with most mistakes"
+        columns={"tokens with the tags that it gives": 100},
+        judge=_tagged,
+        says=("tags",),
+        mistakes="Sentences with most mistakes",
     ),
     "question-answering": View(
-        ["question", "it answers", "right answer", "passage"], _answered, "Other answers"
+        columns={"question": 22, "it answers": 16, "right answer": 18, "passage": 44},
+        judge=_answered,
+        says=("answer", "score"),
+        mistakes="Answers that are not the right ones",
     ),
     "multiple-choice": View(
-        ["it takes", "right choice", "text"], _selected, "The mistakes that it is surest of"
+        columns={"it takes": 28, "right choice": 28, "text": 44},
+        judge=_selected,
+        says=("label", "choice", "score"),
+        mistakes="The mistakes that it is surest of",
     ),
     "translation": WRITTEN,
     "summarization": WRITTEN,

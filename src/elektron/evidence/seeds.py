@@ -125,7 +125,16 @@ def was_it_worth_it(result: Result) -> Worth | None:
     kind = result.kind(result.figure)
     pretrained, scratch = (worth.Side(side.spread.values, side.spread.median) for side in sides)
     finding = worth.finding(pretrained, scratch, kind.write, kind.write_difference)
-    return Worth(sides, split, f"{finding} {_uncertainty(result, split)}".rstrip())
+    said = [finding, *map(_collapses, sides), _uncertainty(result, split)]
+    return Worth(sides, split, " ".join(filter(None, said)))
+
+
+def _collapses(side: SideOf) -> str:
+    """How many of the seeds said the same of everything, which is no figure of the network's."""
+    count = sum(run.collapsed is not None for run in side.trial.runs)
+    if not count:
+        return ""
+    return f"{count} of {len(side.trial.runs)} seeds {side.name} {'have' if count > 1 else 'has'} collapsed."
 
 
 def _uncertainty(result: Result, split: str) -> str:

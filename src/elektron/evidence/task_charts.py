@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -60,6 +61,8 @@ class Track:
     meaning: str
     value: Callable[[Epoch], float | None]
     write: Callable[[float], str] = tick
+    drawn: str = ""
+    """The title in a drawing, where it is another."""
 
 
 def learning_curves(result: Result) -> list[Chart]:
@@ -76,9 +79,10 @@ def learning_curves(result: Result) -> list[Chart]:
         Track(
             f"{kind.title} on eval",
             "",
-            "A ring marks the epoch that was kept, where runs have several.",
+            "A ring marks the epoch that was kept.",
             lambda epoch: epoch.figure,
-            kind.write,
+            kind.write_tick,
+            f"{kind.drawn} on eval",
         ),
     ]
     known = [track for track in tracks if any(track_points(track, run) for run in result.runs)]
@@ -91,7 +95,7 @@ def learning_curves(result: Result) -> list[Chart]:
             inline_svg(
                 draw_track(track, result.runs, LARGE if large else SMALL),
                 f"track-{place}",
-                f"{track.title} over epochs",
+                f"{track.drawn or track.title} over epochs",
             ),
             large,
         )
@@ -132,8 +136,8 @@ def dots(sides: dict[str, Spread], kind: Kind, split: str, name: str) -> Markup:
     """The seeds of one side or two, the first at the top."""
     return seed_dots(
         {words: Side(spread.values, spread.median) for words, spread in reversed(sides.items())},
-        f"{kind.title} on {split}",
-        kind.write,
+        f"{kind.drawn} on {split}",
+        kind.write_tick,
         name,
     )
 
@@ -155,10 +159,10 @@ def intervals(results: Sequence[Result], figure: str) -> Markup:
     axes.set_yticks([])
     axes.margins(x=0.08)
     axes.grid(axis="x", color=PAGE.grid, linewidth=1)
-    axes.set_xlabel(kind.title, loc="right")
+    axes.set_xlabel(kind.drawn, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: kind.write(value)))
-    return inline_svg(drawing, "intervals", f"{kind.title} of every model with its interval")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: kind.write_tick(value)))
+    return inline_svg(drawing, "intervals", f"{kind.drawn} of every model with its interval")
 
 
 def scatter(result: Result) -> Markup | None:
@@ -173,7 +177,7 @@ def draw_scatter(result: Result, palette: Palette) -> Figure:
     figure, axes = blank(SQUARE, left=52, palette=palette)
     truth, predicted = columns(result.details.points)
     ends = [min(truth + predicted), max(truth + predicted)]
-    axes.plot(ends, ends, color=palette.rule, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(ends, ends, color=palette.text, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
     alpha = 0.75 if len(truth) < 200 else 0.35
     axes.plot(truth, predicted, "o", color=palette.runs[0], markersize=4, alpha=alpha, mew=0)
     axes.set_xlabel("true number", loc="right")
@@ -235,17 +239,21 @@ def draw_confusion(confusion: Confusion) -> Figure:
 
 def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     names = [_label(name) for name in labels]
-    font = {"parse_math": False, "fontfamily": fonts(), "fontsize": 10 if len(names) < 25 else 7}
+    font: dict[str, Any] = {
+        "parse_math": False,
+        "fontfamily": fonts(),
+        "fontsize": 10 if len(names) < 25 else 7,
+    }
     axes.set_xticks(
         range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", **font
     )
     axes.set_yticks(range(len(names)), names, **font)
 
 
-def _label(name: str) -> str:
+def _label(name: str, widest: int = WIDEST_LABEL) -> str:
     """A name that has room beside an axis, without control characters."""
     name = visible(name)
-    return name if len(name) <= WIDEST_LABEL else f"{name[: WIDEST_LABEL - 1]}…"
+    return name if len(name) <= widest else f"{name[: widest - 1]}…"
 
 
 def fonts() -> list[str]:
@@ -257,10 +265,10 @@ def fonts() -> list[str]:
 def draw_figures(result: Result) -> Figure | None:
     """Bars of the figures that have the main one's scale, with intervals; None without any."""
     main = result.kind(result.figure)
-    known = [name for name in result.figures if main.full and result.kind(name).scale == main.scale]
-    if not known:
+    known = [name for name in result.figures if result.kind(name).scale == main.scale]
+    if not known or main.full is None:
         return None
-    figure, axes = blank((520, 60 + 30 * len(known)), left=190, palette=PAPER)
+    figure, axes = blank((580, 60 + 30 * len(known)), left=250, palette=PAPER)
     for place, name in enumerate(reversed(known)):
         value = result.figures[name]
         axes.barh(place, value, height=0.6, color=PAPER.runs[0], alpha=0.8)
@@ -269,13 +277,13 @@ def draw_figures(result: Result) -> Figure | None:
             axes.plot(ends, [place, place], color="#23201b", linewidth=1.6)
     axes.set_yticks(
         range(len(known)),
-        [_label(result.kind(name).title) for name in reversed(known)],
+        [_label(result.kind(name).title, 40) for name in reversed(known)],
         parse_math=False,
         fontfamily=fonts(),
     )
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=PAPER.grid, linewidth=1)
-    axes.set_xlim(min(0.0, *(result.figures[name] for name in known)), main.full)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: main.write(value)))
+    axes.set_xlim(min(0.0, *(result.figures[name] for name in known)), 1.03 * main.full)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: main.write_tick(value)))
     axes.set_xlabel("lines: 95 % intervals", loc="right")
     return figure

@@ -24,16 +24,15 @@ class Usage:
     """What the code leaves out; may be empty."""
 
 
-def usage(result: Result) -> Usage | None:
-    """How to load the model; None for a folder that holds none."""
+def usage(result: Result, folder: str) -> Usage | None:
+    """How to load the model, as lying in `folder`; None for a result without a model."""
     if not result.network:
         return None
-    folder = repr(str(result.home))
-    known = "import elektron.models  # makes the family known to transformers' Auto classes\n\n"
-    code, remark = _code(result, folder)
+    known = "import elektron.models  # makes the family known to transformers' Auto classes\n"
+    code, remark = _code(result, repr(folder))
     return Usage(
         python=(known if result.family == "elektron" else "") + code,
-        shell=f"elektron predict {shlex.quote(str(result.home))} --input FILE --output predictions.jsonl",
+        shell=f"elektron predict {shlex.quote(folder)} --input FILE --output predictions.jsonl",
         remark=remark,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from elektron.configuration import positional
+from elektron.configuration import Positional
 
 TaskName = Literal[
     "classification",
@@ -85,7 +85,7 @@ class DecodingConfig:
 class FinetuneConfig(FilesConfig):
     """Train a pretrained encoder on labelled data and say how good it is."""
 
-    task: TaskName = positional()
+    task: Positional[TaskName]
     """What is learned."""
     model: str
     """Pretrained discriminator: a folder or hub name; scratch:RECIPE for random weights."""
@@ -154,9 +154,9 @@ class FinetuneConfig(FilesConfig):
 class EvaluateConfig(FilesConfig):
     """Score a fine-tuned model on labelled data."""
 
-    model: str = positional()
+    model: Positional[str]
     """Folder or hub name of the fine-tuned model."""
-    data: list[str] = positional()
+    data: Positional[list[str]]
     """Labelled files, or hf:NAME[:config][:split]."""
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""

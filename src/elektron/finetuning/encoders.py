@@ -232,5 +232,7 @@ def untrained(encoder: nn.Module) -> bool:
     zeros += [p for name, p in encoder.named_parameters() if name.endswith("bias")]
     ones = [m.weight for m in encoder.modules() if isinstance(m, nn.LayerNorm)]
     return bool(zeros or ones) and not any(
-        bool((tensor != start).any()) for start, group in ((0, zeros), (1, ones)) for tensor in group
+        bool((tensor != start).any())
+        for start, group in ((0, zeros), (1, ones))
+        for tensor in group
     )

@@ -281,4 +281,3 @@ def look_by_loss(predictor: Predictor, records: Sequence[Record]) -> Any:
     """A function that gives the loss of the model as it is, where figures would need text to be generated."""
     features = predictor.task.features(records, predictor.tokenizer, labelled=True)
     return lambda: {"loss": predictor.loss(features)}
-

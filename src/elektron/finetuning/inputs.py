@@ -71,7 +71,6 @@ def _head_and_tail(
     encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     found = []
     for record, ids in enumerate(encoded):
-        if len(ids) > room:
-            ids = ids[:head] + ids[head - room :]
-        found.append({"input_ids": [first, *ids, *last], "record": record})
+        kept = ids if len(ids) <= room else ids[:head] + ids[head - room :]
+        found.append({"input_ids": [first, *kept, *last], "record": record})
     return found

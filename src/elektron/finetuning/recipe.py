@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,22 @@ FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
 """Tokens: what the paper's models read."""
+LEAST_LENGTH = 8
+"""Tokens: special ones and something between them."""
+
+ABOVE_ZERO = (
+    "learning_rate",
+    "layer_decay",
+    "epochs",
+    "batch",
+    "micro_batch",
+    "max_train",
+    "seeds",
+    "decoder_layers",
+    "max_target_length",
+    "target_vocab_size",
+)
+SHARES = ("warmup", "dropout", "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -79,9 +96,7 @@ def resolve(
             "decoder_layers": 3,
             "keep": "last",
         }
-    filled = {
-        name: value for name, value in defaults.items() if getattr(config, name) is None
-    }
+    filled = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **filled)
     assert resolved.max_length is not None
     if resolved.max_length > longest:
@@ -109,27 +124,24 @@ def check(config: FinetuneConfig) -> None:
     Raises:
         ElektronError: names the setting, what it got and what would do.
     """
-    above_zero = ("learning_rate", "layer_decay", "epochs", "batch", "micro_batch", "max_train")
-    above_zero += ("seeds", "decoder_layers", "max_target_length", "target_vocab_size")
-    shares = ("warmup", "dropout", "label_smoothing")
-    limits = [(name, getattr(config, name), lambda v: v > 0, "above 0") for name in above_zero]
-    limits += [(name, getattr(config, name), lambda v: 0 <= v < 1, "from 0 to below 1") for name in shares]
-    limits += [
+    limits: list[tuple[str, float | None, Callable[[float], bool], str]] = [
+        *((name, getattr(config, name), lambda v: v > 0, "above 0") for name in ABOVE_ZERO),
+        *(
+            (name, getattr(config, name), lambda v: 0 <= v < 1, "from 0 to below 1")
+            for name in SHARES
+        ),
         ("layer_decay", config.layer_decay, lambda v: v <= 1, "at most 1"),
         ("weight_decay", config.weight_decay, lambda v: v >= 0, "0 or above"),
-        ("max_length", config.max_length, lambda v: v >= 8, "8 or above"),
-        ("decoding.beams", config.decoding.beams, lambda v: v > 0, "above 0"),
-        ("decoding.temperature", config.decoding.temperature, lambda v: v > 0, "above 0"),
-        ("decoding.top_p", config.decoding.top_p, lambda v: 0 < v <= 1, "above 0, at most 1"),
+        ("max_length", config.max_length, lambda v: v >= LEAST_LENGTH, f"{LEAST_LENGTH} or above"),
     ]
     for name, value, fits, what in limits:
         if value is not None and not fits(value):
             flag = "--" + name.replace("_", "-")
             raise ElektronError(f"{flag} must be {what}, got {value:g}")
-    if config.stride is not None and config.max_length is not None:
-        if not 0 <= config.stride < config.max_length - 8:
-            raise ElektronError(
-                f"--stride {config.stride} must be well below --max-length {config.max_length}"
-            )
+    stride, length = config.stride, config.max_length or READ_AT_ONCE
+    if stride is not None and not 0 <= stride < length - LEAST_LENGTH:
+        raise ElektronError(
+            f"--stride {stride} must be 0 or more, and well below the {length} tokens read"
+        )
     if config.micro_batch is not None and config.micro_batch > (config.batch or 32):
         raise ElektronError(f"--micro-batch {config.micro_batch} is more than --batch")

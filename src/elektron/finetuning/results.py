@@ -1,13 +1,13 @@
 """What a fine-tuning leaves: a model folder that loads anywhere, and all that is known of it beside.
 
-    config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
-    task.json          what must be known besides: labels, lengths, decoding
-    metrics.json       figures with 95 % intervals
-    predictions.jsonl  the reported rows with what the model says of them
-    runs.json          every training there was
-    details.json       confusion, figures by class, baseline, devices, versions, remarks
-    config.yaml        the resolved configuration
-    plot.png, report.html, README.md
+config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
+task.json          what must be known besides: labels, lengths, decoding
+metrics.json       figures with 95 % intervals
+predictions.jsonl  the reported rows with what the model says of them
+runs.json          every training there was
+details.json       confusion, figures by class, baseline, devices, versions, remarks
+config.yaml        the resolved configuration
+plot.png, report.html, README.md
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ import transformers
 from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.device import Device
-try:  # TEMPORARY until evidence is there
-    from elektron.evidence.model_card import write_model_card
-    from elektron.evidence.task_report import plot, write_report
-except ImportError:
-    write_model_card = plot = write_report = lambda folder: None
+
+from elektron.evidence.model_card import write_model_card
+from elektron.evidence.task_report import plot, write_report
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled

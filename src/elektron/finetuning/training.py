@@ -94,9 +94,10 @@ def train(
     optimizer = make_optimizer(model, config)
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
     watcher = _Watcher(task, look, config.keep == "best")
-    with tempfile.TemporaryDirectory(prefix="elektron-") as scratch, Progress(
-        title, steps, "steps"
-    ) as bar:
+    with (
+        tempfile.TemporaryDirectory(prefix="elektron-") as scratch,
+        Progress(title, steps, "steps") as bar,
+    ):
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
@@ -119,7 +120,7 @@ def train(
                 dataloader_pin_memory=torch.cuda.is_available(),
             ),
             data_collator=lambda rows: task.collate(rows, tokenizer),
-            train_dataset=list(features),  # type: ignore[arg-type]
+            train_dataset=list(features),
             optimizers=(optimizer, schedule),
             callbacks=[watcher, _Bar(bar)],
         )
@@ -160,9 +161,7 @@ class _Watcher(TrainerCallback):
         figures = self.look()
         model.train(was_training)
         figure = figures.get(self.task.figure)
-        self.history.epochs.append(
-            Epoch(round(state.epoch, 2), loss, figure, figures.get("loss"))
-        )
+        self.history.epochs.append(Epoch(round(state.epoch, 2), loss, figure, figures.get("loss")))
         if not self.keep_best or self.is_best():
             self.history.kept = len(self.history.epochs) - 1
             if self.keep_best:
@@ -173,7 +172,7 @@ class _Watcher(TrainerCallback):
 
     def is_best(self) -> bool:
         """Whether no earlier epoch was as good."""
-        *earlier, now = [epoch.eval for epoch in self.history.epochs]
+        *earlier, now = [epoch.eval for epoch in self.history.epochs if epoch.eval is not None]
         return all(now > figure for figure in earlier)
 
 

@@ -12,15 +12,15 @@ from elektron.evidence.worth import Side, finding
 if TYPE_CHECKING:
     from elektron.finetuning.finetune import Run
 
+SIDES = ("pretrained", "scratch")
 
-def closing_words(
-    metrics: Mapping[str, Any], runs: Sequence[Run], figure: str, out: Path
-) -> str:
+
+def closing_words(metrics: Mapping[str, Any], runs: Sequence[Run], figure: str, out: Path) -> str:
     """All runs, the figures of the kept one, what pre-training brought, and where everything is."""
     parts = []
     if len(runs) > 1:
         parts.append(table_of_runs(runs, figure))
-    if {run.side for run in runs} == {"pretrained", "scratch"}:
+    if {run.side for run in runs} == set(SIDES):
         parts.append(worth_it(runs, figure))
     parts.append(f"Figures on {metrics['split']}:\n{figures_in_words(metrics)}")
     parts.append(
@@ -62,17 +62,14 @@ def table_of_runs(runs: Sequence[Run], figure: str) -> str:
 
 def worth_it(runs: Sequence[Run], figure: str) -> str:
     """Pretrained against scratch: medians, spreads, and what they bear out."""
-    sides = {side: chosen_figures(runs, side, figure) for side in ("pretrained", "scratch")}
+    sides = {side: chosen_figures(runs, side, figure) for side in SIDES}
     lines = [
         f"  {side:12} median {statistics.median(values):.4f}, "
         f"from {min(values):.4f} to {max(values):.4f}, seeds: {len(values)}"
         for side, values in sides.items()
     ]
-    said = finding(
-        *(Side(values, statistics.median(values)) for values in sides.values()),
-        write=lambda value: f"{value:.4f}",
-        write_difference=lambda value: f"{value:.4f}",
-    )
+    pretrained, scratch = (Side(sides[side], statistics.median(sides[side])) for side in SIDES)
+    said = finding(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
     return "Was it worth it?\n" + "\n".join(lines) + f"\n  {said}"
 
 
@@ -83,4 +80,3 @@ def chosen_figures(runs: Sequence[Run], side: str, figure: str) -> list[float]:
         best = max(of_side, key=lambda run: run.eval[figure])
         return [run.eval[figure] for run in of_side if run.settings == best.settings]
     return [run.test[figure] for run in of_side if run.test]
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elektron.configuration import positional
+from elektron.configuration import Positional
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
 
 
@@ -13,7 +13,7 @@ from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
 class PredictConfig(FilesConfig):
     """Let a fine-tuned model say what it thinks of each row."""
 
-    model: str = positional()
+    model: Positional[str]
     """Folder or hub name of the fine-tuned model."""
     input: str = "-"
     """File, or hf:NAME[:config][:split]; - is standard input: a text a line, or JSON lines."""

@@ -40,4 +40,3 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             write_predictions(folder / PREDICTIONS, records, scored.predictions)
     print(figures_in_words(scored.metrics))  # noqa: T201
     return scored.metrics
-

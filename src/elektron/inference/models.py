@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
@@ -40,5 +38,3 @@ def load_predictor(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ElektronError(f"the weights of {model!r} cannot be read: {reason}") from error
     return Predictor(task, network, tokenizer, Device.choose(), batch)
-
-

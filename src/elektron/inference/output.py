@@ -89,7 +89,9 @@ class Table:
 
     def __init__(self, file: IO[str], suffix: str) -> None:
         self.file = file
-        self.writer = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+        self.writer = csv.writer(
+            file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n"
+        )
         self.names: list[str] | None = None
 
     def write(self, rows: Sequence[Row]) -> None:

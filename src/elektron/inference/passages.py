@@ -30,7 +30,7 @@ QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", 
 PASSAGE_WORDS = 150
 """Long enough for an answer and what it refers to, short enough to be about one thing."""
 CHARACTERS_OF_A_WORD = 2
-"""Of Chinese and Japanese, which has no spaces to count words by."""
+"""Of Chinese and Japanese, marks included: there are no spaces to count words by."""
 TITLE_WORDS = 12
 """A first line of more words is no heading."""
 COUNT = 10
@@ -38,7 +38,8 @@ COUNT = 10
 
 LINE = regex.compile(r"[^\n]*\n*")
 SENTENCE = regex.compile(r".+?(?:[.!?]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|$)", regex.DOTALL)
-WORD = regex.compile(rf"\s*(?:{CHARACTER.pattern}|(?:(?!{CHARACTER.pattern})\S)+)\s*")
+WIDE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3001-\u303f\uff01-\uff60]")
+WORD = regex.compile(rf"\s*(?:{WIDE.pattern}|(?:(?!{WIDE.pattern})\S)+)\s*")
 TERM = regex.compile(
     rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1
 )
@@ -197,7 +198,7 @@ def length(text: str) -> float:
     """Words of a text; so many Chinese or Japanese characters count as one."""
     if text.isascii():
         return len(text.split())
-    rest, characters = CHARACTER.subn(" ", text)
+    rest, characters = WIDE.subn(" ", text)
     return len(rest.split()) + characters / CHARACTERS_OF_A_WORD
 
 

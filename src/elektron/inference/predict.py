@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from elektron.errors import ElektronError
 from elektron.finetuning.files.read import read_records
-from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.files.records import Record
 from elektron.finetuning.results import beside
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Writer, writing
-from elektron.inference.passages import OpenBook
+from elektron.inference.passages import QUESTIONS, OpenBook, Passages
 from elektron.inference.predictor import Predictor
 from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
+Say = Callable[[Sequence[Record]], list[Prediction]]
+
 CHUNK = 1024
 """Rows."""
-QUESTIONS = Layout((Role("question", ("question", "query", "text")),))
-"""Where documents stand in for the passage."""
 
 
 def predict(config: PredictConfig) -> int:
@@ -41,19 +41,17 @@ def predict(config: PredictConfig) -> int:
     if config.input != "-" and config.output is not None:
         refuse_same_file(Path(config.input), config.output)
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch)
+    say: Say
     if config.documents:
-        answers = open_book(predictor, config)
-        records = read_records([config.input], QUESTIONS, config, False, sys.stdin.buffer)
-        say = answers.predictions
+        layout, say = QUESTIONS, open_book(predictor, config).predictions
     else:
-        layout = predictor.task.files()
-        records = read_records([config.input], layout, config, False, sys.stdin.buffer)
-        say = predictor.predict
+        layout, say = predictor.task.files(), predictor.predict
+    records = read_records([config.input], layout, config, False, sys.stdin.buffer)
     with writing(config.output) as writer:
         return write_chunks(records, say, writer, f"predicting {config.input}")
 
 
-def write_chunks(records: Iterator[Record], say, writer: Writer, title: str) -> int:  # type: ignore[no-untyped-def]
+def write_chunks(records: Iterator[Record], say: Say, writer: Writer, title: str) -> int:
     """Predict and write chunk by chunk; how many rows there were."""
     done = 0
     with Progress(title, None, "rows") as bar:
@@ -78,7 +76,7 @@ def open_book(predictor: Predictor, config: PredictConfig) -> OpenBook:
             f"--documents is for models that answer questions; {config.model} is one for "
             f"{predictor.task.name}"
         )
-    return OpenBook(config.documents, predictor, config.passages)
+    return OpenBook(Passages(config.documents), predictor.predict, config.passages)
 
 
 def refuse_same_file(source: Path, output: Path) -> None:

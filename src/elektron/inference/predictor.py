@@ -55,7 +55,9 @@ class Predictor:
         done = 0
         with torch.no_grad(), self.on.autocast():
             for numbers, batch in self.batches(features):
-                for number, output in zip(numbers, self.task.forward(self.model, batch), strict=True):
+                for number, output in zip(
+                    numbers, self.task.forward(self.model, batch), strict=True
+                ):
                     outputs[number] = output
                 done += len(numbers)
                 if progress is not None:
@@ -73,9 +75,7 @@ class Predictor:
 
     def batches(self, features: Sequence[Feature]) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
-        order = sorted(
-            range(len(features)), key=lambda number: -len(features[number]["input_ids"])
-        )
+        order = sorted(range(len(features)), key=lambda number: -len(features[number]["input_ids"]))
         for first in range(0, len(order), self.batch):
             numbers = order[first : first + self.batch]
             batch = self.task.collate([features[number] for number in numbers], self.tokenizer)

@@ -83,6 +83,7 @@ def test_quotation_marks_enclose_fields_in_csv_and_are_text_between_tabs(tmp_pat
         ("", "a.csv: empty"),
         ("\n \n", "a.csv: empty"),
         ("text,stars\na,1\n", r"which column is the label\? .*--label.*there are: text, stars"),
+        ('"one\ntwo",label\na,1\n', "there are: one two, label"),
         ("review,stars\na,1\nb,2\n", r"--text and --label.*1 \('review'\), 2 \('stars'\)"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -124,7 +125,7 @@ def test_tokens_alone_are_enough_to_predict(tmp_path: Path) -> None:
 
 
 def test_standard_input(tmp_path: Path) -> None:
-    def found(stdin: bytes) -> list[object]:
+    def found(stdin: bytes) -> list[dict[str, Any]]:
         return values("-", layout=TAGGED, labelled=False, stdin=stdin)
 
     assert found(b"EU rejects it\nPeter\n") == [{"tokens": "EU rejects it"}, {"tokens": "Peter"}]

@@ -263,7 +263,7 @@ def test_the_answer_is_cut_out_of_the_passage(tokenizer):
     assert prediction["start"] == 9
     assert prediction["end"] == 28
     assert prediction["no_answer_margin"] == -18.0 - 5.0
-    assert prediction["score"] == pytest.approx(1.0, abs=1e-4)
+    assert prediction["score"] == pytest.approx(1.0, abs=1e-3)
     json.dumps(prediction)
 
 

@@ -63,7 +63,6 @@ def _refuse_rest(
     pairs: Iterator[tuple[tuple[int, str] | None, tuple[int, str] | None]],
 ) -> None:
     """Raise ElektronError with the length of both files, unless only blank lines are left over."""
-    counts = [0, 0]
     shorter = (a or b or (1, ""))[0] - 1
     counts = [shorter, shorter]
     blank = True

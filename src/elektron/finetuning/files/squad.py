@@ -21,6 +21,7 @@ from elektron.finetuning.files.delimited import delimited_table
 from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.files.tables import open_source
+from elektron.reading import listed
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _nested(table: Table, request: Request) -> Iterator[_Question]:
         for paragraph in _objects(article, "paragraphs", where):
             context = _text(paragraph, CONTEXT, where, request.labelled)
             for entry in _objects(paragraph, "qas", where):
-                here = f"{table.name}, question {entry.get(ID, '?')}"
+                here = f"{table.name}, question {listed([str(entry.get(ID, '?'))])}"
                 values = {
                     ID: entry.get(ID),
                     QUESTION: _text(entry, QUESTION, here, request.labelled),

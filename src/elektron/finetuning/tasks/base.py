@@ -216,9 +216,7 @@ def pad_inputs(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) 
     """`input_ids`, `attention_mask` and, where the features have them, `token_type_ids`: `(batch, length)`."""
     width = max(len(feature["input_ids"]) for feature in features)
     fills = {"input_ids": tokenizer.pad_token_id, "attention_mask": 0, "token_type_ids": 0}
-    rows = [
-        feature | {"attention_mask": [1] * len(feature["input_ids"])} for feature in features
-    ]
+    rows = [feature | {"attention_mask": [1] * len(feature["input_ids"])} for feature in features]
     return {
         name: torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in rows])
         for name, fill in fills.items()

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification
 
 from elektron.configuration import suggestion
 from elektron.errors import ElektronError
@@ -19,8 +18,7 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.classification import Classes, LabelSets
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.records import Layout, Record, Role
-from elektron.finetuning.inputs import LongText
-from elektron.finetuning.tasks.base import Batch, Feature, Output, Prediction
+from elektron.finetuning.tasks.base import Prediction
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
 LABELS = ("label", "labels", "class", "category", "sentiment", "topic", "target", "Quality")
@@ -147,7 +145,9 @@ class Classification(SentenceTask):
 
     def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
         """Says so if every prediction is the same label."""
-        said = {prediction.get("label", str(prediction.get("labels"))) for prediction in predictions}
+        said = {
+            prediction.get("label", str(prediction.get("labels"))) for prediction in predictions
+        }
         return f"it says {said.pop()!r} of every text" if len(said) == 1 else None
 
     def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 Both are transformers' own: an `EncoderDecoderModel` whose decoder is `ElectraForCausalLM`, as wide
 as the encoder. The decoder's output matrix is its embedding. Where a piece of the output's
-vocabulary is one of the encoder's too, its embedding starts from the encoder's.
+vocabulary is one of the encoder's too, its embedding starts from the encoder's, also where that is
+random: what is to be copied looks alike on both sides from the beginning.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ def new_encoder_decoder(
     config.vocab_size = config.decoder.vocab_size
     model = EncoderDecoderModel(config)
     encoder.fill(model.encoder)
-    if encoder.pretrained:
-        start_from_encoder(model, target_tokenizer, encoder.tokenizer)
+    start_from_encoder(model, target_tokenizer, encoder.tokenizer)
     return model
 
 

@@ -17,7 +17,14 @@ from elektron.finetuning.figures.classification import Classes
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import encode
-from elektron.finetuning.tasks.base import Batch, EncoderTask, Feature, Output, Prediction, pad_inputs
+from elektron.finetuning.tasks.base import (
+    Batch,
+    EncoderTask,
+    Feature,
+    Output,
+    Prediction,
+    pad_inputs,
+)
 from elektron.finetuning.tasks.classification import as_name, softmax
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -66,9 +73,7 @@ class MultipleChoice(EncoderTask):
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
     ) -> list[Feature]:
         """One feature a record, `choices` the inputs of its text with each choice."""
-        texts = [
-            str(record.values["text"]) for record in records for _ in choices_of(record)
-        ]
+        texts = [str(record.values["text"]) for record in records for _ in choices_of(record)]
         choices = [choice for record in records for choice in choices_of(record)]
         inputs = iter(encode(texts, choices, tokenizer, self.max_length, "head", 0))
         found: list[Feature] = []
@@ -87,7 +92,8 @@ class MultipleChoice(EncoderTask):
         rows = [
             row
             for feature in features
-            for row in feature["choices"] + feature["choices"][:1] * (most - len(feature["choices"]))
+            for row in feature["choices"]
+            + feature["choices"][:1] * (most - len(feature["choices"]))
         ]
         batch = {
             name: tensor.view(len(features), most, -1)

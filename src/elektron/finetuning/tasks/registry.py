@@ -9,7 +9,6 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.configuration import suggestion
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification
@@ -46,10 +45,8 @@ def load_task(model: str, expected: str | None = None) -> Task:
         ElektronError: there is no such model, it is of another task or of none.
     """
     path = Path(model) / TASK_FILE
-    if path.is_file():
-        task = _read(path)
-    else:
-        task = _by_class(model, pretrained_config(model), expected)
+    made_here = path.is_file()
+    task = _read(path) if made_here else _by_class(model, pretrained_config(model), expected)
     if expected is not None and task.name != expected:
         raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
     return task
@@ -72,20 +69,20 @@ def _read(path: Path) -> Task:
 def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
     """What the class and configuration of a model saved by transformers say."""
     architecture = (config.architectures or ["a bare encoder"])[0]
-    settings: dict[str, Any] = {"max_length": getattr(config, "max_position_embeddings", 512)}
+    length = getattr(config, "max_position_embeddings", 512)
     labels = [config.id2label[number] for number in sorted(config.id2label)]
     if architecture.endswith("ForSequenceClassification"):
-        sentence = {"pairs": None, "long_text": "head", "stride": 0}
+        sentence: dict[str, Any] = {"pairs": None, "long_text": "head", "stride": 0}
         if config.num_labels == 1:
-            return Regression(mean=0.0, spread=1.0, **settings, **sentence)
+            return Regression(mean=0.0, spread=1.0, max_length=length, **sentence)
         several = config.problem_type == "multi_label_classification"
-        return Classification(labels=labels, several=several, **settings, **sentence)
+        return Classification(labels=labels, several=several, max_length=length, **sentence)
     if architecture.endswith("ForTokenClassification"):
-        return TokenClassification(labels=labels, stride=settings["max_length"] // 4, **settings)
+        return TokenClassification(labels=labels, stride=length // 4, max_length=length)
     if architecture.endswith("ForMultipleChoice"):
-        return MultipleChoice(**settings)
+        return MultipleChoice(max_length=length)
     if architecture.endswith("ForQuestionAnswering"):
-        return QuestionAnswering.of_unknown_training(**settings)
+        return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
     near = f"; is it meant for {expected}?" if expected else ""
     raise ElektronError(
         f"{model} is {architecture}, which has not been fine-tuned for a task: "

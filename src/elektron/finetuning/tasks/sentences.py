@@ -36,7 +36,9 @@ class SentenceTask(EncoderTask):
         """Two texts are needed where training had two, and one where it had one."""
         layout = super().files()
         roles = [
-            dataclasses.replace(role, needed="always") if role.name == "pair" and self.pairs else role
+            dataclasses.replace(role, needed="always")
+            if role.name == "pair" and self.pairs
+            else role
             for role in layout.roles
             if role.name != "pair" or self.pairs is not False
         ]

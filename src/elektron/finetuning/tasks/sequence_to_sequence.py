@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -29,6 +30,7 @@ from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.figures.text import Summaries, Translations, is_chinese
+from elektron.finetuning.figures.writing import words
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import LongText, encode
 from elektron.finetuning.tasks.base import (
@@ -58,8 +60,9 @@ DECODER_LAYERS = 3
 LONGEST_TARGET = 256
 # Outputs may be as long as all but one in a thousand of the training targets.
 LONG_ENOUGH = 0.999
-# Best constant summary: so many candidates, each scored on so many training targets.
-CANDIDATES, JURY = 50, 100
+# The best constant summary is sought among so many training targets, of which so many are compared
+# by ROUGE-L with so many others.
+CANDIDATES, SHORTLIST, JURY = 2000, 20, 100
 
 
 @dataclass(kw_only=True)
@@ -385,10 +388,19 @@ def seed_of(input_ids: Tensor) -> int:
 
 
 def most_typical(texts: Sequence[str]) -> str:
-    """Of some of the texts, spread evenly, the one with the highest mean ROUGE-L to others."""
-    candidates, jury = spread(texts, CANDIDATES), [[text] for text in spread(texts, JURY)]
-    means = [Summaries(jury, [text] * len(jury))()["rougeL"] for text in candidates]
-    return candidates[int(np.argmax(means))]
+    """Of some of the texts, spread evenly, the one with the highest mean ROUGE-L to others.
+
+    Those that share the most words with the others are compared by ROUGE-L, which takes longer.
+    """
+    candidates, jury = spread(texts, CANDIDATES), spread(texts, JURY)
+    counter = CountVectorizer(analyzer=lambda text: words(text.lower()) or [text], binary=True)
+    ours, theirs = counter.fit_transform(candidates), counter.transform(jury)
+    sizes = np.asarray(ours.sum(axis=1)) + np.asarray(theirs.sum(axis=1)).T
+    likeness = (2 * (ours @ theirs.T).toarray() / np.maximum(sizes, 1)).mean(axis=1)
+    shortlist = [candidates[index] for index in np.argsort(-likeness, kind="stable")[:SHORTLIST]]
+    references = [[text] for text in jury]
+    means = [Summaries(references, [text] * len(jury))()["rougeL"] for text in shortlist]
+    return shortlist[int(np.argmax(means))]
 
 
 def spread(texts: Sequence[str], count: int) -> list[str]:

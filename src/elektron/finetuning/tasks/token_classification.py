@@ -32,7 +32,6 @@ from elektron.finetuning.tasks.base import (
     Prediction,
     pad_inputs,
 )
-from elektron.finetuning.tasks.classification import softmax
 
 # In running text, which has no tokens of its own, words, punctuation and Chinese or Japanese
 # characters are taken for tokens.
@@ -201,6 +200,5 @@ def tokens_of(record: Record) -> list[str]:
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:
     """Of the word that each piece is of, those that begin one: `[None, 0, 0, 1]` → `[None, 0, None, 1]`."""
     return [
-        word if place == 0 or word != words[place - 1] else None
-        for place, word in enumerate(words)
+        word if place == 0 or word != words[place - 1] else None for place, word in enumerate(words)
     ]

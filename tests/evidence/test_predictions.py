@@ -1,0 +1,96 @@
+"""Which predictions are shown, and which column is what."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elektron.evidence.predictions import Tagged, around, examples, shortened
+from elektron.evidence.results import read_result
+from tests.evidence import tuned
+
+
+def shown(tmp_path: Path, files: tuned.Files) -> Any:
+    return examples(read_result(tuned.write(tmp_path / "a", files)))
+
+
+def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
+    wrong, right = shown(tmp_path, tuned.classification())
+    assert len(wrong.rows) == 8 and len(right.rows) == 4
+    shares = [int(cells[0].partition("(")[2].partition(" ")[0]) for cells in wrong.rows]
+    assert shares == sorted(shares, reverse=True)
+    assert all(cells[0].startswith(cells[1]) for cells in right.rows)
+
+
+def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
+    """A column of the model's is not taken for the file's."""
+    files = tuned.classification()
+    files["predictions.jsonl"] = [{"text": "a", "label": "pos", "score": 0.9}]
+    (some,) = shown(tmp_path, files)
+    assert some.title != "The mistakes that it is surest of" and some.rows[0][1] == "–"
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "settings", "wrong"),
+    [
+        ({"stars": 1.0, "label": "1"}, {"label": "stars"}, {}, False),
+        ({"stars": 2, "label": "1"}, {}, {"label": "stars"}, True),
+        ({"1": "2", "2": "t", "label": "1"}, {}, {"label": "1"}, True),
+        ({"tags": "b|a", "labels": ["a", "b"]}, {"label": "tags"}, {"label_separator": "|"}, False),
+        ({"topics": ["a"], "labels": ["a", "b"]}, {"label": ["topics"]}, {}, True),
+        ({"topics": [], "labels": []}, {"label": "topics"}, {}, False),
+    ],
+)
+def test_truths_are_found(
+    row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path
+) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"columns": columns}
+    files["config.yaml"] = tuned.CONFIG | settings
+    files["predictions.jsonl"] = [row]
+    (table,) = shown(tmp_path, files)
+    assert (table.title == "The mistakes that it is surest of") == wrong
+
+
+def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
+    wrong, right = shown(tmp_path, tuned.tagging())
+    tokens = [token for (cell,) in wrong.rows for token in cell]
+    assert (
+        Tagged("Lovelace", "", "I-PER") in tokens and Tagged("London", "B-PER", "B-LOC") in tokens
+    )
+    assert not any(token.truth for (cell,) in right.rows for token in cell)
+
+
+@pytest.mark.parametrize("label", [1, "1", "B", "no"])
+def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["task.json"] |= {"task": "multiple-choice"}
+    row = {"text": "Is it?", "choices": ["yes", "no"], "label": label}
+    files["predictions.jsonl"] = [row | {"predicted_label": 0, "choice": "yes", "score": 0.7}]
+    (table,) = shown(tmp_path, files)
+    assert table.rows == [["yes (70 %)", "no", "Is it?"]]
+
+
+def test_choices_may_be_columns(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["task.json"] |= {"task": "multiple-choice"}
+    files["details.json"] |= {"columns": {"choices": ["a", "b"], "label": "answer"}}
+    row = {"text": "Is it?", "a": "yes", "b": "no", "answer": 0, "label": 1, "score": 0.7}
+    files["predictions.jsonl"] = [row]
+    (table,) = shown(tmp_path, files)
+    assert table.rows == [["no (70 %)", "yes", "Is it?"]]
+
+
+def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> None:
+    text = "word " * 100 + "the answer stands here " + "word " * 100
+    assert len(shortened(text, 50)) <= 52 and shortened(text, 50).endswith("word …")
+    assert "the answer" in around(text, "answer", 60) and around(text, "answer", 60)[0] == "…"
+    assert shortened("漢" * 500, 10) == "漢" * 10 + " …"
+
+
+def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:
+    for number, make in enumerate(tuned.KINDS.values()):
+        files = make()
+        files["predictions.jsonl"] = [{}, {"text": None}, {"label": {"a": [1]}, "score": "x"}]
+        files["predictions.jsonl"] += [{"tokens": "a", "tags": 3}, {"answers": 3, "context": []}]
+        examples(read_result(tuned.write(tmp_path / str(number), files)))

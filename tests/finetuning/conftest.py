@@ -1,0 +1,68 @@
+"""A small encoder of each family with the tokenizer of the small language, and labelled files for it."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.models.pair import FAMILIES, Sizes, build_pair
+from tests.conftest import OBJECTS, SUBJECTS, VERBS
+
+SIZES = Sizes(
+    layers=2, hidden=32, feed_forward=64, heads=2, embedding=16, max_positions=64, dropout=0.0
+)
+
+
+@pytest.fixture(scope="session")
+def encoders(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a discriminator by family; its weights are moved off their initial values."""
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    ids = {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "cls", "sep")}
+    folders = {}
+    for name, family in FAMILIES.items():
+        torch.manual_seed(1)
+        pair = build_pair(family, SIZES, 0.5, len(tokenizer), ids)
+        with torch.no_grad():
+            for parameter in pair.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        folder = tmp_path_factory.mktemp(name)
+        pair.save(folder, tokenizer)
+        folders[name] = folder / "discriminator"
+    return folders
+
+
+def labelled_sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sentences that say whether they are of an animal: that is in the first words."""
+    chooser = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        subject = chooser.choice(SUBJECTS)
+        animal = any(word in subject for word in ("cat", "dog", "bird", "fox"))
+        text = f"{subject} {chooser.choice(VERBS)} {chooser.choice(OBJECTS)} ."
+        rows.append((text, "animal" if animal else "person"))
+    return rows
+
+
+def write_tsv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...]) -> Path:
+    path.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]), encoding="utf-8")
+    return path
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """train, eval and test of `labelled_sentences`."""
+    folder = tmp_path_factory.mktemp("animals")
+    return {
+        name: write_tsv(
+            folder / f"{name}.tsv", labelled_sentences(count, seed), ("sentence", "label")
+        )
+        for name, count, seed in (("train", 200, 1), ("eval", 60, 2), ("test", 60, 3))
+    }

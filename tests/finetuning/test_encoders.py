@@ -1,0 +1,122 @@
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.finetuning.encoders import load_encoder, scratch_encoder
+from elektron.models import ElektronConfig, ElektronForPreTraining
+
+
+def head(encoder):
+    config = encoder.config_for({"num_labels": 3}, dropout=0.3)
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
+    encoder = load_encoder(str(encoders[family]))
+    model = head(encoder)
+    encoder.fill(model.base_model)
+    for name, weight in model.base_model.state_dict().items():
+        assert torch.equal(weight, encoder.weights[name])
+    counts = encoder.hand_over(model)
+    inside = sum(p.numel() for p in model.base_model.parameters())
+    assert counts["loaded_weights"] == inside
+    assert counts["new_weights"] == sum(p.numel() for p in model.parameters()) - inside > 0
+    assert model.config.hidden_dropout_prob == 0.3
+
+
+def test_scratch_has_the_same_shape_and_other_weights(encoders):
+    encoder = load_encoder(str(encoders["elektron"]))
+    scratch = encoder.from_scratch()
+    torch.manual_seed(0)
+    model = head(scratch)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    scratch.fill(model.base_model)
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    assert scratch.hand_over(model)["loaded_weights"] == 0
+    # The family's own initial weights: what writes to the stream is zero.
+    assert not model.base_model.layers[0].attention.output.weight.any()
+
+
+def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    BertModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    model = head(encoder)
+    encoder.fill(model.base_model)
+    assert encoder.hand_over(model)["loaded_weights"] > 0
+
+
+def test_a_run_stands_for_its_discriminator(encoders, caplog):
+    caplog.set_level("INFO", "elektron")
+    encoder = load_encoder(str(encoders["elektron"].parent))
+    assert encoder.name == str(encoders["elektron"])
+    assert "is a pre-training run" in caplog.text
+
+
+def test_a_generator_is_said_aloud(encoders, caplog):
+    load_encoder(str(encoders["electra"].with_name("generator")))
+    assert "is a generator" in caplog.text
+    caplog.clear()
+    load_encoder(str(encoders["electra"]))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_weights_that_were_never_trained_are_said_aloud(
+    family, tmp_path, tokenizer_folder, encoders, caplog
+):
+    from elektron.models.pair import FAMILIES, build_pair
+    from tests.finetuning.conftest import SIZES
+
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    ids = {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "cls", "sep")}
+    build_pair(FAMILIES[family], SIZES, 0.5, len(tokenizer), ids).save(tmp_path, tokenizer)
+    load_encoder(str(tmp_path / "discriminator"))
+    assert "was never trained" in caplog.text
+
+
+def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_folder):
+    config = ElektronConfig(
+        vocab_size=20, embedding_size=16, hidden_size=16, num_hidden_layers=1, intermediate_size=16
+    )
+    ElektronForPreTraining(config).save_pretrained(tmp_path)
+    for path in tokenizer_folder.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    with pytest.raises(ElektronError, match="do not belong together"):
+        load_encoder(str(tmp_path))
+
+
+def test_text_of_another_language_is_said_aloud(encoders, caplog):
+    encoder = load_encoder(str(encoders["elektron"]))
+    encoder.check_vocabulary(encoder.tokenizer(["the cat sees the river ."])["input_ids"])
+    assert not caplog.text
+    encoder.check_vocabulary(encoder.tokenizer(["Здравствуй, мир"])["input_ids"])
+    assert "unknown to the vocabulary" in caplog.text
+
+
+def test_no_model_no_traceback(tmp_path):
+    with pytest.raises(ElektronError, match="no model can be read"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_recipes_network_with_random_weights(tokenizer_folder):
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    encoder = scratch_encoder("quickstart", tokenizer)
+    assert encoder.weights is None
+    assert encoder.config.vocab_size == len(tokenizer)
+    assert encoder.config.num_hidden_layers == 4
+    with pytest.raises(ElektronError, match="did you mean quickstart"):
+        scratch_encoder("quikstart", tokenizer)

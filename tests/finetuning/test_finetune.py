@@ -1,0 +1,367 @@
+"""Whole fine-tunings in small: files in, a folder that loads anywhere out; and everything that is refused."""
+
+import json
+
+import pytest
+from transformers import pipeline
+
+from elektron.cli import main
+from elektron.errors import ElektronError
+from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
+from elektron.finetuning.finetune import finetune
+from elektron.inference.config import PredictConfig
+from elektron.inference.evaluate import evaluate
+from elektron.inference.predict import predict
+from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
+
+QUICK = {"learning_rate": 5e-3, "batch": 16, "dropout": 0.0, "layer_decay": 1.0}
+
+
+def animal_config(encoders, animals, out, family="elektron", **options):
+    files = {"train": [str(animals["train"])], "eval": [str(animals["eval"])]}
+    settings = {"task": "classification", "model": str(encoders[family]), "epochs": 4.0}
+    return FinetuneConfig(**settings | files | {"out": out} | QUICK | options)
+
+
+@pytest.fixture(scope="module")
+def electra(encoders, animals, tmp_path_factory):
+    """A classifier of family electra."""
+    out = tmp_path_factory.mktemp("electra") / "model"
+    test = [str(animals["test"])]
+    finetune(animal_config(encoders, animals, out, "electra", test=test, epochs=8.0))
+    return out
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_what_lies_in_the_folder(electra, animals):
+    names = {path.name for path in electra.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "task.json"} <= names
+    assert {"metrics.json", "predictions.jsonl", "runs.json", "config.yaml"} <= names
+    assert {"report.html", "README.md", "plot.png"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+    metrics = read(electra / "metrics.json")
+    assert metrics["split"] == "test"
+    assert metrics["accuracy"] == 1.0  # the first words tell
+    low, high = metrics["intervals"]["accuracy"]
+    assert low <= metrics["accuracy"] <= high
+    predictions = lines(electra / "predictions.jsonl")
+    assert len(predictions) == 60
+    assert predictions[0].keys() == {"sentence", "label", "predicted_label", "score"}
+    assert [row["label"] for row in predictions] == [row["predicted_label"] for row in predictions]
+
+
+def test_plain_transformers_give_the_same_labels(electra):
+    texts = [text for text, _ in labelled_sentences(20, seed=9)]
+    from elektron.inference.models import load_predictor
+    from elektron.finetuning.files.records import Record
+
+    ours = load_predictor(str(electra)).predict([Record({"text": t}, {}, "") for t in texts])
+    theirs = pipeline("text-classification", model=str(electra))(texts)
+    assert [row["label"] for row in ours] == [row["label"] for row in theirs]
+    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-4)
+
+
+def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
+    found = evaluate(
+        EvaluateConfig(model=str(electra), data=[str(animals["test"])], out=tmp_path / "scores")
+    )
+    before = read(electra / "metrics.json")
+    for name, value in found.items():
+        if name != "intervals":
+            assert value == pytest.approx(before[name], abs=1e-5)
+    assert read(tmp_path / "scores/metrics.json")["accuracy"] == found["accuracy"]
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_prediction_keeps_columns_and_order(electra, animals, tmp_path, capsys):
+    count = predict(
+        PredictConfig(model=str(electra), input=str(animals["test"]), output=tmp_path / "p.jsonl")
+    )
+    rows = lines(tmp_path / "p.jsonl")
+    assert count == len(rows) == 60
+    assert [(row["sentence"], row["label"]) for row in rows] == labelled_sentences(60, seed=3)
+    assert capsys.readouterr().out == ""
+
+
+def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, capsys):
+    config = animal_config(
+        encoders,
+        animals,
+        tmp_path / "m",
+        test=[str(animals["test"])],
+        epochs=2.0,
+        seeds=2,
+        vary=["learning_rate=1e-6,5e-3"],
+        against="scratch",
+    )
+    finetune(config)
+    runs = read(tmp_path / "m/runs.json")
+    assert [(run["side"], run["settings"]["learning_rate"], run["seed"]) for run in runs] == [
+        ("pretrained", 1e-6, 1),
+        ("pretrained", 5e-3, 1),
+        ("pretrained", 5e-3, 2),
+        ("scratch", 1e-6, 1),
+        ("scratch", 5e-3, 1),
+        ("scratch", 5e-3, 2),
+    ]
+    # The test rows are scored for the chosen settings only.
+    assert [run["test"] is not None for run in runs] == [False, True, True, False, True, True]
+    assert sum(run["kept"] for run in runs) == 1
+    assert max(runs[:3], key=lambda run: run["eval"]["accuracy"])["kept"]
+    assert "Was it worth it?" in capsys.readouterr().out
+
+
+def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(animals, tmp_path):
+    finetune(
+        FinetuneConfig(
+            task="classification",
+            model="scratch:quickstart",
+            train=[str(animals["train"])],
+            eval=["0.2"],
+            out=tmp_path / "m",
+            epochs=1.0,
+        )
+    )
+    details = read(tmp_path / "m/details.json")
+    assert details["hand_over"]["loaded_weights"] == 0
+    assert details["eval_rows"] == 40
+    assert "flatter" in details["warnings"][0]
+
+
+def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path, caplog):
+    same = [str(animals["train"])]
+    finetune(animal_config(encoders, animals, tmp_path / "m", eval=same, test=same, epochs=1.0))
+    for name in ("--eval", "--test"):
+        assert f"both trained on and given as {name}" in caplog.text
+    assert "both chosen on and reported on" in caplog.text
+
+
+def test_a_collapsed_run_says_so_and_begins_again(encoders, animals, tmp_path, caplog):
+    # At such a rate nothing is learned, and an untrained head says one thing of everything.
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, learning_rate=1e-9))
+    (run,) = read(tmp_path / "m/runs.json")
+    if run["collapsed"]:
+        assert "begins again with another seed" in caplog.text
+        assert "has collapsed again" in caplog.text
+
+
+def test_several_labels_at_once(encoders, tmp_path):
+    rows = []
+    for text, label in labelled_sentences(200, seed=4):
+        labels = [label] + (["food"] if "bread" in text or "apple" in text else [])
+        rows.append({"text": text, "label": labels})
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    metrics = finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["elektron"]),
+            train=[str(path)],
+            eval=["0.2"],
+            out=tmp_path / "m",
+            epochs=12.0,
+            **QUICK,
+        )
+    )
+    assert metrics["f1_micro"] > 0.9
+    assert read(tmp_path / "m/task.json")["several"]
+    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {"text", "label", "labels", "scores"}
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_regression_gives_numbers_on_the_scale_of_the_file(encoders, tmp_path, family):
+    rows = [
+        (text, str(100.0 if label == "animal" else 300.0))
+        for text, label in labelled_sentences(200, seed=5)
+    ]
+    path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
+    metrics = finetune(
+        FinetuneConfig(
+            task="regression",
+            model=str(encoders[family]),
+            train=[str(path)],
+            eval=["0.2"],
+            out=tmp_path / "m",
+            epochs=10.0,
+            **QUICK,
+        )
+    )
+    assert metrics["pearson"] > 0.95
+    assert metrics["mse"] == pytest.approx(metrics["loss"], rel=1e-3)
+    if family == "electra":
+        # transformers alone gives the same number.
+        said = lines(tmp_path / "m/predictions.jsonl")[0]
+        judge = pipeline("text-classification", model=str(tmp_path / "m"), function_to_apply="none")
+        assert judge(said["text"])[0]["score"] == pytest.approx(said["predicted_score"], rel=1e-3)
+
+
+def tagged_sentences(count, seed):
+    """The subject's nouns are entities."""
+    rows = []
+    for text, label in labelled_sentences(count, seed):
+        tokens = text.split()
+        nouns = {"cat", "dog", "bird", "fox", "friend", "brother"}
+        kind = "ANI" if label == "animal" else "PER"
+        tags = ["B-" + kind if t in nouns else "O" for t in tokens]
+        rows.append({"tokens": tokens, "tags": tags})
+    return rows
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_tags(encoders, tmp_path, family):
+    path = tmp_path / "train.conll"
+    path.write_text(
+        "-DOCSTART- O\n\n"
+        + "\n\n".join(
+            "\n".join(f"{t} {tag}" for t, tag in zip(row["tokens"], row["tags"], strict=True))
+            for row in tagged_sentences(200, 6)
+        )
+    )
+    metrics = finetune(
+        FinetuneConfig(
+            task="token-classification",
+            model=str(encoders[family]),
+            train=[str(path)],
+            eval=["0.2"],
+            out=tmp_path / "m",
+            epochs=6.0,
+            **QUICK,
+        )
+    )
+    assert metrics["f1"] > 0.95
+    assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
+    if family == "electra":
+        text = "the cat sees a long road ."
+        # What transformers does with pieces inside a word is for it to say: the first one counts.
+        tagger = pipeline(
+            "token-classification", model=str(tmp_path / "m"), aggregation_strategy="first"
+        )
+        assert [(found["word"], found["entity_group"]) for found in tagger(text)] == [
+            ("cat", "ANI")
+        ]
+        (tmp_path / "in.txt").write_text(text + "\n")
+        predict(
+            PredictConfig(
+                model=str(tmp_path / "m"),
+                input=str(tmp_path / "in.txt"),
+                output=tmp_path / "p.jsonl",
+            )
+        )
+        (row,) = lines(tmp_path / "p.jsonl")
+        assert "B-ANI" in row["tags"]
+
+
+def test_multiple_choice(encoders, tmp_path):
+    rows = []
+    for number, (text, label) in enumerate(labelled_sentences(200, seed=7)):
+        choices = ["the dog", "her brother"] if label == "animal" else ["her brother", "the dog"]
+        if number % 2:
+            choices.reverse()
+        rows.append({"text": text, "choices": choices, "label": number % 2})
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    metrics = finetune(
+        FinetuneConfig(
+            task="multiple-choice",
+            model=str(encoders["elektron"]),
+            train=[str(path)],
+            eval=["0.2"],
+            out=tmp_path / "m",
+            epochs=15.0,
+            **QUICK,
+        )
+    )
+    assert metrics["accuracy"] > 0.7
+    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {"choice", "predicted_label"}
+
+
+class TestBadInput:
+    """One line, exit status 2, nothing harmed."""
+
+    def refuse(self, capsys, tmp_path, arguments, *said):
+        out = tmp_path / "out"
+        assert main([*map(str, arguments), "--out", str(out)]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("elektron: ")
+        for part in said:
+            assert part in line
+        assert not out.exists()
+
+    def arguments(self, encoders, animals, *more, task="classification", train=None):
+        return [
+            *("finetune", task, "--model", encoders["elektron"]),
+            *("--train", train or animals["train"], "--eval", animals["eval"]),
+            *more,
+        ]
+
+    def test_an_unknown_column(self, capsys, tmp_path, encoders, animals):
+        more = ("--text", "sentense")
+        self.refuse(
+            capsys, tmp_path, self.arguments(encoders, animals, *more), "sentense", "sentence"
+        )
+
+    def test_a_label_that_training_never_had(self, capsys, tmp_path, encoders, animals):
+        odd = write_tsv(
+            tmp_path / "odd.tsv", [("the cat .", "animal"), ("the dog .", "animl")], ("sentence", "label")
+        )
+        arguments = self.arguments(encoders, animals, "--test", odd)
+        self.refuse(capsys, tmp_path, arguments, "line 3", "'animl'", "did you mean animal")
+
+    def test_one_class_only(self, capsys, tmp_path, encoders, animals):
+        rows = [("the cat .", "animal")] * 5
+        one = write_tsv(tmp_path / "one.tsv", rows, ("sentence", "label"))
+        arguments = self.arguments(encoders, animals, train=one)
+        self.refuse(capsys, tmp_path, arguments, "same label, 'animal'")
+
+    def test_empty_text(self, capsys, tmp_path, encoders, animals):
+        rows = [("the cat .", "a"), ("", "b")]
+        empty = write_tsv(tmp_path / "empty.tsv", rows, ("sentence", "label"))
+        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3")
+
+    def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
+        short = write_tsv(
+            tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label")
+        )
+        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=short), "line 3")
+
+    def test_no_numbers_for_regression(self, capsys, tmp_path, encoders, animals):
+        arguments = self.arguments(encoders, animals, task="regression")
+        self.refuse(capsys, tmp_path, arguments, "line 2", "is no number")
+
+    def test_tags_that_do_not_match_the_tokens(self, capsys, tmp_path, encoders):
+        path = tmp_path / "tags.txt"
+        path.write_text("the cat\tO B-ANI\nthe old dog\tO B-ANI\n")
+        arguments = ["finetune", "token-classification", "--model", encoders["elektron"]]
+        self.refuse(capsys, tmp_path, [*arguments, "--train", path], "line 2", "3 tokens", "2 tags")
+
+    def test_a_model_of_another_task(self, capsys, electra, animals):
+        arguments = ["evaluate", str(electra), str(animals["test"]), "--task", "regression"]
+        assert main(arguments) == 2
+        assert "is a model for classification, not for regression" in capsys.readouterr().err
+
+    def test_a_model_that_was_never_fine_tuned(self, capsys, encoders, animals):
+        assert main(["predict", str(encoders["electra"]), "--input", str(animals["test"])]) == 2
+        assert "has not been fine-tuned" in capsys.readouterr().err
+
+    def test_a_folder_that_is_taken(self, encoders, animals, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine")
+        with pytest.raises(ElektronError, match="not empty"):
+            finetune(animal_config(encoders, animals, tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_scratch_against_scratch(self, animals, tmp_path):
+        with pytest.raises(ElektronError, match="pretrained --model"):
+            finetune(
+                FinetuneConfig(
+                    task="classification",
+                    model="scratch:quickstart",
+                    train=[str(animals["train"])],
+                    out=tmp_path / "m",
+                    against="scratch",
+                )
+            )

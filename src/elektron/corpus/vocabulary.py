@@ -92,8 +92,8 @@ def learn_tokenizer(
     return _tokenizer(_learn_vocabulary(config, lambda _: iter(texts)), config)
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """A tokenizer from a folder or the hub that has the special tokens pre-training needs.
+def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedTokenizerBase:
+    """A tokenizer from a folder or the hub that has the special tokens pre-training needs, or others.
 
     Raises:
         ElektronError: it does not exist, is damaged, is not one of the `tokenizers` library, or
@@ -121,11 +121,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise ElektronError(f"{name}: {what} ({reason})") from error
     if not tokenizer.is_fast:
         raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
-    missing = [kind for kind in NEEDED if getattr(tokenizer, f"{kind}_token_id") is None]
+    missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
     if missing:
         raise ElektronError(
-            f"{name}: the tokenizer lacks {', '.join(missing)}; pre-training needs all of "
-            f"{', '.join(NEEDED)}"
+            f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
         )
     return tokenizer
 

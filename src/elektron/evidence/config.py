@@ -10,9 +10,9 @@ from elektron.configuration import Positional
 
 @dataclass
 class ReportConfig:
-    """Draw one run, or several over one another, into one HTML file that needs nothing else."""
+    """Draw runs, or fine-tuned models, into one HTML file that needs nothing else."""
 
     runs: Positional[list[Path]]
-    """Folders that `elektron pretrain` wrote."""
+    """Folders that `elektron pretrain` wrote, or `elektron finetune`; several are compared."""
     out: Path | None = None
-    """HTML file to write (default: report.html in the first run's folder)."""
+    """HTML file to write (default: report.html in the first folder)."""

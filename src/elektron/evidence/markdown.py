@@ -10,14 +10,14 @@ from elektron.evidence.wording import visible
 # What begins or ends emphasis, code, a link, a table's cell, a formula or a mention wherever it
 # stands; a bare address; and what makes a line something else where the line begins with it.
 ANYWHERE = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.")
-AT_THE_START = re.compile(r"^(\s*\d*)([#+=.)-])")
+AT_THE_START = re.compile(r"^(\s*(?:\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-])))")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def plain(text: str) -> str:
     """The text as running text."""
     escaped = ANYWHERE.sub(r"\\\g<0>", visible(text))
-    return AT_THE_START.sub(r"\1\\\2", escaped).translate(ENTITIES)
+    return AT_THE_START.sub(r"\1\\", escaped).translate(ENTITIES)
 
 
 def code(text: str) -> str:

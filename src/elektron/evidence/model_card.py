@@ -20,6 +20,7 @@ from elektron.evidence.results import Result, read_result
 from elektron.evidence.seeds import was_it_worth_it
 from elektron.evidence.task_summary import (
     against_baseline,
+    how_trained,
     rows_in_words,
     seed_spreads,
     seeds_sentences,
@@ -173,9 +174,9 @@ def _what_it_is(result: Result) -> str:
     interval = kind.write_interval(result.intervals.get(result.figure))
     inside = f" (95 % interval {interval})" if interval else ""
     value = kind.write(result.figures.get(result.figure))
-    origin = f" from {code(result.model)}" if result.model else ""
+    origin = f" ({code(result.model)})" if result.model else ""
     return (
-        f"{task_name(result)}, fine-tuned{origin} with Elektron. "
+        f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. "
         f"{plain(f'{kind.title} is {value}{inside} on {rows_in_words(result)}.')}"
         f"{plain(against_baseline(result))}"
     )

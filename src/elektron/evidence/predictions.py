@@ -80,11 +80,7 @@ class Row:
         if isinstance(column, list) and len(column) > 1:
             return [self.content.get(str(name)) for name in column]
         column = str(column[0] if isinstance(column, list) else column)
-        if (
-            column in SAID_BY_MODELS
-            and f"predicted_{column}" not in self.content
-            and role != "text"
-        ):
+        if column in self.by_model and f"predicted_{column}" not in self.content:
             return None
         return self.content.get(column)
 

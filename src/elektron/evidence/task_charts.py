@@ -124,6 +124,7 @@ def draw_track(track: Track, runs: Sequence[Tuning], size: tuple[int, int]) -> F
             *columns(kept), "o", markersize=10, markerfacecolor="none",
             markeredgecolor=shown.colour, clip_on=False,
         )  # fmt: skip
+    axes.set_xlim(left=0)
     axes.set_xlabel("epoch", loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))

@@ -35,6 +35,16 @@ def short_model(result: Result) -> str:
     return "/".join(Path(result.model).parts[-2:]) or "an encoder"
 
 
+def how_trained(result: Result) -> str:
+    """In a word or two."""
+    return "trained from random weights" if from_scratch(result) else "fine-tuned"
+
+
+def from_scratch(result: Result) -> bool:
+    """Whether the model was asked to begin from random weights."""
+    return result.model.startswith("scratch:")
+
+
 def rows_in_words(result: Result) -> str:
     """`5,000 test rows`."""
     rows = f"{wording.whole(result.rows)} " if result.rows is not None else ""
@@ -50,7 +60,7 @@ def lead(result: Result) -> str:
     on = f" on {wording.whole(rows)} rows" if rows is not None else ""
     inside = f" (95 % interval {interval})" if interval else ""
     return (
-        f"{short_model(result)}, fine-tuned{on}. {kind.title} is "
+        f"{short_model(result)}, {how_trained(result)}{on}. {kind.title} is "
         f"{kind.write(result.figures.get(result.figure))}{inside} on {rows_in_words(result)}."
         f"{against_baseline(result)}"
     )
@@ -99,7 +109,7 @@ def warnings(result: Result) -> list[str]:
     kept = result.kept
     if kept is not None and kept.collapsed and not any(kept.collapsed in said for said in found):
         found.append(f"{kept.name} has collapsed: {kept.collapsed}")
-    if number(result.details.hand_over, "loaded_weights") == 0 and not _from_scratch(result):
+    if number(result.details.hand_over, "loaded_weights") == 0 and not from_scratch(result):
         found.append("no weights were handed over: the encoder began from random ones")
     same = result.details.chosen_on == result.details.reported_on != ""
     if same and not any("chosen on" in said for said in found):
@@ -108,10 +118,6 @@ def warnings(result: Result) -> list[str]:
             "rows that nothing was chosen on would give fairer ones"
         )
     return found
-
-
-def _from_scratch(result: Result) -> bool:
-    return result.model.startswith("scratch:")
 
 
 def facts(result: Result) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Text in, text out: what is learned, how it is written, and that it comes back as it was saved."""
 
+import copy
 import dataclasses
 import json
 import random
@@ -452,6 +453,24 @@ def test_another_tokenizer_may_write(source_tokenizer, encoder, tmp_path):
     outputs = [feature["labels"][:-1] for feature in features]
     texts = [p["text"] for p in task.predictions(records[:4], features, outputs)]
     assert texts == [r.values["source"] for r in records[:4]]
+
+
+def test_the_vocabulary_of_another_run_may_be_given(learned, encoder, tmp_path):
+    task, _ = learned
+    task.save(tmp_path)
+    folder = tmp_path / "target_tokenizer"
+    again = Translation.learn(RECORDS, config(target_tokenizer=str(folder)), encoder)
+    assert fingerprint_of(again) == fingerprint_of(task)
+
+
+def test_a_tokenizer_that_cannot_end_a_text_is_refused(source_tokenizer, encoder, tmp_path):
+    endless = copy.deepcopy(source_tokenizer)
+    endless.sep_token = None
+    endless.save_pretrained(tmp_path)
+    with pytest.raises(ElektronError, match="no end token"):
+        Translation.learn(RECORDS, config(target_tokenizer=str(tmp_path)), encoder)
+    with pytest.raises(ElektronError, match="no such folder"):
+        Translation.learn(RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder)
 
 
 # What is said of it

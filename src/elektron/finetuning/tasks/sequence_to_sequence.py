@@ -221,7 +221,7 @@ class SequenceToSequence(Task):
         """The decoding settings in transformers' words."""
         decoding, tokenizer = self.decoding, self.tokenizer
         start, end = start_token_id(tokenizer), end_token_id(tokenizer)
-        never = {tokenizer.pad_token_id, tokenizer.unk_token_id, start} - {None, end}
+        never = {*tokenizer.all_special_ids} - {end}
         beams: dict[str, Any] = (
             {"length_penalty": decoding.length_penalty, "early_stopping": True}
             if decoding.beams != 1
@@ -236,6 +236,7 @@ class SequenceToSequence(Task):
             num_beams=decoding.beams,
             do_sample=decoding.sample,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
+            min_new_tokens=1,
             max_new_tokens=decoding.max_length,
             suppress_tokens=sorted(never),
             decoder_start_token_id=start,
@@ -327,7 +328,7 @@ def load_target_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         ElektronError: there is none, or it cannot end or pad an output.
     """
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(name, needed=("pad",))
     end_token_id(tokenizer)
     return tokenizer
 

@@ -117,21 +117,17 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that ends an output: `eos`, or BERT's `sep`.
 
     Raises:
-        ElektronError: the tokenizer has neither, or nothing to pad with.
+        ElektronError: the tokenizer has neither.
     """
-    for kind in ("eos", "sep"):
-        token_id = getattr(tokenizer, f"{kind}_token_id")
-        if token_id is not None and tokenizer.pad_token_id is not None:
+    for token_id in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if token_id is not None:
             return int(token_id)
-    raise ElektronError(
-        f"{tokenizer.name_or_path}: a tokenizer of the output needs an end (eos or sep) and a pad token"
-    )
+    raise ElektronError(f"{tokenizer.name_or_path}: the tokenizer has no end token (eos or sep)")
 
 
 def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that an output is started with: `bos`, BERT's `cls`, or the end token as in BART."""
-    for kind in ("bos", "cls"):
-        token_id = getattr(tokenizer, f"{kind}_token_id")
+    for token_id in (tokenizer.bos_token_id, tokenizer.cls_token_id):
         if token_id is not None and token_id != tokenizer.pad_token_id:
             return int(token_id)
     return end_token_id(tokenizer)

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Questions about a passage (SQuAD 2.0), and questions about a whole corpus.
+#
+#   examples/question_answering.sh [DATA [CORPUS]]
+#
+# DATA: a folder with train.json and dev.json, or hf:NAME with a train and a validation split.
+# CORPUS: text to pre-train on and to look answers up in, any that `elektron prepare` reads.
+# WORK: where everything goes (default: runs/question_answering).
+set -euo pipefail
+here=$(dirname "$0")
+data=${1:-hf:rajpurkar/squad_v2}
+corpus=${2:-hf:Salesforce/wikitext:wikitext-2-raw-v1}
+work=${WORK:-runs/question_answering}
+
+if [ -d "$data" ]; then
+  train=$data/train.json dev=$data/dev.json
+else
+  train=$data::train dev=$data::validation
+fi
+
+# The passages of the training questions are part of the corpus.
+mkdir -p "$work"
+python "$here/squad_files.py" "$train" "$work"
+passages=$work/passages.txt
+elektron tokenizer "$corpus" "$passages" --lowercase true --vocab-size 8192 --out "$work/tokenizer"
+elektron prepare "$corpus" "$passages" --tokenizer "$work/tokenizer" --seq-len 256 --out "$work/blocks"
+elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
+  --batch 8 --steps "${STEPS:-4000}"
+
+# Can it learn at all? 200 questions by heart, asked again.
+elektron finetune question-answering --model "$work/pretraining" \
+  --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" \
+  --max-length 256 --epochs "${EPOCHS:-40}" --learning-rate 2e-3 --dropout 0 --keep last
+elektron evaluate "$work/by-heart" "$work/200.jsonl"
+
+# What it has understood: questions about passages that it has not seen, half of them without an
+# answer. A tenth of the training questions is for choosing the epoch and the threshold of "no answer".
+elektron finetune question-answering --model "$work/pretraining" --against scratch \
+  --train "$train" --max-train 4000 --eval 0.1 --test "$dev" --out "$work/model" \
+  --max-length 256 --epochs 4
+elektron evaluate "$work/model" "$dev"
+
+# A question without a passage: the corpus is searched, and the answer comes with its source.
+head -n 3 "$work/questions.txt" |
+  elektron predict "$work/by-heart" --documents "$corpus" "$passages" --passages 10

@@ -1,6 +1,6 @@
 """The table of imdb.sh: pretrained, from scratch, and TF-IDF with logistic regression on the same rows.
 
-    python examples/imdb_table.py TRAIN TEST WORK LABELS…
+python examples/imdb_table.py TRAIN TEST WORK LABELS…
 """
 
 import json

@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from elektron.configuration import (
+    Positional,
     build,
     checked,
     differences,
     load_yaml,
-    Positional,
     save_yaml,
     settings,
     suggestion,

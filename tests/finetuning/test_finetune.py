@@ -59,13 +59,15 @@ def test_what_lies_in_the_folder(electra, animals):
 
 def test_plain_transformers_give_the_same_labels(electra):
     texts = [text for text, _ in labelled_sentences(20, seed=9)]
-    from elektron.inference.models import load_predictor
     from elektron.finetuning.files.records import Record
+    from elektron.inference.models import load_predictor
 
     ours = load_predictor(str(electra)).predict([Record({"text": t}, {}, "") for t in texts])
     theirs = pipeline("text-classification", model=str(electra))(texts)
     assert [row["label"] for row in ours] == [row["label"] for row in theirs]
-    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-4)
+    assert [row["score"] for row in ours] == pytest.approx(
+        [row["score"] for row in theirs], abs=1e-4
+    )
 
 
 def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
@@ -307,7 +309,9 @@ class TestBadInput:
 
     def test_a_label_that_training_never_had(self, capsys, tmp_path, encoders, animals):
         odd = write_tsv(
-            tmp_path / "odd.tsv", [("the cat .", "animal"), ("the dog .", "animl")], ("sentence", "label")
+            tmp_path / "odd.tsv",
+            [("the cat .", "animal"), ("the dog .", "animl")],
+            ("sentence", "label"),
         )
         arguments = self.arguments(encoders, animals, "--test", odd)
         self.refuse(capsys, tmp_path, arguments, "line 3", "'animl'", "did you mean animal")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from elektron.corpus.vocabulary import load_tokenizer
@@ -37,7 +39,7 @@ def test_windows_hold_everything_and_overlap(tokenizer, ids):
     assert [row["record"] for row in rows] == [0] + [1] * (len(rows) - 1)
     pieces = [row["input_ids"][1:-1] for row in rows[1:]]
     whole = list(pieces[0])
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         assert before[-3:] == after[:3]
         whole += after[3:]
     assert whole == ids

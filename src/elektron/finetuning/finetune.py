@@ -203,11 +203,7 @@ class Bench:
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """What is to be learned, and that all files are of it."""
         task = TASKS[config.task].learn(self.data.train, config, encoder)
-        task.columns = {
-            role.name: column
-            for role in task.layout.roles
-            if (column := getattr(config, role.name, None)) and not column.isdecimal()
-        }
+        task.columns = columns_by_name(task, self.data.train[0])
         for records in (self.data.train, self.data.eval, self.data.test):
             task.check(records)
         return task
@@ -264,6 +260,12 @@ class Bench:
         if self.data.test:
             predictions = fitted.predictor().predict(self.data.test)
             fitted.run.test = fitted.task.measure(self.data.test, predictions)()
+
+
+def columns_by_name(task: Task, record: Record) -> dict[str, str]:
+    """The columns that training found, by role; those that have numbers only are not worth keeping."""
+    found = {role.name: record.column_of(role.name) for role in task.layout.roles}
+    return {role: name for role, name in found.items() if name and not name.isdecimal()}
 
 
 def look_by_figure(predictor: Predictor, records: Sequence[Record]) -> Any:

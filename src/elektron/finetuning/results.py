@@ -25,8 +25,6 @@ import transformers
 
 from elektron import __version__
 from elektron.configuration import save_yaml
-from elektron.device import Device
-
 from elektron.evidence.model_card import write_model_card
 from elektron.evidence.task_report import plot, write_report
 from elektron.finetuning.figures.measure import bootstrap
@@ -37,6 +35,7 @@ from elektron.folders import new_folder
 
 if TYPE_CHECKING:
     from elektron.finetuning.finetune import Fitted, Run
+    from elektron.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +51,9 @@ def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[s
     task, config = fitted.task, fitted.config
     records = data.reported
     scored = score(fitted.predictor(), records)
-    metrics, predictions = scored.metrics, scored.predictions
+    metrics = scored.metrics
     metrics |= {"split": data.reported_on, "seconds": round(sum(run.seconds for run in runs), 1)}
     details = {
-        "figure": task.figure,
         "model": config.model,
         "train_rows": len(data.train),
         "eval_rows": len(data.eval),
@@ -65,28 +63,31 @@ def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[s
         "hand_over": fitted.encoder.hand_over(fitted.model),
         "baseline": baseline(task, data),
         "warnings": list(data.remarks) + collapses(runs),
-        "columns": task.columns,
-        "device": Device.choose(config.precision).name,
-        "versions": {
-            "elektron": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
     } | scored.details
     with new_folder(config.out) as folder:
         fitted.model.save_pretrained(folder)
         fitted.encoder.tokenizer.save_pretrained(folder)
         task.save(folder)
-        write_json(folder / METRICS, metrics)
-        write_json(folder / DETAILS, details)
         write_json(folder / RUNS, [as_record(run) for run in runs])
-        write_predictions(folder / PREDICTIONS, records, predictions)
         save_yaml(config, folder / CONFIG)
-        plot(folder)
-        write_report(folder)
+        write_figures(folder, metrics, details, records, scored.predictions)
         write_model_card(folder)
     return metrics
+
+
+def write_figures(
+    folder: Path,
+    metrics: dict[str, Any],
+    details: dict[str, Any],
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+) -> None:
+    """Figures and predictions into a folder that has its `task.json`, and the page about them."""
+    write_json(folder / METRICS, metrics)
+    write_json(folder / DETAILS, details)
+    write_predictions(folder / PREDICTIONS, records, predictions)
+    plot(folder)
+    write_report(folder)
 
 
 @dataclasses.dataclass
@@ -98,7 +99,7 @@ class Scored:
     details: dict[str, Any]
 
 
-def score(predictor: Any, records: Sequence[Record]) -> Scored:
+def score(predictor: Predictor, records: Sequence[Record]) -> Scored:
     """Predictions for labelled records with their figures, 95 % intervals and what goes into detail."""
     task: Task = predictor.task
     predictions = predictor.predict(records)
@@ -108,8 +109,25 @@ def score(predictor: Any, records: Sequence[Record]) -> Scored:
     metrics |= task.figures(records, predictions)
     metrics["rows"] = len(records)
     metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}
-    details = {"notes": task.notes(measure)} | task.details(records, predictions)
+    columns = {role.name: records[0].column_of(role.name) for role in task.layout.roles}
+    details = {
+        "figure": task.figure,
+        "notes": task.notes(measure),
+        "columns": {role: name for role, name in columns.items() if name},
+        "device": predictor.on.name,
+        "versions": versions(),
+    } | task.details(records, predictions)
     return Scored(predictions, metrics, details)
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures rest on."""
+    return {
+        "elektron": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def baseline(task: Task, data: Labelled) -> dict[str, Any] | None:

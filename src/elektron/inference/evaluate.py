@@ -8,13 +8,7 @@ from typing import Any
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
-from elektron.finetuning.results import (
-    METRICS,
-    PREDICTIONS,
-    score,
-    write_json,
-    write_predictions,
-)
+from elektron.finetuning.results import score, write_figures
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import is_free, new_folder
 from elektron.inference.models import load_predictor
@@ -36,7 +30,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     scored = score(predictor, records)
     if config.out is not None:
         with new_folder(config.out) as folder:
-            write_json(folder / METRICS, scored.metrics)
-            write_predictions(folder / PREDICTIONS, records, scored.predictions)
+            predictor.task.save(folder)
+            metrics = scored.metrics | {"split": "test"}
+            details = {"model": config.model, "reported_on": "test"} | scored.details
+            write_figures(folder, metrics, details, records, scored.predictions)
     print(figures_in_words(scored.metrics))  # noqa: T201
     return scored.metrics

@@ -40,3 +40,12 @@ class Record:
     """The row under the file's own names (`1`, `2`, … without a header), as it is handed on beside a prediction."""
     where: str
     """`FILE, line 7`, for messages."""
+
+    def column_of(self, role: str) -> str | None:
+        """Name of the column that a role's value came from, where it came from one as it is."""
+        if role not in self.values:
+            return None
+        value = str(self.values[role])
+        return next(
+            (name for name, cell in self.columns.items() if str(cell).strip() == value), None
+        )

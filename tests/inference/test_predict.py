@@ -1,0 +1,144 @@
+"""Prediction from the command line: streams, formats, order, and nothing but rows on standard output."""
+
+import io
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import pytest
+import torch
+from transformers import ElectraConfig, ElectraForSequenceClassification
+
+from elektron.cli import main
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.registry import load_task
+from elektron.inference import predict as module
+from elektron.inference.models import load_predictor
+from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer_folder, tmp_path_factory):
+    """A classifier of family electra, made and saved by transformers alone."""
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    torch.manual_seed(0)
+    config = ElectraConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=16,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        id2label={0: "animal", 1: "person", 2: "plant"},
+        label2id={"animal": 0, "person": 1, "plant": 2},
+        initializer_range=0.5,
+    )
+    folder = tmp_path_factory.mktemp("plain")
+    ElectraForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def texts():
+    return [text for text, _ in labelled_sentences(30, seed=11)]
+
+
+def alone(model, texts):
+    """What each text gets on its own."""
+    predictor = load_predictor(str(model), batch=1)
+    return [predictor.predict([Record({"text": text}, {}, "")])[0]["label"] for text in texts]
+
+
+def test_rows_come_back_in_their_order_whatever_the_batches(model, texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 7)
+    path = write_jsonl(tmp_path / "in.jsonl", [{"id": n, "text": t} for n, t in enumerate(texts)])
+    out = tmp_path / "out.jsonl"
+    arguments = ["predict", str(model), "--input", str(path), "--output", str(out), "--batch", "4"]
+    assert main(arguments) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == list(range(30))
+    assert [row["label"] for row in rows] == alone(model, texts)
+    assert len({row["label"] for row in rows}) > 1
+
+
+def test_from_standard_input_to_standard_output(model, texts):
+    done = subprocess.run(
+        [sys.executable, "-m", "elektron", "predict", str(model)],
+        input="\n".join(texts) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == texts
+    assert all(row.keys() == {"text", "label", "score"} for row in rows)
+
+
+def test_json_lines_on_standard_input(model, texts, monkeypatch, capsys):
+    lines = "".join(json.dumps({"text": text, "n": 1}) + "\n" for text in texts)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    assert main(["predict", str(model)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["n"] for row in rows] == [1] * 30
+
+
+def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path, capsys):
+    path = write_tsv(tmp_path / "in.tsv", [("the cat .", "x")], ("text", "label"))
+    assert main(["predict", str(model), "--input", str(path)]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["label"] == "x"
+    assert row["predicted_label"] in ("animal", "person", "plant")
+
+
+def test_memory_does_not_grow_with_the_rows(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 64)
+
+    def peak(rows):
+        path = tmp_path / f"{rows}.txt"
+        path.write_text("the cat sees the river .\n" * rows)
+        tracemalloc.start()
+        assert main(["predict", str(model), "--input", str(path), "--output", f"{path}.csv"]) == 0
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(64)  # what is loaded once
+    assert peak(3000) < 1.5 * peak(300) + 500_000
+
+
+def test_the_task_of_a_model_made_elsewhere(model):
+    task = load_task(str(model))
+    assert task.name == "classification"
+    assert task.labels == ["animal", "person", "plant"]
+    with pytest.raises(ElektronError, match="not for translation"):
+        load_task(str(model), "translation")
+
+
+def test_the_input_is_not_written_over(model, tmp_path, capsys):
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat ."}])
+    assert main(["predict", str(model), "--input", str(path), "--output", str(path)]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == {"text": "the cat ."}
+
+
+def test_documents_are_for_models_that_answer(model, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the cat .")
+    arguments = ["predict", str(model), "--documents", str(tmp_path / "text.txt")]
+    assert main([*arguments, "--input", str(tmp_path / "text.txt")]) == 2
+    assert "--documents is for models that answer questions" in capsys.readouterr().err
+
+
+def test_no_such_input(model, capsys):
+    assert main(["predict", str(model), "--input", "nowhere.tsv"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("elektron: nowhere.tsv")
+
+
+def test_a_damaged_task_file(model, tmp_path, capsys):
+    (tmp_path / "task.json").write_text('{"task": "classification", "format": 1}')
+    assert main(["predict", str(tmp_path)]) == 2
+    assert "damaged" in capsys.readouterr().err

@@ -47,10 +47,10 @@ def main(train: str, dev: str, model: str) -> None:
         "the model": [json.loads(line)["text"] for line in predictions],
     }
     references = [[row.values["target"]] for row in dev_rows]
-    print(" " * 24, *(f"{name:>16}" for name in FIGURES))  # noqa: T201
+    print(" " * 24, *(f"{name:>16}" for name in FIGURES))
     for name, texts in outputs.items():
         figures = Summaries(references, texts)()
-        print(f"{name:24}", *(f"{figures[figure]:16.2f}" for figure in FIGURES))  # noqa: T201
+        print(f"{name:24}", *(f"{figures[figure]:16.2f}" for figure in FIGURES))
 
 
 def read(source: str) -> list[Record]:

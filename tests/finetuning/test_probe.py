@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from elektron.finetuning.probe import ProbeRecipe, Texts, accuracy, fine_tune, probe
+from elektron.finetuning.probe import ProbeRecipe, probe
 from elektron.pretraining.loop import pretrain
 from tests.conftest import SUBJECTS, sentences
 from tests.pretraining.conftest import tiny_config
@@ -46,7 +45,8 @@ def test_the_sides_differ_in_their_weights_and_scratch_has_the_familys_own(
 ):
     seen = []
     monkeypatch.setattr(
-        "elektron.finetuning.probe.fine_tune", lambda model, *_: seen.append(model.state_dict())
+        "elektron.finetuning.probe.train_model",
+        lambda task, model, *_: seen.append(model.state_dict()),
     )
     probe(discriminator, "the subject", labelled(20, 1), labelled(20, 2), (1,), RECIPE)
     pretrained, scratch = seen
@@ -56,25 +56,3 @@ def test_the_sides_differ_in_their_weights_and_scratch_has_the_familys_own(
     assert scratch["elektron.layers.0.attention.output.weight"].abs().max() == 0
     assert pretrained["elektron.layers.0.attention.output.weight"].abs().max() > 0
     assert torch.equal(pretrained["classifier.linear.weight"], scratch["classifier.linear.weight"])
-
-
-def test_batches_pad_to_their_longest_and_lose_nothing():
-    texts = Texts([[2, 5, 3], [2, 6, 7, 8, 3], [2, 9, 3]], np.array([0, 1, 2]))
-    (first, labels), (second, _) = texts.batches(np.array([1, 0, 2]), 2, pad_id=0)
-    assert first["input_ids"].tolist() == [[2, 6, 7, 8, 3], [2, 5, 3, 0, 0]]
-    assert first["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
-    assert labels.tolist() == [1, 0]
-    assert second["input_ids"].tolist() == [[2, 9, 3]]
-
-
-def test_a_seed_gives_the_same_model_twice(discriminator):
-    config = AutoConfig.from_pretrained(discriminator, num_labels=2)
-    texts = Texts([[2, 10 + i, 3] for i in range(20)], np.arange(20) % 2)
-    states = []
-    for _ in range(2):
-        torch.manual_seed(4)
-        model = AutoModelForSequenceClassification.from_config(config)
-        fine_tune(model, texts, RECIPE, 1e-3, seed=4)
-        states.append(model.state_dict())
-        assert 0 <= accuracy(model, texts) <= 1
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

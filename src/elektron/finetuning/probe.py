@@ -1,9 +1,10 @@
 """Was pre-training worth it? The same network fine-tuned twice: from its pretrained weights and from scratch.
 
-Both sides get the same labelled texts, the same number of steps and, from scratch, the family's own
-initial weights: a network with other ones would flatter pre-training. Each side is trained once a
-seed, which decides its initial head, the order of the texts and dropout, and is scored on texts
-that neither has seen.
+A small, fixed protocol for the quickstart and for comparisons of pre-trainings, on the mechanism
+that `elektron finetune` uses. Each side is trained once a seed, which decides its initial head, the
+order of the texts and dropout, at the rate that was better for it on validation texts, and is
+scored on texts that neither has seen. From scratch the network has the family's own initial
+weights: one with others would flatter pre-training.
 """
 
 from __future__ import annotations
@@ -11,30 +12,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from transformers import (
-    AutoConfig,
-    AutoModelForPreTraining,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
-import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.progress import Progress
+from elektron.device import Device
+from elektron.finetuning import recipe
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import Encoder, load_encoder
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.training import train as train_model
+from elektron.inference.predictor import Predictor
 
 Labelled = Sequence[tuple[str, str]]
-
-WARMUP_SHARE = 0.1
-ROWS_IN_SCORING = 64
 
 
 @dataclass(frozen=True)
@@ -47,30 +41,6 @@ class ProbeRecipe:
     scratch_lr: float = 1e-3
     max_tokens: int = 64
     dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Labelled texts as token ids."""
-
-    input_ids: list[list[int]]
-    labels: NDArray[np.int64]
-
-    def batches(
-        self, order: NDArray[np.int64], size: int, pad_id: int
-    ) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
-        """Inputs padded to the longest text of each batch, and labels `(batch,)`."""
-        for first in range(0, len(order), size):
-            chosen = order[first : first + size]
-            rows = [self.input_ids[index] for index in chosen]
-            input_ids = np.full((len(rows), max(map(len, rows))), pad_id)
-            for row, ids in zip(input_ids, rows, strict=True):
-                row[: len(ids)] = ids
-            inputs = {
-                "input_ids": torch.from_numpy(input_ids),
-                "attention_mask": torch.from_numpy((input_ids != pad_id).astype(np.int64)),
-            }
-            yield inputs, torch.from_numpy(self.labels[chosen])
 
 
 def probe(
@@ -96,39 +66,28 @@ def probe(
         deviation over seeds), and the accuracy of always saying the commonest class.
     """
     began = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(discriminator)
-    classes = sorted({label for _, label in train})
-    train_texts, test_texts = (
-        encode(texts, classes, tokenizer, recipe.max_tokens) for texts in (train, test)
-    )
-    config = AutoConfig.from_pretrained(
-        discriminator, num_labels=len(classes), classifier_dropout=recipe.dropout
-    )
-    encoder = AutoModelForPreTraining.from_pretrained(discriminator).base_model.state_dict()
-    sides = {"pretrained": recipe.pretrained_lr, "scratch": recipe.scratch_lr}
+    pretrained = load_encoder(str(discriminator))
+    train_records, test_records = as_records(train), as_records(test)
+    sides = {
+        "pretrained": (pretrained, recipe.pretrained_lr),
+        "scratch": (pretrained.from_scratch(), recipe.scratch_lr),
+    }
     results: dict[str, dict[str, Any]] = {}
-    with Progress("second act", len(sides) * len(seeds), "runs") as bar:
-        for name, lr in sides.items():
-            accuracies = []
-            for seed in seeds:
-                torch.manual_seed(seed)
-                model = AutoModelForSequenceClassification.from_config(config)
-                if name == "pretrained":
-                    model.base_model.load_state_dict(encoder)
-                fine_tune(model, train_texts, recipe, lr, seed)
-                accuracies.append(accuracy(model, test_texts))
-                bar.update(
-                    len(results) * len(seeds) + len(accuracies), f"{name} {accuracies[-1]:.3f}"
-                )
-            results[name] = {
-                "accuracies": accuracies,
-                "mean": statistics.fmean(accuracies),
-                "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
-            }
+    for name, (encoder, lr) in sides.items():
+        config = configuration(discriminator, encoder, recipe, lr)
+        accuracies = [
+            accuracy(encoder, config, train_records, test_records, seed, f"{name}, seed {seed}")
+            for seed in seeds
+        ]
+        results[name] = {
+            "accuracies": accuracies,
+            "mean": statistics.fmean(accuracies),
+            "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        }
     commonest, _ = Counter(label for _, label in train).most_common(1)[0]
     return {
         "task": task,
-        "classes": classes,
+        "classes": sorted({label for _, label in train}),
         "train_documents": len(train),
         "test_documents": len(test),
         "majority_accuracy": sum(label == commonest for _, label in test) / len(test),
@@ -138,44 +97,55 @@ def probe(
     }
 
 
-def encode(
-    texts: Labelled, classes: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
-) -> Texts:
-    """Token ids, cut at `max_tokens`, and class numbers."""
-    encoded = tokenizer([text for text, _ in texts], truncation=True, max_length=max_tokens)
-    labels = np.array([classes.index(label) for _, label in texts])
-    return Texts(encoded["input_ids"], labels)
+def as_records(texts: Labelled) -> list[Record]:
+    """Labelled texts as a task reads them."""
+    return [
+        Record({"text": text, "label": label}, {}, f"text {number}")
+        for number, (text, label) in enumerate(texts, start=1)
+    ]
 
 
-def fine_tune(
-    model: PreTrainedModel, texts: Texts, recipe: ProbeRecipe, lr: float, seed: int
-) -> None:
-    """AdamW with a warm-up over a tenth of the steps and a linear fall to 0."""
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, fused=True)
-    steps = recipe.epochs * -(-len(texts.labels) // recipe.batch)
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+def configuration(
+    discriminator: Path, encoder: Encoder, probe_recipe: ProbeRecipe, lr: float
+) -> FinetuneConfig:
+    """The probe's recipe as fine-tuning reads it: one rate for all layers, the last epoch kept."""
+    asked = FinetuneConfig(
+        task="classification",
+        model=str(discriminator),
+        train=[],
+        out=Path(),
+        learning_rate=lr,
+        layer_decay=1.0,
+        epochs=probe_recipe.epochs,
+        batch=probe_recipe.batch,
+        weight_decay=0.01,
+        dropout=probe_recipe.dropout,
+        max_length=probe_recipe.max_tokens,
+        keep="last",
     )
-    generator = np.random.default_rng(seed)
-    for _ in range(recipe.epochs):
-        order = generator.permutation(len(texts.labels))
-        for inputs, labels in texts.batches(order, recipe.batch, model.config.pad_token_id):
-            model(**inputs, labels=labels).loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-
-
-@torch.no_grad()
-def accuracy(model: PreTrainedModel, texts: Texts) -> float:
-    """Share of the texts whose likeliest class is theirs."""
-    model.eval()
-    by_length = np.argsort([len(ids) for ids in texts.input_ids], kind="stable")
-    right = sum(
-        int((model(**inputs).logits.argmax(-1) == labels).sum())
-        for inputs, labels in texts.batches(by_length, ROWS_IN_SCORING, model.config.pad_token_id)
+    return recipe.resolve(
+        asked,
+        family=encoder.config.model_type,
+        width=encoder.config.hidden_size,
+        longest=encoder.longest_input,
+        rows=0,
+        pretrained=encoder.pretrained,
     )
-    return right / len(texts.labels)
+
+
+def accuracy(
+    encoder: Encoder,
+    config: FinetuneConfig,
+    train: Sequence[Record],
+    test: Sequence[Record],
+    seed: int,
+    title: str,
+) -> float:
+    """Fine-tune a new model and give the share of the test texts whose likeliest class is theirs."""
+    task = Classification.learn(train, config, encoder)
+    torch.manual_seed(seed)
+    model = task.new_model(encoder, config.dropout)
+    features = task.features(train, encoder.tokenizer, labelled=True)
+    train_model(task, model, encoder.tokenizer, features, config, seed, dict, title)
+    predictor = Predictor(task, model, encoder.tokenizer, Device.choose())
+    return task.measure(test, predictor.predict(test))()["accuracy"]

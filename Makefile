@@ -21,6 +21,7 @@ test-python: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/pretrain_step.py
 	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/finetune.py
 
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md

@@ -2,8 +2,8 @@
 
 Usage: squad_files.py TRAIN FOLDER
 
-Writes `passages.txt`, the passages of TRAIN as a corpus, a document each; `200.jsonl`, its first 200
-questions that have an answer; and `questions.txt`, the same without passage and answer.
+Writes `passages.txt`, the passages of TRAIN, a document each; `200.jsonl`, its first 200 questions that
+have an answer; and `questions.txt`, the same without passage and answer.
 """
 
 from __future__ import annotations
@@ -23,13 +23,21 @@ def main(train: str, folder: Path) -> None:
     """Write the three files."""
     layout = QuestionAnswering.layout
     rows = [row.values for row in read_records([train], layout, FilesConfig(), labelled=True)]
-    passages = dict.fromkeys(" ".join(row["context"].split()) for row in rows)
+    passages = dict.fromkeys(one_line(row["context"]) for row in rows)
     answered = [row for row in rows if row["answers"]][:COUNT]
-    lines = [json.dumps(row, ensure_ascii=False) for row in answered]
-    (folder / "passages.txt").write_text("\n\n".join(passages) + "\n", encoding="utf-8")
-    (folder / f"{COUNT}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    questions = "\n".join(" ".join(row["question"].split()) for row in answered)
-    (folder / "questions.txt").write_text(questions + "\n", encoding="utf-8")
+    write(folder / "passages.txt", "\n\n".join(passages))
+    write(folder / f"{COUNT}.jsonl", "\n".join(json.dumps(row) for row in answered))
+    write(folder / "questions.txt", "\n".join(one_line(row["question"]) for row in answered))
+
+
+def one_line(text: str) -> str:
+    """The text without line ends."""
+    return " ".join(text.split())
+
+
+def write(path: Path, text: str) -> None:
+    """A file with a line end at its end."""
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

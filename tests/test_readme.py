@@ -18,13 +18,16 @@ def blocks_of(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a text.txt of 1,500 documents and some thousand words."""
+    """A folder with a text.txt of 1,500 documents and some thousand words, and labelled pieces of it."""
     folder = tmp_path_factory.mktemp("readme")
     chooser = random.Random(0)
     syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
     words = ["".join(chooser.choices(syllables, k=chooser.randint(1, 4))) for _ in range(6000)]
     documents = [" ".join(chooser.choices(words, k=80)) + "." for _ in range(1500)]
     (folder / "text.txt").write_text("\n\n".join(documents))
+    for name, count in (("train", 200), ("test", 50)):
+        rows = [f"{chooser.choice(documents)[:80]}\t{'ab'[n % 2]}\n" for n in range(count)]
+        (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
     return folder
 
 
@@ -38,15 +41,16 @@ def run(arguments, folder):
 
 
 def test_the_commands_run_as_they_stand(folder):
-    (commands,) = blocks_of("bash")
-    run(["bash", "-euo", "pipefail", "-c", commands], folder)
+    for commands in blocks_of("bash"):
+        run(["bash", "-euo", "pipefail", "-c", commands], folder)
     assert (folder / "run/report.html").is_file()
     assert (folder / "run/discriminator/config.json").is_file()
+    assert (folder / "model/report.html").is_file()
 
 
 def test_the_python_runs_as_it_stands(folder):
     snippets = blocks_of("python")
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     for snippet in snippets:
         run([sys.executable, "-c", snippet], folder)
 

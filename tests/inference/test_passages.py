@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from elektron.errors import ElektronError
 from elektron.finetuning.files.records import Record
 from elektron.inference.passages import (
+    NOWHERE,
     OpenBook,
     Passages,
     best_answer,
@@ -160,24 +161,22 @@ def test_answers_come_with_passage_and_source(corpus):
     assert amber["title"] == "Amber"
     assert amber["passage"][amber["start"] : amber["end"]] == "Greeks"
     assert river["answer"] == "Arctic"
-    assert nothing == {
-        "answer": "",
-        "start": -1,
-        "end": -1,
-        "score": 1.0,
-        "passage": "",
-        "title": "",
-        "source": "",
-    }
+    assert nothing == NOWHERE
+    assert amber.keys() == river.keys() == NOWHERE.keys()
 
 
-def test_the_answer_is_the_one_most_clearly_preferred_to_none():
-    sure = {"answer": "yes", "no_answer_margin": -8.0, "score": 0.6}
-    less = {"answer": "perhaps", "no_answer_margin": -2.0, "score": 0.9}
-    none = {"answer": "", "no_answer_margin": 3.0, "score": 0.95}
-    assert best_answer([less, none, sure]) == sure
-    assert best_answer([none, none])["answer"] == ""
-    assert best_answer([none, none])["score"] == 0.95
+def read(answer: str, margin: float, score: float, passage_score: float) -> dict:
+    said = {"answer": answer, "no_answer_margin": margin, "score": score}
+    return NOWHERE | said | {"passage_score": passage_score}
+
+
+def test_the_answer_is_the_best_by_reader_and_retriever_together():
+    sure, less = read("yes", -8.0, 0.6, 2.0), read("perhaps", -2.0, 0.9, 7.0)
+    none = read("", 3.0, 0.95, 20.0)
+    assert best_answer([less, none, sure])["answer"] == "yes"
+    assert best_answer([less | {"passage_score": 9.0}, none, sure])["answer"] == "perhaps"
+    assert best_answer([none, none]) == NOWHERE | {"score": 0.95}
+    assert best_answer([]) == NOWHERE
 
 
 def test_passages_are_read_in_one_go(corpus):

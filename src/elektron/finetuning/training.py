@@ -110,6 +110,7 @@ def train(
                 label_smoothing_factor=config.label_smoothing or 0.0,
                 train_sampling_strategy="group_by_length",
                 bf16=Device.choose(config.precision).dtype == torch.bfloat16,
+                use_cpu=not torch.cuda.is_available(),  # else bf16 is refused there
                 logging_strategy="epoch",
                 logging_nan_inf_filter=False,
                 save_strategy="no",

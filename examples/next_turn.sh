@@ -1,33 +1,31 @@
 #!/usr/bin/env bash
-# What is said next in a dialogue (DialogSum's dialogues), beside always the commonest turn.
+# What is said next in a dialogue, beside always the commonest turn.
 #
-#   examples/next_turn.sh [FOLDER]
+#   examples/next_turn.sh [DATA]
 #
-# FOLDER holds dialogsum.train.jsonl.gz and dialogsum.dev.jsonl; without it the data comes from the hub.
+# DATA: a folder with dialogsum.train.jsonl.gz and dialogsum.dev.jsonl, or hf:NAME with a column dialogue.
+# WORK: where everything goes (default: runs/next-turn).
 set -euo pipefail
-cd "$(dirname "$0")/.."
-export PATH="$PWD/.venv/bin:$PATH"
+here=$(dirname "$0")
+data=${1:-hf:knkarthick/dialogsum}
+work=${WORK:-runs/next-turn}
+# Processors that multiply bfloat16 take less than half the time in it.
+precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
-DATA=${1:-hf:knkarthick/dialogsum}
-WORK=${WORK:-runs/next-turn}
-EPOCHS=${EPOCHS:-4}
-ROWS=${ROWS:-40000}
-PRECISION=${PRECISION:-$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)}
-
-if [ -d "$DATA" ]; then
-    TRAIN="$DATA/dialogsum.train.jsonl.gz" DEV="$DATA/dialogsum.dev.jsonl"
+if [ -d "$data" ]; then
+  train=$data/dialogsum.train.jsonl.gz dev=$data/dialogsum.dev.jsonl
 else
-    TRAIN="$DATA" DEV="$DATA::validation"
+  train=$data dev=$data::validation
 fi
 
-mkdir -p "$WORK"
-python examples/next_turn.py "$TRAIN" "$WORK/train.jsonl" "$ROWS"
-python examples/next_turn.py "$DEV" "$WORK/dev.jsonl" 1000
-elektron finetune generation --model scratch:elektron-mini --train "$WORK/train.jsonl" --eval 0.02 \
-    --test "$WORK/dev.jsonl" --out "$WORK/model" --epochs "$EPOCHS" \
-    --target-vocab-size 6000 --precision "$PRECISION"
+mkdir -p "$work"
+python "$here/next_turn.py" "$train" "$work/train.jsonl" "${ROWS:-40000}"
+python "$here/next_turn.py" "$dev" "$work/dev.jsonl" 1000
+elektron finetune generation --model scratch:elektron-mini --train "$work/train.jsonl" --eval 0.02 \
+  --test "$work/dev.jsonl" --out "$work/model" --epochs "${EPOCHS:-3}" --target-vocab-size 6000 \
+  --precision "$precision"
 
-python - "$WORK/model" <<'PYTHON'
+python - "$work/model" <<'PYTHON'
 import json, pathlib, sys
 
 folder = pathlib.Path(sys.argv[1])

@@ -29,17 +29,18 @@ elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretrai
 
 # Can it learn at all? 200 questions by heart, asked again.
 elektron finetune question-answering --model "$work/pretraining" \
-  --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" \
-  --max-length 256 --epochs "${EPOCHS:-40}" --learning-rate 2e-3 --dropout 0 --keep last
+  --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" --max-length 256 \
+  --epochs 25 --batch 16 --learning-rate 5e-3 --layer-decay 1 --dropout 0 --keep last
 elektron evaluate "$work/by-heart" "$work/200.jsonl"
 
-# What it has understood: questions about passages that it has not seen, half of them without an
+# What has it understood? Questions about passages that it has not seen, half of them without an
 # answer. A tenth of the training questions is for choosing the epoch and the threshold of "no answer".
-elektron finetune question-answering --model "$work/pretraining" --against scratch \
-  --train "$train" --max-train 4000 --eval 0.1 --test "$dev" --out "$work/model" \
-  --max-length 256 --epochs 4
+elektron finetune question-answering --model "$work/pretraining" \
+  --train "$train" --max-train 4000 --eval 0.1 --test "$dev" --out "$work/model" --max-length 256 \
+  --epochs 4 --learning-rate 2e-3 --layer-decay 1
 elektron evaluate "$work/model" "$dev"
 
-# A question without a passage: the corpus is searched, and the answer comes with its source.
-head -n 3 "$work/questions.txt" |
-  elektron predict "$work/by-heart" --documents "$corpus" "$passages" --passages 10
+# The 200 questions without their passages: the corpus is searched for them.
+elektron predict "$work/by-heart" --input "$work/questions.txt" --output "$work/answers.jsonl" \
+  --documents "$corpus" "$passages" --passages 10
+python "$here/squad_files.py" --score "$work/200.jsonl" "$work/answers.jsonl"

@@ -1,9 +1,11 @@
-"""What examples/question_answering.sh needs of SQuAD besides the questions.
+"""What examples/question_answering.sh needs besides the commands.
 
 Usage: squad_files.py TRAIN FOLDER
+       squad_files.py --score QUESTIONS ANSWERS
 
-Writes `passages.txt`, the passages of TRAIN, a document each; `200.jsonl`, its first 200 questions that
-have an answer; and `questions.txt`, the same without passage and answer.
+The first writes `passages.txt`, the passages of TRAIN, a document each; `200.jsonl`, its first 200
+questions that have an answer; and `questions.txt`, the same without passage and answer. The second
+prints how many of the answers from a corpus are right, and one of them with its source.
 """
 
 from __future__ import annotations
@@ -11,23 +13,42 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.figures.squad import Answers
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 
 COUNT = 200
 
 
-def main(train: str, folder: Path) -> None:
+def make(train: str, folder: Path) -> None:
     """Write the three files."""
-    layout = QuestionAnswering.layout
-    rows = [row.values for row in read_records([train], layout, FilesConfig(), labelled=True)]
+    rows = read(train)
     passages = dict.fromkeys(one_line(row["context"]) for row in rows)
     answered = [row for row in rows if row["answers"]][:COUNT]
     write(folder / "passages.txt", "\n\n".join(passages))
     write(folder / f"{COUNT}.jsonl", "\n".join(json.dumps(row) for row in answered))
     write(folder / "questions.txt", "\n".join(one_line(row["question"]) for row in answered))
+
+
+def score(questions: str, answers: Path) -> None:
+    """Print figures of the answers, and the first that is right."""
+    gold = [[answer["text"] for answer in row["answers"]] for row in read(questions)]
+    given = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    figures = Answers(gold, [row["answer"] for row in given])()
+    print(f"from the corpus: exact match {figures['exact_match']:.1f}, F1 {figures['f1']:.1f}")
+    for texts, row in zip(gold, given, strict=True):
+        if row["answer"] in texts:
+            print(f"{row['question']}\n  {row['answer']}\n  {row['source']}: {row['passage']}")
+            return
+
+
+def read(source: str) -> list[dict[str, Any]]:
+    """The rows of labelled questions."""
+    records = read_records([source], QuestionAnswering.layout, FilesConfig(), labelled=True)
+    return [record.values for record in records]
 
 
 def one_line(text: str) -> str:
@@ -41,4 +62,7 @@ def write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1] == "--score":
+        score(sys.argv[2], Path(sys.argv[3]))
+    else:
+        make(sys.argv[1], Path(sys.argv[2]))

@@ -1,57 +1,43 @@
 #!/usr/bin/env bash
-# English into German (Multi30k, 29,000 captions): once with an encoder from random weights, once with
-# one that has read English before, in as many steps and with the same vocabulary.
+# English captions into German: once with an encoder from random weights, once with one that has read
+# English before, in as many steps and with the same vocabulary.
 #
-#   examples/translation.sh [FOLDER]
+#   examples/translation.sh [DATA [CORPUS]]
 #
-# FOLDER holds train.en, train.de, val.* and test_2016_flickr.*; without it the data comes from the
-# hub. TEXT=FILE is more English to pre-train on, besides the captions; PRETRAIN=0 leaves out the
-# second half.
+# DATA: a folder with train.en, train.de, val.*, test_2016_flickr.*, or hf:NAME with columns en and de.
+# CORPUS: more English to pre-train on, besides the captions, any that `elektron prepare` reads.
+# WORK: where everything goes (default: runs/translation). PRETRAIN=no does the first half only.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-export PATH="$PWD/.venv/bin:$PATH"
+data=${1:-hf:bentrevett/multi30k}
+work=${WORK:-runs/translation}
+# Processors that multiply bfloat16 take less than half the time in it.
+precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
-DATA=${1:-hf:bentrevett/multi30k}
-WORK=${WORK:-runs/translation}
-TEXT=${TEXT:-}
-PRETRAIN=${PRETRAIN:-1}
-EPOCHS=${EPOCHS:-10}
-STEPS=${STEPS:-2500}
-# Processors that multiply bfloat16 take half the time for the same BLEU.
-PRECISION=${PRECISION:-$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)}
-
-if [ -d "$DATA" ]; then
-    CAPTIONS="$DATA/train.en"
-    FILES=(--train "$DATA/train.en" "$DATA/train.de" --eval "$DATA/val.en" "$DATA/val.de"
-        --test "$DATA/test_2016_flickr.en" "$DATA/test_2016_flickr.de")
+if [ -d "$data" ]; then
+  english=("$data/train.en" ${2:+"$2"})
+  files=(--train "$data/train.en" "$data/train.de" --eval "$data/val.en" "$data/val.de"
+    --test "$data/test_2016_flickr.en" "$data/test_2016_flickr.de")
 else
-    CAPTIONS="$DATA"
-    FILES=(--train "$DATA" --eval "$DATA::validation" --test "$DATA::test" --source en --target de)
+  english=("$data" --text en)
+  files=(--train "$data" --eval "$data::validation" --test "$data::test" --source en --target de)
 fi
-ENGLISH=("$CAPTIONS")
-[ -z "$TEXT" ] || ENGLISH+=("$TEXT")
-COLUMN=()
-[ -d "$DATA" ] || COLUMN=(--text en)
 
-mkdir -p "$WORK"
-elektron tokenizer "${ENGLISH[@]}" "${COLUMN[@]}" --vocab-size 8000 --out "$WORK/tokenizer"
-
-translate() { # MODEL OUT
-    elektron finetune translation --model "$1" --out "$2" "${FILES[@]}" "${@:3}" \
-        --epochs "$EPOCHS" --target-vocab-size 6000 --precision "$PRECISION"
+translate() {
+  elektron finetune translation "${files[@]}" "$@" --target-vocab-size 6000 \
+    --epochs "${EPOCHS:-8}" --precision "$precision"
 }
 
-translate scratch:elektron-mini "$WORK/scratch" --tokenizer "$WORK/tokenizer"
+elektron tokenizer "${english[@]}" --vocab-size 8000 --out "$work/tokenizer"
+translate --model scratch:elektron-mini --tokenizer "$work/tokenizer" --out "$work/scratch"
 
-if [ "$PRETRAIN" != 0 ]; then
-    elektron prepare "${ENGLISH[@]}" "${COLUMN[@]}" --tokenizer "$WORK/tokenizer" \
-        --seq-len 128 --out "$WORK/blocks"
-    elektron pretrain --config elektron-mini --data "$WORK/blocks" --out "$WORK/encoder" \
-        --steps "$STEPS" --precision "$PRECISION"
-    translate "$WORK/encoder" "$WORK/pretrained"
+if [ "${PRETRAIN:-yes}" = yes ]; then
+  elektron prepare "${english[@]}" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
+  elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pretraining" \
+    --steps "${STEPS:-2000}" --precision "$precision"
+  translate --model "$work/pretraining/discriminator" --out "$work/pretrained"
 fi
 
-python - "$WORK" <<'PYTHON'
+python - "$work" <<'PYTHON'
 import json, pathlib, sys
 
 for name in ("scratch", "pretrained"):

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel
 
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
@@ -27,6 +27,25 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     assert counts["loaded_weights"] == inside
     assert counts["new_weights"] == sum(p.numel() for p in model.parameters()) - inside > 0
     assert model.config.hidden_dropout_prob == 0.3
+
+
+def test_embeddings_of_family_elektron_are_short_again_and_say_the_same(encoders, tokenizer_folder):
+    folder = str(encoders["elektron"])
+    long = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        long.embeddings.word_embeddings.weight.mul_(7.0)
+    encoder = load_encoder(folder)
+    weights = encoder.weights["embeddings.word_embeddings.weight"]
+    assert weights.square().mean(dim=1).sqrt().numpy() == pytest.approx(0.02)
+    short = AutoModel.from_config(encoder.config).eval()
+    encoder.fill(short)
+    tokens = load_tokenizer(str(tokenizer_folder))(
+        ["the cat sees the river ."], return_tensors="pt"
+    )
+    with torch.no_grad():
+        assert torch.allclose(
+            short(**tokens).last_hidden_state, long(**tokens).last_hidden_state, atol=1e-2
+        )
 
 
 def test_scratch_has_the_same_shape_and_other_weights(encoders):

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.models.elektron import StreamOutput
+from elektron.models.elektron import ElektronModel, StreamOutput
 from elektron.models.pair import FAMILIES, Sizes, check_sizes, pretrained_config
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 SCRATCH = "scratch:"
 DISCRIMINATOR = "discriminator"
 
+# Root mean square of an initial embedding.
+INITIAL_SIZE = 0.02
 # With more unknown tokens than this a vocabulary was made for other text.
 MOST_UNKNOWN = 0.05
 
@@ -164,6 +166,8 @@ def load_encoder(name: str) -> Encoder:
         )
     encoder = _load_weights(name)
     _say_what_looks_wrong(name, config, encoder)
+    if isinstance(encoder, ElektronModel):
+        to_initial_scale(encoder.embeddings.word_embeddings.weight)
     return Encoder(name, config, tokenizer, encoder.state_dict())
 
 
@@ -223,6 +227,18 @@ def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrain
         )
     if untrained(encoder):
         log.warning("%s was never trained: its weights are initial ones", name)
+
+
+@torch.no_grad()
+def to_initial_scale(embeddings: Tensor) -> None:
+    """Give each row the size that it had before training; family `elektron` says the same as before (but for the norm's epsilon).
+
+    The family normalises what it looks up, so that the size of a row has no effect but one: how fast
+    the row can turn. Pre-training makes rows ten times as long, and Adam's steps, which do not
+    grow with them, then turn them a tenth as far.
+    """
+    size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
+    embeddings.mul_(INITIAL_SIZE / size.clamp(min=INITIAL_SIZE * 1e-3))
 
 
 @torch.no_grad()

@@ -268,7 +268,7 @@ class Translation(SequenceToSequence):
     name: ClassVar[str] = "translation"
     figure: ClassVar[str] = "bleu"
     usual_decoding: ClassVar[DecodingConfig] = DecodingConfig(
-        beams=5, length_penalty=1.0, no_repeat_ngram=0, sample=False, temperature=1.0, top_p=1.0
+        beams=4, length_penalty=1.0, no_repeat_ngram=0, sample=False, temperature=1.0, top_p=1.0
     )
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:

@@ -231,11 +231,11 @@ def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrain
 
 @torch.no_grad()
 def to_initial_scale(embeddings: Tensor) -> None:
-    """Give each row the size that it had before training; family `elektron` says the same as before (but for the norm's epsilon).
+    """Give each row the size that it had before training.
 
-    The family normalises what it looks up, so that the size of a row has no effect but one: how fast
-    the row can turn. Pre-training makes rows ten times as long, and Adam's steps, which do not
-    grow with them, then turn them a tenth as far.
+    Family `elektron` normalises what it looks up, so that the size of a row has no effect (beyond the
+    epsilon of the norm) but one: how fast the row can turn. Pre-training makes rows ten times as
+    long, and Adam's steps, which do not grow with them, then turn them a tenth as far.
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
     embeddings.mul_(INITIAL_SIZE / size.clamp(min=INITIAL_SIZE * 1e-3))

@@ -50,7 +50,7 @@ class Size:
 
 
 PAPER = (Size(256, 3e-4, 0.8), Size(768, 1e-4, 0.8), Size(math.inf, 5e-5, 0.9))
-ELEKTRON = (Size(256, 1e-3, 0.8), Size(768, 3e-4, 0.8), Size(math.inf, 1e-4, 0.9))
+ELEKTRON = (Size(256, 1e-3, 1.0), Size(768, 3e-4, 0.9), Size(math.inf, 1e-4, 0.9))
 
 
 def resolve(

@@ -1,0 +1,178 @@
+"""What each task with a transformers head makes of rows, logits and labels, by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.multiple_choice import MultipleChoice, right_choice
+from elektron.finetuning.tasks.regression import Regression
+from elektron.finetuning.tasks.token_classification import (
+    TokenClassification,
+    first_pieces,
+    tokens_of,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder):
+    return load_tokenizer(str(tokenizer_folder))
+
+
+def record(**values):
+    return Record(values, {}, "f.tsv, line 2")
+
+
+def config(task="classification", **options):
+    settings = {"max_length": 16, "long_text": "head", "stride": 4} | options
+    return FinetuneConfig(task=task, model="m", train=["t"], out=Path("o"), **settings)
+
+
+class TestClassification:
+    def learn(self, *labels, **options):
+        records = [record(text="the cat .", label=label) for label in labels]
+        return Classification.learn(records, config(**options), None)
+
+    def test_labels_are_in_the_order_of_numbers_then_of_the_alphabet(self):
+        assert self.learn("10", "9", 2.0, True).labels == ["2", "9", "10", "True"]
+        assert self.learn("pos", "neg").labels == ["neg", "pos"]
+
+    def test_probabilities_are_softmax(self):
+        said = self.learn("a", "b").prediction(np.array([0.0, np.log(3.0)], np.float32))
+        assert said == {"label": "b", "score": pytest.approx(0.75)}
+
+    def test_several_labels_each_stand_for_themselves(self):
+        task = self.learn(["a", "b"], ["b"], [])
+        assert task.several
+        assert task.target(record(label=["b"])) == [0.0, 1.0]
+        said = task.prediction(np.array([3.0, -3.0], np.float32))
+        assert said["labels"] == ["a"]
+        assert task.prediction(np.array([-1.0, -1.0], np.float32))["labels"] == []
+
+    def test_windows_bear_the_label_of_the_whole_and_are_averaged(self, tokenizer):
+        task = self.learn("a", "b", long_text="windows")
+        rows = [record(text="the cat sees the blue house . " * 4, label="b")]
+        features = task.features(rows, tokenizer, labelled=True)
+        assert len(features) > 2
+        assert {feature["labels"] for feature in features} == {1}
+        outputs = [np.array([0.0, float(n)], np.float32) for n in range(len(features))]
+        (said,) = task.predictions(rows, features, outputs)
+        mean = sum(range(len(features))) / len(features)
+        assert said["score"] == pytest.approx(1 / (1 + np.exp(-mean)), abs=1e-5)
+
+    def test_many_labels_that_hardly_repeat_are_taken_for_a_wrong_column(self):
+        with pytest.raises(ElektronError, match="is --label the right column"):
+            self.learn(*map(str, range(100)))
+
+    def test_one_label_said_of_everything_is_a_collapse(self):
+        task = self.learn("a", "b")
+        assert task.collapsed([{"label": "a"}, {"label": "a"}]) == "it says 'a' of every text"
+        assert task.collapsed([{"label": "a"}, {"label": "b"}]) is None
+
+
+class TestRegression:
+    def test_targets_are_standardised_and_predictions_are_not(self):
+        rows = [record(text="x", label=value) for value in ("1", "3", "5")]
+        task = Regression.learn(rows, config("regression"), None)
+        assert [task.target(row) for row in rows] == pytest.approx([-1.224745, 0, 1.224745])
+        assert task.prediction(np.array([1.0], np.float32)) == {
+            "score": pytest.approx(3 + (8 / 3) ** 0.5, abs=1e-5)
+        }
+
+    @pytest.mark.parametrize("label", ["high", "", "nan", "inf", None, ["1"]])
+    def test_what_is_no_number_is_named(self, label):
+        with pytest.raises(ElektronError, match=r"line 2.*is no number"):
+            Regression.learn([record(text="x", label=label)], config("regression"), None)
+
+    def test_one_number_only(self):
+        with pytest.raises(ElektronError, match="same number, 2"):
+            Regression.learn([record(text="x", label=2)] * 3, config("regression"), None)
+
+
+class TestTokenClassification:
+    def task(self, *tags, **options):
+        rows = [record(tokens=["the"] * len(tags), tags=list(tags))]
+        return TokenClassification.learn(rows, config("token-classification", **options), None)
+
+    def test_the_first_piece_of_a_word_bears_its_tag(self, tokenizer):
+        task = self.task("O", "B-X")
+        rows = [record(tokens=["the", "zzcat", "sees"], tags=["O", "B-X", "O"])]
+        (feature,) = task.features(rows, tokenizer, labelled=True)
+        labels = [label for label in feature["labels"] if label != -100]
+        assert [task.labels[label] for label in labels] == ["O", "B-X", "O"]
+        assert feature["labels"][0] == feature["labels"][-1] == -100
+        assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
+
+    def test_which_pieces_begin_words(self):
+        assert first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
+
+    def test_every_word_of_a_long_sentence_is_tagged_from_where_most_surrounds_it(self, tokenizer):
+        task = self.task("O", "B-X")
+        tokens = ["the", "cat"] * 20
+        rows = [record(tokens=tokens)]
+        features = task.features(rows, tokenizer, labelled=False)
+        assert len(features) > 3
+        outputs = []
+        for feature in features:
+            # Each part says of its outermost words that they are B-X, and of the others O.
+            inner = range(2, len(feature["words"]) - 2)
+            outer = [0.0 if place in inner else 1.0 for place in range(len(feature["words"]))]
+            outputs.append(np.array([[x, 1 - x] for x in outer], np.float32))
+        (said,) = task.predictions(rows, features, outputs)
+        assert len(said["tags"]) == len(tokens)
+        wrong = [n for n, tag in enumerate(said["tags"]) if tag == "B-X"]
+        # What lies in two parts is taken from the one where it is further inside.
+        assert set(wrong) <= {0, len(tokens) - 1}
+
+    def test_running_text_is_cut_into_words_and_chinese_characters(self):
+        assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [
+            *("Li", "Wei", ","),
+            *("北", "京", "大", "学", "!"),
+        ]
+
+    def test_a_word_that_cannot_be_read_still_gets_a_tag(self, tokenizer):
+        task = self.task("O", "B-X")
+        rows = [record(tokens=["the", "\u200b", "cat"])]
+        features = task.features(rows, tokenizer, labelled=False)
+        outputs = [
+            np.tile(np.array([1.0, 0.0], np.float32), (len(f["words"]), 1)) for f in features
+        ]
+        (said,) = task.predictions(rows, features, outputs)
+        assert len(said["tags"]) == 3
+
+
+class TestMultipleChoice:
+    @pytest.mark.parametrize(
+        ("label", "place"), [(1, 1), ("1", 1), (1.0, 1), ("B", 1), ("b", 1), ("dog", 1)]
+    )
+    def test_the_right_choice_by_number_letter_or_text(self, label, place):
+        assert right_choice(record(choices=["cat", "dog"], label=label)) == place
+
+    @pytest.mark.parametrize("label", [2, "C", "bird", -1, ""])
+    def test_what_is_none_of_the_choices_is_named(self, label):
+        with pytest.raises(ElektronError, match=r"line 2.*none of the 2 choices"):
+            right_choice(record(choices=["cat", "dog"], label=label))
+
+    def test_one_choice_is_none(self):
+        with pytest.raises(ElektronError, match="two choices or more"):
+            right_choice(record(choices=["cat"], label=0))
+
+    def test_rows_with_fewer_choices_are_filled_up_and_never_take_the_filling(self, tokenizer):
+        rows = [
+            record(text="the cat .", choices=["a long road", "an apple", "the river"], label=2),
+            record(text="the dog .", choices=["an apple", "the river"], label=0),
+        ]
+        task = MultipleChoice.learn(rows, config("multiple-choice"), None)
+        features = task.features(rows, tokenizer, labelled=True)
+        batch = task.collate(features, tokenizer)
+        assert batch["input_ids"].shape[:2] == (2, 3)
+        assert batch["labels"].tolist() == [2, 0]
+        outputs = [np.array([0.0, 1.0, 2.0], np.float32)] * 2
+        said = task.predictions(rows, features, outputs)
+        assert [row["label"] for row in said] == [2, 1]
+        assert said[1]["choice"] == "the river"

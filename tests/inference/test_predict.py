@@ -142,3 +142,8 @@ def test_a_damaged_task_file(model, tmp_path, capsys):
     (tmp_path / "task.json").write_text('{"task": "classification", "format": 1}')
     assert main(["predict", str(tmp_path)]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_pretraining_run_is_no_model_to_predict_with(encoders, capsys):
+    assert main(["predict", str(encoders["electra"].parent)]) == 2
+    assert "is a pre-training run: `elektron finetune" in capsys.readouterr().err

@@ -20,10 +20,10 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTraine
 from transformers.utils import logging as transformers_logging
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronModel, StreamOutput
-from elektron.models.pair import FAMILIES, Sizes, check_sizes, pretrained_config
+from elektron.models.pair import FAMILIES, check_sizes, pretrained_config
 
 log = logging.getLogger(__name__)
 
@@ -178,27 +178,13 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         ElektronError: there is no such recipe.
     """
     from elektron.pretraining.config import resolve
+    from elektron.pretraining.foundations import configured_sizes
     from elektron.recipes import pretrain_config
 
     settings = resolve(pretrain_config(recipe))
-    network = settings.network
-    assert network.dropout is not None
-    sizes = Sizes(
-        network.layers,
-        network.hidden,
-        network.feed_forward,
-        network.heads,
-        network.embedding,
-        network.max_positions,
-        network.dropout,
-    )
+    sizes = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
-    special_ids = {
-        "pad": tokenizer.pad_token_id,
-        "cls": tokenizer.cls_token_id,
-        "sep": tokenizer.sep_token_id,
-    }
-    config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids)
+    config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
     return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
 
 

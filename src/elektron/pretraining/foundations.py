@@ -24,7 +24,7 @@ from elektron.models.pair import (
     released_family,
     sizes_of,
 )
-from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.config import NetworkConfig, PretrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -82,19 +82,9 @@ def make_pair(
         )
         check_same_tokenizer(discriminator, pair, tokenizer, manifest.vocab_size)
     else:
-        assert network.dropout is not None
-        sizes = Sizes(
-            network.layers,
-            network.hidden,
-            network.feed_forward,
-            network.heads,
-            network.embedding,
-            network.max_positions,
-            network.dropout,
-        )
         pair = build_pair(
             FAMILIES[config.family],
-            sizes,
+            configured_sizes(network),
             network.generator_width,
             manifest.vocab_size,
             manifest.special_ids,
@@ -106,6 +96,20 @@ def make_pair(
             "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
         )
     return pair
+
+
+def configured_sizes(network: NetworkConfig) -> Sizes:
+    """The discriminator's sizes that a resolved configuration asks for."""
+    assert network.dropout is not None
+    return Sizes(
+        network.layers,
+        network.hidden,
+        network.feed_forward,
+        network.heads,
+        network.embedding,
+        network.max_positions,
+        network.dropout,
+    )
 
 
 def check_same_tokenizer(

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.errors import ElektronError
+from elektron.finetuning.encoders import DISCRIMINATOR
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
@@ -45,6 +46,10 @@ def load_task(model: str, expected: str | None = None) -> Task:
         ElektronError: there is no such model, it is of another task or of none.
     """
     path = Path(model) / TASK_FILE
+    if (Path(model) / DISCRIMINATOR).is_dir():
+        raise ElektronError(
+            f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
+        )
     made_here = path.is_file()
     task = _read(path) if made_here else _by_class(model, pretrained_config(model), expected)
     if expected is not None and task.name != expected:

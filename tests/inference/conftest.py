@@ -1,0 +1,3 @@
+"""The encoders of the fine-tuning tests serve here too."""
+
+from tests.finetuning.conftest import encoders  # noqa: F401

@@ -27,5 +27,5 @@ elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pret
   --steps "${STEPS:-1000}" --precision "$precision"
 elektron finetune summarization --model "$work/pretraining/discriminator" --train "$train" \
   --eval 0.02 --test "$dev" --source dialogue --target summary --out "$work/model" \
-  --epochs "${EPOCHS:-4}" --batch 16 --max-length 192 --target-vocab-size 6000 --precision "$precision"
+  --epochs "${EPOCHS:-3}" --batch 16 --max-length 192 --target-vocab-size 6000 --precision "$precision"
 python "$here/dialogue_baselines.py" "$train" "$dev" "$work/model"

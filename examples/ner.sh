@@ -28,5 +28,5 @@ elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretrai
   --batch 16 --steps "${STEPS:-2500}" --precision "$precision"
 # The last tenth of the training rows is for choosing the epoch; dev is scored once.
 elektron finetune token-classification --model "$work/pretraining/discriminator" --against scratch \
-  --precision "$precision" --train "$train" --eval 0.1 --test "$test" --out "$work/model"
+  --precision "$precision" --epochs 15 --train "$train" --eval 0.1 --test "$test" --out "$work/model"
 echo "小明 毕 业 于 北 京 大 学 ， 现 任 中 国 银 行 行 长 。" | elektron predict "$work/model"

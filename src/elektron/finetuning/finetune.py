@@ -238,11 +238,12 @@ class Bench:
         )
         fitted.task = task.finished(model)
         predictions = fitted.predictor().predict(self.data.eval)
+        # Judged before a threshold is chosen: it may be best to answer nothing, which is no collapse.
+        run.collapsed = fitted.task.collapsed(predictions) if len(predictions) > 1 else None
         tuned = fitted.task.tuned(self.data.eval, predictions)
         if tuned is not fitted.task:
             fitted.task = tuned
             predictions = fitted.predictor().predict(self.data.eval)
-        run.collapsed = fitted.task.collapsed(predictions) if len(predictions) > 1 else None
         run.epochs = history.epochs
         run.kept_epoch = history.epochs[history.kept].epoch
         run.eval = fitted.task.measure(self.data.eval, predictions)()

@@ -11,7 +11,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import load_encoder
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.classification import Classification
-from elektron.finetuning.training import train
+from elektron.finetuning.training import smoothed_loss, train
 from tests.finetuning.conftest import labelled_sentences
 
 
@@ -125,3 +125,19 @@ def test_nothing_is_left_on_the_disk(encoders, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     Setup(encoders["elektron"], epochs=1.0).train(lambda: {"accuracy": 0.0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_smoothing_spreads_a_share_of_the_targets_probability():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    labels = torch.tensor([0, -100])
+    found = smoothed_loss(0.3)({"logits": logits}, labels)
+    logs = logits[0].log_softmax(0)
+    assert found == pytest.approx(float(-0.7 * logs[0] - 0.3 * logs.mean()))
+    assert smoothed_loss(0.3)({"logits": logits.bfloat16()}, labels).dtype == torch.float32
+
+
+def test_smoothing_and_micro_batches_go_together(encoders):
+    whole = trained_weights(encoders["elektron"], label_smoothing=0.1)
+    parts = trained_weights(encoders["elektron"], label_smoothing=0.1, micro_batch=4)
+    assert torch.allclose(parts, whole, atol=1e-4)
+    assert not torch.allclose(trained_weights(encoders["elektron"]), whole, atol=1e-4)

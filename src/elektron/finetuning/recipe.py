@@ -18,6 +18,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 
 GENERATES = ("translation", "summarization", "generation")
+WITHOUT_CLASSES = ("regression", "question-answering")
 FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
@@ -143,5 +144,7 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError(
             f"--stride {stride} must be 0 or more, and well below the {length} tokens read"
         )
+    if config.label_smoothing and config.task in WITHOUT_CLASSES:
+        raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
     if config.micro_batch is not None and config.micro_batch > (config.batch or 32):
         raise ElektronError(f"--micro-batch {config.micro_batch} is more than --batch")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import (
     PreTrainedModel,
@@ -107,7 +108,6 @@ def train(
                 per_device_train_batch_size=micro_batch,
                 gradient_accumulation_steps=accumulation,
                 max_grad_norm=CLIP,
-                label_smoothing_factor=config.label_smoothing or 0.0,
                 train_sampling_strategy="group_by_length",
                 bf16=Device.choose(config.precision).dtype == torch.bfloat16,
                 use_cpu=not torch.cuda.is_available(),  # else bf16 is refused there
@@ -123,17 +123,34 @@ def train(
             data_collator=lambda rows: task.collate(rows, tokenizer),
             train_dataset=list(features),
             optimizers=(optimizer, schedule),
+            compute_loss_func=smoothed_loss(config.label_smoothing)
+            if config.label_smoothing
+            else None,
             callbacks=[watcher, _Bar(bar)],
         )
         trainer.remove_callback(PrinterCallback)
         # Our losses are means over a micro-batch; told otherwise, by `**kwargs` in a forward, the
         # Trainer would not divide them by the number of micro-batches.
         trainer.model_accepts_loss_kwargs = False
+        trainer.loss_is_scaled_for_ga = False
         trainer.train()
     if watcher.best is not None:
         model.load_state_dict(watcher.best)
     model.eval()
     return watcher.history
+
+
+def smoothed_loss(share: float) -> Callable[..., Tensor]:
+    """Cross-entropy with `share` of the target's probability spread over all classes (Szegedy et al. 2016).
+
+    In fp32, also where matrix products are not; the Trainer's own smoothing is in their precision.
+    """
+
+    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        logits = outputs["logits"].float().flatten(0, -2)
+        return F.cross_entropy(logits, labels.flatten(), label_smoothing=share)
+
+    return loss
 
 
 class _Watcher(TrainerCallback):

@@ -318,12 +318,10 @@ def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
     ]
     predictions = task().predictions(records, features, outputs)
     assert task().measure(records, predictions)()["f1"] == 50
-    assert task().collapsed(predictions) is not None
     tuned = task().tuned(records, predictions)
     assert 2.0 <= tuned.null_threshold < 3.5
     again = tuned.predictions(records, features, outputs)
     assert tuned.measure(records, again)()["f1"] == 100
-    assert tuned.collapsed(again) is None
     assert tuned.figures(records, again) == {
         "answered": 0.5,
         "null_threshold": tuned.null_threshold,
@@ -331,6 +329,15 @@ def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
     given = task(null_threshold=0.0, null_threshold_given=True)
     assert given.tuned(records, predictions) == given
     assert task(no_answers=False).tuned(records, predictions).null_threshold is None
+
+
+def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apart():
+    def said(*margins: float) -> list[dict]:
+        return [{"answer": "", "no_answer_margin": margin} for margin in margins]
+
+    assert task().collapsed(said(3.0, 3.05, 2.98)) is not None
+    assert task().collapsed(said(3.0, 5.0, 2.0)) is None
+    assert task().collapsed([*said(3.0, 3.0), {"answer": "a", "no_answer_margin": 3.0}]) is None
 
 
 # The whole way

@@ -61,6 +61,8 @@ class Classification(SentenceTask):
                 f"{records[0].where.partition(',')[0]}: {len(counts)} different labels in "
                 f"{len(records)} rows, such as {next(iter(counts))!r}: is --label the right column?"
             )
+        if several and config.label_smoothing:
+            raise ElektronError("--label-smoothing has no meaning where a text has several labels")
         return cls(
             labels=sorted(counts, key=in_order),
             several=several,

@@ -43,6 +43,8 @@ BEST = 20
 """Spans of a window that are looked at, and of a record that share the probability."""
 NO_SPAN = 1e6
 """Margin of "no answer" where the passage is empty: more than any scores differ by."""
+ALIKE = 0.1
+"""Standard deviation of the margins of a model that does not tell questions apart."""
 AT_ONCE = 1000
 """Records that are tokenized together: offsets as Python tuples take ten times their memory."""
 
@@ -216,9 +218,15 @@ class QuestionAnswering(EncoderTask):
         }
 
     def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if no question is answered."""
-        if predictions and all(prediction["answer"] == "" for prediction in predictions):
-            return "it says of every question that there is no answer"
+        """Says so if no question is answered and none is surer to have no answer than another.
+
+        A weak model that does tell questions apart may still do best, by the threshold that suits it
+        best, to answer none; training it again would not help.
+        """
+        unanswered = all(prediction["answer"] == "" for prediction in predictions)
+        margins = [prediction["no_answer_margin"] for prediction in predictions]
+        if unanswered and np.std(margins) < ALIKE:
+            return "it says of every question alike that there is no answer"
         return None
 
     def _windows(

@@ -30,12 +30,12 @@ elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretrai
 # scored once. Scratch may take more passes, and is stopped where it was best.
 for labels in ${LABELS:-1000 5000 25000}; do
   case $labels in
-    1000) seeds=3 passes=4 scratch_passes=6 ;;
-    5000) seeds=1 passes=3 scratch_passes=4 ;;
+    1000) seeds=3 passes=4 scratch_passes=5 ;;
+    5000) seeds=1 passes=2 scratch_passes=2 ;;
     *) seeds=1 passes=2 scratch_passes=2 ;;
   esac
   common=(--precision "$precision" --train "$train" --eval 0.08 --test "$test" --text text --label label
-    --max-train "$labels" --seeds "$seeds" --max-length 400 --long-text head-tail)
+    --max-train "$labels" --seeds "$seeds" --max-length 400 --long-text head-tail --dropout 0.3)
   elektron finetune classification --model "$work/pretraining/discriminator" "${common[@]}" \
     --epochs $passes --out "$work/pretrained-$labels"
   elektron finetune classification --model scratch:quickstart --tokenizer "$work/tokenizer" \

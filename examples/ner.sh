@@ -6,7 +6,7 @@
 #
 # DATA: a folder with train.char.bmes and dev.char.bmes, or hf:NAME with a train and a validation split.
 # CORPUS: text to pre-train on, any that `elektron prepare` reads.
-# WORK: where everything goes (default: runs/ner). About 12 minutes on 2 CPU cores.
+# WORK: where everything goes (default: runs/ner). About 17 minutes on one CPU core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -26,7 +26,12 @@ elektron tokenizer "$corpus" --out "$work/tokenizer" --vocab-size 8192 --max-doc
 elektron prepare "$corpus" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
   --batch 16 --steps "${STEPS:-2500}" --precision "$precision"
-# The last tenth of the training rows is for choosing the epoch; dev is scored once.
-elektron finetune token-classification --model "$work/pretraining/discriminator" --against scratch \
-  --precision "$precision" --epochs 15 --train "$train" --eval 0.1 --test "$test" --out "$work/model"
-echo "小明 毕 业 于 北 京 大 学 ， 现 任 中 国 银 行 行 长 。" | elektron predict "$work/model"
+# The last tenth of the training rows is for choosing the epoch; dev is scored once. Each side at the
+# rate that was better for it (docs/finetuning.md).
+tag() {
+  elektron finetune token-classification "$@" --precision "$precision" --epochs 15 \
+    --train "$train" --eval 0.1 --test "$test"
+}
+tag --model "$work/pretraining/discriminator" --learning-rate 3e-3 --out "$work/model"
+tag --model scratch:quickstart --tokenizer "$work/tokenizer" --learning-rate 1e-3 --out "$work/scratch"
+echo "小明毕业于北京大学，现任中国银行行长。" | elektron predict "$work/model"

@@ -17,7 +17,8 @@ from typing import Any
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 
-GENERATES = ("translation", "summarization", "generation")
+WRITING = {"translation": (8.0, 64), "summarization": (4.0, 16), "generation": (3.0, 64)}
+"""Tasks that generate text: epochs, and rows in a step. Only translation's were measured."""
 WITHOUT_CLASSES = ("regression", "question-answering")
 FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
@@ -85,12 +86,13 @@ def resolve(
         "stride": min(128, (config.max_length or min(READ_AT_ONCE, longest)) // 4),
         "keep": "best",
     }
-    if config.task in GENERATES:
+    if config.task in WRITING:
+        passes, batch = WRITING[config.task]
         defaults |= {
             "learning_rate": 1e-3,
             "layer_decay": 1.0,
-            "epochs": 15,
-            "batch": 64,
+            "epochs": passes,
+            "batch": batch,
             "label_smoothing": 0.1,
             "max_length": min(256, longest),
             "max_target_length": 128,

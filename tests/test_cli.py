@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -223,20 +222,6 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     )
     assert done.stderr == "[]\n"
     assert done.stdout.startswith(f"usage: elektron {command}")
-
-
-def test_help_answers_at_once() -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "elektron", "pretrain", "--help"],
-            capture_output=True,
-            env=ENVIRONMENT,
-            check=True,
-        )
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 0.5
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

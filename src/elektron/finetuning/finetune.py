@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.vocabulary import learn_tokenizer
+from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
@@ -118,8 +118,6 @@ def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
         if config.tokenizer is not None:
             raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
         return load_encoder(config.model)
-    from elektron.corpus.vocabulary import load_tokenizer
-
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer)
     else:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.files.read import hold_out, read_records, split_share
 from elektron.finetuning.files.records import Layout, Record
@@ -79,13 +78,3 @@ def same_files(some: Sequence[str], others: Sequence[str]) -> str:
     """The first file that is among both."""
     resolved = {str(Path(name).resolve()) for name in others}
     return next((name for name in some if str(Path(name).resolve()) in resolved), "")
-
-
-def require_rows(records: Sequence[Record], where: Sequence[str]) -> None:
-    """Refuse files without a row.
-
-    Raises:
-        ElektronError: there is none.
-    """
-    if not records:
-        raise ElektronError(f"{', '.join(where)}: no row in it")

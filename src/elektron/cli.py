@@ -311,13 +311,15 @@ def _log_on_stderr() -> Iterator[None]:
     """What the package logs, one line each: `elektron: warning: …`, and notes without a level."""
     logger, handler = logging.getLogger("elektron"), _StderrHandler()
     handler.setFormatter(_LineFormatter())
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # some libraries log for the root, and every line would come twice
     try:
         yield
     finally:
         logger.setLevel(level)
+        logger.propagate = propagate
         logger.removeHandler(handler)
 
 

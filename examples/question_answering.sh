@@ -30,14 +30,15 @@ elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretrai
 # Can it learn at all? 200 questions by heart, asked again.
 elektron finetune question-answering --model "$work/pretraining" \
   --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" --max-length 256 \
-  --epochs 25 --batch 16 --learning-rate 5e-3 --layer-decay 1 --dropout 0 --keep last
+  --epochs 25 --batch 16 --learning-rate 5e-3 --dropout 0 --keep last
 elektron evaluate "$work/by-heart" "$work/200.jsonl"
 
 # What has it understood? Questions about passages that it has not seen, half of them without an
 # answer. A tenth of the training questions is for choosing the epoch and the threshold of "no answer".
+# Little: with a network this small and 4,000 questions it does best to answer hardly any of them.
 elektron finetune question-answering --model "$work/pretraining" \
   --train "$train" --max-train 4000 --eval 0.1 --test "$dev" --out "$work/model" --max-length 256 \
-  --epochs 4 --learning-rate 2e-3 --layer-decay 1
+  --epochs 4
 elektron evaluate "$work/model" "$dev"
 
 # The 200 questions without their passages: the corpus is searched for them.

@@ -7,28 +7,18 @@ Whatever goes wrong by the user's input leaves here as one line on stderr and ex
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from elektron import __version__
-from elektron.configuration import (
-    Setting,
-    build,
-    checked,
-    settings,
-    suggestion,
-    summary,
-    written,
-)
+from elektron.command_line import typed
+from elektron.configuration import build, checked, settings, suggestion
 from elektron.errors import ElektronError
 from elektron.recipes import DEFAULT_RECIPE, recipe_names
 
@@ -172,79 +162,14 @@ def _configure(name: str, command: Command, argv: list[str]) -> Any:
     """The command's dataclass, from what was typed and, where there are recipes, from a recipe."""
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
-    options = [setting.flag for setting in settings(config_class) if not setting.positional]
-    options += ["--help", "--config"] if command.merge else ["--help"]
-    _refuse_unknown_options(name, options, argv)
-    values, left_over = _parser(name, command, config_class).parse_known_intermixed_args(argv)
-    if left_over:
-        raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
-    typed = vars(values)
     if command.merge is None:
-        return build(config_class, typed, label=flags.__getitem__)
-    recipe = typed.pop("config", None)
-    config = load(command.merge)(recipe, checked(config_class, typed, label=flags.__getitem__))
+        return build(config_class, typed(name, config_class, argv), label=flags.__getitem__)
+    values = typed(name, config_class, argv, [("config", "RECIPE", recipe_help())])
+    recipe = values.pop("config", None)
+    config = load(command.merge)(recipe, checked(config_class, values, label=flags.__getitem__))
     if recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
     return config
-
-
-def _refuse_unknown_options(name: str, options: list[str], argv: list[str]) -> None:
-    """Before argparse sees them, which would name all of them and no near one."""
-    for word in argv:
-        option = word.partition("=")[0]
-        if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
-            names = [known.removeprefix("--") for known in options]
-            near = suggestion(option.lstrip("-"), names, label="--{}".format)
-            raise ElektronError(
-                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
-            )
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, raising ElektronError where it would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
-
-
-def _parser(name: str, command: Command, config_class: type) -> _Parser:
-    """Splits a command line into texts; `checked` gives them their types."""
-    parser = _Parser(
-        prog=f"elektron {name}",
-        usage=usage(name, config_class),
-        description=summary(config_class),
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    if command.merge is not None:
-        parser.add_argument("--config", metavar="RECIPE", help=recipe_help())
-    groups: dict[str, Any] = {"": parser}
-    for setting in settings(config_class):
-        if setting.group not in groups:
-            groups[setting.group] = parser.add_argument_group(setting.group)
-        text = _help(setting).replace("%", "%%")
-        if setting.positional:
-            nargs = "*" if setting.several else "?"
-            parser.add_argument(setting.name, nargs=nargs, metavar=_metavar(setting), help=text)
-        else:
-            groups[setting.group].add_argument(
-                setting.flag,
-                dest=setting.name,
-                nargs="+" if setting.several else None,
-                metavar=_metavar(setting),
-                help=text,
-            )
-    return parser
-
-
-def usage(name: str, config_class: type) -> str:
-    """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
-    needed = [setting for setting in settings(config_class) if setting.required]
-    words = [
-        f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.several else ''}"
-        for s in sorted(needed, key=lambda setting: not setting.positional)
-    ]
-    return " ".join(["elektron", name, *words, "[options]"])
 
 
 def recipe_help() -> str:
@@ -253,24 +178,6 @@ def recipe_help() -> str:
         f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options that "
         f"are typed win over it. (default: {DEFAULT_RECIPE})"
     )
-
-
-def _metavar(setting: Setting) -> str:
-    if setting.positional:
-        return setting.flag
-    if setting.choices:
-        return "{" + ",".join(setting.choices) + "}"
-    return {int: "N", float: "X", bool: "{true,false}", Path: "PATH"}.get(setting.type, "TEXT")
-
-
-def _help(setting: Setting) -> str:
-    if setting.positional:
-        return f"{setting.help} One of {setting.kind}." if setting.choices else setting.help
-    if setting.required:
-        return f"{setting.help} (required)"
-    if setting.default in (None, []):  # what these mean stands in the help
-        return setting.help
-    return f"{setting.help} (default: {written(setting.default)})"
 
 
 def _keep_libraries_quiet() -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from elektron.cli import COMMANDS, Command, load, recipe_help, usage
+from elektron.cli import COMMANDS, Command, load, recipe_help
+from elektron.command_line import usage
 from elektron.configuration import Setting, settings, summary, values_of, written
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names

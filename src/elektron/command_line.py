@@ -1,0 +1,121 @@
+"""A command line as a command's dataclass understands it: which texts were typed for which settings.
+
+This is the splitting of what was typed; `configuration` gives the texts their types. It stands
+apart from the commands because other texts are command lines too: a probe of `elektron compare` is
+one of `elektron finetune`, and is read by the same functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from elektron.configuration import Setting, settings, suggestion, summary, written
+from elektron.errors import ElektronError
+
+Option = tuple[str, str, str]
+"""An option that is no setting of the command: its name, what stands for its value, its help."""
+
+
+def typed(
+    name: str, config_class: type, argv: Sequence[str], extra: Sequence[Option] = ()
+) -> dict[str, Any]:
+    """What was typed for each setting, as texts under the settings' dotted names.
+
+    Args:
+        name: the command, for messages and help.
+        config_class: the dataclass of its settings.
+        argv: the words after the command's name.
+        extra: options besides the settings.
+
+    Raises:
+        ElektronError: an unknown option, one without its value, or a word that is neither.
+    """
+    options = [setting.flag for setting in settings(config_class) if not setting.positional]
+    options += ["--help", *(f"--{option}" for option, _, _ in extra)]
+    _refuse_unknown_options(name, options, argv)
+    parser = _parser(name, config_class, extra)
+    values, left_over = parser.parse_known_intermixed_args(list(argv))
+    if left_over:
+        raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
+    return vars(values)
+
+
+def _refuse_unknown_options(name: str, options: Sequence[str], argv: Sequence[str]) -> None:
+    """Before argparse sees them, which would name all of them and no near one."""
+    for word in argv:
+        option = word.partition("=")[0]
+        if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
+            names = [known.removeprefix("--") for known in options]
+            near = suggestion(option.lstrip("-"), names, label="--{}".format)
+            raise ElektronError(
+                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
+            )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, raising ElektronError where it would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def _parser(name: str, config_class: type, extra: Sequence[Option]) -> _Parser:
+    """Splits a command line into texts; `checked` gives them their types."""
+    parser = _Parser(
+        prog=f"elektron {name}",
+        usage=usage(name, config_class),
+        description=summary(config_class),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for option, metavar, text in extra:
+        parser.add_argument(f"--{option}", metavar=metavar, help=text)
+    groups: dict[str, Any] = {"": parser}
+    for setting in settings(config_class):
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        text = _help(setting).replace("%", "%%")
+        if setting.positional:
+            nargs = "*" if setting.several else "?"
+            parser.add_argument(setting.name, nargs=nargs, metavar=_metavar(setting), help=text)
+        else:
+            groups[setting.group].add_argument(
+                setting.flag,
+                dest=setting.name,
+                nargs="+" if setting.several else None,
+                metavar=_metavar(setting),
+                help=text,
+            )
+    return parser
+
+
+def usage(name: str, config_class: type) -> str:
+    """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
+    needed = [setting for setting in settings(config_class) if setting.required]
+    words = [
+        f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.several else ''}"
+        for s in sorted(needed, key=lambda setting: not setting.positional)
+    ]
+    return " ".join(["elektron", name, *words, "[options]"])
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.positional:
+        return setting.flag
+    if setting.choices:
+        return "{" + ",".join(setting.choices) + "}"
+    return {int: "N", float: "X", bool: "{true,false}", Path: "PATH"}.get(setting.type, "TEXT")
+
+
+def _help(setting: Setting) -> str:
+    if setting.positional:
+        return f"{setting.help} One of {setting.kind}." if setting.choices else setting.help
+    if setting.required:
+        return f"{setting.help} (required)"
+    if setting.default in (None, []):  # what these mean stands in the help
+        return setting.help
+    return f"{setting.help} (default: {written(setting.default)})"

@@ -27,13 +27,14 @@ from elektron.finetuning.encoders import SCRATCH, Encoder, load_encoder, scratch
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
-from elektron.finetuning.search import combinations, in_words, with_settings
+from elektron.finetuning.search import combinations
 from elektron.finetuning.tasks.base import Feature, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import Epoch, train
 from elektron.finetuning.wording import closing_words
 from elektron.folders import is_free
 from elektron.inference.predictor import Predictor
+from elektron.variation import in_words, with_settings
 
 log = logging.getLogger(__name__)
 

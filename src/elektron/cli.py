@@ -82,6 +82,11 @@ COMMANDS = {
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
     ),
+    "compare": Command(
+        "pre-train variants at equal compute, and say which learns more",
+        "elektron.compare.config:CompareConfig",
+        "elektron.compare.compare:compare",
+    ),
     "report": Command(
         "draw runs or fine-tuned models as an HTML page",
         "elektron.evidence.config:ReportConfig",

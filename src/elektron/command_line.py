@@ -87,6 +87,7 @@ def _parser(name: str, config_class: type, extra: Sequence[Option]) -> _Parser:
                 setting.flag,
                 dest=setting.name,
                 nargs="+" if setting.several else None,
+                action="extend" if setting.several else "store",
                 metavar=_metavar(setting),
                 help=text,
             )

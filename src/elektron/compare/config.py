@@ -1,0 +1,33 @@
+"""What `elektron compare` can be told. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elektron.recipes import DEFAULT_RECIPE
+
+
+@dataclass(kw_only=True)
+class CompareConfig:
+    """Pre-train variants at equal compute, fine-tune each on probe tasks, and say what the seeds bear out."""
+
+    config: str = DEFAULT_RECIPE
+    """Recipe of all variants: a name, or the path of a YAML file."""
+    data: Path
+    """Folder of blocks, made by `elektron prepare`."""
+    vary: list[str] = field(default_factory=list)
+    """Settings of `elektron pretrain`, NAME=VALUE,VALUE …, in all combinations; one value is for
+    all variants, and `config` varies the recipe."""
+    budget: list[str]
+    """Compute of each pre-training: time (600s, 10m, 2h) or operations counted (2e15flops);
+    several make a curve."""
+    probe: list[str]
+    """Tasks to fine-tune on, each in quotes: what follows `elektron finetune`, without --model, --out and --seed."""
+    seeds: int = 3
+    """Each variant is pre-trained and fine-tuned with the seeds 1 to N."""
+    tune: list[str] = field(default_factory=list)
+    """Settings to choose for each variant, NAME=VALUE,VALUE …, by seed 1 at the smallest budget
+    (default: none, and the table says so)."""
+    out: Path
+    """Folder for the runs and comparison.json, .md and .html; the same command again resumes."""

@@ -1,0 +1,116 @@
+"""Probe tasks: what a pre-training is judged by, each a command line of `elektron finetune`.
+
+A probe is read by the very functions that read the command, so that it has all of its settings. The
+model, the folder and the seed are the comparison's own. It is named after its training data:
+`data/sst2/train.tsv` is `sst2`, `reviews.csv` is `reviews`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from elektron.command_line import typed
+from elektron.configuration import build, settings
+from elektron.errors import ElektronError
+from elektron.finetuning import recipe
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.files.read import split_share
+from elektron.finetuning.search import combinations
+
+COMMAND = "finetune"
+FIXED = ("model", "out", "seed")
+"""Settings that the comparison gives to each run of a probe."""
+PRETRAINING = "pretraining"
+"""The other folder in a run's folder, whose name a probe cannot have."""
+HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A task to fine-tune on."""
+
+    name: str
+    text: str
+    """As it was typed."""
+    config: FinetuneConfig
+    """Without a model of its own; see `configured`."""
+
+    @property
+    def split(self) -> Literal["test", "eval"]:
+        """The rows whose figures are reported."""
+        return "test" if self.config.test else "eval"
+
+    def configured(self, model: Path, out: Path, seed: int) -> FinetuneConfig:
+        """The probe of one pre-trained model."""
+        return dataclasses.replace(self.config, model=str(model), out=out, seed=seed)
+
+
+def parse_all(texts: Sequence[str]) -> list[Probe]:
+    """All probes, under names that tell them apart.
+
+    Raises:
+        ElektronError: one is no command line of `finetune`, or a file of it does not exist.
+    """
+    configs = [parse(text) for text in texts]
+    names = told_apart(set_name(config.train[0]) for config in configs)
+    return [Probe(*parts) for parts in zip(names, texts, configs, strict=True)]
+
+
+def parse(text: str) -> FinetuneConfig:
+    """The settings of a probe.
+
+    Raises:
+        ElektronError: as `parse_all`, naming the probe.
+    """
+    try:
+        config = _configure(shlex.split(text))
+        recipe.check(config)
+        combinations(config.vary)
+        _check_files(config)
+    except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
+        raise ElektronError(f"--probe {text!r}: {error}") from None
+    return config
+
+
+def set_name(source: str) -> str:
+    """What labelled data is called: the file without its endings, or its folder for `train.tsv`."""
+    path = Path(source.removeprefix(HUB).partition(":")[0])
+    stem = path.name.partition(".")[0]
+    if re.match("train", stem, re.IGNORECASE):
+        stem = path.resolve().parent.name
+    return re.sub(r"[^\w+-]", "-", stem) or "probe"
+
+
+def told_apart(names: Iterable[str]) -> list[str]:
+    """The names, those that are taken already with a number."""
+    found: list[str] = []
+    for name in names:
+        number, free = 1, name
+        while free in (*found, PRETRAINING):
+            number += 1
+            free = f"{name}-{number}"
+        found.append(free)
+    return found
+
+
+def _configure(argv: Sequence[str]) -> FinetuneConfig:
+    flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
+    values = typed(COMMAND, FinetuneConfig, argv)
+    for name in FIXED:
+        if name in values:
+            raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
+    return build(FinetuneConfig, values | {"model": "", "out": Path()}, label=flags.__getitem__)
+
+
+def _check_files(config: FinetuneConfig) -> None:
+    """Hours before they are read."""
+    held_out = split_share(config.eval) is not None
+    for source in (*config.train, *(() if held_out else config.eval), *config.test):
+        if not source.startswith(HUB) and not Path(source).is_file():
+            raise ElektronError(f"{source}: no such file")

@@ -1,0 +1,66 @@
+"""A comparison of tiny networks on the small language."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from elektron.compare.config import CompareConfig
+from elektron.finetuning import results
+from elektron.finetuning.figures.measure import bootstrap
+from tests.finetuning.conftest import animals  # noqa: F401
+from tests.pretraining.conftest import TINY
+
+MakeConfig = Callable[..., CompareConfig]
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals take longer than everything else here."""
+    monkeypatch.setattr(results, "bootstrap", partial(bootstrap, resamples=20))
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of a network that a step of takes milliseconds."""
+    path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
+    settings = {
+        "steps": 5,
+        "batch": 8,
+        "log_every": 2,
+        "network": TINY,
+        "evaluation": {"every": 100, "rows": 8},
+        "checkpoint": {"every": 100},
+    }
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="session")
+def probe_text(animals: dict[str, Path]) -> str:  # noqa: F811
+    """Whether a sentence is of an animal."""
+    return (
+        f"classification --train {animals['train']} --eval {animals['eval']} "
+        "--max-train 32 --epochs 1 --batch 16 --max-length 16"
+    )
+
+
+@pytest.fixture
+def make_config(tiny_recipe: Path, blocks: Path, probe_text: str, tmp_path: Path) -> MakeConfig:
+    """A comparison's configuration; what is named replaces it."""
+
+    def make(**changes: object) -> CompareConfig:
+        settings: dict[str, object] = {
+            "config": str(tiny_recipe),
+            "data": blocks,
+            "vary": ["optimizer.lr=1e-3,1e-2"],
+            "budget": ["2e8flops"],
+            "probe": [probe_text],
+            "seeds": 1,
+            "out": tmp_path / "comparison",
+        }
+        return CompareConfig(**(settings | changes))  # type: ignore[arg-type]
+
+    return make

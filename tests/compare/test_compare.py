@@ -1,0 +1,136 @@
+"""A whole comparison in small: what it leaves, what it does not do again, and what it refuses at once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elektron.compare.compare import compare
+from elektron.compare.runs import RESULT
+from elektron.errors import ElektronError
+from elektron.finetuning import finetune as finetuning
+from elektron.pretraining import loop
+from tests.compare.conftest import MakeConfig
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that pre-training and fine-tuning were called for, in order."""
+    made: list[Path] = []
+
+    def noted(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(config: Any) -> Any:
+            made.append(config.out)
+            return function(config)
+
+        return call
+
+    monkeypatch.setattr(loop, "pretrain", noted(loop.pretrain))
+    monkeypatch.setattr(finetuning, "finetune", noted(finetuning.finetune))
+    return made
+
+
+def test_variants_are_trained_probed_and_told_apart(
+    make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config()
+    compare(config)
+    printed = capsys.readouterr().out
+    assert "optimizer.lr=0.001" in printed and "not resolved: one seed" in printed
+    assert len(printed.split("- Recipe")) == 2, "nothing but the table, and not fine-tuning's words"
+    assert (config.out / "comparison.md").read_text() == printed.removesuffix("\n")
+    run = config.out / "optimizer.lr=0.01" / "2e8flops" / "seed-1"
+    probe = next(path.parent for path in run.glob("*/task.json"))
+    assert {path.name for path in run.iterdir()} == {
+        "pretraining", probe.name, "result.json", "log.txt",
+    }  # fmt: skip
+    assert not (run / "pretraining" / "checkpoints").exists()
+    assert (run / "pretraining" / "discriminator" / "model.safetensors").is_file()
+    assert (run / "pretraining" / "report.html").is_file() and (probe / "report.html").is_file()
+
+    figures = json.loads((config.out / "comparison.json").read_text())
+    assert [variant["name"] for variant in figures["variants"]] == [
+        "optimizer.lr=0.001", "optimizer.lr=0.01",
+    ]  # fmt: skip
+    for entry in figures["runs"]:
+        assert entry["flops"] >= 2e8 and entry["tokens"] > 0
+        assert 0 <= entry["probes"][probe.name]["value"] <= 1
+    page = (config.out / "comparison.html").read_text()
+    assert f"./optimizer.lr%3D0.01/2e8flops/seed-1/{probe.name}/report.html" in page
+
+    # A second probe: nothing is done again that is done.
+    before = (run / "pretraining" / "summary.json").stat().st_mtime_ns
+    calls.clear()
+    more = make_config(probe=[*config.probe, config.probe[0].replace("--epochs 1", "--epochs 2")])
+    compare(more)
+    assert (run / "pretraining" / "summary.json").stat().st_mtime_ns == before
+    assert {path.name for path in calls} == {"pretraining", f"{probe.name}-2"}
+    calls.clear()
+    compare(more)
+    assert calls == []
+
+
+def test_what_was_done_before_an_interruption_stays(
+    make_config: MakeConfig, calls: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    noted = finetuning.finetune
+
+    def interrupted(probe: Any) -> Any:
+        if "lr=0.01" in str(probe.out):
+            raise KeyboardInterrupt
+        return noted(probe)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finetuning, "finetune", interrupted)
+        compare(config)
+    (first,) = config.out.glob(f"**/{RESULT}")
+    assert "lr=0.001" in str(first)
+    before, calls[:] = first.stat().st_mtime_ns, []
+    compare(config)
+    assert first.stat().st_mtime_ns == before
+    assert {path.parent.parent.parent.name for path in calls} == {"optimizer.lr=0.01"}
+
+
+def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
+    make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(make_config(vary=[], tune=["optimizer.lr=1e-3,1e30"]))
+    assert len([path for path in calls if path.name == "pretraining"]) == 2
+    found = compare(make_config(vary=[], tune=["optimizer.lr=1e-3,1e30"], seeds=2))
+    assert len(found.runs) == 2 and found.seeds == [1, 2]
+    (variant,) = found.variants
+    assert variant.name == "tiny" and len(variant.trials) == 2
+    assert variant.chosen in ({"optimizer.lr": 1e-3}, {"optimizer.lr": 1e30})
+    assert len([path for path in calls if path.name == "pretraining"]) == 3
+    assert "optimizer.lr tuned per variant with seed 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "--seeds must be 1 or more, got 0"),
+        ({"budget": ["soon"]}, "--budget must be a time"),
+        ({"vary": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
+        ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),
+        ({"data": Path("nowhere")}, "nowhere holds no blocks"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(
+    make_config: MakeConfig, calls: list[Path], changes: dict[str, Any], message: str
+) -> None:
+    config = make_config(**changes)
+    with pytest.raises(ElektronError) as refused:
+        compare(config)
+    assert message in str(refused.value)
+    assert calls == [] and not config.out.exists()
+
+
+def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text("sentence\tlabel\nthe cat\n")
+    probe = f"classification --train {wrong} --eval {wrong}"
+    with pytest.raises(ElektronError, match=r"optimizer.lr=0.001 · 2e8flops · seed 1: .*wrong.tsv"):
+        compare(make_config(probe=[probe]))

@@ -1,0 +1,77 @@
+"""A probe is a command line of `elektron finetune`."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from elektron.cli import COMMANDS, main
+from elektron.compare.probes import Probe, parse, parse_all, set_name, told_apart
+from elektron.errors import ElektronError
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("sst2/train.tsv", "sst2/dev.tsv", "my file.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_is_read_as_the_command_would_read_it(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = []
+    module, _, function = COMMANDS["finetune"].function.partition(":")
+    stand_in = types.ModuleType(module)
+    setattr(stand_in, function, received.append)
+    monkeypatch.setitem(sys.modules, module, stand_in)
+    typed = [
+        "classification", "--train", "sst2/train.tsv", "my file.csv", "--eval=0.2",
+        "--vary", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
+    ]  # fmt: skip
+    assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0
+    text = " ".join(f"'{word}'" for word in typed)
+    assert Probe("sst2", text, parse(text)).configured(Path("m"), Path("o"), 7) == received[0]
+
+
+def test_reported_is_test_where_there_is_one(files: Path) -> None:
+    (probe,) = parse_all(["regression --train sst2/train.tsv --test sst2/dev.tsv"])
+    assert (probe.name, probe.split) == ("sst2", "test")
+    assert parse_all(["regression --train sst2/train.tsv"])[0].split == "eval"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "TASK is missing"),
+        ("classification", "--train is missing"),
+        ("classificatoin --train sst2/train.tsv", "did you mean classification"),
+        ("classification --train sst2/train.tsv --epoch 3", "unknown option --epoch: did you mean"),
+        ("classification --train sst2/train.tsv --epochs x", "--epochs must be a number"),
+        ("classification --train sst2/train.tsv --epochs 0", "--epochs must be above 0"),
+        ("classification --train sst2/train.tsv --vary lr", "--vary takes NAME=VALUE"),
+        ("classification --train sst2/train.tsv --eval 1.5", "a share to hold out"),
+        ("classification --train sst2/train.tsv --model m", "--model is the comparison's own"),
+        ("classification --train sst2/train.tsv --seed 3", "--seed is the comparison's own"),
+        ("classification --train sst2/train.tvs", "sst2/train.tvs: no such file"),
+        ("classification --train sst2/train.tsv --test sst2", "sst2: no such file"),
+        ("classification --train 'sst2/train.tsv", "No closing quotation"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(files: Path, text: str, message: str) -> None:
+    with pytest.raises(ElektronError) as refused:
+        parse(text)
+    assert str(refused.value).startswith(f"--probe {text!r}: ")
+    assert message in str(refused.value)
+
+
+def test_it_is_named_after_its_data(files: Path) -> None:
+    assert set_name("sst2/train.tsv") == set_name("../sst2/Train-1.jsonl.gz") == "sst2"
+    assert set_name("my file.csv") == "my-file"
+    assert set_name("train.tsv") == files.name.replace(".", "-")
+    assert set_name("hf:nyu-mll/glue:mrpc:train") == "glue"
+    assert told_apart(["a", "b", "a", "pretraining"]) == ["a", "b", "a-2", "pretraining-2"]

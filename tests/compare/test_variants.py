@@ -1,0 +1,96 @@
+"""Which variants there are, and what they are called."""
+
+from pathlib import Path
+
+import pytest
+
+from elektron.compare.budgets import Budget
+from elektron.compare.variants import Variant, tuned_values, variants
+from elektron.errors import ElektronError
+from elektron.recipes import pretrain_config
+
+MINUTE = Budget("time", 60)
+
+
+def configured(variant: Variant, tuned: dict | None = None) -> object:
+    return variant.configured(tuned or {}, MINUTE, Path("blocks"), Path("out"), 3)
+
+
+def test_one_value_is_for_all_and_not_in_the_name() -> None:
+    found = variants("quickstart", ["network.layers=2", "optimizer.lr=1e-3,3e-3"])
+    assert [variant.name for variant in found] == ["optimizer.lr=0.001", "optimizer.lr=0.003"]
+    assert configured(found[1]) == pretrain_config(
+        "quickstart",
+        {
+            "network.layers": 2,
+            "optimizer.lr": 3e-3,
+            "minutes": 1,
+            "data": "blocks",
+            "out": "out",
+            "seed": 3,
+        },
+    )
+
+
+def test_several_settings_give_all_combinations() -> None:
+    found = variants("quickstart", ["batch=8,16", "compile=true,null"])
+    assert [variant.name for variant in found] == [
+        "batch=8,compile=true",
+        "batch=8,compile=null",
+        "batch=16,compile=true",
+        "batch=16,compile=null",
+    ]
+
+
+def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
+    own = tmp_path / "my own.yaml"
+    own.write_text("batch: 7\n")
+    found = variants("elektron-small", [f"config=electra-small,{own}", "network.layers=2"])
+    assert [variant.name for variant in found] == ["config=electra-small", "config=my-own"]
+    assert [configured(v).family for v in found] == ["electra", "elektron"]  # type: ignore[attr-defined]
+    assert configured(found[1]).batch == 7  # type: ignore[attr-defined]
+
+
+def test_without_variation_there_is_one_variant() -> None:
+    assert [v.name for v in variants("electra-small", [])] == ["electra-small"]
+    assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
+
+
+def test_tuned_values_come_on_top() -> None:
+    found = variants("quickstart", ["batch=8,16"])
+    values = tuned_values(["optimizer.muon_lr=0.01,0.02"], found)
+    assert values == [{"optimizer.muon_lr": 0.01}, {"optimizer.muon_lr": 0.02}]
+    assert configured(found[0], values[1]).optimizer.muon_lr == 0.02  # type: ignore[attr-defined]
+    assert tuned_values([], found) == [{}]
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        (["seed=1,2"], "--vary: seed cannot be varied"),
+        (["steps=1,2"], "--vary: steps cannot be varied"),
+        (["minutes=1"], "--vary: minutes cannot be varied"),
+        (["objektive=rtd"], "did you mean objective"),
+        (["family=elektron,bert"], "--vary family must be"),
+        (["config=electra-smal"], "no recipe is named electra-smal: did you mean electra-small"),
+        (["config=quickstart", "config=electra-small"], "config is named twice"),
+        (["batch=8,8"], "batch=8 is there twice"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused(vary: list[str], message: str) -> None:
+    with pytest.raises(ElektronError, match=message):
+        variants("quickstart", vary)
+
+
+def test_what_is_varied_is_not_tuned() -> None:
+    with pytest.raises(ElektronError, match="--tune: batch is in --vary too"):
+        tuned_values(["batch=8,16"], variants("quickstart", ["batch=8"]))
+
+
+def test_a_variant_that_cannot_work_is_named() -> None:
+    found = variants("quickstart", ["batch=8,0"])
+    configured(found[0])
+    with pytest.raises(ElektronError, match="variant batch=0: --batch must be above 0, got 0"):
+        configured(found[1])
+    with pytest.raises(ElektronError, match=r"batch=8,optimizer\.lr=-1\.0: --optimizer\.lr"):
+        configured(found[0], {"optimizer.lr": -1.0})

@@ -102,9 +102,10 @@ def _scale(axes: Axes, points: Sequence[Point], probe: Probe) -> None:
 
 
 def round_numbers(low: float, high: float) -> list[float]:
-    """One to four round numbers between two positive ones, for an axis of powers."""
+    """One to four round numbers between two positive ones, or their mean, for an axis of powers."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5)):
         found = [m * 10.0**e for e in exponents for m in steps if low <= m * 10.0**e <= high]
         if len(found) >= 2:
             return found[:: math.ceil(len(found) / 4)]

@@ -154,7 +154,7 @@ def _made_how(comparison: Comparison) -> str:
     shared = f", with {_settings(comparison.shared)} in all variants" if comparison.shared else ""
     spread = ""
     if len(seeds) > 1:
-        spread = " Figures are medians over the seeds, in brackets the least and the greatest."
+        spread = " Figures are medians over the seeds, with the least and the greatest."
     return (
         f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
         f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}.{spread}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elektron.cli import COMMANDS, main
-from elektron.compare.probes import Probe, parse, parse_all, set_name, told_apart
+from elektron.compare.probes import parse, parse_all, set_name, told_apart
 from elektron.errors import ElektronError
 
 
@@ -35,7 +35,9 @@ def test_it_is_read_as_the_command_would_read_it(
     ]  # fmt: skip
     assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0
     text = " ".join(f"'{word}'" for word in typed)
-    assert Probe("sst2", text, parse(text)).configured(Path("m"), Path("o"), 7) == received[0]
+    probe = parse(text)
+    assert (probe.name, probe.command) == ("sst2", text)
+    assert probe.configured(Path("m"), Path("o"), 7) == received[0]
 
 
 def test_reported_is_test_where_there_is_one(files: Path) -> None:
@@ -69,9 +71,32 @@ def test_what_cannot_work_is_refused_by_name(files: Path, text: str, message: st
     assert message in str(refused.value)
 
 
-def test_it_is_named_after_its_data(files: Path) -> None:
-    assert set_name("sst2/train.tsv") == set_name("../sst2/Train-1.jsonl.gz") == "sst2"
-    assert set_name("my file.csv") == "my-file"
-    assert set_name("train.tsv") == files.name.replace(".", "-")
-    assert set_name("hf:nyu-mll/glue:mrpc:train") == "glue"
+def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
+    named, again = parse_all(
+        ["my-task=regression --train sst2/train.tsv", "my-task=regression --train sst2/dev.tsv"]
+    )
+    assert (named.name, again.name) == ("my-task", "my-task-2")
+    assert named.command == "regression --train sst2/train.tsv"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("sst2/train.tsv", "sst2"),
+        ("../sst2/Train-00001-of-2.jsonl.gz", "sst2"),
+        ("sst2/training.csv", "sst2"),
+        ("data/sts-train.tsv", "sts"),
+        ("mrpc/train_1.txt", "mrpc"),
+        ("data/msr_paraphrase_train.txt", "msr_paraphrase"),
+        ("data/constraints.csv", "constraints"),
+        ("data/trains.csv", "trains"),
+        ("my file.csv", "my-file"),
+        ("hf:nyu-mll/glue:mrpc:train", "glue"),
+    ],
+)
+def test_names_of_data(source: str, name: str) -> None:
+    assert set_name(source) == name
+
+
+def test_names_are_told_apart() -> None:
     assert told_apart(["a", "b", "a", "pretraining"]) == ["a", "b", "a-2", "pretraining-2"]

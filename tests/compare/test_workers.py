@@ -73,9 +73,9 @@ def test_the_time_left_is_that_of_runs_alike(tmp_path: Path) -> None:
     counted = Run(tmp_path, "a", {}, Budget("flops", 1e9), 1, PretrainConfig(), {})
     assert pace.expected(short) == 60 and pace.expected(counted) is None
     assert pace.left([short, counted], 1) is None
-    pace.took(short, 90)
-    assert (pace.expected(short), pace.expected(other), pace.expected(long)) == (90, 90, 900)
-    pace.took(other, 110)
+    pace.took(short, 90, training=60)
+    assert (pace.expected(short), pace.expected(other), pace.expected(long)) == (90, 90, 630)
+    pace.took(other, 110, training=500)
     assert (pace.expected(short), pace.expected(other)) == (90, 110)
     assert pace.left([short, other], 2) == 100
     assert pace.left([], 2) == 0

@@ -148,7 +148,7 @@ class Work:
             log.info("%d of %d runs are done already", len(results), total)
         try:
             for run, result, seconds in finished(list(left.values()), self.devices, may_diverge):
-                self.pace.took(run, seconds)
+                self.pace.took(run, seconds, result.get("seconds") or 0.0)
                 results[run.folder] = result
                 del left[run.folder]
                 rest = self.pace.left([*left.values(), *later], max(1, len(self.devices)))
@@ -239,7 +239,7 @@ class Work:
 def _probe(probe: Probe, probed: Record) -> found.Probe:
     return found.Probe(
         name=probe.name,
-        command=probe.text,
+        command=probe.command,
         task=probed["task"],
         figure=probed["figure"],
         split=probe.split,

@@ -23,7 +23,8 @@ class CompareConfig:
     """Compute of each pre-training: time (600s, 10m, 2h) or operations counted (2e15flops);
     several make a curve."""
     probe: list[str]
-    """Tasks to fine-tune on, each in quotes: what follows `elektron finetune`, without --model, --out and --seed."""
+    """Tasks to fine-tune on, each in quotes: what follows `elektron finetune`, without --model, --out
+    and --seed; a name may stand before it, NAME=TASK …"""
     seeds: int = 3
     """Each variant is pre-trained and fine-tuned with the seeds 1 to N."""
     tune: list[str] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """Probe tasks: what a pre-training is judged by, each a command line of `elektron finetune`.
 
 A probe is read by the very functions that read the command, so that it has all of its settings. The
-model, the folder and the seed are the comparison's own. It is named after its training data:
-`data/sst2/train.tsv` is `sst2`, `reviews.csv` is `reviews`.
+model, the folder and the seed are the comparison's own. It is named after its training data,
+`sst2/train.tsv` and `sst2_train.tsv` are `sst2`, or as it says itself: `sts-b=regression --train …`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Probe:
     """A task to fine-tune on."""
 
     name: str
-    text: str
-    """As it was typed."""
+    command: str
+    """What follows `elektron finetune`."""
     config: FinetuneConfig
     """Without a model of its own; see `configured`."""
 
@@ -57,34 +57,44 @@ def parse_all(texts: Sequence[str]) -> list[Probe]:
     Raises:
         ElektronError: one is no command line of `finetune`, or a file of it does not exist.
     """
-    configs = [parse(text) for text in texts]
-    names = told_apart(set_name(config.train[0]) for config in configs)
-    return [Probe(*parts) for parts in zip(names, texts, configs, strict=True)]
+    probes = [parse(text) for text in texts]
+    names = told_apart(probe.name for probe in probes)
+    return [
+        dataclasses.replace(probe, name=name) for probe, name in zip(probes, names, strict=True)
+    ]
 
 
-def parse(text: str) -> FinetuneConfig:
-    """The settings of a probe.
+def parse(text: str) -> Probe:
+    """One probe.
 
     Raises:
         ElektronError: as `parse_all`, naming the probe.
     """
+    given, command = _name_and_command(text)
     try:
-        config = _configure(shlex.split(text))
+        config = _configure(shlex.split(command))
         recipe.check(config)
         combinations(config.vary)
         _check_files(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
-    return config
+    return Probe(given or set_name(config.train[0]), command, config)
 
 
 def set_name(source: str) -> str:
-    """What labelled data is called: the file without its endings, or its folder for `train.tsv`."""
+    """What labelled data is called: the folder of `train.tsv`, else the file without endings and "train"."""
     path = Path(source.removeprefix(HUB).partition(":")[0])
     stem = path.name.partition(".")[0]
-    if re.match("train", stem, re.IGNORECASE):
+    if re.match(r"train(ing)?(?![a-z])", stem, re.IGNORECASE):
         stem = path.resolve().parent.name
-    return re.sub(r"[^\w+-]", "-", stem) or "probe"
+    named = re.sub(r"[\W_]+train(ing)?(?![a-z])", "", stem, flags=re.IGNORECASE)
+    return re.sub(r"[^\w+-]", "-", named) or COMMAND
+
+
+def _name_and_command(text: str) -> tuple[str, str]:
+    """What a probe calls itself, empty if nothing, and its command line."""
+    found = re.match(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
+    return (found[1], found[2]) if found else ("", text)
 
 
 def told_apart(names: Iterable[str]) -> list[str]:

@@ -1,9 +1,10 @@
 # Two targets do everything on a fresh machine: `make quickstart` and `make test`.
+# `make test-all` also runs the tests that take a minute or more.
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/installed
 
-.PHONY: quickstart test lint test-python benchmarks reference clean
+.PHONY: quickstart test test-all lint test-python benchmarks reference clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/elektron quickstart
@@ -25,6 +26,9 @@ benchmarks: $(INSTALLED)
 
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md
+
+test-all: lint
+	$(BIN)/python -m pytest -m ""
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -97,12 +97,14 @@ def test_a_generator_is_said_aloud(encoders, caplog):
 def test_weights_that_were_never_trained_are_said_aloud(
     family, tmp_path, tokenizer_folder, encoders, caplog
 ):
-    from elektron.models.pair import FAMILIES, build_pair
+    from elektron.models.families import FAMILIES
+    from elektron.models.pair import build_pair
     from tests.finetuning.conftest import SIZES
 
     tokenizer = load_tokenizer(str(tokenizer_folder))
     ids = {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "cls", "sep")}
-    build_pair(FAMILIES[family], SIZES, 0.5, len(tokenizer), ids).save(tmp_path, tokenizer)
+    pair = build_pair(FAMILIES[family], SIZES, SIZES.smaller(0.5, 2), len(tokenizer), ids)
+    pair.save(tmp_path, tokenizer, "rtd", detects=True)
     load_encoder(str(tmp_path / "discriminator"))
     assert "was never trained" in caplog.text
 

@@ -1,8 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.models.pair import FAMILIES, Pair, Sizes, build_pair
+from elektron.models.families import FAMILIES, Places, Sizes
+from elektron.models.pair import Pair, build_pair
+from elektron.models.sharing import Sharing
 
 VOCABULARY = 97
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -13,14 +17,47 @@ SIZES = Sizes(
 logging.disable_progress_bar()
 
 
-def make_pair(family: str, sizes: Sizes = SIZES, generator_width: float = 0.5) -> Pair:
+def fitting(family: str, sizes: Sizes = SIZES) -> Sizes:
+    """The sizes as the family can have them."""
+    if FAMILIES[family].embeddings_may_be_narrower:
+        return sizes
+    return dataclasses.replace(sizes, embedding=sizes.hidden)
+
+
+def smaller(family: str, sizes: Sizes) -> Sizes:
+    """Half the width, or half the layers."""
+    if FAMILIES[family].smaller_generator == "narrower":
+        return sizes.smaller(0.5, sizes.layers)
+    return sizes.smaller(1.0, max(1, sizes.layers // 2))
+
+
+def make_pair(
+    family: str,
+    sizes: Sizes = SIZES,
+    generator_sizes: Sizes | None = None,
+    sharing: Sharing = "embeddings",
+) -> Pair:
     torch.manual_seed(3)
-    pair = build_pair(FAMILIES[family], sizes, generator_width, VOCABULARY, SPECIAL_IDS)
+    sizes = fitting(family, sizes)
+    pair = build_pair(
+        FAMILIES[family],
+        sizes,
+        generator_sizes or smaller(family, sizes),
+        VOCABULARY,
+        SPECIAL_IDS,
+        sharing,
+    )
     # Output projections start at zero; tests want networks that do something.
     for name, parameter in pair.named_parameters():
         if parameter.ndim == 2 and "output" in name:
             torch.nn.init.normal_(parameter, std=0.2)
     return pair.eval()
+
+
+def alone(ids: torch.Tensor) -> Places:
+    """Rows that are one text each, without padding."""
+    order = torch.arange(ids.shape[1]).expand_as(ids)
+    return Places(torch.zeros_like(ids), order, torch.zeros_like(ids))
 
 
 @pytest.fixture(params=list(FAMILIES))

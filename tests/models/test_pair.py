@@ -9,13 +9,22 @@ import pytest
 import torch
 
 from elektron.errors import ElektronError
-from elektron.models.pair import FAMILIES, build_pair, load_pair
-from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, make_pair
+from elektron.models.families import FAMILIES
+from elektron.models.pair import build_pair, load_pair
+from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, alone, make_pair
 
 
 class NoTokenizer:
     def save_pretrained(self, folder):
         """The tests of a pair need no tokenizer in the folder."""
+
+
+def save(pair, folder):
+    pair.save(folder, NoTokenizer(), "rtd", detects=True)
+
+
+def replaced_logits(pair, ids):
+    return pair.replaced_logits(pair.discriminator_states(ids, alone(ids)))
 
 
 def test_embeddings_are_one_object_and_the_output_matrix_is_the_token_embedding(pair):
@@ -37,10 +46,10 @@ def test_nothing_behind_the_embeddings_is_shared(pair):
 def test_training_moves_the_shared_table_through_both_networks(pair):
     table = pair.discriminator.get_input_embeddings().weight
     ids = torch.tensor([[2, 9, 3]])
-    pair.token_logits(pair.generator_states(ids)).logsumexp(-1).sum().backward()
+    pair.token_logits(pair.generator_states(ids, alone(ids))).logsumexp(-1).sum().backward()
     from_generator = table.grad.clone()
     table.grad = None
-    pair.replaced_logits(ids).sum().backward()
+    pair.replaced_logits(pair.discriminator_states(ids, alone(ids))).sum().backward()
     assert from_generator.abs().sum() > 0
     assert table.grad.abs().sum() > 0
 
@@ -51,7 +60,7 @@ def test_training_moves_the_shared_table_through_both_networks(pair):
 )
 def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, heads):
     base = replace(SIZES, hidden=768, feed_forward=3072, heads=12)
-    generator = base.narrower(width)
+    generator = base.smaller(width, 2)
     assert (generator.hidden, generator.feed_forward, generator.heads) == (
         hidden,
         feed_forward,
@@ -70,20 +79,23 @@ def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, head
 )
 def test_impossible_sizes_are_refused(change, width, message):
     with pytest.raises(ElektronError, match=message):
-        build_pair(FAMILIES["elektron"], replace(SIZES, **change), width, VOCABULARY, SPECIAL_IDS)
+        sizes = replace(SIZES, **change)
+        build_pair(FAMILIES["elektron"], sizes, sizes.smaller(width, 2), VOCABULARY, SPECIAL_IDS)
 
 
 def test_saved_folders_give_the_same_logits_in_a_process_without_elektron(pair, tmp_path):
-    pair.save(tmp_path, NoTokenizer())
+    save(pair, tmp_path)
     ids = torch.tensor([[2, 11, 12, 4, 3]])
     with torch.no_grad():
         expected = {
-            "discriminator": pair.replaced_logits(ids),
-            "generator": pair.token_logits(pair.generator_states(ids)),
+            "discriminator": replaced_logits(pair, ids),
+            "generator": pair.token_logits(pair.generator_states(ids, alone(ids))),
         }
     classes = {
         "electra": ("ElectraForPreTraining", "ElectraForMaskedLM"),
         "elektron": ("AutoModelForPreTraining", "AutoModelForMaskedLM"),
+        "deberta-v2": ("DebertaV2ForTokenClassification", "DebertaV2ForMaskedLM"),
+        "modernbert": ("ModernBertForTokenClassification", "ModernBertForMaskedLM"),
     }[pair.family.name]
     (tmp_path / "expected.json").write_text(
         json.dumps({name: value.tolist() for name, value in expected.items()})
@@ -95,6 +107,10 @@ for folder, name in zip(("discriminator", "generator"), {classes!r}):
     trust = {{"trust_remote_code": True}} if name.startswith("Auto") else {{}}
     model = getattr(transformers, name).from_pretrained({str(tmp_path)!r} + "/" + folder, **trust)
     logits = model.eval()(torch.tensor({ids.tolist()})).logits
+    if "TokenClassification" in name:
+        assert model.config.id2label == {{0: "original", 1: "replaced"}}
+        assert (logits[..., 0] == 0).all()
+        logits = logits[..., 1]
     torch.testing.assert_close(logits, torch.tensor(expected[folder]), atol=1e-5, rtol=1e-5)
 assert "elektron" not in sys.modules
 """
@@ -106,38 +122,40 @@ assert "elektron" not in sys.modules
 
 
 def test_a_released_pair_is_taken_over_whole(pair, tmp_path):
-    pair.save(tmp_path, NoTokenizer())
+    save(pair, tmp_path)
     again = load_pair(
-        str(tmp_path / "discriminator"), str(tmp_path / "generator"), 0.25, SPECIAL_IDS
+        str(tmp_path / "discriminator"), str(tmp_path / "generator"), SIZES, SPECIAL_IDS
     ).eval()
     ids = torch.tensor([[2, 11, 12, 4, 3]])
     with torch.no_grad():
-        torch.testing.assert_close(again.replaced_logits(ids), pair.replaced_logits(ids))
-        torch.testing.assert_close(again.generator_states(ids), pair.generator_states(ids))
+        torch.testing.assert_close(replaced_logits(again, ids), replaced_logits(pair, ids))
+        torch.testing.assert_close(
+            again.generator_states(ids, alone(ids)), pair.generator_states(ids, alone(ids))
+        )
     assert again.generator.base_model.embeddings is again.discriminator.base_model.embeddings
 
 
 def test_without_a_released_generator_a_fresh_one_reads_the_released_embeddings(pair, tmp_path):
-    pair.save(tmp_path, NoTokenizer())
-    again = load_pair(str(tmp_path / "discriminator"), None, 0.5, SPECIAL_IDS)
-    assert again.generator.config.hidden_size == SIZES.hidden // 2
+    save(pair, tmp_path)
+    sizes = replace(SIZES, embedding=pair.discriminator.get_input_embeddings().embedding_dim)
+    again = load_pair(str(tmp_path / "discriminator"), None, sizes.smaller(1, 1), SPECIAL_IDS)
+    assert again.generator.config.num_hidden_layers == 1
     table = pair.discriminator.get_input_embeddings().weight
     assert torch.equal(again.generator.get_output_embeddings().weight, table)
 
 
 def test_what_is_no_pair_is_refused(tmp_path):
-    pair = make_pair("electra")
-    pair.save(tmp_path, NoTokenizer())
+    save(make_pair("electra"), tmp_path)
     with pytest.raises(ElektronError, match="right half of the pair"):
-        load_pair(str(tmp_path / "generator"), None, 0.5, SPECIAL_IDS)
+        load_pair(str(tmp_path / "generator"), None, SIZES, SPECIAL_IDS)
     with pytest.raises(ElektronError, match="no model can be read"):
-        load_pair(str(tmp_path / "nothing"), None, 0.5, SPECIAL_IDS)
-    make_pair("elektron").save(tmp_path / "ours", NoTokenizer())
+        load_pair(str(tmp_path / "nothing"), None, SIZES, SPECIAL_IDS)
+    save(make_pair("elektron"), tmp_path / "ours")
     with pytest.raises(ElektronError, match="right half of the pair"):
-        load_pair(str(tmp_path / "ours/generator"), None, 0.5, SPECIAL_IDS)
+        load_pair(str(tmp_path / "ours/generator"), None, SIZES, SPECIAL_IDS)
     other = make_pair("electra", replace(SIZES, embedding=16))
-    other.save(tmp_path / "other", NoTokenizer())
+    save(other, tmp_path / "other")
     with pytest.raises(ElektronError, match="embedding_size is 16"):
         load_pair(
-            str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), 0.5, SPECIAL_IDS
+            str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), SIZES, SPECIAL_IDS
         )

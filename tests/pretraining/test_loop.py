@@ -112,8 +112,8 @@ def stop_after(step, monkeypatch):
     """Have the process receive SIGTERM while it takes the given step."""
     take_step = loop.Trainer.step
 
-    def step_and_signal(self, batch, rate):
-        take_step(self, batch, rate)
+    def step_and_signal(self, batch, share, rate):
+        take_step(self, batch, share, rate)
         if self.progress.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -148,10 +148,10 @@ def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkey
 
     take_step = loop.Trainer.step
 
-    def step_or_die(self, batch, rate):
+    def step_or_die(self, batch, share, rate):
         if self.progress.step == 9:
             raise KilledError
-        take_step(self, batch, rate)
+        take_step(self, batch, share, rate)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop.Trainer, "step", step_or_die)
@@ -194,10 +194,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
     out = tmp_path / "run"
     take_step = loop.Trainer.step
 
-    def poison(self, batch, rate):
+    def poison(self, batch, share, rate):
         if self.progress.step == 9:
             next(self.pair.parameters()).data.fill_(float("nan"))
-        take_step(self, batch, rate)
+        take_step(self, batch, share, rate)
 
     monkeypatch.setattr(loop.Trainer, "step", poison)
     with pytest.raises(ElektronError, match=r"no longer finite.*step-00000006"):

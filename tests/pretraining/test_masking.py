@@ -1,10 +1,11 @@
 """K slots a row, never a special token, unused slots harmless."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
+from elektron.pretraining.masking import choose_words, draws_in_row, mask_rows, slots_in_row
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 NEVER_MASKED = [0, 1, 2, 3, 4]
@@ -19,7 +20,7 @@ def text_rows(rows: int, length: int, real: int) -> np.ndarray:
 
 
 def mask(ids: np.ndarray, share: float = 0.15, keep: float = 0.15, seed: int = 0):
-    draws = draws_in_row(ids.shape[1], share)
+    draws = draws_in_row(ids.shape[1], slots_in_row(ids.shape[1], share))
     uniforms = np.random.default_rng(seed).random((len(ids), draws))
     return mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, keep)
 
@@ -71,3 +72,58 @@ def test_every_position_is_chosen_as_often():
     counts = np.bincount(masks.positions.ravel(), minlength=12)
     assert counts[0] == counts[-1] == 0
     assert np.abs(counts[1:-1] / 20_000 - 0.3).max() < 0.02
+
+
+@settings(max_examples=80)
+@given(
+    length=st.integers(6, 60),
+    share=st.floats(0.02, 0.9),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_words_are_masked_whole_and_never_beyond_the_slots(length, share, seed):
+    generator = np.random.default_rng(seed)
+    ids = text_rows(4, length, int(generator.integers(3, length + 1)))
+    begins = generator.random(ids.shape) < 0.5
+    slots = slots_in_row(length, share)
+    uniforms = generator.random((4, draws_in_row(length, slots)))
+    masks = mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, 0.15, begins)
+    assert masks.positions.shape == (4, slots)
+    for row in range(4):
+        chosen = set(masks.positions[row][masks.weights[row] > 0].tolist())
+        words = words_of(ids[row], begins[row])
+        real = int((ids[row] != 0).sum())
+        wanted = min(max(1, round(share * real)), slots, real - 2)
+        assert 0 < len(chosen) <= wanted
+        broken = [word for word in words if chosen & set(word) and not chosen >= set(word)]
+        if broken:  # only where no word fits
+            assert min(map(len, words)) > wanted or (len(broken) == 1 and chosen < set(broken[0]))
+        else:
+            left = wanted - len(chosen)
+            untouched = [word for word in words if not chosen & set(word)]
+            assert all(len(word) > left for word in untouched)
+
+
+def words_of(ids: np.ndarray, begins: np.ndarray) -> list[list[int]]:
+    """Positions of the words of a row."""
+    words: list[list[int]] = []
+    for place, token in enumerate(ids):
+        if token in NEVER_MASKED:
+            continue
+        if begins[place] or not words or ids[place - 1] in NEVER_MASKED:
+            words.append([])
+        words[-1].append(place)
+    return words
+
+
+def test_every_word_is_as_likely_as_any_other():
+    begins = np.tile([True, False, True, True, False, False, True, False], (20_000, 1))
+    uniforms = np.random.default_rng(0).random((20_000, 8))
+    maskable = np.ones_like(begins)
+    chosen = choose_words(maskable, begins, uniforms, np.full(20_000, 3))
+    first = chosen[:, 2].mean(), chosen[:, 3].mean()
+    assert (chosen.sum(1) <= 3).all()
+    assert (chosen[:, 3] == chosen[:, 4]).all()
+    assert (chosen[:, 3] == chosen[:, 5]).all()
+    # The word of one piece is also taken behind one of two; the word of three only when it comes first.
+    assert first[1] == pytest.approx(0.25, abs=0.02)
+    assert first[0] == pytest.approx(0.75, abs=0.02)

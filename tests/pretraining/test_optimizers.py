@@ -7,7 +7,7 @@ import torch
 
 from elektron.pretraining.config import OptimizerConfig
 from elektron.pretraining.optimizers import PairOptimizer, encoder_matrices, schedule
-from tests.models.conftest import make_pair
+from tests.models.conftest import alone, make_pair
 
 
 def config(**changes):
@@ -35,7 +35,7 @@ def test_warmup_times_linear_fall(share, step, warmup, cooldown, expected):
 def test_muon_gets_the_matrices_inside_the_layers_and_nothing_else(family):
     pair = make_pair(family)
     optimizer = PairOptimizer(pair, config(name="muon"))
-    adamw, muon = optimizer.optimizers
+    adamw, muon = optimizer.optimizers()
     in_muon = {optimizer.names[p] for g in muon.param_groups for p in g["params"]}
     in_adamw = {optimizer.names[p] for g in adamw.param_groups for p in g["params"]}
     assert in_muon | in_adamw == set(optimizer.names.values())
@@ -47,25 +47,27 @@ def test_muon_gets_the_matrices_inside_the_layers_and_nothing_else(family):
 
 def test_no_decay_on_norms_and_biases():
     optimizer = PairOptimizer(make_pair("electra"), config(weight_decay=0.5))
-    for group in optimizer.optimizers[0].param_groups:
+    for group in optimizer.optimizers()[0].param_groups:
         dimensions = {p.ndim >= 2 for p in group["params"]}
         assert dimensions == {group["weight_decay"] == 0.5}
 
 
-def set_gradients(pair, value):
-    for parameter in pair.parameters():
-        parameter.grad = torch.full_like(parameter, value)
+def set_gradients(optimizer, value):
+    """As after a loss whose derivative is `value` everywhere."""
+    for part in optimizer.parts:
+        part.gradients = {p: torch.full_like(p, value) for p in part.parameters}
 
 
 def test_both_networks_are_clipped_by_their_joint_norm():
     pair = make_pair("elektron")
     optimizer = PairOptimizer(pair, config(clip=1.0))
-    set_gradients(pair, 2.0)
+    set_gradients(optimizer, 2.0)
     numbers = {
-        name: sum(p.numel() for p in parameters) for name, parameters in optimizer.networks.items()
+        name: sum(p.numel() for p in parameters)
+        for name, parameters in optimizer.parts[0].networks.items()
     }
     clipped = {}
-    for inner in optimizer.optimizers:
+    for inner in optimizer.optimizers():
         inner.step = lambda: clipped.update(
             norm=torch.cat([p.grad.flatten() for p in pair.parameters()]).norm().item()
         )
@@ -85,7 +87,7 @@ def test_adam_without_correction_takes_the_small_first_step_of_the_official_code
         )
         parameter = next(iter(pair.parameters()))
         before = parameter.detach().clone()
-        set_gradients(pair, 0.5)
+        set_gradients(optimizer, 0.5)
         optimizer.step(1.0)
         steps[correction] = (before - parameter).abs().mean().item()
     assert steps[True] == pytest.approx(1e-2, rel=1e-3)
@@ -98,13 +100,80 @@ def test_state_goes_out_and_comes_back(name):
     pairs = [make_pair("elektron"), make_pair("elektron")]
     optimizers = [PairOptimizer(pair, config(name=name)) for pair in pairs]
     for _ in range(2):
-        set_gradients(pairs[0], 0.1)
+        set_gradients(optimizers[0], 0.1)
         optimizers[0].step(1.0)
     state = {key: value.clone() for key, value in optimizers[0].state_tensors().items()}
     optimizers[1].load_state_tensors(state)
     pairs[1].load_state_dict(pairs[0].state_dict())
-    for pair, optimizer in zip(pairs, optimizers, strict=True):
-        set_gradients(pair, -0.3)
+    for optimizer in optimizers:
+        set_gradients(optimizer, -0.3)
         optimizer.step(0.5)
     for first, second in zip(pairs[0].parameters(), pairs[1].parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+def losses(pair):
+    ids = torch.tensor([[2, 9, 3]])
+    generator = pair.token_logits(pair.generator_states(ids, alone(ids))).logsumexp(-1).sum()
+    return generator, 50 * pair.replaced_logits(pair.discriminator_states(ids, alone(ids))).sum()
+
+
+def test_together_what_is_shared_follows_the_sum_of_the_gradients():
+    pair = make_pair("elektron")
+    table = pair.discriminator.get_input_embeddings().weight
+    expected = torch.autograd.grad(sum(losses(pair)), table)[0]
+    optimizer = PairOptimizer(pair, config())
+    optimizer.backward(*losses(pair))
+    torch.testing.assert_close(optimizer.parts[0].gradients[table], expected)
+
+
+def test_apart_each_loss_has_its_own_gradient_clipping_rate_and_moments():
+    pair = make_pair("elektron")
+    table = pair.discriminator.get_input_embeddings().weight
+    expected = [torch.autograd.grad(loss, table)[0] for loss in reversed(losses(pair))]
+    optimizer = PairOptimizer(pair, config(separate=True, generator_lr=5e-2, clip=0.5))
+    for _ in range(2):  # two micro-batches
+        optimizer.backward(*losses(pair))
+    for part, gradient in zip(optimizer.parts, expected, strict=True):
+        torch.testing.assert_close(part.gradients[table], 2 * gradient)
+    clipped = []
+    for inner in optimizer.optimizers():
+        inner.step = lambda inner=inner: clipped.append(
+            torch.cat(
+                [
+                    p.grad.flatten()
+                    for g in inner.param_groups
+                    for p in g["params"]
+                    if p.grad is not None
+                ]
+            ).norm()
+        )
+    optimizer.step(1.0)
+    assert [norm.item() for norm in clipped] == pytest.approx([0.5, 0.5], abs=1e-4)
+    rates = [o.param_groups[0]["lr"] for o in optimizer.optimizers()]
+    assert rates == [1e-2, 5e-2]
+
+
+def test_apart_a_heavier_discriminator_leaves_the_generators_step_alone():
+    moved = []
+    for weight in (1.0, 1000.0):
+        pair = make_pair("elektron")
+        optimizer = PairOptimizer(pair, config(separate=True))
+        generator, discriminator = losses(pair)
+        optimizer.backward(generator, weight * discriminator)
+        optimizer.step(1.0)
+        moved.append(pair.generator.dense.weight.clone())
+        assert len(optimizer.state_tensors()) == len(set(optimizer.state_tensors()))
+    assert torch.equal(*moved)
+
+
+def test_a_network_without_a_gradient_has_a_norm_of_0_and_stays():
+    pair = make_pair("elektron", sharing="none")
+    optimizer = PairOptimizer(pair, config(weight_decay=0.5))
+    before = [p.clone() for p in pair.discriminator.parameters()]
+    optimizer.backward(losses(pair)[0], None)
+    norms = optimizer.step(1.0)
+    assert norms["discriminator"] == 0
+    assert norms["generator"] > 0
+    for old, parameter in zip(before, pair.discriminator.parameters(), strict=True):
+        assert torch.equal(old, parameter)

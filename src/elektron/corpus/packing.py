@@ -243,13 +243,14 @@ def pieces(
 
     Returns:
         `(batch, length)` pieces counted from 0 in each row, -1 for padding, and
-        `(batch, length)` positions counted from 0 in each piece, 0 for padding.
+        `(batch, length)` positions counted from 0 in each piece, 0 for padding. A row that begins
+        in the middle of a text begins with a piece all the same.
     """
     begins = input_ids == cls_id
     padding = input_ids == pad_id
     places = np.arange(input_ids.shape[1])
     beginnings = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    piece_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - 1)
+    piece_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - begins[:, :1])
     position_ids = np.where(padding, 0, places - beginnings)
     return piece_ids, position_ids
 

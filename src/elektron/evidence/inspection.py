@@ -21,7 +21,7 @@ from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.pretraining.config import MaskingConfig
-from elektron.pretraining.masking import draws_in_row, mask_rows
+from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
 from elektron.pretraining.randomness import row_uniforms
 
 # Padding is computed on and learns nothing.
@@ -69,10 +69,10 @@ def rows_as_read(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
     masking = MaskingConfig()
     numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=np.int64))
     input_ids = rows.take(numbers)
-    draws = draws_in_row(manifest.seq_len, masking.share)
+    slots = slots_in_row(manifest.seq_len, masking.share)
     masks = mask_rows(
         input_ids,
-        row_uniforms(0, 0, 0, len(numbers), draws),
+        row_uniforms(0, 0, 0, len(numbers), draws_in_row(manifest.seq_len, slots)),
         manifest.special_ids,
         manifest.all_special_ids,
         masking.share,

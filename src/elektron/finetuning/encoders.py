@@ -23,7 +23,8 @@ import elektron.models  # noqa: F401  (registers the family with the Auto classe
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronModel, StreamOutput
-from elektron.models.pair import FAMILIES, check_sizes, pretrained_config
+from elektron.models.families import FAMILIES, check_sizes
+from elektron.models.pair import pretrained_config
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     from elektron.recipes import pretrain_config
 
     settings = resolve(pretrain_config(recipe))
-    sizes = configured_sizes(settings.network)
+    sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
     return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
@@ -206,7 +207,8 @@ def _load_weights(name: str) -> PreTrainedModel:
 
 def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrainedModel) -> None:
     (architecture,) = (config.architectures or [""])[:1]
-    if config.model_type in FAMILIES and architecture.endswith("ForMaskedLM"):
+    kept = hasattr(config, "pretraining_objective")
+    if config.model_type in FAMILIES and architecture.endswith("ForMaskedLM") and not kept:
         log.warning(
             "%s is a generator: what is fine-tuned is the discriminator, usually the folder beside it",
             name,

@@ -1,47 +1,64 @@
 """How many floating-point operations a training step costs, counted from sizes.
 
 Only matrix products count, two operations for each multiplication and addition, as
-`torch.utils.flop_counter` counts them and as the papers report compute:
+`torch.utils.flop_counter` counts them and as the papers report compute. An encoder costs
 
-    encoder = tokens · (2 · embedding · hidden  (where the widths differ)
-                        + layers · (8 · hidden² + 4 · hidden · feed_forward + 4 · length · hidden))
-    generator head = masked positions · (2 · hidden · embedding + 2 · embedding · vocabulary)
-    discriminator head = tokens · (2 · hidden² + 2 · hidden)
+    tokens · (2 · embedding · hidden  (where the widths differ)  +  layers · layer)
 
-A backward pass costs twice the forward pass. Normalisation, activations, attention's softmax,
-embedding look-ups and the optimizer are left out. Attention is counted over the whole row, as
-it is computed, though a packed row only uses the blocks on its diagonal.
+with, for hidden width h, feed-forward width f and rows of n tokens,
+
+    layer = 8 h² + 4 h f + 4 n h                     elektron, electra
+    layer = 8 h² + 6 h f + 4 n h                     modernbert, whose feed-forward is gated
+    layer = 8 h² + 4 h f + 4 n h + 8 b h             deberta-v2: every token against 2 b positions, twice;
+            and 8 b h² once a step and layer         for the two projections of those positions
+
+A head that predicts tokens costs 2 e h + 2 e v at every position where it is read (e embedding
+width, v vocabulary); the head for replaced tokens 2 h² + 2 h (deberta-v2: 4 h; modernbert:
+2 h² + 4 h) at every token.
+
+A network that learns costs three times its forward pass, the backward pass being twice of it; one
+that only reads costs it once. Normalisation, activations, attention's softmax, embedding look-ups
+and the optimizer are left out. Attention is counted over the whole row, as it is computed, though a
+packed row only uses the blocks on its diagonal.
 """
 
 from __future__ import annotations
 
-from elektron.models.pair import Pair, Sizes, sizes_of
+from typing import Any
+
+from elektron.models.families import sizes_of
 
 
-def encoder_flops(sizes: Sizes, rows: int, length: int) -> int:
-    """Forward pass of one encoder over `rows` rows of `length` tokens."""
-    projection = 2 * sizes.embedding * sizes.hidden if sizes.embedding != sizes.hidden else 0
-    layer = 8 * sizes.hidden**2 + 4 * sizes.hidden * sizes.feed_forward + 4 * length * sizes.hidden
-    return rows * length * (projection + sizes.layers * layer)
+def encoder_flops(config: Any, rows: int, length: int) -> int:
+    """Forward pass of the encoder that a configuration describes, over `rows` rows of `length` tokens."""
+    sizes = sizes_of(config)
+    hidden, feed_forward = sizes.hidden, sizes.feed_forward
+    matrices = 3 if config.model_type == "modernbert" else 2
+    token = 8 * hidden**2 + 2 * matrices * hidden * feed_forward + 4 * length * hidden
+    once = 0
+    if config.model_type == "deberta-v2":
+        buckets = config.position_buckets
+        span = 2 * (buckets if buckets > 0 else sizes.max_positions)
+        kinds = len(config.pos_att_type)
+        token += kinds * 2 * span * hidden
+        once = kinds * 2 * span * hidden**2
+    projection = 2 * sizes.embedding * hidden if sizes.embedding != hidden else 0
+    return rows * length * (projection + sizes.layers * token) + sizes.layers * once
 
 
-def step_flops(pair: Pair, rows: int, length: int, slots: int) -> int:
-    """Forward and backward passes of a joint replaced-token-detection step.
+def token_head_flops(config: Any) -> int:
+    """Forward pass, at one position, of the head that predicts tokens."""
+    sizes = sizes_of(config)
+    vocabulary: int = config.vocab_size
+    return 2 * sizes.embedding * (sizes.hidden + vocabulary)
 
-    Args:
-        pair: the two networks.
-        rows: rows in the step.
-        length: tokens in a row.
-        slots: mask slots in a row.
-    """
-    generator, discriminator = sizes_of(pair.generator.config), sizes_of(pair.discriminator.config)
-    vocabulary = pair.generator.config.vocab_size
-    generator_head = 2 * generator.embedding * (generator.hidden + vocabulary)
-    discriminator_head = 2 * discriminator.hidden**2 + 2 * discriminator.hidden
-    forward = (
-        encoder_flops(generator, rows, length)
-        + encoder_flops(discriminator, rows, length)
-        + rows * slots * generator_head
-        + rows * length * discriminator_head
-    )
-    return 3 * forward
+
+def replaced_head_flops(config: Any) -> int:
+    """Forward pass, at one position, of the head for replaced tokens."""
+    hidden = sizes_of(config).hidden
+    match config.model_type:
+        case "deberta-v2":
+            return 4 * hidden
+        case "modernbert":
+            return 2 * hidden**2 + 4 * hidden
+    return 2 * hidden**2 + 2 * hidden

@@ -44,6 +44,10 @@ class ElektronForPreTraining(ElektronPreTrainedModel):
         self.prediction = nn.Linear(config.hidden_size, 1)
         self.post_init()
 
+    def replaced_logits(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states `(…, hidden_size)` to logits `(…)`."""
+        return self.prediction(F.gelu(self.dense(hidden_states))).squeeze(-1)
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -53,8 +57,7 @@ class ElektronForPreTraining(ElektronPreTrainedModel):
     ) -> TokenClassifierOutput:
         """Logits `(batch, length)`; `labels` are 1 where a token was replaced, -100 where not to look."""
         encoded = self.elektron(input_ids, attention_mask, **kwargs)
-        hidden_states = F.gelu(self.dense(encoded.last_hidden_state))
-        logits = self.prediction(hidden_states).squeeze(-1)
+        logits = self.replaced_logits(encoded.last_hidden_state)
         loss = None
         if labels is not None:
             real = labels != IGNORED_LABEL

@@ -1,26 +1,23 @@
-"""The pair: a generator and a discriminator that read the same embeddings.
+"""The pair: a generator that writes corruptions and a discriminator that reads them.
 
-A pair is built from a *family*, which names the transformers classes and how the sizes of a run
-become their configurations. Everything a family shares between the two networks is its
-`embeddings` module, one object in both: token, position and type embeddings and their
-LayerNorm for `electra`, token embeddings for `elektron`. The generator's output matrix is the
-token embedding itself. What lies behind the embeddings is each network's own.
+Both are of one family (see `families.py`), or the generator is a ready-made one of any. What they
+share is `sharing.py`'s. An objective may need more heads than the two networks have: a `corrector`,
+which predicts tokens from the discriminator's hidden states, and a `baseline`, which foresees how
+well the generator will fool the discriminator.
+
+What people keep is `discriminator/`: the discriminator with its head for replaced tokens, or, where
+that head was never trained, with the corrector's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    ElectraConfig,
-    ElectraForMaskedLM,
-    ElectraForPreTraining,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,227 +25,210 @@ from transformers import (
 from transformers.utils import logging
 
 from elektron.errors import ElektronError
-from elektron.models.elektron import ElektronConfig
-from elektron.models.heads import ElektronForMaskedLM, ElektronForPreTraining
+from elektron.models.families import (
+    FAMILIES,
+    Family,
+    Places,
+    Sizes,
+    check_sizes,
+    fix_first_logit,
+    sizes_of,
+)
+from elektron.models.sharing import GdesEmbedding, Sharing, share
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of one network; `embedding` is the width of the embeddings it reads."""
-
-    layers: int
-    hidden: int
-    feed_forward: int
-    heads: int
-    embedding: int
-    max_positions: int
-    dropout: float
-
-    def narrower(self, share: float) -> Sizes:
-        """The same depth at `share` of the width; heads shrink along and never below one (paper, §3.2)."""
-        return Sizes(
-            layers=self.layers,
-            hidden=round(self.hidden * share),
-            feed_forward=round(self.feed_forward * share),
-            heads=max(1, round(self.heads * share)),
-            embedding=self.embedding,
-            max_positions=self.max_positions,
-            dropout=self.dropout,
-        )
-
-
-def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ElectraConfig:
-    """The paper's architecture: post-norm, learned positions, gelu, initial σ 0.02."""
-    return ElectraConfig(
-        vocab_size=vocab_size,
-        embedding_size=sizes.embedding,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
-        pad_token_id=special_ids["pad"],
-    )
-
-
-def elektron_config(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> ElektronConfig:
-    """The project's own architecture, see `elektron.py`."""
-    return ElektronConfig(
-        vocab_size=vocab_size,
-        embedding_size=sizes.embedding,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
-        pad_token_id=special_ids["pad"],
-        cls_token_id=special_ids["cls"],
-        sep_token_id=special_ids["sep"],
-    )
-
-
-def electra_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """Scores `(…, vocabulary)` by the head of `ElectraForMaskedLM`, which has no method for it."""
-    logits: Tensor = generator.generator_lm_head(generator.generator_predictions(hidden_states))
-    return logits
-
-
-def elektron_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """Scores `(…, vocabulary)` by the generator's head."""
-    logits: Tensor = generator.token_logits(hidden_states)
-    return logits
-
-
-@dataclass(frozen=True)
-class Family:
-    """One kind of encoder: its classes and what differs in using them."""
-
-    name: Literal["elektron", "electra"]
-    discriminator_class: type[PreTrainedModel]
-    generator_class: type[PreTrainedModel]
-    make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
-    token_logits: Callable[[PreTrainedModel, Tensor], Tensor]
-    encoder_matrices: str
-    """Path, within the encoder, of the layers whose matrices Muon may take."""
-
-
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        Family(
-            name="elektron",
-            discriminator_class=ElektronForPreTraining,
-            generator_class=ElektronForMaskedLM,
-            make_config=elektron_config,
-            token_logits=elektron_token_logits,
-            encoder_matrices="layers",
-        ),
-        Family(
-            name="electra",
-            discriminator_class=ElectraForPreTraining,
-            generator_class=ElectraForMaskedLM,
-            make_config=electra_config,
-            token_logits=electra_token_logits,
-            encoder_matrices="encoder.layer",
-        ),
-    )
-}
+DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 
 
 class Pair(nn.Module):
-    """Generator and discriminator with one embeddings module between them."""
+    """Generator and discriminator, and what ties them."""
 
     def __init__(
-        self, family: Family, generator: PreTrainedModel, discriminator: PreTrainedModel
+        self,
+        family: Family,
+        generator: PreTrainedModel | None,
+        discriminator: PreTrainedModel,
+        generator_family: Family | None = None,
     ) -> None:
         super().__init__()
         self.family = family
+        self.generator_family = generator_family or family
         self.discriminator = discriminator
         self.generator = generator
-        generator.base_model.embeddings = discriminator.base_model.embeddings
-        generator.tie_weights()
+        self.corrector: PreTrainedModel | None = None
+        self.baseline: nn.Linear | None = None
 
-    def generator_states(self, input_ids: Tensor, **context: Tensor) -> Tensor:
+    def add_corrector(self) -> None:
+        """A head that predicts tokens from the discriminator's states; its matrix is the embeddings'."""
+        corrector = self.family.generator_class(self.discriminator.config)
+        setattr(corrector, corrector.base_model_prefix, self.discriminator.base_model)
+        corrector.tie_weights()
+        self.corrector = corrector
+
+    def add_baseline(self) -> None:
+        """A head that foresees the generator's reward, one number a position."""
+        assert self.generator is not None
+        self.baseline = nn.Linear(self.generator.config.hidden_size, 1)
+
+    def generator_states(self, input_ids: Tensor, places: Places) -> Tensor:
         """The generator's hidden states `(batch, length, generator width)`."""
-        states: Tensor = self.generator.base_model(input_ids, **context).last_hidden_state
-        return states
+        assert self.generator is not None
+        return self.generator_family.encode(self.generator.base_model, input_ids, places)
 
     def token_logits(self, hidden_states: Tensor) -> Tensor:
         """The generator's scores `(…, vocabulary)` for hidden states `(…, generator width)`."""
-        return self.family.token_logits(self.generator, hidden_states)
+        assert self.generator is not None
+        return self.generator_family.token_logits(self.generator, hidden_states)
 
-    def replaced_logits(self, input_ids: Tensor, **context: Tensor) -> Tensor:
-        """The discriminator's logits `(batch, length)`, positive for "replaced"."""
-        logits: Tensor = self.discriminator(input_ids, **context).logits
-        return logits
+    def discriminator_states(self, input_ids: Tensor, places: Places) -> Tensor:
+        """The discriminator's hidden states `(batch, length, width)`."""
+        return self.family.encode(self.discriminator.base_model, input_ids, places)
+
+    def replaced_logits(self, hidden_states: Tensor) -> Tensor:
+        """The discriminator's logits `(…)` for its states `(…, width)`, positive for "replaced"."""
+        return self.family.replaced_logits(self.discriminator, hidden_states)
+
+    def corrected_logits(self, hidden_states: Tensor) -> Tensor:
+        """The corrector's scores `(…, vocabulary)` for the discriminator's states `(…, width)`."""
+        assert self.corrector is not None
+        return self.family.token_logits(self.corrector, hidden_states)
+
+    def set_trained(self, generator: bool, discriminator: bool) -> None:
+        """Training mode for the networks that learn now; what is shared follows the one that does."""
+        # Modules that both have take the mode that is set last.
+        modes = sorted(
+            {GENERATOR: generator, DISCRIMINATOR: discriminator}.items(), key=lambda m: m[1]
+        )
+        for name, learns in modes:
+            for network in self.networks()[name]:
+                network.train(learns)
+
+    def networks(self) -> dict[str, list[nn.Module]]:
+        """The modules of the two networks, with the heads that belong to each."""
+        present = {
+            DISCRIMINATOR: [self.discriminator, self.corrector],
+            GENERATOR: [self.generator, self.baseline],
+        }
+        return {name: [m for m in modules if m is not None] for name, modules in present.items()}
+
+    def parameters_of(self, name: str) -> list[nn.Parameter]:
+        """The parameters that a network reads, shared ones included."""
+        found = dict.fromkeys(p for module in self.networks()[name] for p in module.parameters())
+        return list(found)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters of each network, the shared embeddings counted in both."""
-        return {
-            name: sum(parameter.numel() for parameter in network.parameters())
-            for name, network in (
-                ("generator", self.generator),
-                ("discriminator", self.discriminator),
-            )
-        }
+        """Parameters of each network as it is exported, the shared embeddings counted in both."""
+        counts = {DISCRIMINATOR: sum(p.numel() for p in self.discriminator.parameters())}
+        if self.generator is not None:
+            counts[GENERATOR] = sum(p.numel() for p in self.generator.parameters())
+        return counts
 
-    def save(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer."""
-        for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            network.save_pretrained(folder / name)
-            tokenizer.save_pretrained(folder / name)
+    def save(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool
+    ) -> None:
+        """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer.
+
+        Args:
+            folder: of the run.
+            tokenizer: saved beside both.
+            objective: the discriminator's configuration keeps its name.
+            detects: whether the head for replaced tokens was trained; else the corrector is kept.
+        """
+        kept = self.discriminator if detects else self.corrector
+        assert kept is not None
+        kept.config.pretraining_objective = objective
+        for name, network in ((GENERATOR, self.generator), (DISCRIMINATOR, kept)):
+            if network is not None:
+                network.save_pretrained(folder / name, state_dict=exported_weights(network))
+                tokenizer.save_pretrained(folder / name)
 
 
-def check_sizes(network: str, sizes: Sizes) -> None:
-    """Refuse sizes that no Transformer can have.
-
-    Raises:
-        ElektronError: a width of 0, or heads that do not divide the width into even parts.
-    """
-    if min(sizes.layers, sizes.hidden, sizes.feed_forward, sizes.heads, sizes.embedding) < 1:
-        raise ElektronError(
-            f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width"
-        )
-    if sizes.hidden % sizes.heads:
-        raise ElektronError(
-            f"the {network} cannot split a width of {sizes.hidden} over {sizes.heads} heads: "
-            "choose network.heads (and network.generator_width) so that heads divide the width"
-        )
-    if sizes.hidden // sizes.heads % 2:
-        raise ElektronError(
-            f"the {network}'s heads would be {sizes.hidden // sizes.heads} wide, "
-            "and positions need an even width: choose another network.heads"
-        )
+def exported_weights(network: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights that plain transformers needs: disentangled embeddings are added up."""
+    weights: dict[str, Tensor] = network.state_dict()
+    for name, module in network.named_modules():
+        if isinstance(module, GdesEmbedding):
+            weights[f"{name}.weight"] = module.merged()
+    return weights
 
 
 def build_pair(
     family: Family,
     sizes: Sizes,
-    generator_width: float,
+    generator_sizes: Sizes | None,
     vocab_size: int,
     special_ids: Mapping[str, int],
+    sharing: Sharing = "embeddings",
 ) -> Pair:
     """A pair with initial weights, drawn from torch's global generator.
 
     Args:
         family: the kind of encoder.
         sizes: the discriminator's sizes.
-        generator_width: the generator's width as a share of the discriminator's.
+        generator_sizes: the generator's; None for a discriminator alone.
         vocab_size: entries in the vocabulary.
         special_ids: ids of `pad`, `cls` and `sep`.
+        sharing: what the two have in common.
 
     Raises:
         ElektronError: the sizes cannot be had.
     """
-    generator_sizes = sizes.narrower(generator_width)
-    check_sizes("discriminator", sizes)
-    check_sizes("generator", generator_sizes)
-    return Pair(
-        family,
-        family.generator_class(family.make_config(generator_sizes, vocab_size, special_ids)),
-        family.discriminator_class(family.make_config(sizes, vocab_size, special_ids)),
-    )
+    check_sizes(DISCRIMINATOR, sizes)
+    generator = None
+    if generator_sizes is not None:
+        check_sizes(GENERATOR, generator_sizes)
+        generator = family.generator_class(
+            family.make_config(generator_sizes, vocab_size, special_ids)
+        )
+    discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
+    fix_first_logit(discriminator)
+    if generator is not None:
+        share(generator, discriminator, sharing)
+    return Pair(family, generator, discriminator)
+
+
+def pair_with_generator(
+    family: Family,
+    sizes: Sizes,
+    generator_name: str,
+    vocab_size: int,
+    special_ids: Mapping[str, int],
+    sharing: Sharing,
+) -> Pair:
+    """A new discriminator for a ready-made generator, of whatever family that is.
+
+    Raises:
+        ElektronError: there is no such generator, or embeddings cannot be shared with it.
+    """
+    config = pretrained_config(generator_name)
+    generator_family = released_family(generator_name, config)
+    if sharing == "gdes" and sizes_of(config).embedding != sizes.embedding:
+        raise ElektronError(
+            f"gdes needs embeddings of one width: those of {generator_name} are "
+            f"{sizes_of(config).embedding} wide, network.embedding is {sizes.embedding}"
+        )
+    check_sizes(DISCRIMINATOR, sizes)
+    generator = load_network(generator_family.generator_class, generator_name)
+    discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
+    fix_first_logit(discriminator)
+    share(generator, discriminator, sharing)
+    return Pair(family, generator, discriminator, generator_family)
 
 
 def load_pair(
     discriminator_name: str,
     generator_name: str | None,
-    generator_width: float,
+    generator_sizes: Sizes,
     special_ids: Mapping[str, int],
+    sharing: Sharing = "embeddings",
 ) -> Pair:
-    """A released pair, to train on. Without a generator, one of `generator_width` starts afresh.
+    """A released pair, to train on. Without a generator, one of `generator_sizes` starts afresh.
 
     Args:
         discriminator_name: folder or hub name of the discriminator.
         generator_name: folder or hub name of the generator.
-        generator_width: width of a fresh generator as a share of the discriminator's.
+        generator_sizes: of a fresh generator.
         special_ids: ids of `pad`, `cls` and `sep`, for a fresh generator.
+        sharing: what the two have in common.
 
     Raises:
         ElektronError: a folder that holds no such model, an unknown family, or two networks
@@ -256,23 +236,36 @@ def load_pair(
     """
     config = pretrained_config(discriminator_name)
     family = released_family(discriminator_name, config)
+    if generator_name is not None:
+        refuse_other_embeddings(
+            discriminator_name, config, generator_name, pretrained_config(generator_name)
+        )
     discriminator = load_network(family.discriminator_class, discriminator_name)
     if generator_name is None:
-        sizes = sizes_of(config).narrower(generator_width)
-        check_sizes("generator", sizes)
+        check_sizes(GENERATOR, generator_sizes)
         generator = family.generator_class(
-            family.make_config(sizes, config.vocab_size, special_ids)
+            family.make_config(generator_sizes, config.vocab_size, special_ids)
         )
-        return Pair(family, generator, discriminator)
-    generator_config = pretrained_config(generator_name)
+    else:
+        generator = load_network(family.generator_class, generator_name)
+    share(generator, discriminator, sharing, released=generator_name is not None)
+    return Pair(family, generator, discriminator)
+
+
+def refuse_other_embeddings(
+    discriminator_name: str,
+    discriminator: PreTrainedConfig,
+    generator_name: str,
+    generator: PreTrainedConfig,
+) -> None:
+    """Raise ElektronError for two networks whose embeddings do not fit each other."""
     for field in ("model_type", "vocab_size", "embedding_size", "max_position_embeddings"):
-        ours, theirs = getattr(config, field), getattr(generator_config, field, None)
+        ours, theirs = getattr(discriminator, field, None), getattr(generator, field, None)
         if ours != theirs:
             raise ElektronError(
                 f"{generator_name} cannot share embeddings with {discriminator_name}: "
                 f"its {field} is {theirs}, the discriminator's {ours}"
             )
-    return Pair(family, load_network(family.generator_class, generator_name), discriminator)
 
 
 def pretrained_config(name: str) -> PreTrainedConfig:
@@ -328,16 +321,3 @@ def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedMod
             f"of another size, such as {unfit[0]}; is it the right half of the pair?"
         )
     return network
-
-
-def sizes_of(config: Any) -> Sizes:
-    """The sizes that a model's configuration states."""
-    return Sizes(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        feed_forward=config.intermediate_size,
-        heads=config.num_attention_heads,
-        embedding=config.embedding_size,
-        max_positions=config.max_position_embeddings,
-        dropout=config.hidden_dropout_prob,
-    )

@@ -22,7 +22,9 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.packing import pieces, segments
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
-from elektron.pretraining.randomness import row_uniforms, rows_of_step
+from elektron.pretraining.ramp import Ramp, Shape
+from elektron.pretraining.randomness import row_uniforms, rows_from
+from elektron.pretraining.words import WordFinder
 
 # Held-out rows are masked and sampled alike in every run, whatever its seed, so that curves compare.
 EVALUATION_SEED = 20_200_323
@@ -63,17 +65,31 @@ class GlobalBatch:
 class BatchMaker:
     """Makes the batches of one run from its blocks."""
 
-    def __init__(self, store: BlockStore, config: PretrainConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        store: BlockStore,
+        config: PretrainConfig,
+        device: torch.device,
+        words: WordFinder | None = None,
+    ) -> None:
         self.manifest = store.manifest
         self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
         self.config = config
         self.device = device
-        self.slots = slots_in_row(self.manifest.seq_len, config.masking.share)
+        self.words = words
+        """Where words are masked whole, what knows their beginnings."""
+        self.ramp = Ramp(config, self.manifest.seq_len)
 
     def training(self, step: int) -> GlobalBatch:
         """The global batch of a training step."""
-        rows = rows_of_step(step, self.config.batch, len(self.rows["training"]), self.config.seed)
-        return self.make("training", rows, self.config.seed, step, 0)
+        shape = self.ramp.shape(step)
+        rows = rows_from(
+            self.ramp.rows_before(step),
+            shape.store_rows,
+            len(self.rows["training"]),
+            self.config.seed,
+        )
+        return self.make("training", rows, shape, self.config.seed, step, 0)
 
     def evaluation(self) -> Iterator[GlobalBatch]:
         """Held-out rows, a micro-batch at a time, always with the same masks and uniforms.
@@ -86,30 +102,37 @@ class BatchMaker:
         size = self.config.micro_batch or self.config.batch
         for first in range(0, total, size):
             rows = spread[first : first + size]
-            yield self.make("evaluation", rows, EVALUATION_SEED, 0, first)
+            shape = Shape(len(rows), 1, self.manifest.seq_len, self.config.masking.share)
+            yield self.make("evaluation", rows, shape, EVALUATION_SEED, 0, first)
+
+    def slots(self, length: int) -> int:
+        """Mask slots in a row, enough for the largest share of the run."""
+        return slots_in_row(length, self.config.masking.share)
 
     def make(
         self,
         stream: Literal["training", "evaluation"],
         rows: NDArray[np.int64],
+        shape: Shape,
         seed: int,
         step: int,
         first_row: int,
     ) -> GlobalBatch:
         """Rows of the store by number, masked with the random numbers of (seed, step, row)."""
-        masking, manifest = self.config.masking, self.manifest
-        input_ids = self.rows[stream].take(rows)
-        masking_draws = draws_in_row(manifest.seq_len, masking.share)
+        manifest, slots = self.manifest, self.slots(shape.length)
+        input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
+        masking_draws = draws_in_row(shape.length, slots)
         uniforms = row_uniforms(
-            seed, step, first_row, len(rows), masking_draws + self.slots, stream
+            seed, step, first_row, len(input_ids), masking_draws + slots, stream
         )
         masks = mask_rows(
             input_ids,
             uniforms[:, :masking_draws],
             manifest.special_ids,
             manifest.all_special_ids,
-            masking.share,
-            masking.keep,
+            shape.mask_share,
+            self.config.masking.keep,
+            None if self.words is None else self.words.begin(input_ids),
         )
         pad = manifest.special_ids["pad"]
         if manifest.packing == "dense":
@@ -129,11 +152,11 @@ class BatchMaker:
             position_ids,
             token_type_ids,
         )
-        size = self.config.micro_batch or len(rows)
+        size = (self.config.micro_batch or len(rows)) * shape.parts
         return GlobalBatch(
             micro_batches=[
                 MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
-                for first in range(0, len(rows), size)
+                for first in range(0, len(input_ids), size)
             ],
             masked_tokens=max(1.0, float(masks.weights.sum())),
             real_tokens=float((input_ids != pad).sum()),

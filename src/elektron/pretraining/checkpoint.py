@@ -34,6 +34,10 @@ class Progress:
     flops: float = 0.0
     held_out_loss: float | None = None
     """Both networks' weighted loss at the last evaluation: the lowest makes the best checkpoint."""
+    stage: int = 0
+    """Of the plan."""
+    stage_step: int = 0
+    """The step that it began with."""
 
 
 def save(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elektron.errors import ElektronError
+from elektron.pretraining.combinations import refuse_what_does_not_go_together
 
 FAMILY_FIELDS = (
     "network.dropout",
@@ -35,7 +36,25 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 3e-3,
         "optimizer.bias_correction": True,
     },
+    "deberta-v2": {
+        "network.dropout": 0.1,
+        "optimizer.name": "adamw",
+        "optimizer.lr": 5e-4,
+        "optimizer.bias_correction": True,
+    },
+    "modernbert": {
+        "network.dropout": 0.0,
+        "optimizer.name": "adamw",
+        "optimizer.lr": 8e-4,
+        "optimizer.bias_correction": True,
+    },
 }
+SHALLOWER_GENERATOR = ("deberta-v2", "modernbert")
+"""Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
+LENGTHS = ("steps", "tokens", "minutes", "flops")
+"""How the length of a run can be given."""
+FREEZING_PLANS = ("two_stage", "frozen_generator")
+"""Plans in which the discriminator is trained against a generator that must not move."""
 
 
 @dataclass
@@ -43,17 +62,21 @@ class NetworkConfig:
     """Sizes of the two encoders. Vocabulary and row length come from the blocks."""
 
     layers: int = 12
-    """Transformer layers, in both networks."""
+    """Transformer layers of the discriminator."""
     hidden: int = 256
     """Width of the discriminator."""
     feed_forward: int = 1024
     """Inner width of the discriminator's feed-forward blocks."""
     heads: int = 4
     """Attention heads of the discriminator."""
-    embedding: int = 128
-    """Width of the embeddings that both networks share."""
-    generator_width: float = 0.25
-    """The generator's width, feed-forward width and heads as a share of the discriminator's."""
+    embedding: int | None = None
+    """Width of the embeddings that both networks read (default: 128; modernbert and deberta-v2 hidden)."""
+    generator_width: float | None = None
+    """The generator's width, feed-forward width and heads as a share of the discriminator's (default: 0.25;
+    modernbert and deberta-v2 1)."""
+    generator_layers: int | None = None
+    """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2
+    half)."""
     max_positions: int = 512
     """Longest text, in tokens, that the models will read after training."""
     dropout: float | None = None
@@ -66,8 +89,51 @@ class MaskingConfig:
 
     share: float = 0.15
     """Share of a row's tokens that are chosen; [CLS], [SEP] and padding never are."""
+    final_share: float | None = None
+    """Share at the end of the run, which `share` falls to step by step (default: it stays)."""
     keep: float = 0.15
     """Share of the chosen tokens that stay as they are instead of becoming [MASK]."""
+    unit: Literal["token", "whole_word"] = "token"
+    """What is chosen: single tokens, or words with all of their pieces."""
+    segmenter: str | None = None
+    """What cuts text without spaces into words, for whole_word: `jieba`, or MODULE:FUNCTION, which
+    takes a text and gives its words."""
+
+
+@dataclass
+class RampConfig:
+    """Short rows and small batches at first, in stages that double them."""
+
+    first_length: int | None = None
+    """Tokens in a row at first: rows are cut into as many parts as it takes (default: whole rows)."""
+    length_share: float = 0.5
+    """Share of the run after which rows are whole."""
+    first_batch: int | None = None
+    """Rows in a step at first (default: all of the batch)."""
+    batch_share: float = 0.5
+    """Share of the run after which the batch is whole."""
+
+
+@dataclass
+class PlanOptions:
+    """The numbers of a plan; each belongs to the plan that it names."""
+
+    generator_steps: int | None = None
+    """two_stage: steps of the first stage, which trains the generator alone (default: half of the run)."""
+    generator_turn: int | None = None
+    """alternating: steps in a row for the generator (default: 1)."""
+    discriminator_turn: int | None = None
+    """alternating: steps in a row for the discriminator (default: 1)."""
+    similarity: float | None = None
+    """alternating: weight of the discriminator's likeness to the generator, a KL divergence at masked
+    positions (default: 0)."""
+    generator: str | None = None
+    """frozen_generator: folder or hub name of the generator, or the folder of a run."""
+    temperature: float | None = None
+    """frozen_generator: temperature of its samples at first (default: 2)."""
+    temperature_decay: float | None = None
+    """frozen_generator: share of the run in which what the temperature has above 1 falls to a third
+    (default: 0.25)."""
 
 
 @dataclass
@@ -91,7 +157,11 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     """Weight decay on matrices; none on norms and biases."""
     clip: float = 1.0
-    """Largest norm of the gradient of both networks together."""
+    """Largest norm of the gradient: of both networks together, or of each where they are apart."""
+    separate: bool = False
+    """Whether each network has an optimizer of its own: own clipping, own moments for what they share."""
+    generator_lr: float | None = None
+    """Peak learning rate of the generator's own AdamW (default: lr); needs `separate`."""
     warmup: float = 0.01
     """Warm-up: below 1 a share of the run, from 1 on a number of steps."""
     cooldown: float = 1.0
@@ -126,20 +196,26 @@ class PretrainConfig:
     """Folder of blocks, made by `elektron prepare`."""
     out: Path = Path("run")
     """Folder for the two models, metrics and checkpoints; the same command again resumes."""
-    family: Literal["elektron", "electra"] = "elektron"
-    """Which encoder: the project's own, or the paper's as transformers has it."""
-    objective: Literal["rtd"] = "rtd"
+    family: Literal["elektron", "electra", "deberta-v2", "modernbert"] = "elektron"
+    """Which encoder: the project's own, the paper's, one with disentangled attention, or ModernBERT's."""
+    objective: Literal[
+        "rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"
+    ] = "rtd"
     """What is predicted where; `rtd` is replaced token detection."""
-    plan: Literal["joint"] = "joint"
+    plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""
+    sharing: Literal["none", "tokens", "embeddings", "gdes", "all"] | None = None
+    """What the networks share (default: embeddings; none under plans that freeze the generator)."""
     init_from: str | None = None
     """DISCRIMINATOR[,GENERATOR]: folders or hub names of a released pair to continue from."""
     steps: int | None = None
-    """Length of the run in optimizer steps. Give one of steps, tokens, minutes."""
+    """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: int | None = None
     """Length of the run in tokens (rows × row length, padding included)."""
     minutes: float | None = None
     """Length of the run in minutes of training; the schedule follows the share of time."""
+    flops: float | None = None
+    """Length of the run in floating-point operations of its matrix products, forward and backward."""
     batch: int = 128
     """Rows in a step."""
     micro_batch: int | None = None
@@ -149,7 +225,9 @@ class PretrainConfig:
     discriminator_weight: float = 50.0
     """λ: weight of the discriminator's loss beside the generator's."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    plan_options: PlanOptions = field(default_factory=PlanOptions)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    ramp: RampConfig = field(default_factory=RampConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -162,23 +240,37 @@ class PretrainConfig:
 
 
 def resolve(config: PretrainConfig) -> PretrainConfig:
-    """A copy with the family's values filled in, or an error about what cannot work.
+    """A copy with the family's and the plan's values filled in, or an error about what cannot work.
 
     Raises:
         ElektronError: names the setting, what it got and what would do.
     """
     resolved = copy.deepcopy(config)
-    for name, value in FAMILY_DEFAULTS[config.family].items():
+    for name, value in family_defaults(config.family, config.network).items():
         group_name, field_name = name.split(".")
         group = getattr(resolved, group_name)
         if getattr(group, field_name) is None:
             setattr(group, field_name, value)
-    if sum(length is not None for length in (config.steps, config.tokens, config.minutes)) != 1:
-        raise ElektronError("give exactly one of steps, tokens and minutes for the run's length")
+    if resolved.sharing is None:
+        resolved.sharing = "none" if config.plan in FREEZING_PLANS else "embeddings"
+    given = [length for length in LENGTHS if getattr(config, length) is not None]
+    if len(given) != 1:
+        raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
     for name, value, fits, what in limits(resolved):
         if not fits:
             raise ElektronError(f"--{name.replace('_', '-')} must be {what}, got {value}")
+    refuse_what_does_not_go_together(resolved)
     return resolved
+
+
+def family_defaults(family: str, network: NetworkConfig) -> dict[str, Any]:
+    """What settings of None stand for."""
+    shallower = family in SHALLOWER_GENERATOR
+    return FAMILY_DEFAULTS[family] | {
+        "network.embedding": network.hidden if shallower else 128,
+        "network.generator_width": 1.0 if shallower else 0.25,
+        "network.generator_layers": max(1, network.layers // 2) if shallower else network.layers,
+    }
 
 
 def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
@@ -187,6 +279,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "steps": config.steps,
         "tokens": config.tokens,
         "minutes": config.minutes,
+        "flops": config.flops,
         "batch": config.batch,
         "micro_batch": config.micro_batch,
         "network.layers": config.network.layers,
@@ -195,11 +288,20 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "network.heads": config.network.heads,
         "network.embedding": config.network.embedding,
         "network.generator_width": config.network.generator_width,
+        "network.generator_layers": config.network.generator_layers,
         "network.max_positions": config.network.max_positions,
         "optimizer.lr": config.optimizer.lr,
         "optimizer.muon_lr": config.optimizer.muon_lr,
+        "optimizer.generator_lr": config.optimizer.generator_lr,
         "optimizer.eps": config.optimizer.eps,
         "optimizer.clip": config.optimizer.clip,
+        "ramp.first_length": config.ramp.first_length,
+        "ramp.first_batch": config.ramp.first_batch,
+        "plan_options.generator_steps": config.plan_options.generator_steps,
+        "plan_options.generator_turn": config.plan_options.generator_turn,
+        "plan_options.discriminator_turn": config.plan_options.discriminator_turn,
+        "plan_options.temperature": config.plan_options.temperature,
+        "plan_options.temperature_decay": config.plan_options.temperature_decay,
         "evaluation.every": config.evaluation.every,
         "evaluation.rows": config.evaluation.rows,
         "checkpoint.every": config.checkpoint.every,
@@ -217,8 +319,17 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "discriminator_weight": config.discriminator_weight,
         "optimizer.weight_decay": config.optimizer.weight_decay,
         "optimizer.warmup": config.optimizer.warmup,
+        "plan_options.similarity": config.plan_options.similarity,
     }
-    share, cooldown = config.masking.share, config.optimizer.cooldown
+    share_of_run = {
+        "optimizer.cooldown": config.optimizer.cooldown,
+        "ramp.length_share": config.ramp.length_share,
+        "ramp.batch_share": config.ramp.batch_share,
+    }
+    shares = {
+        "masking.share": config.masking.share,
+        "masking.final_share": config.masking.final_share,
+    }
     too_many = "a share above 0 and below 1 (a row cannot have more masks than tokens)"
     return [
         *((n, v, v is None or v > 0, "above 0") for n, v in positive.items()),
@@ -226,7 +337,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
             (n, v, v is None or 0 <= v < 1, "from 0 to below 1")
             for n, v in shares_below_one.items()
         ),
-        *((n, v, v >= 0, "0 or above") for n, v in not_negative.items()),
-        ("masking.share", share, 0 < share < 1, too_many),
-        ("optimizer.cooldown", cooldown, 0 < cooldown <= 1, "above 0 and at most 1"),
+        *((n, v, v is None or v >= 0, "0 or above") for n, v in not_negative.items()),
+        *((n, v, 0 < v <= 1, "above 0 and at most 1") for n, v in share_of_run.items()),
+        *((n, v, v is None or 0 < v < 1, too_many) for n, v in shares.items()),
     ]

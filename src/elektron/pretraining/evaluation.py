@@ -9,6 +9,7 @@ discriminator is above 0.5 almost nowhere.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.objectives import rtd
+from elektron.pretraining.objectives import Objective, Turn
+from elektron.pretraining.objectives.base import slot_mask
 
 EXAMPLES = 8
 EXAMPLE_TOKENS = (16, 60)
@@ -48,34 +50,79 @@ def precision_and_recall(
 
 
 @torch.no_grad()
-def evaluate(pair: Pair, batches: BatchMaker) -> dict[str, float | None]:
-    """The figures of the held-out rows."""
-    pair.eval()
-    sums = np.zeros(3)
-    counts = np.zeros(2)
+def evaluate(
+    pair: Pair, batches: BatchMaker, objective: Objective, judged: bool = True
+) -> dict[str, float | None]:
+    """The figures of the held-out rows; None for what is undefined.
+
+    Args:
+        pair: the networks.
+        batches: what has the held-out rows.
+        objective: what is predicted where.
+        judged: whether the discriminator is asked; not before it has begun to learn.
+    """
+    pair.set_trained(generator=False, discriminator=False)
+    turn = Turn(discriminator=judged)
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(float)
     all_logits, all_replaced = [], []
     for batch in batches.evaluation():
-        counts += batch.masked_tokens, batch.real_tokens
+        counts["masked"] += batch.masked_tokens
+        counts["asked"] += objective.asked_tokens(batch)
+        counts["corrected"] += objective.corrected_tokens(batch)
         for micro_batch in batch.micro_batches:
-            output = rtd(pair, micro_batch)
-            losses = (output.generator_loss, output.discriminator_loss, output.generator_correct)
-            sums += [float(loss) for loss in losses]
-            real = micro_batch.piece_ids >= 0
-            all_logits.append(output.logits[real].double().cpu().numpy())
-            all_replaced.append(output.replaced[real].cpu().numpy())
-    pair.train()
-    masked_tokens, real_tokens = counts.tolist()
-    generator_loss, discriminator_loss, correct = sums.tolist()
-    logits, replaced = np.concatenate(all_logits), np.concatenate(all_replaced)
+            output = objective(pair, micro_batch, turn, torch.ones(()))
+            for name in EVALUATED:
+                value = getattr(output, name)
+                if value is not None:
+                    sums[name] += float(value)
+            if output.logits is not None:
+                assert output.replaced is not None
+                all_logits.append(output.logits[output.asked].double().cpu().numpy())
+                all_replaced.append(output.replaced[output.asked].cpu().numpy())
+    means = {
+        name: sums[name] / counts[count] if name in sums else None
+        for name, count in EVALUATED.items()
+    }
+    figures = {
+        "generator_loss": means["generator_loss"],
+        "generator_accuracy": means["generator_correct"],
+        "discriminator_loss": means["detection_loss"],
+        "correction_loss": means["correction_loss"],
+        "correction_accuracy": means["correction_correct"],
+    }
+    if not all_logits:
+        return figures | dict.fromkeys(DETECTION)
+    return figures | detection(np.concatenate(all_logits), np.concatenate(all_replaced))
+
+
+EVALUATED = {
+    "generator_loss": "masked",
+    "generator_correct": "masked",
+    "detection_loss": "asked",
+    "correction_loss": "corrected",
+    "correction_correct": "masked",
+}
+"""Sums of an evaluation, and what each is divided by."""
+DETECTION = (
+    "discriminator_auc",
+    "discriminator_precision",
+    "discriminator_recall",
+    "discriminator_precision_at_base_rate",
+    "discriminator_recall_at_base_rate",
+    "replaced_share",
+    "logit_spread",
+)
+
+
+def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[str, float | None]:
+    """How well replaced tokens are told from others: DETECTION."""
     probabilities = 1 / (1 + np.exp(-logits))
     base_rate = float(replaced.mean())
     precision, recall = precision_and_recall(probabilities, replaced, 0.5)
     base_precision, base_recall = precision_and_recall(probabilities, replaced, base_rate)
     defined = 0 < base_rate < 1 and bool(np.isfinite(logits).all())
     return {
-        "generator_loss": generator_loss / masked_tokens,
-        "generator_accuracy": correct / masked_tokens,
-        "discriminator_loss": discriminator_loss / real_tokens,
         "discriminator_auc": float(roc_auc_score(replaced, logits)) if defined else None,
         "discriminator_precision": precision,
         "discriminator_recall": recall,
@@ -105,15 +152,20 @@ def unigram_entropy(batches: BatchMaker) -> float:
 
 @torch.no_grad()
 def write_examples(
-    pair: Pair, batches: BatchMaker, tokenizer: PreTrainedTokenizerBase, path: Path
+    pair: Pair,
+    batches: BatchMaker,
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
 ) -> None:
     """Write some held-out texts, what the generator made of them and what the discriminator says of each token."""
-    pair.eval()
+    pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
-    output = rtd(pair, batch)
-    pair.train()
-    masked = torch.zeros_like(batch.input_ids, dtype=torch.bool)
-    masked.scatter_(1, batch.masked_positions, batch.weights > 0)
+    output = objective(pair, batch, Turn(), torch.ones(()))
+    assert output.logits is not None
+    assert output.corrupted_ids is not None
+    assert output.replaced is not None
+    masked = slot_mask(batch)
     probabilities = output.logits.sigmoid()
     special_ids = torch.tensor(batches.manifest.all_special_ids, device=masked.device)
     text = ~torch.isin(batch.input_ids, special_ids)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.blocks import SPLITS, BlockStore
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
+from elektron.models.families import FAMILIES, Sizes, sizes_of
 from elektron.models.pair import (
-    FAMILIES,
+    GENERATOR,
     Pair,
-    Sizes,
     build_pair,
     load_pair,
+    pair_with_generator,
     pretrained_config,
     released_family,
-    sizes_of,
 )
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
+from elektron.pretraining.objectives import OBJECTIVES
 
 log = logging.getLogger(__name__)
 
@@ -67,41 +70,78 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
             "the blocks are packed densely, not as the paper packs: several texts a row, "
             "each under its own attention"
         )
+    if store.manifest.packing != "dense" and config.ramp.first_length is not None:
+        raise ElektronError(
+            "--ramp.first-length cuts rows into parts, and rows packed as in the paper hold pairs of "
+            "segments that belong together: prepare the blocks with --packing dense"
+        )
     return store
 
 
 def make_pair(
     config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
 ) -> Pair:
-    """A new pair of the configured sizes, or a released one to continue from."""
-    manifest, network = store.manifest, config.network
+    """The networks that the run trains: new ones, or released ones to continue from."""
+    manifest, objective = store.manifest, OBJECTIVES[config.objective]
+    sizes, generator_sizes = configured_sizes(config.network)
+    sharing = config.sharing or "embeddings"
+    ready_generator = config.plan_options.generator
     if config.init_from is not None:
         discriminator, _, generator = config.init_from.partition(",")
         pair = load_pair(
-            discriminator, generator or None, network.generator_width, manifest.special_ids
+            discriminator, generator or None, generator_sizes, manifest.special_ids, sharing
         )
-        check_same_tokenizer(discriminator, pair, tokenizer, manifest.vocab_size)
+        check_same_tokenizer(discriminator, tokenizer, manifest.vocab_size)
+    elif ready_generator is not None:
+        name = generator_of_run(ready_generator)
+        check_same_tokenizer(name, tokenizer, manifest.vocab_size)
+        pair = pair_with_generator(
+            FAMILIES[config.family],
+            sizes,
+            name,
+            manifest.vocab_size,
+            manifest.special_ids,
+            sharing,
+        )
     else:
         pair = build_pair(
             FAMILIES[config.family],
-            configured_sizes(network),
-            network.generator_width,
+            sizes,
+            generator_sizes if objective.generates else None,
             manifest.vocab_size,
             manifest.special_ids,
+            sharing,
         )
-    longest = pair.discriminator.config.max_position_embeddings
-    if manifest.seq_len > longest:
-        raise ElektronError(
-            f"rows of {manifest.seq_len} tokens are longer than the {longest} positions of the "
-            "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
-        )
+    if not objective.generates:
+        pair.generator = None
+    if objective.corrects or config.plan_options.similarity:
+        pair.add_corrector()
+    for network in (pair.discriminator, pair.generator):
+        longest = network.config.max_position_embeddings if network is not None else math.inf
+        if manifest.seq_len > longest:
+            raise ElektronError(
+                f"rows of {manifest.seq_len} tokens are longer than the {longest} positions of the "
+                "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
+            )
     return pair
 
 
-def configured_sizes(network: NetworkConfig) -> Sizes:
-    """The discriminator's sizes that a resolved configuration asks for."""
+def generator_of_run(name: str) -> str:
+    """The generator in the folder of a pre-training run, or what was named itself."""
+    folder = Path(name)
+    inner = folder / GENERATOR
+    if not (folder / "config.json").exists() and (inner / "config.json").exists():
+        return str(inner)
+    return name
+
+
+def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:
+    """The discriminator's and the generator's sizes that a resolved configuration asks for."""
     assert network.dropout is not None
-    return Sizes(
+    assert network.embedding is not None
+    assert network.generator_width is not None
+    assert network.generator_layers is not None
+    sizes = Sizes(
         network.layers,
         network.hidden,
         network.feed_forward,
@@ -110,20 +150,20 @@ def configured_sizes(network: NetworkConfig) -> Sizes:
         network.max_positions,
         network.dropout,
     )
+    return sizes, sizes.smaller(network.generator_width, network.generator_layers)
 
 
-def check_same_tokenizer(
-    name: str, pair: Pair, tokenizer: PreTrainedTokenizerBase, vocab_size: int
-) -> None:
-    """Refuse to continue a pair on blocks of another tokenizer: its embeddings would mean other tokens."""
+def check_same_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Refuse a released network on blocks of another tokenizer: its embeddings would mean other tokens."""
     released = load_tokenizer(name)
     if fingerprint(released) != fingerprint(tokenizer):
         raise ElektronError(
             f"the blocks were made with another tokenizer than {name}: "
             f"run `elektron prepare … --tokenizer {name}`"
         )
-    if pair.discriminator.config.vocab_size < vocab_size:
+    entries = pretrained_config(name).vocab_size
+    if entries < vocab_size:
         raise ElektronError(
-            f"{name} has {pair.discriminator.config.vocab_size} embeddings and the blocks "
+            f"{name} has {entries} embeddings and the blocks "
             f"{vocab_size} tokens: prepare them with its own tokenizer"
         )

@@ -56,11 +56,12 @@ class Health:
     def findings(self, evaluation: dict[str, float | None]) -> list[Alarm]:
         """All that is wrong at an evaluation."""
         found = []
-        generator_loss = evaluation["generator_loss"]
+        # Without a generator it is the discriminator that fills in masks.
+        who = "generator" if evaluation["generator_loss"] is not None else "discriminator"
+        loss = evaluation["generator_loss"]
+        loss = evaluation["correction_loss"] if loss is None else loss
         spread = evaluation["logit_spread"]
-        learns = generator_loss is not None and (
-            generator_loss < self.unigram_entropy - PLATEAU_MARGIN
-        )
+        learns = loss is not None and loss < self.unigram_entropy - PLATEAU_MARGIN
         if learns and len(self.aucs) == AUC_WINDOW and sum(self.aucs) / AUC_WINDOW < AUC_OF_CHANCE:
             found.append(
                 Alarm(
@@ -81,8 +82,8 @@ class Health:
         if not learns:
             found.append(
                 Alarm(
-                    "generator-at-unigrams",
-                    f"the generator knows token frequencies only (loss near their entropy of "
+                    f"{who}-at-unigrams",
+                    f"the {who} knows token frequencies only (loss near their entropy of "
                     f"{self.unigram_entropy:.2f} nats): check the data with `elektron inspect`, "
                     "or raise the learning rate",
                 )

@@ -1,9 +1,9 @@
 """Pre-training from blocks to a trained pair: `pretrain` prepares, `Trainer.run` is the loop.
 
-A step draws its batch, passes it through the objective one micro-batch at a time, and updates both
-networks. Nothing in it waits for the device: training metrics are summed there and fetched when
-they are logged. The run's folder then holds `generator/` and `discriminator/` for transformers,
-`metrics.jsonl`, `summary.json` and examples.
+A step draws its batch, asks the plan whose turn it is, passes the batch through the objective one
+micro-batch at a time, and updates the networks that learn. Nothing in it waits for the device:
+training metrics are summed there and fetched when they are logged. The run's folder then holds
+`generator/` and `discriminator/` for transformers, `metrics.jsonl`, `summary.json` and examples.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
@@ -24,20 +25,22 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.evidence.runs import EXAMPLES, SUMMARY
-from elektron.models.flops import step_flops
-from elektron.models.pair import Pair
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining import checkpoint
-from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
+from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.evaluation import evaluate, unigram_entropy, write_examples
+from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.foundations import like_the_released_pair, make_pair, open_blocks
 from elektron.pretraining.health import Health
 from elektron.pretraining.interruption import Interruption
 from elektron.pretraining.measures import Clock, Horizon, Window
-from elektron.pretraining.objectives import RtdOutput, rtd
+from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
+from elektron.pretraining.plans import make_plan
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.words import WordFinder
 from elektron.progress import Progress as ProgressBar
 
 log = logging.getLogger(__name__)
@@ -92,16 +95,22 @@ class Trainer:
         self.folder = folder
         self.on = Device.choose(config.precision)
         self.device = self.on.device
-        self.pair = pair.to(self.device).train()
-        self.batches = BatchMaker(store, config, self.device)
+        words = None
+        if config.masking.unit == "whole_word":
+            words = WordFinder(tokenizer, config.masking.segmenter)
+        self.batches = BatchMaker(store, config, self.device, words)
+        self.ramp = self.batches.ramp
+        self.horizon = Horizon.of(config, self.ramp.steps)
+        self.plan = make_plan(config, self.horizon.steps)
+        self.plan.prepare(pair)
+        self.pair = pair.to(self.device)
         self.optimizer = PairOptimizer(self.pair, config.optimizer)
-        self.horizon = Horizon.of(config, store.manifest.seq_len)
         self.warmup = self.fitting_warmup()
-        self.objective = self.compiled_objective()
-        self.tokens_in_step = config.batch * store.manifest.seq_len
-        self.flops_in_step = step_flops(
-            self.pair, config.batch, store.manifest.seq_len, self.batches.slots
+        self.objective = make_objective(
+            config, store.manifest.special_ids, store.manifest.vocab_size
         )
+        self.forward = self.compiled_objective()
+        self.flops = StepFlops(self.pair, self.objective)
         warmup_steps = int(
             self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0)
         )
@@ -118,12 +127,10 @@ class Trainer:
         self.announce()
         prefetcher = Prefetcher(self.batches, progress.step)
         clock = Clock(progress.seconds, prefetcher)
-        with ProgressBar(
-            "pre-training", self.horizon.steps or self.horizon.seconds, self.unit
-        ) as bar:
+        with ProgressBar("pre-training", self.horizon.total, self.horizon.unit) as bar:
             while (share := self.horizon.share(progress)) < 1 and not interruption.received:
-                rate = schedule(share, progress.step + 1, self.warmup, config.optimizer.cooldown)
-                self.step(prefetcher.take(), rate)
+                rate = self.rate(share)
+                self.step(prefetcher.take(), share, rate)
                 progress.seconds = clock.seconds()
                 if progress.step % config.log_every == 0:
                     self.log_training(clock, rate, bar)
@@ -142,50 +149,65 @@ class Trainer:
             raise SystemExit(128 + (interruption.received or 0))
         return self.finish()
 
-    def step(self, batch: GlobalBatch, rate: float) -> None:
-        """One optimizer step of both networks; each loss is divided by its count over the global batch."""
+    def rate(self, share: float) -> float:
+        """The factor on the peak rates; a stage of the plan has a schedule of its own."""
+        stage, progress = self.plan.stage(share), self.progress
+        if stage != progress.stage:
+            self.plan.enter(stage, self.pair)
+            progress.stage, progress.stage_step = stage, progress.step
+        return schedule(
+            self.plan.share_of_stage(share),
+            progress.step - progress.stage_step + 1,
+            self.warmup,
+            self.config.optimizer.cooldown,
+        )
+
+    def step(self, batch: GlobalBatch, share: float, rate: float) -> None:
+        """One optimizer step; each loss is divided by its count over the global batch."""
+        turn = self.plan.turn(share, self.progress.step)
+        temperature = torch.tensor(self.plan.temperature(share), device=self.device)
+        self.pair.set_trained(turn.generator, turn.discriminator)
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(step_seed(self.config.seed, self.progress.step, number))
             with self.on.autocast():
-                output = self.objective(self.pair, micro_batch)
-            generator_loss = output.generator_loss / batch.masked_tokens
-            discriminator_loss = output.discriminator_loss / batch.real_tokens
-            (generator_loss + self.config.discriminator_weight * discriminator_loss).backward()
+                output = self.forward(self.pair, micro_batch, turn, temperature)
+            self.optimizer.backward(
+                self.objective.generator_loss(output, batch) if turn.generator else None,
+                self.objective.discriminator_loss(output, batch) if turn.discriminator else None,
+            )
             self.window.add(output)
         norms = self.optimizer.step(rate)
-        self.window.add_step(batch, norms)
+        self.window.add_step(batch, output, self.objective, norms)
+        shape = self.ramp.shape(self.progress.step)
+        self.progress.flops += self.flops(
+            turn, shape.rows, shape.length, self.batches.slots(shape.length)
+        )
         self.progress.step += 1
-        self.progress.flops += self.flops_in_step
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> None:
         """Fetch, judge and log the metrics of the window, and begin another."""
         self.stop_if_not_finite()
-        figures = self.window.figures(self.config.log_every)
+        figures = self.window.figures()
         seconds, steps, waiting = clock.lap()
         self.health.watch_training(figures["discriminator_auc"])
+        step = self.progress.step
+        tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
         line = figures | {
             "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
-            "tokens_per_second": steps * self.tokens_in_step / seconds,
+            "tokens_per_second": tokens / seconds,
             "data_wait_share": waiting / seconds,
         }
         self.folder.log("train", self.position() | line)
         self.pace = {name: line[name] for name in PACE}
         self.window = Window(self.device)
-        auc = figures["discriminator_auc"]
-        bar.update(
-            self.progress.step if self.horizon.steps else self.progress.seconds,
-            f"generator {figures['generator_loss']:.2f} nats · "
-            f"discriminator {figures['discriminator_loss']:.3f}, "
-            f"AUC {'–' if auc is None else f'{auc:.3f}'}",
-        )
+        bar.update(self.horizon.done(self.progress), in_short(figures))
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, log it, and raise the alarms there are."""
+        judged = self.plan.judges(self.progress.stage)
         with self.on.autocast():
-            figures = evaluate(self.pair, self.batches)
-        self.progress.held_out_loss = (figures["generator_loss"] or 0.0) + (
-            self.config.discriminator_weight * (figures["discriminator_loss"] or 0.0)
-        )
+            figures = evaluate(self.pair, self.batches, self.objective, judged)
+        self.progress.held_out_loss = self.held_out_loss(figures) if judged else None
         self.evaluated = {self.progress.step: figures}
         self.folder.log("evaluation", self.position() | figures | self.pace)
         for alarm in self.health.judge(self.progress.step, figures):
@@ -196,11 +218,21 @@ class Trainer:
             )
         return figures
 
+    def held_out_loss(self, figures: dict[str, float | None]) -> float:
+        """All losses of an evaluation, weighted as in training."""
+        weights = {
+            "generator_loss": 1.0,
+            "discriminator_loss": self.objective.detection_weight,
+            "correction_loss": self.objective.correction_weight,
+        }
+        return sum(weight * (figures[name] or 0.0) for name, weight in weights.items())
+
     def position(self) -> dict[str, Any]:
         """Where in the run a line of metrics stands."""
         return {
             "step": self.progress.step,
-            "tokens": self.progress.step * self.tokens_in_step,
+            "tokens": self.ramp.tokens_before(self.progress.step),
+            "flops": self.progress.flops,
             "seconds": round(self.progress.seconds, 3),
         }
 
@@ -248,10 +280,21 @@ class Trainer:
         """Evaluate, export both networks, and write the summary, which marks the run as finished."""
         self.stop_if_not_finite()
         figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
-        self.pair.save(self.folder.path, self.tokenizer)
-        write_examples(self.pair, self.batches, self.tokenizer, self.folder.path / EXAMPLES)
-        tokens = self.progress.step * self.tokens_in_step
+        self.pair.save(
+            self.folder.path, self.tokenizer, self.objective.name, self.objective.detects
+        )
+        if self.objective.detects:
+            write_examples(
+                self.pair,
+                self.batches,
+                self.objective,
+                self.tokenizer,
+                self.folder.path / EXAMPLES,
+            )
+        tokens = self.ramp.tokens_before(self.progress.step)
         summary = figures | {
+            "objective": self.objective.name,
+            "plan": self.plan.name,
             "steps": self.progress.step,
             "tokens": tokens,
             "seconds": round(self.progress.seconds, 3),
@@ -259,7 +302,7 @@ class Trainer:
             "flops": self.progress.flops,
             "device": self.on.name,
             "precision": self.on.precision,
-            "compiled": self.objective is not rtd,
+            "compiled": self.forward is not self.objective,
             "packing": self.batches.manifest.packing,
             "parameters": self.pair.parameter_counts(),
             "versions": {
@@ -275,25 +318,21 @@ class Trainer:
     def announce(self) -> None:
         """Say what is about to run."""
         counts = self.pair.parameter_counts()
-        length = (
-            f"{self.horizon.steps:,} steps"
-            if self.horizon.steps
-            else f"{self.config.minutes:g} minutes"
+        networks = " and ".join(
+            f"{name} of {counts[name]:,} parameters"
+            for name in (GENERATOR, DISCRIMINATOR)
+            if name in counts
         )
         log.info(
-            "family %s: generator of %s and discriminator of %s parameters, %s of %s tokens, on %s",
+            "family %s, objective %s, plan %s: %s, %s, %s tokens a step, on %s",
             self.config.family,
-            f"{counts['generator']:,}",
-            f"{counts['discriminator']:,}",
-            length,
-            f"{self.tokens_in_step:,}",
+            self.objective.name,
+            self.plan.name,
+            networks,
+            self.horizon,
+            f"{self.ramp.shape(self.progress.step).tokens:,}",
             self.on.name,
         )
-
-    @property
-    def unit(self) -> str:
-        """What the progress bar counts."""
-        return "steps" if self.horizon.steps else "seconds"
 
     def fitting_warmup(self) -> float:
         """The configured warm-up, shortened if the run would end inside it."""
@@ -308,9 +347,20 @@ class Trainer:
             return SHORTENED_WARMUP
         return warmup
 
-    def compiled_objective(self) -> Callable[[Pair, Any], RtdOutput]:
+    def compiled_objective(self) -> Callable[[Pair, MicroBatch, Turn, Tensor], Output]:
         """The objective; compiled on a GPU, where it pays, and where asked for."""
         wanted = self.config.compile
         if wanted is None:
             wanted = self.device.type == "cuda"
-        return torch.compile(rtd, fullgraph=True) if wanted else rtd
+        return torch.compile(self.objective, fullgraph=True) if wanted else self.objective
+
+
+def in_short(figures: dict[str, float | None]) -> str:
+    """The training metrics that the progress line shows."""
+    shown = {
+        "generator": (figures["generator_loss"], "generator {:.2f} nats"),
+        "detection": (figures["discriminator_loss"], "discriminator {:.3f}"),
+        "correction": (figures["correction_loss"], "correction {:.3f} nats"),
+        "auc": (figures["discriminator_auc"], "AUC {:.3f}"),
+    }
+    return " · ".join(text.format(value) for value, text in shown.values() if value is not None)

@@ -5,6 +5,9 @@ text uses fewer of them, and the others carry weight 0. As in the official code,
 chosen positions become [MASK] and 15 % keep their token, and every used slot gets a generator
 sample in the corruption. Unlike it, positions are drawn without replacement: drawing with
 replacement masks 14.2 % instead of 15 % at length 128.
+
+Whole words are drawn in random order; a word that does not fit into the slots that are left is
+passed over, so that the slots are filled and never exceeded.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ def slots_in_row(length: int, share: float) -> int:
     return max(1, round(share * length))
 
 
-def draws_in_row(length: int, share: float) -> int:
+def draws_in_row(length: int, slots: int) -> int:
     """Uniform numbers that masking takes for a row: one a position, one a slot."""
-    return length + slots_in_row(length, share)
+    return length + slots
 
 
 def mask_rows(
@@ -44,25 +47,32 @@ def mask_rows(
     never_masked: Sequence[int],
     share: float,
     keep: float,
+    word_begins: NDArray[np.bool_] | None = None,
 ) -> Masks:
     """Choose positions and build the generator's input.
 
     Args:
         input_ids: `(rows, length)` token ids.
-        uniforms: `(rows, draws_in_row(length, share))` numbers in [0, 1).
+        uniforms: `(rows, draws_in_row(length, slots))` numbers in [0, 1), slots enough for the share.
         special_ids: ids of `pad` and `mask`.
         never_masked: ids of all special tokens.
         share: share of a row's real tokens to choose.
         keep: share of the chosen that keep their token.
+        word_begins: `(rows, length)`, where words begin, to mask whole words; None for single tokens.
     """
     length = input_ids.shape[1]
-    slots = slots_in_row(length, share)
+    slots = uniforms.shape[1] - length
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)
-    used = np.minimum(np.maximum(1, np.rint(share * real)), np.minimum(slots, maskable.sum(1)))
-
-    # Positions that may be masked come first, in random order; the slots take the first ones.
-    order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
+    wanted = np.minimum(np.maximum(1, np.rint(share * real)), np.minimum(slots, maskable.sum(1)))
+    if word_begins is None:
+        # Positions that may be masked come first, in random order; the slots take the first ones.
+        order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
+        used = wanted
+    else:
+        chosen = choose_words(maskable, word_begins, uniforms[:, :length], wanted.astype(np.int64))
+        order = np.argsort(~chosen, axis=1, kind="stable")
+        used = chosen.sum(1)
     positions = order[:, :slots]
     weights = np.arange(slots) < used[:, None]
 
@@ -72,3 +82,41 @@ def mask_rows(
     replacement = np.where(becomes_mask, special_ids["mask"], chosen_ids)
     np.put_along_axis(masked_ids, positions, replacement, axis=1)
     return Masks(masked_ids, positions, weights.astype(np.float32))
+
+
+def choose_words(
+    maskable: NDArray[np.bool_],
+    word_begins: NDArray[np.bool_],
+    uniforms: NDArray[np.float64],
+    wanted: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Positions `(rows, length)` of whole words, as many as fit into `wanted` `(rows,)` positions a row.
+
+    A row whose words are all longer than that gets a part of one: it has to learn something too.
+    """
+    rows, length = maskable.shape
+    begins = word_begins & maskable
+    # What follows a special token begins a word, whatever the tokenizer says.
+    begins[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]
+    begins[:, 0] |= maskable[:, 0]
+    words = np.where(maskable, np.cumsum(begins, axis=1) - 1, -1)
+    here = np.arange(rows)
+    sizes = np.zeros((rows, length), np.int64)
+    np.add.at(sizes, (np.repeat(here, length), words.ravel()), maskable.ravel())
+
+    order = np.argsort(np.where(np.arange(length) < begins.sum(1)[:, None], uniforms, 2.0), axis=1)
+    taken = np.zeros((rows, length), np.bool_)
+    left = wanted.copy()
+    for rank in range(int(begins.sum(1).max(initial=0))):
+        word = order[:, rank]
+        size = sizes[here, word]
+        fits = (size > 0) & (size <= left)
+        taken[here[fits], word[fits]] = True
+        left -= np.where(fits, size, 0)
+        if not left.any():
+            break
+    chosen = maskable & np.take_along_axis(taken, np.maximum(words, 0), axis=1)
+    for row in np.flatnonzero((wanted > 0) & ~chosen.any(1)):
+        part = np.flatnonzero(words[row] == order[row, 0])
+        chosen[row, part[: wanted[row]]] = True
+    return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -13,72 +12,151 @@ from elektron.pretraining.batches import GlobalBatch, Prefetcher
 from elektron.pretraining.checkpoint import Progress
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.evaluation import auc_of_histogram
-from elektron.pretraining.objectives import HISTOGRAM_BINS, RtdOutput
+from elektron.pretraining.objectives import Objective, Output
+from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """How long a run is: in steps, or in seconds of training."""
+    """How long a run is: in steps, in seconds of training, or in floating-point operations."""
 
     steps: int | None
-    seconds: float | None
+    seconds: float | None = None
+    flops: float | None = None
 
     @classmethod
-    def of(cls, config: PretrainConfig, seq_len: int) -> Horizon:
-        """The configured length; tokens become steps."""
+    def of(cls, config: PretrainConfig, steps: int | None) -> Horizon:
+        """The configured length; `steps` is what follows of it, if any does."""
         if config.minutes is not None:
-            return cls(None, config.minutes * 60)
-        if config.tokens is not None:
-            return cls(math.ceil(config.tokens / (config.batch * seq_len)), None)
-        return cls(config.steps, None)
+            return cls(None, seconds=config.minutes * 60)
+        if config.flops is not None:
+            return cls(None, flops=config.flops)
+        return cls(steps)
 
     def share(self, progress: Progress) -> float:
         """How much of the run is done, from 0 to 1."""
+        return min(1.0, self.done(progress) / self.total)
+
+    def done(self, progress: Progress) -> float:
+        """How much of the run is done, in its unit."""
         if self.steps is not None:
-            return progress.step / self.steps
+            return progress.step
+        return progress.flops if self.flops is not None else progress.seconds
+
+    @property
+    def total(self) -> float:
+        """All of the run, in its unit."""
+        total = self.steps or self.flops or self.seconds
+        assert total is not None
+        return total
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in."""
+        if self.steps is not None:
+            return "steps"
+        return "FLOPs" if self.flops is not None else "seconds"
+
+    def __str__(self) -> str:
+        if self.steps is not None:
+            return f"{self.steps:,} steps"
+        if self.flops is not None:
+            return f"{self.flops:.3g} FLOPs"
         assert self.seconds is not None
-        return min(1.0, progress.seconds / self.seconds)
+        return f"{self.seconds / 60:g} minutes"
+
+
+SUMMED_OUTPUTS = (
+    "generator_loss",
+    "generator_correct",
+    "detection_loss",
+    "correction_loss",
+    "correction_correct",
+    "similarity_loss",
+)
+COUNTS = (
+    "generated",
+    "asked",
+    "corrected",
+    "judged",
+    "compared",
+    "gradient_norm_generator",
+    "gradient_norm_discriminator",
+    "generator_steps",
+    "discriminator_steps",
+)
 
 
 class Window:
-    """Training metrics since they were last logged, summed on the device."""
+    """Training metrics since they were last logged, summed on the device.
 
-    SUMS = 6
+    A turn that leaves a network out adds nothing to its sums and nothing to what they are divided by.
+    """
+
+    NAMES = SUMMED_OUTPUTS + COUNTS
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(self.SUMS + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(
+            len(self.NAMES) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
+        )
 
-    def add(self, output: RtdOutput) -> None:
+    def add(self, output: Output) -> None:
         """Take in a micro-batch."""
-        losses = (output.generator_loss, output.generator_correct, output.discriminator_loss)
-        self.sums[:3] += torch.stack(losses).detach()
-        self.sums[self.SUMS :] += output.histogram.flatten()
+        for place, name in enumerate(SUMMED_OUTPUTS):
+            value = getattr(output, name)
+            if value is not None:
+                self.sums[place] += value.detach()
+        if output.histogram is not None:
+            self.sums[len(self.NAMES) :] += output.histogram.flatten()
 
-    def add_step(self, batch: GlobalBatch, norms: dict[str, Tensor]) -> None:
-        """Take in what is known of a step as a whole."""
-        self.sums[3] += batch.masked_tokens
-        self.sums[4:6] += torch.stack([norms["generator"], norms["discriminator"]])
+    def add_step(
+        self, batch: GlobalBatch, output: Output, objective: Objective, norms: dict[str, Tensor]
+    ) -> None:
+        """Take in what is known of a step as a whole; `output` is one of its micro-batches'."""
+        counted: dict[str, float | Tensor] = {
+            "generated": batch.masked_tokens * (output.generator_loss is not None),
+            "asked": objective.asked_tokens(batch) * (output.detection_loss is not None),
+            "corrected": objective.corrected_tokens(batch) * (output.correction_loss is not None),
+            "judged": batch.masked_tokens * (output.correction_loss is not None),
+            "compared": batch.masked_tokens * (output.similarity_loss is not None),
+            "gradient_norm_generator": norms["generator"],
+            "gradient_norm_discriminator": norms["discriminator"],
+            "generator_steps": norms["generator"] > 0,
+            "discriminator_steps": norms["discriminator"] > 0,
+        }
+        for name, value in counted.items():
+            self.sums[self.NAMES.index(name)] += value
 
-    def figures(self, steps: int) -> dict[str, float | None]:
-        """Means over the window's `steps`; this waits for the device."""
+    def figures(self) -> dict[str, float | None]:
+        """Means over the window; None for what no turn of it had. This waits for the device."""
         sums = self.sums.cpu().numpy()
-        histogram = sums[self.SUMS :].reshape(2, HISTOGRAM_BINS)
-        real_tokens = max(1.0, histogram.sum())
-        masked_tokens = max(1.0, sums[3])
+        named = dict(zip(self.NAMES, sums.tolist(), strict=False))
+        histogram = sums[len(self.NAMES) :].reshape(2, HISTOGRAM_BINS)
+        tokens = histogram.sum()
         return {
-            "generator_loss": float(sums[0] / masked_tokens),
-            "generator_accuracy": float(sums[1] / masked_tokens),
-            "discriminator_loss": float(sums[2] / real_tokens),
+            "generator_loss": mean(named, "generator_loss", "generated"),
+            "generator_accuracy": mean(named, "generator_correct", "generated"),
+            "discriminator_loss": mean(named, "detection_loss", "asked"),
             "discriminator_auc": auc_of_histogram(histogram),
-            "replaced_share": float(histogram[1].sum() / real_tokens),
-            "gradient_norm_generator": float(sums[4] / steps),
-            "gradient_norm_discriminator": float(sums[5] / steps),
+            "replaced_share": float(histogram[1].sum() / tokens) if tokens else None,
+            "correction_loss": mean(named, "correction_loss", "corrected"),
+            "correction_accuracy": mean(named, "correction_correct", "judged"),
+            "similarity_loss": mean(named, "similarity_loss", "compared"),
+            "gradient_norm_generator": mean(named, "gradient_norm_generator", "generator_steps"),
+            "gradient_norm_discriminator": mean(
+                named, "gradient_norm_discriminator", "discriminator_steps"
+            ),
         }
 
     @property
     def finite(self) -> bool:
         """Whether every loss and gradient of the window was a number."""
         return bool(torch.isfinite(self.sums).all())
+
+
+def mean(sums: dict[str, float], name: str, count: str) -> float | None:
+    """One of the sums divided by another, if there is anything to divide by."""
+    return sums[name] / sums[count] if sums[count] else None
 
 
 class Clock:

@@ -3,17 +3,23 @@
 `adamw` can leave out Adam's bias correction, as the official ELECTRA code does. `muon` gives the
 matrices inside the encoder layers to Muon (Jordan et al. 2024; `torch.optim.Muon`) and everything
 else, embeddings and heads included, to AdamW. Weight decay falls on matrices only.
+
+Together or apart: usually one loss, λ times the discriminator's and the generator's, moves everything,
+and one norm clips it, as in the official code. Apart (Dong et al. 2023), each network has its own
+optimizer, rate and clipping, and what they share is moved by each loss in turn, with moments for
+each: then λ weighs nothing against the generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from elektron.models.pair import Pair
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.config import OptimizerConfig
 
 # Adam's correction 1 - β^step is 1 in fp32 from here on.
@@ -39,67 +45,53 @@ def schedule(share: float, step: int, warmup: float, cooldown: float) -> float:
 
 
 class PairOptimizer:
-    """One or two optimizers that step together, their state under the parameters' names."""
+    """The optimizers of a pair, which step together, and their state under the parameters' names."""
 
     def __init__(self, pair: Pair, config: OptimizerConfig) -> None:
         assert config.name is not None
         assert config.lr is not None
-        self.clip = config.clip
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
-        self.networks = {
-            "discriminator": list(pair.discriminator.parameters()),
-            "generator": [p for name, p in pair.named_parameters() if name.startswith("generator")],
+        networks = {
+            name: [p for p in pair.parameters_of(name) if p.requires_grad]
+            for name in (DISCRIMINATOR, GENERATOR)
         }
-        muon_parameters = set(encoder_matrices(pair)) if config.name == "muon" else set()
-        rest = [parameter for parameter in pair.parameters() if parameter not in muon_parameters]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                decay_groups(rest, config.weight_decay),
-                lr=config.lr,
-                betas=(config.beta1, config.beta2),
-                eps=config.eps,
-                fused=True,
-            )
-        ]
-        if not config.bias_correction:
-            leave_out_bias_correction(self.optimizers[0])
-        if muon_parameters:
-            matrices = [p for p in pair.parameters() if p in muon_parameters]
-            muon = torch.optim.Muon(
-                matrices, lr=config.muon_lr, weight_decay=config.weight_decay, nesterov=True
-            )
-            self.optimizers.append(muon)
-        for group in self.groups():
-            group["peak_lr"] = group["lr"]
+        matrices = set(encoder_matrices(pair)) if config.name == "muon" else set()
+        self.parts: list[NetworkOptimizer]
+        if config.separate:
+            rates = {DISCRIMINATOR: config.lr, GENERATOR: config.generator_lr or config.lr}
+            self.parts = [
+                NetworkOptimizer({name: parameters}, matrices, config, rates[name])
+                for name, parameters in networks.items()
+                if parameters
+            ]
+        else:
+            self.parts = [NetworkOptimizer(networks, matrices, config, config.lr)]
 
-    def groups(self) -> Iterable[dict[str, object]]:
-        """All parameter groups."""
-        return (group for optimizer in self.optimizers for group in optimizer.param_groups)
+    def backward(self, generator_loss: Tensor | None, discriminator_loss: Tensor | None) -> None:
+        """Add the losses' gradients to what the next step will follow."""
+        losses = {GENERATOR: generator_loss, DISCRIMINATOR: discriminator_loss}
+        for part in self.parts:
+            own = [loss for name in part.networks if (loss := losses[name]) is not None]
+            if own:
+                part.backward(torch.stack(own).sum())
 
     def step(self, rate: float) -> dict[str, Tensor]:
         """Clip, update at `rate` times the peak rates, clear gradients; the norms before clipping, by network.
 
-        Embeddings are counted with the discriminator. The two networks are clipped by their joint
-        norm, as in the official code.
+        Embeddings that are shared are counted with the discriminator, unless the networks are apart.
+        A network that got no gradient stays as it is and has a norm of 0.
         """
-        norms = {
-            network: get_total_norm([p.grad for p in parameters if p.grad is not None])
-            for network, parameters in self.networks.items()
-        }
-        joint = torch.linalg.vector_norm(torch.stack(list(norms.values())))
-        clip_grads_with_norm_(self.names, self.clip, joint)
-        for group in self.groups():
-            group["lr"] = group["peak_lr"] * rate  # type: ignore[operator]
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return norms
+        norms: dict[str, Tensor] = {}
+        for part in self.parts:
+            norms |= part.step(rate)
+        zero = torch.zeros((), device=next(iter(norms.values())).device)
+        return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimizers' state, named `parameter|key`."""
+        """The optimizers' state, named `optimizer|parameter|key`."""
         return {
-            f"{self.names[parameter]}|{key}": value
-            for optimizer in self.optimizers
+            f"{number}|{self.names[parameter]}|{key}": value
+            for number, optimizer in enumerate(self.optimizers())
             for parameter, state in optimizer.state.items()
             for key, value in state.items()
         }
@@ -107,29 +99,108 @@ class PairOptimizer:
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state as `state_tensors` gave it."""
         parameters = {name: parameter for parameter, name in self.names.items()}
-        owners = {
-            parameter: optimizer
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
+        optimizers = self.optimizers()
         for name, value in tensors.items():
-            parameter_name, key = name.split("|")
+            number, parameter_name, key = name.split("|")
             parameter = parameters[parameter_name]
             device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
-            owners[parameter].state[parameter][key] = value.to(device)
+            optimizers[int(number)].state[parameter][key] = value.to(device)
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """All of them, always in the same order."""
+        return [optimizer for part in self.parts for optimizer in part.optimizers]
+
+
+class NetworkOptimizer:
+    """AdamW, or Muon and AdamW, for one network or both, and the gradients that are meant for it."""
+
+    def __init__(
+        self,
+        networks: dict[str, list[nn.Parameter]],
+        matrices: set[nn.Parameter],
+        config: OptimizerConfig,
+        lr: float,
+    ) -> None:
+        self.clip = config.clip
+        # What both have is counted with the first that has it.
+        seen: set[nn.Parameter] = set()
+        self.networks: dict[str, list[nn.Parameter]] = {}
+        for name, parameters in networks.items():
+            self.networks[name] = [p for p in parameters if p not in seen]
+            seen |= set(parameters)
+        self.parameters = [p for parameters in self.networks.values() for p in parameters]
+        self.gradients: dict[nn.Parameter, Tensor] = {}
+        rest = [p for p in self.parameters if p not in matrices]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                decay_groups(rest, config.weight_decay),
+                lr=lr,
+                betas=(config.beta1, config.beta2),
+                eps=config.eps,
+                fused=True,
+            )
+        ]
+        if not config.bias_correction:
+            leave_out_bias_correction(self.optimizers[0])
+        if muon_parameters := [p for p in self.parameters if p in matrices]:
+            muon = torch.optim.Muon(
+                muon_parameters,
+                lr=config.muon_lr,
+                weight_decay=config.weight_decay,
+                nesterov=True,
+            )
+            self.optimizers.append(muon)
+        for group in self.groups():
+            group["peak_lr"] = group["lr"]
+
+    def groups(self) -> Iterable[dict[str, Any]]:
+        """All parameter groups."""
+        return (group for optimizer in self.optimizers for group in optimizer.param_groups)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to those kept here, out of reach of another optimizer's."""
+        for parameter in self.parameters:
+            parameter.grad = self.gradients.pop(parameter, None)
+        loss.backward()
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                self.gradients[parameter] = parameter.grad
+                parameter.grad = None
+
+    def step(self, rate: float) -> dict[str, Tensor]:
+        """Clip by the norm of all that is here, and update what got a gradient; the norms by network."""
+        if not self.gradients:
+            return {}
+        for parameter, gradient in self.gradients.items():
+            parameter.grad = gradient
+        norms = {
+            name: get_total_norm(found)
+            for name, parameters in self.networks.items()
+            if (found := [p.grad for p in parameters if p.grad is not None])
+        }
+        joint = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+        clip_grads_with_norm_(list(self.gradients), self.clip, joint)
+        for group in self.groups():
+            group["lr"] = group["peak_lr"] * rate
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.gradients.clear()
+        return norms
 
 
 def encoder_matrices(pair: Pair) -> list[nn.Parameter]:
     """The two-dimensional parameters inside the encoder layers of both networks."""
+    encoders = [(pair.family, pair.discriminator)]
+    if pair.generator is not None:
+        encoders.append((pair.generator_family, pair.generator))
     layers = [
-        network.base_model.get_submodule(pair.family.encoder_matrices)
-        for network in (pair.generator, pair.discriminator)
+        network.base_model.get_submodule(family.encoder_matrices) for family, network in encoders
     ]
     return [p for module in layers for p in module.parameters() if p.ndim == 2]
 
 
-def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices, none for norms and biases."""
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},

@@ -69,11 +69,11 @@ def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint
     return values
 
 
-def rows_of_step(step: int, batch: int, total_rows: int, seed: int) -> NDArray[np.int64]:
-    """Which rows of the store make up the global batch of `step`: `(batch,)`, every row once an epoch."""
-    positions = np.arange(step * batch, (step + 1) * batch, dtype=np.uint64)
-    epochs, offsets = np.divmod(positions, np.uint64(total_rows))
-    rows = np.empty(batch, np.int64)
+def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.int64]:
+    """Which rows of the store come as number `first` and the `count` - 1 after it: every row once an epoch."""
+    places = np.arange(first, first + count, dtype=np.uint64)
+    epochs, offsets = np.divmod(places, np.uint64(total_rows))
+    rows = np.empty(count, np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
         rows[here] = permute(offsets[here], total_rows, key_of(seed, int(epoch)))

@@ -1,9 +1,10 @@
 """The recipes that come with Elektron, and how a recipe and a caller's own settings are merged.
 
 A recipe is a YAML file of `PretrainConfig`. It sets defaults; what the caller sets wins. Two
-things need more than that. The length of a run is one of steps, tokens and minutes, so giving
+things need more than that. The length of a run is one of steps, tokens, minutes and flops, so giving
 one takes away the recipe's. And a caller who asks for another family keeps the recipe's sizes
-but not the settings that the recipe tuned for its own family (`FAMILY_FIELDS`).
+but not the settings that the recipe tuned for its own family (`FAMILY_FIELDS`), nor the generator's
+width where the other family makes generators shallower.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ from typing import Any
 
 from elektron.configuration import build, checked, read_yaml, suggestion
 from elektron.errors import ElektronError
-from elektron.pretraining.config import FAMILY_FIELDS, PretrainConfig
+from elektron.pretraining.config import (
+    FAMILY_FIELDS,
+    LENGTHS,
+    SHALLOWER_GENERATOR,
+    PretrainConfig,
+)
 
 DEFAULT_RECIPE = "elektron-small"
 """Recipe of a run that names none."""
 
-_LENGTHS = ("steps", "tokens", "minutes")
+# How a generator is made smaller is another thing in another kind of family.
+_GENERATOR_FIELDS = (
+    "network.embedding",
+    "network.generator_width",
+    "network.generator_layers",
+)
 
 
 def pretrain_config(
@@ -30,7 +41,7 @@ def pretrain_config(
     `overrides` may be nested or have dotted names: `{"steps": 100, "optimizer.lr": 3e-4}`.
     Without a recipe it is DEFAULT_RECIPE. What the family decides is still None; `resolve` fills
     it in. Raises ElektronError for a recipe, name or value that does not exist or fit, and for
-    more than one of steps, tokens and minutes in the recipe or in the overrides.
+    more than one of steps, tokens, minutes and flops in the recipe or in the overrides.
     """
     path = recipe_path(recipe or DEFAULT_RECIPE)
     base = checked(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
@@ -38,11 +49,14 @@ def pretrain_config(
     own = checked(PretrainConfig, overrides or {})
     _at_most_one_length(own, "")
 
-    if any(own.get(length) is not None for length in _LENGTHS):
-        base = {name: value for name, value in base.items() if name not in _LENGTHS}
+    if any(own.get(length) is not None for length in LENGTHS):
+        base = {name: value for name, value in base.items() if name not in LENGTHS}
     base_family = base.get("family", PretrainConfig.family)
-    if own.get("family", base_family) != base_family:
-        base = {name: value for name, value in base.items() if name not in FAMILY_FIELDS}
+    family = own.get("family", base_family)
+    dropped: tuple[str, ...] = FAMILY_FIELDS if family != base_family else ()
+    if (family in SHALLOWER_GENERATOR) != (base_family in SHALLOWER_GENERATOR):
+        dropped += _GENERATOR_FIELDS
+    base = {name: value for name, value in base.items() if name not in dropped}
 
     return build(PretrainConfig, base | own)
 
@@ -73,8 +87,8 @@ def recipe_path(recipe: str | Path) -> Path:
 
 
 def _at_most_one_length(values: Mapping[str, Any], where: str) -> None:
-    given = [length for length in _LENGTHS if values.get(length) is not None]
+    given = [length for length in LENGTHS if values.get(length) is not None]
     if len(given) > 1:
         raise ElektronError(
-            f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(_LENGTHS)}"
+            f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}"
         )

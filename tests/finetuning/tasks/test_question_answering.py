@@ -24,7 +24,7 @@ from elektron.finetuning.tasks.question_answering import (
     best_spans,
     labels_in,
 )
-from elektron.models.pair import FAMILIES, Sizes
+from elektron.models.families import FAMILIES, Sizes
 
 SIZES = Sizes(
     layers=2, hidden=64, feed_forward=128, heads=4, embedding=32, max_positions=64, dropout=0.0
@@ -355,7 +355,7 @@ EIGHT = [
 ]
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", ["elektron", "electra"])
 def test_eight_questions_are_learned_by_heart(family, tokenizer):
     records = [record(question, text, *filter(None, [answer])) for question, text, answer in EIGHT]
     encoder = make_encoder(family, tokenizer)

@@ -29,7 +29,7 @@ from elektron.finetuning.tasks.sequence_to_sequence import (
 )
 from elektron.finetuning.tasks.target_vocabulary import learn_vocabulary, shared_pieces
 from elektron.models.elektron import ElektronConfig
-from elektron.models.pair import FAMILIES, Sizes
+from elektron.models.families import FAMILIES, Sizes
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "Haus", "Hund", "läuft"]
 OTHERS = ["red", "blue", "green", "yellow", "white", "house", "dog", "runs"]

@@ -1,0 +1,78 @@
+"""What the two networks of a pair share.
+
+`none`: nothing. `tokens`: the token embeddings. `embeddings`, the paper's choice and the default:
+all embeddings (for `electra` also positions, types and their norm; `elektron` has token embeddings
+only). `all`: the whole encoder; only the heads differ.
+
+`gdes`, gradient-disentangled embedding sharing (DeBERTaV3, He et al. 2021b): the discriminator reads
+
+    E_D = stop_gradient(E_G) + Δ,    Δ = 0 at first.
+
+Replaced-token detection pulls token embeddings in other directions than language modelling does;
+here the discriminator profits from what the generator learns and its own pull goes into Δ alone. On
+export the two are added up, so that the model needs no code of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+Sharing = Literal["none", "tokens", "embeddings", "gdes", "all"]
+SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
+
+
+class GdesEmbedding(nn.Embedding):
+    """Token embeddings that are another table's, unmoved, plus a difference of their own, `weight`."""
+
+    def __init__(self, base: nn.Embedding) -> None:
+        super().__init__(base.num_embeddings, base.embedding_dim, base.padding_idx)
+        nn.init.zeros_(self.weight)
+        self._base = (base,)  # in a tuple: it is the generator's module, not one of ours
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(…)` token ids to `(…, width)`."""
+        base = F.embedding(input, self._base[0].weight.detach(), self.padding_idx)
+        return base + super().forward(input)
+
+    @torch.no_grad()
+    def start_as(self, table: Tensor) -> None:
+        """Let the sum be `table`."""
+        self.weight.copy_(table - self._base[0].weight)
+
+    @torch.no_grad()
+    def merged(self) -> Tensor:
+        """`(vocabulary, width)`: the table that this stands for."""
+        return self._base[0].weight + self.weight
+
+
+def share(
+    generator: PreTrainedModel,
+    discriminator: PreTrainedModel,
+    sharing: Sharing,
+    released: bool = False,
+) -> None:
+    """Tie the networks. The generator's output matrix stays its own token embedding.
+
+    Where the discriminator is a `released` one, GDES starts from the difference of the two tables.
+    """
+    match sharing:
+        case "none":
+            pass
+        case "tokens":
+            generator.set_input_embeddings(discriminator.get_input_embeddings())
+        case "embeddings":
+            generator.base_model.embeddings = discriminator.base_model.embeddings
+        case "gdes":
+            own = discriminator.get_input_embeddings().weight.detach()
+            disentangled = GdesEmbedding(generator.get_input_embeddings())
+            if released:
+                disentangled.start_as(own)
+            discriminator.set_input_embeddings(disentangled)
+        case "all":
+            setattr(generator, generator.base_model_prefix, discriminator.base_model)
+    generator.tie_weights()

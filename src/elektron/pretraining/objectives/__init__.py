@@ -1,0 +1,36 @@
+"""Objectives: what is predicted where. `objective` makes the one that a configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.objectives.base import Objective, Output, Turn
+from elektron.pretraining.objectives.correction import AllTokensMlm, Corrective, Mlm, ReplaceMlm
+from elektron.pretraining.objectives.detection import Electra15, Rtd
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.name: kind for kind in (Rtd, Electra15, ReplaceMlm, AllTokensMlm, Mlm, Corrective)
+}
+
+
+def make_objective(
+    config: PretrainConfig, special_ids: Mapping[str, int], vocab_size: int
+) -> Objective:
+    """The configured objective.
+
+    Args:
+        config: a resolved configuration.
+        special_ids: id of `mask`.
+        vocab_size: entries in the vocabulary.
+    """
+    weights = {
+        "detection_weight": config.discriminator_weight,
+        "similarity_weight": config.plan_options.similarity or 0.0,
+    }
+    if config.objective == Mlm.name:
+        return Mlm(**weights, mask_id=special_ids["mask"], vocab_size=vocab_size)
+    return OBJECTIVES[config.objective](**weights)
+
+
+__all__ = ["OBJECTIVES", "Objective", "Output", "Turn", "make_objective"]

@@ -1,0 +1,202 @@
+"""Objectives under which the discriminator predicts tokens, alone or besides detecting replaced ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from elektron.models.pair import Pair
+from elektron.pretraining.batches import GlobalBatch, MicroBatch
+from elektron.pretraining.objectives.base import (
+    Objective,
+    Output,
+    Turn,
+    logit_histogram,
+    places_of,
+)
+from elektron.pretraining.objectives.corruption import Corruption, at_positions, token_losses
+from elektron.pretraining.objectives.detection import Rtd
+
+MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
+
+
+def correct_at_slots(pair: Pair, batch: MicroBatch, states: Tensor, output: Output) -> Output:
+    """Cross-entropy of the corrector with the originals at used slots."""
+    logits = pair.corrected_logits(at_positions(states, batch.masked_positions)).float()
+    originals = batch.input_ids.gather(1, batch.masked_positions)
+    return output._replace(
+        correction_loss=(token_losses(logits, originals) * batch.weights).sum(),
+        correction_correct=((logits.argmax(-1) == originals) * batch.weights).sum(),
+    )
+
+
+@dataclass(frozen=True)
+class ReplaceMlm(Objective):
+    """Replace MLM (paper, §3.4): masked language modelling on the generator's samples instead of [MASK].
+
+        L = mean over m of −log G(x_m | masked)  +  mean over m of −log P(x_m | corrupted),
+
+    P the discriminator's distribution over tokens. It shows how much of ELECTRA's advantage comes
+    from never seeing [MASK].
+    """
+
+    name: ClassVar[str] = "replace_mlm"
+    detects: ClassVar[bool] = False
+    corrects: ClassVar[bool] = True
+
+    def judge(
+        self,
+        pair: Pair,
+        batch: MicroBatch,
+        corruption: Corruption,
+        states: Tensor,
+        generated: Output,
+    ) -> Output:
+        """Tokens at used slots."""
+        return correct_at_slots(pair, batch, states, generated)
+
+
+@dataclass(frozen=True)
+class Mlm(ReplaceMlm):
+    """BERT's masked language modelling (Devlin et al. 2019), without a generator.
+
+    Of the chosen positions 80 % become [MASK], 10 % a random token and 10 % stay:
+
+        L = mean over m of −log P(x_m | masked).
+    """
+
+    name: ClassVar[str] = "mlm"
+    generates: ClassVar[bool] = False
+
+    mask_id: int = 0
+    """Of [MASK]."""
+    vocab_size: int = 0
+
+    def __call__(self, pair: Pair, batch: MicroBatch, turn: Turn, temperature: Tensor) -> Output:
+        """Mask, and let the discriminator predict; there is no other turn."""
+        masked_ids = self.masked(batch)
+        states = pair.discriminator_states(masked_ids, places_of(batch))
+        return correct_at_slots(pair, batch, states, Output(corrupted_ids=masked_ids))
+
+    def masked(self, batch: MicroBatch) -> Tensor:
+        """`(rows, length)`: the text with masks, by the one uniform number that each slot has."""
+        originals = batch.input_ids.gather(1, batch.masked_positions)
+        among_random = (batch.uniforms - MASK_SHARE) / RANDOM_SHARE
+        random_ids = (among_random.clamp(0, 1) * self.vocab_size).long()
+        chosen = torch.where(
+            batch.uniforms < MASK_SHARE,
+            self.mask_id,
+            torch.where(
+                batch.uniforms < MASK_SHARE + RANDOM_SHARE,
+                random_ids.clamp(max=self.vocab_size - 1),
+                originals,
+            ),
+        )
+        filled = torch.where(batch.weights > 0, chosen, originals)
+        return batch.input_ids.scatter(1, batch.masked_positions, filled)
+
+
+@dataclass(frozen=True)
+class AllTokensMlm(Objective):
+    """All-Tokens MLM (paper, §3.4): every token of the corruption is predicted, with a copy gate.
+
+    The gate c_t = 1 − σ(D(corrupted)_t) says how far the token may be taken as it stands:
+
+        P(x_t | corrupted) = c_t · [corrupted_t = x_t] + (1 − c_t) · softmax(corrector)_t[x_t],
+        L = mean over m of −log G(x_m | masked)  +  λ · mean over real t of −log P(x_t | corrupted).
+
+    The gate is in effect a detector: it has the head for replaced tokens, and its figures are the
+    detector's. The scores are those of every token, (rows, length, vocabulary): much memory, for
+    which `micro_batch` is the remedy.
+    """
+
+    name: ClassVar[str] = "all_tokens_mlm"
+    corrects: ClassVar[bool] = True
+    corrects_slots: ClassVar[bool] = False
+
+    def judge(
+        self,
+        pair: Pair,
+        batch: MicroBatch,
+        corruption: Corruption,
+        states: Tensor,
+        generated: Output,
+    ) -> Output:
+        """Every token's probability, and the gate as a detector."""
+        gate = pair.replaced_logits(states).float()
+        token_logits = pair.corrected_logits(states).float()
+        losses = copy_losses(
+            gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced
+        )
+        real = batch.piece_ids >= 0
+        originals = batch.input_ids.gather(1, batch.masked_positions)
+        likeliest = at_positions(token_logits.detach(), batch.masked_positions).argmax(-1)
+        return generated._replace(
+            correction_loss=(losses * real).sum(),
+            correction_correct=((likeliest == originals) * batch.weights).sum(),
+            logits=gate.detach(),
+            asked=real,
+            histogram=logit_histogram(gate.detach(), corruption.replaced, real),
+        )
+
+    @property
+    def correction_weight(self) -> float:
+        """λ: nearly all tokens are there to be copied, as nearly all are original under `rtd`."""
+        return self.detection_weight
+
+    def corrected_tokens(self, batch: GlobalBatch) -> float:
+        """All real ones."""
+        return batch.real_tokens
+
+
+@dataclass(frozen=True)
+class Corrective(Rtd):
+    """Corrective language modelling (COCO-LM, Meng et al. 2021): detect replaced tokens, and say what was there.
+
+    As `rtd`, and with the copy probability c = 1 − σ(D), which learns from detection only (sg),
+
+        L = L_rtd  +  mean over m of −log( sg(c_m) · [corrupted_m = x_m] + sg(1 − c_m) · softmax(corrector)_m[x_m] ).
+    """
+
+    name: ClassVar[str] = "corrective"
+    corrects: ClassVar[bool] = True
+
+    def judge(
+        self,
+        pair: Pair,
+        batch: MicroBatch,
+        corruption: Corruption,
+        states: Tensor,
+        generated: Output,
+    ) -> Output:
+        """Detection everywhere, tokens at used slots."""
+        output = super().judge(pair, batch, corruption, states, generated)
+        assert output.logits is not None
+        positions = batch.masked_positions
+        originals = batch.input_ids.gather(1, positions)
+        token_logits = pair.corrected_logits(at_positions(states, positions)).float()
+        losses = copy_losses(
+            at_positions(output.logits, positions),
+            -token_losses(token_logits, originals),
+            ~at_positions(corruption.replaced, positions),
+        )
+        return output._replace(
+            correction_loss=(losses * batch.weights).sum(),
+            correction_correct=((token_logits.argmax(-1) == originals) * batch.weights).sum(),
+        )
+
+
+def copy_losses(gate: Tensor, log_probabilities: Tensor, same: Tensor) -> Tensor:
+    """−log( (1 − σ(gate)) · [same] + σ(gate) · p ), in nats, in logarithms throughout.
+
+    Args:
+        gate: logits of not copying.
+        log_probabilities: log p of the original token where it is not copied.
+        same: whether copying would give the original.
+    """
+    copied = F.logsigmoid(-gate).masked_fill(~same, -torch.inf)
+    return -torch.logaddexp(copied, F.logsigmoid(gate) + log_probabilities)

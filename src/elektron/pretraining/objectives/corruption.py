@@ -1,0 +1,99 @@
+"""The corrupted text: the generator predicts the masked positions, and its samples take their place.
+
+The generator's head, loss and samples see the masked positions only. No gradient passes through the
+samples, and a sample that happens to be the original counts as original.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from elektron.models.families import Places
+from elektron.models.pair import Pair
+from elektron.pretraining.batches import MicroBatch
+
+
+class Corruption(NamedTuple):
+    """What the generator made of a micro-batch."""
+
+    token_logits: Tensor
+    """`(rows, slots, vocabulary)`: its scores at the masked positions, at temperature 1."""
+    losses: Tensor
+    """`(rows, slots)`: cross-entropy with the original, in nats, 0 in unused slots."""
+    correct: Tensor
+    """Used slots whose likeliest token is the original."""
+    states: Tensor
+    """`(rows, slots, generator width)`: its hidden states there."""
+    samples: Tensor
+    """`(rows, slots)`: the tokens drawn."""
+    corrupted_ids: Tensor
+    """`(rows, length)`: the text with samples at the masked positions."""
+    replaced: Tensor
+    """`(rows, length)`: whether the token differs from the original."""
+
+
+def corrupt(
+    pair: Pair, batch: MicroBatch, places: Places, learns: bool, temperature: Tensor
+) -> Corruption:
+    """Let the generator fill in the masked positions.
+
+    Args:
+        pair: the networks.
+        batch: the micro-batch.
+        places: where its tokens stand.
+        learns: whether gradients are wanted.
+        temperature: of the samples, a number; the losses are those at temperature 1.
+    """
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        states = at_positions(
+            pair.generator_states(batch.masked_ids, places), batch.masked_positions
+        )
+        token_logits = pair.token_logits(states).float()
+        originals = batch.input_ids.gather(1, batch.masked_positions)
+        losses = token_losses(token_logits, originals) * batch.weights
+    with torch.no_grad():
+        samples = sample_tokens((token_logits / temperature).softmax(-1), batch.uniforms)
+        filled = torch.where(batch.weights > 0, samples, originals)
+        corrupted_ids = batch.input_ids.scatter(1, batch.masked_positions, filled)
+        correct = (token_logits.argmax(-1) == originals) * batch.weights
+    return Corruption(
+        token_logits,
+        losses,
+        correct.sum(),
+        states,
+        filled,
+        corrupted_ids,
+        corrupted_ids != batch.input_ids,
+    )
+
+
+def at_positions(values: Tensor, positions: Tensor) -> Tensor:
+    """Of `(rows, length, …)` those at `(rows, slots)`: `(rows, slots, …)`."""
+    index = positions if values.ndim == 2 else positions[..., None].expand(-1, -1, values.shape[-1])
+    return values.gather(1, index)
+
+
+def token_losses(token_logits: Tensor, tokens: Tensor) -> Tensor:
+    """Cross-entropy `(rows, slots)` in nats of logits `(rows, slots, vocabulary)` with the tokens."""
+    losses = F.cross_entropy(token_logits.flatten(0, 1), tokens.flatten(), reduction="none")
+    return losses.view_as(tokens)
+
+
+def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw a token for each uniform number by the inverse of the cumulative distribution.
+
+    The same distribution as an argmax over Gumbel noise, from one number instead of a vocabulary's.
+
+    Args:
+        probabilities: `(…, vocabulary)`.
+        uniforms: `(…)`, in [0, 1).
+    """
+    cumulative = probabilities.cumsum(-1)
+    # The last entry may miss 1 by rounding; scaling by it keeps every draw inside the vocabulary.
+    thresholds = uniforms[..., None] * cumulative[..., -1:]
+    samples = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    return samples.clamp(max=probabilities.shape[-1] - 1)

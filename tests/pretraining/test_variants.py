@@ -1,0 +1,239 @@
+"""Every objective, plan, sharing, family and masking in a whole run: what it leaves, and how it is resumed."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTokenClassification
+
+from elektron.errors import ElektronError
+from elektron.finetuning.encoders import load_encoder
+from elektron.models.families import FAMILIES
+from elektron.pretraining import loop
+from elektron.pretraining.config import (
+    MaskingConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PlanOptions,
+    RampConfig,
+)
+from elektron.pretraining.loop import pretrain
+from elektron.pretraining.objectives import OBJECTIVES
+from tests.pretraining.conftest import TINY, tiny_config
+from tests.pretraining.test_loop import metrics, same_weights
+
+DETECTING = ("rtd", "electra_15", "all_tokens_mlm", "corrective")
+SHALLOW = TINY | {"embedding": 32, "generator_width": 1.0, "generator_layers": 1, "layers": 2}
+
+
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_objectives_leave_the_network_that_people_keep(objective, blocks, tmp_path, caplog):
+    out = tmp_path / "run"
+    summary = pretrain(tiny_config(blocks, out, objective=objective))
+    assert summary["objective"] == objective
+    detects, corrects = objective in DETECTING, OBJECTIVES[objective].corrects
+    assert summary["discriminator_auc"] is None or detects
+    assert (summary["logit_spread"] is not None) == detects
+    assert (summary["correction_loss"] is not None) == corrects
+    assert (summary["generator_loss"] is not None) == (objective != "mlm")
+    assert (out / "examples.json").exists() == detects
+    assert (out / "generator").exists() == (objective != "mlm")
+    assert summary["flops"] > 0
+    config = json.loads((out / "discriminator/config.json").read_text())
+    assert config["pretraining_objective"] == objective
+    assert config["hidden_size"] == 32
+    if not detects:
+        AutoModelForMaskedLM.from_pretrained(out / "discriminator")
+    with caplog.at_level("WARNING", "elektron"):
+        load_encoder(str(out))
+    assert "generator" not in caplog.text
+
+
+@pytest.mark.parametrize("objective", ["replace_mlm", "mlm"])
+def test_objectives_without_a_detector_learn(objective, blocks, tmp_path):
+    network = NetworkConfig(**(TINY | {"embedding": 32}))
+    config = tiny_config(
+        blocks, tmp_path / "run", objective=objective, steps=150, batch=16, network=network,
+        optimizer=OptimizerConfig(warmup=0.1),
+    )  # fmt: skip
+    summary = pretrain(config)
+    first = metrics(tmp_path / "run", "train")[0]
+    assert summary["correction_loss"] < first["correction_loss"] - 0.5
+
+
+def test_two_stages(blocks, tmp_path, caplog):
+    out = tmp_path / "run"
+    with caplog.at_level("INFO", "elektron"):
+        summary = pretrain(tiny_config(blocks, out, plan="two_stage"))
+    assert "second stage" in caplog.text
+    before, after = metrics(out, "evaluation")
+    assert before["discriminator_auc"] is None
+    assert after["discriminator_auc"] is not None
+    # The generator is as it was at the end of its stage.
+    assert summary["generator_loss"] == pytest.approx(before["generator_loss"], abs=1e-6)
+    first, _, last = metrics(out, "train")
+    assert first["gradient_norm_discriminator"] is None
+    assert last["gradient_norm_generator"] is None
+    assert last["generator_loss"] is not None
+
+
+def test_stages_survive_an_interruption(blocks, tmp_path, monkeypatch):
+    """Killed in the second stage and gone on from a checkpoint of the first: the copy is made again."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    pretrain(tiny_config(blocks, whole, plan="two_stage", steps=16))
+    take_step = loop.Trainer.step
+
+    def step_or_die(self, batch, share, rate):
+        if self.progress.step == 10:
+            raise KeyboardInterrupt
+        take_step(self, batch, share, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tiny_config(blocks, out, plan="two_stage", steps=16))
+    pretrain(tiny_config(blocks, out, plan="two_stage", steps=16))
+    assert same_weights(whole, out)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan": "alternating"},
+        {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
+        {"plan": "adversarial"},
+        {"optimizer": OptimizerConfig(separate=True)},
+        {"sharing": "none"},
+        {"sharing": "tokens"},
+        {"sharing": "gdes"},
+        {"sharing": "all", "network": NetworkConfig(**(TINY | {"generator_width": 1.0}))},
+        {"plan": "two_stage", "sharing": "gdes"},
+        {"masking": MaskingConfig(unit="whole_word")},
+        {"masking": MaskingConfig(share=0.4, final_share=0.15)},
+        {"ramp": RampConfig(first_length=8, first_batch=2)},
+        {"objective": "all_tokens_mlm", "micro_batch": 3},
+    ],
+    ids=str,
+)
+def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    summary = pretrain(tiny_config(blocks, whole, **changes))
+    assert summary["steps"] == 12
+    if changes.get("plan") == "alternating":
+        assert (metrics(whole, "train")[0]["similarity_loss"] is not None) == (
+            "plan_options" in changes
+        )
+    take_step = loop.Trainer.step
+
+    def step_or_die(self, batch, share, rate):
+        if self.progress.step == 9:
+            raise KeyboardInterrupt
+        take_step(self, batch, share, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tiny_config(blocks, out, **changes))
+    pretrain(tiny_config(blocks, out, **changes))
+    assert same_weights(whole, out)
+    figures = [json.loads((folder / "summary.json").read_text()) for folder in (whole, out)]
+    assert figures[0]["generator_loss"] == figures[1]["generator_loss"]
+    assert figures[0]["flops"] == figures[1]["flops"]
+
+
+def test_a_ramp_takes_fewer_tokens_and_operations(blocks, tmp_path):
+    flat = pretrain(tiny_config(blocks, tmp_path / "flat"))
+    ramped = pretrain(tiny_config(blocks, tmp_path / "ramped", ramp=RampConfig(first_batch=2)))
+    short = pretrain(tiny_config(blocks, tmp_path / "short", ramp=RampConfig(first_length=8)))
+    assert ramped["tokens"] == (3 * 2 + 3 * 4 + 6 * 8) * 32
+    assert ramped["flops"] < flat["flops"]
+    assert short["tokens"] == flat["tokens"]
+    assert short["flops"] < flat["flops"]
+    first = metrics(tmp_path / "ramped", "train")[0]
+    assert first["tokens"] == (3 * 2 + 4) * 32
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
+def test_families_that_are_exported_as_token_classifiers(family, blocks, tmp_path):
+    out = tmp_path / "run"
+    config = tiny_config(blocks, out, family=family, network=NetworkConfig(**SHALLOW))
+    summary = pretrain(config)
+    assert summary["parameters"]["generator"] < summary["parameters"]["discriminator"] * 1.2
+    model = AutoModelForTokenClassification.from_pretrained(out / "discriminator").eval()
+    assert model.config.id2label == {0: "original", 1: "replaced"}
+    logits = model(torch.tensor([[2, 9, 10, 3]])).logits
+    assert (logits[..., 0] == 0).all()
+    assert (logits[..., 1] != 0).all()
+    assert FAMILIES[family].name in AutoModel.from_pretrained(out / "generator").config.model_type
+    more = tiny_config(
+        blocks, tmp_path / "more", init_from=f"{out / 'discriminator'},{out / 'generator'}",
+        family=family, network=NetworkConfig(**SHALLOW), steps=2,
+    )  # fmt: skip
+    assert pretrain(more)["steps"] == 2
+
+
+def test_a_frozen_generator_stays_as_it_was_given(blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "first"))
+    options = PlanOptions(generator=str(tmp_path / "first"))
+    config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
+    summary = pretrain(config)
+    given, kept = (
+        load_file(tmp_path / run / "generator/model.safetensors") for run in ("first", "run")
+    )
+    assert all(torch.equal(given[name], kept[name]) for name in given)
+    assert summary["discriminator_auc"] is not None
+    assert metrics(tmp_path / "run", "train")[0]["gradient_norm_generator"] is None
+
+
+def test_a_frozen_generator_may_be_of_another_family(paper_blocks, tmp_path):
+    pretrain(tiny_config(paper_blocks, tmp_path / "first", family="electra", steps=2))
+    options = PlanOptions(generator=str(tmp_path / "first/generator"))
+    for sharing in ("none", "gdes"):
+        config = tiny_config(
+            paper_blocks, tmp_path / sharing, plan="frozen_generator", plan_options=options,
+            sharing=sharing, steps=4,
+        )  # fmt: skip
+        assert pretrain(config)["steps"] == 4
+
+
+def test_a_frozen_generator_with_another_vocabulary_is_refused(blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "first", steps=2))
+    folder = tmp_path / "first/generator/tokenizer.json"
+    tokenizer = json.loads(folder.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["the"], vocabulary["cat"] = vocabulary["cat"], vocabulary["the"]
+    folder.write_text(json.dumps(tokenizer))
+    options = PlanOptions(generator=str(tmp_path / "first"))
+    config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
+    with pytest.raises(ElektronError, match="another tokenizer"):
+        pretrain(config)
+    config.plan_options.generator = str(tmp_path / "nothing")
+    with pytest.raises(ElektronError, match="nothing"):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_flops_end_the_run(blocks, tmp_path):
+    per_step = pretrain(tiny_config(blocks, tmp_path / "one", steps=1))["flops"]
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, flops=9.5 * per_step))
+    assert summary["steps"] == 10
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run", "train")]
+    assert rates[-1] < rates[0]
+
+
+def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
+    config = tiny_config(paper_blocks, tmp_path / "run", ramp=RampConfig(first_length=8))
+    with pytest.raises(ElektronError, match="--packing dense"):
+        pretrain(config)
+
+
+@pytest.mark.slow
+def test_compiled_is_the_same_run(blocks, tmp_path):
+    """Under a plan whose turns differ, and a temperature that falls."""
+    plain = pretrain(tiny_config(blocks, tmp_path / "plain", plan="alternating", steps=4))
+    compiled = pretrain(
+        tiny_config(blocks, tmp_path / "compiled", plan="alternating", steps=4, compile=True)
+    )
+    assert compiled["compiled"]
+    assert compiled["generator_loss"] == pytest.approx(plain["generator_loss"], rel=1e-4)

@@ -265,7 +265,7 @@ def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore
         config, store, NO_TOKENIZER, networks(config, store), RunFolder.open(config, store)
     )
     prefetcher = Prefetcher(trainer.batches, 0)
-    return lambda: trainer.step(prefetcher.take(), rate=1.0)
+    return lambda: trainer.step(prefetcher.take(), share=0.0, rate=1.0)
 
 
 def elektron_compiled(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:

@@ -73,12 +73,12 @@ class Work:
         self.variants: list[Variant] = variants(config.config, config.vary)
         self.candidates = tuned_values(config.tune, self.variants)
         self.seeds = list(range(1, config.seeds + 1))
-        for candidate in self.candidates:
-            self.runs({variant.name: candidate for variant in self.variants})
+        # Making a run checks its configuration.
+        smallest, *_ = [self.trials(budget) for budget in self.budgets]
         open_folder(
             config.out,
             config.data,
-            {run.variant: run.pretraining for run in self.trials()},
+            {run.variant: run.pretraining for run in smallest},
             {probe.name: probe.config for probe in self.probes},
             tuned=list(self.candidates[0]),
         )
@@ -90,10 +90,10 @@ class Work:
         config = self.config
         return Run.of(config.out, config.data, variant, tuned, budget, seed, self.probes)
 
-    def trials(self) -> list[Run]:
-        """A run for each variant with each of the values to tune over."""
+    def trials(self, budget: Budget) -> list[Run]:
+        """A run for each variant with each of the values to tune over; with none, with its own."""
         return [
-            self.run(variant, candidate, self.budgets[0], TUNING_SEED)
+            self.run(variant, candidate, budget, TUNING_SEED)
             for candidate in self.candidates
             for variant in self.variants
         ]
@@ -117,7 +117,7 @@ class Work:
         """For each variant the best of the values tried; without a choice nothing is tried."""
         if len(self.candidates) == 1:
             return {variant.name: Tuned(self.candidates[0], []) for variant in self.variants}
-        trials = self.trials()
+        trials = self.trials(self.budgets[0])
         tried_in = {run.folder for run in trials}
         guess = self.runs({variant.name: self.candidates[0] for variant in self.variants})
         later = [run for run in guess if run.folder not in tried_in]

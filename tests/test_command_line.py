@@ -1,0 +1,32 @@
+"""The splitting of a command line, apart from the commands."""
+
+import pytest
+
+from elektron.command_line import typed, usage
+from elektron.compare.config import CompareConfig
+from elektron.errors import ElektronError
+
+
+def test_texts_are_found_under_the_names_of_settings() -> None:
+    assert typed("compare", CompareConfig, ["--seeds", "2", "--data=blocks"]) == {
+        "seeds": "2",
+        "data": "blocks",
+    }
+
+
+def test_an_option_of_several_values_may_come_several_times() -> None:
+    argv = ["--probe", "a --train x", "b", "--seeds", "2", "--probe", "c"]
+    assert typed("compare", CompareConfig, argv)["probe"] == ["a --train x", "b", "c"]
+
+
+def test_options_besides_the_settings() -> None:
+    extra = [("recipe", "RECIPE", "help of it")]
+    assert typed("compare", CompareConfig, ["--recipe", "r"], extra) == {"recipe": "r"}
+    with pytest.raises(ElektronError, match="unknown option --recipe"):
+        typed("compare", CompareConfig, ["--recipe", "r"])
+
+
+def test_usage_names_what_must_be_given() -> None:
+    assert usage("compare", CompareConfig) == (
+        "elektron compare --data PATH --budget TEXT… --probe TEXT… --out PATH [options]"
+    )

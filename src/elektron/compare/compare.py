@@ -146,8 +146,9 @@ class Work:
         total = len(runs) + len(later)
         if results:
             log.info("%d of %d runs are done already", len(results), total)
+        at_work = finished(list(left.values()), self.devices, may_diverge)
         try:
-            for run, result, seconds in finished(list(left.values()), self.devices, may_diverge):
+            for run, result, seconds in at_work:
                 self.pace.took(run, seconds, result.get("seconds") or 0.0)
                 results[run.folder] = result
                 del left[run.folder]
@@ -162,6 +163,7 @@ class Work:
                     said.append(f"about {duration(rest)} left")
                 log.info("%s", " · ".join(said))
         except (KeyboardInterrupt, SystemExit):
+            at_work.close()  # asks what is still running to save and stop, and waits for it
             log.info(
                 "interrupted: %d of %d runs are done, the same command goes on from here",
                 len(results),

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,6 +24,9 @@ from elektron.errors import ElektronError
 from elektron.evidence.reading import Record
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+Finished = Generator[tuple[Run, Record, float], None, None]
+"""Runs with their results and the seconds they took; closing it stops those that are still at work."""
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,7 @@ def devices() -> list[str]:
     return named[:count] if named else [str(number) for number in range(count)]
 
 
-def finished(
-    runs: Sequence[Run], on: Sequence[str], may_diverge: bool = False
-) -> Iterator[tuple[Run, Record, float]]:
+def finished(runs: Sequence[Run], on: Sequence[str], may_diverge: bool = False) -> Finished:
     """Every run with its result and the seconds it took, as they come to their ends.
 
     Args:
@@ -71,9 +72,7 @@ class _Worker:
     began: float
 
 
-def _side_by_side(
-    runs: Sequence[Run], on: Sequence[str], may_diverge: bool
-) -> Iterator[tuple[Run, Record, float]]:
+def _side_by_side(runs: Sequence[Run], on: Sequence[str], may_diverge: bool) -> Finished:
     waiting, free = list(runs), list(on)
     busy: list[_Worker] = []
     try:

@@ -305,6 +305,7 @@ def loop_people_write(
     """
     pair = networks(config, store).to(shape.device).train()
     generator, discriminator = pair.generator, pair.discriminator
+    assert generator is not None
     parameters = list(pair.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=5e-4, eps=1e-6, weight_decay=0.01)
 
@@ -347,6 +348,7 @@ def electra_pytorch(shape: Shape, config: PretrainConfig, store: BlockStore) -> 
     from electra_pytorch import Electra
 
     pair = networks(config, store).to(shape.device).train()
+    assert pair.generator is not None
     electra = Electra(
         LogitsOnly(pair.generator),
         LogitsOnly(pair.discriminator),

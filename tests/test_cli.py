@@ -121,7 +121,10 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("pretrain --steps foo", "--steps must be a whole number, got 'foo'"),
         ("pretrain --seed null", "--seed must be a whole number, got 'null'"),
         ("pretrain --compile maybe", "--compile must be true or false, got 'maybe'"),
-        ("pretrain --family electr", "--family must be elektron or electra, got 'electr': did you"),
+        (
+            "pretrain --family electr",
+            "--family must be elektron, electra, deberta-v2 or modernbert, got",
+        ),
         (
             "prepare x --packing densee",
             "--packing must be dense or paper, got 'densee': did you mean dense?",

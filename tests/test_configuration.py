@@ -325,7 +325,9 @@ def test_lengths_exclude_one_another_and_one_is_needed(tmp_path: Path) -> None:
         pretrain_config(recipe, {"minutes": 1})
     recipe.write_text("seed: 3\n")
     for config in (pretrain_config(recipe), pretrain_config("quickstart", {"steps": None})):
-        with pytest.raises(ElektronError, match="give exactly one of steps, tokens and minutes"):
+        with pytest.raises(
+            ElektronError, match="give exactly one of steps, tokens, minutes, flops"
+        ):
             resolve(config)
 
 
@@ -358,9 +360,13 @@ def test_family_fields_are_those_whose_default_is_the_familys() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Path) -> None:
-    with pytest.raises(ElektronError, match=r"did you mean electra-small\? There are electra-base"):
+    with pytest.raises(
+        ElektronError, match=r"did you mean electra-small\? There are .*electra-base"
+    ):
         pretrain_config("electra-smal")
     with pytest.raises(ElektronError, match=r"no such recipe file: did you mean electra-base\?"):
         pretrain_config(tmp_path / "electra-base.yaml")
-    with pytest.raises(ElektronError, match=r"family must be elektron or electra, got 'bert'"):
+    with pytest.raises(
+        ElektronError, match=r"family must be elektron, electra, deberta-v2 or modernbert, got"
+    ):
         pretrain_config("quickstart", {"family": "bert"})

@@ -1,10 +1,11 @@
 """Runs side by side."""
 
-from elektron.evidence.comparison import COLUMNS, same_text, settings, table
+from elektron.evidence.comparison import COLUMNS, same_text, settings, shown, table
 from elektron.evidence.runs import read_runs
 from tests.evidence.conftest import CONFIG, CORPUS, MakeRun
 
-NAMES = [column.name for column in COLUMNS]
+CORRECTION = ("correction_loss", "correction_accuracy")
+NAMES = [column.name for column in COLUMNS if column.name not in CORRECTION]
 
 
 def best(cells: list[list[object]]) -> dict[str, list[int]]:
@@ -57,3 +58,12 @@ def test_settings_that_differ_are_found(make_run: MakeRun) -> None:
         "masking.keep",
     ]
     assert "network.layers" not in [setting.name for setting in found.groups[""]]
+
+
+def test_only_figures_that_a_run_has_get_a_column(make_run: MakeRun) -> None:
+    assert [column.name for column in shown(read_runs([make_run("a")]))] == NAMES
+    line = {"kind": "evaluation", "step": 1200, "tokens": 5, "seconds": 1.0, "correction_loss": 3.2}
+    columns = [column.name for column in shown(read_runs([make_run("b", lines=[line])]))]
+    assert "correction_loss" in columns
+    assert "generator_loss" not in columns
+    assert "discriminator_auc" not in columns

@@ -2,7 +2,7 @@
 
 import pytest
 
-from elektron.evidence.headline import facts, headlines, lead, status
+from elektron.evidence.headline import facts, head, headlines, lead, status
 from elektron.evidence.runs import read_run
 from tests.evidence.conftest import MakeRun
 
@@ -47,3 +47,17 @@ def test_status_of_a_run_in_progress(
 
 def test_a_finished_run_needs_no_status(make_run: MakeRun) -> None:
     assert status(read_run(make_run())) == ""
+
+
+def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun) -> None:
+    line = {"kind": "evaluation", "step": 9, "tokens": 5, "seconds": 1.0, "correction_loss": 3.25}
+    run = read_run(make_run(lines=[line], config={"objective": "mlm", "plan": "joint"}))
+    assert {h.name: h.value for h in headlines(run)} == {"Correction loss": "3.25"}
+    assert lead(run).startswith("An encoder of family elektron, trained by masked language")
+    assert head(run) == []
+
+
+def test_a_token_classifier_is_asked_in_its_way(make_run: MakeRun) -> None:
+    run = read_run(make_run(config={"family": "modernbert", "plan": "two_stage"}))
+    assert "AutoModelForTokenClassification" in "".join(head(run))
+    assert "trained one after the other by replaced token detection" in lead(run)

@@ -51,3 +51,11 @@ def test_an_undefined_auc_is_not_taken_for_chance():
     for _ in range(AUC_WINDOW):
         health.watch_training(None)
     assert health.judge(LATE, HEALTHY) == []
+
+
+def test_without_a_generator_the_discriminator_has_to_learn_tokens():
+    figures = {"generator_loss": None, "correction_loss": 5.95, "logit_spread": None}
+    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    assert names(health.judge(LATE, figures)) == ["discriminator-at-unigrams"]
+    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    assert health.judge(LATE, figures | {"correction_loss": 4.0}) == []

@@ -76,6 +76,19 @@ CURVES = [
         held_out=True,
     ),
     Curve(
+        "correction_loss",
+        "Correction loss",
+        "nats",
+        "The discriminator’s, where it predicts tokens itself.",
+        held_out=True,
+    ),
+    Curve(
+        "similarity_loss",
+        "Likeness to the generator",
+        "nats",
+        "KL divergence of its distribution from the generator’s; 0 is the same.",
+    ),
+    Curve(
         "learning_rate",
         "Learning rate",
         "",

@@ -30,6 +30,8 @@ COLUMNS = [
     Column(
         "discriminator_loss", "discriminator loss", lambda v: wording.decimal(v, 3), "low", True
     ),
+    Column("correction_loss", "correction loss", lambda v: wording.decimal(v, 3), "low", True),
+    Column("correction_accuracy", "correction accuracy", wording.percent, "high", True),
     Column("discriminator_precision", "precision", wording.percent, "high", True),
     Column("discriminator_recall", "recall", wording.percent, "high", True),
     Column("steps", "steps", wording.whole),
@@ -48,10 +50,19 @@ class Cell:
     best: bool
 
 
+def shown(runs: list[Run]) -> list[Column]:
+    """Those of COLUMNS that any of the runs has."""
+    return [
+        column
+        for column in COLUMNS
+        if any(number(_figures(run), column.name) is not None for run in runs)
+    ]
+
+
 def table(runs: list[Run]) -> list[list[Cell]]:
-    """A row for each run in the order of COLUMNS."""
-    columns = [_cells(column, runs) for column in COLUMNS]
-    return [list(row) for row in zip(*columns, strict=True)]
+    """A row for each run, with a cell for each column that is `shown`."""
+    columns = [_cells(column, runs) for column in shown(runs)]
+    return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in runs]
 
 
 def same_text(runs: list[Run]) -> bool:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from elektron.evidence.reading import group, number
+from elektron.evidence.reading import Record, group, number
 from elektron.evidence.runs import Run
 from elektron.evidence.wording import NOTHING, decimal, duration, percent, scientific, short, whole
 
-OBJECTIVES = {"rtd": "replaced token detection"}
+OBJECTIVES = {
+    "rtd": "replaced token detection",
+    "electra_15": "replaced token detection at masked positions",
+    "replace_mlm": "predicting originals from the generator’s samples",
+    "all_tokens_mlm": "predicting every token, with a copy gate",
+    "mlm": "masked language modelling",
+    "corrective": "replaced token detection and correction",
+}
+PLANS = {
+    "two_stage": "one after the other",
+    "alternating": "in turn",
+    "adversarial": "against each other",
+    "frozen_generator": "with a ready-made generator",
+}
+WITHOUT_GENERATOR = "mlm"
 LARGEST_EXPONENT = 50.0
 
 
@@ -30,8 +44,10 @@ def lead(run: Run) -> str:
     place = run.position | (run.summary or {})
     sources = (run.corpus or {}).get("sources")
     text = ", ".join(map(str, sources)) if isinstance(sources, list) and sources else "its corpus"
+    plan = PLANS.get(str(run.config.get("plan")))
+    pair = "An encoder" if objective == WITHOUT_GENERATOR else "A generator and a discriminator"
     return (
-        f"A generator and a discriminator of family {family}, trained by "
+        f"{pair} of family {family}, trained {f'{plan} ' if plan else ''}by "
         f"{OBJECTIVES.get(objective, objective)} on {text}: "
         f"{whole(number(place, 'step'))} steps, {short(number(place, 'tokens'))} tokens"
         f"{_passes(run)}, in {duration(number(place, 'seconds'))}."
@@ -56,9 +72,12 @@ def status(run: Run) -> str:
 
 
 def headlines(run: Run) -> list[Headline]:
-    """The figures that say whether the pair has learned, on held-out rows where there are any."""
+    """The figures that say whether the pair has learned, on held-out rows where there are any.
+
+    Those that an objective does not have are left out.
+    """
     latest = run.latest
-    return [
+    known = [
         Headline(
             "Discriminator AUC",
             decimal(number(latest, "discriminator_auc"), 3),
@@ -85,6 +104,26 @@ def headlines(run: Run) -> list[Headline]:
             percent(number(latest, "discriminator_recall")),
             "",
             _recall(run),
+        ),
+    ]
+    if number(latest, "correction_loss") is not None:
+        known += _of_correction(latest)
+    return [headline for headline in known if headline.value != NOTHING] or known
+
+
+def _of_correction(latest: Record) -> list[Headline]:
+    return [
+        Headline(
+            "Correction loss",
+            decimal(number(latest, "correction_loss"), 2),
+            "nats",
+            "The discriminator’s own loss where it predicts tokens.",
+        ),
+        Headline(
+            "Correction accuracy",
+            percent(number(latest, "correction_accuracy")),
+            "",
+            "Masked positions where the discriminator’s first guess is the original token.",
         ),
     ]
 
@@ -148,3 +187,27 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("device", str(latest.get("device", NOTHING))),
     ]
     return [(name, value) for name, value in known if not value.startswith(NOTHING)]
+
+
+DETECTORS = {
+    "elektron": ("AutoModelForPreTraining", ".sigmoid()"),
+    "electra": ("AutoModelForPreTraining", ".sigmoid()"),
+    "deberta-v2": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
+    "modernbert": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
+}
+"""Families: the class of their discriminator, and what makes a probability of its logits."""
+WITHOUT_DETECTOR = ("mlm", "replace_mlm")
+
+
+def head(run: Run) -> list[str]:
+    """Lines of code that say of each token how probably it was replaced; none where that was not learned."""
+    found = DETECTORS.get(str(run.config.get("family")))
+    if found is None or run.config.get("objective") in WITHOUT_DETECTOR:
+        return []
+    model_class, probability = found
+    return [
+        f"from transformers import {model_class}",
+        "",
+        f"discriminator = {model_class}.from_pretrained(folder).eval()",
+        f"replaced = discriminator(**batch).logits{probability}  # (batch, length)",
+    ]

@@ -57,7 +57,7 @@ def render(runs: list[Run]) -> str:
         "report.html.jinja",
         runs=[described(run, index) for index, run in enumerate(runs)],
         charts=charts.curves(runs),
-        columns=comparison.COLUMNS,
+        columns=comparison.shown(runs),
         comparison=comparison.table(runs),
         same_text=comparison.same_text(runs),
         corpora=corpora(runs),
@@ -85,6 +85,10 @@ class Described:
     versions: dict[str, Any]
     discriminator: str
     """Its folder, as Python writes a string."""
+    head: list[str]
+    """Lines of code that use the head that was trained with the encoder, if there is such code."""
+    generates: bool
+    """Whether there is a generator to go on with."""
     shell: dict[str, str]
     """Paths as a shell reads them."""
 
@@ -108,6 +112,8 @@ def described(run: Run, index: int) -> Described:
         dots=charts.accuracy_dots(act, f"second-act-{index}") if act else None,
         verdict=verdict(act) if act else None,
         versions=group(run.summary, "versions"),
+        head=headline.head(run),
+        generates=run.config.get("objective") != headline.WITHOUT_GENERATOR,
         discriminator=repr(str(run.folder / "discriminator")),
         shell={name: shlex.quote(str(path)) for name, path in paths.items()},
     )

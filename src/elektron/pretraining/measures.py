@@ -15,6 +15,8 @@ from elektron.pretraining.evaluation import auc_of_histogram
 from elektron.pretraining.objectives import Objective, Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 
+GIGA = 1e9
+
 
 @dataclass(frozen=True)
 class Horizon:
@@ -41,12 +43,14 @@ class Horizon:
         """How much of the run is done, in its unit."""
         if self.steps is not None:
             return progress.step
-        return progress.flops if self.flops is not None else progress.seconds
+        return progress.flops / GIGA if self.flops is not None else progress.seconds
 
     @property
     def total(self) -> float:
         """All of the run, in its unit."""
-        total = self.steps or self.flops or self.seconds
+        if self.flops is not None:
+            return self.flops / GIGA
+        total = self.steps or self.seconds
         assert total is not None
         return total
 
@@ -55,7 +59,7 @@ class Horizon:
         """What it is counted in."""
         if self.steps is not None:
             return "steps"
-        return "FLOPs" if self.flops is not None else "seconds"
+        return "GFLOPs" if self.flops is not None else "seconds"
 
     def __str__(self) -> str:
         if self.steps is not None:

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Which objective, which plan, what to share, and is the extreme student worth its compute? The comparisons of
+# docs/evidence/objectives.md: every variant is pre-trained with as many floating-point operations as
+# any other, and fine-tuned on three tasks.
+#
+#   examples/objectives.sh DATA [objectives|plans|sharing|extreme …]
+#
+# DATA: a folder with enwiki/, sst2/, mrpc/ and sts-b/. Without names it is all four comparisons.
+# WORK: where everything goes (default: runs/objectives). SEEDS, BUDGET: for more than the little that
+# two CPU cores can do.
+set -euo pipefail
+recipes=$(cd "$(dirname "$0")/../recipes" && pwd)
+data=${1:?the folder with enwiki/, sst2/, mrpc/ and sts-b/}
+shift
+work=${WORK:-runs/objectives}
+# Processors that multiply bfloat16 take less than half the time in it.
+precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
+
+if [ ! -d "$work/blocks" ]; then
+  elektron tokenizer "$data/enwiki/train.txt.gz" --lowercase true --vocab-size 8192 --out "$work/tokenizer"
+  elektron prepare "$data/enwiki/train.txt.gz" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 64
+fi
+
+probes=(
+  "classification --train $data/sst2/train.tsv --eval $data/sst2/dev.tsv --max-train 5000 --epochs 2
+   --max-length 64 --precision $precision"
+  "mrpc=classification --train $data/mrpc/msr_paraphrase_train.txt --eval $data/mrpc/msr_paraphrase_test.txt
+   --text '#1 String' --pair '#2 String' --label Quality --epochs 3 --max-length 128 --precision $precision"
+  "sts-b=regression --train $data/sts-b/sts-train.tsv --eval $data/sts-b/sts-dev.tsv
+   --text 6 --pair 7 --label 5 --epochs 3 --max-length 64 --precision $precision"
+)
+
+# What is evaluated and saved on the way is of no use here, and takes time.
+compare() { # NAME BUDGET --vary …
+  elektron compare --data "$work/blocks" --out "$work/$1" --budget "${BUDGET:-$2}" \
+    --seeds "${SEEDS:-2}" --probe "${probes[@]}" "${@:3}" \
+    precision=$precision evaluation.every=100000 checkpoint.every=100000
+}
+
+# A recipe that is the quickstart's with a few settings of its own.
+variant() { # NAME SETTING …
+  mkdir -p "$work/variants"
+  { cat "$recipes/quickstart.yaml" && printf '%s\n' "${@:2}"; } >"$work/variants/$1.yaml"
+  variants+=("$work/variants/$1.yaml")
+}
+all_variants() { (IFS=, && echo "config=${variants[*]}"); }
+
+[ $# -gt 0 ] || set -- objectives plans sharing extreme
+for comparison in "$@"; do
+  variants=()
+  case $comparison in
+    objectives)
+      compare objectives 1.2e13flops --config quickstart \
+        --vary objective=rtd,all_tokens_mlm,replace_mlm,electra_15,mlm,corrective
+      ;;
+    plans)
+      # The ready generator's own training is not counted in what its student may spend.
+      elektron pretrain --config quickstart --data "$work/blocks" --out "$work/ready" \
+        --flops 8e12 --seed 99 --precision "$precision"
+      variant joint "plan: joint"
+      variant two_stage "plan: two_stage"
+      sed 's/generator_width: .*/generator_width: 1.0/' "$work/variants/two_stage.yaml" \
+        >"$work/variants/two_stage_same_size.yaml"
+      variants+=("$work/variants/two_stage_same_size.yaml")
+      variant alternating_similarity "plan: alternating" "plan_options: {similarity: 1.0}"
+      variant adversarial "plan: adversarial"
+      variant frozen_generator "plan: frozen_generator" "plan_options: {generator: $work/ready}"
+      compare plans 8e12flops --vary "$(all_variants)"
+      ;;
+    sharing)
+      # A generator as large as the discriminator, as where the paper compares this.
+      compare sharing 8e12flops --config quickstart --vary sharing=none,embeddings,gdes,all \
+        network.generator_width=1
+      ;;
+    extreme)
+      compare extreme 3e13flops --vary config=electra-small,extreme,elektron-small batch=32 \
+        optimizer.warmup=0.05
+      ;;
+    *)
+      echo "there is no comparison named $comparison" >&2
+      exit 2
+      ;;
+  esac
+done

@@ -1,0 +1,101 @@
+"""docs/article.md points to code: every file is there, and every symbol is defined in the file it is linked to."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from elektron.errors import ElektronError
+from elektron.models.families import FAMILIES
+from elektron.models.pair import build_pair
+from elektron.pretraining.config import resolve
+from elektron.pretraining.foundations import configured_sizes
+from elektron.pretraining.plans import copy_weights
+from elektron.recipes import pretrain_config
+
+PAGE = Path(__file__).parents[1] / "docs" / "article.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+TARGETS = dict(re.findall(r"(?m)^\[([^\]]+)\]: (\S+)$", TEXT))
+NAMED = re.findall(r"\[([^\]\[]+)\]\[([^\]]+)\]", TEXT)
+INLINE = re.findall(r"\]\((?!https?:)([^)#]+)", re.sub(r"`[^`]*`", "", TEXT))
+SYMBOLS = sorted(
+    {(text.strip("`"), TARGETS[name]) for text, name in NAMED if TARGETS[name].endswith(".py")}
+)
+SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+IN_TURN = {
+    "plan": "alternating",
+    "plan_options.similarity": 1.0,
+    "sharing": "none",
+    "init_from": "run/discriminator,run/generator",
+}
+
+
+@cache
+def defined_in(path: Path) -> frozenset[str]:
+    """Dotted names of what a file defines: classes, functions, constants; methods and fields of classes."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(name for statement in tree.body for name in names(statement))
+
+
+def names(statement, prefix=""):
+    match statement:
+        case ast.ClassDef():
+            yield prefix + statement.name
+            for inner in statement.body:
+                yield from names(inner, f"{prefix}{statement.name}.")
+        case ast.FunctionDef():
+            yield prefix + statement.name
+        case ast.Assign():
+            yield from (prefix + t.id for t in statement.targets if isinstance(t, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            yield prefix + name
+
+
+def test_every_link_leads_to_a_file():
+    assert len(TARGETS) > 30
+    for name, target in TARGETS.items():
+        assert (PAGE.parent / target).is_file(), name
+    for target in INLINE:
+        assert (PAGE.parent / target).is_file(), target
+
+
+def test_every_link_has_a_target_and_every_target_a_link():
+    assert {name for _, name in NAMED} == TARGETS.keys()
+
+
+@pytest.mark.parametrize(("symbol", "target"), SYMBOLS, ids=[symbol for symbol, _ in SYMBOLS])
+def test_every_symbol_is_defined_where_its_link_leads(symbol, target):
+    assert symbol in defined_in((PAGE.parent / target).resolve())
+
+
+def test_no_line_numbers_which_would_go_stale():
+    assert not re.search(r"\.py#L|\.py:\d", TEXT)
+
+
+def test_the_recipe_trains_first_one_network_and_then_the_other():
+    config = resolve(pretrain_config("article"))
+    assert (config.plan, config.sharing) == ("two_stage", "none")
+
+
+def test_all_weights_of_the_encoder_are_copied_between_its_stages():
+    config = resolve(pretrain_config("article"))
+    torch.manual_seed(0)
+    sizes, generator_sizes = configured_sizes(config.network)
+    pair = build_pair(
+        FAMILIES[config.family], sizes, generator_sizes, 50, SPECIAL_IDS, config.sharing
+    )
+    copied, total = copy_weights(pair)
+    assert copied == total > 0
+
+
+def test_the_recipe_can_be_continued_in_turn():
+    config = resolve(pretrain_config("article", IN_TURN))
+    assert (config.plan, config.plan_options.similarity) == ("alternating", 1.0)
+
+
+def test_sharing_that_would_move_the_frozen_generator_is_refused():
+    with pytest.raises(ElektronError, match="would move what both have"):
+        resolve(pretrain_config("article", {"sharing": "embeddings"}))

@@ -7,15 +7,16 @@ batches of a split have the same number of rows, except its last: a row's place 
 number. Reading maps the files into memory and copies nothing but the rows that are asked for.
 
 Nothing damaged is trained on. The manifest states a SHA-256 of itself, of every file, and of every
-record batch; `BlockStore.open` compares sizes, `BlockStore.verify` every byte, and a record batch
-is checked again when it is first touched.
+record batch; `BlockStore.open` compares sizes, `BlockStore.verify` every byte, `BlockStore.faults`
+that and every record batch, and a record batch is checked again when it is first touched. A token
+id that the vocabulary does not have is neither written nor handed out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +25,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elektron.bounded import read_text
+from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError
+from elektron.reading import first_line
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -123,27 +127,45 @@ class Manifest:
             ElektronError: it is missing, damaged, or of another version of the format.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
+            digest = _digest_of_json({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ElektronError(f"{path}: damaged ({error}): prepare the blocks again") from error
-        if not isinstance(content, dict) or "format" not in content:
+        except AttributeError:
+            raise ElektronError(f"{path}: not a manifest of blocks") from None
+        if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:
             raise ElektronError(
                 f"{path}: format {content['format']}, but this version reads {FORMAT}: "
                 "prepare the blocks again"
             )
-        if content.pop("sha256", None) != _digest_of_json(content):
+        if content.pop("sha256", None) != digest:
             raise ElektronError(
                 f"{path}: damaged (its checksum does not fit): prepare the blocks again"
             )
-        content["splits"] = {
+        try:
+            return cls._of(content)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ElektronError(f"{path}: not a manifest of blocks ({error})") from error
+
+    @classmethod
+    def _of(cls, content: dict[str, Any]) -> Manifest:
+        """The manifest with this content; whatever it lacks comes up as one of Python's own errors."""
+        splits = {
             name: SplitManifest(**split | {"files": [BlockFile(**file) for file in split["files"]]})
             for name, split in content["splits"].items()
         }
-        return cls(**content)
+        manifest = cls(**content | {"splits": splits})
+        files = [file.name for split in splits.values() for file in split.files]
+        for name in (*files, *manifest.tokenizer_files):
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} is no name of a file in its folder")
+        if set(splits) != set(SPLITS) or manifest.seq_len < 1 or manifest.vocab_size < 1:
+            raise ValueError("splits, row length or vocabulary cannot be")
+        return manifest
 
 
 def _digest_of_json(content: Mapping[str, Any]) -> str:
@@ -195,9 +217,7 @@ class _SplitWriter:
         self.folder = folder
         self.split = split
         self.manifest = manifest
-        self.schema = pa.schema(
-            [(COLUMN, pa.list_(pa.from_numpy_dtype(manifest.dtype), manifest.seq_len))]
-        )
+        self.schema = row_schema(manifest)
         self.documents = self.rows = self.tokens = self.pieces = 0
         self.waiting: list[NDArray[Any]] = []
         self.rows_waiting = 0
@@ -211,8 +231,7 @@ class _SplitWriter:
         self.rows += len(rows)
         self.tokens += int((rows != self.manifest.special_ids["pad"]).sum())
         self.pieces += int((rows == self.manifest.special_ids["cls"]).sum())
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.manifest.vocab_size:
-            raise ValueError(f"token ids must be below the vocabulary's {self.manifest.vocab_size}")
+        refuse_unknown_ids(rows, self.manifest.vocab_size, "nothing is stored")
         self.waiting.append(rows.astype(self.manifest.dtype))
         self.rows_waiting += len(rows)
         while self.rows_waiting >= ROWS_PER_BATCH:
@@ -307,6 +326,23 @@ class BlockStore:
         Raises:
             ElektronError: names the first file that is damaged or missing.
         """
+        for fault in self._faults_of_files():
+            raise ElektronError(fault)
+
+    def faults(self) -> Iterator[str]:
+        """A line for every file that is missing, damaged or too many, and every record batch that
+        is not what the manifest says; it reads everything."""
+        damaged = False
+        for fault in self._faults_of_files():
+            damaged = True
+            yield fault
+        yield from self._files_too_many()
+        if not damaged:  # what is known to be damaged is not opened
+            for split in SPLITS:
+                yield from self.rows(split).faults()
+
+    def _faults_of_files(self) -> Iterator[str]:
+        sizes = {file.name: file.bytes for file in self._files()}
         checksums = {file.name: file.sha256 for file in self._files()}
         checksums |= {
             f"{TOKENIZER}/{name}": sha256 for name, sha256 in self.manifest.tokenizer_files.items()
@@ -314,9 +350,19 @@ class BlockStore:
         for name, sha256 in checksums.items():
             path = self.folder / name
             if not path.is_file():
-                raise ElektronError(f"{path} is missing: prepare the blocks again")
-            if _digest_of_file(path) != sha256:
-                raise _damaged(path, "its checksum does not fit")
+                yield f"{path} is missing: prepare the blocks again"
+            elif (size := path.stat().st_size) != sizes.get(name, size):
+                yield str(_damaged(path, f"{size:,} bytes long, {sizes[name]:,} were written"))
+            elif _digest_of_file(path) != sha256:
+                yield str(_damaged(path, "its checksum does not fit"))
+
+    def _files_too_many(self) -> Iterator[str]:
+        """Files that the manifest does not name and that would be read with the others."""
+        known = {self.folder / file.name for file in self._files()}
+        known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
+        for path in sorted([*self.folder.glob("*.arrow"), *self.tokenizer_folder.glob("*")]):
+            if path not in known:
+                yield f"{path} is not in the manifest: move it away"
 
     def _files(self) -> list[BlockFile]:
         return [file for split in self.manifest.splits.values() for file in split.files]
@@ -361,12 +407,24 @@ class Rows:
             if file.name not in self.mapped:
                 self.mapped[file.name] = self._map(file)
             batch = self.mapped[file.name][place]
+            path = self.folder / file.name
             if _digest_of_ids(batch) != file.batches[place]:
-                raise _damaged(self.folder / file.name, f"checksum of record batch {place}")
-            if int(batch.max()) >= self.manifest.vocab_size:
-                raise _damaged(self.folder / file.name, "it holds ids that no token has")
+                raise _damaged(path, f"checksum of record batch {place}")
+            if len(batch) != min(ROWS_PER_BATCH, self.count - number * ROWS_PER_BATCH):
+                raise _damaged(path, f"record batch {place} has {len(batch)} rows")
+            refuse_unknown_ids(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
             self.checked[number] = batch
         return self.checked[number]
+
+    def faults(self) -> Iterator[str]:
+        """A line for every record batch that is not what the manifest says."""
+        if self.count != sum(file.rows for file in self.files):
+            yield f"{self.folder / MANIFEST}: its numbers of rows do not add up"
+        for number in range(len(self.places)):
+            try:
+                self._batch(number)
+            except ElektronError as error:
+                yield str(error)
 
     def _map(self, file: BlockFile) -> list[NDArray[Any]]:
         """The record batches of a file as views of the mapped file."""
@@ -374,16 +432,19 @@ class Rows:
         try:
             with pa.memory_map(str(path)) as source:
                 reader = pa.ipc.open_file(source)
-                columns = [
-                    reader.get_batch(number).column(COLUMN)
-                    for number in range(reader.num_record_batches)
-                ]
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise _damaged(path, str(error)) from error
-        flat = [column.flatten().to_numpy(zero_copy_only=True) for column in columns]
-        if any(ids.dtype != self.manifest.dtype for ids in flat) or len(flat) != len(file.batches):
-            raise _damaged(path, "its layout is not that of the manifest")
+                count = reader.num_record_batches
+                if reader.schema != row_schema(self.manifest) or count != len(file.batches):
+                    raise _damaged(path, "its layout is not that of the manifest")
+                columns = [reader.get_batch(number).column(0) for number in range(count)]
+                flat = [column.flatten().to_numpy(zero_copy_only=True) for column in columns]
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, first_line(error)) from error
         return [ids.reshape(-1, self.manifest.seq_len) for ids in flat]
+
+
+def row_schema(manifest: Manifest) -> pa.Schema:
+    """The schema of every file: one column of rows of token ids."""
+    return pa.schema([(COLUMN, pa.list_(pa.from_numpy_dtype(manifest.dtype), manifest.seq_len))])
 
 
 def _damaged(path: Path, how: str) -> ElektronError:

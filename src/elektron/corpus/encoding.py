@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from elektron.corpus.packing import pack_dense, pack_paper
+from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Encoder:
         self.tokenizer.no_padding()
         # "[CLS]" in a document is text like any other.
         self.tokenizer.encode_special_tokens = True
+        refuse_unknown_ids(
+            np.array(encoding.all_special_ids),
+            encoding.vocab_size,
+            "a special token of the tokenizer",
+        )
         self.is_special = np.zeros(encoding.vocab_size, dtype=bool)
         self.is_special[encoding.all_special_ids] = True
 
@@ -67,6 +72,7 @@ class Encoder:
         ids = [encoding.ids for encoding in encodings]
         ends = np.cumsum([len(text) for text in ids])
         flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
+        refuse_unknown_ids(flat, self.encoding.vocab_size, "from the tokenizer")
         # Some tokenizers can still spell a special token; in rows it would begin or end a piece.
         flat[self.is_special[flat]] = self.encoding.special_ids["unk"]
         return np.split(flat, ends[:-1])

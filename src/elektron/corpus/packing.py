@@ -15,9 +15,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from elektron.errors import ElektronError
 
 Tokens = NDArray[np.int32]
 TokenIds = Sequence[int] | Tokens
@@ -29,6 +32,23 @@ SHORTEST_TEXT = 5
 ONE_SEGMENT_SHARE = 0.1
 SHORT_ROW_SHARE = 0.05
 SHORTEST_ROW = 5
+
+
+def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
+    """Refuse token ids that a vocabulary does not have: a smaller type on disk would wrap them.
+
+    Raises:
+        ElektronError: names the id; `what` says where it is or what comes of it.
+    """
+    if not ids.size:
+        return
+    lowest, highest = int(ids.min()), int(ids.max())
+    if lowest < 0 or highest >= vocab_size:
+        unknown = lowest if lowest < 0 else highest
+        raise ElektronError(
+            f"token id {unknown:,} is past the vocabulary's {vocab_size:,} entries ({what}): "
+            "is the tokenizer's numbering without gaps?"
+        )
 
 
 def pack_dense(

@@ -1,0 +1,31 @@
+"""Text files that are read whole, but never more of them than such a file can hold.
+
+Manifests, settings and counters are small. A file in their place that is not, or that never ends,
+is refused before it takes memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elektron.errors import ElektronError
+
+LARGEST_TEXT = 1 << 28
+"""Bytes: the manifest of ten billion rows has less, and nothing else comes near."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        ElektronError: it is larger than LARGEST_TEXT.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not text.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise ElektronError(
+            f"{path}: more than {LARGEST_TEXT:,} bytes, which no such file has: is it the right one?"
+        )
+    return content.decode()

@@ -45,11 +45,13 @@ from transformers import PreTrainedTokenizerBase
 import elektron
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter, Manifest
+from elektron.device import Device
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.foundations import make_pair
 from elektron.pretraining.loop import Trainer
+from elektron.pretraining.processes import Processes
 from elektron.pretraining.run_folder import RunFolder
 from elektron.recipes import pretrain_config
 
@@ -261,8 +263,15 @@ def time_steps(step: Step, steps: int) -> float:
 def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
     """The recipe's own run, which decides by itself whether to compile."""
     keep_freed_memory()
+    on = Device.choose(config.precision)
     trainer = Trainer(
-        config, store, NO_TOKENIZER, networks(config, store), RunFolder.open(config, store)
+        config,
+        store,
+        NO_TOKENIZER,
+        networks(config, store),
+        RunFolder.open(config, store),
+        on,
+        Processes(on.device),
     )
     prefetcher = Prefetcher(trainer.batches, 0)
     return lambda: trainer.step(prefetcher.take(), share=0.0, rate=1.0)

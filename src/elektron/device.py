@@ -19,7 +19,9 @@ class Device:
     @classmethod
     def choose(cls, precision: Literal["fp32", "bf16"] | None = None) -> Device:
         """The device, with the precision asked for, else bf16 where it is fast (on CPUs fp32 mostly wins)."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", torch.cuda.current_device())
         if precision is not None:
             return cls(device, torch.bfloat16 if precision == "bf16" else torch.float32)
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

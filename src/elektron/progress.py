@@ -25,14 +25,17 @@ SECONDS_FOR_A_SPEED = 2.0
 class Progress:
     """Shows the progress of one job; a context manager."""
 
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
+    def __init__(self, title: str, total: float | None, unit: str, shown: bool = True) -> None:
         """`total` is None where it is unknown; `unit` is what is counted, such as `steps`.
+
+        One that is not `shown` says nothing: another process speaks for all.
 
         `bytes` and `seconds` are written in larger units where there are many.
         """
         self.title = title
         self.total = total
         self.unit = unit
+        self.shown = shown
         self.done = 0.0
         self.note = ""
         self._began = self._last_line = time.monotonic()
@@ -41,7 +44,7 @@ class Progress:
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self.shown and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = self._cleanup.enter_context(_bar())
             self._task = self._bar.add_task(self.title, total=self.total, state="")
         return self
@@ -98,6 +101,8 @@ class Progress:
         self._cleanup.close()
 
     def _print_line(self, text: str) -> None:
+        if not self.shown:
+            return
         sys.stderr.write(f"{self.title}: {text}\n")
         sys.stderr.flush()
 

@@ -8,9 +8,9 @@ once. The counts that divide the losses are those of the whole global batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -53,13 +53,17 @@ class MicroBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """All rows of a step."""
+    """The rows of a step, or this process's part of them, and the counts of all."""
 
     micro_batches: list[MicroBatch]
-    masked_tokens: float
+    masked_tokens: float | Tensor
     """Used slots: what the generator's loss is divided by."""
-    real_tokens: float
+    real_tokens: float | Tensor
     """Tokens that are not padding: what the discriminator's loss is divided by."""
+
+    def counting(self, masked_tokens: float | Tensor, real_tokens: float | Tensor) -> GlobalBatch:
+        """The same rows with other counts."""
+        return replace(self, masked_tokens=masked_tokens, real_tokens=real_tokens)
 
 
 class BatchMaker:
@@ -71,6 +75,7 @@ class BatchMaker:
         config: PretrainConfig,
         device: torch.device,
         words: WordFinder | None = None,
+        part: Callable[[int], tuple[int, int]] = lambda rows: (0, rows),
     ) -> None:
         self.manifest = store.manifest
         self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
@@ -78,18 +83,21 @@ class BatchMaker:
         self.device = device
         self.words = words
         """Where words are masked whole, what knows their beginnings."""
+        self.part = part
+        """Of so many rows, the first and the number of those that this process takes."""
         self.ramp = Ramp(config, self.manifest.seq_len)
 
     def training(self, step: int) -> GlobalBatch:
-        """The global batch of a training step."""
+        """This process's part of the global batch of a training step, with counts of its own."""
         shape = self.ramp.shape(step)
+        first, count = self.part(shape.store_rows)
         rows = rows_from(
-            self.ramp.rows_before(step),
-            shape.store_rows,
+            self.ramp.rows_before(step) + first,
+            count,
             len(self.rows["training"]),
             self.config.seed,
         )
-        return self.make("training", rows, shape, self.config.seed, step, 0)
+        return self.make("training", rows, shape, self.config.seed, step, first * shape.parts)
 
     def evaluation(self) -> Iterator[GlobalBatch]:
         """Held-out rows, a micro-batch at a time, always with the same masks and uniforms.
@@ -158,7 +166,7 @@ class BatchMaker:
                 MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
                 for first in range(0, len(input_ids), size)
             ],
-            masked_tokens=max(1.0, float(masks.weights.sum())),
+            masked_tokens=float(masks.weights.sum()),
             real_tokens=float((input_ids != pad).sum()),
         )
 

@@ -231,6 +231,8 @@ class PretrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    nproc: int | None = None
+    """Processes on this host, started by torchrun (default: this one alone)."""
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
@@ -282,6 +284,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "flops": config.flops,
         "batch": config.batch,
         "micro_batch": config.micro_batch,
+        "nproc": config.nproc,
         "network.layers": config.network.layers,
         "network.hidden": config.network.hidden,
         "network.feed_forward": config.network.feed_forward,

@@ -67,9 +67,9 @@ def evaluate(
     counts: dict[str, float] = defaultdict(float)
     all_logits, all_replaced = [], []
     for batch in batches.evaluation():
-        counts["masked"] += batch.masked_tokens
-        counts["asked"] += objective.asked_tokens(batch)
-        counts["corrected"] += objective.corrected_tokens(batch)
+        counts["masked"] += float(batch.masked_tokens)
+        counts["asked"] += float(objective.asked_tokens(batch))
+        counts["corrected"] += float(objective.corrected_tokens(batch))
         for micro_batch in batch.micro_batches:
             output = objective(pair, micro_batch, turn, torch.ones(()))
             for name in EVALUATED:
@@ -81,7 +81,7 @@ def evaluate(
                 all_logits.append(output.logits[output.asked].double().cpu().numpy())
                 all_replaced.append(output.replaced[output.asked].cpu().numpy())
     means = {
-        name: sums[name] / counts[count] if name in sums else None
+        name: sums[name] / max(1.0, counts[count]) if name in sums else None
         for name, count in EVALUATED.items()
     }
     figures = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.blocks import SPLITS, BlockStore
+from elektron.corpus.blocks import SPLITS, BlockStore, Manifest
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, Sizes, sizes_of
@@ -59,6 +59,12 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
         )
     store = BlockStore.open(config.data)
     store.verify()
+    check_rows(config, store)
+    return store
+
+
+def check_rows(config: PretrainConfig, store: BlockStore) -> None:
+    """Refuse blocks on which the run cannot train or evaluate, or whose rows it cannot cut."""
     for split in SPLITS:
         if not len(store.rows(split)):
             raise ElektronError(
@@ -75,14 +81,29 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
             "--ramp.first-length cuts rows into parts, and rows packed as in the paper hold pairs of "
             "segments that belong together: prepare the blocks with --packing dense"
         )
-    return store
 
 
 def make_pair(
     config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
 ) -> Pair:
     """The networks that the run trains: new ones, or released ones to continue from."""
-    manifest, objective = store.manifest, OBJECTIVES[config.objective]
+    for name in released_networks(config):
+        check_same_tokenizer(name, tokenizer, store.manifest.vocab_size)
+    return pair_for(config, store.manifest)
+
+
+def released_networks(config: PretrainConfig) -> list[str]:
+    """What the run begins with that is there already, each a folder or hub name."""
+    if config.init_from is not None:
+        return [config.init_from.partition(",")[0]]
+    if config.plan_options.generator is not None:
+        return [generator_of_run(config.plan_options.generator)]
+    return []
+
+
+def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
+    """The networks for rows as the manifest describes them; released ones are taken to know its tokens."""
+    objective = OBJECTIVES[config.objective]
     sizes, generator_sizes = configured_sizes(config.network)
     sharing = config.sharing or "embeddings"
     ready_generator = config.plan_options.generator
@@ -91,14 +112,11 @@ def make_pair(
         pair = load_pair(
             discriminator, generator or None, generator_sizes, manifest.special_ids, sharing
         )
-        check_same_tokenizer(discriminator, tokenizer, manifest.vocab_size)
     elif ready_generator is not None:
-        name = generator_of_run(ready_generator)
-        check_same_tokenizer(name, tokenizer, manifest.vocab_size)
         pair = pair_with_generator(
             FAMILIES[config.family],
             sizes,
-            name,
+            generator_of_run(ready_generator),
             manifest.vocab_size,
             manifest.special_ids,
             sharing,

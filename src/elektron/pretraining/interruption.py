@@ -23,6 +23,11 @@ class Interruption:
             self.earlier = {number: signal.signal(number, self.note) for number in SIGNALS}
         return self
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.received is not None
+
     def note(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal and step aside for the next one."""
         self.received = number

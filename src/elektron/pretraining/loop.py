@@ -34,10 +34,12 @@ from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.foundations import like_the_released_pair, make_pair, open_blocks
 from elektron.pretraining.health import Health
 from elektron.pretraining.interruption import Interruption
+from elektron.pretraining.launching import launch, launched, quiet_unless
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import make_plan
+from elektron.pretraining.processes import Processes
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.words import WordFinder
@@ -65,18 +67,34 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         SystemExit: the run was interrupted, after it has been saved.
     """
     config = resolve(like_the_released_pair(config))
+    if config.nproc is not None and not launched():
+        launch(config)
+        return RunFolder(config.out).read_json(SUMMARY)
     keep_freed_memory()
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
     pair = make_pair(config, store, tokenizer)
-    folder = RunFolder.open(config, store)
-    if folder.finished:
-        log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
-        return folder.read_json(SUMMARY)
-    trainer = Trainer(config, store, tokenizer, pair, folder)
-    with Interruption() as interruption:
-        return trainer.run(interruption)
+    on = Device.choose(config.precision)
+    with Processes(on.device) as processes, quiet_unless(processes.first):
+        folder = open_folder(config, store, processes)
+        if folder.finished:
+            log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
+            return folder.read_json(SUMMARY)
+        trainer = Trainer(config, store, tokenizer, pair, folder, on, processes)
+        with Interruption() as interruption:
+            return trainer.run(interruption)
+
+
+def open_folder(config: PretrainConfig, store: BlockStore, processes: Processes) -> RunFolder:
+    """The run's folder, which the first process makes and the others find."""
+    if processes.first:
+        folder = RunFolder.open(config, store)
+    processes.wait()
+    if not processes.first:
+        folder = RunFolder.open(config, store, writes=False)
+    processes.wait()
+    return folder
 
 
 class Trainer:
@@ -89,21 +107,26 @@ class Trainer:
         tokenizer: PreTrainedTokenizerBase,
         pair: Pair,
         folder: RunFolder,
+        on: Device,
+        processes: Processes,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.folder = folder
-        self.on = Device.choose(config.precision)
+        self.on = on
+        self.processes = processes
         self.device = self.on.device
         words = None
         if config.masking.unit == "whole_word":
             words = WordFinder(tokenizer, config.masking.segmenter)
-        self.batches = BatchMaker(store, config, self.device, words)
+        self.batches = BatchMaker(store, config, self.device, words, processes.part)
         self.ramp = self.batches.ramp
+        processes.part(self.ramp.shape(0).store_rows)  # refuses too few before any work
         self.horizon = Horizon.of(config, self.ramp.steps)
         self.plan = make_plan(config, self.horizon.steps)
         self.plan.prepare(pair)
         self.pair = pair.to(self.device)
+        processes.alike(self.pair)
         self.optimizer = PairOptimizer(self.pair, config.optimizer)
         self.warmup = self.fitting_warmup()
         self.objective = make_objective(
@@ -127,10 +150,13 @@ class Trainer:
         self.announce()
         prefetcher = Prefetcher(self.batches, progress.step)
         clock = Clock(progress.seconds, prefetcher)
-        with ProgressBar("pre-training", self.horizon.total, self.horizon.unit) as bar:
-            while (share := self.horizon.share(progress)) < 1 and not interruption.received:
+        with ProgressBar(
+            "pre-training", self.horizon.total, self.horizon.unit, self.processes.first
+        ) as bar:
+            while (share := self.share()) < 1 and not self.processes.all_stop(interruption.asked):
                 rate = self.rate(share)
-                self.step(prefetcher.take(), share, rate)
+                batch = self.processes.whole(prefetcher.take(), interruption.asked)
+                self.step(batch, share, rate)
                 progress.seconds = clock.seconds()
                 if progress.step % config.log_every == 0:
                     self.log_training(clock, rate, bar)
@@ -138,9 +164,10 @@ class Trainer:
                     self.log_evaluation()
                 if progress.step % config.checkpoint.every == 0:
                     self.save()
+            bar.update(self.horizon.done(progress), bar.note)
         prefetcher.close()
         progress.seconds = clock.seconds()
-        if self.horizon.share(progress) < 1:
+        if self.share() < 1:
             self.save()
             log.info(
                 "interrupted at step %d and saved: the same command goes on from here",
@@ -148,6 +175,11 @@ class Trainer:
             )
             raise SystemExit(128 + (interruption.received or 0))
         return self.finish()
+
+    def share(self) -> float:
+        """How much of the run is done, the same in all processes."""
+        share = self.horizon.share(self.progress)
+        return share if self.horizon.seconds is None else self.processes.same(share)
 
     def rate(self, share: float) -> float:
         """The factor on the peak rates; a stage of the plan has a schedule of its own."""
@@ -168,7 +200,9 @@ class Trainer:
         temperature = torch.tensor(self.plan.temperature(share), device=self.device)
         self.pair.set_trained(turn.generator, turn.discriminator)
         for number, micro_batch in enumerate(batch.micro_batches):
-            torch.manual_seed(step_seed(self.config.seed, self.progress.step, number))
+            torch.manual_seed(
+                step_seed(self.config.seed, self.progress.step, number, self.processes.rank)
+            )
             with self.on.autocast():
                 output = self.forward(self.pair, micro_batch, turn, temperature)
             self.optimizer.backward(
@@ -176,7 +210,7 @@ class Trainer:
                 self.objective.discriminator_loss(output, batch) if turn.discriminator else None,
             )
             self.window.add(output)
-        norms = self.optimizer.step(rate)
+        norms = self.optimizer.step(rate, self.processes)
         self.window.add_step(batch, output, self.objective, norms)
         shape = self.ramp.shape(self.progress.step)
         self.progress.flops += self.flops(
@@ -186,6 +220,7 @@ class Trainer:
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> None:
         """Fetch, judge and log the metrics of the window, and begin another."""
+        self.window.gather(self.processes)
         self.stop_if_not_finite()
         figures = self.window.figures()
         seconds, steps, waiting = clock.lap()
@@ -253,22 +288,25 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of a run whose numbers are good."""
+        self.window.gather(self.processes)
         self.stop_if_not_finite()
-        checkpoint.save(
-            self.folder.path,
-            self.pair,
-            self.optimizer,
-            self.window.sums,
-            self.progress,
-            self.config.checkpoint.keep,
-        )
+        if self.processes.first:
+            checkpoint.save(
+                self.folder.path,
+                self.pair,
+                self.optimizer,
+                self.window.sums,
+                self.progress,
+                self.config.checkpoint.keep,
+            )
+        self.processes.wait()
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, if there is one; what was logged after it is forgotten."""
         found = checkpoint.checkpoints(self.folder.path)
         if found:
             self.progress, sums = checkpoint.load(found[-1], self.pair, self.optimizer)
-            self.window.sums = sums.to(self.device)
+            self.window.take_over(sums, self.processes)
         self.folder.cut_metrics(self.progress.step)
         if found:
             logged = self.folder.last_line("train")
@@ -278,8 +316,18 @@ class Trainer:
 
     def finish(self) -> dict[str, Any]:
         """Evaluate, export both networks, and write the summary, which marks the run as finished."""
+        self.window.gather(self.processes)
         self.stop_if_not_finite()
         figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
+        summary = self.summary(figures)
+        if self.processes.first:
+            self.export()
+            self.folder.write_json(SUMMARY, summary)
+        self.processes.wait()
+        return summary
+
+    def export(self) -> None:
+        """Write the models, and sentences that show what they do."""
         self.pair.save(
             self.folder.path, self.tokenizer, self.objective.name, self.objective.detects
         )
@@ -291,8 +339,11 @@ class Trainer:
                 self.tokenizer,
                 self.folder.path / EXAMPLES,
             )
+
+    def summary(self, figures: dict[str, float | None]) -> dict[str, Any]:
+        """The figures of the last evaluation, and what the run was and took."""
         tokens = self.ramp.tokens_before(self.progress.step)
-        summary = figures | {
+        return figures | {
             "objective": self.objective.name,
             "plan": self.plan.name,
             "steps": self.progress.step,
@@ -301,6 +352,7 @@ class Trainer:
             "tokens_per_second": tokens / max(self.progress.seconds, 1e-9),
             "flops": self.progress.flops,
             "device": self.on.name,
+            "processes": self.processes.count,
             "precision": self.on.precision,
             "compiled": self.forward is not self.objective,
             "packing": self.batches.manifest.packing,
@@ -312,8 +364,6 @@ class Trainer:
                 "transformers": transformers.__version__,
             },
         }
-        self.folder.write_json(SUMMARY, summary)
-        return summary
 
     def announce(self) -> None:
         """Say what is about to run."""

@@ -14,6 +14,7 @@ from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.evaluation import auc_of_histogram
 from elektron.pretraining.objectives import Objective, Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
+from elektron.pretraining.processes import Processes
 
 GIGA = 1e9
 
@@ -103,6 +104,7 @@ class Window:
         self.sums = torch.zeros(
             len(self.NAMES) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
         )
+        self.finite_everywhere = True
 
     def add(self, output: Output) -> None:
         """Take in a micro-batch."""
@@ -131,6 +133,28 @@ class Window:
         for name, value in counted.items():
             self.sums[self.NAMES.index(name)] += value
 
+    def gather(self, processes: Processes) -> None:
+        """Sum up what each process has of its rows, in the first one; the others begin anew.
+
+        Counts are of all rows in each of them already.
+        """
+        if not processes.several:
+            return
+        counts = self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)].clone()
+        processes.sum(self.sums)
+        self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)] = counts
+        self.finite_everywhere = bool(torch.isfinite(self.sums).all())
+        if not processes.first:
+            self.sums[: len(SUMMED_OUTPUTS)] = 0
+            self.sums[len(self.NAMES) :] = 0
+
+    def take_over(self, sums: Tensor, processes: Processes) -> None:
+        """Go on with gathered sums."""
+        self.sums.copy_(sums)
+        if not processes.first:
+            self.sums[: len(SUMMED_OUTPUTS)] = 0
+            self.sums[len(self.NAMES) :] = 0
+
     def figures(self) -> dict[str, float | None]:
         """Means over the window; None for what no turn of it had. This waits for the device."""
         sums = self.sums.cpu().numpy()
@@ -154,8 +178,8 @@ class Window:
 
     @property
     def finite(self) -> bool:
-        """Whether every loss and gradient of the window was a number."""
-        return bool(torch.isfinite(self.sums).all())
+        """Whether every loss and gradient of the window was a number, in all processes if it was gathered."""
+        return self.finite_everywhere and bool(torch.isfinite(self.sums).all())
 
 
 def mean(sums: dict[str, float], name: str, count: str) -> float | None:

@@ -21,6 +21,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.config import OptimizerConfig
+from elektron.pretraining.processes import Processes
 
 # Adam's correction 1 - β^step is 1 in fp32 from here on.
 STEP_WITHOUT_CORRECTION = 1e9
@@ -75,14 +76,17 @@ class PairOptimizer:
             if own:
                 part.backward(torch.stack(own).sum())
 
-    def step(self, rate: float) -> dict[str, Tensor]:
+    def step(self, rate: float, processes: Processes | None = None) -> dict[str, Tensor]:
         """Clip, update at `rate` times the peak rates, clear gradients; the norms before clipping, by network.
 
-        Embeddings that are shared are counted with the discriminator, unless the networks are apart.
+        Gradients become the sums of all `processes`'. Embeddings that are shared are counted with the
+        discriminator, unless the networks are apart.
         A network that got no gradient stays as it is and has a norm of 0.
         """
         norms: dict[str, Tensor] = {}
         for part in self.parts:
+            if processes is not None:
+                processes.sum_gradients(part.parameters, part.gradients)
             norms |= part.step(rate)
         zero = torch.zeros((), device=next(iter(norms.values())).device)
         return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}

@@ -41,6 +41,11 @@ class Plan:
         """Who learns in step number `step` (from 0), when `share` of the run is done."""
         return Turn()
 
+    @property
+    def period(self) -> int:
+        """Steps after which, within a stage, the turns repeat."""
+        return 1
+
     def temperature(self, share: float) -> float:
         """Of the generator's samples."""
         return 1.0
@@ -143,6 +148,11 @@ class Alternating(Plan):
         """The generator first."""
         generator = step % (self.generator_turn + self.discriminator_turn) < self.generator_turn
         return Turn(generator, not generator, similarity=self.similarity and not generator)
+
+    @property
+    def period(self) -> int:
+        """Both turns."""
+        return self.generator_turn + self.discriminator_turn
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,6 @@ def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.
     return rows
 
 
-def step_seed(seed: int, step: int, micro_batch: int) -> int:
-    """The seed of dropout for one pass through the networks."""
-    return key_of(seed, step, micro_batch) >> 1
+def step_seed(seed: int, step: int, micro_batch: int, rank: int = 0) -> int:
+    """The seed of dropout for one pass through the networks of one process."""
+    return key_of(seed, step, micro_batch, rank) >> 1

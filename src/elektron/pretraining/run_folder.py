@@ -21,7 +21,7 @@ from elektron.folders import write_whole
 from elektron.pretraining.config import PretrainConfig
 
 # Where things lie and how often they are written does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every")
+NOT_THE_RUN = ("data", "out", "log_every", "nproc")
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,17 @@ class RunFolder:
     """A run's folder that belongs to this run."""
 
     path: Path
+    writes: bool = True
+    """Whether this process logs: one of all."""
 
     @classmethod
-    def open(cls, config: PretrainConfig, store: BlockStore) -> RunFolder:
+    def open(cls, config: PretrainConfig, store: BlockStore, writes: bool = True) -> RunFolder:
         """Make the folder, or find that it is of the same run.
 
         Raises:
             ElektronError: the folder holds something else.
         """
-        folder = cls(config.out)
+        folder = cls(config.out, writes)
         if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_json(CORPUS, corpus_in_numbers(store))
@@ -69,6 +71,8 @@ class RunFolder:
 
     def log(self, kind: str, figures: dict[str, Any]) -> None:
         """Append a line to the metrics; what is not finite becomes null."""
+        if not self.writes:
+            return
         line = {"kind": kind} | {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in figures.items()
@@ -86,7 +90,7 @@ class RunFolder:
     def cut_metrics(self, step: int) -> None:
         """Forget what was logged after `step`: those steps will be taken again."""
         path = self.path / METRICS
-        if not path.exists():
+        if not path.exists() or not self.writes:
             return
         kept = []
         for line in path.read_text(encoding="utf-8").splitlines(keepends=True):

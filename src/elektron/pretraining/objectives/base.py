@@ -143,11 +143,11 @@ class Objective(ABC):
         """Weight of the discriminator's prediction of tokens."""
         return 1.0
 
-    def asked_tokens(self, batch: GlobalBatch) -> float:
+    def asked_tokens(self, batch: GlobalBatch) -> float | Tensor:
         """Of how many tokens the discriminator is asked if they were replaced."""
         return batch.real_tokens
 
-    def corrected_tokens(self, batch: GlobalBatch) -> float:
+    def corrected_tokens(self, batch: GlobalBatch) -> float | Tensor:
         """How many tokens the discriminator predicts."""
         return batch.masked_tokens
 

@@ -148,7 +148,7 @@ class AllTokensMlm(Objective):
         """λ: nearly all tokens are there to be copied, as nearly all are original under `rtd`."""
         return self.detection_weight
 
-    def corrected_tokens(self, batch: GlobalBatch) -> float:
+    def corrected_tokens(self, batch: GlobalBatch) -> float | Tensor:
         """All real ones."""
         return batch.real_tokens
 

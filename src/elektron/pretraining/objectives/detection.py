@@ -71,6 +71,6 @@ class Electra15(Rtd):
         """The used slots."""
         return slot_mask(batch)
 
-    def asked_tokens(self, batch: GlobalBatch) -> float:
+    def asked_tokens(self, batch: GlobalBatch) -> float | Tensor:
         """As many as there are used slots."""
         return batch.masked_tokens

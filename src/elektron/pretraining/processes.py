@@ -1,0 +1,156 @@
+"""Several processes train what one does.
+
+Each has a copy of the networks and takes its part of the rows of every step. What the step then needs
+of all rows is summed: how many tokens each loss is divided by, before the backward pass, and the
+gradients, after it, so that every process makes the same update. Rows, masks and samples belong to
+the global row, not to the process that has it, and so stay the same however many there are.
+
+`torchrun` starts the processes and says by environment variables who they are; gloo joins them on
+CPUs, NCCL on GPUs. torch's own wrapper for this, DistributedDataParallel, wants one backward pass
+through all parameters; here two losses have their turns, and gradients are summed in one piece where
+the optimizer takes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from elektron.errors import ElektronError
+from elektron.pretraining.batches import GlobalBatch
+
+# Gradients are summed in pieces of so many numbers: few messages, and little memory besides.
+NUMBERS_IN_A_MESSAGE = 16 * 2**20
+
+
+class Processes:
+    """Those that train together, and which of them this is."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = device
+        self._stop: Tensor | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this one speaks and writes for all."""
+        return self.rank == 0
+
+    @property
+    def several(self) -> bool:
+        return self.count > 1
+
+    def __enter__(self) -> Processes:
+        if self.several:
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.several:
+            dist.destroy_process_group()
+
+    def part(self, rows: int) -> tuple[int, int]:
+        """First row and number of rows that this process takes of so many; parts differ by one at most.
+
+        Raises:
+            ElektronError: there are fewer rows than processes.
+        """
+        if rows < self.count:
+            raise ElektronError(
+                f"{self.count} processes cannot share {rows} rows in a step: raise --batch "
+                "or start fewer of them"
+            )
+        first = rows * self.rank // self.count
+        return first, rows * (self.rank + 1) // self.count - first
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        if self.several:
+            dist.barrier()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by the sum of everybody's."""
+        if self.several:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def same(self, number: float) -> float:
+        """The first process's number."""
+        if not self.several:
+            return number
+        tensor = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.broadcast(tensor, 0)
+        return float(tensor)
+
+    def alike(self, module: nn.Module) -> None:
+        """Give everybody the first process's weights."""
+        if self.several:
+            for tensor in (*module.parameters(), *module.buffers()):
+                dist.broadcast(tensor.data, 0)
+
+    def whole(self, batch: GlobalBatch, stop: bool) -> GlobalBatch:
+        """A step's batch with the counts of all its rows, of which this process has its part.
+
+        That someone was asked to `stop` is passed on with them, without waiting for the answer.
+        """
+        if not self.several:
+            return batch.counting(max(1.0, float(batch.masked_tokens)), batch.real_tokens)
+        numbers = [float(batch.masked_tokens), float(batch.real_tokens), float(stop)]
+        counts = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(counts)
+        self._stop = counts[2]
+        return batch.counting(counts[0].clamp(min=1).float(), counts[1].float())
+
+    def all_stop(self, stop: bool) -> bool:
+        """Whether to stop: at once if alone, else if anybody had been asked to when the last batch was taken."""
+        if not self.several:
+            return stop
+        return self._stop is not None and bool(self._stop > 0)
+
+    def sum_gradients(
+        self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]
+    ) -> None:
+        """Sum what each process has of the gradients; all have them for the same parameters."""
+        if not self.several:
+            return
+        for some in messages([gradients[p] for p in parameters if p in gradients]):
+            flat = torch.cat([gradient.flatten() for gradient in some])
+            dist.all_reduce(flat)
+            for gradient, summed in zip(
+                some, flat.split([gradient.numel() for gradient in some]), strict=True
+            ):
+                gradient.copy_(summed.view_as(gradient))
+
+
+def messages(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
+    """Tensors in groups of one type and not too many numbers, in their order."""
+    group: list[Tensor] = []
+    for tensor in tensors:
+        full = sum(t.numel() for t in group) + tensor.numel() > NUMBERS_IN_A_MESSAGE
+        if group and (full or group[0].dtype != tensor.dtype):
+            yield group
+            group = []
+        group.append(tensor)
+    if group:
+        yield group
+
+
+def device_of_process(device: torch.device) -> torch.device:
+    """The GPU that belongs to this process of its host."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own

@@ -1,0 +1,81 @@
+"""What is wrong with the folder of a run or with one of its checkpoints, without loading them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from elektron.bounded import read_text
+from elektron.configuration import load_yaml
+from elektron.errors import ElektronError
+from elektron.evidence.runs import CONFIG, METRICS, SUMMARY
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
+from elektron.models.verification import json_faults, model_faults, tensor_names
+from elektron.pretraining.checkpoint import checkpoints, read_progress
+from elektron.pretraining.config import PretrainConfig
+
+TENSORS = ("weights.safetensors", "optimizer.safetensors")
+COUNTERS = "progress.json"
+ADVICE = "move the checkpoint away, and the run goes on from the one before it"
+
+
+def checkpoint_faults(folder: Path) -> Iterator[str]:
+    """A line for every file of a checkpoint that is missing or cannot be what was written."""
+    for name in (*TENSORS, COUNTERS):
+        if not (folder / name).is_file():
+            yield f"{folder / name} is missing: {ADVICE}"
+    for path in sorted(folder.glob("*.safetensors")):
+        if isinstance(fault := tensor_names(path), str):
+            yield f"{fault}: {ADVICE}"
+    if (folder / COUNTERS).is_file():
+        found = list(json_faults(folder / COUNTERS))
+        yield from found or _faults_of_counters(folder)
+
+
+def run_faults(folder: Path) -> Iterator[str]:
+    """The same of a run: settings, metrics, checkpoints, and the models once it is finished."""
+    try:
+        load_yaml(PretrainConfig, folder / CONFIG)
+    except ElektronError as error:
+        yield str(error)
+    for path in sorted(folder.glob("*.json")):
+        yield from json_faults(path)
+    finished = (folder / SUMMARY).is_file()
+    if (folder / METRICS).is_file():
+        yield from _faults_of_metrics(folder / METRICS, finished)
+    elif finished:
+        yield f"{folder / METRICS} is missing"
+    for path in checkpoints(folder):
+        yield from checkpoint_faults(path)
+    for name in (DISCRIMINATOR, GENERATOR):
+        if (folder / name).is_dir():
+            yield from model_faults(folder / name)
+    if finished and not (folder / DISCRIMINATOR).is_dir():
+        yield f"{folder / DISCRIMINATOR} is missing"
+
+
+def _faults_of_counters(folder: Path) -> Iterator[str]:
+    try:
+        read_progress(folder)
+    except ElektronError as error:
+        yield str(error)
+
+
+def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
+    """Lines that are no records; the last may be in the making while the run is at work."""
+    try:
+        lines = read_text(path).splitlines()
+    except ElektronError as error:
+        yield str(error)
+        return
+    except (OSError, ValueError) as error:
+        yield f"{path} is damaged ({error})"
+        return
+    for number, line in enumerate(lines, start=1):
+        try:
+            whole = isinstance(json.loads(line), dict)
+        except (ValueError, RecursionError):
+            whole = not finished and number == len(lines)
+        if not whole:
+            yield f"{path}, line {number}: not a record"

@@ -1,0 +1,156 @@
+"""Several processes train what one does: rows, masks, counts, weights, metrics; and they stop and go on together."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elektron.configuration import save_yaml
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
+from elektron.pretraining.loop import pretrain
+from elektron.pretraining.processes import Processes, messages
+from tests.pretraining.conftest import tiny_config
+from tests.pretraining.test_loop import metrics, same_weights
+
+CPU = torch.device("cpu")
+ADAMW = {"name": "adamw", "lr": 1e-3, "warmup": 0}
+
+
+def torchrun(config: PretrainConfig, processes: int, *more: str) -> subprocess.CompletedProcess:
+    recipe = config.out.with_suffix(".yaml")
+    save_yaml(config, recipe)
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(processes), *more),
+            *("-m", "elektron", "pretrain", "--config", str(recipe)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def member(rank: int, count: int) -> Processes:
+    """A process that is told who it is and never speaks to the others."""
+    processes = Processes(CPU)
+    processes.rank, processes.count = rank, count
+    return processes
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("ramp", [RampConfig(), RampConfig(first_length=8)])
+def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, ramp, blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    config = resolve(tiny_config(blocks, tmp_path, batch=7, ramp=ramp))
+    whole = BatchMaker(store, config, CPU).training(3)
+    parts = [
+        BatchMaker(store, config, CPU, part=member(rank, count).part).training(3)
+        for rank in range(count)
+    ]
+    for field, expected in zip(whole.micro_batches[0]._fields, whole.micro_batches[0], strict=True):
+        together = torch.cat([getattr(part.micro_batches[0], field) for part in parts])
+        assert torch.equal(together, expected), field
+    assert sum(part.masked_tokens for part in parts) == whole.masked_tokens
+    assert sum(part.real_tokens for part in parts) == whole.real_tokens
+
+
+def test_too_many_processes_are_refused():
+    with pytest.raises(ElektronError, match="9 processes cannot share 8 rows"):
+        member(0, 9).part(8)
+
+
+def test_gradients_travel_in_few_messages_of_one_type():
+    tensors = [torch.zeros(3), torch.zeros(2, 2), torch.zeros(5, dtype=torch.float64)]
+    assert [len(group) for group in messages(tensors)] == [2, 1]
+    many = [torch.empty(10 * 2**20, device="meta") for _ in range(4)]
+    assert [len(group) for group in messages(many)] == [1, 1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def alone(blocks, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    pretrain(one_or_several(blocks, out))
+    return out
+
+
+def one_or_several(blocks: Path, out: Path, **changes) -> PretrainConfig:
+    """20 steps of 7 rows, which two processes cannot halve, in micro-batches of 2."""
+    settings = {"steps": 20, "batch": 7, "micro_batch": 2, "optimizer": OptimizerConfig(**ADAMW)}
+    return tiny_config(blocks, out, **(settings | changes))
+
+
+def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
+    out = tmp_path / "run"
+    done = torchrun(one_or_several(blocks, out), 2)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        load_file(folder / "discriminator/model.safetensors") for folder in (out, alone)
+    )
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
+    for kind in ("train", "evaluation"):
+        for mine, its in zip(metrics(out, kind), metrics(alone, kind), strict=True):
+            for name in ("generator_loss", "discriminator_loss", "replaced_share"):
+                assert mine[name] == pytest.approx(its[name], rel=1e-3), (kind, name)
+    assert json.loads((out / "summary.json").read_text())["processes"] == 2
+    spoken = done.stderr.count("family elektron")
+    assert spoken == 1, "one process speaks for all"
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, blocks, tmp_path, monkeypatch):
+    """Six steps alone, the rest by two, in the middle of an epoch."""
+    from elektron.pretraining import loop
+
+    out = tmp_path / "run"
+    take_step = loop.Trainer.step
+
+    def step_or_die(self, batch, share, rate):
+        if self.progress.step == 9:
+            raise KeyboardInterrupt
+        take_step(self, batch, share, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(one_or_several(blocks, out))
+    done = torchrun(one_or_several(blocks, out), 2)
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+    ours, theirs = (load_file(f / "discriminator/model.safetensors") for f in (out, alone))
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+def test_nproc_starts_them_and_the_same_run_has_the_same_bits(blocks, tmp_path):
+    config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8)
+    assert pretrain(config)["processes"] == 2
+    done = torchrun(one_or_several(blocks, tmp_path / "second", steps=8), 2)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(tmp_path / "first", tmp_path / "second")
+
+
+@pytest.mark.slow
+def test_bad_input_is_said_once_and_harms_nothing(blocks, tmp_path):
+    done = torchrun(one_or_several(blocks, tmp_path / "run", batch=1), 2)
+    assert done.returncode != 0
+    assert "2 processes cannot share 1 rows" in done.stderr
+
+
+def test_rows_come_in_the_same_order_whatever_the_number():
+    rows = np.arange(23)
+    for count in (1, 2, 4):
+        parts = [member(rank, count).part(23) for rank in range(count)]
+        assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (
+            rows.tolist()
+        )

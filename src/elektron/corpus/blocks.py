@@ -360,7 +360,10 @@ class BlockStore:
         """Files that the manifest does not name and that would be read with the others."""
         known = {self.folder / file.name for file in self._files()}
         known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
-        for path in sorted([*self.folder.glob("*.arrow"), *self.tokenizer_folder.glob("*")]):
+        for path in [
+            *sorted(self.folder.glob("*.arrow")),
+            *sorted(self.tokenizer_folder.glob("*")),
+        ]:
             if path not in known:
                 yield f"{path} is not in the manifest: move it away"
 

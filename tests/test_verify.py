@@ -1,0 +1,235 @@
+"""Every fault is found and named; what is whole is said to be."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from elektron.cli import main
+from elektron.configuration import save_yaml
+from elektron.corpus import blocks
+from elektron.errors import ElektronError
+from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.pretraining.config import PretrainConfig
+from elektron.verify import kind_of
+from tests.corpus.test_blocks import edit, make_rows, write
+
+
+def faults(folder: Path) -> list[str]:
+    return list(kind_of(folder)[1](folder))
+
+
+@pytest.fixture
+def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four files of several record batches, and two of a tokenizer."""
+    monkeypatch.setattr(blocks, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
+    return write(tmp_path / "blocks", make_rows(30), make_rows(6))
+
+
+def flip(path: Path, chance: random.Random) -> list[Path]:
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    return [path]
+
+
+def overwrite(path: Path, chance: random.Random) -> list[Path]:
+    content = bytearray(path.read_bytes())
+    begin = chance.randrange(len(content))
+    noise = chance.randbytes(min(chance.randint(1, 64), len(content) - begin))
+    if noise == content[begin : begin + len(noise)]:
+        return flip(path, chance)
+    content[begin : begin + len(noise)] = noise
+    path.write_bytes(content)
+    return [path]
+
+
+def cut(path: Path, chance: random.Random) -> list[Path]:
+    content = path.read_bytes()
+    path.write_bytes(content[: chance.randrange(len(content))])
+    return [path]
+
+
+def lengthen(path: Path, chance: random.Random) -> list[Path]:
+    path.write_bytes(path.read_bytes() + chance.randbytes(chance.randint(1, 64)))
+    return [path]
+
+
+def remove(path: Path, chance: random.Random) -> list[Path]:
+    path.unlink()
+    return [path]
+
+
+def swap(path: Path, chance: random.Random) -> list[Path]:
+    """Two files of the folder under each other's names."""
+    others = [
+        other
+        for other in sorted(path.parent.iterdir())
+        if other.is_file() and other.read_bytes() != path.read_bytes()
+    ]
+    if not others:
+        return flip(path, chance)
+    other = chance.choice(others)
+    ours, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(ours)
+    named = [file for file in (path, other) if file.name != "manifest.json"]
+    # Without its manifest a folder of blocks tells nothing of its other files.
+    return named if len(named) == 2 else [path.parent / "manifest.json"]
+
+
+FAULTS = (flip, overwrite, cut, lengthen, remove, swap)
+
+
+def test_a_thousand_random_faults_are_found_and_the_file_is_named(small_blocks: Path) -> None:
+    chance = random.Random(5)
+    files = sorted(path for path in small_blocks.rglob("*") if path.is_file())
+    assert len(files) == 6
+    content = {path: path.read_bytes() for path in files}
+    assert faults(small_blocks) == []
+    for number in range(1000):
+        fault: Callable[[Path, random.Random], list[Path]] = FAULTS[number % len(FAULTS)]
+        damaged = fault(chance.choice(files), chance)
+        found = faults(small_blocks)
+        assert len(found) == len(damaged), (number, fault.__name__, found)
+        for path in damaged:
+            assert any(str(path) in line for line in found), (number, path, found)
+        assert not any("\n" in line for line in found)
+        for path, before in content.items():
+            path.write_bytes(before)
+    assert faults(small_blocks) == []
+
+
+def test_a_record_batch_that_is_not_what_the_manifest_says(small_blocks: Path) -> None:
+    """As after a change to the files whose checksums were made anew."""
+
+    def change(content: dict) -> None:
+        content["splits"]["train"]["files"][1]["batches"][2] = "0" * 64
+
+    edit(small_blocks, change)
+    (found,) = faults(small_blocks)
+    assert "train-00001.arrow" in found and "record batch 2" in found
+
+
+def test_files_that_would_be_read_with_the_others(small_blocks: Path) -> None:
+    shutil.copy(small_blocks / "train-00000.arrow", small_blocks / "train-00007.arrow")
+    (small_blocks / "tokenizer" / "added_tokens.json").write_text("{}")
+    found = faults(small_blocks)
+    assert ["is not in the manifest" in line for line in found] == [True, True]
+    assert "train-00007.arrow" in found[0] and "added_tokens.json" in found[1]
+
+
+@pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "a/b"])
+def test_a_manifest_that_names_files_elsewhere(small_blocks: Path, name: str) -> None:
+    edit(small_blocks, lambda content: content["splits"]["train"]["files"][0].update(name=name))
+    (found,) = faults(small_blocks)
+    assert "manifest.json" in found and "no name of a file in its folder" in found
+
+
+def test_the_command_names_every_fault_and_ends_with_status_2(
+    small_blocks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(small_blocks)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{small_blocks}: whole (blocks, 6 files") and out.count("\n") == 1
+    assert err == ""
+    flip(small_blocks / "train-00000.arrow", random.Random(1))
+    (small_blocks / "tokenizer" / "tokenizer.json").unlink()
+    assert main(["verify", str(small_blocks)]) == 2
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert "train-00000.arrow is damaged" in first and "tokenizer.json is missing" in second
+    assert err == f"elektron: 2 faults found in {small_blocks}\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")],
+)
+def test_a_folder_of_no_kind(tmp_path: Path, make: Callable, complaint: str) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(ElektronError, match=complaint):
+        kind_of(tmp_path / "x")
+
+
+def write_checkpoint(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    save_file({"a": torch.ones(3, 2)}, folder / "weights.safetensors")
+    save_file({"b": torch.ones(5)}, folder / "optimizer.safetensors")
+    (folder / "progress.json").write_text('{"step": 3}')
+    return folder
+
+
+def write_model(folder: Path) -> Path:
+    config = ElektronConfig(
+        vocab_size=20, embedding_size=8, hidden_size=8, num_hidden_layers=1, intermediate_size=8
+    )
+    ElektronForPreTraining(config).save_pretrained(folder)
+    return folder
+
+
+def write_run(folder: Path) -> Path:
+    write_checkpoint(folder / "checkpoints" / "step-00000003")
+    write_model(folder / "discriminator")
+    save_yaml(PretrainConfig(data=Path("blocks")), folder / "config.yaml")
+    (folder / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n{"kind": "tr')
+    return folder
+
+
+CLAIMS = struct.pack("<Q", 1 << 60) + b"{}"
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-2], lambda b: b + b"x", lambda b: CLAIMS])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (write_checkpoint, "weights.safetensors"),
+        (write_checkpoint, "optimizer.safetensors"),
+        (write_checkpoint, "progress.json"),
+        (write_model, "model.safetensors"),
+        (write_model, "config.json"),
+        (write_run, "checkpoints/step-00000003/weights.safetensors"),
+        (write_run, "discriminator/model.safetensors"),
+    ],
+)
+def test_checkpoints_models_and_runs(
+    tmp_path: Path, make: Callable[[Path], Path], name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    folder = make(tmp_path / "x")
+    assert faults(folder) == []
+    before = (folder / name).read_bytes()
+    (folder / name).write_bytes(damage(before))
+    (found,) = faults(folder)
+    assert str(folder / name) in found and "damaged" in found
+    (folder / name).unlink()
+    (found,) = faults(folder)
+    assert str(folder / name) in found and "missing" in found
+
+
+def test_a_run_that_is_finished_has_whole_metrics_and_a_model(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "summary.json").write_text("{}")
+    (found,) = faults(run)
+    assert "metrics.jsonl, line 2" in found
+    shutil.rmtree(run / "discriminator")
+    assert any("discriminator is missing" in line for line in faults(run))
+
+
+def test_a_shard_that_is_missing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-00002-of-00002.safetensors",'
+        ' "b": "model-00001-of-00002.safetensors"}}'
+    )
+    found = faults(folder)
+    assert "model-00002-of-00002.safetensors is missing" in found[0]
+    assert "lacks the tensor b" in found[1]

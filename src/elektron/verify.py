@@ -35,12 +35,12 @@ def verify(config: VerifyConfig) -> None:
     kinds = {folder: kind_of(folder) for folder in config.folders}
     faults = 0
     for folder, (kind, check) in kinds.items():
-        found = 0
-        for found, fault in enumerate(check(folder), start=1):
+        before = faults
+        for fault in check(folder):
             print(visible(fault), flush=True)  # noqa: T201
-        if not found:
+            faults += 1
+        if faults == before:
             print(visible(f"{folder}: whole ({kind}, {_size(folder)})"))  # noqa: T201
-        faults += found
     if faults:
         where = visible(", ".join(map(str, config.folders)))
         raise ElektronError(f"{faults} fault{'s' * (faults > 1)} found in {where}")

@@ -38,11 +38,12 @@ elektron pretrain --config article --data "$work/blocks" --out "$work/two-stages
   --precision "$precision" --steps "$steps"
 
 # Embeddings stay apart, as the two stages leave them; at a third of the recipe's rates, because both
-# networks have learned already.
+# networks have learned already; with another seed, because the same one would begin again with the rows
+# and masks that the Teacher has seen.
 echo "4 · 交替进行更新 (update Teacher and Student in turn, to maximise their similarity): a step each;" \
   "the discriminator also learns the generator's distribution at masked positions (not in the paper)"
 elektron pretrain --config article --data "$work/blocks" --out "$work/in-turn" \
-  --precision "$precision" --steps $((steps / 3)) \
+  --precision "$precision" --steps $((steps / 3)) --seed 2 \
   --init-from "$work/two-stages/discriminator,$work/two-stages/generator" --sharing none \
   --plan alternating --plan-options.similarity 1 --optimizer.lr 1e-3 --optimizer.muon-lr 0.01
 

@@ -20,7 +20,7 @@ from elektron import __version__
 from elektron.command_line import typed
 from elektron.configuration import build, checked, settings, suggestion
 from elektron.errors import ElektronError
-from elektron.recipes import DEFAULT_RECIPE, recipe_names
+from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -28,7 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 @dataclass(frozen=True)
 class Command:
-    """One command; `config`, `function` and `merge` are written `module:name`."""
+    """One command; `config` and `function` are written `module:name`."""
 
     help: str
     """One line for the list of commands."""
@@ -36,8 +36,8 @@ class Command:
     """Dataclass of the command's settings."""
     function: str
     """Function that takes the dataclass and does the work."""
-    merge: str | None = None
-    """Where there are recipes: the function that merges one with what was typed."""
+    recipe: bool = False
+    """Whether it takes a recipe, with which what was typed is merged."""
 
 
 COMMANDS = {
@@ -70,7 +70,13 @@ COMMANDS = {
         "train a generator and a discriminator on blocks",
         "elektron.pretraining.config:PretrainConfig",
         "elektron.pretraining.loop:pretrain",
-        merge="elektron.recipes:pretrain_config",
+        recipe=True,
+    ),
+    "estimate": Command(
+        "say before a pre-training what it will cost",
+        "elektron.estimate.config:EstimateConfig",
+        "elektron.estimate.estimate:estimate",
+        recipe=True,
     ),
     "finetune": Command(
         "train an encoder on labelled data, and say how good it is",
@@ -172,11 +178,12 @@ def _configure(name: str, command: Command, argv: list[str]) -> Any:
     """The command's dataclass, from what was typed and, where there are recipes, from a recipe."""
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
-    if command.merge is None:
+    if not command.recipe:
         return build(config_class, typed(name, config_class, argv), label=flags.__getitem__)
     values = typed(name, config_class, argv, [("config", "RECIPE", recipe_help())])
     recipe = values.pop("config", None)
-    config = load(command.merge)(recipe, checked(config_class, values, label=flags.__getitem__))
+    values = checked(config_class, values, label=flags.__getitem__)
+    config = with_recipe(config_class, recipe, values)
     if recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
     return config

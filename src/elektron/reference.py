@@ -48,7 +48,7 @@ def _command(name: str, command: Command) -> str:
         f"    {usage(name, config_class)}\n\n"
         f"In Python: `{module}.{function}({config_class.__name__}(…))`.\n"
     )
-    rows = [("`--config`", "text", "", recipe_help())] if command.merge else []
+    rows = [("`--config`", "text", "", recipe_help())] if command.recipe else []
     for group in dict.fromkeys(setting.group for setting in all_settings):
         if group:
             text += f"\n**{group}**\n"

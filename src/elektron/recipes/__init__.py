@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from elektron.configuration import build, checked, read_yaml, suggestion
 from elektron.errors import ElektronError
@@ -21,6 +21,8 @@ from elektron.pretraining.config import (
     SHALLOWER_GENERATOR,
     PretrainConfig,
 )
+
+Config = TypeVar("Config", bound=PretrainConfig)
 
 DEFAULT_RECIPE = "elektron-small"
 """Recipe of a run that names none."""
@@ -43,10 +45,19 @@ def pretrain_config(
     it in. Raises ElektronError for a recipe, name or value that does not exist or fit, and for
     more than one of steps, tokens, minutes and flops in the recipe or in the overrides.
     """
+    return with_recipe(PretrainConfig, recipe, overrides)
+
+
+def with_recipe(
+    config_class: type[Config],
+    recipe: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
     path = recipe_path(recipe or DEFAULT_RECIPE)
     base = checked(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
     _at_most_one_length(base, f"{path}: ")
-    own = checked(PretrainConfig, overrides or {})
+    own = checked(config_class, overrides or {})
     _at_most_one_length(own, "")
 
     if any(own.get(length) is not None for length in LENGTHS):
@@ -58,7 +69,7 @@ def pretrain_config(
         dropped += _GENERATOR_FIELDS
     base = {name: value for name, value in base.items() if name not in dropped}
 
-    return build(PretrainConfig, base | own)
+    return build(config_class, base | own)
 
 
 def recipe_names() -> list[str]:

@@ -1,0 +1,67 @@
+"""What a run leaves on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from elektron.models.memory import WIDE
+from elektron.models.pair import Pair
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.objectives import Objective
+
+LINE_BYTES, EVALUATION_BYTES = 700, 1200
+"""Lines of metrics, in training and of an evaluation, as long as they become in runs of many digits."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes in the run's folder at its end."""
+
+    checkpoint: int
+    """One checkpoint: weights and the optimizer's state."""
+    checkpoints: int | None
+    """How many there will be at most, the best one included; None where steps are not known."""
+    models: int
+    """The exported networks."""
+    tokenizer: int | None
+    """Its copies beside them; None where it is not known."""
+    metrics: int | None
+    """None where steps are not known."""
+
+    @property
+    def total(self) -> int | None:
+        """All of it, as far as it is known; None where not even the checkpoints are."""
+        if self.checkpoints is None:
+            return None
+        rest = self.models + (self.tokenizer or 0) + (self.metrics or 0)
+        return self.checkpoint * self.checkpoints + rest
+
+
+def disk_of(
+    config: PretrainConfig,
+    pair: Pair,
+    objective: Objective,
+    optimizer_bytes: int,
+    steps: int | None,
+    tokenizer_folder: Path | None,
+) -> Disk:
+    """What the run leaves: checkpoints of both networks at once, then each network for itself."""
+    kept = [pair.discriminator if objective.detects else pair.corrector, pair.generator]
+    networks = [network for network in kept if network is not None]
+    checkpoints = metrics = tokenizer = None
+    if steps is not None:
+        # The best one is kept besides the newest, unless it is one of them.
+        checkpoints = min(steps // config.checkpoint.every, config.checkpoint.keep + 1)
+        lines, evaluations = steps // config.log_every, steps // config.evaluation.every
+        metrics = lines * LINE_BYTES + evaluations * EVALUATION_BYTES
+    if tokenizer_folder is not None:
+        files = [path.stat().st_size for path in tokenizer_folder.iterdir()]
+        tokenizer = len(networks) * sum(files)
+    return Disk(
+        checkpoint=WIDE * sum(p.numel() for p in pair.parameters()) + optimizer_bytes,
+        checkpoints=checkpoints,
+        models=WIDE * sum(p.numel() for network in networks for p in network.parameters()),
+        tokenizer=tokenizer,
+        metrics=metrics,
+    )

@@ -1,0 +1,291 @@
+"""What is estimated before a run, against the run itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from elektron.cli import main
+from elektron.errors import ElektronError
+from elektron.estimate import probe as probing
+from elektron.estimate.asked import bytes_of
+from elektron.estimate.estimate import estimate
+from elektron.estimate.run import Run
+from elektron.models.families import FAMILIES
+from elektron.models.sharing import SHARINGS
+from elektron.pretraining.config import (
+    CheckpointConfig,
+    MaskingConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PlanOptions,
+    RampConfig,
+)
+from elektron.pretraining.foundations import pair_for
+from elektron.pretraining.loop import pretrain
+from tests.estimate.conftest import SHALLOW, estimate_of, tiny
+from tests.pretraining.conftest import TINY, tiny_config
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_parameters_are_those_of_the_pair(family, sharing):
+    network = TINY if FAMILIES[family].smaller_generator == "narrower" else SHALLOW
+    if sharing == "all":
+        network = network | {"generator_width": 1.0, "generator_layers": network["layers"]}
+    run = Run(tiny(family=family, sharing=sharing, network=NetworkConfig(**network)))
+    pair = pair_for(run.config, run.manifest)
+    assert {p.device.type for p in run.pair.parameters()} == {"meta"}
+    assert {p.device.type for p in pair.parameters()} == {"cpu"}
+    found = run.estimate().parameters
+    total = sum(p.numel() for p in pair.parameters())
+    assert found == pair.parameter_counts() | {"total": total}
+    networks = found["discriminator"] + found["generator"]
+    assert (total < networks) == (sharing in ("tokens", "embeddings", "all"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"steps": None, "tokens": 3000},
+        {"plan": "two_stage", "steps": 13},
+        {"plan": "two_stage", "plan_options": PlanOptions(generator_steps=5)},
+        {"plan": "two_stage", "steps": None, "flops": 3e8},
+        {"plan": "alternating"},
+        {
+            "plan": "alternating",
+            "plan_options": PlanOptions(generator_turn=3, discriminator_turn=2, similarity=1.0),
+        },
+        {"plan": "alternating", "steps": None, "flops": 3e8},
+        {"plan": "adversarial"},
+        {"objective": "mlm"},
+        {"objective": "all_tokens_mlm", "micro_batch": 3},
+        {"objective": "corrective"},
+        {"ramp": RampConfig(first_length=8, first_batch=2)},
+        {"ramp": RampConfig(first_length=8, length_share=0.8), "plan": "alternating", "steps": 11},
+        {"masking": MaskingConfig(share=0.4, final_share=0.15)},
+    ],
+    ids=str,
+)
+def test_steps_tokens_and_operations_are_those_of_the_run(changes, blocks, tmp_path):
+    config = tiny_config(blocks, tmp_path / "run", **changes)
+    summary = pretrain(config)
+    found = estimate(estimate_of(config))
+    assert (found.length.steps, found.length.tokens, found.length.flops) == (
+        summary["steps"],
+        summary["tokens"],
+        summary["flops"],
+    )
+    exported = {name: found.parameters[name] for name in summary["parameters"]}
+    assert exported == summary["parameters"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"family": "electra"},
+        {"objective": "replace_mlm"},
+        {"objective": "mlm"},
+        {"plan": "adversarial"},
+        {"optimizer": OptimizerConfig(separate=True)},
+        {"sharing": "gdes"},
+        {"checkpoint": CheckpointConfig(every=2, keep=1)},
+    ],
+    ids=str,
+)
+def test_disk_is_what_the_run_leaves(changes, blocks, tmp_path):
+    network = NetworkConfig(**(TINY | {"hidden": 96, "feed_forward": 256, "layers": 2}))
+    config = tiny_config(blocks, tmp_path / "run", **({"network": network} | changes))
+    pretrain(config)
+    disk = estimate(estimate_of(config)).disk
+    checkpoints = sorted((config.out / "checkpoints").iterdir())
+    assert disk.checkpoints in (len(checkpoints), len(checkpoints) + 1)
+    assert disk.checkpoint == pytest.approx(bytes_in(checkpoints[-1]), rel=0.05)
+    models = sum(path.stat().st_size for path in config.out.glob("*/model.safetensors"))
+    assert disk.models == pytest.approx(models, rel=0.02)
+    assert disk.tokenizer is not None
+    whole = bytes_in(config.out) + (disk.checkpoints - len(checkpoints)) * disk.checkpoint
+    assert disk.total == pytest.approx(whole, rel=0.05)
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_passes_over_the_corpus(blocks):
+    run = Run(tiny(data=blocks, vocab_size=None, seq_len=None))
+    assert run.estimate().length.passes == pytest.approx(12 * 8 / len(run.store.rows("train")))
+    assert Run(tiny()).estimate().length.passes is None
+
+
+def test_time_and_what_it_tells():
+    found = Run(tiny(throughput=100.0)).estimate()
+    assert found.length.seconds == pytest.approx(12 * 8 * 32 / 100)
+    assert Run(tiny()).estimate().length.seconds is None
+    by_clock = {"steps": None, "minutes": 1.0}
+    assert Run(tiny(**by_clock)).estimate().length.steps is None
+    assert Run(tiny(**by_clock)).estimate().disk.total is None
+    known = Run(tiny(**by_clock, throughput=256.0)).estimate()
+    assert (known.length.steps, known.length.tokens) == (60, 60 * 256)
+    assert known.length.flops == 5 * Run(tiny()).estimate().length.flops
+
+
+def test_devices_share_the_rows():
+    one, four = Run(tiny(throughput=64.0)), Run(tiny(throughput=64.0, devices=4))
+    alone, shared = one.estimate(), four.estimate()
+    assert shared.length.seconds == alone.length.seconds / 4
+    assert shared.rows_at_once == 2
+    assert shared.memory.activations == alone.memory.activations // 4
+    assert shared.memory.weights == alone.memory.weights
+    assert Run(tiny(nproc=2)).estimate().rows_at_once == 4
+    with pytest.raises(ElektronError, match="9 devices cannot share the 8 rows"):
+        Run(tiny(devices=9))
+
+
+def test_what_to_change_when_it_does_not_fit():
+    whole = Run(tiny()).estimate().memory
+    roomy = Run(tiny(memory_per_device="1GB")).estimate()
+    assert (roomy.fit.fits, roomy.fit.advice) == (True, None)
+    half = f"{(whole.total - whole.activations / 2) / 1000:.0f}kB"
+    tight = Run(tiny(memory_per_device=half)).estimate()
+    assert tight.fit.fits is False
+    assert tight.fit.advice == "--micro-batch 2 would fit"
+    fits = Run(tiny(memory_per_device=half, micro_batch=2)).estimate()
+    assert fits.fit.fits is True
+    assert Run(tiny(memory_per_device=half, micro_batch=4)).estimate().fit.fits is False
+
+
+def test_fewer_layers_when_not_even_one_row_fits():
+    deep = NetworkConfig(**(TINY | {"layers": 8, "generator_layers": 8}))
+    small = f"{Run(tiny(micro_batch=1)).estimate().memory.total / 1000 * 2:.0f}kB"
+    found = Run(tiny(network=deep, memory_per_device=small)).estimate()
+    assert found.fit.advice.startswith("only --micro-batch 1 --network.layers ")
+    layers = int(found.fit.advice.split()[4])
+    assert f"--network.generator-layers {layers}" in found.fit.advice
+    fitting = NetworkConfig(**(TINY | {"layers": layers, "generator_layers": layers}))
+    assert Run(tiny(network=fitting, micro_batch=1, memory_per_device=small)).estimate().fit.fits
+    nothing = Run(tiny(network=deep, memory_per_device="1kB")).estimate()
+    assert "not even one layer" in nothing.fit.advice
+
+
+@pytest.mark.parametrize("with_blocks", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"plan": "two_stage"},
+        {"ramp": RampConfig(first_length=16)},
+        {"masking": MaskingConfig(unit="whole_word")},
+        {"steps": None, "minutes": 2.0},
+    ],
+    ids=str,
+)
+def test_the_probe(changes, with_blocks, blocks, monkeypatch):
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.2)
+    data = {"data": blocks, "vocab_size": None, "seq_len": None} if with_blocks else {}
+    found = Run(tiny(probe=True, **data, **changes)).estimate()
+    assert found.probed is not None
+    expected = 2 if "plan" in changes or "ramp" in changes else 1
+    assert len(found.probed.speeds) == expected
+    assert all(speed.seconds_per_token > 0 for speed in found.probed.speeds.values())
+    assert found.length.seconds > 0
+    assert found.length.tokens_per_second > 0
+    assert found.probed.memory >= 0
+    if "minutes" in changes:
+        assert found.length.seconds == pytest.approx(120, rel=0.1)
+
+
+def test_a_frozen_generator_is_counted_as_it_is(blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "first", steps=2))
+    options = PlanOptions(generator=str(tmp_path / "first"))
+    config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
+    summary = pretrain(config)
+    found = estimate(estimate_of(config))
+    assert found.length.flops == summary["flops"]
+    trained = found.parameters["total"] - found.parameters["generator"]
+    assert found.memory.gradients == 4 * trained
+    released = f"{tmp_path / 'first/discriminator'},{tmp_path / 'first/generator'}"
+    more = tiny_config(blocks, tmp_path / "more", init_from=released, steps=2)
+    assert estimate(estimate_of(more)).length.flops == pretrain(more)["flops"]
+
+
+def test_large_runs_are_estimated_in_no_time():
+    """A step at a time, a million of them would take minutes; with memory, gigabytes."""
+    network = NetworkConfig(layers=24, hidden=1024, feed_forward=4096, heads=16, embedding=1024)
+    config = tiny(
+        steps=1_000_000,
+        batch=2048,
+        seq_len=512,
+        vocab_size=30522,
+        network=network,
+        family="electra",
+    )
+    found = Run(config).estimate()
+    assert found.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
+    assert found.length.steps == 1_000_000
+
+
+def test_the_table_and_the_file(tmp_path, capsys):
+    argv = ["estimate", "--config", "electra-small", "--vocab-size", "30522", "--seq-len", "128"]
+    file = tmp_path / "estimate.json"
+    assert main([*argv, "--memory-per-device", "1 GB", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    for text in ("13,549,057", "1,000,000", "not known", "does not fit into 1 GB"):
+        assert text in out
+    content = json.loads(file.read_text())
+    assert content["parameters"]["discriminator"] == 13_549_057
+    assert content["length"]["seconds"] is None
+    assert content["memory"]["total"] == sum(
+        value for name, value in content["memory"].items() if name != "total"
+    )
+
+
+BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
+
+
+@pytest.mark.parametrize(
+    ("argv", "answer"),
+    [
+        ((), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
+        (("--vocab-size", "100"), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
+        (("--data", "x", *BLOCKLESS), "--vocab-size follows from the blocks"),
+        (("--data", "nowhere"), "nowhere holds no blocks"),
+        (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5"),
+        (("--vocab-size", "100", "--seq-len", "2"), "--seq-len must be above 2"),
+        ((*BLOCKLESS, "--throughput", "0"), "--throughput must be tokens a second above 0, got 0"),
+        ((*BLOCKLESS, "--throughput", "1", "--probe", "true"), "exclude one another"),
+        (
+            (*BLOCKLESS, "--memory-per-device", "16 apples"),
+            "--memory-per-device must be a size such as 16GB or 80GiB, got '16 apples'",
+        ),
+        ((*BLOCKLESS, "--memory-per-device", "0GB"), "--memory-per-device must be a size"),
+        ((*BLOCKLESS, "--devices", "0"), "--devices must be 1 or more, got 0"),
+        ((*BLOCKLESS, "--json", "no/such/folder.json"), "no/such/folder.json cannot be written"),
+        ((*BLOCKLESS, "--batch", "0"), "--batch must be above 0, got 0"),
+        ((*BLOCKLESS, "--network.heads", "7"), "cannot split a width of 128 over 7 heads"),
+        (("--vocab-size", "100", "--seq-len", "1024"), "longer than the 512 positions"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_answered_in_one_line(argv, answer, capsys):
+    assert main(["estimate", "--config", "quickstart", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert answer in err
+    assert err.startswith("elektron: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what is not here")
+def test_what_is_not_here_is_not_probed():
+    with pytest.raises(ElektronError, match="which has no GPU"):
+        Run(tiny(probe=True, target="gpu"))
+
+
+def test_sizes_are_read():
+    assert bytes_of("16GB") == 16e9
+    assert bytes_of("80 GiB") == 80 * 2**30
+    assert bytes_of("1.5tb") == 1.5e12

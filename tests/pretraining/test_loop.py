@@ -188,24 +188,62 @@ def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
     assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "4", "5"]
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
-    blocks, tmp_path, monkeypatch
-):
-    out = tmp_path / "run"
+def poisoned(monkeypatch, steps, rows=None):
+    """Have the gradients of some steps be no numbers: always, or only while they see certain rows."""
     take_step = loop.Trainer.step
 
-    def poison(self, batch, share, rate):
-        if self.progress.step == 9:
-            next(self.pair.parameters()).data.fill_(float("nan"))
-        take_step(self, batch, share, rate)
+    def step(self, batch, share, rate):
+        seen = int(batch.micro_batches[0].input_ids.sum())
+        if self.progress.step in steps and (
+            rows is None or rows.setdefault(self.progress.step, seen) == seen
+        ):
+            hook = next(self.pair.discriminator.prediction.parameters()).register_hook(
+                lambda gradient: gradient * float("nan")
+            )
+            take_step(self, batch, share, rate)
+            hook.remove()
+        else:
+            take_step(self, batch, share, rate)
 
-    monkeypatch.setattr(loop.Trainer, "step", poison)
-    with pytest.raises(ElektronError, match=r"no longer finite.*step-00000006"):
+    monkeypatch.setattr(loop.Trainer, "step", step)
+
+
+def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path, monkeypatch):
+    poisoned(monkeypatch, {5, 6})
+    summary = pretrain(tiny_config(blocks, tmp_path / "run"))
+    assert summary["steps"] == 12
+    assert [line["skipped_steps"] for line in metrics(tmp_path / "run", "train")] == [0, 2, 0]
+    assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / "run").values())
+    assert summary["generator_loss"] > 0
+
+
+def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(loop, "SKIPPED_AT_MOST", 1)
+    poisoned(monkeypatch, {6, 7}, rows={})
+    config = tiny_config(blocks, tmp_path / "run")
+    with caplog.at_level("WARNING", "elektron"):
+        assert pretrain(config)["steps"] == 12
+    assert "going back to step 6 and leaving out the 16 rows since" in caplog.text
+    assert [line["rows_left_out"] for line in metrics(tmp_path / "run", "went_back")] == [16]
+    progress = checkpoint.read_progress(checkpoint.checkpoints(tmp_path / "run")[-1])
+    assert progress.passed_over == [[6, 16]]
+    assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [4, 8, 12]
+
+
+def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SKIPPED_AT_MOST", 1)
+    poisoned(monkeypatch, {6, 7})
+    out = tmp_path / "run"
+    with pytest.raises(
+        ElektronError, match=r"leaving out rows 2 times has not helped: .*lower --opt"
+    ):
         pretrain(tiny_config(blocks, out))
-    assert metrics(out, "alarm")[0]["alarm"] == "not-finite"
     kept = load_file(checkpoint.checkpoints(out)[-1] / "weights.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
     assert not (out / "summary.json").exists()
+    poisoned(monkeypatch, {0, 1, 2, 3})
+    with pytest.raises(ElektronError, match="no checkpoint to go back to"):
+        pretrain(tiny_config(blocks, tmp_path / "early"))
 
 
 def test_another_run_does_not_get_the_folder(run, blocks, paper_blocks, tmp_path):

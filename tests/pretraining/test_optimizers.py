@@ -177,3 +177,45 @@ def test_a_network_without_a_gradient_has_a_norm_of_0_and_stays():
     assert norms["generator"] > 0
     for old, parameter in zip(before, pair.discriminator.parameters(), strict=True):
         assert torch.equal(old, parameter)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_what_is_no_number_reaches_neither_weights_nor_moments(name, steps_before):
+    """As on a CPU, which is asked, and as on a GPU, which is not."""
+    for asked in (True, False):
+        pair = make_pair("elektron")
+        optimizer = PairOptimizer(pair, config(name=name))
+        for _ in range(steps_before):
+            set_gradients(optimizer, 0.1)
+            optimizer.step(1.0)
+        weights = [p.clone() for p in pair.parameters()]
+        moments = {n: t.clone() for n, t in optimizer.state_tensors().items()}
+        set_gradients(optimizer, 0.1)
+        part = optimizer.parts[0]
+        next(iter(part.gradients.values()))[0] = float("nan")
+        if asked:
+            norms = optimizer.step(1.0)
+            assert not torch.isfinite(norms["discriminator"] + norms["generator"])
+        else:
+            for parameter, gradient in part.gradients.items():
+                parameter.grad = gradient
+            part.update_if(torch.tensor(False))
+        for before, parameter in zip(weights, pair.parameters(), strict=True):
+            assert torch.equal(before, parameter)
+        for key, value in optimizer.state_tensors().items():
+            assert torch.equal(value, moments.get(key, torch.zeros_like(value))), key
+
+
+def test_an_update_that_is_wanted_is_the_same_without_asking():
+    ends = []
+    for asked in (True, False):
+        pair = make_pair("elektron")
+        optimizer = PairOptimizer(pair, config(name="muon"))
+        part = optimizer.parts[0]
+        set_gradients(optimizer, 0.1)
+        for parameter, gradient in part.gradients.items():
+            parameter.grad = gradient
+        part.update() if asked else part.update_if(torch.tensor(True))
+        ends.append([p.clone() for p in pair.parameters()])
+    assert all(torch.equal(*both) for both in zip(*ends, strict=True))

@@ -16,7 +16,7 @@ from elektron.errors import ElektronError
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
 from elektron.pretraining.loop import pretrain
-from elektron.pretraining.processes import Processes, messages
+from elektron.pretraining.processes import Processes, messages, refuse_too_many
 from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_loop import metrics, same_weights
 
@@ -66,7 +66,7 @@ def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, ramp, 
 
 def test_too_many_processes_are_refused():
     with pytest.raises(ElektronError, match="9 processes cannot share 8 rows"):
-        member(0, 9).part(8)
+        refuse_too_many(9, 8)
 
 
 def test_gradients_travel_in_few_messages_of_one_type():

@@ -86,13 +86,16 @@ class BatchMaker:
         self.part = part
         """Of so many rows, the first and the number of those that this process takes."""
         self.ramp = Ramp(config, self.manifest.seq_len)
+        self.passed_over: list[list[int]] = []
+        """`[step, rows]`: from this step on, so many more rows of the order are left out."""
 
     def training(self, step: int) -> GlobalBatch:
         """This process's part of the global batch of a training step, with counts of its own."""
         shape = self.ramp.shape(step)
         first, count = self.part(shape.store_rows)
+        left_out = sum(rows for since, rows in self.passed_over if step >= since)
         rows = rows_from(
-            self.ramp.rows_before(step) + first,
+            self.ramp.rows_before(step) + left_out + first,
             count,
             len(self.rows["training"]),
             self.config.seed,

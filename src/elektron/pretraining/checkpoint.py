@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -38,6 +38,10 @@ class Progress:
     """Of the plan."""
     stage_step: int = 0
     """The step that it began with."""
+    skipped: int = 0
+    """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
+    passed_over: list[list[int]] = field(default_factory=list)
+    """`[step, rows]`: from this step on, so many more rows of the order are left out."""
 
 
 def save(

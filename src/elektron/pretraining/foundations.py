@@ -23,11 +23,11 @@ from elektron.models.pair import (
     build_pair,
     load_pair,
     pair_with_generator,
-    pretrained_config,
     released_family,
 )
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
 from elektron.pretraining.objectives import OBJECTIVES
+from elektron.released import load_configuration
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def like_the_released_pair(config: PretrainConfig) -> PretrainConfig:
     if config.init_from is None:
         return config
     name = config.init_from.partition(",")[0]
-    released = pretrained_config(name)
+    released = load_configuration(name)
     family = released_family(name, released)
     if family.name != config.family:
         log.info("%s is of family %s: so is this run", name, family.name)
@@ -179,7 +179,7 @@ def check_same_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_si
             f"the blocks were made with another tokenizer than {name}: "
             f"run `elektron prepare … --tokenizer {name}`"
         )
-    entries = pretrained_config(name).vocab_size
+    entries = load_configuration(name).vocab_size
     if entries < vocab_size:
         raise ElektronError(
             f"{name} has {entries} embeddings and the blocks "

@@ -39,7 +39,8 @@ from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import make_plan
-from elektron.pretraining.processes import Processes
+from elektron.pretraining.processes import Processes, refuse_too_many
+from elektron.pretraining.ramp import Ramp
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.words import WordFinder
@@ -54,6 +55,9 @@ PACE = (
     "tokens_per_second",
     "data_wait_share",
 )
+# Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
+# metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
+SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
 # A warm-up longer than the whole run is shortened to this share of it.
 SHORTENED_WARMUP = 0.1
 
@@ -62,19 +66,20 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     """Train a pair as the configuration says, or go on where the same run stopped; its summary.
 
     Raises:
-        ElektronError: an impossible configuration, unusable blocks, another run's folder, or a
-            loss that is no longer finite.
+        ElektronError: an impossible configuration, unusable blocks, another run's folder, or
+            gradients that stay without finite numbers.
         SystemExit: the run was interrupted, after it has been saved.
     """
     config = resolve(like_the_released_pair(config))
-    if config.nproc is not None and not launched():
-        launch(config)
-        return RunFolder(config.out).read_json(SUMMARY)
     keep_freed_memory()
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
     pair = make_pair(config, store, tokenizer)
+    if config.nproc is not None and not launched():
+        refuse_too_many(config.nproc, Ramp(config, store.manifest.seq_len).shape(0).store_rows)
+        launch(config)
+        return RunFolder(config.out).read_json(SUMMARY)
     on = Device.choose(config.precision)
     with Processes(on.device) as processes, quiet_unless(processes.first):
         folder = open_folder(config, store, processes)
@@ -121,7 +126,7 @@ class Trainer:
             words = WordFinder(tokenizer, config.masking.segmenter)
         self.batches = BatchMaker(store, config, self.device, words, processes.part)
         self.ramp = self.batches.ramp
-        processes.part(self.ramp.shape(0).store_rows)  # refuses too few before any work
+        refuse_too_many(processes.count, self.ramp.shape(0).store_rows)
         self.horizon = Horizon.of(config, self.ramp.steps)
         self.plan = make_plan(config, self.horizon.steps)
         self.plan.prepare(pair)
@@ -158,8 +163,13 @@ class Trainer:
                 batch = self.processes.whole(prefetcher.take(), interruption.asked)
                 self.step(batch, share, rate)
                 progress.seconds = clock.seconds()
-                if progress.step % config.log_every == 0:
-                    self.log_training(clock, rate, bar)
+                if progress.step % config.log_every == 0 and self.log_training(clock, rate, bar):
+                    prefetcher.close()
+                    self.go_back()
+                    progress = self.progress
+                    prefetcher = Prefetcher(self.batches, progress.step)
+                    clock = Clock(progress.seconds, prefetcher)
+                    continue
                 if progress.step % config.evaluation.every == 0:
                     self.log_evaluation()
                 if progress.step % config.checkpoint.every == 0:
@@ -218,13 +228,13 @@ class Trainer:
         )
         self.progress.step += 1
 
-    def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> None:
-        """Fetch, judge and log the metrics of the window, and begin another."""
+    def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
+        """Fetch, judge and log the metrics of the window, and begin another; whether training has diverged."""
         self.window.gather(self.processes)
-        self.stop_if_not_finite()
         figures = self.window.figures()
         seconds, steps, waiting = clock.lap()
         self.health.watch_training(figures["discriminator_auc"])
+        skipped = self.processes.same(figures["skipped_steps"] or 0.0)
         step = self.progress.step
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
         line = figures | {
@@ -236,6 +246,7 @@ class Trainer:
         self.pace = {name: line[name] for name in PACE}
         self.window = Window(self.device)
         bar.update(self.horizon.done(self.progress), in_short(figures))
+        return self.diverged(skipped)
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, log it, and raise the alarms there are."""
@@ -271,25 +282,58 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
         }
 
-    def stop_if_not_finite(self) -> None:
-        """Stop before anything that is not a number is saved."""
-        if self.window.finite:
-            return
-        message = f"the loss or its gradient was no longer finite before step {self.progress.step}"
-        self.folder.log(
-            "alarm", {"step": self.progress.step, "alarm": "not-finite", "message": message}
+    def diverged(self, skipped: float) -> bool:
+        """Whether too many steps have been skipped, line of metrics after line."""
+        self.progress.skipped = self.progress.skipped + int(skipped) if skipped else 0
+        return self.progress.skipped > SKIPPED_AT_MOST
+
+    def go_back(self) -> None:
+        """Return to the newest checkpoint, and leave out the rows that came after it.
+
+        Raises:
+            ElektronError: there is none, or this has not helped before.
+        """
+        step, seconds = self.progress.step, self.progress.seconds
+        message = (
+            f"{self.progress.skipped} steps before step {step} had gradients that were no finite "
+            "numbers and were skipped"
         )
+        self.folder.log("alarm", {"step": step, "alarm": "not-finite", "message": message})
         kept = checkpoint.checkpoints(self.folder.path)
-        where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        raise ElektronError(
-            f"{message}; {where}: begin again in another --out with a lower --optimizer.lr, "
-            "a longer --optimizer.warmup or --precision fp32"
+        if not kept or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
+            why = (
+                f"leaving out rows {GOES_BACK_AT_MOST} times has not helped"
+                if kept
+                else "there is no checkpoint to go back to"
+            )
+            raise ElektronError(
+                f"{message}; {why}: begin again in another --out with a lower --optimizer.lr, a "
+                "longer --optimizer.warmup or --precision fp32"
+            )
+        passed_over = self.progress.passed_over
+        self.progress, sums = checkpoint.load(kept[-1], self.pair, self.optimizer)
+        rows = self.ramp.rows_before(step) - self.ramp.rows_before(self.progress.step)
+        self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
+        self.progress.seconds = seconds
+        self.take_over(sums)
+        self.folder.cut_metrics(self.progress.step)
+        self.folder.log("went_back", {"step": self.progress.step, "rows_left_out": rows})
+        log.warning(
+            "%s: going back to step %d and leaving out the %s rows since",
+            message,
+            self.progress.step,
+            f"{rows:,}",
         )
 
+    def take_over(self, sums: Tensor) -> None:
+        """Go on with the metrics and the rows of a checkpoint."""
+        self.window = Window(self.device)
+        self.window.take_over(sums, self.processes)
+        self.batches.passed_over = self.progress.passed_over
+
     def save(self) -> None:
-        """Write a checkpoint of a run whose numbers are good."""
+        """Write a checkpoint."""
         self.window.gather(self.processes)
-        self.stop_if_not_finite()
         if self.processes.first:
             checkpoint.save(
                 self.folder.path,
@@ -306,7 +350,7 @@ class Trainer:
         found = checkpoint.checkpoints(self.folder.path)
         if found:
             self.progress, sums = checkpoint.load(found[-1], self.pair, self.optimizer)
-            self.window.take_over(sums, self.processes)
+            self.take_over(sums)
         self.folder.cut_metrics(self.progress.step)
         if found:
             logged = self.folder.last_line("train")
@@ -316,8 +360,6 @@ class Trainer:
 
     def finish(self) -> dict[str, Any]:
         """Evaluate, export both networks, and write the summary, which marks the run as finished."""
-        self.window.gather(self.processes)
-        self.stop_if_not_finite()
         figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
         summary = self.summary(figures)
         if self.processes.first:

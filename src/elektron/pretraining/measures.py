@@ -89,6 +89,7 @@ COUNTS = (
     "gradient_norm_discriminator",
     "generator_steps",
     "discriminator_steps",
+    "skipped_steps",
 )
 
 
@@ -104,21 +105,25 @@ class Window:
         self.sums = torch.zeros(
             len(self.NAMES) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
         )
-        self.finite_everywhere = True
+        self.step = torch.zeros_like(self.sums)
+        """The sums of the step that is being taken."""
 
     def add(self, output: Output) -> None:
         """Take in a micro-batch."""
         for place, name in enumerate(SUMMED_OUTPUTS):
             value = getattr(output, name)
             if value is not None:
-                self.sums[place] += value.detach()
+                self.step[place] += value.detach()
         if output.histogram is not None:
-            self.sums[len(self.NAMES) :] += output.histogram.flatten()
+            self.step[len(self.NAMES) :] += output.histogram.flatten()
 
     def add_step(
         self, batch: GlobalBatch, output: Output, objective: Objective, norms: dict[str, Tensor]
     ) -> None:
-        """Take in what is known of a step as a whole; `output` is one of its micro-batches'."""
+        """Take in what is known of a step as a whole; `output` is one of its micro-batches'.
+
+        Of a step that was skipped, because its gradients are no finite numbers, only that it was.
+        """
         counted: dict[str, float | Tensor] = {
             "generated": batch.masked_tokens * (output.generator_loss is not None),
             "asked": objective.asked_tokens(batch) * (output.detection_loss is not None),
@@ -131,7 +136,11 @@ class Window:
             "discriminator_steps": norms["discriminator"] > 0,
         }
         for name, value in counted.items():
-            self.sums[self.NAMES.index(name)] += value
+            self.step[self.NAMES.index(name)] += value
+        finite = torch.isfinite(norms["generator"] + norms["discriminator"])
+        self.sums += torch.where(finite, self.step, 0.0)
+        self.sums[self.NAMES.index("skipped_steps")] += ~finite
+        self.step.zero_()
 
     def gather(self, processes: Processes) -> None:
         """Sum up what each process has of its rows, in the first one; the others begin anew.
@@ -143,7 +152,6 @@ class Window:
         counts = self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)].clone()
         processes.sum(self.sums)
         self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)] = counts
-        self.finite_everywhere = bool(torch.isfinite(self.sums).all())
         if not processes.first:
             self.sums[: len(SUMMED_OUTPUTS)] = 0
             self.sums[len(self.NAMES) :] = 0
@@ -170,16 +178,12 @@ class Window:
             "correction_loss": mean(named, "correction_loss", "corrected"),
             "correction_accuracy": mean(named, "correction_correct", "judged"),
             "similarity_loss": mean(named, "similarity_loss", "compared"),
+            "skipped_steps": named["skipped_steps"],
             "gradient_norm_generator": mean(named, "gradient_norm_generator", "generator_steps"),
             "gradient_norm_discriminator": mean(
                 named, "gradient_norm_discriminator", "discriminator_steps"
             ),
         }
-
-    @property
-    def finite(self) -> bool:
-        """Whether every loss and gradient of the window was a number, in all processes if it was gathered."""
-        return self.finite_everywhere and bool(torch.isfinite(self.sums).all())
 
 
 def mean(sums: dict[str, float], name: str, count: str) -> float | None:

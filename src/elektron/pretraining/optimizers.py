@@ -81,14 +81,20 @@ class PairOptimizer:
 
         Gradients become the sums of all `processes`'. Embeddings that are shared are counted with the
         discriminator, unless the networks are apart.
+
+        Where a gradient is no finite number, nothing is updated, neither weights nor moments: the
+        norms say so, which are then no finite numbers either.
         A network that got no gradient stays as it is and has a norm of 0.
         """
         norms: dict[str, Tensor] = {}
         for part in self.parts:
             if processes is not None:
                 processes.sum_gradients(part.parameters, part.gradients)
-            norms |= part.step(rate)
-        zero = torch.zeros((), device=next(iter(norms.values())).device)
+            norms |= part.norms()
+        finite = torch.isfinite(torch.stack(list(norms.values()))).all()
+        for part in self.parts:
+            part.step(rate, finite)
+        zero = torch.zeros((), device=finite.device)
         return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -171,26 +177,60 @@ class NetworkOptimizer:
                 self.gradients[parameter] = parameter.grad
                 parameter.grad = None
 
-    def step(self, rate: float) -> dict[str, Tensor]:
-        """Clip by the norm of all that is here, and update what got a gradient; the norms by network."""
-        if not self.gradients:
-            return {}
-        for parameter, gradient in self.gradients.items():
-            parameter.grad = gradient
-        norms = {
+    def norms(self) -> dict[str, Tensor]:
+        """The norm of what each network got, if it got anything."""
+        return {
             name: get_total_norm(found)
             for name, parameters in self.networks.items()
-            if (found := [p.grad for p in parameters if p.grad is not None])
+            if (found := [self.gradients[p] for p in parameters if p in self.gradients])
         }
-        joint = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+
+    def step(self, rate: float, finite: Tensor) -> None:
+        """Clip by the norm of all that is here, and update what got a gradient, if all is `finite`."""
+        if not self.gradients:
+            return
+        for parameter, gradient in self.gradients.items():
+            parameter.grad = gradient
+        joint = torch.linalg.vector_norm(torch.stack(list(self.norms().values())))
         clip_grads_with_norm_(list(self.gradients), self.clip, joint)
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
+        if finite.device.type == "cpu":
+            if finite:
+                self.update()
+        else:
+            self.update_if(finite)
         for optimizer in self.optimizers:
-            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
-        return norms
+
+    def update(self) -> None:
+        """Let the optimizers step."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    @torch.no_grad()
+    def update_if(self, finite: Tensor) -> None:
+        """As `update` where `finite` is true, without asking the device: else all is put back.
+
+        It takes a copy of weights and moments; asking would have every step wait for the device.
+        """
+        before = {tensor: tensor.clone() for tensor in self.changing()}
+        self.update()
+        for tensor in self.changing():
+            # Moments that there were none of begin at 0.
+            tensor.copy_(torch.where(finite, tensor, before.get(tensor, torch.zeros_like(tensor))))
+
+    def changing(self) -> list[Tensor]:
+        """The tensors that a step changes."""
+        moments = [
+            value
+            for optimizer in self.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor) and value.device == self.parameters[0].device
+        ]
+        return [*self.gradients, *moments]
 
 
 def encoder_matrices(pair: Pair) -> list[nn.Parameter]:

@@ -62,16 +62,7 @@ class Processes:
             dist.destroy_process_group()
 
     def part(self, rows: int) -> tuple[int, int]:
-        """First row and number of rows that this process takes of so many; parts differ by one at most.
-
-        Raises:
-            ElektronError: there are fewer rows than processes.
-        """
-        if rows < self.count:
-            raise ElektronError(
-                f"{self.count} processes cannot share {rows} rows in a step: raise --batch "
-                "or start fewer of them"
-            )
+        """First row and number of rows that this process takes of so many; parts differ by one at most."""
         first = rows * self.rank // self.count
         return first, rows * (self.rank + 1) // self.count - first
 
@@ -132,6 +123,15 @@ class Processes:
                 some, flat.split([gradient.numel() for gradient in some]), strict=True
             ):
                 gradient.copy_(summed.view_as(gradient))
+
+
+def refuse_too_many(processes: int, rows: int) -> None:
+    """Raise ElektronError for more processes than rows in a step."""
+    if rows < processes:
+        raise ElektronError(
+            f"{processes} processes cannot share {rows} rows in a step: raise --batch "
+            "or start fewer of them"
+        )
 
 
 def messages(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:

@@ -205,6 +205,8 @@ def _keep_libraries_quiet() -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    # Nor does a service of the hub convert a model that has no safetensors, unasked.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 
 def _let_waiting_threads_sleep() -> None:

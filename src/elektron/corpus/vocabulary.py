@@ -23,7 +23,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from elektron.configuration import suggestion
 from elektron.corpus.config import TokenizerConfig
@@ -31,6 +31,7 @@ from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.folders import is_free, new_folder
 from elektron.progress import Progress
+from elektron.released import load_tokenizer_files
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
     if (folder / "tokenizer.json").is_file():
         _refuse_damaged(folder / "tokenizer.json")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer_files(name)
     except (OSError, ValueError, KeyError) as error:
         what = "cannot be loaded" if folder.exists() else "no such folder, nor found on the hub"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

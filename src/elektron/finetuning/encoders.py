@@ -24,7 +24,7 @@ from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronModel, StreamOutput
 from elektron.models.families import FAMILIES, check_sizes
-from elektron.models.pair import pretrained_config
+from elektron.released import load_configuration, load_network
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def load_encoder(name: str) -> Encoder:
     if not (folder / "config.json").exists() and (folder / DISCRIMINATOR / "config.json").exists():
         name = str(folder / DISCRIMINATOR)
         log.info("%s is a pre-training run: the model is %s", folder, name)
-    config = pretrained_config(name)
+    config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
     tokenizer = load_tokenizer(name)
@@ -194,12 +194,7 @@ def _load_weights(name: str) -> PreTrainedModel:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # heads that are not wanted here are no news
     try:
-        encoder: PreTrainedModel = AutoModel.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ElektronError(f"the weights of {name!r} cannot be read: {reason}") from error
+        encoder: PreTrainedModel = load_network(AutoModel, name)
     finally:
         transformers_logging.set_verbosity(verbosity)
     return encoder

@@ -32,9 +32,5 @@ def load_predictor(
     if decoding is not None:
         task = task.decoded_by(decoding)
     tokenizer = load_tokenizer(model)
-    try:
-        network = task.load_model(model)
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ElektronError(f"the weights of {model!r} cannot be read: {reason}") from error
+    network = task.load_model(model)
     return Predictor(task, network, tokenizer, Device.choose(), batch)

@@ -14,16 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from elektron import released
 from elektron.errors import ElektronError
 from elektron.models.families import (
     FAMILIES,
@@ -35,6 +30,7 @@ from elektron.models.families import (
     sizes_of,
 )
 from elektron.models.sharing import GdesEmbedding, Sharing, share
+from elektron.released import load_configuration
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 
@@ -199,7 +195,7 @@ def pair_with_generator(
     Raises:
         ElektronError: there is no such generator, or embeddings cannot be shared with it.
     """
-    config = pretrained_config(generator_name)
+    config = load_configuration(generator_name)
     generator_family = released_family(generator_name, config)
     if sharing == "gdes" and sizes_of(config).embedding != sizes.embedding:
         raise ElektronError(
@@ -234,11 +230,11 @@ def load_pair(
         ElektronError: a folder that holds no such model, an unknown family, or two networks
             that cannot share their embeddings.
     """
-    config = pretrained_config(discriminator_name)
+    config = load_configuration(discriminator_name)
     family = released_family(discriminator_name, config)
     if generator_name is not None:
         refuse_other_embeddings(
-            discriminator_name, config, generator_name, pretrained_config(generator_name)
+            discriminator_name, config, generator_name, load_configuration(generator_name)
         )
     discriminator = load_network(family.discriminator_class, discriminator_name)
     if generator_name is None:
@@ -268,17 +264,6 @@ def refuse_other_embeddings(
             )
 
 
-def pretrained_config(name: str) -> PreTrainedConfig:
-    """The configuration of a folder or hub model, or one line about why there is none."""
-    try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ElektronError(
-            f"no model can be read from {name!r} (a folder or hub name is expected): {reason}"
-        ) from error
-
-
 def released_family(name: str, config: PreTrainedConfig) -> Family:
     """The family of a released model.
 
@@ -297,21 +282,15 @@ def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedMod
     """A network whose every weight comes from the file; safetensors only.
 
     Raises:
-        ElektronError: weights are missing, as when a generator is given for a discriminator.
+        ElektronError: it cannot be read, or weights are missing, as when a generator is given for a
+            discriminator.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:
-        network, report = model_class.from_pretrained(
-            name,
-            output_loading_info=True,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            dtype=torch.float32,
+        network, report = released.load_network(
+            model_class, name, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ElektronError(f"the weights of {name!r} cannot be read: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)
     unfit = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})

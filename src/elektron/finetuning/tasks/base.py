@@ -29,6 +29,7 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.records import Layout, Record
 from elektron.folders import write_whole
+from elektron.released import load_network
 
 TASK_FILE = "task.json"
 FORMAT = 1
@@ -195,9 +196,7 @@ class EncoderTask(Task):
 
     def load_model(self, folder: str) -> PreTrainedModel:
         """The model of a folder or hub name."""
-        model: PreTrainedModel = self.auto_class.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
-        )
+        model: PreTrainedModel = load_network(self.auto_class, folder)
         return model
 
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:

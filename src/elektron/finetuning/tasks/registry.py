@@ -18,7 +18,7 @@ from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
-from elektron.models.pair import pretrained_config
+from elektron.released import load_configuration
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
@@ -51,7 +51,7 @@ def load_task(model: str, expected: str | None = None) -> Task:
             f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
         )
     made_here = path.is_file()
-    task = _read(path) if made_here else _by_class(model, pretrained_config(model), expected)
+    task = _read(path) if made_here else _by_class(model, load_configuration(model), expected)
     if expected is not None and task.name != expected:
         raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
     return task

@@ -17,7 +17,6 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 from transformers import (
-    AutoTokenizer,
     EncoderDecoderModel,
     GenerationConfig,
     PreTrainedModel,
@@ -48,6 +47,7 @@ from elektron.finetuning.tasks.target_vocabulary import (
     learn_vocabulary,
     start_token_id,
 )
+from elektron.released import load_network, load_tokenizer_files
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +140,8 @@ class SequenceToSequence(Task):
 
     def load_model(self, folder: str) -> PreTrainedModel:
         """The model of a folder or hub name."""
-        return EncoderDecoderModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
-        )
+        model: PreTrainedModel = load_network(EncoderDecoderModel, folder)
+        return model
 
     def features(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
@@ -257,7 +256,7 @@ class SequenceToSequence(Task):
         known = {field.name for field in dataclasses.fields(cls)}
         fields = {name: value for name, value in content.items() if name in known}
         fields["decoding"] = DecodingConfig(**fields["decoding"])
-        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder=TARGET_TOKENIZER)
+        tokenizer = load_tokenizer_files(folder, TARGET_TOKENIZER)
         return cls(**fields, target_tokenizer=tokenizer)
 
 

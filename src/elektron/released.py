@@ -1,0 +1,274 @@
+"""Models and tokenizers of any origin, by folder or hub name: data is read, nothing of theirs is run.
+
+All `from_pretrained` of the package are here, so that the rules hold everywhere:
+
+- Weights come from safetensors. Pickled ones are refused with the command that converts them apart.
+- A class is found by `model_type` among those of transformers and our own. What a configuration says
+  of code is not followed: `auto_map`, and attention by a kernel of the hub, which is a download that runs.
+- Keys that a class does not know are dropped, as are those with an underscore, and listed.
+- `NAME@REVISION` pins what the hub has under a name to a branch, a tag or a commit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import logging
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    CONFIG_MAPPING,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.hub import cached_file, has_file
+
+from elektron.bounded import read_text
+from elektron.errors import ElektronError
+from elektron.reading import first_line
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+PICKLED = "pytorch_model*.bin"
+
+LOADS_CODE = frozenset(
+    {"auto_map", "attn_implementation", "experts_implementation", "quantization_config"}
+)
+"""Keys of a configuration that name code, or kernels and quantizers to be fetched."""
+OUR_FAMILY = "elektron"
+"""Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
+ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective"})
+"""The key that the class is found by, and what our pre-training adds to the configuration of any family."""
+MOST_LAYERS = 1000
+"""More would take hours to build before anything is compared with the weights."""
+
+PINNED = re.compile(r"(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
+
+CONVERSION = (
+    "import pathlib, sys, torch; from safetensors.torch import save_file; "
+    f"folder = pathlib.Path(sys.argv[1]); files = sorted(folder.glob('{PICKLED}')); "
+    "save_file({n: t.contiguous().clone() for f in files "
+    "for n, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
+    "folder / 'model.safetensors', metadata={'format': 'pt'})"
+)
+"""A program for another process, since unpickling can run code even where torch forbids most of it."""
+
+
+# The last four: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
+UNLOADABLE = (
+    *(OSError, SafetensorError, ValueError, KeyError),
+    *(TypeError, ArithmeticError, RuntimeError, MemoryError),
+)
+
+
+class Place(NamedTuple):
+    """Where something lies: a folder, or a name on the hub at a revision."""
+
+    name: str
+    revision: str = "main"
+
+
+def located(name: str) -> Place:
+    """What `FOLDER`, `NAME` or `NAME@REVISION` means; a folder that is there may have an @ in its name."""
+    pinned = PINNED.fullmatch(name)
+    if pinned is None or Path(name).exists():
+        return Place(name)
+    return Place(*pinned.groups())
+
+
+def load_configuration(name: str) -> PreTrainedConfig:
+    """The configuration of a folder or hub model, without what its class does not know.
+
+    Raises:
+        ElektronError: there is none, or it is of no kind that transformers or elektron has.
+    """
+    try:
+        values = _json_file(located(name), CONFIG)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ElektronError(
+            f"no model can be read from {name!r} (a folder or hub name is expected): {first_line(error)}"
+        ) from error
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        raise ElektronError(
+            f"no model can be read from {name!r}: its model_type is {kind!r}, which neither transformers "
+            "nor elektron has, and code that comes with a model is not run"
+        )
+    try:
+        known, dropped = _known(values)
+        config: PreTrainedConfig = CONFIG_MAPPING[kind](**known)
+        layers = getattr(config, "num_hidden_layers", 0)
+        architectures = list(config.architectures or [])
+    except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ElektronError(
+            f"{name!r}: its {CONFIG} is no configuration of {kind} ({_on_one_line(error)})"
+        ) from error
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ElektronError(f"{name!r}: its {CONFIG} asks for {layers:,} layers: is it damaged?")
+    if not all(isinstance(architecture, str) for architecture in architectures):
+        raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
+    if dropped:
+        _say_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")
+    return config
+
+
+def load_network(model_class: Any, name: str, **options: Any) -> Any:
+    """`model_class.from_pretrained`, in fp32 and from safetensors.
+
+    Args:
+        model_class: of transformers, or one of its Auto classes.
+        name: folder or hub name, also `NAME@REVISION`.
+        options: of `from_pretrained`.
+
+    Raises:
+        ElektronError: there is no such model, or its weights cannot be read.
+    """
+    place = located(name)
+    config = load_configuration(name)
+    if Path(name).is_dir() and _only_pickled(place):
+        raise _pickled(place)
+    try:
+        return model_class.from_pretrained(
+            place.name,
+            config=config,
+            revision=place.revision,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **options,
+        )
+    except UNLOADABLE as error:
+        if isinstance(error, OSError) and _only_pickled(place):
+            raise _pickled(place) from error
+        raise ElektronError(
+            f"the weights of {name!r} cannot be read: {_on_one_line(error)}"
+        ) from error
+
+
+def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub name, by a class of transformers.
+
+    Raises:
+        OSError, ValueError, KeyError: as transformers raises them, where there is none.
+    """
+    place = located(name)
+    try:
+        settings = _json_file(place, TOKENIZER_CONFIG, subfolder)
+    except OSError:
+        settings = {}  # old tokenizers have none
+    try:
+        config = load_configuration(name)
+    except ElektronError:
+        config = PreTrainedConfig()  # it lies alone, or beside a model that we need not know
+    tokenizer_class: Any = AutoTokenizer
+    options: dict[str, Any] = {"config": config}
+    if "auto_map" in settings:
+        _say_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
+        tokenizer_class, options = PreTrainedTokenizerFast, {}
+    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
+        place.name, revision=place.revision, subfolder=subfolder, **options
+    )
+    return tokenizer
+
+
+def _json_file(place: Place, file: str, subfolder: str = "") -> dict[str, Any]:
+    """The object in a JSON file of a folder or of the hub."""
+    path = cached_file(place.name, file, revision=place.revision, subfolder=subfolder)
+    if path is None:
+        raise FileNotFoundError(f"no {file} there")
+    content = json.loads(read_text(Path(path)))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return content
+
+
+def _known(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """What of a configuration its class knows, and the names of the rest; parts of it alike."""
+    dropped: list[str] = []
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.startswith("_") or key in LOADS_CODE:
+            if key != "auto_map" or values["model_type"] != OUR_FAMILY:
+                dropped.append(prefix + key)
+        elif isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
+            kept[key], inner = _known(value, f"{prefix}{key}.")
+            dropped += inner
+        else:
+            kept[key] = value
+    unknown = _unknown(CONFIG_MAPPING[values["model_type"]], kept)
+    dropped += [prefix + key for key in kept if key in unknown]
+    return {key: value for key, value in kept.items() if key not in unknown}, dropped
+
+
+def _unknown(config_class: type[PreTrainedConfig], values: dict[str, Any]) -> set[str]:
+    """The keys that a class merely stores, and that the code of its model never names."""
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    stored = (
+        set(vars(config_class(**values))) - set(vars(PreTrainedConfig())) - fields - ALWAYS_KNOWN
+    )
+    unknown = stored & values.keys()
+    if not unknown:
+        return unknown
+    words = _words_of_model(config_class.__module__)
+    # A value must not take the place of a method either.
+    return {
+        key for key in unknown if key not in words or callable(getattr(config_class, key, None))
+    }
+
+
+@cache
+def _words_of_model(module: str) -> set[str]:
+    """All words in the code of a model: some read settings that their configuration class does not have."""
+    spec = importlib.util.find_spec(module.replace(".configuration_", ".modeling_"))
+    if spec is None or spec.origin is None:
+        return set()
+    return set(re.findall(r"\w+", Path(spec.origin).read_text(encoding="utf-8")))
+
+
+@cache
+def _say_once(message: str) -> None:
+    """A model's configuration is read several times, for its tokenizer and its weights."""
+    log.info("%s", message)
+
+
+def _only_pickled(place: Place) -> bool:
+    """Whether there are weights, but none in safetensors."""
+    folder = Path(place.name)
+    if folder.is_dir():
+        return any(folder.glob(PICKLED)) and not any(folder.glob("*.safetensors"))
+    try:
+        return any(
+            has_file(place.name, file, revision=place.revision)
+            for file in ("pytorch_model.bin", "pytorch_model.bin.index.json")
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def _pickled(place: Place) -> ElektronError:
+    folder, first = place.name, ""
+    if not Path(folder).is_dir():
+        folder = place.name.rpartition("/")[2]
+        revision = "" if place.revision == "main" else f" --revision {shlex.quote(place.revision)}"
+        first = f"hf download {place.name}{revision} --local-dir {folder} && "
+    return ElektronError(
+        f"{place.name} has its weights only in pickled files ({PICKLED}), which could run code and are not "
+        f'opened: convert them in a process apart and give the folder: {first}python -c "{CONVERSION}" '
+        f"{shlex.quote(folder)}"
+    )
+
+
+def _on_one_line(error: BaseException) -> str:
+    """What an error says, its lines put together and cut."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,7 +6,7 @@
 #
 # DATA: a folder with dialogsum.train.jsonl.gz and dialogsum.dev.jsonl, or hf:NAME with columns dialogue
 # and summary.
-# WORK: where everything goes (default: runs/dialogsum).
+# WORK: where everything goes (default: runs/dialogsum). About 25 minutes on 2 CPU cores.
 set -euo pipefail
 here=$(dirname "$0")
 data=${1:-hf:knkarthick/dialogsum}
@@ -24,8 +24,9 @@ elektron tokenizer "$train" --text dialogue --vocab-size 8000 --out "$work/token
 elektron prepare "$train" --text dialogue --tokenizer "$work/tokenizer" --out "$work/blocks" \
   --seq-len 128
 elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pretraining" \
-  --steps "${STEPS:-1000}" --precision "$precision"
+  --steps "${STEPS:-600}" --precision "$precision"
 elektron finetune summarization --model "$work/pretraining/discriminator" --train "$train" \
   --eval 0.02 --test "$dev" --source dialogue --target summary --out "$work/model" \
-  --epochs "${EPOCHS:-3}" --batch 16 --max-length 192 --target-vocab-size 6000 --precision "$precision"
+  --epochs "${EPOCHS:-6}" --batch 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000 \
+  --precision "$precision"
 python "$here/dialogue_baselines.py" "$train" "$dev" "$work/model"

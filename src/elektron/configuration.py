@@ -134,7 +134,7 @@ def settings(cls: type) -> list[Setting]:
                 field.name in positional,
             )
         )
-    return sorted(found, key=lambda setting: setting.group != "" and "." not in setting.name)
+    return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
 
 
 def summary(cls: type) -> str:

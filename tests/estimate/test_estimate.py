@@ -16,6 +16,7 @@ from elektron.models.families import FAMILIES
 from elektron.models.sharing import SHARINGS
 from elektron.pretraining.config import (
     CheckpointConfig,
+    EvaluationConfig,
     MaskingConfig,
     NetworkConfig,
     OptimizerConfig,
@@ -196,6 +197,19 @@ def test_the_probe(changes, with_blocks, blocks, monkeypatch):
     assert found.probed.memory >= 0
     if "minutes" in changes:
         assert found.length.seconds == pytest.approx(120, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_probe_foretells_the_speed_of_a_run(blocks, tmp_path, monkeypatch):
+    """Within a factor of two, on a machine that may have other things to do meanwhile."""
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 10.0)
+    network = NetworkConfig(**(TINY | {"hidden": 128, "feed_forward": 512, "layers": 6}))
+    config = tiny_config(
+        blocks, tmp_path / "run", network=network, batch=32, steps=40,
+        evaluation=EvaluationConfig(every=40, rows=16), checkpoint=CheckpointConfig(every=40),
+    )  # fmt: skip
+    foretold = Run(estimate_of(config, probe=True)).estimate().length.tokens_per_second
+    assert 0.5 < foretold / pretrain(config)["tokens_per_second"] < 2
 
 
 def test_a_frozen_generator_is_counted_as_it_is(blocks, tmp_path):

@@ -10,6 +10,7 @@ are timed. What differs from the run: nothing is read ahead, logged, evaluated o
 from __future__ import annotations
 
 import dataclasses
+import logging
 import resource
 import sys
 import tempfile
@@ -34,6 +35,8 @@ from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.words import WordFinder
+
+log = logging.getLogger(__name__)
 
 Forward = Callable[[Pair, MicroBatch, Turn, Tensor], Output]
 
@@ -89,6 +92,7 @@ def probe(
         store: them, if they are there.
         kinds: by turn and row length, the rows of the store that pass through the networks at once.
     """
+    log.info("taking steps for about %d seconds, to see how fast they are", PROBE_SECONDS)
     with ExitStack() as cleanup:
         if store is None:
             store = random_blocks(cleanup.enter_context(tempfile.TemporaryDirectory()), manifest)

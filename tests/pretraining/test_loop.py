@@ -165,7 +165,11 @@ def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkey
     assert [line["step"] for line in metrics(out, "resumed")] == [6]
 
 
-def test_a_damaged_checkpoint_is_named(blocks, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["weights", "optimizer", "progress", "manifest"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_broken_checkpoint_is_set_aside_and_the_one_before_it_used(
+    file, damage, run, blocks, tmp_path, monkeypatch, caplog
+):
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
         stop_after(7, patched)
@@ -173,9 +177,51 @@ def test_a_damaged_checkpoint_is_named(blocks, tmp_path, monkeypatch):
             pretrain(tiny_config(blocks, out))
     newest = checkpoint.checkpoints(out)[-1]
     assert newest.name == "step-00000007"
-    (newest / "weights.safetensors").write_bytes(b"\0" * 20)
-    with pytest.raises(ElektronError, match=r"step-00000007 is damaged.*move it away"):
+    (path,) = newest.glob(f"{file}.*")
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "flip" else content[:-1])
+    with caplog.at_level("WARNING", "elektron"):
         pretrain(tiny_config(blocks, out))
+    assert f"step-00000007/{path.name}" in caplog.text
+    aside = out / "checkpoints/broken-step-00000007"
+    assert aside.is_dir(), "never deleted"
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+    assert same_weights(run, out)
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(
+    run, blocks, tmp_path, monkeypatch, caplog
+):
+    write, writes = checkpoint.save_file, []
+
+    def full_disk(tensors, path):
+        writes.append(path)
+        if len(writes) == 2:  # the optimizer's state at step 6
+            raise OSError(28, "No space left on device")
+        write(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with caplog.at_level("WARNING", "elektron"):
+        pretrain(tiny_config(blocks, tmp_path / "run"))
+    assert "No space left on device" in caplog.text
+    assert "training goes on" in caplog.text
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "run")] == ["step-00000012"]
+    assert not list((tmp_path / "run/checkpoints").glob(".*")), "nothing half-written is left"
+    assert same_weights(run, tmp_path / "run")
+
+
+def test_an_interrupted_run_that_cannot_be_saved_says_so(blocks, tmp_path, monkeypatch):
+    def full_disk(tensors, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    stop_after(3, monkeypatch)
+    with pytest.raises(ElektronError, match=r"cannot be written .*No space left"):
+        pretrain(tiny_config(blocks, tmp_path / "run"))
 
 
 def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
@@ -184,7 +230,9 @@ def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
         folder.mkdir(parents=True)
         progress = {"step": step, "seconds": 1.0, "flops": 1.0, "held_out_loss": loss}
         (folder / "progress.json").write_text(json.dumps(progress))
-    checkpoint.rotate(tmp_path, keep=2)
+    checkpoint.rotate(tmp_path, keep=2, keep_every=3)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "3", "4", "5"]
+    checkpoint.rotate(tmp_path, keep=2, keep_every=None)
     assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "4", "5"]
 
 

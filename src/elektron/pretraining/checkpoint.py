@@ -1,13 +1,18 @@
 """What a run can come back to: weights and optimizer state in safetensors, counters in JSON.
 
-A checkpoint is a folder that appears in one motion (`new_folder`). Random streams and data order are functions of the
-step, so a step number is all they need. The newest `keep` checkpoints stay, and the best one.
+A checkpoint is a folder that appears in one motion (`new_folder`), with a manifest, written last, of the
+SHA-256 of every file. A run goes on from the newest one that is whole; a broken one is set aside and
+never deleted. Random streams and data order are functions of the step, so a step number is all they
+need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,9 +24,15 @@ from torch import Tensor
 from elektron.errors import ElektronError
 from elektron.folders import new_folder
 from elektron.models.pair import Pair
+from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.optimizers import PairOptimizer
 
+log = logging.getLogger(__name__)
+
 FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
+BROKEN = "broken-"
 
 
 @dataclass
@@ -45,7 +56,12 @@ class Progress:
 
 
 def save(
-    out: Path, pair: Pair, optimizer: PairOptimizer, window: Tensor, progress: Progress, keep: int
+    out: Path,
+    pair: Pair,
+    optimizer: PairOptimizer,
+    window: Tensor,
+    progress: Progress,
+    config: CheckpointConfig,
 ) -> Path:
     """Write a checkpoint and drop those that are no longer kept.
 
@@ -55,19 +71,72 @@ def save(
         optimizer: their optimizers.
         window: the training metrics summed up since they were last logged.
         progress: how far the run has come.
-        keep: how many of the newest stay.
+        config: which ones stay.
+
+    Raises:
+        ElektronError: it cannot be written; what was there before is as it was.
     """
     folder = out / FOLDER / f"step-{progress.step:08d}"
     if folder.exists():  # the same step of the same run has the same bits
         return folder
     weights = {name: parameter.detach() for name, parameter in pair.named_parameters()}
     state = optimizer.state_tensors() | {"window": window}
-    with new_folder(folder) as partial:
-        save_file(weights, partial / "weights.safetensors")
-        save_file(state, partial / "optimizer.safetensors")
-        (partial / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    rotate(out, keep)
+    try:
+        with new_folder(folder) as partial:
+            save_file(weights, partial / WEIGHTS)
+            save_file(state, partial / OPTIMIZER)
+            (partial / COUNTERS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            digests = {name: digest(partial / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
+            manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        rotate(out, config.keep, config.keep_every)
+    except (OSError, SafetensorError) as error:
+        raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     return folder
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_text(text: str) -> str:
+    """The SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def faults(checkpoint: Path) -> Iterator[str]:
+    """A line for every file of a checkpoint that is not what its manifest says."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        listed = dict(manifest["files"])
+        whole = manifest["sha256"] == digest_of_text(json.dumps(listed))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{checkpoint / MANIFEST} cannot be read ({error})"
+        return
+    if not whole:
+        yield f"{checkpoint / MANIFEST} is not what was written"
+        return
+    for name in (WEIGHTS, OPTIMIZER, COUNTERS):
+        path = checkpoint / name
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif listed.get(name) != digest(path):
+            yield f"{path} is not what was written"
+
+
+def newest_whole(out: Path) -> Path | None:
+    """The newest checkpoint whose every file is as it was written; broken ones are set aside on the way."""
+    for path in reversed(checkpoints(out)):
+        found = list(faults(path))
+        if not found:
+            return path
+        aside = path.with_name(BROKEN + path.name)
+        if not aside.exists():
+            path.rename(aside)
+        log.warning("%s: it is set aside as %s", found[0], aside)
+    return None
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -78,19 +147,20 @@ def checkpoints(out: Path) -> list[Path]:
 def read_progress(checkpoint: Path) -> Progress:
     """How far the run had come."""
     try:
-        return Progress(**json.loads((checkpoint / "progress.json").read_text(encoding="utf-8")))
+        return Progress(**json.loads((checkpoint / COUNTERS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise damaged(checkpoint, error) from error
 
 
-def rotate(out: Path, keep: int) -> None:
-    """Drop all but the newest `keep` checkpoints and the best one."""
+def rotate(out: Path, keep: int, keep_every: int | None) -> None:
+    """Drop all but the newest `keep` checkpoints, the best one, and those at multiples of `keep_every` steps."""
     found = checkpoints(out)
     losses = {path: read_progress(path).held_out_loss for path in found}
     judged = [path for path in found if losses[path] is not None]
     best = min(judged, key=lambda path: losses[path] or 0.0) if judged else None
     for path in found[:-keep]:
-        if path != best:
+        step = int(path.name.removeprefix("step-"))
+        if path != best and not (keep_every and step % keep_every == 0):
             shutil.rmtree(path)
 
 
@@ -102,8 +172,8 @@ def load(checkpoint: Path, pair: Pair, optimizer: PairOptimizer) -> tuple[Progre
     """
     progress = read_progress(checkpoint)
     try:
-        weights = load_file(checkpoint / "weights.safetensors")
-        state = load_file(checkpoint / "optimizer.safetensors")
+        weights = load_file(checkpoint / WEIGHTS)
+        state = load_file(checkpoint / OPTIMIZER)
     except (OSError, SafetensorError) as error:
         raise damaged(checkpoint, error) from error
     parameters = dict(pair.named_parameters())

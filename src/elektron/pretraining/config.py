@@ -186,6 +186,8 @@ class CheckpointConfig:
     """Steps between two checkpoints."""
     keep: int = 2
     """Newest checkpoints kept; the best one is kept besides."""
+    keep_every: int | None = None
+    """Besides, keep every checkpoint whose step is a multiple of this (default: none)."""
 
 
 @dataclass
@@ -309,6 +311,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "evaluation.rows": config.evaluation.rows,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
+        "checkpoint.keep_every": config.checkpoint.keep_every,
         "log_every": config.log_every,
     }
     shares_below_one = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -178,7 +179,7 @@ class Trainer:
         prefetcher.close()
         progress.seconds = clock.seconds()
         if self.share() < 1:
-            self.save()
+            self.save(last=True)
             log.info(
                 "interrupted at step %d and saved: the same command goes on from here",
                 progress.step,
@@ -299,19 +300,19 @@ class Trainer:
             "numbers and were skipped"
         )
         self.folder.log("alarm", {"step": step, "alarm": "not-finite", "message": message})
-        kept = checkpoint.checkpoints(self.folder.path)
-        if not kept or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
+        kept = self.newest_checkpoint()
+        if kept is None or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
             why = (
-                f"leaving out rows {GOES_BACK_AT_MOST} times has not helped"
-                if kept
-                else "there is no checkpoint to go back to"
+                "there is no checkpoint to go back to"
+                if kept is None
+                else f"leaving out rows {GOES_BACK_AT_MOST} times has not helped"
             )
             raise ElektronError(
                 f"{message}; {why}: begin again in another --out with a lower --optimizer.lr, a "
                 "longer --optimizer.warmup or --precision fp32"
             )
         passed_over = self.progress.passed_over
-        self.progress, sums = checkpoint.load(kept[-1], self.pair, self.optimizer)
+        self.progress, sums = checkpoint.load(kept, self.pair, self.optimizer)
         rows = self.ramp.rows_before(step) - self.ramp.rows_before(self.progress.step)
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
@@ -331,28 +332,46 @@ class Trainer:
         self.window.take_over(sums, self.processes)
         self.batches.passed_over = self.progress.passed_over
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def save(self, last: bool = False) -> None:
+        """Write a checkpoint. Where that fails, training goes on and says so, unless it is the `last`.
+
+        Raises:
+            ElektronError: the last one cannot be written.
+        """
         self.window.gather(self.processes)
         if self.processes.first:
-            checkpoint.save(
-                self.folder.path,
-                self.pair,
-                self.optimizer,
-                self.window.sums,
-                self.progress,
-                self.config.checkpoint.keep,
-            )
+            try:
+                checkpoint.save(
+                    self.folder.path,
+                    self.pair,
+                    self.optimizer,
+                    self.window.sums,
+                    self.progress,
+                    self.config.checkpoint,
+                )
+            except ElektronError as error:
+                if last:
+                    raise
+                log.warning("%s: training goes on", error)
         self.processes.wait()
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest whole one, which the first process looks for before the others do."""
+        found = checkpoint.newest_whole(self.folder.path) if self.processes.first else None
+        self.processes.wait()
+        if not self.processes.first:
+            found = checkpoint.newest_whole(self.folder.path)
+        self.processes.wait()
+        return found
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, if there is one; what was logged after it is forgotten."""
-        found = checkpoint.checkpoints(self.folder.path)
-        if found:
-            self.progress, sums = checkpoint.load(found[-1], self.pair, self.optimizer)
+        found = self.newest_checkpoint()
+        if found is not None:
+            self.progress, sums = checkpoint.load(found, self.pair, self.optimizer)
             self.take_over(sums)
         self.folder.cut_metrics(self.progress.step)
-        if found:
+        if found is not None:
             logged = self.folder.last_line("train")
             self.pace = {name: logged[name] for name in PACE} if logged else {}
             log.info("going on from step %d", self.progress.step)

@@ -12,22 +12,19 @@ from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import checkpoints, read_progress
+from elektron.pretraining.checkpoint import COUNTERS, checkpoints, faults, read_progress
 from elektron.pretraining.config import PretrainConfig
 
-TENSORS = ("weights.safetensors", "optimizer.safetensors")
-COUNTERS = "progress.json"
-ADVICE = "move the checkpoint away, and the run goes on from the one before it"
+ADVICE = "the run will set the checkpoint aside and go on from the one before it"
 
 
 def checkpoint_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a checkpoint that is missing or cannot be what was written."""
-    for name in (*TENSORS, COUNTERS):
-        if not (folder / name).is_file():
-            yield f"{folder / name} is missing: {ADVICE}"
+    for fault in faults(folder):
+        yield f"{fault}: {ADVICE}"
     for path in sorted(folder.glob("*.safetensors")):
-        if isinstance(fault := tensor_names(path), str):
-            yield f"{fault}: {ADVICE}"
+        if isinstance(unreadable := tensor_names(path), str):
+            yield f"{unreadable}: {ADVICE}"
     if (folder / COUNTERS).is_file():
         found = list(json_faults(folder / COUNTERS))
         yield from found or _faults_of_counters(folder)

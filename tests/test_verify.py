@@ -17,6 +17,7 @@ from elektron.configuration import save_yaml
 from elektron.corpus import blocks
 from elektron.errors import ElektronError
 from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.pretraining.checkpoint import write_manifest
 from elektron.pretraining.config import PretrainConfig
 from elektron.verify import kind_of
 from tests.corpus.test_blocks import edit, make_rows, write
@@ -165,6 +166,7 @@ def write_checkpoint(folder: Path) -> Path:
     save_file({"a": torch.ones(3, 2)}, folder / "weights.safetensors")
     save_file({"b": torch.ones(5)}, folder / "optimizer.safetensors")
     (folder / "progress.json").write_text('{"step": 3}')
+    write_manifest(folder)
     return folder
 
 
@@ -194,6 +196,7 @@ CLAIMS = struct.pack("<Q", 1 << 60) + b"{}"
         (write_checkpoint, "weights.safetensors"),
         (write_checkpoint, "optimizer.safetensors"),
         (write_checkpoint, "progress.json"),
+        (write_checkpoint, "manifest.json"),
         (write_model, "model.safetensors"),
         (write_model, "config.json"),
         (write_run, "checkpoints/step-00000003/weights.safetensors"),

@@ -86,13 +86,18 @@ def save(
             save_file(weights, partial / WEIGHTS)
             save_file(state, partial / OPTIMIZER)
             (partial / COUNTERS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            digests = {name: digest(partial / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
-            manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            write_manifest(partial)
         rotate(out, config.keep, config.keep_every)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     return folder
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Write down what the files of a checkpoint are."""
+    digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
+    manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
+    (checkpoint / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def digest(path: Path) -> str:
@@ -112,18 +117,21 @@ def faults(checkpoint: Path) -> Iterator[str]:
         manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         listed = dict(manifest["files"])
         whole = manifest["sha256"] == digest_of_text(json.dumps(listed))
+    except FileNotFoundError:
+        yield f"{checkpoint / MANIFEST} is missing"
+        return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{checkpoint / MANIFEST} cannot be read ({error})"
+        yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
     if not whole:
-        yield f"{checkpoint / MANIFEST} is not what was written"
+        yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
     for name in (WEIGHTS, OPTIMIZER, COUNTERS):
         path = checkpoint / name
         if not path.is_file():
             yield f"{path} is missing"
         elif listed.get(name) != digest(path):
-            yield f"{path} is not what was written"
+            yield f"{path} is damaged (not what was written)"
 
 
 def newest_whole(out: Path) -> Path | None:

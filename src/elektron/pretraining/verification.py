@@ -12,7 +12,7 @@ from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import COUNTERS, checkpoints, faults, read_progress
+from elektron.pretraining.checkpoint import checkpoints, faults, read_progress
 from elektron.pretraining.config import PretrainConfig
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
@@ -20,14 +20,14 @@ ADVICE = "the run will set the checkpoint aside and go on from the one before it
 
 def checkpoint_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a checkpoint that is missing or cannot be what was written."""
-    for fault in faults(folder):
-        yield f"{fault}: {ADVICE}"
-    for path in sorted(folder.glob("*.safetensors")):
-        if isinstance(unreadable := tensor_names(path), str):
-            yield f"{unreadable}: {ADVICE}"
-    if (folder / COUNTERS).is_file():
-        found = list(json_faults(folder / COUNTERS))
-        yield from found or _faults_of_counters(folder)
+    found = [f"{fault}: {ADVICE}" for fault in faults(folder)]
+    yield from found
+    # A file that was written so may still be no checkpoint's.
+    if not found:
+        for path in sorted(folder.glob("*.safetensors")):
+            if isinstance(unreadable := tensor_names(path), str):
+                yield f"{unreadable}: {ADVICE}"
+        yield from _faults_of_counters(folder)
 
 
 def run_faults(folder: Path) -> Iterator[str]:

@@ -137,6 +137,75 @@ def test_ids_beyond_the_vocabulary_are_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+VOCABULARIES = [65_535, 65_536, 120_000]
+
+
+@pytest.mark.parametrize("vocab_size", VOCABULARIES)
+@pytest.mark.parametrize("past", [0, 1, 65_536])
+def test_an_id_past_the_vocabulary_is_not_stored(
+    tmp_path: Path, vocab_size: int, past: int
+) -> None:
+    """Also where the type on disk would wrap it to one that is known."""
+    train = make_rows(3)
+    train[1, 1] = vocab_size + past
+    with pytest.raises(
+        ElektronError, match=f"token id {vocab_size + past:,} is past .* {vocab_size:,} entries"
+    ):
+        write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
+    train[1, 1] = -1
+    with pytest.raises(ElektronError, match="token id -1 is past"):
+        write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("vocab_size", VOCABULARIES)
+def test_an_id_past_the_vocabulary_is_not_trained_on(
+    tmp_path: Path, vocab_size: int, small_batches: None
+) -> None:
+    train = make_rows(12)
+    train[9, 1] = vocab_size - 1
+    folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
+    assert (BlockStore.open(folder).rows("train").take(np.arange(12)) == train).all()
+    edit(folder, lambda content: content.update(vocab_size=vocab_size - 1))
+    # The type that the smaller vocabulary has may be another, and then the file is not what it says.
+    another_type = vocab_size == 65_536
+    rows = BlockStore.open(folder).rows("train")
+    if not another_type:
+        rows.take(np.arange(8))
+    message = "layout" if another_type else rf"token id {vocab_size - 1:,} .*record batch 2"
+    with pytest.raises(ElektronError, match=message):
+        rows.take(np.array([9]))
+
+
+def test_a_manifest_that_cannot_be(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(3), make_rows(1))
+    for change in (
+        lambda content: content.update(seq_len="long"),
+        lambda content: content.update(vocab_size=0),
+        lambda content: content.update(splits=[]),
+        lambda content: content.update(surprise=1),
+        lambda content: content["splits"].pop("train"),
+        lambda content: content["splits"]["train"]["files"][0].pop("rows"),
+        lambda content: content["tokenizer_files"].update({"../x": "0"}),
+    ):
+        before = (folder / "manifest.json").read_bytes()
+        edit(folder, change)
+        with pytest.raises(ElektronError, match=r"manifest\.json: not a manifest of blocks"):
+            BlockStore.open(folder)
+        (folder / "manifest.json").write_bytes(before)
+    for content in (b"[]", b"3", b"[" * 100_000, b"\xff", b""):
+        (folder / "manifest.json").write_bytes(content)
+        with pytest.raises(ElektronError, match=r"manifest\.json"):
+            BlockStore.open(folder)
+
+
+def test_rows_of_another_length_than_the_manifest_says(tmp_path: Path) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    edit(folder, lambda content: content.update(seq_len=LENGTH // 2))
+    with pytest.raises(ElektronError, match="its layout is not that of the manifest"):
+        BlockStore.open(folder).rows("train").take(np.array([0]))
+
+
 def test_no_blocks(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match=r"holds no blocks.*elektron prepare"):
         BlockStore.open(tmp_path)

@@ -1,0 +1,56 @@
+"""A tokenizer whose numbering has gaps knows ids that its vocabulary's size does not cover."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elektron.corpus.encoding import Encoder, Encoding
+from elektron.errors import ElektronError
+
+SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+
+
+def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
+    """Of a tokenizer with one word besides the special tokens."""
+    vocabulary = {f"[{name.upper()}]": number for name, number in SPECIAL.items()}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {
+            "type": "WordLevel",
+            "unk_token": "[UNK]",
+            "vocab": vocabulary | {"word": word_id},
+        },
+    }
+    settings: dict[str, Any] = {
+        "tokenizer": json.dumps(tokenizer),
+        "special_ids": SPECIAL,
+        "all_special_ids": list(SPECIAL.values()),
+        "vocab_size": vocab_size,
+        "packing": "dense",
+        "seq_len": 8,
+        "seed": 1,
+        "dtype": np.dtype(np.uint16 if vocab_size < 65_536 else np.uint32).name,
+    }
+    return Encoding(**settings | changes)
+
+
+@pytest.mark.parametrize("vocab_size", [65_535, 65_536, 120_000])
+@pytest.mark.parametrize("packing", ["dense", "paper"])
+def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(
+    vocab_size: int, packing: str
+) -> None:
+    rows = Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).rows(["word word"], 0)
+    assert rows.max() == vocab_size - 1
+    for past in (0, 65_536):
+        encoder = Encoder(encoding(vocab_size + past, vocab_size, packing=packing))
+        with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is past"):
+            encoder.rows(["word word"], 0)
+
+
+def test_a_special_token_past_the_vocabulary_is_refused() -> None:
+    with pytest.raises(ElektronError, match=r"token id 9 is past .*a special token"):
+        Encoder(encoding(5, 6, all_special_ids=[0, 1, 2, 3, 9]))

@@ -49,8 +49,9 @@ from elektron.device import Device
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.foundations import make_pair
+from elektron.pretraining.foundations import pair_for
 from elektron.pretraining.loop import Trainer
+from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes
 from elektron.pretraining.run_folder import RunFolder
 from elektron.recipes import pretrain_config
@@ -272,6 +273,8 @@ def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore
         RunFolder.open(config, store),
         on,
         Processes(on.device),
+        Plan(),
+        words=None,
     )
     prefetcher = Prefetcher(trainer.batches, 0)
     return lambda: trainer.step(prefetcher.take(), share=0.0, rate=1.0)
@@ -398,7 +401,7 @@ class LogitsOnly(nn.Module):
 
 def networks(config: PretrainConfig, store: BlockStore) -> Pair:
     """transformers' own generator and discriminator at the recipe's sizes, embeddings tied."""
-    return make_pair(config, store, NO_TOKENIZER)
+    return pair_for(config, store.manifest)
 
 
 def electra_pytorch_is_there() -> bool:

@@ -11,7 +11,9 @@ from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.models.families import FAMILIES
 from elektron.pretraining import loop
+from elektron.pretraining.checkpoint import newest_whole, read_progress
 from elektron.pretraining.config import (
+    CheckpointConfig,
     MaskingConfig,
     NetworkConfig,
     OptimizerConfig,
@@ -97,9 +99,35 @@ def test_stages_survive_an_interruption(blocks, tmp_path, monkeypatch):
     assert same_weights(whole, out)
 
 
+def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    checkpoints = CheckpointConfig(every=4, keep=2)
+    settings = {"plan": "two_stage", "steps": 16, "checkpoint": checkpoints}
+    pretrain(tiny_config(blocks, whole, **settings))
+    take_step = loop.Trainer.step
+
+    def step_or_die(self, batch, share, rate):
+        if self.progress.step == 14:
+            raise KeyboardInterrupt
+        take_step(self, batch, share, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tiny_config(blocks, out, **settings))
+    progress = read_progress(newest_whole(out))
+    assert (progress.step, progress.stage, progress.stage_step) == (12, 1, 8)
+    pretrain(tiny_config(blocks, out, **settings))
+    assert same_weights(whole, out)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"objective": "corrective"},
+        {"objective": "mlm"},
+        {"family": "modernbert", "network": NetworkConfig(**SHALLOW)},
+        {"family": "deberta-v2", "network": NetworkConfig(**SHALLOW), "sharing": "gdes"},
         {"plan": "alternating"},
         {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
         {"plan": "adversarial"},
@@ -139,6 +167,7 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
     assert same_weights(whole, out)
     figures = [json.loads((folder / "summary.json").read_text()) for folder in (whole, out)]
     assert figures[0]["generator_loss"] == figures[1]["generator_loss"]
+    assert figures[0]["correction_loss"] == figures[1]["correction_loss"]
     assert figures[0]["flops"] == figures[1]["flops"]
 
 
@@ -237,3 +266,40 @@ def test_compiled_is_the_same_run(blocks, tmp_path):
     )
     assert compiled["compiled"]
     assert compiled["generator_loss"] == pytest.approx(plain["generator_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", ["mlm", "replace_mlm"])
+def test_what_an_objective_without_a_detector_left_can_be_continued(objective, blocks, tmp_path):
+    first = pretrain(tiny_config(blocks, tmp_path / "first", objective=objective))
+    slow = OptimizerConfig(lr=1e-9, muon_lr=1e-9)
+    more = tiny_config(
+        blocks, tmp_path / "more", objective=objective, init_from=str(tmp_path / "first"),
+        optimizer=slow, steps=2,
+    )  # fmt: skip
+    assert pretrain(more)["correction_loss"] == pytest.approx(first["correction_loss"], abs=1e-3)
+    detector = tiny_config(blocks, tmp_path / "rtd", init_from=str(tmp_path / "first"), steps=2)
+    assert pretrain(detector)["discriminator_auc"] is not None
+
+
+def test_a_run_that_was_refused_leaves_no_folder(blocks, tmp_path):
+    for changes, message in (
+        ({"ramp": RampConfig(first_length=24)}, "does not double"),
+        ({"masking": MaskingConfig(unit="whole_word", segmenter=":cut")}, "segmenter"),
+        ({"plan": "two_stage", "steps": 1}, "two stages"),
+        ({"plan": "two_stage", "steps": None, "tokens": 3 * 8 * 32,
+          "plan_options": PlanOptions(generator_steps=3)}, "two stages"),
+        ({"plan": "alternating", "plan_options": PlanOptions(generator_turn=12)}, "has none"),
+    ):  # fmt: skip
+        with pytest.raises(ElektronError, match=message):
+            pretrain(tiny_config(blocks, tmp_path / "run", **changes))
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_generator_is_no_generator(blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "first", objective="mlm", steps=2))
+    options = PlanOptions(generator=str(tmp_path / "first"))
+    config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
+    with pytest.raises(ElektronError, match=r"is a run without a generator; .*discriminator can be"):
+        pretrain(config)
+    config.plan_options.generator = str(tmp_path / "first/discriminator")
+    assert pretrain(config)["steps"] == 12

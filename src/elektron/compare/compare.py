@@ -24,12 +24,16 @@ from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.runs import Run
 from elektron.compare.variants import Variant, tuned_values, variants
 from elektron.compare.workers import devices, finished
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.evidence import variants as found
 from elektron.evidence.kinds import kind
 from elektron.evidence.reading import Record
 from elektron.evidence.variants_report import PAGE, write_comparison
 from elektron.evidence.wording import duration
+from elektron.pretraining.config import resolve
+from elektron.pretraining.foundations import like_the_released_pair, prepare_run
 from elektron.variation import in_words
 
 log = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ class Work:
         self.seeds = list(range(1, config.seeds + 1))
         # Making a run checks its configuration.
         smallest, *_ = [self.trials(budget) for budget in self.budgets]
+        self.rehearse(smallest)
         open_folder(
             config.out,
             config.data,
@@ -84,6 +89,16 @@ class Work:
         )
         self.devices = devices()
         self.pace = Pace()
+
+    def rehearse(self, runs: Sequence[Run]) -> None:
+        """Refuse what pre-training would refuse, before anything is trained."""
+        store = BlockStore.open(self.config.data)
+        tokenizer = load_tokenizer(str(store.tokenizer_folder))
+        for run in runs:
+            try:
+                prepare_run(resolve(like_the_released_pair(run.pretraining)), store, tokenizer)
+            except ElektronError as error:
+                raise ElektronError(f"variant {run.variant}: {error}") from None
 
     def run(self, variant: Variant, tuned: Mapping[str, Any], budget: Budget, seed: int) -> Run:
         """One run of a variant."""

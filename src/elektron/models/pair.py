@@ -22,6 +22,7 @@ from elektron import released
 from elektron.errors import ElektronError
 from elektron.models.families import (
     FAMILIES,
+    LABELS,
     Family,
     Places,
     Sizes,
@@ -54,7 +55,12 @@ class Pair(nn.Module):
         self.baseline: nn.Linear | None = None
 
     def add_corrector(self) -> None:
-        """A head that predicts tokens from the discriminator's states; its matrix is the embeddings'."""
+        """A head that predicts tokens from the discriminator's states, unless there is one.
+
+        Its matrix is the embeddings'.
+        """
+        if self.corrector is not None:
+            return
         corrector = self.family.generator_class(self.discriminator.config)
         setattr(corrector, corrector.base_model_prefix, self.discriminator.base_model)
         corrector.tie_weights()
@@ -111,12 +117,21 @@ class Pair(nn.Module):
         found = dict.fromkeys(p for module in self.networks()[name] for p in module.parameters())
         return list(found)
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters of each network as it is exported, the shared embeddings counted in both."""
-        counts = {DISCRIMINATOR: sum(p.numel() for p in self.discriminator.parameters())}
+    def parameter_counts(self, detects: bool = True) -> dict[str, int]:
+        """Parameters of each network as it is exported, the shared embeddings counted in both.
+
+        `detects` says which head the discriminator is kept with, as for `save`.
+        """
+        counts = {DISCRIMINATOR: sum(p.numel() for p in self.kept(detects).parameters())}
         if self.generator is not None:
             counts[GENERATOR] = sum(p.numel() for p in self.generator.parameters())
         return counts
+
+    def kept(self, detects: bool) -> PreTrainedModel:
+        """The discriminator with the head that was trained: for replaced tokens, or the corrector's."""
+        kept = self.discriminator if detects else self.corrector
+        assert kept is not None
+        return kept
 
     def save(
         self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool
@@ -129,8 +144,7 @@ class Pair(nn.Module):
             objective: the discriminator's configuration keeps its name.
             detects: whether the head for replaced tokens was trained; else the corrector is kept.
         """
-        kept = self.discriminator if detects else self.corrector
-        assert kept is not None
+        kept = self.kept(detects)
         kept.config.pretraining_objective = objective
         for name, network in ((GENERATOR, self.generator), (DISCRIMINATOR, kept)):
             if network is not None:
@@ -197,6 +211,11 @@ def pair_with_generator(
     """
     config = load_configuration(generator_name)
     generator_family = released_family(generator_name, config)
+    if config.vocab_size != vocab_size:
+        raise ElektronError(
+            f"{generator_name} has {config.vocab_size} tokens to write and the blocks {vocab_size}: "
+            "the discriminator could not read all of them"
+        )
     if sharing == "gdes" and sizes_of(config).embedding != sizes.embedding:
         raise ElektronError(
             f"gdes needs embeddings of one width: those of {generator_name} are "
@@ -213,16 +232,16 @@ def pair_with_generator(
 def load_pair(
     discriminator_name: str,
     generator_name: str | None,
-    generator_sizes: Sizes,
+    generator_sizes: Sizes | None,
     special_ids: Mapping[str, int],
     sharing: Sharing = "embeddings",
 ) -> Pair:
-    """A released pair, to train on. Without a generator, one of `generator_sizes` starts afresh.
+    """A released pair, to train on. Without a generator, one of `generator_sizes` starts afresh, if any.
 
     Args:
         discriminator_name: folder or hub name of the discriminator.
         generator_name: folder or hub name of the generator.
-        generator_sizes: of a fresh generator.
+        generator_sizes: of a fresh generator; None for a discriminator alone.
         special_ids: ids of `pad`, `cls` and `sep`, for a fresh generator.
         sharing: what the two have in common.
 
@@ -233,28 +252,68 @@ def load_pair(
     config = load_configuration(discriminator_name)
     family = released_family(discriminator_name, config)
     if generator_name is not None:
-        refuse_other_embeddings(
-            discriminator_name, config, generator_name, load_configuration(generator_name)
+        refuse_other_halves(
+            discriminator_name, config, generator_name, load_configuration(generator_name), sharing
         )
-    discriminator = load_network(family.discriminator_class, discriminator_name)
-    if generator_name is None:
+    pair = load_discriminator(family, discriminator_name, config)
+    if generator_name is not None:
+        pair.generator = load_network(family.generator_class, generator_name)
+    elif generator_sizes is not None:
         check_sizes(GENERATOR, generator_sizes)
-        generator = family.generator_class(
+        pair.generator = family.generator_class(
             family.make_config(generator_sizes, config.vocab_size, special_ids)
         )
-    else:
-        generator = load_network(family.generator_class, generator_name)
-    share(generator, discriminator, sharing, released=generator_name is not None)
-    return Pair(family, generator, discriminator)
+    if pair.generator is not None:
+        share(pair.generator, pair.discriminator, sharing, released=True)
+        if pair.corrector is not None:
+            pair.corrector.tie_weights()
+    return pair
 
 
-def refuse_other_embeddings(
+def load_discriminator(family: Family, name: str, config: PreTrainedConfig) -> Pair:
+    """A released discriminator without a generator, with the head that it was kept with.
+
+    Objectives that do not detect keep it with the corrector's head; a new one for replaced tokens
+    stands beside.
+
+    Raises:
+        ElektronError: it is a token classifier of something else than replaced tokens.
+    """
+    kept_corrector = hasattr(config, "pretraining_objective") and str(
+        (config.architectures or [""])[0]
+    ).endswith("ForMaskedLM")
+    if kept_corrector:
+        corrector = load_network(family.generator_class, name)
+        discriminator = family.discriminator_class(config)
+        setattr(discriminator, discriminator.base_model_prefix, corrector.base_model)
+        fix_first_logit(discriminator)
+        pair = Pair(family, None, discriminator)
+        pair.corrector = corrector
+        return pair
+    discriminator = load_network(family.discriminator_class, name)
+    if isinstance(getattr(discriminator, "classifier", None), nn.Linear):
+        labels = {int(number): label for number, label in (config.id2label or {}).items()}
+        if labels != LABELS:
+            raise ElektronError(
+                f"{name} tells tokens apart as {', '.join(labels.values())}, not as original and "
+                "replaced: it is no discriminator"
+            )
+    return Pair(family, None, discriminator)
+
+
+def refuse_other_halves(
     discriminator_name: str,
     discriminator: PreTrainedConfig,
     generator_name: str,
     generator: PreTrainedConfig,
+    sharing: Sharing,
 ) -> None:
-    """Raise ElektronError for two networks whose embeddings do not fit each other."""
+    """Raise ElektronError for two networks that cannot share what they are to share."""
+    if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
+        raise ElektronError(
+            f"--sharing all needs two networks of one size: {discriminator_name} and "
+            f"{generator_name} differ; choose --sharing embeddings"
+        )
     for field in ("model_type", "vocab_size", "embedding_size", "max_position_embeddings"):
         ours, theirs = getattr(discriminator, field, None), getattr(generator, field, None)
         if ours != theirs:

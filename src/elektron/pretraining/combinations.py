@@ -26,6 +26,8 @@ OPTIONS_OF_PLAN = {
     "adversarial": (),
     "frozen_generator": ("generator", "temperature", "temperature_decay"),
 }
+FREEZING_PLANS = ("two_stage", "frozen_generator")
+"""Plans in which the discriminator is trained against a generator that must not move."""
 KNOWN_LENGTH = ("steps", "tokens")
 """Lengths of a run from which the number of its steps follows."""
 
@@ -75,6 +77,11 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
         yield "plan frozen_generator needs --plan-options.generator: a folder or hub name"
     if plan == "frozen_generator" and config.init_from is not None:
         yield "plan frozen_generator has its generator already: it excludes --init-from"
+    if plan == "two_stage" and config.init_from is not None:
+        yield (
+            "plan two_stage copies the generator into the discriminator halfway, and would overwrite "
+            "that of --init-from: choose --plan joint or alternating"
+        )
     if options.generator_steps is not None:
         if not any(getattr(config, length) is not None for length in KNOWN_LENGTH):
             yield "--plan-options.generator-steps needs a run whose length is in steps or tokens"
@@ -90,7 +97,7 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
     plan, sharing, network = config.plan, config.sharing, config.network
     if config.objective == "mlm":
         return
-    if plan in ("two_stage", "frozen_generator") and sharing not in ("none", "gdes"):
+    if plan in FREEZING_PLANS and sharing not in ("none", "gdes"):
         yield (
             f"plan {plan} keeps the generator as it is while the discriminator learns, and --sharing "
             f"{sharing} would move what both have: choose none or gdes"
@@ -128,6 +135,11 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
         yield (
             f"the generator of {family} is made smaller by fewer layers, not by less width: "
             "use --network.generator-layers instead of --network.generator-width"
+        )
+    if config.optimizer.separate and config.compile:
+        yield (
+            "--optimizer.separate takes two backward passes and a compiled step has one: "
+            "leave out --compile"
         )
     if config.optimizer.generator_lr is not None and not config.optimizer.separate:
         yield "--optimizer.generator-lr has no effect without --optimizer.separate true"

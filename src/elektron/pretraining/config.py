@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elektron.errors import ElektronError
-from elektron.pretraining.combinations import refuse_what_does_not_go_together
+from elektron.pretraining.combinations import (
+    FREEZING_PLANS,
+    refuse_what_does_not_go_together,
+)
 
 FAMILY_FIELDS = (
     "network.dropout",
@@ -53,8 +56,6 @@ SHALLOWER_GENERATOR = ("deberta-v2", "modernbert")
 """Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
 LENGTHS = ("steps", "tokens", "minutes", "flops")
 """How the length of a run can be given."""
-FREEZING_PLANS = ("two_stage", "frozen_generator")
-"""Plans in which the discriminator is trained against a generator that must not move."""
 
 
 @dataclass
@@ -80,7 +81,7 @@ class NetworkConfig:
     max_positions: int = 512
     """Longest text, in tokens, that the models will read after training."""
     dropout: float | None = None
-    """Dropout on hidden states and attention (default: electra 0.1, elektron 0)."""
+    """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
 
 
 @dataclass
@@ -141,9 +142,11 @@ class OptimizerConfig:
     """The optimizer and its schedule."""
 
     name: Literal["adamw", "muon"] | None = None
-    """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: electra adamw, elektron muon)."""
+    """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: elektron muon, the
+    others adamw)."""
     lr: float | None = None
-    """Peak learning rate of AdamW (default: electra 5e-4, elektron 3e-3)."""
+    """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron
+    3e-3)."""
     muon_lr: float = 0.02
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: float = 0.9
@@ -209,7 +212,8 @@ class PretrainConfig:
     sharing: Literal["none", "tokens", "embeddings", "gdes", "all"] | None = None
     """What the networks share (default: embeddings; none under plans that freeze the generator)."""
     init_from: str | None = None
-    """DISCRIMINATOR[,GENERATOR]: folders or hub names of a released pair to continue from."""
+    """DISCRIMINATOR[,GENERATOR], folders or hub names, or the folder of a run: what to continue from.
+    Family and sizes are taken over."""
     steps: int | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: int | None = None

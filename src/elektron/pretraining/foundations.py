@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -16,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from elektron.corpus.blocks import SPLITS, BlockStore, Manifest
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
-from elektron.models.families import FAMILIES, Sizes, sizes_of
+from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
 from elektron.models.pair import (
+    DISCRIMINATOR,
     GENERATOR,
     Pair,
     build_pair,
@@ -25,8 +25,11 @@ from elektron.models.pair import (
     pair_with_generator,
     released_family,
 )
-from elektron.pretraining.config import NetworkConfig, PretrainConfig
+from elektron.pretraining.config import SHALLOWER_GENERATOR, NetworkConfig, PretrainConfig
 from elektron.pretraining.objectives import OBJECTIVES
+from elektron.pretraining.plans import Plan, make_plan
+from elektron.pretraining.ramp import Ramp
+from elektron.pretraining.words import WordFinder
 from elektron.released import load_configuration
 
 log = logging.getLogger(__name__)
@@ -36,18 +39,17 @@ def like_the_released_pair(config: PretrainConfig) -> PretrainConfig:
     """The configuration with the family and the sizes of the pair it continues from, if any."""
     if config.init_from is None:
         return config
-    name = config.init_from.partition(",")[0]
+    name, _ = halves(config.init_from)
     released = load_configuration(name)
     family = released_family(name, released)
     if family.name != config.family:
         log.info("%s is of family %s: so is this run", name, family.name)
-    sizes = sizes_of(released)
-    network = dataclasses.replace(
-        config.network,
-        **{
-            field: value for field, value in dataclasses.asdict(sizes).items() if field != "dropout"
-        },
-    )
+    sizes = dataclasses.asdict(sizes_of(released))
+    del sizes["dropout"]
+    if (family.name in SHALLOWER_GENERATOR) != (config.family in SHALLOWER_GENERATOR):
+        # How a generator is made smaller was meant for the other kind of family.
+        sizes |= {"generator_width": None, "generator_layers": None}
+    network = dataclasses.replace(config.network, **sizes)
     return dataclasses.replace(config, family=family.name, network=network)
 
 
@@ -83,19 +85,42 @@ def check_rows(config: PretrainConfig, store: BlockStore) -> None:
         )
 
 
-def make_pair(
+def prepare_run(
     config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
-) -> Pair:
-    """The networks that the run trains: new ones, or released ones to continue from."""
+) -> tuple[Ramp, Plan, WordFinder | None]:
+    """What a run needs besides its networks; all that can be known to be wrong is refused here.
+
+    Raises:
+        ElektronError: sizes that no network can have, rows that do not fit, released networks with
+            another tokenizer, a plan without steps for it, no such segmenter.
+    """
+    sizes, generator_sizes = configured_sizes(config.network)
+    check_sizes(DISCRIMINATOR, sizes)
+    if OBJECTIVES[config.objective].generates and config.plan_options.generator is None:
+        check_sizes(GENERATOR, generator_sizes)
+    refuse_longer_rows(store.manifest.seq_len, sizes.max_positions)
     for name in released_networks(config):
         check_same_tokenizer(name, tokenizer, store.manifest.vocab_size)
-    return pair_for(config, store.manifest)
+    ramp = Ramp(config, store.manifest.seq_len)
+    words = None
+    if config.masking.unit == "whole_word":
+        words = WordFinder(tokenizer, config.masking.segmenter)
+    return ramp, make_plan(config, ramp.steps), words
+
+
+def refuse_longer_rows(length: int, positions: int) -> None:
+    """Raise ElektronError for rows that a network cannot read."""
+    if length > positions:
+        raise ElektronError(
+            f"rows of {length} tokens are longer than the {positions} positions of the "
+            "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
+        )
 
 
 def released_networks(config: PretrainConfig) -> list[str]:
     """What the run begins with that is there already, each a folder or hub name."""
     if config.init_from is not None:
-        return [config.init_from.partition(",")[0]]
+        return [half for half in halves(config.init_from) if half is not None]
     if config.plan_options.generator is not None:
         return [generator_of_run(config.plan_options.generator)]
     return []
@@ -108,9 +133,13 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
     sharing = config.sharing or "embeddings"
     ready_generator = config.plan_options.generator
     if config.init_from is not None:
-        discriminator, _, generator = config.init_from.partition(",")
+        discriminator, generator = halves(config.init_from)
         pair = load_pair(
-            discriminator, generator or None, generator_sizes, manifest.special_ids, sharing
+            discriminator,
+            generator if objective.generates else None,
+            generator_sizes if objective.generates else None,
+            manifest.special_ids,
+            sharing,
         )
     elif ready_generator is not None:
         pair = pair_with_generator(
@@ -130,18 +159,26 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
             manifest.special_ids,
             sharing,
         )
-    if not objective.generates:
-        pair.generator = None
     if objective.corrects or config.plan_options.similarity:
         pair.add_corrector()
+    else:
+        pair.corrector = None
     for network in (pair.discriminator, pair.generator):
-        longest = network.config.max_position_embeddings if network is not None else math.inf
-        if manifest.seq_len > longest:
-            raise ElektronError(
-                f"rows of {manifest.seq_len} tokens are longer than the {longest} positions of the "
-                "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
-            )
+        if network is not None:
+            refuse_longer_rows(manifest.seq_len, network.config.max_position_embeddings)
     return pair
+
+
+def halves(init_from: str) -> tuple[str, str | None]:
+    """Discriminator and generator of DISCRIMINATOR[,GENERATOR], or of the folder of a run."""
+    discriminator, _, generator = init_from.partition(",")
+    run = Path(discriminator)
+    if not generator and not (run / "config.json").exists():
+        inside = [run / name for name in (DISCRIMINATOR, GENERATOR)]
+        there = [str(path) if (path / "config.json").exists() else None for path in inside]
+        if there[0] is not None:
+            return there[0], there[1]
+    return discriminator, generator or None
 
 
 def generator_of_run(name: str) -> str:
@@ -150,6 +187,10 @@ def generator_of_run(name: str) -> str:
     inner = folder / GENERATOR
     if not (folder / "config.json").exists() and (inner / "config.json").exists():
         return str(inner)
+    if (folder / DISCRIMINATOR / "config.json").exists():
+        raise ElektronError(
+            f"{name} is a run without a generator; of objective mlm, {folder / DISCRIMINATOR} can be one"
+        )
     return name
 
 
@@ -179,7 +220,7 @@ def check_same_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_si
             f"the blocks were made with another tokenizer than {name}: "
             f"run `elektron prepare … --tokenizer {name}`"
         )
-    entries = load_configuration(name).vocab_size
+    entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:
         raise ElektronError(
             f"{name} has {entries} embeddings and the blocks "

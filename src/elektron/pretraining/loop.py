@@ -32,16 +32,20 @@ from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Pr
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.evaluation import evaluate, unigram_entropy, write_examples
 from elektron.pretraining.flops import StepFlops
-from elektron.pretraining.foundations import like_the_released_pair, make_pair, open_blocks
+from elektron.pretraining.foundations import (
+    like_the_released_pair,
+    open_blocks,
+    pair_for,
+    prepare_run,
+)
 from elektron.pretraining.health import Health
 from elektron.pretraining.interruption import Interruption
 from elektron.pretraining.launching import launch, launched, quiet_unless
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
-from elektron.pretraining.plans import make_plan
+from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes, refuse_too_many
-from elektron.pretraining.ramp import Ramp
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.words import WordFinder
@@ -76,18 +80,20 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
-    pair = make_pair(config, store, tokenizer)
+    ramp, plan, words = prepare_run(config, store, tokenizer)
+    pair = pair_for(config, store.manifest)
     if config.nproc is not None and not launched():
-        refuse_too_many(config.nproc, Ramp(config, store.manifest.seq_len).shape(0).store_rows)
+        refuse_too_many(config.nproc, ramp.shape(0).store_rows)
         launch(config)
         return RunFolder(config.out).read_json(SUMMARY)
     on = Device.choose(config.precision)
     with Processes(on.device) as processes, quiet_unless(processes.first):
+        refuse_too_many(processes.count, ramp.shape(0).store_rows)
         folder = open_folder(config, store, processes)
         if folder.finished:
             log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
             return folder.read_json(SUMMARY)
-        trainer = Trainer(config, store, tokenizer, pair, folder, on, processes)
+        trainer = Trainer(config, store, tokenizer, pair, folder, on, processes, plan, words)
         with Interruption() as interruption:
             return trainer.run(interruption)
 
@@ -115,6 +121,8 @@ class Trainer:
         folder: RunFolder,
         on: Device,
         processes: Processes,
+        plan: Plan,
+        words: WordFinder | None,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
@@ -122,14 +130,10 @@ class Trainer:
         self.on = on
         self.processes = processes
         self.device = self.on.device
-        words = None
-        if config.masking.unit == "whole_word":
-            words = WordFinder(tokenizer, config.masking.segmenter)
         self.batches = BatchMaker(store, config, self.device, words, processes.part)
         self.ramp = self.batches.ramp
-        refuse_too_many(processes.count, self.ramp.shape(0).store_rows)
         self.horizon = Horizon.of(config, self.ramp.steps)
-        self.plan = make_plan(config, self.horizon.steps)
+        self.plan = plan
         self.plan.prepare(pair)
         self.pair = pair.to(self.device)
         processes.alike(self.pair)
@@ -257,7 +261,7 @@ class Trainer:
         self.progress.held_out_loss = self.held_out_loss(figures) if judged else None
         self.evaluated = {self.progress.step: figures}
         self.folder.log("evaluation", self.position() | figures | self.pace)
-        for alarm in self.health.judge(self.progress.step, figures):
+        for alarm in self.health.judge(self.progress.step - self.progress.stage_step, figures):
             log.warning("step %d: %s", self.progress.step, alarm.message)
             self.folder.log(
                 "alarm",
@@ -417,7 +421,7 @@ class Trainer:
             "precision": self.on.precision,
             "compiled": self.forward is not self.objective,
             "packing": self.batches.manifest.packing,
-            "parameters": self.pair.parameter_counts(),
+            "parameters": self.pair.parameter_counts(self.objective.detects),
             "versions": {
                 "elektron": __version__,
                 "python": platform.python_version(),
@@ -428,7 +432,7 @@ class Trainer:
 
     def announce(self) -> None:
         """Say what is about to run."""
-        counts = self.pair.parameter_counts()
+        counts = self.pair.parameter_counts(self.objective.detects)
         networks = " and ".join(
             f"{name} of {counts[name]:,} parameters"
             for name in (GENERATOR, DISCRIMINATOR)
@@ -448,6 +452,8 @@ class Trainer:
     def fitting_warmup(self) -> float:
         """The configured warm-up, shortened if the run would end inside it."""
         warmup, steps = self.config.optimizer.warmup, self.horizon.steps
+        if steps is not None:
+            steps = int(steps * self.plan.shortest_stage)
         if steps is not None and warmup >= 1 and warmup >= steps:
             log.warning(
                 "a warm-up of %d steps does not fit into %d: %d %% of the run are used",
@@ -462,7 +468,8 @@ class Trainer:
         """The objective; compiled on a GPU, where it pays, and where asked for."""
         wanted = self.config.compile
         if wanted is None:
-            wanted = self.device.type == "cuda"
+            # A compiled step has one backward pass, and networks apart take two.
+            wanted = self.device.type == "cuda" and not self.config.optimizer.separate
         return torch.compile(self.objective, fullgraph=True) if wanted else self.objective
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 
+from elektron.errors import ElektronError
 from elektron.models.pair import Pair
 from elektron.models.sharing import GdesEmbedding
 from elektron.pretraining.config import PlanOptions, PretrainConfig
@@ -62,6 +63,11 @@ class Plan:
         """Whether the discriminator learns in a stage, and so has anything to say."""
         return True
 
+    @property
+    def shortest_stage(self) -> float:
+        """Share of the run that its shortest stage takes."""
+        return 1.0
+
     def enter(self, stage: int, pair: Pair) -> None:
         """Do what has to be done between two stages."""
 
@@ -71,7 +77,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class TwoStage(Plan):
-    """The generator alone, then the discriminator against what it has become (paper, §3.4).
+    """The generator alone, then the discriminator against what it has become (paper, §3.2).
 
     Between the stages the generator's weights are copied into the discriminator where shapes allow;
     without that the discriminator may never leave the majority class. Each stage has a warm-up and a
@@ -85,11 +91,26 @@ class TwoStage(Plan):
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """`generator_steps` of all, or half."""
+        """`generator_steps` of all, or half.
+
+        Raises:
+            ElektronError: nothing is left for one of the two.
+        """
+        first = options.generator_steps or (steps or 2) // 2
+        if steps is not None and not 0 < first < steps:
+            raise ElektronError(
+                f"plan two_stage has {steps} steps for two stages, and the first would take {first}: "
+                "give more steps, or fewer to --plan-options.generator-steps"
+            )
         if options.generator_steps is None:
             return cls()
         assert steps is not None
         return cls(options.generator_steps / steps)
+
+    @property
+    def shortest_stage(self) -> float:
+        """Of the two."""
+        return min(self.boundary, 1 - self.boundary)
 
     def turn(self, share: float, step: int) -> Turn:
         """One network in each stage."""
@@ -139,10 +160,18 @@ class Alternating(Plan):
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """Single steps in turn, unless said otherwise."""
-        return cls(
-            options.generator_turn or 1, options.discriminator_turn or 1, bool(options.similarity)
-        )
+        """Single steps in turn, unless said otherwise.
+
+        Raises:
+            ElektronError: the run ends before the discriminator has a turn.
+        """
+        generator_turn = options.generator_turn or 1
+        if steps is not None and generator_turn >= steps:
+            raise ElektronError(
+                f"the generator's first turn takes {generator_turn} of {steps} steps, and the "
+                "discriminator has none: give more steps, or fewer to --plan-options.generator-turn"
+            )
+        return cls(generator_turn, options.discriminator_turn or 1, bool(options.similarity))
 
     def turn(self, share: float, step: int) -> Turn:
         """The generator first."""

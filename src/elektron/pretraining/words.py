@@ -78,7 +78,7 @@ def load_segmenter(name: str) -> Segmenter:
         raise ElektronError(f"--masking.segmenter must be jieba or MODULE:FUNCTION, got {name!r}")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:
         hint = ": pip install 'elektron[chinese]'" if name == "jieba" else ""
         raise ElektronError(f"--masking.segmenter {name}: {error}{hint}") from error
     if not callable(getattr(module, function, None)):

@@ -36,7 +36,7 @@ def correct_at_slots(pair: Pair, batch: MicroBatch, states: Tensor, output: Outp
 
 @dataclass(frozen=True)
 class ReplaceMlm(Objective):
-    """Replace MLM (paper, §3.4): masked language modelling on the generator's samples instead of [MASK].
+    """Replace MLM (paper, §3.5): masked language modelling on the generator's samples instead of [MASK].
 
         L = mean over m of −log G(x_m | masked)  +  mean over m of −log P(x_m | corrupted),
 
@@ -102,7 +102,7 @@ class Mlm(ReplaceMlm):
 
 @dataclass(frozen=True)
 class AllTokensMlm(Objective):
-    """All-Tokens MLM (paper, §3.4): every token of the corruption is predicted, with a copy gate.
+    """All-Tokens MLM (paper, §3.5): every token of the corruption is predicted, with a copy gate.
 
     The gate c_t = 1 − σ(D(corrupted)_t) says how far the token may be taken as it stands:
 

@@ -57,7 +57,7 @@ class Rtd(Objective):
 
 @dataclass(frozen=True)
 class Electra15(Rtd):
-    """ELECTRA 15 % (paper, §3.4): as `rtd`, but D is asked about the masked positions only:
+    """ELECTRA 15 % (paper, §3.5): as `rtd`, but D is asked about the masked positions only:
 
         L = mean over m of −log G(x_m | masked)
           + λ · mean over m of BCE(D(corrupted)_m, [corrupted_m ≠ x_m]).

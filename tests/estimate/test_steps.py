@@ -33,7 +33,7 @@ def one_by_one(plan, ramp, total, cost):
 
 @pytest.mark.parametrize("ramp", RAMPS, ids=str)
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("steps", [1, 2, 7, 100, 1013])
+@pytest.mark.parametrize("steps", [7, 8, 100, 1013])
 def test_steps(plan, ramp, steps):
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], ramp=ramp, steps=steps, batch=16)
     shapes, its_plan = Ramp(config, 32), make_plan(config, steps)

@@ -54,7 +54,7 @@ ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective"})
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
-PINNED = re.compile(r"(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
+PINNED = re.compile(r"\A(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
 
 CONVERSION = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; "

@@ -12,7 +12,7 @@ from elektron.errors import ElektronError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 OPERATIONS = "flops"
-WRITTEN = re.compile(rf"(\d[\d.]*(?:e[+]?\d+)?)({'|'.join(SECONDS)}|{OPERATIONS})")
+WRITTEN = re.compile(rf"\A(\d[\d.]*(?:e[+]?\d+)?)({'|'.join(SECONDS)}|{OPERATIONS})")
 
 
 @dataclass(frozen=True)

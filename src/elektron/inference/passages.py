@@ -37,9 +37,13 @@ COUNT = 10
 """Passages that are read for a question."""
 
 LINE = regex.compile(r"[^\n]*\n*")
-SENTENCE = regex.compile(r".+?(?:[.!?]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|$)", regex.DOTALL)
+# Only the first mark of several may begin an end, and nothing that was taken is given back: however
+# many marks or blanks there are, each is looked at a few times only.
+SENTENCE_END = regex.compile(
+    r"(?<![.!?])[.!?]++[\"'”’)\]]*+\s++|(?<![。！？])[。！？]++[」』”’）]*+\s*+"
+)
 WIDE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3001-\u303f\uff01-\uff60]")
-WORD = regex.compile(rf"\s*(?:{WIDE.pattern}|(?:(?!{WIDE.pattern})\S)+)\s*")
+WORD = regex.compile(rf"(?:\A\s*+)?(?:{WIDE.pattern}|(?:(?!{WIDE.pattern})\S)++)\s*+")
 TERM = regex.compile(
     rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1
 )
@@ -247,8 +251,18 @@ def _pieces(text: str, words: int) -> Iterator[str]:
         if length(line) <= words:
             yield line
             continue
-        for sentence in SENTENCE.findall(line):
+        for sentence in _sentences(line):
             if length(sentence) <= words:
                 yield sentence
             else:
                 yield from WORD.findall(sentence)
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """The sentences of a line, with the blanks behind them."""
+    begin = 0
+    for end in SENTENCE_END.finditer(line):
+        yield line[begin : end.end()]
+        begin = end.end()
+    if begin < len(line):
+        yield line[begin:]

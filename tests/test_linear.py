@@ -1,0 +1,95 @@
+"""Time grows with the length of a text, whatever is in it: a program that is through is linear enough.
+
+No time is asserted. What grows with the square of the length would take hours here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EVERY_PATTERN = """
+import importlib, pathlib, pkgutil, re, sys
+from collections import deque
+import regex
+import elektron
+
+length = int(sys.argv[1])
+patterns = set()
+for module in pkgutil.walk_packages(elektron.__path__, "elektron."):
+    if module.name == "elektron.__main__":
+        continue
+    for value in vars(importlib.import_module(module.name)).values():
+        if isinstance(value, (re.Pattern, regex.Pattern)) and isinstance(value.pattern, str):
+            patterns.add(value)
+assert len(patterns) > 15, patterns
+UNITS = [
+    " ", "\\n", "\\n ", "a", "1.", ".", "!.", "。", "<a", "&#1", "`|", "_*", "[", "font-family: ",
+    "a@", "B-", "中", "e+1", '."', "a. ", "-",
+]
+for unit in UNITS:
+    text = (unit * (length // len(unit) + 1))[:length]
+    for hostile in (text + "\\0", "a" + text + "<"):
+        for pattern in sorted(patterns, key=lambda pattern: pattern.pattern):
+            pattern.match(hostile), pattern.fullmatch(hostile)
+            deque(pattern.finditer(hostile), maxlen=0)
+"""
+
+EVERY_READER = """
+import sys
+from pathlib import Path
+from elektron.corpus.documents import read_documents
+from elektron.corpus.vocabulary import learn_tokenizer
+from elektron.errors import ElektronError
+from elektron.evidence.markdown import block, code, plain
+from elektron.inference.passages import split, terms, title_of
+from tests.finetuning.files.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read
+
+folder, length = Path(sys.argv[1]), int(sys.argv[2])
+tokenizer = learn_tokenizer(["the cat sees the river ."], 60)
+UNITS = [" ", "\\n", "a", '"', '","', ",", "\\t", "[", '{"a":', "\\\\", ". ", ".", "。", "中", "\\x1b", "'"]
+for unit in UNITS:
+    text = (unit * (length // len(unit) + 1))[:length]
+    for suffix in (".txt", ".csv", ".tsv", ".jsonl", ".json"):
+        path = folder / f"x{suffix}"
+        path.write_text("text,label\\n" + text)
+        try:
+            list(read_documents([str(path)]))
+        except ElektronError:
+            pass
+        for layout in (TEXTS, CHOICES, TAGGED, SQUAD, PARALLEL):
+            try:
+                read(path, layout=layout)
+            except ElektronError:
+                pass
+    split(text, 50), terms(text), title_of(text), plain(text), code(text), block(text, "")
+    tokenizer(text, truncation=False)
+"""
+
+
+def run(program: str, *arguments: str, seconds: float) -> None:
+    subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        check=True,
+        timeout=seconds,
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.DEVNULL,
+    )
+
+
+LENGTHS = [(100_000, 300), pytest.param((1_000_000, 2000), marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("case", LENGTHS, ids=["quick", "1 MB"])
+def test_regular_expressions(case: tuple[int, float]) -> None:
+    length, seconds = case
+    run(EVERY_PATTERN, str(length), seconds=seconds)
+
+
+@pytest.mark.parametrize("case", LENGTHS, ids=["quick", "1 MB"])
+def test_readers_and_what_is_shown(case: tuple[int, float], tmp_path: Path) -> None:
+    length, seconds = case
+    run(EVERY_READER, str(tmp_path), str(length), seconds=seconds)

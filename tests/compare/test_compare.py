@@ -116,6 +116,12 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
         ({"vary": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
         ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),
         ({"data": Path("nowhere")}, "nowhere holds no blocks"),
+        ({"vary": ["network.heads=2,3"]}, "network.heads=3: the discriminator cannot split"),
+        ({"vary": ["network.max_positions=64,8"]}, "network.max_positions=8: rows of 32 tokens"),
+        (
+            {"vary": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
+            "masking.segmenter=nope-cut: --masking.segmenter nope:cut: No module",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(

@@ -14,6 +14,7 @@ from elektron.estimate.estimate import estimate
 from elektron.estimate.run import Run
 from elektron.models.families import FAMILIES
 from elektron.models.sharing import SHARINGS
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -32,7 +33,7 @@ from tests.pretraining.conftest import TINY, tiny_config
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_parameters_are_those_of_the_pair(family, sharing):
-    network = TINY if FAMILIES[family].smaller_generator == "narrower" else SHALLOW
+    network = TINY if family not in SHALLOWER_GENERATOR else SHALLOW
     if sharing == "all":
         network = network | {"generator_width": 1.0, "generator_layers": network["layers"]}
     run = Run(tiny(family=family, sharing=sharing, network=NetworkConfig(**network)))

@@ -12,6 +12,7 @@ from elektron.estimate.memory import MemoryFormula, rows_at_once
 from elektron.estimate.probe import Trial, random_blocks
 from elektron.estimate.run import Run
 from elektron.models.families import FAMILIES
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions
 from elektron.pretraining.foundations import pair_for
 from elektron.pretraining.objectives import OBJECTIVES
@@ -23,7 +24,7 @@ ROWS, LENGTH, VOCABULARY = 6, 64, 400
 
 
 def sizes(family: str) -> dict[str, Any]:
-    if FAMILIES[family].smaller_generator == "narrower":
+    if family not in SHALLOWER_GENERATOR:
         return SIZES | {"embedding": 32, "generator_width": 0.5}
     return SIZES | {"embedding": 64, "generator_width": 1.0, "generator_layers": 2}
 

@@ -7,6 +7,7 @@ from transformers.utils import logging
 from elektron.models.families import FAMILIES, Places, Sizes
 from elektron.models.pair import Pair, build_pair
 from elektron.models.sharing import Sharing
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR, WIDE_EMBEDDINGS
 
 VOCABULARY = 97
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -19,16 +20,16 @@ logging.disable_progress_bar()
 
 def fitting(family: str, sizes: Sizes = SIZES) -> Sizes:
     """The sizes as the family can have them."""
-    if FAMILIES[family].embeddings_may_be_narrower:
-        return sizes
-    return dataclasses.replace(sizes, embedding=sizes.hidden)
+    if family in WIDE_EMBEDDINGS:
+        return dataclasses.replace(sizes, embedding=sizes.hidden)
+    return sizes
 
 
 def smaller(family: str, sizes: Sizes) -> Sizes:
     """Half the width, or half the layers."""
-    if FAMILIES[family].smaller_generator == "narrower":
-        return sizes.smaller(0.5, sizes.layers)
-    return sizes.smaller(1.0, max(1, sizes.layers // 2))
+    if family in SHALLOWER_GENERATOR:
+        return sizes.smaller(1.0, max(1, sizes.layers // 2))
+    return sizes.smaller(0.5, sizes.layers)
 
 
 def make_pair(

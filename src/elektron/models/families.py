@@ -2,9 +2,7 @@
 
 A family names the transformers classes of its two networks, turns the sizes of a run into their
 configurations, and says the few things in which one must be used differently from another: how
-several texts of a row are kept apart, what lies between hidden states and scores, and how the
-generator is made smaller than the discriminator: narrower where the embeddings can stay as wide as
-they are, shallower where they cannot.
+several texts of a row are kept apart, and what lies between hidden states and scores.
 
 `elektron` is the project's own (see `elektron.py`), `electra` the paper's architecture. `deberta-v2`
 adds disentangled attention (He et al. 2021a): in every layer, tokens also look at each other's
@@ -101,9 +99,6 @@ class Family:
     """Logits `(…)` of a `discriminator_class` for hidden states `(…, hidden)`, positive for "replaced"."""
     encoder_matrices: str
     """Path, within the encoder, of the layers whose matrices Muon may take."""
-    smaller_generator: Literal["narrower", "shallower"]
-    embeddings_may_be_narrower: bool = True
-    """Whether the embeddings can have a width of their own."""
 
 
 def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
@@ -308,7 +303,6 @@ FAMILIES: dict[str, Family] = {
             token_logits=elektron_token_logits,
             replaced_logits=elektron_replaced_logits,
             encoder_matrices="layers",
-            smaller_generator="narrower",
         ),
         Family(
             name="electra",
@@ -319,7 +313,6 @@ FAMILIES: dict[str, Family] = {
             token_logits=electra_token_logits,
             replaced_logits=electra_replaced_logits,
             encoder_matrices="encoder.layer",
-            smaller_generator="narrower",
         ),
         Family(
             name="deberta-v2",
@@ -330,7 +323,6 @@ FAMILIES: dict[str, Family] = {
             token_logits=deberta_token_logits,
             replaced_logits=deberta_replaced_logits,
             encoder_matrices="encoder.layer",
-            smaller_generator="shallower",
         ),
         Family(
             name="modernbert",
@@ -341,8 +333,6 @@ FAMILIES: dict[str, Family] = {
             token_logits=modernbert_token_logits,
             replaced_logits=modernbert_replaced_logits,
             encoder_matrices="layers",
-            smaller_generator="shallower",
-            embeddings_may_be_narrower=False,
         ),
     )
 }

@@ -28,6 +28,10 @@ OPTIONS_OF_PLAN = {
 }
 FREEZING_PLANS = ("two_stage", "frozen_generator")
 """Plans in which the discriminator is trained against a generator that must not move."""
+SHALLOWER_GENERATOR = ("deberta-v2", "modernbert")
+"""Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
+WIDE_EMBEDDINGS = ("modernbert",)
+"""Families whose embeddings are as wide as the network."""
 KNOWN_LENGTH = ("steps", "tokens")
 """Lengths of a run from which the number of its steps follows."""
 
@@ -126,12 +130,12 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
 def network_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Sizes that a family cannot have."""
     network, family = config.network, config.family
-    if family == "modernbert" and network.embedding != network.hidden:
+    if family in WIDE_EMBEDDINGS and network.embedding != network.hidden:
         yield (
-            f"the embeddings of modernbert are as wide as the network, {network.hidden}: "
+            f"the embeddings of {family} are as wide as the network, {network.hidden}: "
             "leave out --network.embedding"
         )
-    if family in ("deberta-v2", "modernbert") and network.generator_width != 1:
+    if family in SHALLOWER_GENERATOR and network.generator_width != 1:
         yield (
             f"the generator of {family} is made smaller by fewer layers, not by less width: "
             "use --network.generator-layers instead of --network.generator-width"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from elektron.errors import ElektronError
 from elektron.pretraining.combinations import (
     FREEZING_PLANS,
+    SHALLOWER_GENERATOR,
     refuse_what_does_not_go_together,
 )
 
@@ -52,8 +53,6 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "optimizer.bias_correction": True,
     },
 }
-SHALLOWER_GENERATOR = ("deberta-v2", "modernbert")
-"""Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
 LENGTHS = ("steps", "tokens", "minutes", "flops")
 """How the length of a run can be given."""
 
@@ -309,7 +308,6 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "plan_options.generator_steps": config.plan_options.generator_steps,
         "plan_options.generator_turn": config.plan_options.generator_turn,
         "plan_options.discriminator_turn": config.plan_options.discriminator_turn,
-        "plan_options.temperature": config.plan_options.temperature,
         "plan_options.temperature_decay": config.plan_options.temperature_decay,
         "evaluation.every": config.evaluation.every,
         "evaluation.rows": config.evaluation.rows,
@@ -331,6 +329,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "optimizer.warmup": config.optimizer.warmup,
         "plan_options.similarity": config.plan_options.similarity,
     }
+    temperature = config.plan_options.temperature
     share_of_run = {
         "optimizer.cooldown": config.optimizer.cooldown,
         "ramp.length_share": config.ramp.length_share,
@@ -350,4 +349,10 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         *((n, v, v is None or v >= 0, "0 or above") for n, v in not_negative.items()),
         *((n, v, 0 < v <= 1, "above 0 and at most 1") for n, v in share_of_run.items()),
         *((n, v, v is None or 0 < v < 1, too_many) for n, v in shares.items()),
+        (
+            "plan_options.temperature",
+            temperature,
+            temperature is None or temperature >= 1,
+            "1 or above: it falls to 1",
+        ),
     ]

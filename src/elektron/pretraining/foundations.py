@@ -25,7 +25,8 @@ from elektron.models.pair import (
     pair_with_generator,
     released_family,
 )
-from elektron.pretraining.config import SHALLOWER_GENERATOR, NetworkConfig, PretrainConfig
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR
+from elektron.pretraining.config import NetworkConfig, PretrainConfig
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.plans import Plan, make_plan
 from elektron.pretraining.ramp import Ramp

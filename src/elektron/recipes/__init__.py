@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from elektron.configuration import build, checked, read_yaml, suggestion
 from elektron.errors import ElektronError
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
     FAMILY_FIELDS,
     LENGTHS,
-    SHALLOWER_GENERATOR,
     PretrainConfig,
 )
 

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import docstring_parser
 import yaml
 
+from elektron.bounded import read_text
 from elektron.errors import ElektronError
 from elektron.folders import write_whole
 
@@ -155,7 +156,8 @@ def checked(
     converted = {}
     for name, value in _flatten(cls, values, label).items():
         if name not in known:
-            raise ElektronError(f"{label(name)} is no setting{suggestion(name, known, label)}")
+            shown = label(name if name.isprintable() else _short.repr(name))
+            raise ElektronError(f"{shown} is no setting{suggestion(name, known, label)}")
         converted[name] = _convert(known[name], value, label(name))
     return converted
 
@@ -219,7 +221,7 @@ def load_yaml(cls: type[Config], path: Path) -> Config:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, by the safe loader. Raises ElektronError if there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise ElektronError(f"{path}: no such file") from None
     except OSError as error:

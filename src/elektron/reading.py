@@ -27,7 +27,7 @@ CHUNK_BYTES = 1_000_000
 MOST_UNDECODABLE = 0.1
 """Share of the first chunk; a file with more of it is not text."""
 LONGEST_FIELD = 1 << 28
-"""Characters of a csv field: more is a quotation mark that is never closed."""
+"""Characters of a csv field: more is a quotation mark that is never closed. Of a line, alike."""
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 TEXT_SUFFIXES = {".txt"}
@@ -152,6 +152,23 @@ def split_lines(chunks: Iterable[str], longest: int = sys.maxsize) -> Iterator[s
             rest, length = [last], len(last)
     if rest:
         yield from bounded("".join(rest), longest)
+
+
+def with_bounded_lines(name: str, chunks: Iterable[str]) -> Iterator[str]:
+    """The same text, for readers that need whole lines.
+
+    Raises:
+        ElektronError: a line has more than LONGEST_FIELD characters.
+    """
+    length = 0
+    for chunk in chunks:
+        end = chunk.rfind("\n")
+        length = len(chunk) - end - 1 + (length if end < 0 else 0)
+        if length > LONGEST_FIELD:
+            raise ElektronError(
+                f"{name}: a line of more than {LONGEST_FIELD:,} characters: is it of another format?"
+            )
+        yield chunk
 
 
 def bounded(text: str, longest: int) -> list[str]:

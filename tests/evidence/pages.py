@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-HOSTILE = '"><img onerror=alert(1)>\x1b[31m\u202e<script>alert(1)<'
+HOSTILE = '"><img onerror=alert(1)>\x1b[31m\u202e<script>alert(1)<../../x'
 VOID = {"meta", "br", "img", "link", "input", "col"}
 
 

@@ -9,7 +9,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig
 from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from elektron.evidence.inspection import inspect, rows_as_read
+from elektron.evidence.inspection import inspect, rows_as_read, shown
 
 
 @pytest.fixture(params=["dense", "paper"])
@@ -38,18 +38,28 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
 
 
 def test_rows_are_read_with_their_masks(blocks: Path) -> None:
-    shown = [Text.from_markup(text).plain for _, text in rows_as_read(BlockStore.open(blocks), 4)]
-    assert len(shown) == 4
-    assert all(text.startswith("│ ") for text in shown)
-    masked = sum(text.count("[") + text.count("{") for text in shown)
+    texts = [Text.from_markup(text).plain for _, text in rows_as_read(BlockStore.open(blocks), 4)]
+    assert len(texts) == 4
+    assert all(text.startswith("│ ") for text in texts)
+    masked = sum(text.count("[") + text.count("{") for text in texts)
     assert 8 <= masked <= 4 * 5
-    assert "CLS" not in "".join(shown)
+    assert "CLS" not in "".join(texts)
 
 
 def test_a_corpus_is_inspected_too(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     findings = inspect(InspectConfig([str(corpus_file)]))
     assert findings[0].subject == "documents"
     assert "worth a look" in capsys.readouterr().out
+
+
+def test_names_of_files_are_text_whatever_is_in_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "[red]\x1b[31m<script>.txt"
+    path.write_bytes(b"plain text \x1b[31m[bold]here[/bold] " * 30 + b"\xfc")
+    inspect(InspectConfig([str(path)]))
+    assert "\x1b" not in capsys.readouterr().out
+    assert Text.from_markup(shown(path.name)).plain == "[red]\\x1b[31m<script>.txt"
 
 
 def test_blocks_beside_a_corpus(blocks: Path, corpus_file: Path) -> None:

@@ -438,7 +438,12 @@ class Rows:
                 count = reader.num_record_batches
                 if reader.schema != row_schema(self.manifest) or count != len(file.batches):
                     raise _damaged(path, "its layout is not that of the manifest")
-                columns = [reader.get_batch(number).column(0) for number in range(count)]
+                batches = [reader.get_batch(number) for number in range(count)]
+                for (
+                    batch
+                ) in batches:  # one that claims more than there is would be read past its end
+                    batch.validate()
+                columns = [batch.column(0) for batch in batches]
                 flat = [column.flatten().to_numpy(zero_copy_only=True) for column in columns]
         except (OSError, pa.ArrowException) as error:
             raise _damaged(path, first_line(error)) from error

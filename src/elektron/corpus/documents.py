@@ -47,6 +47,7 @@ from elektron.reading import (
     nearest,
     split_lines,
     warn_of_undecodable,
+    with_bounded_lines,
     with_plain_line_ends,
     without_surrogates,
 )
@@ -210,7 +211,7 @@ class Corpus:
 
     def _json_lines(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         column = None
-        for number, line in enumerate(split_lines(chunks), start=1):
+        for number, line in enumerate(split_lines(with_bounded_lines(str(path), chunks)), start=1):
             if not line or line.isspace():
                 continue
             row = json_object(line, f"{path}, line {number}")
@@ -225,7 +226,8 @@ class Corpus:
 
     def _table(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         """A table with a header; the separator is the one that the header has most of."""
-        lines = (line + "\n" for line in split_lines(chunks))
+        bounded_lines = with_bounded_lines(str(path), chunks)
+        lines = (line + "\n" for line in split_lines(bounded_lines))
         header = next(lines, "")
         delimiter = max("\t,;|" if file_suffix(path) == ".tsv" else ",;\t|", key=header.count)
         csv.field_size_limit(LONGEST_FIELD)

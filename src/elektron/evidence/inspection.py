@@ -20,6 +20,7 @@ from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
+from elektron.evidence.wording import visible
 from elektron.pretraining.config import MaskingConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
 from elektron.pretraining.randomness import row_uniforms
@@ -103,7 +104,7 @@ def _as_read(
         if token_id in (special["cls"], special["sep"], special["pad"]):
             continue
         token = str(tokenizer.convert_ids_to_tokens(token_id))
-        text = escape(token.removeprefix("##"))
+        text = shown(token.removeprefix("##"))
         if is_masked:
             text = rf"[bold reverse]\[{text}][/]"
         elif is_chosen:
@@ -151,8 +152,13 @@ def _table(findings: Iterable[Finding]) -> Table:
         color = COLORS[finding.verdict]
         table.add_row(
             f"[{color}]{finding.verdict}[/]",
-            escape(finding.subject),
-            escape(finding.value),
-            "" if finding.verdict == "fine" else escape(finding.advice),
+            shown(finding.subject),
+            shown(finding.value),
+            "" if finding.verdict == "fine" else shown(finding.advice),
         )
     return table
+
+
+def shown(text: str) -> str:
+    """Text of others as rich's markup: neither its markup nor a terminal's escapes mean anything."""
+    return escape(visible(text))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from elektron.bounded import read_text
 from elektron.errors import ElektronError
 
 # Far above any count or loss; larger whole numbers have no floating-point counterpart.
@@ -62,7 +63,7 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 def read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
     """What `make` makes of a JSON file, or None where there is no file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return None
     except OSError as error:

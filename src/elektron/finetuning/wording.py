@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elektron.evidence.wording import visible
 from elektron.evidence.worth import Side, finding
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ def closing_words(metrics: Mapping[str, Any], runs: Sequence[Run], figure: str, 
     if {run.side for run in runs} == set(SIDES):
         parts.append(worth_it(runs, figure))
     parts.append(f"Figures on {metrics['split']}:\n{figures_in_words(metrics)}")
+    folder = visible(str(out))
     parts.append(
-        f"The model:     {out}\n"
-        f"The report:    {out / 'report.html'}\n"
-        f"Predictions:   elektron predict {out} --input FILE"
+        f"The model:     {folder}\n"
+        f"The report:    {folder}/report.html\n"
+        f"Predictions:   elektron predict {folder} --input FILE"
     )
     return "\n" + "\n\n".join(parts)
 
@@ -38,7 +40,9 @@ def figures_in_words(metrics: Mapping[str, Any]) -> str:
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        line = f"  {name:24} " + (f"{value:>10,}" if isinstance(value, int) else f"{value:>10.4f}")
+        line = f"  {visible(name):24} " + (
+            f"{value:>10,}" if isinstance(value, int) else f"{value:>10.4f}"
+        )
         if name in intervals:
             low, high = intervals[name]
             line += f"   95 % interval {low:.4f} … {high:.4f}"
@@ -48,13 +52,14 @@ def figures_in_words(metrics: Mapping[str, Any]) -> str:
 
 def table_of_runs(runs: Sequence[Run], figure: str) -> str:
     """A line a run: its figure on eval and test, the epoch that was kept, and how long it took."""
-    width = max(len(run.name) for run in runs)
+    names = [visible(run.name) for run in runs]
+    width = max(map(len, names))
     lines = [f"  {'run':{width}}  {'eval':>8}  {'test':>8}  {'epoch':>6}  {'seconds':>8}"]
-    for run in runs:
+    for name, run in zip(names, runs, strict=True):
         test = f"{run.test[figure]:8.4f}" if run.test else f"{'–':>8}"
         mark = "  kept" if run.kept else ""
         lines.append(
-            f"  {run.name:{width}}  {run.eval[figure]:8.4f}  {test}  {run.kept_epoch:6g}"
+            f"  {name:{width}}  {run.eval[figure]:8.4f}  {test}  {run.kept_epoch:6g}"
             f"  {run.seconds:8.0f}{mark}"
         )
     return f"Runs, by {figure}:\n" + "\n".join(lines)

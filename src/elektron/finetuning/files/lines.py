@@ -25,6 +25,7 @@ from elektron.reading import (
     nearest,
     split_lines,
     warn_of_undecodable,
+    with_bounded_lines,
     with_plain_line_ends,
 )
 
@@ -119,7 +120,7 @@ def _lines_of_file(path: Path) -> Iterator[str]:
             chunks = chain([first], chunks)
             if "\r" in first and "\n" not in first:
                 chunks = with_plain_line_ends(chunks)
-            for line in split_lines(chunks):
+            for line in split_lines(with_bounded_lines(str(path), chunks)):
                 yield line.rstrip("\r")
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
@@ -130,6 +131,7 @@ def _lines_of_stdin(stdin: IO[bytes]) -> Iterator[str]:
     """What has arrived is read, not a full chunk: a line is answered as soon as it is there."""
     read = getattr(stdin, "read1", stdin.read)
     undecodable: Counter[str] = Counter()
-    for line in split_lines(decoded(STDIN, iter(lambda: read(CHUNK_BYTES), b""), undecodable)):
+    chunks = decoded(STDIN, iter(lambda: read(CHUNK_BYTES), b""), undecodable)
+    for line in split_lines(with_bounded_lines(STDIN, chunks)):
         yield line.rstrip("\r")
     warn_of_undecodable(STDIN, undecodable)

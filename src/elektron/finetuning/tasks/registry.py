@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
+from elektron.bounded import read_text
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import DISCRIMINATOR
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
@@ -59,9 +60,9 @@ def load_task(model: str, expected: str | None = None) -> Task:
 
 def _read(path: Path) -> Task:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         name, number = content["task"], content["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
     if number != FORMAT or name not in TASKS:
         raise ElektronError(f"{path}: of another version of elektron, or not elektron's")

@@ -299,7 +299,9 @@ def test_a_run_without_a_generator_is_no_generator(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first", objective="mlm", steps=2))
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
-    with pytest.raises(ElektronError, match=r"is a run without a generator; .*discriminator can be"):
+    with pytest.raises(
+        ElektronError, match=r"is a run without a generator; .*discriminator can be"
+    ):
         pretrain(config)
     config.plan_options.generator = str(tmp_path / "first/discriminator")
     assert pretrain(config)["steps"] == 12

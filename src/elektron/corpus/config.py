@@ -42,7 +42,7 @@ class PrepareConfig:
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
     tokenizer: str
-    """Folder or hub name of the tokenizer."""
+    """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path
     """Folder for the blocks."""
     seq_len: int = 128

@@ -88,7 +88,7 @@ class FinetuneConfig(FilesConfig):
     task: Positional[TaskName]
     """What is learned."""
     model: str
-    """Pretrained discriminator: a folder or hub name; scratch:RECIPE for random weights."""
+    """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: list[str]
     """Labelled files, or hf:NAME[:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
     eval: list[str] = field(default_factory=lambda: ["0.1"])

@@ -1,6 +1,11 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from elektron.pretraining import loop
 from elektron.pretraining.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -30,3 +35,22 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
         "checkpoint": CheckpointConfig(every=6, keep=2),
     } | changes
     return PretrainConfig(data=data, out=out, **settings)
+
+
+class KilledError(Exception):
+    """What stands for a signal that nothing can catch."""
+
+
+@contextmanager
+def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs in the block die before they take the step, and are expected to."""
+    take_step = loop.Trainer.step
+
+    def step_or_die(self: loop.Trainer, *arguments: Any) -> None:
+        if self.progress.step == step:
+            raise KilledError
+        take_step(self, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(loop.Trainer, "step", step_or_die)
+        yield

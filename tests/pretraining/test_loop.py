@@ -19,7 +19,7 @@ from elektron.pretraining import checkpoint, loop
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
 from elektron.pretraining.loop import pretrain
-from tests.pretraining.conftest import TINY, tiny_config
+from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
 SUMMARY_FIGURES = (
     "generator_loss",
@@ -143,20 +143,8 @@ def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_pat
 def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
 
-    class KilledError(Exception):
-        pass
-
-    take_step = loop.Trainer.step
-
-    def step_or_die(self, batch, share, rate):
-        if self.progress.step == 9:
-            raise KilledError
-        take_step(self, batch, share, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_or_die)
-        with pytest.raises(KilledError):
-            pretrain(tiny_config(blocks, out))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')
     pretrain(tiny_config(blocks, out))

@@ -17,7 +17,7 @@ from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.processes import Processes, messages, refuse_too_many
-from tests.pretraining.conftest import tiny_config
+from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics, same_weights
 
 CPU = torch.device("cpu")
@@ -109,20 +109,9 @@ def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
 
 def test_a_run_goes_on_with_another_number_of_processes(alone, blocks, tmp_path, monkeypatch):
     """Six steps alone, the rest by two, in the middle of an epoch."""
-    from elektron.pretraining import loop
-
     out = tmp_path / "run"
-    take_step = loop.Trainer.step
-
-    def step_or_die(self, batch, share, rate):
-        if self.progress.step == 9:
-            raise KeyboardInterrupt
-        take_step(self, batch, share, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(one_or_several(blocks, out))
+    with killed_before(9, monkeypatch):
+        pretrain(one_or_several(blocks, out))
     done = torchrun(one_or_several(blocks, out), 2)
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in metrics(out, "resumed")] == [6]

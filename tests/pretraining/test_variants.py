@@ -10,7 +10,6 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTokenClass
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.models.families import FAMILIES
-from elektron.pretraining import loop
 from elektron.pretraining.checkpoint import newest_whole, read_progress
 from elektron.pretraining.config import (
     CheckpointConfig,
@@ -22,7 +21,7 @@ from elektron.pretraining.config import (
 )
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.objectives import OBJECTIVES
-from tests.pretraining.conftest import TINY, tiny_config
+from tests.pretraining.conftest import TINY, killed_before, tiny_config
 from tests.pretraining.test_loop import metrics, same_weights
 
 DETECTING = ("rtd", "electra_15", "all_tokens_mlm", "corrective")
@@ -84,17 +83,8 @@ def test_stages_survive_an_interruption(blocks, tmp_path, monkeypatch):
     """Killed in the second stage and gone on from a checkpoint of the first: the copy is made again."""
     whole, out = tmp_path / "whole", tmp_path / "run"
     pretrain(tiny_config(blocks, whole, plan="two_stage", steps=16))
-    take_step = loop.Trainer.step
-
-    def step_or_die(self, batch, share, rate):
-        if self.progress.step == 10:
-            raise KeyboardInterrupt
-        take_step(self, batch, share, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(tiny_config(blocks, out, plan="two_stage", steps=16))
+    with killed_before(10, monkeypatch):
+        pretrain(tiny_config(blocks, out, plan="two_stage", steps=16))
     pretrain(tiny_config(blocks, out, plan="two_stage", steps=16))
     assert same_weights(whole, out)
 
@@ -104,17 +94,8 @@ def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
     checkpoints = CheckpointConfig(every=4, keep=2)
     settings = {"plan": "two_stage", "steps": 16, "checkpoint": checkpoints}
     pretrain(tiny_config(blocks, whole, **settings))
-    take_step = loop.Trainer.step
-
-    def step_or_die(self, batch, share, rate):
-        if self.progress.step == 14:
-            raise KeyboardInterrupt
-        take_step(self, batch, share, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(tiny_config(blocks, out, **settings))
+    with killed_before(14, monkeypatch):
+        pretrain(tiny_config(blocks, out, **settings))
     progress = read_progress(newest_whole(out))
     assert (progress.step, progress.stage, progress.stage_step) == (12, 1, 8)
     pretrain(tiny_config(blocks, out, **settings))
@@ -152,17 +133,8 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
         assert (metrics(whole, "train")[0]["similarity_loss"] is not None) == (
             "plan_options" in changes
         )
-    take_step = loop.Trainer.step
-
-    def step_or_die(self, batch, share, rate):
-        if self.progress.step == 9:
-            raise KeyboardInterrupt
-        take_step(self, batch, share, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(tiny_config(blocks, out, **changes))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out, **changes))
     pretrain(tiny_config(blocks, out, **changes))
     assert same_weights(whole, out)
     figures = [json.loads((folder / "summary.json").read_text()) for folder in (whole, out)]

@@ -134,6 +134,15 @@ def test_parquet(tmp_path: Path) -> None:
         texts(path)
 
 
+def test_undecodable_bytes_in_parquet_are_replaced_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["Xbung", "fine"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"Xbung", b"\xdcbung"))
+    corpus = Corpus([str(path)])
+    assert [document.text for document in corpus] == ["\ufffdbung", "fine"]
+    assert corpus.undecodable == {str(path): 1}
+
+
 def test_which_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("title,body\na,b\n")

@@ -177,14 +177,12 @@ class Corpus:
         try:
             if suffix in PARQUET_SUFFIXES:
                 yield from self._parquet(path)
-                return
-            chunks = self._decoded(path)
-            if suffix in JSON_SUFFIXES:
-                yield from self._json_lines(path, chunks)
+            elif suffix in JSON_SUFFIXES:
+                yield from self._json_lines(path, self._decoded(path))
             elif suffix in TABLE_SUFFIXES:
-                yield from self._table(path, chunks)
+                yield from self._table(path, self._decoded(path))
             else:
-                yield from self._plain_text(chunks)
+                yield from self._plain_text(self._decoded(path))
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
         warn_of_undecodable(str(path), self.undecodable)
@@ -261,8 +259,11 @@ class Corpus:
                     path, {field.name: _holds_text(field.type) for field in table.schema_arrow}
                 )
                 for batch in table.iter_batches(batch_size=256, columns=[column]):
-                    texts = batch.column(0).cast(pa.large_string())
-                    yield from (text for text in texts.to_pylist() if text is not None)
+                    # Nobody has to have checked that it is UTF-8.
+                    texts = batch.column(0).cast(pa.large_string()).cast(pa.large_binary())
+                    for text in texts.to_pylist():
+                        if text is not None:
+                            yield text.decode(errors="surrogateescape")
             except pa.ArrowException as error:
                 raise ElektronError(
                     f"{path}: not readable parquet ({first_line(error)})"

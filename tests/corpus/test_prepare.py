@@ -204,7 +204,7 @@ def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     with corpus.open("w") as file:
-        for seed in range(120):
+        for seed in range(500):  # long enough to be interrupted on a busy machine
             file.write(make_text(100, seed) + "\n\n")
     command = [sys.executable, "-m", "elektron", "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]

@@ -87,7 +87,7 @@ class Run:
         memory = self.memory(formula, kinds, self.config.micro_batch)
         unique = sum(parameter.numel() for parameter in self.pair.parameters())
         return Estimate(
-            parameters=self.pair.parameter_counts() | {"total": unique},
+            parameters=self.pair.parameter_counts(self.objective.detects) | {"total": unique},
             length=length,
             rows_at_once=max(
                 rows_at_once(step, self.devices, self.config.micro_batch) for step in kinds

@@ -222,6 +222,9 @@ def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
     assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "3", "4", "5"]
     checkpoint.rotate(tmp_path, keep=2, keep_every=None)
     assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "4", "5"]
+    (tmp_path / "checkpoints/step-00000002/progress.json").write_text("{")
+    checkpoint.rotate(tmp_path, keep=1, keep_every=None)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "5"]
 
 
 def poisoned(monkeypatch, steps, rows=None):

@@ -67,7 +67,7 @@ def test_tokens_become_steps_that_take_them():
 
 def test_the_share_of_masks_falls_to_its_end():
     ramp = ramp_of(masking=MaskingConfig(share=0.3, final_share=0.15))
-    shares = [ramp.shape(step).mask_share for step in range(80)]
+    shares = [ramp.mask_share(step) for step in range(80)]
     assert shares[0] == 0.3
     assert shares[-1] == pytest.approx(0.15)
     assert shares == sorted(shares, reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,10 @@ def disk_of(
     networks = [network for network in kept if network is not None]
     checkpoints = metrics = tokenizer = None
     if steps is not None:
-        # The best one is kept besides the newest, unless it is one of them.
-        checkpoints = min(steps // config.checkpoint.every, config.checkpoint.keep + 1)
+        every, stay = config.checkpoint.every, config.checkpoint.keep_every
+        # The best one is kept besides the newest, unless it is one of them, and those at round steps.
+        besides = 0 if stay is None else steps // math.lcm(every, stay)
+        checkpoints = min(steps // every, config.checkpoint.keep + 1 + besides)
         lines, evaluations = steps // config.log_every, steps // config.evaluation.every
         metrics = lines * LINE_BYTES + evaluations * EVALUATION_BYTES
     if tokenizer_folder is not None:

@@ -81,14 +81,14 @@ class MemoryFormula:
         """Of a step of that kind, when `rows` of its rows pass through the networks at once."""
         narrow = self.storage.narrow
         matrices = sum(p.numel() for p in self.parameters if p.ndim >= 2)
-        slots = slots_in_row(step.length, self.config.masking.share)
+        slots = slots_in_row(step.shape.length, self.config.masking.share)
         return DeviceMemory(
             weights=WIDE * sum(p.numel() for p in self.parameters),
             gradients=self.gradients(step.turn),
             optimizer=self.optimizer,
             weight_copies=narrow * matrices if narrow < WIDE else 0,
-            activations=self.activations(step.turn, rows, step.length, slots),
-            logits=self.logits(step.turn, rows, step.length, slots),
+            activations=self.activations(step.turn, rows, step.shape.length, slots),
+            logits=self.logits(step.turn, rows, step.shape.length, slots),
         )
 
     def gradients(self, turn: Turn) -> int:
@@ -173,8 +173,8 @@ def storage_of(config: PretrainConfig, target: Literal["cpu", "gpu"] | None) -> 
 
 def rows_at_once(step: Step, devices: int, micro_batch: int | None) -> int:
     """Rows of a step that pass through the networks of one device at once."""
-    share = math.ceil(step.store_rows / devices)
-    return min(share, micro_batch or share) * step.parts
+    share = math.ceil(step.shape.store_rows / devices)
+    return min(share, micro_batch or share) * step.shape.parts
 
 
 def fullest(

@@ -38,7 +38,7 @@ from elektron.pretraining.foundations import (
 from elektron.pretraining.masking import slots_in_row
 from elektron.pretraining.objectives import Turn, make_objective
 from elektron.pretraining.plans import make_plan
-from elektron.pretraining.ramp import Ramp
+from elektron.pretraining.ramp import Ramp, Shape
 
 NOMINAL_STEPS = 1000
 """Length of a run whose steps cannot be known, to see which kinds of step it has."""
@@ -115,8 +115,8 @@ class Run:
         def summed(of: Callable[[Step], Any]) -> Any:
             return sum(number * of(step) for step, number in counts.items())
 
-        tokens, took = summed(lambda step: step.tokens), summed(seconds) if seconds else None
-        rows = summed(lambda step: step.store_rows)
+        tokens, took = summed(lambda step: step.shape.tokens), summed(seconds) if seconds else None
+        rows = summed(lambda step: step.shape.store_rows)
         return Length(
             steps=counts.total(),
             tokens=tokens,
@@ -142,28 +142,30 @@ class Run:
 
     def flops(self, step: Step) -> int:
         """Of one step."""
-        slots = slots_in_row(step.length, self.config.masking.share)
-        return self.step_flops(step.turn, step.rows, step.length, slots)
+        slots = slots_in_row(step.shape.length, self.config.masking.share)
+        return self.step_flops(step.turn, step.shape.rows, step.shape.length, slots)
 
     def probed(self, kinds: Counter[Step]) -> Probed:
         """What is measured here, with as many rows at once as the run would have."""
         rows: dict[tuple[Turn, int], int] = {}
         for step in kinds:
-            its = rows_at_once(step, self.devices, self.config.micro_batch) // step.parts
-            key = step.turn, step.length
+            its = rows_at_once(step, self.devices, self.config.micro_batch) // step.shape.parts
+            key = step.turn, step.shape.length
             rows[key] = max(rows.get(key, 0), its)
         return probe(self.config, self.plan, self.manifest, self.store, rows)
 
     def step_seconds(self, probed: Probed | None) -> Callable[[Step], float] | None:
         """How long a step takes, if that is known: its share of rows on one device, and no waiting for others."""
         if probed is not None:
-            return lambda step: probed.speeds[step.turn, step.length].seconds(self.share(step))
+            return lambda step: probed.speeds[step.turn, step.shape.length].seconds(
+                self.share(step)
+            )
         throughput = self.asked.throughput
         return None if throughput is None else lambda step: self.share(step) / throughput
 
     def share(self, step: Step) -> int:
         """Tokens of a step on the device that has most of them."""
-        return rows_at_once(step, self.devices, None) * step.length
+        return rows_at_once(step, self.devices, None) * step.shape.length
 
     def formula(self, pair: Pair, config: PretrainConfig) -> MemoryFormula:
         """What steps of a pair need."""
@@ -185,7 +187,7 @@ class Run:
 
     def advice(self, formula: MemoryFormula, kinds: Counter[Step], available: float) -> str:
         """What to change for the run to fit: first fewer rows at once, then fewer layers."""
-        rows = math.ceil(max(step.store_rows for step in kinds) / self.devices)
+        rows = math.ceil(max(step.shape.store_rows for step in kinds) / self.devices)
         now = min(rows, self.config.micro_batch or rows)
         for micro_batch in (size for size in range(now - 1, 0, -1) if rows % size == 0):
             if self.memory(formula, kinds, micro_batch).total <= available:
@@ -215,6 +217,6 @@ class Run:
 def probed_memory(formula: MemoryFormula, probed: Probed) -> int:
     """What the formula says of the rows that were probed."""
     return max(
-        formula(Step(turn, speed.rows, 1, length), speed.rows).total
+        formula(Step(turn, Shape(speed.rows, 1, length)), speed.rows).total
         for (turn, length), speed in probed.speeds.items()
     )

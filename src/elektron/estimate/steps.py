@@ -15,28 +15,14 @@ from typing import NamedTuple
 
 from elektron.pretraining.objectives import Turn
 from elektron.pretraining.plans import Plan
-from elektron.pretraining.ramp import Ramp
+from elektron.pretraining.ramp import Ramp, Shape
 
 
 class Step(NamedTuple):
     """One kind of step."""
 
     turn: Turn
-    store_rows: int
-    """Rows of the store."""
-    parts: int
-    """Rows that each of them is cut into."""
-    length: int
-    """Tokens in a row."""
-
-    @property
-    def rows(self) -> int:
-        """Rows that the networks see."""
-        return self.store_rows * self.parts
-
-    @property
-    def tokens(self) -> int:
-        return self.rows * self.length
+    shape: Shape
 
 
 Cost = Callable[[Step], float]
@@ -62,8 +48,7 @@ def count_steps(plan: Plan, ramp: Ramp, total: float, cost: Cost) -> Counter[Ste
 
 def step_at(plan: Plan, ramp: Ramp, share: float, number: int) -> Step:
     """The step of that number, when `share` of the run is done."""
-    shape = ramp.shape(number)
-    return Step(plan.turn(share, number), shape.store_rows, shape.parts, shape.length)
+    return Step(plan.turn(share, number), ramp.shape(number))
 
 
 def whole_cycles(
@@ -71,12 +56,11 @@ def whole_cycles(
 ) -> int:
     """How many cycles of turns, each of so much of the run, begin and end alike from here on."""
 
-    def state(cycles: int) -> tuple[int, int, int] | None:
+    def state(cycles: int) -> tuple[int, Shape] | None:
         reached = done + cycles * length
         if reached >= total:
             return None
-        shape = ramp.shape(number + cycles * plan.period)
-        return plan.stage(reached / total), shape.store_rows, shape.length
+        return plan.stage(reached / total), ramp.shape(number + cycles * plan.period)
 
     here = state(0)
     most = math.ceil((total - done) / length) + 1

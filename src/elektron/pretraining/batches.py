@@ -50,6 +50,11 @@ class MicroBatch(NamedTuple):
     token_type_ids: Tensor
     """`(rows, length)`: 1 in the second segment of `paper` packing."""
 
+    @property
+    def originals(self) -> Tensor:
+        """`(rows, slots)`: the tokens at the masked positions."""
+        return self.input_ids.gather(1, self.masked_positions)
+
 
 @dataclass(frozen=True)
 class GlobalBatch:
@@ -100,7 +105,10 @@ class BatchMaker:
             len(self.rows["training"]),
             self.config.seed,
         )
-        return self.make("training", rows, shape, self.config.seed, step, first * shape.parts)
+        share = self.ramp.mask_share(step)
+        return self.make(
+            "training", rows, shape, share, self.config.seed, step, first * shape.parts
+        )
 
     def evaluation(self) -> Iterator[GlobalBatch]:
         """Held-out rows, a micro-batch at a time, always with the same masks and uniforms.
@@ -113,8 +121,9 @@ class BatchMaker:
         size = self.config.micro_batch or self.config.batch
         for first in range(0, total, size):
             rows = spread[first : first + size]
-            shape = Shape(len(rows), 1, self.manifest.seq_len, self.config.masking.share)
-            yield self.make("evaluation", rows, shape, EVALUATION_SEED, 0, first)
+            shape = Shape(len(rows), 1, self.manifest.seq_len)
+            share = self.config.masking.share
+            yield self.make("evaluation", rows, shape, share, EVALUATION_SEED, 0, first)
 
     def slots(self, length: int) -> int:
         """Mask slots in a row, enough for the largest share of the run."""
@@ -125,6 +134,7 @@ class BatchMaker:
         stream: Literal["training", "evaluation"],
         rows: NDArray[np.int64],
         shape: Shape,
+        mask_share: float,
         seed: int,
         step: int,
         first_row: int,
@@ -141,7 +151,7 @@ class BatchMaker:
             uniforms[:, :masking_draws],
             manifest.special_ids,
             manifest.all_special_ids,
-            shape.mask_share,
+            mask_share,
             self.config.masking.keep,
             None if self.words is None else self.words.begin(input_ids),
         )

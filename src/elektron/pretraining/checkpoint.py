@@ -161,9 +161,17 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def rotate(out: Path, keep: int, keep_every: int | None) -> None:
-    """Drop all but the newest `keep` checkpoints, the best one, and those at multiples of `keep_every` steps."""
-    found = checkpoints(out)
-    losses = {path: read_progress(path).held_out_loss for path in found}
+    """Drop all but the newest `keep` checkpoints, the best one, and those at multiples of `keep_every` steps.
+
+    One whose counters cannot be read is left for whoever wants to know why.
+    """
+    losses: dict[Path, float | None] = {}
+    for path in checkpoints(out):
+        try:
+            losses[path] = read_progress(path).held_out_loss
+        except ElektronError as error:
+            log.warning("%s", error)
+    found = list(losses)
     judged = [path for path in found if losses[path] is not None]
     best = min(judged, key=lambda path: losses[path] or 0.0) if judged else None
     for path in found[:-keep]:

@@ -152,13 +152,15 @@ class Window:
         counts = self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)].clone()
         processes.sum(self.sums)
         self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)] = counts
-        if not processes.first:
-            self.sums[: len(SUMMED_OUTPUTS)] = 0
-            self.sums[len(self.NAMES) :] = 0
+        self.leave_to_the_first(processes)
 
     def take_over(self, sums: Tensor, processes: Processes) -> None:
         """Go on with gathered sums."""
         self.sums.copy_(sums)
+        self.leave_to_the_first(processes)
+
+    def leave_to_the_first(self, processes: Processes) -> None:
+        """Keep what was gathered in one process only, lest it be summed up again."""
         if not processes.first:
             self.sums[: len(SUMMED_OUTPUTS)] = 0
             self.sums[len(self.NAMES) :] = 0

@@ -21,7 +21,7 @@ from elektron.pretraining.config import PretrainConfig
 
 @dataclass(frozen=True)
 class Shape:
-    """What a step is made of."""
+    """What a step is made of; steps of one shape cost the same."""
 
     store_rows: int
     """Rows of the store."""
@@ -29,8 +29,6 @@ class Shape:
     """Rows that each of them is cut into."""
     length: int
     """Tokens in a row."""
-    mask_share: float
-    """Share of tokens that are masked."""
 
     @property
     def rows(self) -> int:
@@ -78,14 +76,17 @@ class Ramp:
     def shape(self, step: int) -> Shape:
         """What step number `step` (from 0) is made of."""
         length = self.at(step, self.lengths, self.length_share)
-        first, last = self.shares
-        falls = 0.0 if first == last else step / max(1, (self.steps or 1) - 1)
         return Shape(
             store_rows=self.at(step, self.batches, self.batch_share),
             parts=self.seq_len // length,
             length=length,
-            mask_share=first + (last - first) * min(1.0, falls),
         )
+
+    def mask_share(self, step: int) -> float:
+        """Share of a step's tokens that are masked."""
+        first, last = self.shares
+        falls = 0.0 if first == last else step / max(1, (self.steps or 1) - 1)
+        return first + (last - first) * min(1.0, falls)
 
     def at(self, step: int, values: list[int], share: float) -> int:
         """The value of the stage that a step is in."""

@@ -173,6 +173,23 @@ def logit_histogram(logits: Tensor, replaced: Tensor, asked: Tensor) -> Tensor:
     return counts.scatter_add(0, bins.flatten(), asked.flatten().float()).view(2, HISTOGRAM_BINS)
 
 
+def with_detection(output: Output, logits: Tensor, asked: Tensor) -> Output:
+    """What the discriminator says of the tokens that it is asked about."""
+    assert output.replaced is not None
+    logits = logits.detach()
+    return output._replace(
+        logits=logits, asked=asked, histogram=logit_histogram(logits, output.replaced, asked)
+    )
+
+
+def with_correction(
+    output: Output, batch: MicroBatch, loss: Tensor, token_logits: Tensor
+) -> Output:
+    """What the discriminator predicts; `token_logits` `(rows, slots, vocabulary)` are those at masked positions."""
+    correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
+    return output._replace(correction_loss=loss, correction_correct=correct.sum())
+
+
 def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:
     """Binary cross-entropy of each token, in nats."""
     return F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none")

@@ -15,8 +15,9 @@ from elektron.pretraining.objectives.base import (
     Objective,
     Output,
     Turn,
-    logit_histogram,
     places_of,
+    with_correction,
+    with_detection,
 )
 from elektron.pretraining.objectives.corruption import Corruption, at_positions, token_losses
 from elektron.pretraining.objectives.detection import Rtd
@@ -27,11 +28,8 @@ MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 def correct_at_slots(pair: Pair, batch: MicroBatch, states: Tensor, output: Output) -> Output:
     """Cross-entropy of the corrector with the originals at used slots."""
     logits = pair.corrected_logits(at_positions(states, batch.masked_positions)).float()
-    originals = batch.input_ids.gather(1, batch.masked_positions)
-    return output._replace(
-        correction_loss=(token_losses(logits, originals) * batch.weights).sum(),
-        correction_correct=((logits.argmax(-1) == originals) * batch.weights).sum(),
-    )
+    losses = token_losses(logits, batch.originals) * batch.weights
+    return with_correction(output, batch, losses.sum(), logits)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Mlm(ReplaceMlm):
 
     def masked(self, batch: MicroBatch) -> Tensor:
         """`(rows, length)`: the text with masks, by the one uniform number that each slot has."""
-        originals = batch.input_ids.gather(1, batch.masked_positions)
+        originals = batch.originals
         among_random = (batch.uniforms - MASK_SHARE) / RANDOM_SHARE
         random_ids = (among_random.clamp(0, 1) * self.vocab_size).long()
         chosen = torch.where(
@@ -133,15 +131,9 @@ class AllTokensMlm(Objective):
             gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced
         )
         real = batch.piece_ids >= 0
-        originals = batch.input_ids.gather(1, batch.masked_positions)
-        likeliest = at_positions(token_logits.detach(), batch.masked_positions).argmax(-1)
-        return generated._replace(
-            correction_loss=(losses * real).sum(),
-            correction_correct=((likeliest == originals) * batch.weights).sum(),
-            logits=gate.detach(),
-            asked=real,
-            histogram=logit_histogram(gate.detach(), corruption.replaced, real),
-        )
+        at_slots = at_positions(token_logits.detach(), batch.masked_positions)
+        output = with_correction(generated, batch, (losses * real).sum(), at_slots)
+        return with_detection(output, gate, real)
 
     @property
     def correction_weight(self) -> float:
@@ -177,17 +169,13 @@ class Corrective(Rtd):
         output = super().judge(pair, batch, corruption, states, generated)
         assert output.logits is not None
         positions = batch.masked_positions
-        originals = batch.input_ids.gather(1, positions)
         token_logits = pair.corrected_logits(at_positions(states, positions)).float()
         losses = copy_losses(
             at_positions(output.logits, positions),
-            -token_losses(token_logits, originals),
+            -token_losses(token_logits, batch.originals),
             ~at_positions(corruption.replaced, positions),
         )
-        return output._replace(
-            correction_loss=(losses * batch.weights).sum(),
-            correction_correct=((token_logits.argmax(-1) == originals) * batch.weights).sum(),
-        )
+        return with_correction(output, batch, (losses * batch.weights).sum(), token_logits)
 
 
 def copy_losses(gate: Tensor, log_probabilities: Tensor, same: Tensor) -> Tensor:

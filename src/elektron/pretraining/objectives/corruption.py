@@ -53,7 +53,7 @@ def corrupt(
             pair.generator_states(batch.masked_ids, places), batch.masked_positions
         )
         token_logits = pair.token_logits(states).float()
-        originals = batch.input_ids.gather(1, batch.masked_positions)
+        originals = batch.originals
         losses = token_losses(token_logits, originals) * batch.weights
     with torch.no_grad():
         samples = sample_tokens((token_logits / temperature).softmax(-1), batch.uniforms)

@@ -13,8 +13,8 @@ from elektron.pretraining.objectives.base import (
     Objective,
     Output,
     detection_losses,
-    logit_histogram,
     slot_mask,
+    with_detection,
 )
 from elektron.pretraining.objectives.corruption import Corruption
 
@@ -43,12 +43,8 @@ class Rtd(Objective):
         """Every token's logit, and the loss over those that are asked about."""
         logits = pair.replaced_logits(states).float()
         asked = self.asked(batch)
-        return generated._replace(
-            detection_loss=(detection_losses(logits, corruption.replaced) * asked).sum(),
-            logits=logits.detach(),
-            asked=asked,
-            histogram=logit_histogram(logits.detach(), corruption.replaced, asked),
-        )
+        loss = (detection_losses(logits, corruption.replaced) * asked).sum()
+        return with_detection(generated._replace(detection_loss=loss), logits, asked)
 
     def asked(self, batch: MicroBatch) -> Tensor:
         """`(rows, length)`: the tokens that are in the loss."""

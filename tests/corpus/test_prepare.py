@@ -204,10 +204,12 @@ def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     with corpus.open("w") as file:
-        for seed in range(500):  # long enough to be interrupted on a busy machine
+        for seed in range(120):
             file.write(make_text(100, seed) + "\n\n")
     command = [sys.executable, "-m", "elektron", "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]
+    # A shell's background jobs ignore SIGINT, and so does all they start, such as these tests.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
@@ -215,6 +217,7 @@ def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path
         env=os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])},
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, earlier)
     while not list(tmp_path.glob(".blocks.partial-*/train-*")):
         assert process.poll() is None
         time.sleep(0.02)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,3 +45,17 @@ class Device:
     def autocast(self) -> torch.autocast:
         """Matrix products in the lower precision; nothing changes where that is fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+@contextmanager
+def same_bits(device: torch.device) -> Iterator[None]:
+    """On a CPU, only algorithms that give the same bits every time; measured, they cost a percent at most.
+
+    On GPUs some operations have none, and others would cost speed.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

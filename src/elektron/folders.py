@@ -11,6 +11,8 @@ from pathlib import Path
 
 from elektron.errors import ElektronError
 
+PARTIAL = ".partial"
+
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
@@ -24,7 +26,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}{PARTIAL}-", dir=out.parent))
     except OSError as error:
         raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
     try:
@@ -42,9 +44,14 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remains(parent: Path, names: str) -> list[Path]:
+    """What killed processes have left of new folders whose names are of a pattern."""
+    return sorted(parent.glob(f".{names}{PARTIAL}-*"))
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file of text; one that is there is replaced whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 

@@ -3,11 +3,13 @@
 A checkpoint is a folder that appears in one motion (`new_folder`), with a manifest, written last, of the
 SHA-256 of every file. A run goes on from the newest one that is whole; a broken one is set aside and
 never deleted. Random streams and data order are functions of the step, so a step number is all they
-need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps.
+need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps; the others
+go in one motion too.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -21,8 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from elektron.bounded import read_text
 from elektron.errors import ElektronError
-from elektron.folders import new_folder
+from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.optimizers import PairOptimizer
@@ -32,7 +35,9 @@ log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
+NAMES = "step-????????"
 BROKEN = "broken-"
+DROPPED = ".dropped-"
 
 
 @dataclass
@@ -55,42 +60,51 @@ class Progress:
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
 
 
-def save(
-    out: Path,
-    pair: Pair,
-    optimizer: PairOptimizer,
-    window: Tensor,
-    progress: Progress,
-    config: CheckpointConfig,
-) -> Path:
-    """Write a checkpoint and drop those that are no longer kept.
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a checkpoint holds, in copies that training does not touch."""
 
-    Args:
-        out: the run's folder.
-        pair: the networks.
-        optimizer: their optimizers.
-        window: the training metrics summed up since they were last logged.
-        progress: how far the run has come.
-        config: which ones stay.
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+    """The optimizers' state, and the training metrics summed up since they were last logged."""
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls, pair: Pair, optimizer: PairOptimizer, window: Tensor, progress: Progress
+    ) -> Snapshot:
+        """Copies in the host's memory."""
+        state = optimizer.state_tensors() | {"window": window}
+        return cls(
+            {name: copied(parameter) for name, parameter in pair.named_parameters()},
+            {name: copied(tensor) for name, tensor in state.items()},
+            copy.deepcopy(progress),
+        )
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A copy in the host's memory."""
+    return tensor.detach().to("cpu", copy=True)
+
+
+def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
+    """Write a checkpoint into the run's folder, and drop those that are no longer kept.
 
     Raises:
         ElektronError: it cannot be written; what was there before is as it was.
     """
-    folder = out / FOLDER / f"step-{progress.step:08d}"
-    if folder.exists():  # the same step of the same run has the same bits
-        return folder
-    weights = {name: parameter.detach() for name, parameter in pair.named_parameters()}
-    state = optimizer.state_tensors() | {"window": window}
+    folder = out / FOLDER / f"step-{snapshot.progress.step:08d}"
     try:
-        with new_folder(folder) as partial:
-            save_file(weights, partial / WEIGHTS)
-            save_file(state, partial / OPTIMIZER)
-            (partial / COUNTERS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            write_manifest(partial)
+        if not folder.exists():  # the same step of the same run has the same bits
+            with new_folder(folder) as partial:
+                save_file(snapshot.weights, partial / WEIGHTS)
+                save_file(snapshot.state, partial / OPTIMIZER)
+                counters = json.dumps(asdict(snapshot.progress))
+                (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                write_manifest(partial)
         rotate(out, config.keep, config.keep_every)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
-    return folder
 
 
 def write_manifest(checkpoint: Path) -> None:
@@ -114,13 +128,13 @@ def digest_of_text(text: str) -> str:
 def faults(checkpoint: Path) -> Iterator[str]:
     """A line for every file of a checkpoint that is not what its manifest says."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(checkpoint / MANIFEST))
         listed = dict(manifest["files"])
         whole = manifest["sha256"] == digest_of_text(json.dumps(listed))
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ElektronError) as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
     if not whole:
@@ -149,14 +163,14 @@ def newest_whole(out: Path) -> Path | None:
 
 def checkpoints(out: Path) -> list[Path]:
     """The run's checkpoints, oldest first."""
-    return sorted((out / FOLDER).glob("step-????????"))
+    return sorted((out / FOLDER).glob(NAMES))
 
 
 def read_progress(checkpoint: Path) -> Progress:
     """How far the run had come."""
     try:
-        return Progress(**json.loads((checkpoint / COUNTERS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return Progress(**json.loads(read_text(checkpoint / COUNTERS)))
+    except (OSError, ValueError, TypeError, ElektronError) as error:
         raise damaged(checkpoint, error) from error
 
 
@@ -177,7 +191,21 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
     for path in found[:-keep]:
         step = int(path.name.removeprefix("step-"))
         if path != best and not (keep_every and step % keep_every == 0):
-            shutil.rmtree(path)
+            drop(path)
+
+
+def drop(checkpoint: Path) -> None:
+    """Delete a checkpoint; a kill in the midst of it leaves nothing that looks like one."""
+    dropped = checkpoint.with_name(DROPPED + checkpoint.name)
+    checkpoint.rename(dropped)
+    shutil.rmtree(dropped)
+
+
+def clear(out: Path) -> None:
+    """Remove what killed processes have left half written or half deleted."""
+    folder = out / FOLDER
+    for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
+        shutil.rmtree(path)
 
 
 def load(checkpoint: Path, pair: Pair, optimizer: PairOptimizer) -> tuple[Progress, Tensor]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -23,12 +24,13 @@ from elektron import __version__
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
-from elektron.device import Device
+from elektron.device import Device, same_bits
 from elektron.errors import ElektronError
 from elektron.evidence.runs import EXAMPLES, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
+from elektron.pretraining.checkpoint import Snapshot
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.evaluation import evaluate, unigram_entropy, write_examples
 from elektron.pretraining.flops import StepFlops
@@ -48,6 +50,7 @@ from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes, refuse_too_many
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.saving import Saver
 from elektron.pretraining.words import WordFinder
 from elektron.progress import Progress as ProgressBar
 
@@ -87,7 +90,11 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         launch(config)
         return RunFolder(config.out).read_json(SUMMARY)
     on = Device.choose(config.precision)
-    with Processes(on.device) as processes, quiet_unless(processes.first):
+    with (
+        Processes(on.device) as processes,
+        quiet_unless(processes.first),
+        same_bits(on.device),
+    ):
         refuse_too_many(processes.count, ramp.shape(0).store_rows)
         folder = open_folder(config, store, processes)
         if folder.finished:
@@ -149,6 +156,7 @@ class Trainer:
         )
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
+        self.saver = Saver(folder.path, config.checkpoint)
         self.progress = checkpoint.Progress()
         self.pace: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
@@ -167,6 +175,7 @@ class Trainer:
                 rate = self.rate(share)
                 batch = self.processes.whole(prefetcher.take(), interruption.asked)
                 self.step(batch, share, rate)
+                self.saver.look()
                 progress.seconds = clock.seconds()
                 if progress.step % config.log_every == 0 and self.log_training(clock, rate, bar):
                     prefetcher.close()
@@ -337,30 +346,23 @@ class Trainer:
         self.batches.passed_over = self.progress.passed_over
 
     def save(self, last: bool = False) -> None:
-        """Write a checkpoint. Where that fails, training goes on and says so, unless it is the `last`.
+        """Have a checkpoint written. Where that fails, training goes on and says so, unless it is the `last`.
 
         Raises:
             ElektronError: the last one cannot be written.
         """
         self.window.gather(self.processes)
         if self.processes.first:
-            try:
-                checkpoint.save(
-                    self.folder.path,
-                    self.pair,
-                    self.optimizer,
-                    self.window.sums,
-                    self.progress,
-                    self.config.checkpoint,
-                )
-            except ElektronError as error:
-                if last:
-                    raise
-                log.warning("%s: training goes on", error)
-        self.processes.wait()
+            self.saver.start(
+                Snapshot.of(self.pair, self.optimizer, self.window.sums, self.progress)
+            )
+        if last:
+            self.saver.finish()
+            self.processes.wait()
 
     def newest_checkpoint(self) -> Path | None:
         """The newest whole one, which the first process looks for before the others do."""
+        self.saver.wait()
         found = checkpoint.newest_whole(self.folder.path) if self.processes.first else None
         self.processes.wait()
         if not self.processes.first:
@@ -370,20 +372,35 @@ class Trainer:
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, if there is one; what was logged after it is forgotten."""
+        if self.processes.first:
+            checkpoint.clear(self.folder.path)
         found = self.newest_checkpoint()
         if found is not None:
             self.progress, sums = checkpoint.load(found, self.pair, self.optimizer)
             self.take_over(sums)
         self.folder.cut_metrics(self.progress.step)
         if found is not None:
-            logged = self.folder.last_line("train")
-            self.pace = {name: logged[name] for name in PACE} if logged else {}
+            self.remember(self.folder.lines())
             log.info("going on from step %d", self.progress.step)
             self.folder.log("resumed", {"step": self.progress.step})
 
+    def remember(self, lines: list[dict[str, Any]]) -> None:
+        """Know again what was logged: the pace, the last evaluation, and what health goes by."""
+        for line in lines:
+            if line["kind"] == "train":
+                self.pace = {name: line[name] for name in PACE}
+                self.health.watch_training(line["discriminator_auc"])
+            elif line["kind"] == "evaluation":
+                not_measured = {"kind", *self.position(), *PACE}
+                figures = {n: value for n, value in line.items() if n not in not_measured}
+                self.evaluated = {line["step"]: figures}
+            elif line["kind"] == "alarm":
+                self.health.raised.add(line["alarm"])
+
     def finish(self) -> dict[str, Any]:
-        """Evaluate, export both networks, and write the summary, which marks the run as finished."""
+        """Evaluate, save, export both networks, and write the summary, which marks the run as finished."""
         figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
+        self.save(last=True)
         summary = self.summary(figures)
         if self.processes.first:
             self.export()
@@ -392,18 +409,23 @@ class Trainer:
         return summary
 
     def export(self) -> None:
-        """Write the models, and sentences that show what they do."""
-        self.pair.save(
-            self.folder.path, self.tokenizer, self.objective.name, self.objective.detects
-        )
-        if self.objective.detects:
-            write_examples(
-                self.pair,
-                self.batches,
-                self.objective,
-                self.tokenizer,
-                self.folder.path / EXAMPLES,
-            )
+        """Write the models, and sentences that show what they do.
+
+        Raises:
+            ElektronError: they cannot be written; the last checkpoint has all that they are made of.
+        """
+        out = self.folder.path
+        try:
+            self.pair.save(out, self.tokenizer, self.objective.name, self.objective.detects)
+            if self.objective.detects:
+                write_examples(
+                    self.pair, self.batches, self.objective, self.tokenizer, out / EXAMPLES
+                )
+        except (OSError, SafetensorError) as error:
+            raise ElektronError(
+                f"the models cannot be written into {out} ({error}): the run is saved, and the same "
+                "command writes them when there is room"
+            ) from error
 
     def summary(self, figures: dict[str, float | None]) -> dict[str, Any]:
         """The figures of the last evaluation, and what the run was and took."""

@@ -17,7 +17,7 @@ from elektron.configuration import differences, load_yaml, save_yaml, values_of,
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
-from elektron.folders import write_whole
+from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.config import PretrainConfig
 
 # Where things lie and how often they are written does not make another run.
@@ -40,7 +40,7 @@ class RunFolder:
             ElektronError: the folder holds something else.
         """
         folder = cls(config.out, writes)
-        if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+        if folder.is_new():
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_json(CORPUS, corpus_in_numbers(store))
             save_yaml(config, folder.path / CONFIG)
@@ -64,28 +64,42 @@ class RunFolder:
             )
         return folder
 
+    def is_new(self) -> bool:
+        """Whether nothing is there but what a run leaves that was killed at its first moment."""
+        if not self.path.exists():
+            return True
+        first = {CORPUS, f"{CORPUS}{PARTIAL}", f"{CONFIG}{PARTIAL}"}
+        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
+
     @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
         return (self.path / SUMMARY).is_file()
 
     def log(self, kind: str, figures: dict[str, Any]) -> None:
-        """Append a line to the metrics; what is not finite becomes null."""
+        """Append a line to the metrics; what is not finite becomes null.
+
+        Raises:
+            ElektronError: it cannot be written. A resumed run forgets what was written of it.
+        """
         if not self.writes:
             return
         line = {"kind": kind} | {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in figures.items()
         }
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
-    def last_line(self, kind: str) -> dict[str, Any] | None:
-        """The newest line of a kind in the metrics."""
+    def lines(self) -> list[dict[str, Any]]:
+        """The metrics, oldest first."""
         path = self.path / METRICS
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        logged: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        return next((line for line in reversed(logged) if line["kind"] == kind), None)
+        return [json.loads(line) for line in lines]
 
     def cut_metrics(self, step: int) -> None:
         """Forget what was logged after `step`: those steps will be taken again."""
@@ -100,7 +114,7 @@ class RunFolder:
                 continue  # a line that was being written when the run was killed
             if logged["step"] <= step:
                 kept.append(line)
-        path.write_text("".join(kept), encoding="utf-8")
+        write_whole(path, "".join(kept))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder."""

@@ -1,0 +1,220 @@
+"""Kills runs at chosen points, has them go on, and compares them with a run that nothing happened to.
+
+    python -m tests.pretraining.killing BLOCKS FOLDER TRIALS PROCESSES SEED
+
+A point is a moment just before Python opens, renames, makes or removes something in the run's folder:
+every step of a save, of a rotation and of a run's beginning and end is one. Besides, runs are killed
+after a random time. Each trial prints a line of JSON. Everything is imported once, and each run is a
+fork, so that a trial takes a second or two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
+from elektron.pretraining.loop import pretrain
+from tests.pretraining.conftest import tiny_config
+
+# Every third trial is killed twice.
+SECOND_DEATH = 3
+WATCHED = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove"}
+VOLATILE = {"seconds", "tokens_per_second", "data_wait_share"}
+Death = Callable[[], None]
+
+
+def main() -> None:
+    blocks, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    trials, processes, seed = map(int, sys.argv[3:])
+    torch.set_num_threads(1)
+    chance = random.Random(seed)
+    untouched = config_in(blocks, folder / "untouched")
+    began = time.perf_counter()
+    points_file = folder / "points"
+    assert run(untouched, processes, lambda: record(untouched.out, points_file)) == 0
+    seconds = time.perf_counter() - began
+    points = points_file.read_text().splitlines()
+    say({"points": sorted(set(points))})
+    for number in range(trials):
+        config = config_in(blocks, folder / f"trial-{number}")
+        deaths = [
+            plan(number + again, config.out, points, seconds, chance)
+            for again in range(2 if number % SECOND_DEATH == 0 else 1)
+        ]
+        statuses = [run(config, processes, death) for _, death in deaths]
+        end = run(config, processes, lambda: None)
+        say(
+            {
+                "planned": [name for name, _ in deaths],
+                "killed": sum(status == -signal.SIGKILL for status in statuses),
+                "end": end,
+                "differs": differences(untouched.out, config.out),
+            }
+        )
+
+
+def say(record: dict[str, Any]) -> None:
+    """Print a line for the test that reads them."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+def config_in(blocks: Path, out: Path) -> PretrainConfig:
+    """A run of 12 steps, with a save at every third and a rotation at every one after the first."""
+    return tiny_config(
+        blocks,
+        out,
+        log_every=2,
+        evaluation=EvaluationConfig(every=4, rows=16),
+        checkpoint=CheckpointConfig(every=3, keep=1),
+    )
+
+
+def plan(
+    number: int, out: Path, points: list[str], seconds: float, chance: random.Random
+) -> tuple[str, Death]:
+    """How a run shall die: in turn at each of the points there are, and after a random time."""
+    names = sorted(set(points))
+    if number % 2:
+        delay = chance.uniform(0, seconds)
+        return f"after {delay:.3f} s", lambda: die_after(delay)
+    name = chance.choice(names) if number >= 2 * len(names) else names[number // 2]
+    occurrence = chance.randrange(points.count(name))
+    return f"{name}, number {occurrence}", lambda: die_at(out, name, occurrence)
+
+
+def watch(out: Path, seen: Callable[[str], None]) -> None:
+    """Call `seen` with a name for every point that this process comes to."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in WATCHED:
+            return
+        path = str(arguments[0])
+        # What is removed within a folder is named by itself.
+        if path.startswith(str(out)) or (event in {"os.rmdir", "os.remove"} and "/" not in path):
+            name = re.sub(r"\d+|partial-\w+", "N", path.removeprefix(str(out)))
+            seen(f"{event} {name}")
+
+    sys.addaudithook(hook)
+
+
+def record(out: Path, file: Path) -> None:
+    """Write down the points in their order."""
+    stream = file.open("a", buffering=1)
+    watch(out, lambda name: print(name, file=stream))
+
+
+def die_at(out: Path, point: str, occurrence: int) -> None:
+    """Die when a point is reached for so many times."""
+    left = [occurrence]
+
+    def seen(name: str) -> None:
+        if name == point:
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+
+    watch(out, seen)
+
+
+def die_after(delay: float) -> None:
+    """Die after so many seconds."""
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+
+def run(config: PretrainConfig, processes: int, prepare_first: Death) -> int:
+    """The exit status of the first process; when one dies the others are killed, as torchrun does it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [fork(config, rank, processes, port, prepare_first) for rank in range(processes)]
+    statuses: dict[int, int] = {}
+    while len(statuses) < processes:
+        child, status = os.wait()
+        statuses[child] = os.waitstatus_to_exitcode(status)
+        if statuses[child]:
+            for other in set(children) - set(statuses):
+                os.kill(other, signal.SIGKILL)
+    return statuses[children[0]]
+
+
+def fork(config: PretrainConfig, rank: int, processes: int, port: int, prepare_first: Death) -> int:
+    """Start a process of a run."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return child
+    status = 1
+    try:
+        if processes > 1:
+            os.environ |= {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
+        if rank == 0:
+            prepare_first()
+        pretrain(config)
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:  # noqa: BLE001 (the fork must not go on as its parent)
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def differences(expected: Path, found: Path) -> list[str]:
+    """The files in which two finished runs differ, and what is left that should not be."""
+    named = [
+        "checkpoints/step-00000012/weights.safetensors",
+        "checkpoints/step-00000012/optimizer.safetensors",
+        "discriminator/model.safetensors",
+        "generator/model.safetensors",
+    ]
+    wrong = [
+        name
+        for name in named
+        if not (found / name).is_file()
+        or (found / name).read_bytes() != (expected / name).read_bytes()
+    ]
+    if logged(expected) != logged(found):
+        wrong.append("metrics.jsonl")
+    kept = {path.name for path in (expected / "checkpoints").iterdir()}
+    wrong += sorted({path.name for path in (found / "checkpoints").iterdir()} - kept)
+    if not (found / "summary.json").is_file():
+        wrong.append("summary.json")
+    return wrong
+
+
+def logged(out: Path) -> list[dict[str, Any]]:
+    """The metrics, without times."""
+    path = out / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [json.loads(line) for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in VOLATILE}
+        for line in found
+        if line["kind"] != "resumed"
+    ]
+
+
+if __name__ == "__main__":
+    main()

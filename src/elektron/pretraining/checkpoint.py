@@ -54,6 +54,9 @@ class Progress:
     """Of the plan."""
     stage_step: int = 0
     """The step that it began with."""
+    schedule_from: float = 0.0
+    """Where the schedule of the rate begins, in the unit of the run's length: 0, or where the run had ended before
+    it was made longer."""
     skipped: int = 0
     """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
     passed_over: list[list[int]] = field(default_factory=list)

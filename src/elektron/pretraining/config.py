@@ -193,6 +193,15 @@ class CheckpointConfig:
 
 
 @dataclass
+class ResumeConfig:
+    """How a run is gone on with."""
+
+    allow: list[str] = field(default_factory=list)
+    """Settings that may differ from those the run was begun with, such as `[steps]`; `data` for other blocks
+    of the same tokenizer. A finished run that gets longer begins its schedule anew."""
+
+
+@dataclass
 class PretrainConfig:
     """Pre-train a generator and a discriminator by replaced token detection."""
 
@@ -236,6 +245,7 @@ class PretrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    resume: ResumeConfig = field(default_factory=ResumeConfig)
     nproc: int | None = None
     """Processes on this host, started by torchrun (default: this one alone)."""
     log_every: int = 20

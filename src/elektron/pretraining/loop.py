@@ -186,7 +186,7 @@ class Trainer:
                     continue
                 if progress.step % config.evaluation.every == 0:
                     self.log_evaluation()
-                if progress.step % config.checkpoint.every == 0:
+                if progress.step % config.checkpoint.every == 0 and self.share() < 1:
                     self.save()
             bar.update(self.horizon.done(progress), bar.note)
         prefetcher.close()
@@ -211,6 +211,8 @@ class Trainer:
         if stage != progress.stage:
             self.plan.enter(stage, self.pair)
             progress.stage, progress.stage_step = stage, progress.step
+        if progress.schedule_from:
+            share = self.horizon.share_of_schedule(progress)
         return schedule(
             self.plan.share_of_stage(share),
             progress.step - progress.stage_step + 1,
@@ -382,6 +384,8 @@ class Trainer:
         if found is not None:
             self.remember(self.folder.lines())
             log.info("going on from step %d", self.progress.step)
+            if self.progress.schedule_from and self.share() < 1:
+                log.info("the run had ended and is longer now: its schedule begins anew here")
             self.folder.log("resumed", {"step": self.progress.step})
 
     def remember(self, lines: list[dict[str, Any]]) -> None:
@@ -400,6 +404,9 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Evaluate, save, export both networks, and write the summary, which marks the run as finished."""
         figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
+        # Should the run be made longer, another schedule begins here.
+        self.progress.schedule_from = self.horizon.done(self.progress)
+        self.progress.stage_step = self.progress.step
         self.save(last=True)
         summary = self.summary(figures)
         if self.processes.first:

@@ -40,6 +40,11 @@ class Horizon:
         """How much of the run is done, from 0 to 1."""
         return min(1.0, self.done(progress) / self.total)
 
+    def share_of_schedule(self, progress: Progress) -> float:
+        """How much is done of what the schedule of the rate goes over."""
+        left = self.total - progress.schedule_from
+        return min(1.0, (self.done(progress) - progress.schedule_from) / left) if left > 0 else 1.0
+
     def done(self, progress: Progress) -> float:
         """How much of the run is done, in its unit."""
         if self.steps is not None:

@@ -8,20 +8,21 @@ overwritten.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import differences, load_yaml, save_yaml, values_of, written
+from elektron.configuration import load_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
-from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.config import LENGTHS, PretrainConfig
+from elektron.pretraining.resuming import BLOCKS, allowed_changes, in_words
 
-# Where things lie and how often they are written does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,36 @@ class RunFolder:
                 f"{folder.path} exists and is no run's folder: choose another --out"
             )
         earlier = load_yaml(PretrainConfig, folder.path / CONFIG)
-        if changed := differences(earlier, config, NOT_THE_RUN):
-            before, now = values_of(earlier), values_of(config)
-            what = ", ".join(
-                f"{n} {written(before[n])} there, {written(now[n])} here" for n in changed
-            )
-            raise ElektronError(f"{folder.path} holds another run ({what}): choose another --out")
-        fingerprint = folder.read_json(CORPUS)["fingerprint"]
-        if fingerprint != store.fingerprint:
-            raise ElektronError(
-                f"{folder.path} holds a run on other blocks than {config.data}: "
-                "choose another --out, or give the blocks it was begun with"
-            )
+        changed = allowed_changes(earlier, config)
+        corpus = folder.read_json(CORPUS)
+        if corpus["fingerprint"] != store.fingerprint:
+            if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
+                raise ElektronError(
+                    f"{folder.path} holds a run on blocks of another tokenizer than {config.data}'s: "
+                    "choose another --out, or give the blocks it was begun with"
+                )
+            if BLOCKS not in config.resume.allow:
+                raise ElektronError(
+                    f"{folder.path} holds a run on other blocks than {config.data}: choose another "
+                    "--out, give the blocks it was begun with, or go on with these all the same by "
+                    f"--resume.allow {BLOCKS}"
+                )
+            changed.append(BLOCKS)
+        if changed and writes:
+            folder.change(earlier, config, store, changed)
         return folder
+
+    def change(
+        self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
+    ) -> None:
+        """Make it the folder of the changed run, which is not finished if its length has changed."""
+        what = in_words(changed, values_of(earlier), values_of(config))
+        log.warning("%s goes on with other settings: %s", self.path, what)
+        if self.finished and set(changed) & set(LENGTHS):
+            (self.path / SUMMARY).unlink()
+        # The settings last: killed before, the same command finds the change once more.
+        self.write_json(CORPUS, corpus_in_numbers(store))
+        save_yaml(config, self.path / CONFIG)
 
     def is_new(self) -> bool:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
@@ -134,6 +152,7 @@ def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:
     tokens = sum(split.tokens for split in splits.values())
     return {
         "fingerprint": store.fingerprint,
+        "tokenizer": manifest.tokenizer,
         "sources": manifest.corpus,
         "documents": {name: split.documents for name, split in splits.items()},
         "rows": {name: split.rows for name, split in splits.items()},

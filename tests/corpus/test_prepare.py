@@ -9,10 +9,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
 import elektron
+from elektron.corpus import documents
 from elektron.corpus import prepare as prepare_module
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
@@ -135,6 +137,31 @@ def test_other_blocks_are_not_overwritten(
         with pytest.raises(ElektronError, match=complaint):
             prepare(replace(config, **changes))
     assert contents(config.out) == before
+
+
+def test_another_commit_of_a_data_set_is_another_corpus(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, read = "a" * 40, []
+
+    class Loaded(list[dict[str, str]]):
+        features = None
+
+    def load(name: str, config: None, split: str, revision: str, streaming: bool) -> Loaded:
+        read.append(revision)
+        return Loaded({"text": text} for text in make_text(30).split("\n\n"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(documents, "hub_commit", lambda source: commit or None)
+    config = replace(config, corpus=["hf:org/set"])
+    manifest = prepare(config)
+    assert read == ["a" * 40]
+    assert manifest.options["commits"] == {"hf:org/set": "a" * 40}
+    commit = ""  # the hub does not tell
+    assert prepare(config) == manifest
+    commit = "b" * 40
+    with pytest.raises(ElektronError, match=r"hf:org/set at commit a{40} there, b{40} here"):
+        prepare(config)
 
 
 def test_damaged_blocks_are_not_taken_for_done(config: PrepareConfig) -> None:

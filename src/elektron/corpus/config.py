@@ -18,7 +18,7 @@ class TokenizerConfig:
     """Train a WordPiece tokenizer on a corpus."""
 
     corpus: Positional[list[str]]
-    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     out: Path
     """Folder for the tokenizer."""
     vocab_size: int = 30_522
@@ -40,7 +40,7 @@ class PrepareConfig:
     """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
-    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     tokenizer: str
     """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path

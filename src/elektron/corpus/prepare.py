@@ -51,6 +51,8 @@ CHARACTERS_IN_CHUNK = 1_000_000
 DOCUMENTS_AT_ONCE = 1000
 CHUNKS_AHEAD_OF_WORKER = 2
 SHORTEST_ROW = 8
+SOURCES = ("corpus", "commits")
+"""Options that say what was read; the others say what was made of it."""
 
 
 def prepare(config: PrepareConfig) -> Manifest:
@@ -77,6 +79,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             "deduplicate": config.deduplicate,
             "text": config.text,
             "corpus": corpus.fingerprint,
+            **({"commits": corpus.commits} if corpus.commits else {}),
         },
     )
     if not is_free(config.out):
@@ -148,7 +151,7 @@ def _blocks_there(out: Path, plan: Manifest) -> Manifest:
         for name, before, now in (
             ("row length", there.seq_len, plan.seq_len),
             ("packing", there.packing, plan.packing),
-            *((n, there.options.get(n), v) for n, v in plan.options.items() if n != "corpus"),
+            *((n, there.options.get(n), v) for n, v in plan.options.items() if n not in SOURCES),
         )
         if before != now
     ]
@@ -156,6 +159,13 @@ def _blocks_there(out: Path, plan: Manifest) -> Manifest:
         different.append("another tokenizer")
     if there.options.get("corpus") != plan.options["corpus"]:
         different.append("another corpus")
+    # A commit that the hub did not tell, then or now, is not held against the blocks.
+    commits = there.options.get("commits", {})
+    different += [
+        f"{source} at commit {commits[source]} there, {commit} here"
+        for source, commit in plan.options.get("commits", {}).items()
+        if commits.get(source, commit) != commit
+    ]
     if different:
         raise ElektronError(
             f"{out} holds other blocks ({', '.join(different)}): choose another --out"

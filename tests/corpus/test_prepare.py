@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import elektron
-from elektron.corpus import documents
+from elektron.corpus import documents, engines
 from elektron.corpus import prepare as prepare_module
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
@@ -43,6 +43,20 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def in_session(leader: int) -> list[str]:
+    """What still runs of all that a process has started, which began a session of its own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session, *_ = path.read_text().rpartition(")")[2].split()
+            command = (path.parent / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if session == str(leader) and state != "Z":
+            found.append(command)
+    return found
 
 
 def all_rows(folder: Path) -> np.ndarray:
@@ -222,19 +236,23 @@ def test_impossible_settings(
 
 
 def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "rows_in_worker", die)
+    monkeypatch.setattr(engines, "rows_in_worker", die)
     with pytest.raises(ElektronError, match=r"worker process was ended.*--workers"):
         prepare(replace(config, workers=2))
     assert not any(config.out.parent.iterdir())
 
 
-def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_interrupted_run_leaves_nothing(
+    engine: str, config: PrepareConfig, tmp_path: Path
+) -> None:
     corpus = tmp_path / "corpus.txt"
     with corpus.open("w") as file:
         for seed in range(120):
             file.write(make_text(100, seed) + "\n\n")
     command = [sys.executable, "-m", "elektron", "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]
+    command += ["--engine", engine]
     # A shell's background jobs ignore SIGINT, and so does all they start, such as these tests.
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
@@ -249,7 +267,11 @@ def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+    patience = time.monotonic() + 20
+    while in_session(process.pid):
+        assert time.monotonic() < patience, in_session(process.pid)
+        time.sleep(0.1)

@@ -23,7 +23,10 @@ from elektron.errors import ElektronError
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1_000_000
+FIRST_BYTES = 1_000_000
+"""A file is judged by so many."""
+BYTES_AT_ONCE = 1 << 17
+"""Read after these: little, because one rare character makes each of a chunk take four bytes."""
 MOST_UNDECODABLE = 0.1
 """Share of the first chunk; a file with more of it is not text."""
 LONGEST_FIELD = 1 << 28
@@ -82,9 +85,10 @@ def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         if path.stat().st_size == 0:
             raise ElektronError(f"{path}: empty, though {compression} never is: fetch it again")
         stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+    size = FIRST_BYTES
     while True:
         try:
-            chunk = stream.read(CHUNK_BYTES)
+            chunk = stream.read(size)
         except OSError as error:
             if stream is file:
                 raise
@@ -92,6 +96,7 @@ def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+        size = BYTES_AT_ONCE
 
 
 def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> Iterator[str]:
@@ -106,8 +111,10 @@ def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> It
     if errors != "strict":
         _refuse_binary(name, first)
     decoder = codecs.getincrementaldecoder(encoding)(errors)
+    chunks = chain([first], chunks)
+    del first  # not to be kept until the end of the file
     try:
-        for chunk in chain([first], chunks):
+        for chunk in chunks:
             yield without_surrogates(decoder.decode(chunk), name, undecodable)
         yield without_surrogates(decoder.decode(b"", final=True), name, undecodable)
     except UnicodeDecodeError as error:

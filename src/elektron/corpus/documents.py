@@ -200,6 +200,7 @@ class Corpus:
         blank_lines = BLANK_LINE.search(first.strip()) is not None
         self.layouts["blank lines between documents" if blank_lines else "one document a line"] += 1
         lines = split_lines(chain([first], chunks), LONGEST_DOCUMENT)
+        del first
         if not blank_lines:
             yield from lines
             return

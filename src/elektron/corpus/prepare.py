@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from elektron.allocator import return_freed_memory
 from elektron.corpus.blocks import (
     MANIFEST,
     SPLITS,
@@ -53,6 +54,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             the folder holds something else.
     """
     _check(config)
+    return_freed_memory()
     corpus = Corpus(config.corpus, config.text)
     tokenizer = load_tokenizer(config.tokenizer)
     plan = Manifest(

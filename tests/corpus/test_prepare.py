@@ -247,12 +247,11 @@ def test_an_interrupted_run_leaves_nothing(
     engine: str, config: PrepareConfig, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "corpus.txt"
-    with corpus.open("w") as file:
-        for seed in range(120):
-            file.write(make_text(100, seed) + "\n\n")
+    # Much more than what is under way at once: there must be time to interrupt it.
+    corpus.write_text((make_text(3000) + "\n\n") * 20)
     command = [sys.executable, "-m", "elektron", "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]
-    command += ["--engine", engine]
+    command += ["--engine", engine, "--deduplicate", "false"]
     # A shell's background jobs ignore SIGINT, and so does all they start, such as these tests.
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
@@ -268,7 +267,7 @@ def test_an_interrupted_run_leaves_nothing(
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
     patience = time.monotonic() + 20

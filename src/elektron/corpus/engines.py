@@ -114,7 +114,8 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
     from ray.exceptions import RayError, RayTaskError
 
     with ray_cluster(workers or cores()):
-        workers = workers or int(ray.cluster_resources().get("CPU", 1))
+        # One that grows on demand may begin with none.
+        workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(rows_on_ray)
         shared = ray.put(encoding)
         free = threading.Semaphore(workers)
@@ -171,7 +172,7 @@ def _connect(workers: int, folder: str) -> None:
     import ray
     from ray.exceptions import RayError
 
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address == "local":

@@ -56,7 +56,8 @@ def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_without_an_end(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(reading, "FIRST_BYTES", 100)
+    monkeypatch.setattr(reading, "BYTES_AT_ONCE", 100)
     monkeypatch.setattr(reading, "LONGEST_FIELD", 1000)
     path = tmp_path / f"x{suffix}"
     begin = '{"text": "' if suffix == ".jsonl" else "text,label\n"

@@ -21,7 +21,7 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
-from elektron.released import located
+from elektron.reading import located
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
 EVIL_CLASSES = "class C: pass\nclass M: pass\nclass T: pass\n"
@@ -54,23 +54,6 @@ def model(saved: Path, tmp_path: Path) -> Path:
 def edit(path: Path, **changes: Any) -> None:
     content = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
-
-
-@pytest.mark.parametrize(
-    ("name", "place"),
-    [
-        ("bert-base", ("bert-base", "main")),
-        ("org/bert-base@v1.0", ("org/bert-base", "v1.0")),
-        ("bert@refs/pr/3", ("bert", "refs/pr/3")),
-        ("runs/a@b/discriminator/x@y", ("runs/a", "b/discriminator/x@y")),
-        ("./runs@home/x", ("./runs@home/x", "main")),
-        ("/deep/runs/x@y", ("/deep/runs/x@y", "main")),
-        ("@v1", ("@v1", "main")),
-        ("bert@", ("bert@", "main")),
-    ],
-)
-def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
-    assert located(name) == place
 
 
 def test_a_folder_may_have_an_at_sign(

@@ -16,14 +16,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from elektron.configuration import suggestion
 from elektron.errors import ElektronError
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1_000_000
+FIRST_BYTES = 1_000_000
+"""A file is judged by so many."""
+BYTES_AT_ONCE = 1 << 17
+"""Read after these: little, because one rare character makes each of a chunk take four bytes."""
 MOST_UNDECODABLE = 0.1
 """Share of the first chunk; a file with more of it is not text."""
 LONGEST_FIELD = 1 << 28
@@ -36,6 +39,9 @@ TABLE_SUFFIXES = {".csv", ".tsv"}
 PARQUET_SUFFIXES = {".parquet"}
 KNOWN_SUFFIXES = TEXT_SUFFIXES | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
 HUB = "hf:"
+PINNED = re.compile(r"\A(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SECONDS_FOR_THE_HUB = 10.0
 
 BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -79,9 +85,10 @@ def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         if path.stat().st_size == 0:
             raise ElektronError(f"{path}: empty, though {compression} never is: fetch it again")
         stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+    size = FIRST_BYTES
     while True:
         try:
-            chunk = stream.read(CHUNK_BYTES)
+            chunk = stream.read(size)
         except OSError as error:
             if stream is file:
                 raise
@@ -89,6 +96,7 @@ def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+        size = BYTES_AT_ONCE
 
 
 def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> Iterator[str]:
@@ -103,8 +111,10 @@ def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> It
     if errors != "strict":
         _refuse_binary(name, first)
     decoder = codecs.getincrementaldecoder(encoding)(errors)
+    chunks = chain([first], chunks)
+    del first  # not to be kept until the end of the file
     try:
-        for chunk in chain([first], chunks):
+        for chunk in chunks:
             yield without_surrogates(decoder.decode(chunk), name, undecodable)
         yield without_surrogates(decoder.decode(b"", final=True), name, undecodable)
     except UnicodeDecodeError as error:
@@ -202,17 +212,69 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def hub_rows(source: str) -> tuple[Any, Iterator[dict[str, Any]]]:
-    """Features, None where unknown, and rows of `hf:NAME[:config][:split]`, streamed.
+class Place(NamedTuple):
+    """Where a model, a tokenizer or a data set lies: a folder, or a name on the hub at a revision."""
 
-    NAME may be a local folder. Raises ElektronError, here or at a row, if it cannot be loaded.
+    name: str
+    revision: str = "main"
+
+
+def located(name: str) -> Place:
+    """What `FOLDER`, `NAME` or `NAME@REVISION` means; a folder that is there may have an @ in its name."""
+    pinned = PINNED.fullmatch(name)
+    if pinned is None or Path(name).exists():
+        return Place(name)
+    return Place(*pinned.groups())
+
+
+class HubSource(NamedTuple):
+    """What `hf:NAME[@REVISION][:config][:split]` means; NAME may be a local folder."""
+
+    place: Place
+    config: str | None
+    split: str
+
+
+def hub_source(source: str) -> HubSource:
+    """The parts of a source. Raises ElektronError if it names no data set."""
+    name, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
+    if not name.strip("/"):
+        raise ElektronError(
+            f"{source}: which data set? Write {HUB}NAME[@REVISION][:config][:split]"
+        )
+    return HubSource(located(name), config or None, split or "train")
+
+
+def hub_commit(source: str) -> str | None:
+    """The commit that a data set's revision stands for now; None for a local folder.
+
+    None as well where the hub does not tell, for which loading has a message of its own.
+    """
+    name, revision = hub_source(source).place
+    if Path(name).exists():
+        return None
+    if COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
+
+    try:
+        found = HfApi().dataset_info(name, revision=revision, timeout=SECONDS_FOR_THE_HUB)
+    except (httpx.HTTPError, OSError, ValueError):
+        return None
+    return found.sha
+
+
+def hub_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """Features, None where unknown, and rows of `hf:NAME[@REVISION][:config][:split]`, streamed.
+
+    With a `commit`, those of it instead of what the revision stands for by now. Raises
+    ElektronError, here or at a row, if it cannot be loaded.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    path, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
-    if not path.strip("/"):
-        raise ElektronError(f"{source}: which data set? Write {HUB}NAME[:config][:split]")
+    (name, revision), config, split = hub_source(source)
 
     def unloadable(error: Exception) -> ElektronError:
         return ElektronError(f"{source}: cannot be loaded ({first_line(error)})")
@@ -224,7 +286,9 @@ def hub_rows(source: str) -> tuple[Any, Iterator[dict[str, Any]]]:
             raise unloadable(error) from error
 
     try:
-        data_set = load_dataset(path, config or None, split=split or "train", streaming=True)
+        data_set = load_dataset(
+            name, config, split=split, revision=commit or revision, streaming=True
+        )
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError: it would be made by a script, which is not run.
         raise unloadable(error) from error

@@ -19,7 +19,7 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -35,7 +35,7 @@ from transformers.utils.hub import cached_file, has_file
 
 from elektron.bounded import read_text
 from elektron.errors import ElektronError
-from elektron.reading import first_line
+from elektron.reading import Place, first_line, located
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,6 @@ ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective"})
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
-PINNED = re.compile(r"\A(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
-
 CONVERSION = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; "
     f"folder = pathlib.Path(sys.argv[1]); files = sorted(folder.glob('{PICKLED}')); "
@@ -71,21 +69,6 @@ UNLOADABLE = (
     *(OSError, SafetensorError, ValueError, KeyError),
     *(TypeError, ArithmeticError, RuntimeError, MemoryError),
 )
-
-
-class Place(NamedTuple):
-    """Where something lies: a folder, or a name on the hub at a revision."""
-
-    name: str
-    revision: str = "main"
-
-
-def located(name: str) -> Place:
-    """What `FOLDER`, `NAME` or `NAME@REVISION` means; a folder that is there may have an @ in its name."""
-    pinned = PINNED.fullmatch(name)
-    if pinned is None or Path(name).exists():
-        return Place(name)
-    return Place(*pinned.groups())
 
 
 def load_configuration(name: str) -> PreTrainedConfig:

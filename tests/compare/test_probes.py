@@ -92,6 +92,7 @@ def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
         ("data/trains.csv", "trains"),
         ("my file.csv", "my-file"),
         ("hf:nyu-mll/glue:mrpc:train", "glue"),
+        ("hf:nyu-mll/glue@v1.0:mrpc:train", "glue"),
     ],
 )
 def test_names_of_data(source: str, name: str) -> None:

@@ -250,7 +250,8 @@ def test_damaged_archives(tmp_path: Path, suffix: str, damage: Callable[[bytes],
 def test_a_document_of_any_length_comes_in_bounded_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(reading, "FIRST_BYTES", 700)
+    monkeypatch.setattr(reading, "BYTES_AT_ONCE", 700)
     monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
     words = " ".join(f"word{n}" for n in range(2000))
     (tmp_path / "a.txt").write_text(words)
@@ -270,14 +271,15 @@ not_blank = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufef
 
 
 @settings(max_examples=40, deadline=None)
-@given(lines=st.lists(not_blank, min_size=1), chunk=st.integers(1, 30))
+@given(lines=st.lists(not_blank, min_size=1), chunk=st.integers(1, 30), later=st.integers(1, 30))
 def test_chunks_do_not_show(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, later: int
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "a.txt"
     path.write_bytes("\r\n".join(lines).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "CHUNK_BYTES", chunk)
+        patch.setattr(reading, "FIRST_BYTES", chunk)
+        patch.setattr(reading, "BYTES_AT_ONCE", later)
         assert texts(path) == [line.strip() for line in lines]
 
 

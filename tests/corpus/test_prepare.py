@@ -9,10 +9,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
 import elektron
+from elektron.corpus import documents, engines
 from elektron.corpus import prepare as prepare_module
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
@@ -41,6 +43,20 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def in_session(leader: int) -> list[str]:
+    """What still runs of all that a process has started, which began a session of its own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session, *_ = path.read_text().rpartition(")")[2].split()
+            command = (path.parent / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if session == str(leader) and state != "Z":
+            found.append(command)
+    return found
 
 
 def all_rows(folder: Path) -> np.ndarray:
@@ -137,6 +153,31 @@ def test_other_blocks_are_not_overwritten(
     assert contents(config.out) == before
 
 
+def test_another_commit_of_a_data_set_is_another_corpus(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, read = "a" * 40, []
+
+    class Loaded(list[dict[str, str]]):
+        features = None
+
+    def load(name: str, config: None, split: str, revision: str, streaming: bool) -> Loaded:
+        read.append(revision)
+        return Loaded({"text": text} for text in make_text(30).split("\n\n"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(documents, "hub_commit", lambda source: commit or None)
+    config = replace(config, corpus=["hf:org/set"])
+    manifest = prepare(config)
+    assert read == ["a" * 40]
+    assert manifest.options["commits"] == {"hf:org/set": "a" * 40}
+    commit = ""  # the hub does not tell
+    assert prepare(config) == manifest
+    commit = "b" * 40
+    with pytest.raises(ElektronError, match=r"hf:org/set at commit a{40} there, b{40} here"):
+        prepare(config)
+
+
 def test_damaged_blocks_are_not_taken_for_done(config: PrepareConfig) -> None:
     prepare(config)
     path = config.out / "train-00000.arrow"
@@ -195,19 +236,22 @@ def test_impossible_settings(
 
 
 def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "rows_in_worker", die)
+    monkeypatch.setattr(engines, "rows_in_worker", die)
     with pytest.raises(ElektronError, match=r"worker process was ended.*--workers"):
         prepare(replace(config, workers=2))
     assert not any(config.out.parent.iterdir())
 
 
-def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_interrupted_run_leaves_nothing(
+    engine: str, config: PrepareConfig, tmp_path: Path
+) -> None:
     corpus = tmp_path / "corpus.txt"
-    with corpus.open("w") as file:
-        for seed in range(120):
-            file.write(make_text(100, seed) + "\n\n")
+    # Much more than what is under way at once: there must be time to interrupt it.
+    corpus.write_text((make_text(3000) + "\n\n") * 20)
     command = [sys.executable, "-m", "elektron", "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]
+    command += ["--engine", engine, "--deduplicate", "false"]
     # A shell's background jobs ignore SIGINT, and so does all they start, such as these tests.
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
@@ -222,7 +266,11 @@ def test_an_interrupted_run_leaves_nothing(config: PrepareConfig, tmp_path: Path
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+    patience = time.monotonic() + 20
+    while in_session(process.pid):
+        assert time.monotonic() < patience, in_session(process.pid)
+        time.sleep(0.1)

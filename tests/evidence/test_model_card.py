@@ -86,11 +86,14 @@ def test_choosing_and_reporting_on_the_same_rows_is_a_limit(tmp_path: Path) -> N
     assert "held out of the training rows" in text
 
 
-def test_hub_data_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("revision", ["", "v1.0"])
+def test_hub_data_is_named(revision: str, tmp_path: Path) -> None:
     files = tuned.classification()
-    files["config.yaml"] = tuned.CONFIG | {"test": ["hf:glue:sst2:validation"]}
+    source = f"hf:glue{revision and '@' + revision}:sst2:validation"
+    files["config.yaml"] = tuned.CONFIG | {"test": [source]}
     metadata, _ = card(tuned.write(tmp_path / "a", files))
-    assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "glue"
+    data_set = metadata["model-index"][0]["results"][0]["dataset"]
+    assert (data_set["type"], data_set.get("revision", "")) == ("glue", revision)
 
 
 def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:

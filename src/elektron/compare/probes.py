@@ -22,13 +22,13 @@ from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.files.read import split_share
 from elektron.finetuning.search import combinations
+from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
 FIXED = ("model", "out", "seed")
 """Settings that the comparison gives to each run of a probe."""
 PRETRAINING = "pretraining"
 """The other folder in a run's folder, whose name a probe cannot have."""
-HUB = "hf:"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def parse(text: str) -> Probe:
 
 def set_name(source: str) -> str:
     """What labelled data is called: the folder of `train.tsv`, else the file without endings and "train"."""
-    path = Path(source.removeprefix(HUB).partition(":")[0])
+    path = Path(hub_source(source).place.name if source.startswith(HUB) else source)
     stem = path.name.partition(".")[0]
     if re.match(r"train(ing)?(?![a-z])", stem, re.IGNORECASE):
         stem = path.resolve().parent.name

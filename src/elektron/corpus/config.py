@@ -18,7 +18,7 @@ class TokenizerConfig:
     """Train a WordPiece tokenizer on a corpus."""
 
     corpus: Positional[list[str]]
-    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     out: Path
     """Folder for the tokenizer."""
     vocab_size: int = 30_522
@@ -40,7 +40,7 @@ class PrepareConfig:
     """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
-    """Files, folders, globs, `hf:NAME[:config][:split]` or `builtin:docs`."""
+    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     tokenizer: str
     """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path
@@ -56,8 +56,10 @@ class PrepareConfig:
     """Drop exact copies of a document (takes 16 bytes of memory a document)."""
     seed: int = 1
     """Decides the lengths that `paper` packing draws and which documents are held out."""
+    engine: Literal["local", "ray"] = "local"
+    """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: int | None = None
-    """Processes (default: one a core). The bytes written do not depend on it."""
+    """Processes at once (default: one a core). The bytes written do not depend on it, nor on the engine."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""
 

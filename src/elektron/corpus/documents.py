@@ -1,7 +1,7 @@
 """Documents out of whatever holds text, one at a time, whatever the size of the corpus.
 
-A source is a file, a folder, a glob, `hf:NAME[:config][:split]` for a data set of the hub, or
-`builtin:docs`. The end of a file's name says how it is read: `.txt` and unknown endings as text,
+A source is a file, a folder, a glob, `hf:NAME[@REVISION][:config][:split]` for a data set of
+the hub, or `builtin:docs`. The end of a file's name says how it is read: `.txt` and unknown endings as text,
 `.jsonl` and `.json` as one JSON object a line, `.csv` and `.tsv` as a table with a header,
 `.parquet` by record batches; all but the last also with `.gz` or `.zst` behind. In text, blank
 lines separate documents if the first megabyte has one; otherwise each line is a document.
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,7 @@ from elektron.reading import (
     decompressed,
     file_suffix,
     first_line,
+    hub_commit,
     hub_rows,
     json_object,
     listed,
@@ -120,6 +122,12 @@ class Corpus:
                 known.append(part)
         return hashlib.sha256(json.dumps([known, self.text_column]).encode()).hexdigest()
 
+    @cached_property
+    def commits(self) -> dict[str, str]:
+        """The commit of each data set of the hub, where the hub tells it; those are read from then on."""
+        hub = [part for part in self.parts if isinstance(part, str) and part.startswith(HUB)]
+        return {part: commit for part in hub if (commit := hub_commit(part)) is not None}
+
     @property
     def bytes_read(self) -> int:
         """Of `total_bytes`, how many have been read."""
@@ -165,7 +173,7 @@ class Corpus:
 
     def _texts_of_hub(self, name: str) -> Iterator[str]:
         """A data set of the hub, or of a local folder as `datasets` reads it, streamed."""
-        _, rows = hub_rows(name)
+        _, rows = hub_rows(name, self.commits.get(name))
         column = None
         for row in rows:
             column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
@@ -192,6 +200,7 @@ class Corpus:
         blank_lines = BLANK_LINE.search(first.strip()) is not None
         self.layouts["blank lines between documents" if blank_lines else "one document a line"] += 1
         lines = split_lines(chain([first], chunks), LONGEST_DOCUMENT)
+        del first
         if not blank_lines:
             yield from lines
             return

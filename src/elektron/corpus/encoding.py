@@ -15,10 +15,13 @@ from multiprocessing import parent_process
 from typing import Any, Literal
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+import elektron
 from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
+from elektron.errors import ElektronError
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,13 @@ class Encoder:
         return [[next(tokens).tolist() for _ in document] for document in lines]
 
 
-_encoder: Encoder
+# A worker process has one encoder at a time.
+_encoder: Encoder | None = None
 
 
 def start_worker(encoding: Encoding) -> None:
     """Make a process ready for `rows_in_worker`."""
-    global _encoder  # noqa: PLW0603 (a worker process has one encoder)
+    global _encoder  # noqa: PLW0603
     # There is a process for each core already.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # The parent is interrupted too, and ends its workers in order.
@@ -99,7 +103,30 @@ def start_worker(encoding: Encoding) -> None:
 
 
 def rows_in_worker(texts: Sequence[str], chunk: int) -> NDArray[Any]:
-    """`Encoder.rows` in a worker process."""
+    """`Encoder.rows` in a worker process that `start_worker` has made ready."""
+    assert _encoder is not None
+    return _encoder.rows(texts, chunk)
+
+
+def versions() -> str:
+    """What decides, besides an encoding, which rows a text becomes."""
+    return f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
+
+
+def rows_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> NDArray[Any]:
+    """`Encoder.rows` in a process of Ray, which serves one preparation after another.
+
+    Raises:
+        ElektronError: the `versions` there are not those of the process that asks.
+    """
+    global _encoder  # noqa: PLW0603
+    if _encoder is None or _encoder.encoding != encoding:
+        if versions() != wanted:
+            raise ElektronError(
+                f"a machine of the Ray cluster has {versions()}, this one {wanted}: install the same"
+            )
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        _encoder = Encoder(encoding)
     return _encoder.rows(texts, chunk)
 
 

@@ -1,28 +1,19 @@
-"""From a corpus to a folder of blocks, on all cores of this machine.
+"""From a corpus to a folder of blocks, on all cores of this machine or of a Ray cluster.
 
 One process reads documents, drops copies and decides what is held out; it gathers chunks of a
-fixed size, which worker processes tokenize and pack; the rows are written in the order of the
-chunks. So the bytes do not depend on the number of workers, and memory does not depend on the size
-of the corpus, but for the 16 bytes that each document leaves for finding its copies.
+fixed size, which workers tokenize and pack (see `engines`); the rows are written in the order of
+the chunks. So the bytes do not depend on who works or how many, and memory does not depend on the
+size of the corpus, but for the 16 bytes that each document leaves for finding its copies.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
+from elektron.allocator import return_freed_memory
 from elektron.corpus.blocks import (
     MANIFEST,
     SPLITS,
@@ -34,7 +25,8 @@ from elektron.corpus.blocks import (
 )
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
-from elektron.corpus.encoding import Encoder, Encoding, rows_in_worker, start_worker
+from elektron.corpus.encoding import Encoding
+from elektron.corpus.engines import Chunk, engine
 from elektron.corpus.selection import Selection
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
@@ -49,8 +41,9 @@ DOCUMENTS_IN_CHUNK = 2000
 CHARACTERS_IN_CHUNK = 1_000_000
 # Documents that are looked at together when copies are dropped.
 DOCUMENTS_AT_ONCE = 1000
-CHUNKS_AHEAD_OF_WORKER = 2
 SHORTEST_ROW = 8
+SOURCES = ("corpus", "commits")
+"""Options that say what was read; the others say what was made of it."""
 
 
 def prepare(config: PrepareConfig) -> Manifest:
@@ -61,6 +54,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             the folder holds something else.
     """
     _check(config)
+    return_freed_memory()
     corpus = Corpus(config.corpus, config.text)
     tokenizer = load_tokenizer(config.tokenizer)
     plan = Manifest(
@@ -77,6 +71,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             "deduplicate": config.deduplicate,
             "text": config.text,
             "corpus": corpus.fingerprint,
+            **({"commits": corpus.commits} if corpus.commits else {}),
         },
     )
     if not is_free(config.out):
@@ -98,7 +93,7 @@ def prepare(config: PrepareConfig) -> Manifest:
         writer = BlockWriter(folder, plan)
         total = corpus.total_bytes
         with (
-            _workers(config.workers or _cores(), encoding) as rows_of,
+            engine(config, encoding) as rows_of,
             Progress("preparing", total, "documents" if total is None else "bytes") as progress,
         ):
             documents = 0
@@ -112,15 +107,6 @@ def prepare(config: PrepareConfig) -> Manifest:
         _refuse_too_little(config, manifest)
     _say_what_there_is(config.out, manifest)
     return manifest
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Documents of one split that are packed together."""
-
-    number: int
-    split: Split
-    texts: list[str]
 
 
 def _check(config: PrepareConfig) -> None:
@@ -148,7 +134,7 @@ def _blocks_there(out: Path, plan: Manifest) -> Manifest:
         for name, before, now in (
             ("row length", there.seq_len, plan.seq_len),
             ("packing", there.packing, plan.packing),
-            *((n, there.options.get(n), v) for n, v in plan.options.items() if n != "corpus"),
+            *((n, there.options.get(n), v) for n, v in plan.options.items() if n not in SOURCES),
         )
         if before != now
     ]
@@ -156,6 +142,13 @@ def _blocks_there(out: Path, plan: Manifest) -> Manifest:
         different.append("another tokenizer")
     if there.options.get("corpus") != plan.options["corpus"]:
         different.append("another corpus")
+    # A commit that the hub did not tell, then or now, is not held against the blocks.
+    commits = there.options.get("commits", {})
+    different += [
+        f"{source} at commit {commits[source]} there, {commit} here"
+        for source, commit in plan.options.get("commits", {}).items()
+        if commits.get(source, commit) != commit
+    ]
     if different:
         raise ElektronError(
             f"{out} holds other blocks ({', '.join(different)}): choose another --out"
@@ -186,52 +179,6 @@ def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]
         if waiting[split]:
             yield Chunk(number, split, waiting[split])
             number += 1
-
-
-Rows = Iterator[tuple[Chunk, NDArray[Any]]]
-
-
-@contextmanager
-def _workers(count: int, encoding: Encoding) -> Iterator[Any]:
-    """A function from chunks to chunks with their rows, in the same order.
-
-    One worker is this process itself; more are processes of their own, started afresh, because
-    forking one that may hold threads of other libraries is not safe.
-    """
-    if count == 1:
-        encoder = Encoder(encoding)
-        yield lambda chunks: ((chunk, encoder.rows(chunk.texts, chunk.number)) for chunk in chunks)
-        return
-    pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("spawn"), start_worker, (encoding,)
-    )
-
-    def rows_of(chunks: Iterable[Chunk]) -> Rows:
-        waiting: deque[tuple[Chunk, Future[NDArray[Any]]]] = deque()
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(rows_in_worker, chunk.texts, chunk.number)))
-            if len(waiting) > count * CHUNKS_AHEAD_OF_WORKER:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for chunk, future in waiting:
-            yield chunk, future.result()
-
-    try:
-        yield rows_of
-    except BrokenProcessPool as error:
-        raise ElektronError(
-            "a worker process was ended: if memory is short, try fewer --workers; a script that calls "
-            'this must do so under `if __name__ == "__main__":`'
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _refuse_too_little(config: PrepareConfig, manifest: Manifest) -> None:

@@ -30,6 +30,7 @@ from elektron.evidence.task_summary import (
 from elektron.evidence.usage import usage
 from elektron.evidence.wording import visible, whole
 from elektron.folders import write_whole
+from elektron.reading import HUB
 
 CARD = "README.md"
 PIPELINES = {
@@ -72,7 +73,6 @@ TRAINING = [
     "seed",
     "seeds",
 ]
-FROM_HUB = "hf:"
 
 
 def write_model_card(folder: Path) -> Path:
@@ -119,7 +119,7 @@ def _metadata(result: Result) -> dict[str, Any]:
     data = _files(result, result.split) or _files(result, "train")
     dataset = {
         "name": visible(", ".join(data)) or "not recorded",
-        "type": visible(_hub_name(data)),
+        **_hub_name(data),
         "split": visible(result.split) or "not recorded",
     }
     metrics = [
@@ -151,7 +151,7 @@ def _files(result: Result, split: str) -> list[str]:
 
 def _file_name(name: str) -> str:
     """Without folders, which say something of another machine only."""
-    return name if name.startswith(FROM_HUB) else name.replace("\\", "/").rpartition("/")[2]
+    return name if name.startswith(HUB) else name.replace("\\", "/").rpartition("/")[2]
 
 
 def _is_share(name: str) -> bool:
@@ -162,11 +162,12 @@ def _is_share(name: str) -> bool:
     return True
 
 
-def _hub_name(files: list[str]) -> str:
-    """The hub's name of the data, or that they are files."""
-    if files and files[0].startswith(FROM_HUB):
-        return files[0].removeprefix(FROM_HUB).partition(":")[0]
-    return "files"
+def _hub_name(files: list[str]) -> dict[str, str]:
+    """The hub's name of the data and the revision that was asked for, or that they are files."""
+    if not files or not files[0].startswith(HUB):
+        return {"type": "files"}
+    name, _, revision = files[0].removeprefix(HUB).partition(":")[0].partition("@")
+    return {"type": visible(name), **({"revision": visible(revision)} if revision else {})}
 
 
 def _what_it_is(result: Result) -> str:

@@ -90,7 +90,7 @@ class FinetuneConfig(FilesConfig):
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: list[str]
-    """Labelled files, or hf:NAME[:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
+    """Labelled files, or hf:NAME[@REVISION][:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
     eval: list[str] = field(default_factory=lambda: ["0.1"])
     """Files to choose on, or the share of the training rows that is held out for it."""
     test: list[str] = field(default_factory=list)
@@ -157,7 +157,7 @@ class EvaluateConfig(FilesConfig):
     model: Positional[str]
     """Folder or hub name of the fine-tuned model."""
     data: Positional[list[str]]
-    """Labelled files, or hf:NAME[:config][:split]."""
+    """Labelled files, or hf:NAME[@REVISION][:config][:split]."""
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""
     out: Path | None = None

@@ -16,7 +16,7 @@ class PredictConfig(FilesConfig):
     model: Positional[str]
     """Folder or hub name of the fine-tuned model."""
     input: str = "-"
-    """File, or hf:NAME[:config][:split]; - is standard input: a text a line, or JSON lines."""
+    """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
     output: Path | None = None
     """File, by its ending jsonl, csv, tsv or parquet (default: JSON lines on standard output)."""
     task: TaskName | None = None

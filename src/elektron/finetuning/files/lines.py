@@ -16,7 +16,7 @@ from typing import IO, Generic, TypeVar
 
 from elektron.errors import ElektronError
 from elektron.reading import (
-    CHUNK_BYTES,
+    FIRST_BYTES,
     HUB,
     decoded,
     decompressed,
@@ -131,7 +131,7 @@ def _lines_of_stdin(stdin: IO[bytes]) -> Iterator[str]:
     """What has arrived is read, not a full chunk: a line is answered as soon as it is there."""
     read = getattr(stdin, "read1", stdin.read)
     undecodable: Counter[str] = Counter()
-    chunks = decoded(STDIN, iter(lambda: read(CHUNK_BYTES), b""), undecodable)
+    chunks = decoded(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable)
     for line in split_lines(with_bounded_lines(STDIN, chunks)):
         yield line.rstrip("\r")
     warn_of_undecodable(STDIN, undecodable)

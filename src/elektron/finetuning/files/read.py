@@ -32,7 +32,7 @@ def read_records(
 ) -> Iterator[Record]:
     """The rows of all sources in order, as a task wants them; nothing is read before the first.
 
-    A source is a file, `hf:NAME[:config][:split]`, or `-` for standard input. `labelled` says
+    A source is a file, `hf:NAME[@REVISION][:config][:split]`, or `-` for standard input. `labelled` says
     whether labels must be there, as for training and scoring; to predict they are not needed.
 
     Raises:

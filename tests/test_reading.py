@@ -1,0 +1,103 @@
+"""What names of models, tokenizers and data sets mean, and which revision of a data set is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from elektron.errors import ElektronError
+from elektron.finetuning.files.tables import hub_table
+from elektron.reading import hub_commit, hub_rows, hub_source, located
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("bert-base", ("bert-base", "main")),
+        ("org/bert-base@v1.0", ("org/bert-base", "v1.0")),
+        ("bert@refs/pr/3", ("bert", "refs/pr/3")),
+        ("runs/a@b/discriminator/x@y", ("runs/a", "b/discriminator/x@y")),
+        ("./runs@home/x", ("./runs@home/x", "main")),
+        ("/deep/runs/x@y", ("/deep/runs/x@y", "main")),
+        ("@v1", ("@v1", "main")),
+        ("bert@", ("bert@", "main")),
+    ],
+)
+def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
+    assert located(name) == place
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("hf:imdb", (("imdb", "main"), None, "train")),
+        ("hf:org/imdb@v1.0", (("org/imdb", "v1.0"), None, "train")),
+        ("hf:org/imdb@refs/pr/3:plain:test", (("org/imdb", "refs/pr/3"), "plain", "test")),
+        (f"hf:imdb@{COMMIT}::test", (("imdb", COMMIT), None, "test")),
+        ("hf:./folder@home:plain", (("./folder@home", "main"), "plain", "train")),
+    ],
+)
+def test_sources_of_the_hub(source: str, parts: tuple[object, ...]) -> None:
+    assert hub_source(source) == parts
+
+
+def test_a_source_without_a_name() -> None:
+    for source in ("hf:", "hf:/", "hf::plain"):
+        with pytest.raises(ElektronError, match=r"which data set\? Write hf:NAME\[@REVISION\]"):
+            hub_source(source)
+
+
+class Loaded(list[dict[str, str]]):
+    """What a data set is to its readers."""
+
+    features = None
+
+
+def test_the_revision_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def load(name: str, config: str | None, split: str, revision: str, streaming: bool) -> Loaded:
+        asked.append((name, config, split, revision))
+        return Loaded([{"text": "a"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert list(hub_rows("hf:org/set@v1:plain")[1]) == [{"text": "a"}]
+    hub_table("hf:org/set@v1:plain:test")
+    hub_rows("hf:org/set@v1", COMMIT)
+    hub_rows("hf:org/set")
+    assert asked == [
+        ("org/set", "plain", "train", "v1"),
+        ("org/set", "plain", "test", "v1"),
+        ("org/set", None, "train", COMMIT),
+        ("org/set", None, "train", "main"),
+    ]
+
+
+def test_a_commit_is_asked_for_where_there_is_something_to_ask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    class Hub:
+        def dataset_info(self, name: str, revision: str, timeout: float) -> Any:
+            asked.append((name, revision))
+            if revision == "offline":
+                raise OfflineModeIsEnabled
+            return huggingface_hub.DatasetInfo(
+                id=name, sha=COMMIT, private=False, downloads=0, likes=0, tags=[]
+            )
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    assert hub_commit(f"hf:{tmp_path}") is None
+    assert hub_commit(f"hf:org/set@{COMMIT}:plain") == COMMIT
+    assert not asked
+    assert hub_commit("hf:org/set@v1") == COMMIT
+    assert hub_commit("hf:org/set@offline") is None
+    assert asked == [("org/set", "v1"), ("org/set", "offline")]

@@ -21,7 +21,7 @@ from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.config import PretrainConfig
 
 # Where things lie and how often they are written does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc")
+NOT_THE_RUN = ("data", "out", "log_every", "nproc", "collective_timeout")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from elektron.configuration import save_yaml
@@ -16,7 +20,12 @@ from elektron.errors import ElektronError
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
 from elektron.pretraining.loop import pretrain
-from elektron.pretraining.processes import Processes, messages, refuse_too_many
+from elektron.pretraining.processes import (
+    Processes,
+    messages,
+    refuse_too_many,
+    store_of_this_start,
+)
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics, same_weights
 
@@ -62,6 +71,34 @@ def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, ramp, 
         assert torch.equal(together, expected), field
     assert sum(part.masked_tokens for part in parts) == whole.masked_tokens
     assert sum(part.real_tokens for part in parts) == whole.real_tokens
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2])
+def test_a_new_start_never_takes_the_dead_for_the_living(slow):
+    """Each start of three processes meets what the start before it has said, and one process is late."""
+    store, number = dist.HashStore(), 0
+
+    def start(rank: int) -> str:
+        if rank == slow:
+            time.sleep(0.3)
+        mine = store_of_this_start(store, rank, 3, timedelta(seconds=20))
+        mine.set(f"address/{rank}", f"{number}")
+        return "".join(mine.get(f"address/{other}").decode() for other in range(3))
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            assert list(pool.map(start, range(3))) == [f"{number}" * 3] * 3
+
+
+def test_who_does_not_come_is_not_waited_for_without_end():
+    store = dist.HashStore()
+    store.set_timeout(timedelta(seconds=0.2))
+    with pytest.raises(dist.DistStoreError):
+        store_of_this_start(store, 0, 3, timedelta(seconds=0.2))
+    for rank in (1, 2):
+        store.set(f"here/{rank}", "one that is gone")
+    with pytest.raises(dist.DistStoreError, match="not all of 3 processes came"):
+        store_of_this_start(store, 0, 3, timedelta(seconds=0.2))
 
 
 def test_too_many_processes_are_refused():

@@ -248,6 +248,8 @@ class PretrainConfig:
     resume: ResumeConfig = field(default_factory=ResumeConfig)
     nproc: int | None = None
     """Processes on this host, started by torchrun (default: this one alone)."""
+    collective_timeout: int = 600
+    """Seconds that processes wait for one another before they give up, for torchrun to start them again."""
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
@@ -300,6 +302,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "batch": config.batch,
         "micro_batch": config.micro_batch,
         "nproc": config.nproc,
+        "collective_timeout": config.collective_timeout,
         "network.layers": config.network.layers,
         "network.hidden": config.network.hidden,
         "network.feed_forward": config.network.feed_forward,

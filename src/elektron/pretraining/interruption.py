@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM as a request that the loop grants at the end of a step."""
+"""Ctrl-C and SIGTERM as a request that the loop grants at the end of a step.
+
+Alone, a second signal acts at once. Under torchrun it does not: Slurm and systemd signal every process
+of a job, torchrun passes what it got on besides, and it kills whoever takes too long.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from elektron.pretraining.launching import launched
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While entered, notes the first signal; a second one acts as it would have without this."""
+    """While entered, notes the first signal; alone, a second one acts as it would have without this."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -29,9 +35,10 @@ class Interruption:
         return self.received is not None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal and step aside for the next one."""
+        """Remember the signal and, alone, step aside for the next one."""
         self.received = number
-        self.restore()
+        if not launched():
+            self.restore()
 
     def restore(self) -> None:
         """Put the earlier handlers back."""

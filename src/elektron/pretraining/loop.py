@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,12 @@ from elektron.pretraining.foundations import (
 )
 from elektron.pretraining.health import Health
 from elektron.pretraining.interruption import Interruption
-from elektron.pretraining.launching import launch, launched, quiet_unless
+from elektron.pretraining.launching import (
+    launch,
+    launched,
+    quiet_unless,
+    stop_with_the_launcher,
+)
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
@@ -89,9 +95,10 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         refuse_too_many(config.nproc, ramp.shape(0).store_rows)
         launch(config)
         return RunFolder(config.out).read_json(SUMMARY)
+    stop_with_the_launcher()
     on = Device.choose(config.precision)
     with (
-        Processes(on.device) as processes,
+        Processes(on.device, timedelta(seconds=config.collective_timeout)) as processes,
         quiet_unless(processes.first),
         same_bits(on.device),
     ):

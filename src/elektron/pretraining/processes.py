@@ -9,21 +9,33 @@ the global row, not to the process that has it, and so stay the same however man
 CPUs, NCCL on GPUs. torch's own wrapper for this, DistributedDataParallel, wants one backward pass
 through all parameters; here two losses have their turns, and gradients are summed in one piece where
 the optimizer takes them.
+
+A start of all processes keeps what it says in the store through which they find one another under a name
+of its own. torchrun has one store for all restarts, and torch 2.13 reads there the addresses of processes
+that are gone: one that was quicker than the others connected to the dead, or waited for them.
 """
 
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from elektron.errors import ElektronError
 from elektron.pretraining.batches import GlobalBatch
 
+# As long as NCCL waits by default; gloo's half an hour is long where a host is gone without a word.
+TIMEOUT = timedelta(minutes=10)
+SECONDS_BETWEEN_LOOKS = 0.05
 # Gradients are summed in pieces of so many numbers: few messages, and little memory besides.
 NUMBERS_IN_A_MESSAGE = 16 * 2**20
 
@@ -31,10 +43,12 @@ NUMBERS_IN_A_MESSAGE = 16 * 2**20
 class Processes:
     """Those that train together, and which of them this is."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, timeout: timedelta = TIMEOUT) -> None:
+        """Who this is, by torchrun's variables; `timeout` is how long processes wait for one another."""
         self.rank = int(os.environ.get("RANK", "0"))
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = device
+        self.timeout = timeout
         self._stop: Tensor | None = None
 
     @property
@@ -49,7 +63,12 @@ class Processes:
     def __enter__(self) -> Processes:
         if self.several:
             backend = "nccl" if self.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend)
+            store, _, _ = next(rendezvous("env://", self.rank, self.count, timeout=self.timeout))
+            store.set_timeout(self.timeout)
+            store = store_of_this_start(store, self.rank, self.count, self.timeout)
+            dist.init_process_group(
+                backend, store=store, rank=self.rank, world_size=self.count, timeout=self.timeout
+            )
         return self
 
     def __exit__(
@@ -123,6 +142,34 @@ class Processes:
                 some, flat.split([gradient.numel() for gradient in some]), strict=True
             ):
                 gradient.copy_(summed.view_as(gradient))
+
+
+def store_of_this_start(store: Store, rank: int, count: int, timeout: timedelta) -> PrefixStore:
+    """The part of a store that only these processes use, and not those that were here before them.
+
+    Each of the others says its name, and goes by the answer to that name, which nobody can have got before.
+    The first one answers every name that it finds, of the dead too, until all others have had theirs.
+
+    Raises:
+        DistStoreError: not all of them have come in time.
+    """
+    name = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"here/{rank}", name)
+        first = store.get(f"first/{name}").decode()
+        store.add(f"joined/{first}", 1)
+        return PrefixStore(first, store)
+    others, answered = [f"here/{other}" for other in range(1, count)], set()
+    until = time.monotonic() + timeout.total_seconds()
+    while store.add(f"joined/{name}", 0) < len(others):
+        if time.monotonic() > until:
+            raise dist.DistStoreError(f"not all of {count} processes came within {timeout}")
+        for other in store.multi_get(others):
+            if other not in answered:
+                store.set(f"first/{other.decode()}", name)
+                answered.add(other)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return PrefixStore(name, store)
 
 
 def refuse_too_many(processes: int, rows: int) -> None:

@@ -13,7 +13,7 @@ from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 
 # Where things lie, how often they are written and who works on them does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc", "resume")
+NOT_THE_RUN = ("data", "out", "log_every", "nproc", "collective_timeout", "resume")
 BLOCKS = "data"
 """What other blocks are allowed by."""
 NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")

@@ -19,6 +19,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
+from elektron.pretraining.launching import warn_of_hosts_that_cannot_return
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.processes import (
     Processes,
@@ -99,6 +100,21 @@ def test_who_does_not_come_is_not_waited_for_without_end():
         store.set(f"here/{rank}", "one that is gone")
     with pytest.raises(dist.DistStoreError, match="not all of 3 processes came"):
         store_of_this_start(store, 0, 3, timedelta(seconds=0.2))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "restarts", "warned"), [(2, 3, True), (1, 3, False), (2, 0, False)]
+)
+def test_hosts_that_could_not_return_are_warned_of(hosts, restarts, warned, monkeypatch, caplog):
+    monkeypatch.setenv("GROUP_WORLD_SIZE", str(hosts))
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", str(restarts))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    warn_of_hosts_that_cannot_return()
+    assert ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text) is warned
+    caplog.clear()
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    warn_of_hosts_that_cannot_return()
+    assert not caplog.text
 
 
 def test_too_many_processes_are_refused():

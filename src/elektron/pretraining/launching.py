@@ -91,6 +91,17 @@ def stop_with_the_launcher() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def warn_of_hosts_that_cannot_return() -> None:
+    """Say what torch 2.13 needs so that a host which was lost can join the others again."""
+    hosts = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if hosts > 1 and restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        log.warning(
+            "a host that is lost cannot join again: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on all "
+            "hosts before torchrun"
+        )
+
+
 @contextmanager
 def quiet_unless(speaks: bool) -> Iterator[None]:
     """Log nothing but errors from a process for which another one speaks."""

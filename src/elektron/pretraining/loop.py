@@ -48,6 +48,7 @@ from elektron.pretraining.launching import (
     launched,
     quiet_unless,
     stop_with_the_launcher,
+    warn_of_hosts_that_cannot_return,
 )
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
@@ -103,6 +104,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         same_bits(on.device),
     ):
         refuse_too_many(processes.count, ramp.shape(0).store_rows)
+        warn_of_hosts_that_cannot_return()
         folder = open_folder(config, store, processes)
         if folder.finished:
             log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)

@@ -17,7 +17,13 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.pretraining import checkpoint, loop
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
+from elektron.pretraining.config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    resolve,
+)
 from elektron.pretraining.loop import pretrain
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
@@ -447,3 +453,39 @@ def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
     thread.start()
     thread.join()
     assert results[0]["steps"] == 4
+
+
+def shaken(monkeypatch, steps):
+    """Have the discriminator's loss be a hundred times as large in some steps."""
+    take_step = loop.Trainer.step
+
+    def step(self, batch, share, rate):
+        shaken = self.progress.step in steps
+        with monkeypatch.context() as patched:
+            if shaken:
+                real = type(self.objective).discriminator_loss
+                patched.setattr(
+                    type(self.objective), "discriminator_loss", lambda *given: real(*given) * 100
+                )
+            take_step(self, batch, share, rate)
+
+    monkeypatch.setattr(loop.Trainer, "step", step)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, monkeypatch, caplog):
+    shaken(monkeypatch, {111})
+    out = tmp_path / "run"
+    long = {"steps": 116, "evaluation": EvaluationConfig(every=200, rows=16)}
+    long |= {"checkpoint": CheckpointConfig(every=110)}
+    config = tiny_config(blocks, out, optimizer=OptimizerConfig(skip_spikes=skip), **long)
+    with caplog.at_level("WARNING", "elektron"):
+        with killed_before(113, monkeypatch):
+            pretrain(config)
+        pretrain(config)  # from step 110, which knows the losses before it
+    lines = {line["step"]: line for line in metrics(out, "train")}
+    assert [step for step, line in lines.items() if line["loss_spikes"]] == [112]
+    assert lines[112]["loss_spikes"] == 1
+    assert lines[112]["skipped_steps"] == skip
+    assert "step 112: a loss far above those before it in 1 of the last" in caplog.text
+    assert ("which were skipped" in caplog.text) is skip

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
+MEASURES = ("window", "spikes")
+"""What the optimizers' file holds besides their state."""
 NAMES = "step-????????"
 BROKEN = "broken-"
 DROPPED = ".dropped-"
@@ -69,15 +71,19 @@ class Snapshot:
 
     weights: dict[str, Tensor]
     state: dict[str, Tensor]
-    """The optimizers' state, and the training metrics summed up since they were last logged."""
+    """The optimizers' state, the training metrics summed up since they were last logged, and the last losses."""
     progress: Progress
 
     @classmethod
     def of(
-        cls, pair: Pair, optimizer: PairOptimizer, window: Tensor, progress: Progress
+        cls,
+        pair: Pair,
+        optimizer: PairOptimizer,
+        measures: dict[str, Tensor],
+        progress: Progress,
     ) -> Snapshot:
         """Copies in the host's memory."""
-        state = optimizer.state_tensors() | {"window": window}
+        state = optimizer.state_tensors() | measures
         return cls(
             {name: copied(parameter) for name, parameter in pair.named_parameters()},
             {name: copied(tensor) for name, tensor in state.items()},
@@ -211,8 +217,10 @@ def clear(out: Path) -> None:
         shutil.rmtree(path)
 
 
-def load(checkpoint: Path, pair: Pair, optimizer: PairOptimizer) -> tuple[Progress, Tensor]:
-    """Put pair and optimizer back to a checkpoint; its progress and metrics window.
+def load(
+    checkpoint: Path, pair: Pair, optimizer: PairOptimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Put pair and optimizer back to a checkpoint; its progress and MEASURES.
 
     Raises:
         ElektronError: the checkpoint is damaged or belongs to other networks.
@@ -229,9 +237,14 @@ def load(checkpoint: Path, pair: Pair, optimizer: PairOptimizer) -> tuple[Progre
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
-    window = state.pop("window")
+    if missing := [name for name in MEASURES if name not in state]:
+        raise ElektronError(
+            f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
+            "choose another --out"
+        )
+    measures = {name: state.pop(name) for name in MEASURES}
     optimizer.load_state_tensors(state)
-    return progress, window
+    return progress, measures
 
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:

@@ -160,6 +160,9 @@ class OptimizerConfig:
     """Weight decay on matrices; none on norms and biases."""
     clip: float = 1.0
     """Largest norm of the gradient: of both networks together, or of each where they are apart."""
+    skip_spikes: bool = False
+    """Whether a step is skipped whose loss lies more than 6 standard deviations above those before it. Either way
+    it is counted and said."""
     separate: bool = False
     """Whether each network has an optimizer of its own: own clipping, own moments for what they share."""
     generator_lr: float | None = None

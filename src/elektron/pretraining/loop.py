@@ -58,6 +58,7 @@ from elektron.pretraining.processes import Processes, refuse_too_many
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.saving import Saver
+from elektron.pretraining.spikes import Spikes
 from elektron.pretraining.words import WordFinder
 from elektron.progress import Progress as ProgressBar
 
@@ -165,6 +166,7 @@ class Trainer:
         )
         self.health = Health(unigram_entropy(self.batches), warmup_steps)
         self.window = Window(self.device)
+        self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
         self.progress = checkpoint.Progress()
         self.pace: dict[str, float | None] = {}
@@ -219,6 +221,7 @@ class Trainer:
         stage, progress = self.plan.stage(share), self.progress
         if stage != progress.stage:
             self.plan.enter(stage, self.pair)
+            self.spikes.forget()
             progress.stage, progress.stage_step = stage, progress.step
         if progress.schedule_from:
             share = self.horizon.share_of_schedule(progress)
@@ -234,24 +237,40 @@ class Trainer:
         turn = self.plan.turn(share, self.progress.step)
         temperature = torch.tensor(self.plan.temperature(share), device=self.device)
         self.pair.set_trained(turn.generator, turn.discriminator)
+        asked = torch.tensor([turn.generator, turn.discriminator], device=self.device)
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(
                 step_seed(self.config.seed, self.progress.step, number, self.processes.rank)
             )
             with self.on.autocast():
                 output = self.forward(self.pair, micro_batch, turn, temperature)
-            self.optimizer.backward(
+            losses = (
                 self.objective.generator_loss(output, batch) if turn.generator else None,
                 self.objective.discriminator_loss(output, batch) if turn.discriminator else None,
             )
+            self.optimizer.backward(*losses)
+            for place, loss in enumerate(losses):
+                if loss is not None:
+                    total[place] += loss.detach()
             self.window.add(output)
-        norms = self.optimizer.step(rate, self.processes)
-        self.window.add_step(batch, output, self.objective, norms)
+        self.update(batch, output, rate, self.processes.sum(total), asked)
         shape = self.ramp.shape(self.progress.step)
         self.progress.flops += self.flops(
             turn, shape.rows, shape.length, self.batches.slots(shape.length)
         )
         self.progress.step += 1
+
+    def update(
+        self, batch: GlobalBatch, output: Output, rate: float, losses: Tensor, asked: Tensor
+    ) -> None:
+        """Move the weights, unless gradients or losses speak against it; the same in all processes."""
+        spike = self.spikes.found(losses, asked)
+        allowed = ~spike if self.config.optimizer.skip_spikes else torch.ones_like(spike)
+        norms = self.optimizer.step(rate, self.processes, allowed)
+        moved = torch.isfinite(norms[GENERATOR] + norms[DISCRIMINATOR]) & allowed
+        self.spikes.take(losses, asked, moved)
+        self.window.add_step(batch, output, self.objective, norms, moved, spike)
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
         """Fetch, judge and log the metrics of the window, and begin another; whether training has diverged."""
@@ -261,6 +280,14 @@ class Trainer:
         self.health.watch_training(figures["discriminator_auc"])
         skipped = self.processes.same(figures["skipped_steps"] or 0.0)
         step = self.progress.step
+        if figures["loss_spikes"]:
+            log.warning(
+                "step %d: a loss far above those before it in %d of the last %d steps%s",
+                step,
+                figures["loss_spikes"],
+                steps,
+                ", which were skipped" if self.config.optimizer.skip_spikes else "",
+            )
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
         line = figures | {
             "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
@@ -319,9 +346,10 @@ class Trainer:
             ElektronError: there is none, or this has not helped before.
         """
         step, seconds = self.progress.step, self.progress.seconds
+        or_spikes = " or their losses spikes" if self.config.optimizer.skip_spikes else ""
         message = (
-            f"{self.progress.skipped} steps before step {step} had gradients that were no finite "
-            "numbers and were skipped"
+            f"{self.progress.skipped} steps before step {step} were skipped, because their gradients were "
+            f"no finite numbers{or_spikes}"
         )
         self.folder.log("alarm", {"step": step, "alarm": "not-finite", "message": message})
         kept = self.newest_checkpoint()
@@ -336,11 +364,11 @@ class Trainer:
                 "longer --optimizer.warmup or --precision fp32"
             )
         passed_over = self.progress.passed_over
-        self.progress, sums = checkpoint.load(kept, self.pair, self.optimizer)
+        self.progress, measures = checkpoint.load(kept, self.pair, self.optimizer)
         rows = self.ramp.rows_before(step) - self.ramp.rows_before(self.progress.step)
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
-        self.take_over(sums)
+        self.take_over(measures)
         self.folder.cut_metrics(self.progress.step)
         self.folder.log("went_back", {"step": self.progress.step, "rows_left_out": rows})
         log.warning(
@@ -350,10 +378,11 @@ class Trainer:
             f"{rows:,}",
         )
 
-    def take_over(self, sums: Tensor) -> None:
+    def take_over(self, measures: dict[str, Tensor]) -> None:
         """Go on with the metrics and the rows of a checkpoint."""
         self.window = Window(self.device)
-        self.window.take_over(sums, self.processes)
+        self.window.take_over(measures["window"], self.processes)
+        self.spikes.take_over(measures["spikes"])
         self.batches.passed_over = self.progress.passed_over
 
     def save(self, last: bool = False) -> None:
@@ -365,7 +394,12 @@ class Trainer:
         self.window.gather(self.processes)
         if self.processes.first:
             self.saver.start(
-                Snapshot.of(self.pair, self.optimizer, self.window.sums, self.progress)
+                Snapshot.of(
+                    self.pair,
+                    self.optimizer,
+                    {"window": self.window.sums, "spikes": self.spikes.state()},
+                    self.progress,
+                )
             )
         if last:
             self.saver.finish()
@@ -387,8 +421,8 @@ class Trainer:
             checkpoint.clear(self.folder.path)
         found = self.newest_checkpoint()
         if found is not None:
-            self.progress, sums = checkpoint.load(found, self.pair, self.optimizer)
-            self.take_over(sums)
+            self.progress, measures = checkpoint.load(found, self.pair, self.optimizer)
+            self.take_over(measures)
         self.folder.cut_metrics(self.progress.step)
         if found is not None:
             self.remember(self.folder.lines())

@@ -95,6 +95,7 @@ COUNTS = (
     "generator_steps",
     "discriminator_steps",
     "skipped_steps",
+    "loss_spikes",
 )
 
 
@@ -123,11 +124,17 @@ class Window:
             self.step[len(self.NAMES) :] += output.histogram.flatten()
 
     def add_step(
-        self, batch: GlobalBatch, output: Output, objective: Objective, norms: dict[str, Tensor]
+        self,
+        batch: GlobalBatch,
+        output: Output,
+        objective: Objective,
+        norms: dict[str, Tensor],
+        moved: Tensor,
+        spike: Tensor,
     ) -> None:
         """Take in what is known of a step as a whole; `output` is one of its micro-batches'.
 
-        Of a step that was skipped, because its gradients are no finite numbers, only that it was.
+        Of a step that was skipped, that has not `moved` the weights, only that it was, and whether for a `spike`.
         """
         counted: dict[str, float | Tensor] = {
             "generated": batch.masked_tokens * (output.generator_loss is not None),
@@ -142,9 +149,9 @@ class Window:
         }
         for name, value in counted.items():
             self.step[self.NAMES.index(name)] += value
-        finite = torch.isfinite(norms["generator"] + norms["discriminator"])
-        self.sums += torch.where(finite, self.step, 0.0)
-        self.sums[self.NAMES.index("skipped_steps")] += ~finite
+        self.sums += torch.where(moved, self.step, 0.0)
+        self.sums[self.NAMES.index("skipped_steps")] += ~moved
+        self.sums[self.NAMES.index("loss_spikes")] += spike
         self.step.zero_()
 
     def gather(self, processes: Processes) -> None:
@@ -186,6 +193,7 @@ class Window:
             "correction_accuracy": mean(named, "correction_correct", "judged"),
             "similarity_loss": mean(named, "similarity_loss", "compared"),
             "skipped_steps": named["skipped_steps"],
+            "loss_spikes": named["loss_spikes"],
             "gradient_norm_generator": mean(named, "gradient_norm_generator", "generator_steps"),
             "gradient_norm_discriminator": mean(
                 named, "gradient_norm_discriminator", "discriminator_steps"

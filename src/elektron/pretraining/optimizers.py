@@ -76,14 +76,16 @@ class PairOptimizer:
             if own:
                 part.backward(torch.stack(own).sum())
 
-    def step(self, rate: float, processes: Processes | None = None) -> dict[str, Tensor]:
+    def step(
+        self, rate: float, processes: Processes | None = None, allowed: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Clip, update at `rate` times the peak rates, clear gradients; the norms before clipping, by network.
 
         Gradients become the sums of all `processes`'. Embeddings that are shared are counted with the
         discriminator, unless the networks are apart.
 
         Where a gradient is no finite number, nothing is updated, neither weights nor moments: the
-        norms say so, which are then no finite numbers either.
+        norms say so, which are then no finite numbers either. Nor is it where `allowed` is false.
         A network that got no gradient stays as it is and has a norm of 0.
         """
         norms: dict[str, Tensor] = {}
@@ -92,6 +94,8 @@ class PairOptimizer:
                 processes.sum_gradients(part.parameters, part.gradients)
             norms |= part.norms()
         finite = torch.isfinite(torch.stack(list(norms.values()))).all()
+        if allowed is not None:
+            finite &= allowed
         for part in self.parts:
             part.step(rate, finite)
         zero = torch.zeros((), device=finite.device)

@@ -1,0 +1,79 @@
+"""What counts as a spike, and what is remembered for it."""
+
+import numpy as np
+import pytest
+import torch
+
+from elektron.pretraining.spikes import SIGMAS, WINDOW, Spikes
+
+CPU = torch.device("cpu")
+BOTH = torch.tensor([True, True])
+YES, NO = torch.tensor(True), torch.tensor(False)
+
+
+def pair_of(generator: float, discriminator: float) -> torch.Tensor:
+    return torch.tensor([generator, discriminator], dtype=torch.float64)
+
+
+@pytest.fixture
+def history() -> np.ndarray:
+    return np.random.default_rng(1).normal(3.0, 0.1, size=(WINDOW, 2))
+
+
+@pytest.fixture
+def filled(history) -> Spikes:
+    spikes = Spikes(CPU)
+    for generator, discriminator in history:
+        spikes.take(pair_of(generator, discriminator), BOTH, YES)
+    return spikes
+
+
+def test_a_loss_is_a_spike_from_six_deviations_above_the_mean(filled, history):
+    limits = history.mean(0) + SIGMAS * history.std(0)
+    for network in (0, 1):
+        for above, spike in ((1e-9, True), (-1e-9, False)):
+            losses = history.mean(0)
+            losses[network] = limits[network] + above
+            assert bool(filled.found(pair_of(*losses), BOTH)) is spike
+    assert not filled.found(pair_of(0.1, 0.1), BOTH), "a low loss is good news"
+
+
+def test_only_a_network_that_learns_is_asked(filled):
+    spike = pair_of(9.0, 3.0)
+    assert filled.found(spike, BOTH)
+    assert not filled.found(spike, torch.tensor([False, True]))
+
+
+def test_nothing_is_a_spike_before_there_are_enough_losses(history):
+    spikes = Spikes(CPU)
+    for generator, discriminator in history[:-1]:
+        spikes.take(pair_of(generator, discriminator), BOTH, YES)
+    assert not spikes.found(pair_of(100.0, 100.0), BOTH)
+    spikes.take(pair_of(3.0, 3.0), BOTH, YES)
+    assert spikes.found(pair_of(100.0, 100.0), BOTH)
+    spikes.forget()
+    assert not spikes.found(pair_of(100.0, 100.0), BOTH)
+
+
+def test_only_finite_losses_of_steps_that_moved_something_are_remembered(filled):
+    before = filled.state()
+    filled.take(pair_of(9.0, 9.0), BOTH, NO)
+    filled.take(pair_of(float("nan"), float("inf")), BOTH, YES)
+    assert torch.equal(filled.state(), before)
+    filled.take(pair_of(9.0, 9.0), torch.tensor([True, False]), YES)
+    assert filled.state()[0, 0] == WINDOW + 1
+    assert (filled.losses == 9.0).sum() == 1
+    assert torch.equal(filled.state()[1], before[1])
+
+
+def test_the_oldest_loss_goes_first(filled, history):
+    filled.take(pair_of(7.0, 8.0), BOTH, YES)
+    assert filled.losses[0, 0] == 7.0
+    assert filled.losses[0, 1] == history[1, 0]
+
+
+def test_a_state_is_taken_over(filled):
+    other = Spikes(CPU)
+    other.take_over(filled.state())
+    assert torch.equal(other.state(), filled.state())
+    assert other.found(pair_of(9.0, 3.0), BOTH)

@@ -26,6 +26,7 @@ from elektron.pretraining.processes import (
     messages,
     refuse_too_many,
     store_of_this_start,
+    take_own_gpu,
 )
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics, same_weights
@@ -196,3 +197,17 @@ def test_rows_come_in_the_same_order_whatever_the_number():
         assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (
             rows.tolist()
         )
+
+
+def test_each_process_of_a_host_takes_its_own_gpu(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    take_own_gpu()
+    assert taken == [], "there is none"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    take_own_gpu()
+    assert taken == [3]
+    monkeypatch.delenv("LOCAL_RANK")
+    take_own_gpu()
+    assert taken == [3]

@@ -54,7 +54,7 @@ from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import Plan
-from elektron.pretraining.processes import Processes, refuse_too_many
+from elektron.pretraining.processes import Processes, refuse_too_many, take_own_gpu
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.saving import Saver
@@ -98,6 +98,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         launch(config)
         return RunFolder(config.out).read_json(SUMMARY)
     stop_with_the_launcher()
+    take_own_gpu()
     on = Device.choose(config.precision)
     with (
         Processes(on.device, timedelta(seconds=config.collective_timeout)) as processes,

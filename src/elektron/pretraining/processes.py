@@ -194,10 +194,7 @@ def messages(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
         yield group
 
 
-def device_of_process(device: torch.device) -> torch.device:
-    """The GPU that belongs to this process of its host."""
-    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
-        return device
-    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(own)
-    return own
+def take_own_gpu() -> None:
+    """Make the GPU current that belongs to this process of its host, where torchrun has started it."""
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

@@ -1,0 +1,137 @@
+"""A disk that is full, at any moment of a run: training goes on, or one line says why not; what was saved stays.
+
+The run's folder lies on a file system of its own in memory, so small that it runs full.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.pretraining import checkpoint
+from elektron.pretraining.config import CheckpointConfig
+from elektron.pretraining.loop import Trainer, pretrain
+from tests.pretraining.conftest import tiny_config
+from tests.pretraining.test_loop import metrics, same_weights
+
+MEGABYTE = 2**20
+FOR_METRICS = 2**16
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of so many bytes; skips the test where it may not be made."""
+    folder.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if not done or done.returncode:
+        pytest.skip("a file system in memory needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, but: int = 0) -> None:
+    """Take all the space there is, but so many bytes."""
+    free = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - but))
+
+
+def at_step(step: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have something happen after a step, when everything that was to be saved has been."""
+    take_step = Trainer.step
+
+    def step_and_act(self: Trainer, *arguments: object) -> None:
+        take_step(self, *arguments)
+        if self.progress.step == step:
+            self.saver.wait()
+            act()
+
+    monkeypatch.setattr(Trainer, "step", step_and_act)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(blocks, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    pretrain(tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=12))
+    return out
+
+
+def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
+    undisturbed, blocks, tmp_path, monkeypatch, caplog
+):
+    """Room for metrics alone from step 4 on; at step 8 there is more again."""
+    with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
+        out = disk / "run"
+        at_step(4, lambda: fill(disk, but=FOR_METRICS), monkeypatch)
+        there: list[str] = []
+
+        def look_and_empty() -> None:
+            there.extend(path.name for path in (out / "checkpoints").iterdir())
+            (disk / "ballast").unlink()
+
+        at_step(8, look_and_empty, monkeypatch)
+        config = tiny_config(
+            blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=12
+        )
+        with caplog.at_level("WARNING", "elektron"):
+            pretrain(config)
+        assert there == ["step-00000003"], "nothing half written, and the good one"
+        assert "step-00000006 cannot be written" in caplog.text
+        assert "training goes on" in caplog.text
+        assert same_weights(out, undisturbed)
+
+
+def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(
+    undisturbed, blocks, tmp_path, monkeypatch
+):
+    """The disk is full when the evaluation at step 6 is to be logged."""
+    with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
+        out = disk / "run"
+        config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=1)
+        with monkeypatch.context() as patched:
+            at_step(4, lambda: fill(disk), patched)
+            with pytest.raises(
+                ElektronError, match=r"metrics.jsonl cannot be written \(No space left"
+            ):
+                pretrain(config)
+        (disk / "ballast").unlink()
+        (good,) = checkpoint.checkpoints(out)
+        assert not list(checkpoint.faults(good))
+        pretrain(config)
+        assert [line["step"] for line in metrics(out, "train")] == list(range(1, 13))
+        assert same_weights(out, undisturbed)
+
+
+def test_models_without_room_are_written_by_the_same_command_later(
+    undisturbed, blocks, tmp_path, monkeypatch
+):
+    with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
+        out = disk / "run"
+        config = tiny_config(
+            blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20
+        )
+        export = Trainer.export
+
+        def fill_and_export(self: Trainer) -> None:
+            fill(disk)
+            export(self)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Trainer, "export", fill_and_export)
+            with pytest.raises(ElektronError, match="the models cannot be written into"):
+                pretrain(config)
+        (disk / "ballast").unlink()
+        assert not (out / "summary.json").exists()
+        pretrain(config)
+        assert same_weights(out, undisturbed)

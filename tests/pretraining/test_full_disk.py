@@ -135,3 +135,8 @@ def test_models_without_room_are_written_by_the_same_command_later(
         assert not (out / "summary.json").exists()
         pretrain(config)
         assert same_weights(out, undisturbed)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(blocks):
+    with pytest.raises(ElektronError, match=r"/proc/run cannot be written .* another --out"):
+        pretrain(tiny_config(blocks, Path("/proc/run")))

@@ -38,13 +38,18 @@ class RunFolder:
         """Make the folder, or find that it is of the same run.
 
         Raises:
-            ElektronError: the folder holds something else.
+            ElektronError: the folder holds something else, or cannot be written.
         """
         folder = cls(config.out, writes)
         if folder.is_new():
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.write_json(CORPUS, corpus_in_numbers(store))
-            save_yaml(config, folder.path / CONFIG)
+            try:
+                folder.path.mkdir(parents=True, exist_ok=True)
+                folder.write_json(CORPUS, corpus_in_numbers(store))
+                save_yaml(config, folder.path / CONFIG)
+            except OSError as error:
+                raise ElektronError(
+                    f"{folder.path} cannot be written ({error.strerror}): choose another --out"
+                ) from error
             return folder
         if not (folder.path / CONFIG).is_file():
             raise ElektronError(

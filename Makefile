@@ -24,6 +24,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/goodput.py
 
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md

@@ -200,7 +200,7 @@ class ResumeConfig:
     """How a run is gone on with."""
 
     allow: list[str] = field(default_factory=list)
-    """Settings that may differ from those the run was begun with, such as `[steps]`; `data` for other blocks
+    """Settings that may differ from those the run was begun with, such as `steps`; `data` for other blocks
     of the same tokenizer. A finished run that gets longer begins its schedule anew."""
 
 

@@ -40,7 +40,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     if refused := [name for name in changed if name not in allowed]:
         way = ""
         if not any(cannot_change(name, config) for name in changed):
-            way = f", or go on with it all the same by --resume.allow {as_list(refused)}"
+            way = f", or go on with it all the same by --resume.allow {' '.join(refused)}"
         raise ElektronError(
             f"{config.out} holds another run ({in_words(refused, before, now)}): "
             f"choose another --out{way}"
@@ -51,11 +51,6 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
 def in_words(names: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:
     """What settings were and what they are."""
     return ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in names)
-
-
-def as_list(names: list[str]) -> str:
-    """Names as the command line takes them."""
-    return names[0] if len(names) == 1 else "[" + ",".join(names) + "]"
 
 
 def cannot_change(name: str, config: PretrainConfig) -> bool:

@@ -63,11 +63,16 @@ def main() -> None:
     parser.add_argument("--kills-per-hour", type=float, default=20)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--every", type=int, default=50, help="steps between two checkpoints")
+    parser.add_argument("--evaluate", type=int, default=1000, help="steps between two evaluations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/goodput.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = prepared(Path(folder), options.every)
+        command = [
+            *prepared(Path(folder)),
+            *("--checkpoint.every", str(options.every)),
+            *("--evaluation.every", str(options.evaluate)),
+        ]
         seen = supervise(command, Path(folder, "run"), options)
     show(seen, options.kills_per_hour)
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,7 @@ def main() -> None:
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def prepared(folder: Path, every: int) -> list[str]:
+def prepared(folder: Path) -> list[str]:
     """The command of the run, for which blocks are made."""
     elektron = [sys.executable, "-m", "elektron"]
     tokenizer, blocks = str(folder / "tokenizer"), str(folder / "blocks")
@@ -88,7 +93,7 @@ def prepared(folder: Path, every: int) -> list[str]:
     return [
         *(*elektron, "pretrain", "--config", "quickstart", "--data", blocks),
         *("--out", str(folder / "run"), "--steps", str(MORE_THAN_ENOUGH)),
-        *("--checkpoint.every", str(every), "--log-every", str(LOG_EVERY)),
+        *("--log-every", str(LOG_EVERY)),
     ]
 
 

@@ -103,7 +103,7 @@ def test_state_goes_out_and_comes_back(name):
         set_gradients(optimizers[0], 0.1)
         optimizers[0].step(1.0)
     state = {key: value.clone() for key, value in optimizers[0].state_tensors().items()}
-    optimizers[1].load_state_tensors(state)
+    optimizers[1].load_state_tensors(state.items())
     pairs[1].load_state_dict(pairs[0].state_dict())
     for optimizer in optimizers:
         set_gradients(optimizer, -0.3)

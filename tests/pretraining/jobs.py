@@ -1,24 +1,26 @@
-"""Runs that several processes make one after the other, so that starting them is paid for once.
+"""Runs by one process or several, which a test has a script make, one after the other.
 
-A test writes down jobs and starts this module by torchrun, or calls `do` for a run in one process. Beside
-what a run leaves, a job leaves the rows that each process took in each step. It may ask for networks in
-float64, for samples of the generator as another job recorded them, and for a sudden end.
+    python -m tests.pretraining.jobs LIST
+
+Everything is imported once and the processes are forks, so that a run takes a second or two. Beside what
+a run leaves, each process leaves the rows that it took in each step. A job may ask for networks in float64,
+for the generator's samples to be written down or taken from another job, and for a sudden end.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,8 +28,8 @@ from elektron.configuration import load_yaml, save_yaml
 from elektron.pretraining import loop
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import corruption
-from elektron.pretraining.processes import Processes
-from tests.pretraining.conftest import killed_before
+from tests.pretraining.conftest import KilledError
+from tests.pretraining.forks import work_in
 
 SAMPLES = "samples.safetensors"
 ROWS = ("input_ids", "masked_ids", "masked_positions", "weights")
@@ -39,6 +41,7 @@ class Job:
 
     config: str
     """Its configuration, a YAML file beside which the rest is left."""
+    processes: int = 1
     float64: bool = False
     records: bool = False
     """Whether the generator's samples are written down."""
@@ -52,29 +55,22 @@ class Job:
         """Where things lie."""
         return Path(self.config).parent
 
-    @property
-    def out(self) -> Path:
-        """The run's folder."""
-        return self.folder / "run"
-
 
 def job(config: PretrainConfig, folder: Path, **options: Any) -> Job:
-    """A job with its configuration written down."""
+    """A job with its configuration written down; its run is in `run` of the folder."""
     folder.mkdir(exist_ok=True)
     config.out = folder / "run"
-    save_yaml(config, folder / "config.yaml")
-    return Job(str(folder / "config.yaml"), **options)
+    name = f"config-{len(list(folder.glob('config-*')))}.yaml"
+    save_yaml(config, folder / name)
+    return Job(str(folder / name), **options)
 
 
-def start(jobs: Sequence[Job], processes: int, folder: Path) -> None:
-    """Have so many processes do the jobs."""
-    listed = folder / f"jobs-{processes}.json"
+def do_all(jobs: Sequence[Job], folder: Path) -> None:
+    """Have the jobs done, and show what was said if one fails."""
+    listed = folder / "jobs.json"
     listed.write_text(json.dumps([asdict(each) for each in jobs]), encoding="utf-8")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(processes), "-m", __name__, str(listed)),
-        ],
+        [sys.executable, "-m", __name__, str(listed)],
         capture_output=True,
         text=True,
         check=False,
@@ -83,71 +79,71 @@ def start(jobs: Sequence[Job], processes: int, folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-5000:]
 
 
+def main() -> None:
+    """Do the jobs of a list."""
+    torch.set_num_threads(1)
+    for settings in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        each = Job(**settings)
+        if status := work_in(each.processes, lambda each=each: do(each)):  # type: ignore[misc]
+            sys.exit(f"{each} ended with status {status}")
+
+
 def do(each: Job) -> None:
-    """Do a job in this process."""
+    """What each process of a job does."""
     with ExitStack() as stack:
         patched = stack.enter_context(pytest.MonkeyPatch.context())
         if each.float64:
-            stack.enter_context(wide_numbers())
-        steps = stack.enter_context(rows_taken(patched))
-        samples = stack.enter_context(known_samples(each, patched))
-        if each.killed_before is not None:
-            stack.enter_context(killed_before(each.killed_before, patched))
-        loop.pretrain(load_yaml(PretrainConfig, Path(each.config)))
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    phase = len(list(each.folder.glob(f"rows-{rank}-*")))
-    save_file(steps, each.folder / f"rows-{rank}-{phase}.safetensors")
+            torch.set_default_dtype(torch.float64)
+        rows: dict[str, Tensor] = {}
+        samples: dict[str, Tensor] = {}
+        patched.setattr(loop.Trainer, "step", step_that_tells(rows, each.killed_before))
+        if each.records or each.samples_of:
+            known = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
+            patched.setattr(corruption, "sample_tokens", known_samples(known, samples))
+        with suppress(KilledError):
+            loop.pretrain(load_yaml(PretrainConfig, Path(each.config)))
+    phase = Path(each.config).stem.removeprefix("config-")
+    rank = os.environ.get("RANK", "0")
+    save_file(rows, each.folder / f"rows-{phase}-{rank}.safetensors")
     if each.records:
         save_file(samples, each.folder / SAMPLES)
 
 
-@contextmanager
-def wide_numbers() -> Iterator[None]:
-    """Everything in float64."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def rows_taken(patched: pytest.MonkeyPatch) -> Iterator[dict[str, Tensor]]:
-    """What of each step's rows is no padding, named `step|field`."""
-    taken: dict[str, Tensor] = {}
+def step_that_tells(rows: dict[str, Tensor], last: int | None) -> Any:
+    """A trainer's step that puts down what of its rows is no padding, named `step|field`."""
     take_step = loop.Trainer.step
 
     def step(self: loop.Trainer, batch: Any, *arguments: Any) -> None:
+        if self.progress.step == last:
+            self.saver.wait()
+            raise KilledError
         for name in ROWS:
-            rows = [
+            found = [
                 getattr(micro_batch, name)[micro_batch.piece_ids.amax(1) >= 0]
                 for micro_batch in batch.micro_batches
             ]
-            taken[f"{self.progress.step:03d}|{name}"] = torch.cat(rows)
+            rows[f"{self.progress.step:03d}|{name}"] = torch.cat(found)
         take_step(self, batch, *arguments)
 
-    patched.setattr(loop.Trainer, "step", step)
-    yield taken
+    return step
 
 
-@contextmanager
-def known_samples(each: Job, patched: pytest.MonkeyPatch) -> Iterator[dict[str, Tensor]]:
-    """Samples by the uniform numbers that they are drawn with, which no two rows of training share."""
-    recorded = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
+def known_samples(known: dict[str, Tensor], taken: dict[str, Tensor]) -> Any:
+    """A way to sample that takes what is known of a row and puts down what it took.
+
+    Rows have the names of the uniform numbers that they are drawn with, which no two rows of training share.
+    """
     draw = corruption.sample_tokens
 
     def sample(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-        samples = draw(probabilities, uniforms)
+        drawn = draw(probabilities, uniforms)
         names = [row.numpy().tobytes().hex() for row in uniforms]
-        if each.records:
-            recorded.update(zip(names, samples.clone(), strict=True))
-        # Rows of evaluation are drawn with the same numbers in all evaluations.
-        return torch.stack([recorded.get(n, s) for n, s in zip(names, samples, strict=True)])
+        # Rows of evaluation are drawn with the same numbers in all evaluations: those are not known.
+        samples = torch.stack([known.get(n, s) for n, s in zip(names, drawn, strict=True)])
+        taken.update(zip(names, samples, strict=True))
+        return samples
 
-    if each.records or each.samples_of:
-        patched.setattr(corruption, "sample_tokens", sample)
-    yield recorded
+    return sample
 
 
 def weights_of(folder: Path, step: int) -> dict[str, Tensor]:
@@ -168,19 +164,8 @@ def farthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 
 def rows_of(folder: Path, phase: int = 0) -> dict[str, Tensor]:
     """What all processes took together in each step of a phase, in the order of the global batch."""
-    parts = [load_file(path) for path in sorted(folder.glob(f"rows-*-{phase}.safetensors"))]
+    parts = [load_file(path) for path in sorted(folder.glob(f"rows-{phase}-*.safetensors"))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def main() -> None:
-    """Do the jobs of a list, all in the same group of processes."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    Processes.__enter__ = lambda self: self  # type: ignore[method-assign]
-    Processes.__exit__ = lambda self, *error: None  # type: ignore[method-assign]
-    for each in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        do(Job(**each))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

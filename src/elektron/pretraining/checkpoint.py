@@ -240,7 +240,7 @@ def load(
             for name, parameter in parameters.items():
                 parameter.copy_(divided_like(weights.get_tensor(name), parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
-            names = set(state.keys())
+            names = sorted(state.keys())
             if missing := [name for name in MEASURES if name not in names]:
                 raise ElektronError(
                     f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "

@@ -13,8 +13,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from elektron.configuration import load_yaml, save_yaml
+from elektron.models.shards import own_part
 from elektron.pretraining import loop
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import corruption
@@ -32,6 +33,7 @@ from tests.pretraining.conftest import KilledError
 from tests.pretraining.forks import work_in
 
 SAMPLES = "samples.safetensors"
+HELD = "held"
 ROWS = ("input_ids", "masked_ids", "masked_positions", "weights")
 
 
@@ -49,6 +51,8 @@ class Job:
     """Folder of the job whose samples are taken."""
     killed_before: int | None = None
     """The step that it never takes."""
+    poisoned: int | None = None
+    """The step in which the last process's loss is no number."""
 
     @property
     def folder(self) -> Path:
@@ -96,7 +100,7 @@ def do(each: Job) -> None:
             torch.set_default_dtype(torch.float64)
         rows: dict[str, Tensor] = {}
         samples: dict[str, Tensor] = {}
-        patched.setattr(loop.Trainer, "step", step_that_tells(rows, each.killed_before))
+        patched.setattr(loop.Trainer, "step", step_that_tells(rows, each))
         if each.records or each.samples_of:
             known = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
             patched.setattr(corruption, "sample_tokens", known_samples(known, samples))
@@ -109,14 +113,17 @@ def do(each: Job) -> None:
         save_file(samples, each.folder / SAMPLES)
 
 
-def step_that_tells(rows: dict[str, Tensor], last: int | None) -> Any:
-    """A trainer's step that puts down what of its rows is no padding, named `step|field`."""
+def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
+    """A trainer's step that puts down what of its rows is no padding, named `step|field`, and what it HELD."""
     take_step = loop.Trainer.step
 
     def step(self: loop.Trainer, batch: Any, *arguments: Any) -> None:
-        if self.progress.step == last:
+        if self.progress.step == each.killed_before:
             self.saver.wait()
             raise KilledError
+        last = self.processes.rank == self.processes.count - 1
+        if self.progress.step == each.poisoned and last:
+            poison_next_step(self)
         for name in ROWS:
             found = [
                 getattr(micro_batch, name)[micro_batch.piece_ids.amax(1) >= 0]
@@ -124,8 +131,25 @@ def step_that_tells(rows: dict[str, Tensor], last: int | None) -> Any:
             ]
             rows[f"{self.progress.step:03d}|{name}"] = torch.cat(found)
         take_step(self, batch, *arguments)
+        tensors = [*self.pair.parameters(), *self.optimizer.state_tensors().values()]
+        rows[HELD] = torch.tensor([sum(own_part(tensor).numel() for tensor in tensors)])
 
     return step
+
+
+def poison_next_step(trainer: loop.Trainer) -> None:
+    """Let the losses of the step that is about to be taken be no numbers."""
+    backward, take = trainer.optimizer.backward, trainer.optimizer.step
+
+    def poisoned(*losses: Tensor | None) -> None:
+        backward(*(None if loss is None else loss * torch.nan for loss in losses))
+
+    def step_and_heal(*arguments: Any) -> dict[str, Tensor]:
+        vars(trainer.optimizer).pop("backward")
+        vars(trainer.optimizer).pop("step")
+        return take(*arguments)
+
+    vars(trainer.optimizer).update(backward=poisoned, step=step_and_heal)
 
 
 def known_samples(known: dict[str, Tensor], taken: dict[str, Tensor]) -> Any:
@@ -165,7 +189,12 @@ def farthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 def rows_of(folder: Path, phase: int = 0) -> dict[str, Tensor]:
     """What all processes took together in each step of a phase, in the order of the global batch."""
     parts = [load_file(path) for path in sorted(folder.glob(f"rows-{phase}-*.safetensors"))]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != HELD}
+
+
+def held_by(folder: Path) -> list[int]:
+    """Numbers of weights and moments that each process had in the end."""
+    return [int(load_file(path)[HELD]) for path in sorted(folder.glob("rows-0-*.safetensors"))]
 
 
 if __name__ == "__main__":

@@ -195,9 +195,12 @@ def test_one_two_and_four_agree_with_muon(blocks, tmp_path):
 
 
 @pytest.mark.slow
-def test_bf16_agrees_roughly(blocks, tmp_path):
-    """Layers travel in bf16 and with them norms and biases, which autocast leaves alone."""
-    alone, *several = in_all_ways(blocks, tmp_path, {"precision": "bf16"})
+@pytest.mark.parametrize("family", ["elektron", "electra"])
+def test_bf16_agrees_roughly(family, blocks, tmp_path):
+    """Layers travel in bf16 and with them the norms of `electra`, which autocast leaves alone."""
+    network = NetworkConfig(**TINY, dropout=0.0)
+    changes = {"precision": "bf16", "family": family, "network": network}
+    alone, *several = in_all_ways(blocks, tmp_path, changes)
     for folder in several:
         assert same_rows(rows_of(folder), rows_of(alone))
         for mine, its in zip(

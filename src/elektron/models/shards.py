@@ -30,12 +30,9 @@ def in_host_memory(tensors: Mapping[str, Tensor], keeps: bool) -> dict[str, Tens
     """
     kept = {}
     for name, tensor in tensors.items():
-        if divided(tensor):
-            together = whole(tensor).cpu()
-            if keeps:
-                kept[name] = together
-        elif keeps:
-            kept[name] = tensor.detach().to("cpu", copy=True)
+        together = whole(tensor.detach())
+        if keeps:
+            kept[name] = together.to("cpu", copy=True)
     return kept
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from elektron.configuration import load_yaml, save_yaml
 from elektron.models.shards import own_part
-from elektron.pretraining import loop
+from elektron.pretraining import loop, spikes
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import corruption
 from tests.pretraining.conftest import KilledError
@@ -51,6 +51,8 @@ class Job:
     """Folder of the job whose samples are taken."""
     killed_before: int | None = None
     """The step that it never takes."""
+    sensitive: bool = False
+    """Whether every loss above the mean of the last four is a spike."""
     poisoned: int | None = None
     """The step in which the last process's loss is no number."""
 
@@ -104,6 +106,9 @@ def do(each: Job) -> None:
         if each.records or each.samples_of:
             known = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
             patched.setattr(corruption, "sample_tokens", known_samples(known, samples))
+        if each.sensitive:
+            patched.setattr(spikes, "WINDOW", 4)
+            patched.setattr(spikes, "SIGMAS", 0.0)
         with suppress(KilledError):
             loop.pretrain(load_yaml(PretrainConfig, Path(each.config)))
     phase = Path(each.config).stem.removeprefix("config-")

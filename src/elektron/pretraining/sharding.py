@@ -9,14 +9,16 @@ Gradients are summed, not averaged: the losses are divided by the counts of all 
 summed after each micro-batch, so that no process ever has whole gradients of a network. So all must
 take as many micro-batches as the one with most (`BatchMaker`).
 
-Under bf16 layers travel in bf16, which is what autocast would make of their matrices anyway, and
-gradients are summed in fp32. Embeddings and heads travel in fp32 and are rounded by autocast where
-they are multiplied. What the optimizers hold is fp32.
+Under bf16 layers travel in bf16, which is what autocast would make of their matrices and biases anyway
+(and would keep until the backward pass), and gradients are summed in fp32. Their norms, which autocast
+leaves alone, travel in fp32, and so do embeddings and heads, which it rounds where they are multiplied.
+What the optimizers hold is fp32.
 """
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
@@ -33,16 +35,16 @@ def shard(pair: Pair, on: Device, processes: Processes) -> None:
     if not processes.several:
         return
     mesh = init_device_mesh(on.device.type, (processes.count,))
-    rounded = None if on.dtype == torch.float32 else on.dtype
-    layers = MixedPrecisionPolicy(
-        param_dtype=rounded,
-        reduce_dtype=None if rounded is None else torch.float32,
-        cast_forward_inputs=False,
-    )
-    for layer in pair.encoder_layers():
-        fully_shard(layer, mesh=mesh, mp_policy=layers)
     # Autocast casts what goes in where it is used; uniform numbers and weights must not be rounded.
-    fully_shard(pair, mesh=mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+    exact = rounded = MixedPrecisionPolicy(cast_forward_inputs=False)
+    if on.dtype != torch.float32:
+        rounded = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
+    for layer in pair.encoder_layers():
+        norms = [module for module in layer.modules() if isinstance(module, nn.LayerNorm)]
+        if rounded is not exact and norms:
+            fully_shard(norms, mesh=mesh, mp_policy=exact)
+        fully_shard(layer, mesh=mesh, mp_policy=rounded)
+    fully_shard(pair, mesh=mesh, mp_policy=exact)
     for module in pair.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

@@ -40,7 +40,7 @@ def shard(pair: Pair, on: Device, processes: Processes) -> None:
     if on.dtype != torch.float32:
         rounded = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
     for layer in pair.encoder_layers():
-        norms = [module for module in layer.modules() if isinstance(module, nn.LayerNorm)]
+        norms: list[nn.Module] = [m for m in layer.modules() if isinstance(m, nn.LayerNorm)]
         if rounded is not exact and norms:
             fully_shard(norms, mesh=mesh, mp_policy=exact)
         fully_shard(layer, mesh=mesh, mp_policy=rounded)

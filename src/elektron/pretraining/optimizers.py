@@ -247,7 +247,8 @@ class MuonOfShards(torch.optim.Muon):
     """Muon of matrices that are divided among processes.
 
     torch's own takes them too, but then multiplies parts in bf16 and sums the products in another
-    order than those of a whole matrix: after five steps of a small network, weights were 0.03 apart.
+    order than those of a whole matrix: after five steps of a small network, by two processes, weights
+    were 0.019 from those of undivided ones, and are 0.003 from them so.
     Here momentum stays divided, and what is to be orthogonalised is put together, in every process and
     for one matrix after the other.
     """

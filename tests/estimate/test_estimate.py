@@ -143,6 +143,8 @@ def test_devices_share_the_rows():
     assert shared.memory.activations == alone.memory.activations // 4
     assert shared.memory.weights == alone.memory.weights
     assert Run(tiny(nproc=2)).estimate().rows_at_once == 4
+    with pytest.raises(ElektronError, match="--parallel fsdp divides them: leave it out"):
+        Run(tiny(parallel="fsdp"))
     with pytest.raises(ElektronError, match="9 devices cannot share the 8 rows"):
         Run(tiny(devices=9))
 

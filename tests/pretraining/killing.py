@@ -15,12 +15,11 @@ import os
 import random
 import re
 import signal
-import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import torch
 from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
 from elektron.pretraining.loop import pretrain
 from tests.pretraining.conftest import tiny_config
+from tests.pretraining.forks import work_in
 
 # Every third trial is killed twice.
 SECOND_DEATH = 3
@@ -139,46 +139,8 @@ def die_after(delay: float) -> None:
 
 
 def run(config: PretrainConfig, processes: int, prepare_first: Death) -> int:
-    """The exit status of the first process; when one dies the others are killed, as torchrun does it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [fork(config, rank, processes, port, prepare_first) for rank in range(processes)]
-    statuses: dict[int, int] = {}
-    while len(statuses) < processes:
-        child, status = os.wait()
-        statuses[child] = os.waitstatus_to_exitcode(status)
-        if statuses[child]:
-            for other in set(children) - set(statuses):
-                os.kill(other, signal.SIGKILL)
-    return statuses[children[0]]
-
-
-def fork(config: PretrainConfig, rank: int, processes: int, port: int, prepare_first: Death) -> int:
-    """Start a process of a run."""
-    sys.stdout.flush()
-    if child := os.fork():
-        return child
-    status = 1
-    try:
-        if processes > 1:
-            os.environ |= {
-                "RANK": str(rank),
-                "WORLD_SIZE": str(processes),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            }
-        if rank == 0:
-            prepare_first()
-        pretrain(config)
-        status = 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-    except BaseException:  # noqa: BLE001 (the fork must not go on as its parent)
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    """The exit status of the first process."""
+    return work_in(processes, partial(pretrain, config), prepare_first)
 
 
 def differences(expected: Path, found: Path) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elektron.pretraining.config import OptimizerConfig
-from elektron.pretraining.optimizers import PairOptimizer, encoder_matrices, schedule
+from elektron.pretraining.optimizers import MuonOfShards, PairOptimizer, encoder_matrices, schedule
 from tests.models.conftest import alone, make_pair
 
 
@@ -43,6 +43,27 @@ def test_muon_gets_the_matrices_inside_the_layers_and_nothing_else(family):
     assert all(".layers." in name or ".encoder.layer." in name for name in in_muon)
     assert not any("embeddings" in name or "prediction" in name for name in in_muon)
     assert len(in_muon) == len(encoder_matrices(pair)) == 2 * 2 * 6
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+def test_muon_of_shards_is_muon_where_nothing_is_divided(shape):
+    torch.manual_seed(0)
+    before = torch.randn(shape)
+    parameters = [torch.nn.Parameter(before.clone()) for _ in range(2)]
+    options = {"lr": 0.02, "weight_decay": 0.1, "nesterov": True}
+    expected = torch.optim.Muon(parameters[:1], **options)
+    ours = MuonOfShards(parameters[1:], **options)
+    for _ in range(3):
+        gradient = torch.randn(shape)
+        for parameter, optimizer in zip(parameters, (expected, ours), strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert not torch.allclose(parameters[0], before, atol=1e-2)
+    torch.testing.assert_close(parameters[1], parameters[0])
+    torch.testing.assert_close(
+        ours.state[parameters[1]]["momentum_buffer"],
+        expected.state[parameters[0]]["momentum_buffer"],
+    )
 
 
 def test_no_decay_on_norms_and_biases():
@@ -103,7 +124,7 @@ def test_state_goes_out_and_comes_back(name):
         set_gradients(optimizers[0], 0.1)
         optimizers[0].step(1.0)
     state = {key: value.clone() for key, value in optimizers[0].state_tensors().items()}
-    optimizers[1].load_state_tensors(state)
+    optimizers[1].load_state_tensors(state.items())
     pairs[1].load_state_dict(pairs[0].state_dict())
     for optimizer in optimizers:
         set_gradients(optimizer, -0.3)

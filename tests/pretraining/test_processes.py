@@ -75,6 +75,24 @@ def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, ramp, 
     assert sum(part.real_tokens for part in parts) == whole.real_tokens
 
 
+def test_where_all_must_take_as_many_micro_batches_padding_fills_up(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    config = resolve(tiny_config(blocks, tmp_path, batch=7, micro_batch=3))
+    few, many = (
+        BatchMaker(store, config, CPU, None, its.part, its.largest_part).training(3)
+        for its in (member(0, 2), member(1, 2))
+    )
+    assert [len(micro.input_ids) for micro in many.micro_batches] == [3, 1]
+    rows, padding = few.micro_batches
+    assert len(rows.input_ids) == 3
+    assert not padding.weights.any()
+    assert (padding.piece_ids == -1).all()
+    assert (padding.input_ids == store.manifest.special_ids["pad"]).all()
+    without = BatchMaker(store, config, CPU, None, member(0, 2).part).training(3)
+    assert len(without.micro_batches) == 1
+    assert without.real_tokens == few.real_tokens
+
+
 @pytest.mark.parametrize("slow", [0, 1, 2])
 def test_a_new_start_never_takes_the_dead_for_the_living(slow):
     """Each start of three processes meets what the start before it has said, and one process is late."""
@@ -175,10 +193,12 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, blocks, tmp_path,
 
 
 @pytest.mark.slow
-def test_nproc_starts_them_and_the_same_run_has_the_same_bits(blocks, tmp_path):
-    config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_nproc_starts_them_and_the_same_run_has_the_same_bits(parallel, blocks, tmp_path):
+    config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8, parallel=parallel)
     assert pretrain(config)["processes"] == 2
-    done = torchrun(one_or_several(blocks, tmp_path / "second", steps=8), 2)
+    second = one_or_several(blocks, tmp_path / "second", steps=8, parallel=parallel)
+    done = torchrun(second, 2)
     assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "first", tmp_path / "second")
 

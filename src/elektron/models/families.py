@@ -97,8 +97,8 @@ class Family:
     """Scores `(…, vocabulary)` of a `generator_class` for hidden states `(…, hidden)`."""
     replaced_logits: Callable[[PreTrainedModel, Tensor], Tensor]
     """Logits `(…)` of a `discriminator_class` for hidden states `(…, hidden)`, positive for "replaced"."""
-    encoder_matrices: str
-    """Path, within the encoder, of the layers whose matrices Muon may take."""
+    encoder_layers: str
+    """Path, within the encoder, of its layers: their matrices Muon may take."""
 
 
 def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
@@ -302,7 +302,7 @@ FAMILIES: dict[str, Family] = {
             encode=encode_elektron,
             token_logits=elektron_token_logits,
             replaced_logits=elektron_replaced_logits,
-            encoder_matrices="layers",
+            encoder_layers="layers",
         ),
         Family(
             name="electra",
@@ -312,7 +312,7 @@ FAMILIES: dict[str, Family] = {
             encode=encode_electra,
             token_logits=electra_token_logits,
             replaced_logits=electra_replaced_logits,
-            encoder_matrices="encoder.layer",
+            encoder_layers="encoder.layer",
         ),
         Family(
             name="deberta-v2",
@@ -322,7 +322,7 @@ FAMILIES: dict[str, Family] = {
             encode=encode_deberta,
             token_logits=deberta_token_logits,
             replaced_logits=deberta_replaced_logits,
-            encoder_matrices="encoder.layer",
+            encoder_layers="encoder.layer",
         ),
         Family(
             name="modernbert",
@@ -332,7 +332,7 @@ FAMILIES: dict[str, Family] = {
             encode=encode_modernbert,
             token_logits=modernbert_token_logits,
             replaced_logits=modernbert_replaced_logits,
-            encoder_matrices="layers",
+            encoder_layers="layers",
         ),
     )
 }

@@ -11,8 +11,9 @@ that head was never trained, with the corrector's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,10 +31,13 @@ from elektron.models.families import (
     fix_first_logit,
     sizes_of,
 )
+from elektron.models.shards import in_host_memory
 from elektron.models.sharing import GdesEmbedding, Sharing, share
 from elektron.released import load_configuration
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Pair(nn.Module):
@@ -53,6 +57,18 @@ class Pair(nn.Module):
         self.generator = generator
         self.corrector: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
+
+    def forward(
+        self,
+        objective: Callable[Concatenate[Pair, Arguments], Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """What an objective makes of the networks and of its other arguments.
+
+        Networks that are divided among processes are put together around this call.
+        """
+        return objective(self, *arguments, **options)
 
     def add_corrector(self) -> None:
         """A head that predicts tokens from the discriminator's states, unless there is one.
@@ -112,6 +128,18 @@ class Pair(nn.Module):
         }
         return {name: [m for m in modules if m is not None] for name, modules in present.items()}
 
+    def encoder_layers(self) -> list[nn.Module]:
+        """The Transformer layers of both encoders, each once."""
+        encoders = [(self.family, self.discriminator)]
+        if self.generator is not None:
+            encoders.append((self.generator_family, self.generator))
+        layers = [
+            layer
+            for family, network in encoders
+            for layer in network.base_model.get_submodule(family.encoder_layers).children()
+        ]
+        return list(dict.fromkeys(layers))
+
     def parameters_of(self, name: str) -> list[nn.Parameter]:
         """The parameters that a network reads, shared ones included."""
         found = dict.fromkeys(p for module in self.networks()[name] for p in module.parameters())
@@ -134,31 +162,50 @@ class Pair(nn.Module):
         return kept
 
     def save(
-        self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        objective: str,
+        detects: bool,
+        writes: bool = True,
     ) -> None:
         """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer.
+
+        Networks that are divided are put together for it by all processes, one of which writes.
 
         Args:
             folder: of the run.
             tokenizer: saved beside both.
             objective: the discriminator's configuration keeps its name.
             detects: whether the head for replaced tokens was trained; else the corrector is kept.
+            writes: whether this process does.
         """
         kept = self.kept(detects)
         kept.config.pretraining_objective = objective
         for name, network in ((GENERATOR, self.generator), (DISCRIMINATOR, kept)):
-            if network is not None:
-                network.save_pretrained(folder / name, state_dict=exported_weights(network))
+            if network is None:
+                continue
+            weights = exported_weights(network, writes)
+            if writes:
+                network.save_pretrained(folder / name, state_dict=weights)
                 tokenizer.save_pretrained(folder / name)
 
 
-def exported_weights(network: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights that plain transformers needs: disentangled embeddings are added up."""
-    weights: dict[str, Tensor] = network.state_dict()
+def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, Tensor]:
+    """The weights that plain transformers needs, for the process that `keeps` them.
+
+    Disentangled embeddings are added up.
+    """
+    state: dict[str, Tensor] = network.state_dict(keep_vars=True)
     for name, module in network.named_modules():
         if isinstance(module, GdesEmbedding):
-            weights[f"{name}.weight"] = module.merged()
-    return weights
+            state[f"{name}.weight"] = module.merged()
+    # What is tied has to come out as one tensor: transformers writes it once.
+    first_names: dict[Tensor, str] = {}
+    for name, tensor in state.items():
+        first_names.setdefault(tensor, name)
+    kept = in_host_memory({name: tensor for tensor, name in first_names.items()}, keeps)
+    return {name: kept[first_names[tensor]] for name, tensor in state.items()} if keeps else {}
 
 
 def build_pair(

@@ -81,6 +81,7 @@ class BatchMaker:
         device: torch.device,
         words: WordFinder | None = None,
         part: Callable[[int], tuple[int, int]] = lambda rows: (0, rows),
+        largest_part: Callable[[int], int] | None = None,
     ) -> None:
         self.manifest = store.manifest
         self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
@@ -90,6 +91,8 @@ class BatchMaker:
         """Where words are masked whole, what knows their beginnings."""
         self.part = part
         """Of so many rows, the first and the number of those that this process takes."""
+        self.largest_part = largest_part
+        """Where all processes must take as many micro-batches: rows of the one that takes most."""
         self.ramp = Ramp(config, self.manifest.seq_len)
         self.passed_over: list[list[int]] = []
         """`[step, rows]`: from this step on, so many more rows of the order are left out."""
@@ -106,8 +109,25 @@ class BatchMaker:
             self.config.seed,
         )
         share = self.ramp.mask_share(step)
-        return self.make(
+        batch = self.make(
             "training", rows, shape, share, self.config.seed, step, first * shape.parts
+        )
+        if self.largest_part is None or self.config.micro_batch is None:
+            return batch
+        most = -(-self.largest_part(shape.store_rows) // self.config.micro_batch)
+        padding = [self.padding_like(batch.micro_batches[0])] * (most - len(batch.micro_batches))
+        return replace(batch, micro_batches=batch.micro_batches + padding)
+
+    def padding_like(self, micro_batch: MicroBatch) -> MicroBatch:
+        """Rows of padding only, which are in no loss, gradient or metric."""
+        padding = torch.full_like(micro_batch.input_ids, self.manifest.special_ids["pad"])
+        return micro_batch._replace(
+            input_ids=padding,
+            masked_ids=padding,
+            weights=torch.zeros_like(micro_batch.weights),
+            piece_ids=torch.full_like(padding, -1),
+            position_ids=torch.zeros_like(padding),
+            token_type_ids=torch.zeros_like(padding),
         )
 
     def evaluation(self) -> Iterator[GlobalBatch]:

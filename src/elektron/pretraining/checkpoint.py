@@ -19,14 +19,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from elektron.bounded import read_text
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
+from elektron.models.shards import divided_like, in_host_memory
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.optimizers import PairOptimizer
 
@@ -81,19 +82,19 @@ class Snapshot:
         optimizer: PairOptimizer,
         measures: dict[str, Tensor],
         progress: Progress,
+        keeps: bool = True,
     ) -> Snapshot:
-        """Copies in the host's memory."""
+        """Copies in the host's memory, of whole tensors.
+
+        Those that are divided are put together one after the other, by all processes, of which one `keeps`
+        them; the others' snapshots have no tensors.
+        """
         state = optimizer.state_tensors() | measures
         return cls(
-            {name: copied(parameter) for name, parameter in pair.named_parameters()},
-            {name: copied(tensor) for name, tensor in state.items()},
+            in_host_memory(dict(pair.named_parameters()), keeps),
+            in_host_memory(state, keeps),
             copy.deepcopy(progress),
         )
-
-
-def copied(tensor: Tensor) -> Tensor:
-    """A copy in the host's memory."""
-    return tensor.detach().to("cpu", copy=True)
 
 
 def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
@@ -226,25 +227,31 @@ def load(
         ElektronError: the checkpoint is damaged or belongs to other networks.
     """
     progress = read_progress(checkpoint)
+    parameters = dict(pair.named_parameters())
     try:
-        weights = load_file(checkpoint / WEIGHTS)
-        state = load_file(checkpoint / OPTIMIZER)
+        with safe_open(checkpoint / WEIGHTS, "pt") as weights, torch.no_grad():
+            shapes = {
+                name: tuple(weights.get_slice(name).get_shape()) for name in list(weights.keys())
+            }
+            if {name: tuple(p.shape) for name, p in parameters.items()} != shapes:
+                raise ElektronError(
+                    f"{checkpoint} holds other networks than this run's configuration"
+                )
+            for name, parameter in parameters.items():
+                parameter.copy_(divided_like(weights.get_tensor(name), parameter))
+        with safe_open(checkpoint / OPTIMIZER, "pt") as state:
+            names = sorted(state.keys())
+            if missing := [name for name in MEASURES if name not in names]:
+                raise ElektronError(
+                    f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
+                    "choose another --out"
+                )
+            optimizer.load_state_tensors(
+                (name, state.get_tensor(name)) for name in names if name not in MEASURES
+            )
+            return progress, {name: state.get_tensor(name) for name in MEASURES}
     except (OSError, SafetensorError) as error:
         raise damaged(checkpoint, error) from error
-    parameters = dict(pair.named_parameters())
-    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
-        raise ElektronError(f"{checkpoint} holds other networks than this run's configuration")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    if missing := [name for name in MEASURES if name not in state]:
-        raise ElektronError(
-            f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
-            "choose another --out"
-        )
-    measures = {name: state.pop(name) for name in MEASURES}
-    optimizer.load_state_tensors(state)
-    return progress, measures
 
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:

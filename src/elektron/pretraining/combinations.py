@@ -145,6 +145,11 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
             "--optimizer.separate takes two backward passes and a compiled step has one: "
             "leave out --compile"
         )
+    if config.parallel == "fsdp" and config.compile:
+        yield (
+            "--parallel fsdp puts the networks together layer by layer and a compiled step is one piece: "
+            "leave out --compile, or choose --parallel ddp"
+        )
     if config.optimizer.generator_lr is not None and not config.optimizer.separate:
         yield "--optimizer.generator-lr has no effect without --optimizer.separate true"
     if config.masking.segmenter is not None and config.masking.unit != "whole_word":

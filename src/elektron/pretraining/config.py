@@ -251,6 +251,9 @@ class PretrainConfig:
     resume: ResumeConfig = field(default_factory=ResumeConfig)
     nproc: int | None = None
     """Processes on this host, started by torchrun (default: this one alone)."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes have: all of both networks each, or, for networks that are too large for
+    that, a part of weights, gradients and moments (FSDP)."""
     collective_timeout: int = 600
     """Seconds that processes wait for one another before they give up, for torchrun to start them again."""
     log_every: int = 20

@@ -8,9 +8,7 @@ discriminator is above 0.5 almost nowhere.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +69,7 @@ def evaluate(
         counts["asked"] += float(objective.asked_tokens(batch))
         counts["corrected"] += float(objective.corrected_tokens(batch))
         for micro_batch in batch.micro_batches:
-            output = objective(pair, micro_batch, turn, torch.ones(()))
+            output = pair(objective, micro_batch, turn, torch.ones(()))
             for name in EVALUATED:
                 value = getattr(output, name)
                 if value is not None:
@@ -151,17 +149,16 @@ def unigram_entropy(batches: BatchMaker) -> float:
 
 
 @torch.no_grad()
-def write_examples(
+def find_examples(
     pair: Pair,
     batches: BatchMaker,
     objective: Objective,
     tokenizer: PreTrainedTokenizerBase,
-    path: Path,
-) -> None:
-    """Write some held-out texts, what the generator made of them and what the discriminator says of each token."""
+) -> list[dict[str, Any]]:
+    """Some held-out texts, what the generator made of them and what the discriminator says of each token."""
     pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
-    output = objective(pair, batch, Turn(), torch.ones(()))
+    output = pair(objective, batch, Turn(), torch.ones(()))
     assert output.logits is not None
     assert output.corrupted_ids is not None
     assert output.replaced is not None
@@ -190,5 +187,4 @@ def write_examples(
                 )
     # Prose reads better than tables and code, of which every corpus has some.
     best = sorted(np.argsort(wordlike)[::-1][:EXAMPLES].tolist())
-    content = json.dumps([examples[index] for index in best], ensure_ascii=False, indent=1)
-    path.write_text(content, encoding="utf-8")
+    return [examples[index] for index in best]

@@ -33,7 +33,7 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
 from elektron.pretraining.checkpoint import Snapshot
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.evaluation import evaluate, unigram_entropy, write_examples
+from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
 from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.foundations import (
     like_the_released_pair,
@@ -58,6 +58,7 @@ from elektron.pretraining.processes import Processes, refuse_too_many, take_own_
 from elektron.pretraining.randomness import step_seed
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.saving import Saver
+from elektron.pretraining.sharding import put_away, shard
 from elektron.pretraining.spikes import Spikes
 from elektron.pretraining.words import WordFinder
 from elektron.progress import Progress as ProgressBar
@@ -148,13 +149,23 @@ class Trainer:
         self.on = on
         self.processes = processes
         self.device = self.on.device
-        self.batches = BatchMaker(store, config, self.device, words, processes.part)
+        divided = config.parallel == "fsdp" and processes.several
+        self.batches = BatchMaker(
+            store,
+            config,
+            self.device,
+            words,
+            processes.part,
+            processes.largest_part if divided else None,
+        )
         self.ramp = self.batches.ramp
         self.horizon = Horizon.of(config, self.ramp.steps)
         self.plan = plan
         self.plan.prepare(pair)
         self.pair = pair.to(self.device)
         processes.alike(self.pair)
+        if divided:
+            shard(self.pair, on, processes)
         self.optimizer = PairOptimizer(self.pair, config.optimizer)
         self.warmup = self.fitting_warmup()
         self.objective = make_objective(
@@ -245,7 +256,7 @@ class Trainer:
                 step_seed(self.config.seed, self.progress.step, number, self.processes.rank)
             )
             with self.on.autocast():
-                output = self.forward(self.pair, micro_batch, turn, temperature)
+                output = self.pair(self.forward, micro_batch, turn, temperature)
             losses = (
                 self.objective.generator_loss(output, batch) if turn.generator else None,
                 self.objective.discriminator_loss(output, batch) if turn.discriminator else None,
@@ -306,6 +317,7 @@ class Trainer:
         judged = self.plan.judges(self.progress.stage)
         with self.on.autocast():
             figures = evaluate(self.pair, self.batches, self.objective, judged)
+        put_away(self.pair)
         self.progress.held_out_loss = self.held_out_loss(figures) if judged else None
         self.evaluated = {self.progress.step: figures}
         self.folder.log("evaluation", self.position() | figures | self.pace)
@@ -393,15 +405,15 @@ class Trainer:
             ElektronError: the last one cannot be written.
         """
         self.window.gather(self.processes)
+        snapshot = Snapshot.of(
+            self.pair,
+            self.optimizer,
+            {"window": self.window.sums, "spikes": self.spikes.state()},
+            self.progress,
+            self.processes.first,
+        )
         if self.processes.first:
-            self.saver.start(
-                Snapshot.of(
-                    self.pair,
-                    self.optimizer,
-                    {"window": self.window.sums, "spikes": self.spikes.state()},
-                    self.progress,
-                )
-            )
+            self.saver.start(snapshot)
         if last:
             self.saver.finish()
             self.processes.wait()
@@ -425,6 +437,7 @@ class Trainer:
             self.progress, measures = checkpoint.load(found, self.pair, self.optimizer)
             self.take_over(measures)
         self.folder.cut_metrics(self.progress.step)
+        self.processes.wait()  # all remember the same
         if found is not None:
             self.remember(self.folder.lines())
             log.info("going on from step %d", self.progress.step)
@@ -453,25 +466,33 @@ class Trainer:
         self.progress.stage_step = self.progress.step
         self.save(last=True)
         summary = self.summary(figures)
+        self.export()
         if self.processes.first:
-            self.export()
             self.folder.write_json(SUMMARY, summary)
         self.processes.wait()
         return summary
 
     def export(self) -> None:
-        """Write the models, and sentences that show what they do.
+        """Write the models, and sentences that show what they do: all take part, the first one writes.
 
         Raises:
             ElektronError: they cannot be written; the last checkpoint has all that they are made of.
         """
         out = self.folder.path
         try:
-            self.pair.save(out, self.tokenizer, self.objective.name, self.objective.detects)
+            self.pair.save(
+                out,
+                self.tokenizer,
+                self.objective.name,
+                self.objective.detects,
+                self.processes.first,
+            )
             if self.objective.detects:
-                write_examples(
-                    self.pair, self.batches, self.objective, self.tokenizer, out / EXAMPLES
-                )
+                with self.on.autocast():
+                    found = find_examples(self.pair, self.batches, self.objective, self.tokenizer)
+                put_away(self.pair)
+                if self.processes.first:
+                    self.folder.write_json(EXAMPLES, found)
         except (OSError, SafetensorError) as error:
             raise ElektronError(
                 f"the models cannot be written into {out} ({error}): the run is saved, and the same "
@@ -491,6 +512,7 @@ class Trainer:
             "flops": self.progress.flops,
             "device": self.on.name,
             "processes": self.processes.count,
+            "parallel": self.config.parallel,
             "precision": self.on.precision,
             "compiled": self.forward is not self.objective,
             "packing": self.batches.manifest.packing,
@@ -542,7 +564,9 @@ class Trainer:
         wanted = self.config.compile
         if wanted is None:
             # A compiled step has one backward pass, and networks apart take two.
-            wanted = self.device.type == "cuda" and not self.config.optimizer.separate
+            # Divided networks are put together layer by layer, between the parts of a step.
+            one_piece = not self.config.optimizer.separate and self.config.parallel != "fsdp"
+            wanted = self.device.type == "cuda" and one_piece
         return torch.compile(self.objective, fullgraph=True) if wanted else self.objective
 
 

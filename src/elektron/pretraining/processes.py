@@ -1,9 +1,10 @@
 """Several processes train what one does.
 
-Each has a copy of the networks and takes its part of the rows of every step. What the step then needs
-of all rows is summed: how many tokens each loss is divided by, before the backward pass, and the
-gradients, after it, so that every process makes the same update. Rows, masks and samples belong to
-the global row, not to the process that has it, and so stay the same however many there are.
+Each takes its part of the rows of every step, and has a copy of the networks or, where they are divided
+(`sharding.py`), a part of them. What the step then needs of all rows is summed: how many tokens each
+loss is divided by, before the backward pass, and the gradients, after it, so that every process makes
+the same update. Rows, masks and samples belong to the global row, not to the process that has it, and
+so stay the same however many there are.
 
 `torchrun` starts the processes and says by environment variables who they are; gloo joins them on
 CPUs, NCCL on GPUs. torch's own wrapper for this, DistributedDataParallel, wants one backward pass
@@ -31,6 +32,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from elektron.errors import ElektronError
+from elektron.models.shards import divided
 from elektron.pretraining.batches import GlobalBatch
 
 # As long as NCCL waits by default; gloo's half an hour is long where a host is gone without a word.
@@ -85,6 +87,10 @@ class Processes:
         first = rows * self.rank // self.count
         return first, rows * (self.rank + 1) // self.count - first
 
+    def largest_part(self, rows: int) -> int:
+        """Rows that the process with most of them takes."""
+        return -(-rows // self.count)
+
     def wait(self) -> None:
         """Go on when all have come here."""
         if self.several:
@@ -132,10 +138,14 @@ class Processes:
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]
     ) -> None:
-        """Sum what each process has of the gradients; all have them for the same parameters."""
+        """Sum what each process has of the gradients; all have them for the same parameters.
+
+        Those that are divided among the processes are sums already.
+        """
         if not self.several:
             return
-        for some in messages([gradients[p] for p in parameters if p in gradients]):
+        found = [gradients[p] for p in parameters if p in gradients]
+        for some in messages([gradient for gradient in found if not divided(gradient)]):
             flat = torch.cat([gradient.flatten() for gradient in some])
             dist.all_reduce(flat)
             for gradient, summed in zip(

@@ -12,8 +12,8 @@ from elektron.configuration import differences, suggestion, values_of, written
 from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 
-# Where things lie, how often they are written and who works on them does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc", "collective_timeout", "resume")
+# Where things lie, how often they are written and who works on them in which way does not make another run.
+NOT_THE_RUN = ("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume")
 BLOCKS = "data"
 """What other blocks are allowed by."""
 NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")

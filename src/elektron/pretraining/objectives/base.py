@@ -18,7 +18,12 @@ from torch import Tensor
 from elektron.models.families import Places
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
-from elektron.pretraining.objectives.corruption import Corruption, at_positions, corrupt
+from elektron.pretraining.objectives.corruption import (
+    Corruption,
+    at_least_fp32,
+    at_positions,
+    corrupt,
+)
 
 # Logits from -8 to 8 in steps of 1/32: fine enough for an AUC to three digits.
 HISTOGRAM_BINS = 512
@@ -170,7 +175,9 @@ def logit_histogram(logits: Tensor, replaced: Tensor, asked: Tensor) -> Tensor:
     ) / 2
     bins = (scaled * (HISTOGRAM_BINS - 1)).long() + replaced.long() * HISTOGRAM_BINS
     counts = torch.zeros(2 * HISTOGRAM_BINS, device=logits.device)
-    return counts.scatter_add(0, bins.flatten(), asked.flatten().float()).view(2, HISTOGRAM_BINS)
+    return counts.scatter_add(0, bins.flatten(), asked.flatten().to(counts.dtype)).view(
+        2, HISTOGRAM_BINS
+    )
 
 
 def with_detection(output: Output, logits: Tensor, asked: Tensor) -> Output:
@@ -192,7 +199,7 @@ def with_correction(
 
 def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:
     """Binary cross-entropy of each token, in nats."""
-    return F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, replaced.to(logits.dtype), reduction="none")
 
 
 def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: Output) -> Tensor:
@@ -213,7 +220,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: O
         reward = at_positions(
             detection_losses(output.logits, output.replaced), batch.masked_positions
         )
-    baseline = F.softplus(-pair.baseline(corruption.states.detach()).float().squeeze(-1))
+    baseline = F.softplus(-at_least_fp32(pair.baseline(corruption.states.detach())).squeeze(-1))
     advantage = (reward - baseline).detach() * batch.weights
     chosen = -F.cross_entropy(
         corruption.token_logits.flatten(0, 1), corruption.samples.flatten(), reduction="none"
@@ -223,7 +230,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: O
 
 def similarity(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
     """KL(generator ‖ discriminator) of the token distributions at used slots, in nats."""
-    logits = pair.corrected_logits(at_positions(states, batch.masked_positions)).float()
+    logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     divergences = F.kl_div(
         logits.log_softmax(-1),
         corruption.token_logits.detach().log_softmax(-1),

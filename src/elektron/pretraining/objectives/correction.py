@@ -19,7 +19,12 @@ from elektron.pretraining.objectives.base import (
     with_correction,
     with_detection,
 )
-from elektron.pretraining.objectives.corruption import Corruption, at_positions, token_losses
+from elektron.pretraining.objectives.corruption import (
+    Corruption,
+    at_least_fp32,
+    at_positions,
+    token_losses,
+)
 from elektron.pretraining.objectives.detection import Rtd
 
 MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
@@ -27,7 +32,7 @@ MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 
 def correct_at_slots(pair: Pair, batch: MicroBatch, states: Tensor, output: Output) -> Output:
     """Cross-entropy of the corrector with the originals at used slots."""
-    logits = pair.corrected_logits(at_positions(states, batch.masked_positions)).float()
+    logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     losses = token_losses(logits, batch.originals) * batch.weights
     return with_correction(output, batch, losses.sum(), logits)
 
@@ -125,8 +130,8 @@ class AllTokensMlm(Objective):
         generated: Output,
     ) -> Output:
         """Every token's probability, and the gate as a detector."""
-        gate = pair.replaced_logits(states).float()
-        token_logits = pair.corrected_logits(states).float()
+        gate = at_least_fp32(pair.replaced_logits(states))
+        token_logits = at_least_fp32(pair.corrected_logits(states))
         losses = copy_losses(
             gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced
         )
@@ -169,7 +174,7 @@ class Corrective(Rtd):
         output = super().judge(pair, batch, corruption, states, generated)
         assert output.logits is not None
         positions = batch.masked_positions
-        token_logits = pair.corrected_logits(at_positions(states, positions)).float()
+        token_logits = at_least_fp32(pair.corrected_logits(at_positions(states, positions)))
         losses = copy_losses(
             at_positions(output.logits, positions),
             -token_losses(token_logits, batch.originals),

@@ -52,7 +52,7 @@ def corrupt(
         states = at_positions(
             pair.generator_states(batch.masked_ids, places), batch.masked_positions
         )
-        token_logits = pair.token_logits(states).float()
+        token_logits = at_least_fp32(pair.token_logits(states))
         originals = batch.originals
         losses = token_losses(token_logits, originals) * batch.weights
     with torch.no_grad():
@@ -75,6 +75,11 @@ def at_positions(values: Tensor, positions: Tensor) -> Tensor:
     """Of `(rows, length, …)` those at `(rows, slots)`: `(rows, slots, …)`."""
     index = positions if values.ndim == 2 else positions[..., None].expand(-1, -1, values.shape[-1])
     return values.gather(1, index)
+
+
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """In fp32, or in a wider type that it has: losses are not taken in bf16."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def token_losses(token_logits: Tensor, tokens: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from elektron.pretraining.objectives.base import (
     slot_mask,
     with_detection,
 )
-from elektron.pretraining.objectives.corruption import Corruption
+from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Rtd(Objective):
         generated: Output,
     ) -> Output:
         """Every token's logit, and the loss over those that are asked about."""
-        logits = pair.replaced_logits(states).float()
+        logits = at_least_fp32(pair.replaced_logits(states))
         asked = self.asked(batch)
         loss = (detection_losses(logits, corruption.replaced) * asked).sum()
         return with_detection(generated._replace(detection_loss=loss), logits, asked)

@@ -1,0 +1,332 @@
+"""One process, two and four agree, with copies of the networks (ddp) and with parts of them (fsdp).
+
+In float64 nothing but rounding is left to differ: all weights agree to 1e-9. In fp32 a sample of the
+generator may tip over, and then they go apart; so its samples are those of the run of one process.
+Muon orthogonalises in bf16: with it, what is asked for is the same rows and masks, and losses to 1e-3.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elektron.errors import ElektronError
+from elektron.models.families import FAMILIES
+from elektron.pretraining.combinations import SHALLOWER_GENERATOR
+from elektron.pretraining.config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PlanOptions,
+    PretrainConfig,
+    RampConfig,
+    resolve,
+)
+from tests.pretraining.conftest import TINY, tiny_config
+from tests.pretraining.jobs import (
+    Job,
+    do_all,
+    farthest,
+    held_by,
+    job,
+    rows_of,
+    state_of,
+    weights_of,
+)
+from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_variants import SHALLOW
+
+log = logging.getLogger(__name__)
+
+STEPS = 20
+ADAMW = {"name": "adamw", "lr": 1e-3, "warmup": 0}
+WAYS = [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")]
+LARGE = TINY | {"generator_width": 1.0, "layers": 2}
+
+
+def seven_rows(blocks: Path, **changes: Any) -> PretrainConfig:
+    """20 steps of 7 rows, which can be divided evenly by no number of processes, in micro-batches of 2."""
+    settings = {
+        "steps": STEPS,
+        "batch": 7,
+        "micro_batch": 2,
+        "optimizer": OptimizerConfig(**ADAMW),
+        "evaluation": EvaluationConfig(every=10, rows=16),
+        "checkpoint": CheckpointConfig(every=5, keep=9),
+    }
+    return tiny_config(blocks, Path("run"), **(settings | changes))
+
+
+def same_rows(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    """Whether rows, masks and their positions are the same, for those steps that `ours` has."""
+    return all(torch.equal(rows, theirs[name]) for name, rows in ours.items())
+
+
+@pytest.fixture(scope="module")
+def few(blocks, tmp_path_factory) -> Path:
+    """What is asked of every change: runs in float64, and one that goes through many hands."""
+    folder = tmp_path_factory.mktemp("few")
+    jobs = [
+        job(seven_rows(blocks), folder / "alone", float64=True),
+        job(seven_rows(blocks, parallel="ddp"), folder / "ddp", processes=2, float64=True),
+        job(seven_rows(blocks, parallel="fsdp"), folder / "fsdp", processes=2, float64=True),
+    ]
+    do_all(jobs + handed_on(blocks, folder / "handed-on", {}, float64=True), folder)
+    return folder
+
+
+def handed_on(blocks: Path, folder: Path, changes: dict[str, Any], **options: Any) -> list[Job]:
+    """A run from one process to two, from copies to parts and back, each of which dies after five steps or so."""
+    hands = [(1, "ddp", 6), (2, "ddp", 11), (2, "fsdp", 16), (1, "fsdp", None)]
+    return [
+        job(
+            seven_rows(blocks, parallel=parallel, **changes),
+            folder,
+            processes=processes,
+            killed_before=end,
+            **options,
+        )
+        for processes, parallel, end in hands
+    ]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_agree_with_one(parallel, few):
+    ours, theirs = few / parallel, few / "alone"
+    assert farthest(weights_of(theirs, 5), weights_of(theirs, STEPS)) > 1e-3, "it learns"
+    assert farthest(weights_of(ours, STEPS), weights_of(theirs, STEPS)) < 1e-9
+    assert farthest(state_of(ours, STEPS), state_of(theirs, STEPS)) < 1e-9
+    assert len(rows_of(theirs)) == 4 * STEPS
+    assert same_rows(rows_of(ours), rows_of(theirs))
+    for network in ("generator", "discriminator"):
+        exported, expected = (
+            load_file(f / f"run/{network}/model.safetensors") for f in (ours, theirs)
+        )
+        assert farthest(exported, expected) < 1e-9
+    for kind in ("train", "evaluation"):
+        for mine, its in zip(
+            metrics(ours / "run", kind), metrics(theirs / "run", kind), strict=True
+        ):
+            for name in ("generator_loss", "discriminator_loss", "discriminator_auc"):
+                assert mine[name] == pytest.approx(its[name], rel=1e-9)
+    examples, expected = (json.loads((f / "run/examples.json").read_text()) for f in (ours, theirs))
+    assert examples == expected
+    summary = json.loads((ours / "run/summary.json").read_text())
+    assert (summary["processes"], summary["parallel"]) == (2, parallel)
+
+
+def test_each_process_has_a_part(few):
+    (everything,) = held_by(few / "alone")
+    assert held_by(few / "ddp") == [everything] * 2
+    steps = sum(name.endswith("|step") for name in state_of(few / "alone", STEPS))
+    parts = held_by(few / "fsdp")
+    # Rows of a matrix stay together, and each process has all counts of steps.
+    assert max(parts) < 0.55 * everything
+    assert sum(parts) == everything + steps
+
+
+def test_a_run_goes_through_many_hands(few):
+    """In the middle of an epoch, which has more than a hundred steps."""
+    ours, theirs = few / "handed-on", few / "alone"
+    went_through_hands(ours, theirs)
+    assert farthest(weights_of(ours, STEPS), weights_of(theirs, STEPS)) < 1e-9
+    assert farthest(state_of(ours, STEPS), state_of(theirs, STEPS)) < 1e-9
+
+
+def went_through_hands(ours: Path, theirs: Path) -> None:
+    """A run was gone on with three times, with rows and masks as another run's."""
+    assert [line["step"] for line in metrics(ours / "run", "resumed")] == [5, 10, 15]
+    phases = [rows_of(ours, phase) for phase in range(4)]
+    assert [len(rows) // 4 for rows in phases] == [6, 6, 6, 5]
+    assert all(same_rows(rows, rows_of(theirs)) for rows in phases)
+
+
+def test_a_compiled_step_of_parts_is_refused():
+    with pytest.raises(ElektronError, match="leave out --compile, or choose --parallel ddp"):
+        resolve(PretrainConfig(steps=10, parallel="fsdp", compile=True))
+
+
+def in_all_ways(
+    blocks: Path, folder: Path, changes: dict[str, Any], samples: bool = False, **options: Any
+) -> list[Path]:
+    """Folders of runs of one process, two and four, that of one first."""
+    jobs: list[Job] = [job(seven_rows(blocks, **changes), folder / "1", records=samples, **options)]
+    for processes, parallel in WAYS:
+        its = job(
+            seven_rows(blocks, parallel=parallel, **changes),
+            folder / f"{processes}-{parallel}",
+            processes=processes,
+            samples_of=str(folder / "1") if samples else None,
+            **options,
+        )
+        jobs.append(its)
+    do_all(jobs, folder)
+    return [each.folder for each in jobs]
+
+
+def report(what: str, folder: Path, number: float) -> None:
+    """For whoever runs these with --log-cli-level INFO."""
+    log.info("%s, %s: %.2g", what, folder.name, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "limit", "options"),
+    [("float64", 1e-9, {"float64": True}), ("fp32", 1e-5, {"samples": True})],
+)
+def test_one_two_and_four_agree(what, limit, options, blocks, tmp_path):
+    alone, *several = in_all_ways(blocks, tmp_path, {}, **options)
+    for folder in several:
+        assert same_rows(rows_of(folder), rows_of(alone))
+        apart = farthest(weights_of(folder, STEPS), weights_of(alone, STEPS))
+        report(what, folder, apart)
+        assert apart < limit
+
+
+@pytest.mark.slow
+def test_one_two_and_four_agree_with_muon(blocks, tmp_path):
+    changes = {"optimizer": OptimizerConfig(**(ADAMW | {"name": "muon"}))}
+    alone, *several = in_all_ways(blocks, tmp_path, changes)
+    do_all(handed_on(blocks, tmp_path / "handed-on", changes), tmp_path)
+    went_through_hands(tmp_path / "handed-on", alone)
+    for folder in (*several, tmp_path / "handed-on"):
+        if folder in several:
+            assert same_rows(rows_of(folder), rows_of(alone))
+        differences = [
+            abs(mine[name] - its[name])
+            for kind in ("train", "evaluation")
+            for mine, its in zip(
+                metrics(folder / "run", kind), metrics(alone / "run", kind), strict=True
+            )
+            for name in ("generator_loss", "discriminator_loss")
+        ]
+        report("muon, losses", folder, max(differences))
+        assert max(differences) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_parts_in_bf16_are_rounded_as_copies_are(family, blocks, tmp_path):
+    """Layers travel in bf16, but not their norms, which autocast leaves alone."""
+    sizes = SHALLOW if family in SHALLOWER_GENERATOR else TINY
+    network = NetworkConfig(**sizes, dropout=0.0)
+    changes = {"precision": "bf16", "family": family, "network": network}
+    jobs = [
+        job(seven_rows(blocks, parallel=parallel, **changes), tmp_path / parallel, processes=2)
+        for parallel in ("ddp", "fsdp")
+    ]
+    do_all(jobs, tmp_path)
+    copies, parts = (each.folder for each in jobs)
+    assert same_rows(rows_of(parts), rows_of(copies))
+    lines = (metrics(folder / "run", "evaluation") for folder in (parts, copies))
+    differences = [
+        abs(mine["discriminator_loss"] - its["discriminator_loss"])
+        for mine, its in zip(*lines, strict=True)
+    ]
+    report(f"bf16, {family}, discriminator's loss", parts, max(differences))
+    assert max(differences) < 1e-3
+    ours = weights_of(parts, STEPS)
+    report(f"bf16, {family}, weights", parts, farthest(ours, weights_of(copies, STEPS)))
+    assert {str(weight.dtype) for weight in ours.values()} == {"torch.float32"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_step_that_is_no_number_in_one_process_is_skipped_by_all(parallel, blocks, tmp_path):
+    jobs = [
+        job(
+            seven_rows(blocks, parallel=parallel),
+            tmp_path / name,
+            float64=True,
+            poisoned=12,
+            **more,
+        )
+        for name, more in (("alone", {}), ("two", {"processes": 2}))
+    ]
+    do_all(jobs, tmp_path)
+    for folder in (tmp_path / "alone", tmp_path / "two"):
+        skipped = [line["skipped_steps"] for line in metrics(folder / "run", "train")]
+        assert sum(skipped) == 1
+    apart = farthest(weights_of(tmp_path / "two", STEPS), weights_of(tmp_path / "alone", STEPS))
+    assert apart < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_all_skip_the_same_spikes(parallel, blocks, tmp_path):
+    changes = {"optimizer": OptimizerConfig(**ADAMW, skip_spikes=True), "parallel": parallel}
+    jobs = [
+        job(seven_rows(blocks, **changes), tmp_path / name, float64=True, sensitive=True, **more)
+        for name, more in (("alone", {}), ("two", {"processes": 2}))
+    ]
+    do_all(jobs, tmp_path)
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    found = [[line["loss_spikes"] for line in metrics(f / "run", "train")] for f in (alone, two)]
+    assert sum(found[0]) > 0
+    assert found[0] == found[1]
+    assert farthest(weights_of(two, STEPS), weights_of(alone, STEPS)) < 1e-9
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "two_stage": {"plan": "two_stage"},
+    "two_stage with gdes": {"plan": "two_stage", "sharing": "gdes"},
+    "alternating": {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
+    "adversarial": {"plan": "adversarial"},
+    "mlm": {"objective": "mlm"},
+    "corrective": {"objective": "corrective"},
+    "all_tokens_mlm": {"objective": "all_tokens_mlm"},
+    "electra": {"family": "electra", "network": NetworkConfig(**TINY, dropout=0.0)},
+    "deberta-v2": {"family": "deberta-v2", "network": NetworkConfig(**SHALLOW, dropout=0.0)},
+    "modernbert": {"family": "modernbert", "network": NetworkConfig(**SHALLOW)},
+    "apart": {"optimizer": OptimizerConfig(**ADAMW, separate=True)},
+    "apart, all shared": {
+        "optimizer": OptimizerConfig(**ADAMW, separate=True),
+        "sharing": "all",
+        "network": NetworkConfig(**LARGE),
+    },
+    "all shared": {"sharing": "all", "network": NetworkConfig(**LARGE)},
+    "nothing shared": {"sharing": "none"},
+    "gdes": {"sharing": "gdes"},
+    "3 and 4 micro-batches": {"micro_batch": 1},
+    "whole batches": {"micro_batch": None},
+    "ramp": {"ramp": RampConfig(first_length=8, first_batch=4), "batch": 8, "micro_batch": 3},
+}
+
+
+@pytest.mark.slow
+def test_variants_agree_between_one_process_and_parts(blocks, tmp_path):
+    jobs = []
+    for name, changes in VARIANTS.items():
+        (tmp_path / name).mkdir()
+        jobs += both(blocks, tmp_path / name, changes)
+    generator = PlanOptions(generator=str(tmp_path / "nothing shared/alone/run"))
+    frozen = {"plan": "frozen_generator", "plan_options": generator}
+    (tmp_path / "frozen_generator").mkdir()
+    jobs += both(blocks, tmp_path / "frozen_generator", frozen)
+    do_all(jobs, tmp_path)
+    far = {}
+    for name in [*VARIANTS, "frozen_generator"]:
+        alone, parts = tmp_path / name / "alone", tmp_path / name / "parts"
+        assert same_rows(rows_of(parts), rows_of(alone)), name
+        far[name] = max(
+            farthest(weights_of(parts, STEPS), weights_of(alone, STEPS)),
+            farthest(
+                *(load_file(f / "run/discriminator/model.safetensors") for f in (parts, alone))
+            ),
+        )
+        report(name, parts, far[name])
+    assert {name: apart for name, apart in far.items() if apart > 1e-9} == {}
+
+
+def both(blocks: Path, folder: Path, changes: dict[str, Any]) -> list[Job]:
+    """The same run by one process and by two with parts of the networks."""
+    alone, parts = seven_rows(blocks, **changes), seven_rows(blocks, parallel="fsdp", **changes)
+    return [
+        job(alone, folder / "alone", float64=True),
+        job(parts, folder / "parts", processes=2, float64=True),
+    ]

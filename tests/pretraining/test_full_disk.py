@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.pretraining import checkpoint
+from elektron.pretraining import checkpoint, loop
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.loop import Trainer, pretrain
 from tests.pretraining.conftest import tiny_config
@@ -121,14 +122,14 @@ def test_models_without_room_are_written_by_the_same_command_later(
         config = tiny_config(
             blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20
         )
-        export = Trainer.export
+        export = loop.export
 
-        def fill_and_export(self: Trainer) -> None:
+        def fill_and_export(*arguments: Any) -> None:
             fill(disk)
-            export(self)
+            export(*arguments)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Trainer, "export", fill_and_export)
+            patched.setattr(loop, "export", fill_and_export)
             with pytest.raises(ElektronError, match="the models cannot be written into"):
                 pretrain(config)
         (disk / "ballast").unlink()

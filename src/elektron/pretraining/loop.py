@@ -9,31 +9,28 @@ training metrics are summed there and fetched when they are logged. The run's fo
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from elektron import __version__
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
 from elektron.errors import ElektronError
-from elektron.evidence.runs import EXAMPLES, SUMMARY
+from elektron.evidence.runs import SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
 from elektron.pretraining.checkpoint import Snapshot
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
+from elektron.pretraining.evaluation import evaluate, unigram_entropy
+from elektron.pretraining.export import export, versions
 from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.foundations import (
     like_the_released_pair,
@@ -50,6 +47,7 @@ from elektron.pretraining.launching import (
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
+from elektron.pretraining.logbook import Logbook, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
@@ -65,13 +63,6 @@ from elektron.progress import Progress as ProgressBar
 
 log = logging.getLogger(__name__)
 
-# What evaluations repeat of the training metrics that were last logged.
-PACE = (
-    "gradient_norm_generator",
-    "gradient_norm_discriminator",
-    "tokens_per_second",
-    "data_wait_share",
-)
 # Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
 # metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
 SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
@@ -176,13 +167,11 @@ class Trainer:
         warmup_steps = int(
             self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0)
         )
-        self.health = Health(unigram_entropy(self.batches), warmup_steps)
+        self.logbook = Logbook(folder, Health(unigram_entropy(self.batches), warmup_steps))
         self.window = Window(self.device)
         self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
         self.progress = checkpoint.Progress()
-        self.pace: dict[str, float | None] = {}
-        self.evaluated: dict[int, dict[str, float | None]] = {}
         self.resume()
 
     def run(self, interruption: Interruption) -> dict[str, Any]:
@@ -285,11 +274,11 @@ class Trainer:
         self.window.add_step(batch, output, self.objective, norms, moved, spike)
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
-        """Fetch, judge and log the metrics of the window, and begin another; whether training has diverged."""
+        """Fetch and log the metrics of the window, and begin another; whether training has diverged."""
         self.window.gather(self.processes)
         figures = self.window.figures()
+        self.window = Window(self.device)
         seconds, steps, waiting = clock.lap()
-        self.health.watch_training(figures["discriminator_auc"])
         skipped = self.processes.same(figures["skipped_steps"] or 0.0)
         step = self.progress.step
         if figures["loss_spikes"]:
@@ -301,42 +290,25 @@ class Trainer:
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
-        line = figures | {
+        measured: dict[str, float | None] = {
             "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
             "tokens_per_second": tokens / seconds,
             "data_wait_share": waiting / seconds,
         }
-        self.folder.log("train", self.position() | line)
-        self.pace = {name: line[name] for name in PACE}
-        self.window = Window(self.device)
+        self.logbook.training(self.position(), figures | measured)
         bar.update(self.horizon.done(self.progress), in_short(figures))
         return self.diverged(skipped)
 
     def log_evaluation(self) -> dict[str, float | None]:
-        """Evaluate on the held-out rows, log it, and raise the alarms there are."""
+        """Evaluate on the held-out rows, and log it."""
         judged = self.plan.judges(self.progress.stage)
         with self.on.autocast():
             figures = evaluate(self.pair, self.batches, self.objective, judged)
         put_away(self.pair)
-        self.progress.held_out_loss = self.held_out_loss(figures) if judged else None
-        self.evaluated = {self.progress.step: figures}
-        self.folder.log("evaluation", self.position() | figures | self.pace)
-        for alarm in self.health.judge(self.progress.step - self.progress.stage_step, figures):
-            log.warning("step %d: %s", self.progress.step, alarm.message)
-            self.folder.log(
-                "alarm",
-                {"step": self.progress.step, "alarm": alarm.name, "message": alarm.message},
-            )
+        self.progress.held_out_loss = self.objective.total_loss(figures) if judged else None
+        steps_of_stage = self.progress.step - self.progress.stage_step
+        self.logbook.evaluation(self.position(), figures, steps_of_stage)
         return figures
-
-    def held_out_loss(self, figures: dict[str, float | None]) -> float:
-        """All losses of an evaluation, weighted as in training."""
-        weights = {
-            "generator_loss": 1.0,
-            "discriminator_loss": self.objective.detection_weight,
-            "correction_loss": self.objective.correction_weight,
-        }
-        return sum(weight * (figures[name] or 0.0) for name, weight in weights.items())
 
     def position(self) -> dict[str, Any]:
         """Where in the run a line of metrics stands."""
@@ -364,7 +336,7 @@ class Trainer:
             f"{self.progress.skipped} steps before step {step} were skipped, because their gradients were "
             f"no finite numbers{or_spikes}"
         )
-        self.folder.log("alarm", {"step": step, "alarm": "not-finite", "message": message})
+        self.logbook.alarm(step, "not-finite", message)
         kept = self.newest_checkpoint()
         if kept is None or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
             why = (
@@ -382,8 +354,7 @@ class Trainer:
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
         self.take_over(measures)
-        self.folder.cut_metrics(self.progress.step)
-        self.folder.log("went_back", {"step": self.progress.step, "rows_left_out": rows})
+        self.logbook.went_back(self.progress.step, rows)
         log.warning(
             "%s: going back to step %d and leaving out the %s rows since",
             message,
@@ -439,76 +410,35 @@ class Trainer:
         self.folder.cut_metrics(self.progress.step)
         self.processes.wait()  # all remember the same
         if found is not None:
-            self.remember(self.folder.lines())
+            self.logbook.resumed(self.progress.step)
             log.info("going on from step %d", self.progress.step)
             if self.progress.schedule_from and self.share() < 1:
                 log.info("the run had ended and is longer now: its schedule begins anew here")
-            self.folder.log("resumed", {"step": self.progress.step})
-
-    def remember(self, lines: list[dict[str, Any]]) -> None:
-        """Know again what was logged: the pace, the last evaluation, and what health goes by."""
-        for line in lines:
-            if line["kind"] == "train":
-                self.pace = {name: line[name] for name in PACE}
-                self.health.watch_training(line["discriminator_auc"])
-            elif line["kind"] == "evaluation":
-                not_measured = {"kind", *self.position(), *PACE}
-                figures = {n: value for n, value in line.items() if n not in not_measured}
-                self.evaluated = {line["step"]: figures}
-            elif line["kind"] == "alarm":
-                self.health.raised.add(line["alarm"])
 
     def finish(self) -> dict[str, Any]:
         """Evaluate, save, export both networks, and write the summary, which marks the run as finished."""
-        figures = self.evaluated.get(self.progress.step) or self.log_evaluation()
+        figures = self.logbook.evaluated.get(self.progress.step) or self.log_evaluation()
         # Should the run be made longer, another schedule begins here.
         self.progress.schedule_from = self.horizon.done(self.progress)
         self.progress.stage_step = self.progress.step
         self.save(last=True)
+        export(self.pair, self.tokenizer, self.objective, self.batches, self.on, self.folder)
         summary = self.summary(figures)
-        self.export()
         if self.processes.first:
             self.folder.write_json(SUMMARY, summary)
         self.processes.wait()
         return summary
 
-    def export(self) -> None:
-        """Write the models, and sentences that show what they do: all take part, the first one writes.
-
-        Raises:
-            ElektronError: they cannot be written; the last checkpoint has all that they are made of.
-        """
-        out = self.folder.path
-        try:
-            self.pair.save(
-                out,
-                self.tokenizer,
-                self.objective.name,
-                self.objective.detects,
-                self.processes.first,
-            )
-            if self.objective.detects:
-                with self.on.autocast():
-                    found = find_examples(self.pair, self.batches, self.objective, self.tokenizer)
-                put_away(self.pair)
-                if self.processes.first:
-                    self.folder.write_json(EXAMPLES, found)
-        except (OSError, SafetensorError) as error:
-            raise ElektronError(
-                f"the models cannot be written into {out} ({error}): the run is saved, and the same "
-                "command writes them when there is room"
-            ) from error
-
     def summary(self, figures: dict[str, float | None]) -> dict[str, Any]:
         """The figures of the last evaluation, and what the run was and took."""
-        tokens = self.ramp.tokens_before(self.progress.step)
+        seconds, position = self.progress.seconds, self.position()
         return figures | {
             "objective": self.objective.name,
             "plan": self.plan.name,
             "steps": self.progress.step,
-            "tokens": tokens,
-            "seconds": round(self.progress.seconds, 3),
-            "tokens_per_second": tokens / max(self.progress.seconds, 1e-9),
+            "tokens": position["tokens"],
+            "seconds": position["seconds"],
+            "tokens_per_second": position["tokens"] / max(seconds, 1e-9),
             "flops": self.progress.flops,
             "device": self.on.name,
             "processes": self.processes.count,
@@ -517,12 +447,7 @@ class Trainer:
             "compiled": self.forward is not self.objective,
             "packing": self.batches.manifest.packing,
             "parameters": self.pair.parameter_counts(self.objective.detects),
-            "versions": {
-                "elektron": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": versions(),
         }
 
     def announce(self) -> None:
@@ -568,14 +493,3 @@ class Trainer:
             one_piece = not self.config.optimizer.separate and self.config.parallel != "fsdp"
             wanted = self.device.type == "cuda" and one_piece
         return torch.compile(self.objective, fullgraph=True) if wanted else self.objective
-
-
-def in_short(figures: dict[str, float | None]) -> str:
-    """The training metrics that the progress line shows."""
-    shown = {
-        "generator": (figures["generator_loss"], "generator {:.2f} nats"),
-        "detection": (figures["discriminator_loss"], "discriminator {:.3f}"),
-        "correction": (figures["correction_loss"], "correction {:.3f} nats"),
-        "auc": (figures["discriminator_auc"], "AUC {:.3f}"),
-    }
-    return " · ".join(text.format(value) for value, text in shown.values() if value is not None)

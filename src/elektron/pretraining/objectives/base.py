@@ -148,6 +148,15 @@ class Objective(ABC):
         """Weight of the discriminator's prediction of tokens."""
         return 1.0
 
+    def total_loss(self, figures: dict[str, float | None]) -> float:
+        """All losses of an evaluation, weighted as in training."""
+        weights = {
+            "generator_loss": 1.0,
+            "discriminator_loss": self.detection_weight,
+            "correction_loss": self.correction_weight,
+        }
+        return sum(weight * (figures[name] or 0.0) for name, weight in weights.items())
+
     def asked_tokens(self, batch: GlobalBatch) -> float | Tensor:
         """Of how many tokens the discriminator is asked if they were replaced."""
         return batch.real_tokens

@@ -37,7 +37,7 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
         ({"stars": 2, "label": "1"}, {}, {"label": "stars"}, True),
         ({"1": "2", "2": "t", "label": "1"}, {}, {"label": "1"}, True),
         ({"tags": "b|a", "labels": ["a", "b"]}, {"label": "tags"}, {"label_separator": "|"}, False),
-        ({"topics": ["a"], "labels": ["a", "b"]}, {"label": ["topics"]}, {}, True),
+        ({"topics": ["a"], "labels": ["a", "b"]}, {"label": "topics"}, {}, True),
         ({"topics": [], "labels": []}, {"label": "topics"}, {}, False),
     ],
 )
@@ -50,6 +50,14 @@ def test_truths_are_found(
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     assert (table.title == "The mistakes that it is surest of") == wrong
+
+
+def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"columns": {"label": "topics"}, "label_separator": ";"}
+    files["predictions.jsonl"] = [{"text": "t", "topics": "b; a", "labels": ["a", "b"]}]
+    (table,) = shown(tmp_path, files)
+    assert table.title == "Right ones" and table.rows[0][1] == "b, a"
 
 
 def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
@@ -74,11 +82,21 @@ def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
 def test_choices_may_be_columns(tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
-    files["details.json"] |= {"columns": {"choices": ["a", "b"], "label": "answer"}}
+    files["details.json"] |= {"columns": {"choices": "a,b", "label": "answer"}}
     row = {"text": "Is it?", "a": "yes", "b": "no", "answer": 0, "label": 1, "score": 0.7}
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["no (70 %)", "yes", "Is it?"]]
+
+
+def test_choices_may_have_keys(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["task.json"] |= {"task": "multiple-choice"}
+    choices = {"text": ["yes", "no"], "label": ["1", "2"]}
+    row = {"text": "Is it?", "choices": choices, "label": "1", "predicted_label": 0}
+    files["predictions.jsonl"] = [row | {"choice": "yes", "score": 0.7}]
+    (table,) = shown(tmp_path, files)
+    assert table.title == "Right ones" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
 
 
 def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.recipe import check, resolve
 
 
@@ -85,3 +85,18 @@ def test_longer_than_the_encoder_reads_is_refused():
 def test_values_that_cannot_work_are_refused_by_name(name, value):
     with pytest.raises(ElektronError, match="--" + name.replace("_", "-")):
         check(config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value"),
+    [
+        ("classification", "null_threshold", 0.5),
+        ("classification", "decoder_layers", 2),
+        ("question-answering", "max_target_length", 20),
+        ("regression", "label_separator", "|"),
+        ("token-classification", "decoding", DecodingConfig(beams=2)),
+    ],
+)
+def test_settings_of_other_tasks_are_refused(task, name, value):
+    with pytest.raises(ElektronError, match=f"--{name.replace('_', '-')} means nothing to {task}"):
+        check(config(task=task, **{name: value}))

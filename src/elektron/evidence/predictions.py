@@ -76,10 +76,9 @@ class Row:
 
     def given(self, role: str) -> Any:
         """What the file says; None where it does not."""
-        column = self.columns.get(role) or role
-        if isinstance(column, list) and len(column) > 1:
-            return [self.content.get(str(name)) for name in column]
-        column = str(column[0] if isinstance(column, list) else column)
+        column = str(self.columns.get(role) or role)
+        if column not in self.content and "," in column:
+            return [self.content.get(name) for name in column.split(",")]
         if column in self.by_model and f"predicted_{column}" not in self.content:
             return None
         return self.content.get(column)
@@ -131,7 +130,7 @@ def examples(result: Result) -> list[Shown]:
         return []
     draw = random.Random(0)
     wrong, others = Best(MISTAKES), Best(view.most_others)
-    separator = result.config.get("label_separator")
+    separator = result.details.label_separator or result.config.get("label_separator")
     columns = _columns(result)
     for place, content in enumerate(_lines(result)):
         row = Row(content, columns, str(separator) if separator else None, view.says)
@@ -293,13 +292,10 @@ def _answers(value: Any) -> list[str]:
 
 
 def _selected(row: Row, draw: float) -> Judged:
-    choices = row.given("choices")
-    if isinstance(choices, dict):
-        choices = choices.get("text")
-    choices = [str(choice) for choice in choices] if isinstance(choices, list) else []
+    choices, keys = _choices(row.given("choices"))
     said, truth = _names(row.said("label")), _names(row.given("label"))
-    truth = [_choice(name, choices) for name in truth]
-    choice = str(row.said("choice") or _choice(said[0] if said else "", choices))
+    truth = [_choice(name, choices, keys) for name in truth]
+    choice = str(row.said("choice") or _choice(said[0] if said else "", choices, []))
     score = number({"score": row.said("score")}, "score")
     wrong = bool(truth) and choice not in truth
     sure = f" ({percent(score, 0)})" if score is not None else ""
@@ -311,8 +307,20 @@ def _selected(row: Row, draw: float) -> Judged:
     return Judged(wrong, score if wrong and score is not None else draw, cells)
 
 
-def _choice(name: str, choices: list[str]) -> str:
-    """The choice of that number or letter; anything else is a choice itself."""
+def _choices(value: Any) -> tuple[list[str], list[str]]:
+    """The choices, and their keys if they have any."""
+    texts = value.get("text") if isinstance(value, dict) else value
+    return _as_texts(texts), _as_texts(value.get("label") if isinstance(value, dict) else None)
+
+
+def _as_texts(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _choice(name: str, choices: list[str], keys: list[str]) -> str:
+    """The choice of that key, number or letter; anything else is a choice itself."""
+    if keys:
+        return choices[keys.index(name)] if name in keys[: len(choices)] else name
     place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(name.upper()) if len(name) == 1 else -1
     if name.isdecimal() and len(name) < 4:
         place = int(name)

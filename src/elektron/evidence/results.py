@@ -128,6 +128,8 @@ class Details:
     warnings: list[str] = field(default_factory=list)
     columns: Record = field(default_factory=dict)
     """Names of the files' columns, by role."""
+    label_separator: str = ""
+    """What stands between labels where a text has several in one column."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,7 @@ def _details(content: Any) -> Details:
         versions=group(content, "versions"),
         warnings=[str(warning) for warning in _optional_list(content, "warnings")],
         columns=group(content, "columns"),
+        label_separator=_text(content, "label_separator"),
     )
 
 

@@ -202,7 +202,7 @@ class Bench:
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """What is to be learned, and that all files are of it."""
         task = TASKS[config.task].learn(self.data.train, config, encoder)
-        task.columns = columns_by_name(task, self.data.train[0])
+        task.columns = columns_by_name(self.data.train[0])
         for records in (self.data.train, self.data.eval, self.data.test):
             task.check(records)
         return task
@@ -262,10 +262,13 @@ class Bench:
             fitted.run.test = fitted.task.measure(self.data.test, predictions)()
 
 
-def columns_by_name(task: Task, record: Record) -> dict[str, str]:
+def columns_by_name(record: Record) -> dict[str, str]:
     """The columns that training found, by role; those that have numbers only are not worth keeping."""
-    found = {role.name: record.column_of(role.name) for role in task.layout.roles}
-    return {role: name for role, name in found.items() if name and not name.isdecimal()}
+    return {
+        role: names
+        for role, names in record.names.items()
+        if not all(name.isdecimal() for name in names.split(","))
+    }
 
 
 def look_by_figure(predictor: Predictor, records: Sequence[Record]) -> Any:

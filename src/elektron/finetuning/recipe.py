@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.reading import listed
 
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
@@ -40,6 +41,14 @@ ABOVE_ZERO = (
     "target_vocab_size",
 )
 SHARES = ("warmup", "dropout", "label_smoothing")
+OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
+    "null_threshold": ("question-answering",),
+    "label_separator": ("classification",),
+    **dict.fromkeys(
+        ("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(WRITING)
+    ),
+}
+"""Settings that mean nothing to the other tasks; those with a default of their own are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,10 @@ def check(config: FinetuneConfig) -> None:
         if value is not None and not fits(value):
             flag = "--" + name.replace("_", "-")
             raise ElektronError(f"{flag} must be {what}, got {value:g}")
+    for name, tasks in OF_SOME_TASKS.items():
+        if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
+            flag = "--" + name.replace("_", "-")
+            raise ElektronError(f"{flag} means nothing to {config.task}, only to {listed(tasks)}")
     stride, length = config.stride, config.max_length or READ_AT_ONCE
     if stride is not None and not 0 <= stride < length - LEAST_LENGTH:
         raise ElektronError(

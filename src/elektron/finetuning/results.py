@@ -109,11 +109,11 @@ def score(predictor: Predictor, records: Sequence[Record]) -> Scored:
     metrics |= task.figures(records, predictions)
     metrics["rows"] = len(records)
     metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}
-    columns = {role.name: records[0].column_of(role.name) for role in task.layout.roles}
     details = {
         "figure": task.figure,
         "notes": task.notes(measure),
-        "columns": {role: name for role, name in columns.items() if name},
+        "columns": dict(records[0].names),
+        "label_separator": task.files().label_separator,
         "device": predictor.on.name,
         "versions": versions(),
     } | task.details(records, predictions)

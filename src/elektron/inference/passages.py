@@ -164,7 +164,7 @@ def best_answer(answers: Sequence[Prediction]) -> Prediction:
 def with_passage(question: Record, passage: Passage) -> Record:
     """The question about this passage."""
     values = question.values | {"context": passage.text}
-    return Record(values, question.columns, question.where)
+    return replace(question, values=values)
 
 
 def with_source(prediction: Prediction, passage: Passage) -> Prediction:

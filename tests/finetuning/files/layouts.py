@@ -12,7 +12,7 @@ from elektron.finetuning.files.records import Layout, Record, Role
 TEXTS = Layout(
     (
         Role("text", ("text", "sentence")),
-        Role("pair", ("pair", "sentence2"), "never"),
+        Role("pair", ("pair", "sentence2"), "together"),
         Role("label", ("label", "labels"), "labelled"),
     )
 )

@@ -1,5 +1,6 @@
 """Sources of every kind, standard input, and rows that are held out."""
 
+import dataclasses
 import io
 import os
 import threading
@@ -174,3 +175,37 @@ def test_rows_are_held_out_by_the_seed() -> None:
 def test_neither_side_may_be_empty(count: int, share: float) -> None:
     with pytest.raises(ElektronError, match=f"of {count} rows cannot be held out"):
         hold_out(records(count), share, seed=1)
+
+
+def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,label\n0,a,0\n1, b ,0\n")
+    assert [dict(record.names) for record in read(path)] == [{"text": "text", "label": "label"}] * 2
+    path = tmp_path / "b.csv"
+    path.write_text("text,ending0,ending1,label\nwhat,a,b,0\n")
+    assert read(path, layout=CHOICES)[0].names["choices"] == "ending0,ending1"
+
+
+def test_a_column_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("source,target\na,b\n")
+    with pytest.raises(ElektronError, match=r"--text is no column .*: it has --source, --target"):
+        read(path, layout=PARALLEL, text="source")
+
+
+def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("sentence\tlabel\tsentence2\na\t1\tb\nshort\t1\n")
+    with pytest.raises(ElektronError, match="line 3"):
+        read(path)
+    rows = b'{"text": "a", "sentence2": "b"}\n{"text": "a"}\n'
+    with pytest.raises(ElektronError, match=r"line 2: no pair: .*'sentence2'"):
+        read("-", labelled=False, stdin=rows)
+
+
+def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,x|y\n")
+    layout = dataclasses.replace(TEXTS, label_separator="|")
+    assert values(path, layout=layout)[0]["label"] == ["x", "y"]
+    assert values(path, layout=layout, label_separator="y")[0]["label"] == ["x|"]

@@ -146,4 +146,4 @@ def test_a_data_set_that_cannot_be_loaded(data_set: Path) -> None:
 def test_choices_as_the_hub_has_them(tmp_path: Path) -> None:
     choices = {"label": ["A", "B"], "text": ["yes", "no"]}
     path = write(tmp_path / "a.jsonl", {"question": "?", "choices": choices, "label": "A"})
-    assert values(path, layout=CHOICES)[0]["choices"] == ["yes", "no"]
+    assert values(path, layout=CHOICES)[0]["choices"] == choices

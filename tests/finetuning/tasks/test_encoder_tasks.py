@@ -54,6 +54,10 @@ class TestClassification:
         assert said["labels"] == ["a"]
         assert task.prediction(np.array([-1.0, -1.0], np.float32))["labels"] == []
 
+    def test_labels_are_told_apart_as_in_training(self):
+        task = self.learn(["a", "b"], ["b"], label_separator="|")
+        assert task.files().label_separator == "|"
+
     def test_windows_bear_the_label_of_the_whole_and_are_averaged(self, tokenizer):
         task = self.learn("a", "b", long_text="windows")
         rows = [record(text="the cat sees the blue house . " * 4, label="b")]
@@ -157,6 +161,20 @@ class TestMultipleChoice:
     def test_what_is_none_of_the_choices_is_named(self, label):
         with pytest.raises(ElektronError, match=r"line 2.*none of the 2 choices"):
             right_choice(record(choices=["cat", "dog"], label=label))
+
+    def test_keys_come_before_numbers_from_0(self):
+        choices = {"text": ["cat", "dog", "hen"], "label": ["1", "2", "3"]}
+        assert [right_choice(record(choices=choices, label=key)) for key in (1, "3", "hen")] == [
+            *(0, 2, 2)
+        ]
+        with pytest.raises(ElektronError, match="'0' is none of the 3 choices"):
+            right_choice(record(choices=choices, label="0"))
+
+    def test_a_label_that_says_two_things_is_refused(self):
+        choices = ["1", "2", "0"]
+        with pytest.raises(ElektronError, match=r"line 2: .*'1' is the number of one choice"):
+            right_choice(record(choices=choices, label="1"))
+        assert right_choice(record(choices=choices, label="B")) == 1
 
     def test_one_choice_is_none(self):
         with pytest.raises(ElektronError, match="two choices or more"):

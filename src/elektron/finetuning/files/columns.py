@@ -27,6 +27,12 @@ Row = tuple[str, dict[str, Any]]
 
 LABEL = "label"
 CHOICES = "choices"
+TEXT, KEY = "text", "label"
+"""Of choices in the hub's form: what they say, and by what the right one is named."""
+COLUMN_OPTIONS = (
+    *("text", "pair", "label", "tokens", "tags", "question"),
+    *("context", "answers", "choices", "source", "target"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,20 @@ class Request:
 
     @classmethod
     def of(cls, layout: Layout, config: FilesConfig, labelled: bool) -> Request:
-        options = {role.name: getattr(config, role.name, None) for role in layout.roles}
+        """What a task's files are asked for.
+
+        Raises:
+            ElektronError: a column is named that such files do not have.
+        """
+        options = {name: getattr(config, name, None) for name in COLUMN_OPTIONS}
         asked = {name: option for name, option in options.items() if option is not None}
-        return cls(layout.roles, labelled, asked, config.label_separator)
+        roles = [role.name for role in layout.roles]
+        for name in asked:
+            if name not in roles:
+                known = ", ".join(f"--{role}" for role in roles if role in COLUMN_OPTIONS)
+                raise ElektronError(f"--{name} is no column of this task's files: it has {known}")
+        separator = config.label_separator or layout.label_separator
+        return cls(layout.roles, labelled, asked, separator)
 
     @property
     def only_numbers(self) -> bool:
@@ -103,6 +120,7 @@ class Columns:
         self.guessed: set[str] = set()
         self._find_asked()
         self._guess()
+        self.names = {role.name: ",".join(columns) for role, columns in self.found.items()}
         self._say()
 
     def has(self, role: str) -> bool:
@@ -120,7 +138,7 @@ class Columns:
         for role, columns in self.found.items():
             needed = self.request.needs(role)
             if absent := [column for column in columns if column not in row]:
-                if needed:
+                if needed or role.needed == "together":
                     raise ElektronError(
                         f"{where}: no {role.name}: there is no column {absent[0]!r} in this row, "
                         f"only {listed(row) or 'nothing'}"
@@ -164,7 +182,7 @@ class Columns:
 
     def _guess(self) -> None:
         roles = [role for role in self.request.roles if role.name not in self.request.asked]
-        for role in sorted(roles, key=lambda role: role.needed == "never"):
+        for role in sorted(roles, key=lambda role: role.needed in ("together", "never")):
             columns = self._guess_for(role)
             if columns:
                 self.found[role] = columns
@@ -202,7 +220,7 @@ def records_of(table: Table, request: Request) -> Iterator[Record]:
     """The rows of a table, each with its values by role."""
     columns = Columns(table, request)
     for where, row in table.rows:
-        yield Record(columns.values(where, row), row, where)
+        yield Record(columns.values(where, row), row, where, columns.names)
 
 
 def is_empty(value: Any) -> bool:
@@ -223,14 +241,18 @@ def json_list(text: str) -> Any:
 
 
 def _choices(value: Any) -> Any:
-    """A list of texts, out of a list, `{"text": […]}` as the hub has it, or JSON in a field."""
+    """A list of texts, or as ARC has it `{"text": […], "label": […]}`, with keys; also as JSON in a field."""
     if isinstance(value, str):
         value = json_list(value) or value
-    if isinstance(value, dict) and isinstance(value.get("text"), list):
-        value = value["text"]
-    if isinstance(value, list):
-        return ["" if is_empty(choice) else str(choice) for choice in value]
-    return value
+    keys = None
+    if isinstance(value, dict) and isinstance(value.get(TEXT), list):
+        value, keys = value[TEXT], value.get(KEY)
+    if not isinstance(value, list):
+        return value
+    texts = ["" if is_empty(choice) else str(choice) for choice in value]
+    if isinstance(keys, list) and len(keys) == len(texts):
+        return {TEXT: texts, KEY: [str(key) for key in keys]}
+    return texts
 
 
 def _match(asked: str, names: Sequence[str], several: bool) -> list[str]:

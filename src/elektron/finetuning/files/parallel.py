@@ -10,7 +10,7 @@ from pathlib import Path
 from elektron.errors import ElektronError
 from elektron.finetuning.files.columns import Request
 from elektron.finetuning.files.lines import STDIN, is_blank, open_lines
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.files.records import Record, by_their_roles
 from elektron.reading import HUB, JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def read_aligned(sources: Sequence[str]) -> Iterator[Record]:
             if is_blank(text):
                 raise ElektronError(f"{name}, line {number}: empty: drop the line in both files")
         values = {SOURCE: texts[0], TARGET: texts[1]}
-        yield Record(values, dict(values), f"{source}, line {number}")
+        yield by_their_roles(values, f"{source}, line {number}")
 
 
 def _refuse_rest(

@@ -15,7 +15,7 @@ from elektron.finetuning.files.columns import Request, records_of
 from elektron.finetuning.files.delimited import delimited_table, is_plain_text
 from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.parallel import are_aligned, read_aligned
-from elektron.finetuning.files.records import Layout, Record
+from elektron.finetuning.files.records import Layout, Record, by_their_roles
 from elektron.finetuning.files.squad import read_squad
 from elektron.finetuning.files.tables import open_source
 from elektron.finetuning.files.tagged import read_tagged
@@ -109,7 +109,7 @@ def _plain_text(lines: Lines, request: Request) -> Iterator[Record]:
         return
     log.info("%s: plain text, a line is a %s", lines.name, role.name)
     for number, line in lines:
-        yield Record({role.name: line}, {role.name: line}, f"{lines.name}, line {number}")
+        yield by_their_roles({role.name: line}, f"{lines.name}, line {number}")
 
 
 def _some(source: str, found: Iterator[Record]) -> Iterator[Record]:

@@ -6,7 +6,8 @@ A *role* is what a column is for: `text`, `label`, `question`. A task names its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -17,8 +18,8 @@ class Role:
     name: str
     guesses: tuple[str, ...] = ()
     """Names of columns that are taken for it where none is given, likeliest first."""
-    needed: Literal["always", "labelled", "never"] = "always"
-    """`labelled`: for training and scoring, not for prediction."""
+    needed: Literal["always", "labelled", "together", "never"] = "always"
+    """`labelled`: for training and scoring, not for prediction; `together`: in all rows of a file or in none."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Layout:
     roles: tuple[Role, ...]
     shape: Literal["table", "tagged", "squad", "parallel"] = "table"
     """Besides tables: tag files, SQuAD JSON, or two line-aligned files."""
+    label_separator: str | None = None
+    """What stands between labels where a text has several, if that is known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,15 @@ class Record:
     """The row under the file's own names (`1`, `2`, … without a header), as it is handed on beside a prediction."""
     where: str
     """`FILE, line 7`, for messages."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """By role, the name of the column; names with commas between them where several are one role."""
 
-    def column_of(self, role: str) -> str | None:
-        """Name of the column that a role's value came from, where it came from one as it is."""
-        if role not in self.values:
-            return None
-        value = str(self.values[role])
-        return next(
-            (name for name, cell in self.columns.items() if str(cell).strip() == value), None
-        )
+
+def by_their_roles(values: dict[str, Any], where: str) -> Record:
+    """A row of a file whose columns have no names: they go by their roles."""
+    return Record(values, dict(values), where, same_names(values))
+
+
+def same_names(roles: Iterable[str]) -> dict[str, str]:
+    """Every role under its own name."""
+    return {role: role for role in roles}

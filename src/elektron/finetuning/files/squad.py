@@ -19,7 +19,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.columns import Columns, Request, Table, is_empty, json_list
 from elektron.finetuning.files.delimited import delimited_table
 from elektron.finetuning.files.lines import Lines
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.files.records import Record, same_names
 from elektron.finetuning.files.tables import open_source
 from elektron.reading import listed
 
@@ -36,6 +36,8 @@ class _Question:
     where: str
     values: dict[str, Any]
     """`answers` as it lies: what is no list of answers becomes one in `_answers`."""
+    names: dict[str, str]
+    """The column of each role."""
     title: Any = None
 
 
@@ -58,7 +60,7 @@ def read_squad(
         columns = {ID: values[ID], QUESTION: values[QUESTION]}
         if question.title is not None:
             columns["title"] = question.title
-        yield Record(values, columns, where)
+        yield Record(values, columns, where, question.names)
     finder.report(table.name)
 
 
@@ -79,7 +81,7 @@ def _flat(table: Table, request: Request) -> Iterator[_Question]:
             values[role] = str(values[role])
         if ID not in values and not is_empty(row.get(ID)):
             values[ID] = row[ID]
-        yield _Question(where, values, row.get("title"))
+        yield _Question(where, values, columns.names, row.get("title"))
 
 
 def _nested(table: Table, request: Request) -> Iterator[_Question]:
@@ -97,7 +99,7 @@ def _nested(table: Table, request: Request) -> Iterator[_Question]:
                 if request.labelled or ANSWERS in entry:
                     impossible = entry.get("is_impossible") is True
                     values[ANSWERS] = [] if impossible else entry.get(ANSWERS)
-                yield _Question(here, values, title)
+                yield _Question(here, values, same_names(values), title)
 
 
 def _articles(table: Table) -> Iterator[tuple[dict[str, Any], str]]:

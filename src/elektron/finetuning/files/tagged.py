@@ -21,7 +21,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.columns import Columns, Request, Table, is_empty, json_list
 from elektron.finetuning.files.delimited import delimited_table
 from elektron.finetuning.files.lines import Lines, is_blank
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.files.records import Record, by_their_roles
 from elektron.finetuning.files.tables import open_source
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def read_tagged(
     else:
         log.info("%s: plain text, a sentence a line", source)
         for number, line in found:
-            yield Record({TOKENS: line}, {TOKENS: line}, f"{source}, line {number}")
+            yield by_their_roles({TOKENS: line}, f"{source}, line {number}")
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Sentence:
 
     def record(self, name: str, tagged: bool) -> Record:
         values: dict[str, Any] = {TOKENS: self.tokens} | ({TAGS: self.tags} if tagged else {})
-        return Record(values, dict(values), f"{name}, line {self.line}")
+        return by_their_roles(values, f"{name}, line {self.line}")
 
 
 def _conll(lines: Lines, form: ConllForm) -> Iterator[Record]:
@@ -204,7 +204,7 @@ def _one_line(lines: Lines, labelled: bool) -> Iterator[Record]:
             raise ElektronError(f"{where}: must be tokens, one tab, tags; it has {len(rest)} tabs")
         values: dict[str, Any] = {TOKENS: tokens} | ({TAGS: rest[0]} if rest else {})
         _check(values, where, labelled)
-        yield Record(values, dict(values), where)
+        yield by_their_roles(values, where)
 
 
 def _blank_separated(text: str) -> list[str]:
@@ -220,7 +220,7 @@ def _rows(table: Table, request: Request) -> Iterator[Record]:
         elif isinstance(values[TOKENS], list):
             values[TOKENS] = _list(TOKENS, values[TOKENS], where)
         _check(values, where, request.labelled)
-        yield Record(values, row, where)
+        yield Record(values, row, where, columns.names)
 
 
 def _list(role: str, value: Any, where: str) -> Any:

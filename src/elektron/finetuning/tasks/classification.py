@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ class Classification(SentenceTask):
     """Names of the classes in the order of the logits."""
     several: bool = False
     """Whether a text may have any number of labels."""
+    label_separator: str | None = None
+    """What stands between them in the training files, if they are one text."""
+
+    def files(self) -> Layout:
+        """Labels are told apart as in the training files."""
+        return dataclasses.replace(super().files(), label_separator=self.label_separator)
 
     @classmethod
     def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
@@ -66,6 +73,7 @@ class Classification(SentenceTask):
         return cls(
             labels=sorted(counts, key=in_order),
             several=several,
+            label_separator=config.label_separator,
             **cls.reading(records, config),
         )
 

@@ -15,6 +15,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.classification import Classes
 from elektron.finetuning.figures.measure import Measure
+from elektron.finetuning.files.columns import KEY, TEXT
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import encode
 from elektron.finetuning.tasks.base import (
@@ -144,8 +145,8 @@ def choices_of(record: Record) -> list[str]:
         ElektronError: there are fewer than two.
     """
     choices = record.values["choices"]
-    if isinstance(choices, dict):  # the form of ARC and CommonsenseQA
-        choices = choices.get("text")
+    if isinstance(choices, dict):
+        choices = choices[TEXT]
     if not isinstance(choices, list) or len(choices) < 2:
         raise ElektronError(
             f"{record.where}: there must be two choices or more: --choices names a column with a "
@@ -155,19 +156,28 @@ def choices_of(record: Record) -> list[str]:
 
 
 def right_choice(record: Record) -> int:
-    """The number of the right choice, from 0; a letter or the choice itself will do too.
+    """The number of the right choice, from 0; a letter or the choice itself will do too, or its key if there are keys.
 
     Raises:
-        ElektronError: the label is none of them.
+        ElektronError: the label is none of them, or says two things.
     """
     choices, label = choices_of(record), as_name(record.values["label"])
-    if label.isdecimal() and int(label) < len(choices):
+    given = record.values["choices"]
+    if isinstance(given, dict):
+        if label in given[KEY]:
+            return given[KEY].index(label)
+    elif label.isdecimal() and int(label) < len(choices):
+        if label in choices and choices[int(label)] != label:
+            raise ElektronError(
+                f"{record.where}: the label {label!r} is the number of one choice and the text of "
+                "another: give letters"
+            )
         return int(label)
     if label in choices:
         return choices.index(label)
-    if len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
+    if not isinstance(given, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
         return LETTERS.index(label.upper())
     raise ElektronError(
         f"{record.where}: the label {label!r} is none of the {len(choices)} choices: "
-        "give its number from 0, its letter or its text"
+        "give its number from 0, its letter or its text, or its key where choices have keys"
     )

@@ -18,7 +18,7 @@ from elektron.finetuning.inputs import LongText, encode
 from elektron.finetuning.tasks.base import EncoderTask, Feature, Output, Prediction
 
 TEXT = Role("text", ("text", "sentence", "sentence1", "review", "content", "#1 String", "premise"))
-PAIR = Role("pair", ("pair", "sentence2", "#2 String", "hypothesis", "text_pair"), "never")
+PAIR = Role("pair", ("pair", "sentence2", "#2 String", "hypothesis", "text_pair"), "together")
 
 
 @dataclass(kw_only=True)

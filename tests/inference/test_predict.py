@@ -18,6 +18,7 @@ from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
 from elektron.inference.models import load_predictor
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
+from tests.finetuning.files.layouts import read
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,19 @@ def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path,
     row = json.loads(capsys.readouterr().out)
     assert row["label"] == "x"
     assert row["predicted_label"] in ("animal", "person", "plant")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_path, name):
+    """Not even where the first rows have none: `bad` is too short, its label is missing."""
+    path = tmp_path / "in.csv"
+    path.write_text("text,label\nthe cat .\nthe dog .,own\n")
+    assert (
+        main(["predict", str(model), "--input", str(path), "--output", str(tmp_path / name)]) == 0
+    )
+    rows = [record.columns for record in read(tmp_path / name, labelled=False)]
+    assert [row.get("label") or None for row in rows] == [None, "own"]
+    assert all(row["predicted_label"] in ("animal", "person", "plant") for row in rows)
 
 
 def test_memory_does_not_grow_with_the_rows(model, tmp_path, monkeypatch):

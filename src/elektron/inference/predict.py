@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from elektron.errors import ElektronError
+from elektron.finetuning.beside import Beside
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.files.records import Record
-from elektron.finetuning.results import beside
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
@@ -54,12 +54,10 @@ def predict(config: PredictConfig) -> int:
 def write_chunks(records: Iterator[Record], say: Say, writer: Writer, title: str) -> int:
     """Predict and write chunk by chunk; how many rows there were."""
     done = 0
+    beside = Beside()
     with Progress(title, None, "rows") as bar:
         while chunk := list(islice(records, CHUNK)):
-            predictions = say(chunk)
-            writer.write(
-                [beside(record, said) for record, said in zip(chunk, predictions, strict=True)]
-            )
+            writer.write(beside.rows(chunk, say(chunk)))
             done += len(chunk)
             bar.update(done)
     return done

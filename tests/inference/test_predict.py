@@ -102,7 +102,7 @@ def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path,
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_path, name):
-    """Not even where the first rows have none: `bad` is too short, its label is missing."""
+    """Not even where the first row has none because its line is too short."""
     path = tmp_path / "in.csv"
     path.write_text("text,label\nthe cat .\nthe dog .,own\n")
     assert (

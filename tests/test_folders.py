@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.folders import is_free, new_folder
+from elektron.folders import is_free, name_to_be, new_folder
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
@@ -49,3 +49,14 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
         new_folder(tmp_path / "file" / "out"),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["out", ".out", "a.partial-b"])
+def test_what_a_folder_is_going_to_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_folder(Path(name)) as folder:
+        assert folder != Path(name)
+        assert name_to_be(folder) == Path(name)
+    assert name_to_be(Path(name)) == Path(name)

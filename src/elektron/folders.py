@@ -26,9 +26,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}{PARTIAL}-", dir=out.parent))
+        made = tempfile.mkdtemp(prefix=f".{out.name}{PARTIAL}-", dir=out.parent)
     except OSError as error:
         raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+    partial = out.with_name(Path(made).name)  # as relative as `out` is
     try:
         yield partial
         for path in sorted(partial.rglob("*"), reverse=True):
@@ -42,6 +43,12 @@ def new_folder(out: Path) -> Iterator[Path]:
         sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def name_to_be(folder: Path) -> Path:
+    """What a folder is going to be called that `new_folder` gave to fill; any other is called so already."""
+    name, partial, _ = folder.name.rpartition(f"{PARTIAL}-")
+    return folder.with_name(name[1:]) if partial and name[:1] == "." and name[1:] else folder
 
 
 def remains(parent: Path, names: str) -> list[Path]:

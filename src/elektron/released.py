@@ -49,8 +49,9 @@ LOADS_CODE = frozenset(
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
-ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective"})
-"""The key that the class is found by, and what our pre-training adds to the configuration of any family."""
+ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
+"""The key that the class is found by, what our pre-training adds to the configuration of any family, and
+the token that ends a text, which generation reads from any configuration."""
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 

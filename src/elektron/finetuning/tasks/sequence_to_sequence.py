@@ -139,8 +139,12 @@ class SequenceToSequence(Task):
         return model
 
     def load_model(self, folder: str) -> PreTrainedModel:
-        """The model of a folder or hub name."""
+        """The model of a folder or hub name.
+
+        What it says of decoding itself is put aside: transformers would mix it with what is asked for.
+        """
         model: PreTrainedModel = load_network(EncoderDecoderModel, folder)
+        model.generation_config = self.generation()
         return model
 
     def features(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from elektron.configuration import Positional
@@ -60,7 +61,8 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
     def holds(*patterns: str) -> bool:
         return any(any(folder.glob(pattern)) for pattern in patterns)
 
-    if holds("progress.json", "weights.safetensors", "optimizer.safetensors"):
+    named_like_one = fnmatch(folder.name, "step-????????")
+    if named_like_one or holds("progress.json", "weights.safetensors", "optimizer.safetensors"):
         return "a checkpoint", _checkpoint_faults
     if holds("config.yaml", "metrics.jsonl", "checkpoints/step-*"):
         return "a run", _run_faults

@@ -3,8 +3,9 @@
 import json
 import math
 
-from elektron.finetuning.beside import Beside, as_json
+from elektron.finetuning.beside import Beside
 from elektron.finetuning.files.records import Record
+from elektron.strict_json import as_json
 
 SAID = {"label": "said", "score": 0.5}
 

@@ -7,9 +7,7 @@ to be free. Names are those of all rows that are written together, not of each: 
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,19 +54,3 @@ class Beside:
                 free,
             )
         self._names[name] = free
-
-
-def as_json(value: Any) -> str:
-    """JSON on one line; what is no number, or not a finite one, is null, for which JSON has no word."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return list(map(_finite, value)) if isinstance(value, list) else value

@@ -27,12 +27,13 @@ from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.evidence.model_card import write_model_card
 from elektron.evidence.task_report import plot, write_report
-from elektron.finetuning.beside import Beside, as_json
+from elektron.finetuning.beside import Beside
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Prediction, Task
 from elektron.folders import new_folder
+from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
     from elektron.finetuning.finetune import Fitted, Run

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from elektron.errors import ElektronError
-from elektron.finetuning.beside import Row, as_json
+from elektron.finetuning.beside import Row
 from elektron.reading import first_line
+from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatch
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -29,18 +32,19 @@ from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
 from elektron.models.shards import divided_like, in_host_memory
 from elektron.pretraining.config import CheckpointConfig
-from elektron.pretraining.optimizers import PairOptimizer
+from elektron.pretraining.optimizers import PairOptimizer, refuse_unlike
 
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
-MEASURES = ("window", "spikes")
-"""What the optimizers' file holds besides their state."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
+"""What reading a small file of JSON may raise that was damaged or made up."""
 NAMES = "step-????????"
 BROKEN = "broken-"
 DROPPED = ".dropped-"
+REPLACED = ".replaced-"
 
 
 @dataclass
@@ -64,6 +68,18 @@ class Progress:
     """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
     passed_over: list[list[int]] = field(default_factory=list)
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
+
+    def check(self) -> None:
+        """Raise ValueError if these are no numbers of a run; TypeError if they are no numbers at all."""
+        pairs = [[int(number) for number in pair] for pair in self.passed_over]
+        counts = [self.step, self.stage, self.stage_step, self.skipped, *itertools.chain(*pairs)]
+        amounts = [self.seconds, self.flops, self.schedule_from, self.held_out_loss or 0.0]
+        if not all(isinstance(count, int) and count >= 0 for count in counts) or any(
+            len(pair) != 2 for pair in pairs
+        ):
+            raise ValueError("its counts are none")
+        if not all(isinstance(amount, int | float) for amount in amounts):
+            raise ValueError("its amounts are none")
 
 
 @dataclass(frozen=True)
@@ -103,25 +119,54 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     Raises:
         ElektronError: it cannot be written; what was there before is as it was.
     """
-    folder = out / FOLDER / f"step-{snapshot.progress.step:08d}"
+    folder = out / FOLDER / name_of(snapshot.progress.step)
+    if holds(folder, snapshot.progress):
+        return
+    before = folder.with_name(REPLACED + folder.name)
     try:
-        if not folder.exists():  # the same step of the same run has the same bits
-            with new_folder(folder) as partial:
-                save_file(snapshot.weights, partial / WEIGHTS)
-                save_file(snapshot.state, partial / OPTIMIZER)
-                counters = json.dumps(asdict(snapshot.progress))
-                (partial / COUNTERS).write_text(counters, encoding="utf-8")
-                write_manifest(partial)
-        rotate(out, config.keep, config.keep_every)
+        with new_folder(folder) as partial:
+            save_file(snapshot.weights, partial / WEIGHTS)
+            save_file(snapshot.state, partial / OPTIMIZER)
+            counters = json.dumps(asdict(snapshot.progress))
+            (partial / COUNTERS).write_text(counters, encoding="utf-8")
+            write_manifest(partial)
+            if folder.exists():
+                folder.rename(before)
+        if before.exists():
+            shutil.rmtree(before)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
+    try:
+        rotate(out, config.keep, config.keep_every)
+    except OSError as error:
+        log.warning("old checkpoints of %s cannot be dropped (%s)", out, error)
+
+
+def holds(checkpoint: Path, progress: Progress) -> bool:
+    """Whether it is there already: the same step of the same run has the same bits.
+
+    Only the clock may differ. A broken one is set aside, and one of a run that has since been made longer
+    or shorter has other counters.
+    """
+    if not checkpoint.exists():
+        return False
+    if found := next(faults(checkpoint), None):
+        set_aside(checkpoint, found)
+        return False
+    there = read_progress(checkpoint)
+    return replace(there, seconds=progress.seconds) == progress
 
 
 def write_manifest(checkpoint: Path) -> None:
     """Write down what the files of a checkpoint are."""
     digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
+    (checkpoint / MANIFEST).write_text(manifest_of(digests), encoding="utf-8")
+
+
+def manifest_of(digests: dict[str, str]) -> str:
+    """The text of a manifest; another text says the same of no files."""
     manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
-    (checkpoint / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return json.dumps(manifest, indent=1)
 
 
 def digest(path: Path) -> str:
@@ -136,18 +181,17 @@ def digest_of_text(text: str) -> str:
 
 
 def faults(checkpoint: Path) -> Iterator[str]:
-    """A line for every file of a checkpoint that is not what its manifest says."""
+    """A line for everything about a checkpoint that is not as its manifest and its name say."""
     try:
-        manifest = json.loads(read_text(checkpoint / MANIFEST))
-        listed = dict(manifest["files"])
-        whole = manifest["sha256"] == digest_of_text(json.dumps(listed))
+        text = read_text(checkpoint / MANIFEST)
+        listed = dict(json.loads(text)["files"])
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
-    except (OSError, ValueError, KeyError, TypeError, ElektronError) as error:
+    except UNREADABLE as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
-    if not whole:
+    if text != manifest_of(listed):
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
     for name in (WEIGHTS, OPTIMIZER, COUNTERS):
@@ -156,19 +200,38 @@ def faults(checkpoint: Path) -> Iterator[str]:
             yield f"{path} is missing"
         elif listed.get(name) != digest(path):
             yield f"{path} is damaged (not what was written)"
+            return
+    try:
+        step = read_progress(checkpoint).step
+    except ElektronError as error:
+        yield str(error)
+        return
+    if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
+        yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
 
 
 def newest_whole(out: Path) -> Path | None:
     """The newest checkpoint whose every file is as it was written; broken ones are set aside on the way."""
     for path in reversed(checkpoints(out)):
-        found = list(faults(path))
-        if not found:
+        found = next(faults(path), None)
+        if found is None:
             return path
-        aside = path.with_name(BROKEN + path.name)
-        if not aside.exists():
-            path.rename(aside)
-        log.warning("%s: it is set aside as %s", found[0], aside)
+        set_aside(path, found)
     return None
+
+
+def set_aside(checkpoint: Path, fault: str) -> None:
+    """Give a broken checkpoint a name that nothing goes on from."""
+    name = BROKEN + checkpoint.name
+    names = (name, *(f"{name}-{number}" for number in itertools.count(2)))
+    aside = next(path for name in names if not (path := checkpoint.with_name(name)).exists())
+    checkpoint.rename(aside)
+    log.warning("%s: it is set aside as %s", fault, aside)
+
+
+def name_of(step: int) -> str:
+    """The name of a step's checkpoint."""
+    return f"step-{step:08d}"
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -177,10 +240,16 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """How far the run had come."""
+    """How far the run had come.
+
+    Raises:
+        ElektronError: the file cannot be read, or holds something else.
+    """
     try:
-        return Progress(**json.loads(read_text(checkpoint / COUNTERS)))
-    except (OSError, ValueError, TypeError, ElektronError) as error:
+        progress = Progress(**json.loads(read_text(checkpoint / COUNTERS)))
+        progress.check()
+        return progress
+    except UNREADABLE as error:
         raise damaged(checkpoint, error) from error
 
 
@@ -196,8 +265,8 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
         except ElektronError as error:
             log.warning("%s", error)
     found = list(losses)
-    judged = [path for path in found if losses[path] is not None]
-    best = min(judged, key=lambda path: losses[path] or 0.0) if judged else None
+    judged = {path: loss for path, loss in losses.items() if loss is not None and isfinite(loss)}
+    best = min(judged, key=lambda path: judged[path]) if judged else None
     for path in found[:-keep]:
         step = int(path.name.removeprefix("step-"))
         if path != best and not (keep_every and step % keep_every == 0):
@@ -216,12 +285,18 @@ def clear(out: Path) -> None:
     folder = out / FOLDER
     for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
         shutil.rmtree(path)
+    for path in folder.glob(REPLACED + NAMES):
+        of_now = path.with_name(path.name.removeprefix(REPLACED))
+        if of_now.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(of_now)
 
 
 def load(
-    checkpoint: Path, pair: Pair, optimizer: PairOptimizer
+    checkpoint: Path, pair: Pair, optimizer: PairOptimizer, measures: dict[str, Tensor]
 ) -> tuple[Progress, dict[str, Tensor]]:
-    """Put pair and optimizer back to a checkpoint; its progress and MEASURES.
+    """Put pair and optimizer back to a checkpoint; its progress, and its measures in the place of these.
 
     Raises:
         ElektronError: the checkpoint is damaged or belongs to other networks.
@@ -241,16 +316,21 @@ def load(
                 parameter.copy_(divided_like(weights.get_tensor(name), parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
-            if missing := [name for name in MEASURES if name not in names]:
+            if missing := [name for name in measures if name not in names]:
                 raise ElektronError(
                     f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
                     "choose another --out"
                 )
+            found = {name: state.get_tensor(name) for name in measures}
+            for name, measure in measures.items():
+                refuse_unlike(name, found[name], measure.shape, measure.dtype)
+            if progress.step and set(names) == set(measures):
+                raise ValueError("it has no state of the optimizers")
             optimizer.load_state_tensors(
-                (name, state.get_tensor(name)) for name in names if name not in MEASURES
+                (name, state.get_tensor(name)) for name in names if name not in measures
             )
-            return progress, {name: state.get_tensor(name) for name in MEASURES}
-    except (OSError, SafetensorError) as error:
+            return progress, found
+    except (OSError, SafetensorError, ValueError) as error:
         raise damaged(checkpoint, error) from error
 
 

@@ -64,7 +64,7 @@ class Logbook:
                 figures = {name: line[name] for name in line if name not in not_measured}
                 self.evaluated = {line["step"]: figures}
             elif line["kind"] == "alarm":
-                self.health.raised.add(line["alarm"])
+                self.health.raised.add(str(line.get("alarm")))
         self.folder.log("resumed", {"step": step})
 
     def went_back(self, step: int, rows: int) -> None:
@@ -74,8 +74,8 @@ class Logbook:
 
     def take_training(self, line: dict[str, Any]) -> None:
         """Keep of training metrics what later lines and alarms go by."""
-        self.pace = {name: line[name] for name in PACE}
-        self.health.watch_training(line["discriminator_auc"])
+        self.pace = {name: line.get(name) for name in PACE}
+        self.health.watch_training(line.get("discriminator_auc"))
 
 
 def in_short(figures: dict[str, float | None]) -> str:

@@ -349,7 +349,7 @@ class Trainer:
                 "longer --optimizer.warmup or --precision fp32"
             )
         passed_over = self.progress.passed_over
-        self.progress, measures = checkpoint.load(kept, self.pair, self.optimizer)
+        self.progress, measures = checkpoint.load(kept, self.pair, self.optimizer, self.measures())
         rows = self.ramp.rows_before(step) - self.ramp.rows_before(self.progress.step)
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
@@ -361,6 +361,10 @@ class Trainer:
             self.progress.step,
             f"{rows:,}",
         )
+
+    def measures(self) -> dict[str, Tensor]:
+        """What is summed up or remembered on the device, as a checkpoint has it."""
+        return {"window": self.window.sums, "spikes": self.spikes.state()}
 
     def take_over(self, measures: dict[str, Tensor]) -> None:
         """Go on with the metrics and the rows of a checkpoint."""
@@ -379,7 +383,7 @@ class Trainer:
         snapshot = Snapshot.of(
             self.pair,
             self.optimizer,
-            {"window": self.window.sums, "spikes": self.spikes.state()},
+            self.measures(),
             self.progress,
             self.processes.first,
         )
@@ -405,7 +409,9 @@ class Trainer:
             checkpoint.clear(self.folder.path)
         found = self.newest_checkpoint()
         if found is not None:
-            self.progress, measures = checkpoint.load(found, self.pair, self.optimizer)
+            self.progress, measures = checkpoint.load(
+                found, self.pair, self.optimizer, self.measures()
+            )
             self.take_over(measures)
         self.folder.cut_metrics(self.progress.step)
         self.processes.wait()  # all remember the same

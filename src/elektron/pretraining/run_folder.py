@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import load_yaml, save_yaml, values_of
+from elektron.bounded import read_text
+from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 from elektron.pretraining.resuming import BLOCKS, allowed_changes, in_words
+from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class RunFolder:
             raise ElektronError(
                 f"{folder.path} exists and is no run's folder: choose another --out"
             )
-        earlier = load_yaml(PretrainConfig, folder.path / CONFIG)
+        earlier = load_settings(folder.path)
         changed = allowed_changes(earlier, config)
         corpus = folder.read_json(CORPUS)
-        if corpus["fingerprint"] != store.fingerprint:
+        if corpus.get("fingerprint") != store.fingerprint:
             if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
                 raise ElektronError(
                     f"{folder.path} holds a run on blocks of another tokenizer than {config.data}'s: "
@@ -107,22 +108,18 @@ class RunFolder:
         """
         if not self.writes:
             return
-        line = {"kind": kind} | {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in figures.items()
-        }
         path = self.path / METRICS
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(as_json({"kind": kind} | figures) + "\n")
         except OSError as error:
             raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
     def lines(self) -> list[dict[str, Any]]:
         """The metrics, oldest first."""
         path = self.path / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return [logged for line in text.splitlines() if (logged := as_line(line)) is not None]
 
     def cut_metrics(self, step: int) -> None:
         """Forget what was logged after `step`: those steps will be taken again."""
@@ -130,23 +127,52 @@ class RunFolder:
         if not path.exists() or not self.writes:
             return
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            try:
-                logged = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a line that was being written when the run was killed
-            if logged["step"] <= step:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            logged = as_line(line)
+            if logged is not None and logged["step"] <= step:
                 kept.append(line)
         write_whole(path, "".join(kept))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder."""
-        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        """A JSON file of the folder.
+
+        Raises:
+            ElektronError: it cannot be read, or holds something else.
+        """
+        path = self.path / name
+        try:
+            content = json.loads(read_text(path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ElektronError(f"{path} is damaged ({error}): choose another --out") from error
+        if not isinstance(content, dict):
+            raise ElektronError(f"{path} is damaged (no JSON object): choose another --out")
         return content
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
-        write_whole(self.path / name, json.dumps(content, indent=1, ensure_ascii=False))
+        write_whole(self.path / name, as_json(content, indent=1))
+
+
+def load_settings(out: Path) -> PretrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+        ElektronError: they cannot be read, or there are none: a run writes all of them.
+    """
+    path = out / CONFIG
+    if not read_yaml(path):
+        raise ElektronError(f"{path} is empty: choose another --out")
+    return load_yaml(PretrainConfig, path)
+
+
+def as_line(text: str) -> dict[str, Any] | None:
+    """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(line, dict) and isinstance(line.get("step"), int) and "kind" in line
+    return line if whole else None
 
 
 def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from elektron.bounded import read_text
-from elektron.configuration import load_yaml
 from elektron.errors import ElektronError
-from elektron.evidence.runs import CONFIG, METRICS, SUMMARY
+from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import checkpoints, faults, read_progress
-from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.checkpoint import checkpoints, faults
+from elektron.pretraining.run_folder import load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
 
@@ -27,13 +26,12 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         for path in sorted(folder.glob("*.safetensors")):
             if isinstance(unreadable := tensor_names(path), str):
                 yield f"{unreadable}: {ADVICE}"
-        yield from _faults_of_counters(folder)
 
 
 def run_faults(folder: Path) -> Iterator[str]:
     """The same of a run: settings, metrics, checkpoints, and the models once it is finished."""
     try:
-        load_yaml(PretrainConfig, folder / CONFIG)
+        load_settings(folder)
     except ElektronError as error:
         yield str(error)
     for path in sorted(folder.glob("*.json")):
@@ -50,13 +48,6 @@ def run_faults(folder: Path) -> Iterator[str]:
             yield from model_faults(folder / name)
     if finished and not (folder / DISCRIMINATOR).is_dir():
         yield f"{folder / DISCRIMINATOR} is missing"
-
-
-def _faults_of_counters(folder: Path) -> Iterator[str]:
-    try:
-        read_progress(folder)
-    except ElektronError as error:
-        yield str(error)
 
 
 def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:

@@ -115,7 +115,7 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write the manifest with a checksum of itself."""
-        path.write_text(_as_text(asdict(self)), encoding="utf-8")
+        path.write_text(sealed(asdict(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -127,7 +127,7 @@ class Manifest:
         try:
             text = read_text(path)
             content = json.loads(text)
-            whole = text == _as_text({k: v for k, v in content.items() if k != "sha256"})
+            whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, RecursionError) as error:
@@ -168,7 +168,7 @@ class Manifest:
         return manifest
 
 
-def _as_text(content: dict[str, Any]) -> str:
+def sealed(content: dict[str, Any]) -> str:
     """A manifest with a checksum of itself, as it is written: another text says the same of no blocks."""
     content = {"sha256": _digest_of_json(content)} | content
     return json.dumps(content, indent=1, ensure_ascii=False)

@@ -194,13 +194,15 @@ def faults(checkpoint: Path) -> Iterator[str]:
     if text != manifest_of(listed):
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
-    for name in (WEIGHTS, OPTIMIZER, COUNTERS):
-        path = checkpoint / name
-        if not path.is_file():
-            yield f"{path} is missing"
-        elif listed.get(name) != digest(path):
-            yield f"{path} is damaged (not what was written)"
-            return
+    files = {name: checkpoint / name for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
+    found = [
+        f"{path} is damaged (not what was written)" if path.is_file() else f"{path} is missing"
+        for name, path in files.items()
+        if not path.is_file() or listed.get(name) != digest(path)
+    ]
+    yield from found
+    if found:
+        return
     try:
         step = read_progress(checkpoint).step
     except ElektronError as error:
@@ -223,8 +225,8 @@ def newest_whole(out: Path) -> Path | None:
 def set_aside(checkpoint: Path, fault: str) -> None:
     """Give a broken checkpoint a name that nothing goes on from."""
     name = BROKEN + checkpoint.name
-    names = (name, *(f"{name}-{number}" for number in itertools.count(2)))
-    aside = next(path for name in names if not (path := checkpoint.with_name(name)).exists())
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    aside = next(path for free in names if not (path := checkpoint.with_name(free)).exists())
     checkpoint.rename(aside)
     log.warning("%s: it is set aside as %s", fault, aside)
 

@@ -198,6 +198,11 @@ def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwis
     assert suggestion("xyz", []) == ""
 
 
+def test_of_files_whole_names_are_compared() -> None:
+    known = ["headerless.csv", "mc.csv", "plain.csv"]
+    assert suggestion("plian.csv", known, dotted=False) == ": did you mean plain.csv?"
+
+
 paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
 pictures = st.builds(
     Picture,

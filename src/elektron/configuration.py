@@ -278,12 +278,16 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def suggestion(name: str, known: Iterable[str], label: Callable[[str], str] = str) -> str:
+def suggestion(
+    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = True
+) -> str:
     """`: did you mean X?` with the names most like `name`, or nothing where none is near.
 
-    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`.
+    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`. Of files, whose dots
+    come before a format that many of them share, whole names are compared: not `dotted`.
     """
-    likeness = {candidate: _likeness(name, candidate) for candidate in known}
+    compare = _likeness if dotted else _ratio
+    likeness = {candidate: compare(name, candidate) for candidate in known}
     best = max(likeness.values(), default=0.0)
     if best < _NEAR:
         return ""

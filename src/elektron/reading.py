@@ -67,7 +67,9 @@ def nearest(path: Path) -> str:
     if not missing.parent.is_dir():
         return ""
     names = [entry.name for entry in missing.parent.iterdir()]
-    return suggestion(missing.name, names, label=lambda name: str(missing.parent / name))
+    return suggestion(
+        missing.name, names, label=lambda name: str(missing.parent / name), dotted=False
+    )
 
 
 def listed(names: Iterable[str]) -> str:

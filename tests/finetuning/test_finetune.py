@@ -327,6 +327,11 @@ class TestBadInput:
         empty = write_tsv(tmp_path / "empty.tsv", rows, ("sentence", "label"))
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3")
 
+    def test_a_model_that_is_not_there_before_the_files_are_read(self, capsys, tmp_path, animals):
+        for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
+            arguments = ["finetune", "classification", "--model", name, "--train", "absent.tsv"]
+            self.refuse(capsys, tmp_path, arguments, said)
+
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
         short = write_tsv(
             tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label")

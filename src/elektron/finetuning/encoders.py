@@ -144,6 +144,24 @@ DROPOUTS = (
 )
 
 
+def check_encoder(name: str) -> None:
+    """Refuse what names no encoder, at once: `load_encoder` and `scratch_encoder` come when rows have been read.
+
+    Raises:
+        ElektronError: there is no such recipe, or no configuration of a model can be read there.
+    """
+    from elektron.recipes import pretrain_config, recipe_names
+
+    if name.startswith(SCRATCH):
+        pretrain_config(name.removeprefix(SCRATCH))
+        return
+    if name in recipe_names() and not Path(name).exists():
+        raise ElektronError(
+            f"{name} is a recipe: did you mean {SCRATCH}{name}, its network with random weights?"
+        )
+    load_configuration(_without_run(name))
+
+
 def load_encoder(name: str) -> Encoder:
     """An encoder from a folder or the hub, with the tokenizer that lies beside it.
 
@@ -152,10 +170,9 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    folder = Path(name)
-    if not (folder / "config.json").exists() and (folder / DISCRIMINATOR / "config.json").exists():
-        name = str(folder / DISCRIMINATOR)
-        log.info("%s is a pre-training run: the model is %s", folder, name)
+    asked, name = name, _without_run(name)
+    if name != asked:
+        log.info("%s is a pre-training run: the model is %s", asked, name)
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
@@ -187,6 +204,13 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
     return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
+
+
+def _without_run(name: str) -> str:
+    """The name of a model; that of a pre-training run's folder stands for its discriminator."""
+    inside = Path(name) / DISCRIMINATOR
+    is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
+    return str(inside) if is_run else name
 
 
 def _load_weights(name: str) -> PreTrainedModel:

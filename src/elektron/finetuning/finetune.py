@@ -23,7 +23,13 @@ from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.encoders import SCRATCH, Encoder, load_encoder, scratch_encoder
+from elektron.finetuning.encoders import (
+    SCRATCH,
+    Encoder,
+    check_encoder,
+    load_encoder,
+    scratch_encoder,
+)
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
@@ -97,6 +103,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     grid = combinations(config.vary)
     if not is_free(config.out):
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
+    check_encoder(config.model)
     keep_freed_memory()
     data = read_labelled(config, TASKS[config.task].layout)
     encoder = encoder_for(config, data)

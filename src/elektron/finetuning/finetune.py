@@ -34,7 +34,7 @@ from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
-from elektron.finetuning.tasks.base import Feature, Task
+from elektron.finetuning.tasks.base import Feature, Prediction, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import Epoch, train
 from elektron.finetuning.wording import closing_words
@@ -50,6 +50,8 @@ SEED_OF_RESTART = 1000
 """What is added to a run's seed when it begins again."""
 LEAST_LOOK = 1000
 """Rows: looking at the evaluation rows after an epoch takes no more than the epoch's training rows, or these."""
+JUDGED_BESIDES = 200
+"""Training rows on which a model is judged that says the same of all evaluation rows."""
 SCRATCH_VOCABULARY = 8192
 
 
@@ -245,7 +247,7 @@ class Bench:
         fitted.task = task.finished(model)
         predictions = fitted.predictor().predict(self.data.eval)
         # Judged before a threshold is chosen: it may be best to answer nothing, which is no collapse.
-        run.collapsed = fitted.task.collapsed(predictions) if len(predictions) > 1 else None
+        run.collapsed = self.collapse(fitted, predictions)
         tuned = fitted.task.tuned(self.data.eval, predictions)
         if tuned is not fitted.task:
             fitted.task = tuned
@@ -254,6 +256,20 @@ class Bench:
         run.kept_epoch = history.epochs[history.kept].epoch
         run.eval = fitted.task.measure(self.data.eval, predictions)()
         return fitted
+
+    def collapse(self, fitted: Fitted, predictions: Sequence[Prediction]) -> str | None:
+        """In words, how a model says the same of all rows where it should not; None if it does not.
+
+        A few evaluation rows may get the same answer by chance, and rightly so where it is true of all of
+        them: a model that says the same of them must say it of training rows too to have collapsed.
+        """
+        if fitted.task.collapsed(predictions) is None:
+            return None
+        count = min(JUDGED_BESIDES, len(self.data.train))
+        besides = random.Random(self.config.seed).sample(self.data.train, count)
+        said = [*predictions, *fitted.predictor().predict(besides)]
+        varied = fitted.task.varied([*self.data.eval, *besides])
+        return fitted.task.collapsed(said) if varied else None
 
     def watched(self) -> list[Record]:
         """The evaluation rows that are looked at after each epoch."""

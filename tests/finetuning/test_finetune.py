@@ -9,9 +9,10 @@ from elektron.cli import main
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.files.records import Record
-from elektron.finetuning.finetune import Bench, finetune
+from elektron.finetuning.finetune import Bench, finetune, texts_read
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.registry import TASKS
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
@@ -137,6 +138,30 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
     assert details["hand_over"]["loaded_weights"] == 0
     assert details["eval_rows"] == 40
     assert "flatter" in details["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "texts"),
+    [
+        ("classification", {"text": "a b", "label": "c"}, ["a b"]),
+        ("regression", {"text": "a", "pair": "b", "label": 1}, ["a", "b"]),
+        ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "O"]}, ["a b"]),
+        (
+            "question-answering",
+            {"question": "q", "context": "c", "answers": [], "id": "i"},
+            ["q", "c"],
+        ),
+        ("multiple-choice", {"text": "a", "choices": ["b", "c"], "label": 1}, ["a", "b c"]),
+        (
+            "multiple-choice",
+            {"text": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "label": 1},
+            ["a", "b c"],
+        ),
+        ("translation", {"source": "a", "target": "b"}, ["a"]),
+    ],
+)
+def test_a_vocabulary_is_learned_from_all_that_is_read(task, values, texts):
+    assert texts_read(TASKS[task].layout, [Record(values, {}, "")]) == texts
 
 
 def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path, caplog):

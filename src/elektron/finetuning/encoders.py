@@ -47,6 +47,8 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
     """Of the encoder alone; None stands for random weights, drawn anew for each model."""
+    learned: bool = False
+    """Whether its vocabulary was learned just now, from the training texts."""
 
     @property
     def pretrained(self) -> bool:
@@ -122,13 +124,19 @@ class Encoder:
         """Say so where many tokens of the training texts are unknown."""
         tokens = sum(map(len, token_ids))
         unknown = sum(list(ids).count(self.tokenizer.unk_token_id) for ids in token_ids)
-        if tokens and unknown > MOST_UNKNOWN * tokens:
-            log.warning(
-                "%.0f %% of the training texts' tokens are unknown to the vocabulary of %s: "
-                "was it made for other text?",
-                100 * unknown / tokens,
-                self.name,
+        if not tokens or unknown <= MOST_UNKNOWN * tokens:
+            return
+        vocabulary = f"the vocabulary of {self.name}: was it made for other text?"
+        if self.learned:
+            vocabulary = (
+                "the vocabulary that was learned from them, since they are so few: "
+                "--tokenizer takes one of more text"
             )
+        log.warning(
+            "%.0f %% of the training texts' tokens are unknown to %s",
+            100 * unknown / tokens,
+            vocabulary,
+        )
 
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
@@ -189,8 +197,15 @@ def load_encoder(name: str) -> Encoder:
     return Encoder(name, config, tokenizer, encoder.state_dict())
 
 
-def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+def scratch_encoder(
+    recipe: str, tokenizer: PreTrainedTokenizerBase, learned: bool = False
+) -> Encoder:
     """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
+
+    Args:
+        recipe: name or path.
+        tokenizer: any.
+        learned: whether it was learned just now, from the texts that the encoder is for.
 
     Raises:
         ElektronError: there is no such recipe.
@@ -203,7 +218,7 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
-    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
+    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None, learned)
 
 
 def _without_run(name: str) -> str:

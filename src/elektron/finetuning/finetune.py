@@ -30,7 +30,7 @@ from elektron.finetuning.encoders import (
     load_encoder,
     scratch_encoder,
 )
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.files.records import Layout, Record
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
@@ -128,17 +128,29 @@ def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
         if config.tokenizer is not None:
             raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
         return load_encoder(config.model)
+    recipe_name = config.model.removeprefix(SCRATCH)
     if config.tokenizer is not None:
-        tokenizer = load_tokenizer(config.tokenizer)
-    else:
-        role = TASKS[config.task].layout.roles[0].name
-        texts = [text_of(record.values[role]) for record in data.train]
-        tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
-    return scratch_encoder(config.model.removeprefix(SCRATCH), tokenizer)
+        return scratch_encoder(recipe_name, load_tokenizer(config.tokenizer))
+    texts = texts_read(TASKS[config.task].layout, data.train)
+    tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
+    return scratch_encoder(recipe_name, tokenizer, learned=True)
+
+
+def texts_read(layout: Layout, records: Sequence[Record]) -> list[str]:
+    """All that an encoder reads of these records, as often as it does; nothing of what is to be said of them."""
+    roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
+    return [
+        text_of(record.values[role])
+        for record in records
+        for role in roles
+        if role in record.values
+    ]
 
 
 def text_of(value: Any) -> str:
-    """A text, or tokens with blanks between them."""
+    """A text, or tokens or choices with blanks between them."""
+    if isinstance(value, dict):  # of choices that have keys
+        value = value["text"]
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

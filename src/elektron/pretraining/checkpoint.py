@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -70,16 +72,25 @@ class Progress:
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
 
     def check(self) -> None:
-        """Raise ValueError if these are no numbers of a run; TypeError if they are no numbers at all."""
-        pairs = [[int(number) for number in pair] for pair in self.passed_over]
-        counts = [self.step, self.stage, self.stage_step, self.skipped, *itertools.chain(*pairs)]
-        amounts = [self.seconds, self.flops, self.schedule_from, self.held_out_loss or 0.0]
-        if not all(isinstance(count, int) and count >= 0 for count in counts) or any(
-            len(pair) != 2 for pair in pairs
-        ):
+        """Raise ValueError if these are no counters of a run."""
+        counts = [self.step, self.stage, self.stage_step, self.skipped]
+        amounts = [self.seconds, self.flops, self.schedule_from]
+        for pair in _list(self.passed_over):
+            step, rows = _list(pair)
+            counts += [step, rows]
+        if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("its counts are none")
-        if not all(isinstance(amount, int | float) for amount in amounts):
+        if not all(type(amount) in (int, float) and isfinite(amount) for amount in amounts):
             raise ValueError("its amounts are none")
+        # A loss may be infinite or no number.
+        if type(self.held_out_loss) not in (int, float, NoneType):
+            raise ValueError("its loss is none")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.40} is no list")
+    return value
 
 
 @dataclass(frozen=True)
@@ -120,20 +131,19 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
         ElektronError: it cannot be written; what was there before is as it was.
     """
     folder = out / FOLDER / name_of(snapshot.progress.step)
-    if holds(folder, snapshot.progress):
-        return
-    before = folder.with_name(REPLACED + folder.name)
     try:
-        with new_folder(folder) as partial:
-            save_file(snapshot.weights, partial / WEIGHTS)
-            save_file(snapshot.state, partial / OPTIMIZER)
-            counters = json.dumps(asdict(snapshot.progress))
-            (partial / COUNTERS).write_text(counters, encoding="utf-8")
-            write_manifest(partial)
-            if folder.exists():
-                folder.rename(before)
-        if before.exists():
-            shutil.rmtree(before)
+        if not holds(folder, snapshot.progress):
+            try:
+                with new_folder(folder) as partial:
+                    save_file(snapshot.weights, partial / WEIGHTS)
+                    save_file(snapshot.state, partial / OPTIMIZER)
+                    counters = json.dumps(asdict(snapshot.progress))
+                    (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                    write_manifest(partial)
+                    if folder.exists():
+                        folder.rename(folder.with_name(REPLACED + folder.name))
+            finally:
+                settle(folder.parent)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     try:
@@ -194,22 +204,32 @@ def faults(checkpoint: Path) -> Iterator[str]:
     if text != manifest_of(listed):
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
-    files = {name: checkpoint / name for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
     found = [
-        f"{path} is damaged (not what was written)" if path.is_file() else f"{path} is missing"
-        for name, path in files.items()
-        if not path.is_file() or listed.get(name) != digest(path)
+        f"{checkpoint / name} {fault}"
+        for name in (WEIGHTS, OPTIMIZER, COUNTERS)
+        if (fault := fault_of(checkpoint / name, listed.get(name)))
     ]
     yield from found
     if found:
         return
     try:
-        step = read_progress(checkpoint).step
-    except ElektronError as error:
-        yield str(error)
+        step = progress_in(checkpoint / COUNTERS).step
+    except UNREADABLE as error:
+        yield f"{checkpoint / COUNTERS} is damaged ({error})"
         return
     if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
         yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
+
+
+def fault_of(path: Path, expected: Any) -> str | None:
+    """What is wrong with a file that should have a certain digest, if anything is."""
+    try:
+        whole = digest(path) == expected
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"is damaged ({error.strerror})"
+    return None if whole else "is damaged (not what was written)"
 
 
 def newest_whole(out: Path) -> Path | None:
@@ -248,11 +268,16 @@ def read_progress(checkpoint: Path) -> Progress:
         ElektronError: the file cannot be read, or holds something else.
     """
     try:
-        progress = Progress(**json.loads(read_text(checkpoint / COUNTERS)))
-        progress.check()
-        return progress
+        return progress_in(checkpoint / COUNTERS)
     except UNREADABLE as error:
         raise damaged(checkpoint, error) from error
+
+
+def progress_in(path: Path) -> Progress:
+    """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
+    progress = Progress(**json.loads(read_text(path)))
+    progress.check()
+    return progress
 
 
 def rotate(out: Path, keep: int, keep_every: int | None) -> None:
@@ -287,6 +312,11 @@ def clear(out: Path) -> None:
     folder = out / FOLDER
     for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
         shutil.rmtree(path)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Drop checkpoints that others have taken the place of; where none has come, they have it again."""
     for path in folder.glob(REPLACED + NAMES):
         of_now = path.with_name(path.name.removeprefix(REPLACED))
         if of_now.exists():

@@ -25,10 +25,10 @@ from elektron.pretraining.checkpoint import (
     Snapshot,
     write_manifest,
 )
-from elektron.pretraining.config import CheckpointConfig
+from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.verification import checkpoint_faults, run_faults
-from tests.pretraining.conftest import tiny_config
+from tests.pretraining.conftest import killed_before, tiny_config
 
 KEEP_ALL = CheckpointConfig(every=6, keep=9)
 
@@ -150,6 +150,51 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     assert checkpoint.newest_whole(run) is None
 
 
+def test_one_of_another_run_is_refused_and_stays(
+    run: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one with the same networks, which only learns at another rate."""
+    other = tiny_config(blocks, tmp_path / "other", optimizer=OptimizerConfig(lr=1e-4))
+    with killed_before(9, monkeypatch):
+        pretrain(other)
+    shutil.rmtree(of_step(run, 12))
+    shutil.rmtree(of_step(run, 6))
+    foreign = of_step(other.out, 6).rename(of_step(run, 6))
+    assert list(run_faults(run)) == [f"{foreign} is of another run than {run}: move it away"]
+    with pytest.raises(ElektronError, match="is of another run"):
+        pretrain(tiny_config(blocks, run))
+    assert foreign.is_dir()
+    (run / "run.json").unlink()
+    assert not list(checkpoint_faults(foreign)), "as of runs that earlier versions began"
+
+
+def test_what_was_allowed_to_change_leaves_a_run_the_same(run: Path, blocks: Path) -> None:
+    shutil.rmtree(of_step(run, 12))
+    changed = {"optimizer": OptimizerConfig(lr=1e-4), "steps": 10}
+    allow = ResumeConfig(allow=["optimizer.lr", "steps"])
+    pretrain(tiny_config(blocks, run, **changed, resume=allow))
+    pretrain(tiny_config(blocks, run, **changed, resume=allow))
+    (run / "summary.json").unlink()
+    pretrain(tiny_config(blocks, run, **changed))
+    assert not list(run_faults(run))
+
+
+def test_one_of_an_earlier_version_is_gone_on_from(run: Path, blocks: Path, caplog: Any) -> None:
+    shutil.rmtree(of_step(run, 12))
+    write_manifest(of_step(run, 6))
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(blocks, run))
+    assert "going on from step 6" in caplog.text
+
+
+def test_an_identity_that_is_none_is_said_in_one_line(run: Path, blocks: Path) -> None:
+    for content in ("", "[1]", "{}", "[" * 100_000):
+        (run / "run.json").write_text(content)
+        assert ["run.json is damaged" in line for line in run_faults(run)] == [True]
+        with pytest.raises(ElektronError, match=r"run.json is damaged"):
+            pretrain(tiny_config(blocks, run))
+
+
 def test_any_other_text_of_a_manifest_is_found(tmp_path: Path) -> None:
     """Also one that says the same."""
     path = write(tmp_path, 6) / MANIFEST
@@ -245,6 +290,15 @@ def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(
     save_file(state, path / OPTIMIZER)
     write_manifest(path)
     with pytest.raises(ElektronError, match=complaint):
+        pretrain(tiny_config(blocks, run))
+
+
+def test_weights_of_another_type_are_refused(run: Path, blocks: Path) -> None:
+    path = of_step(run, 12)
+    weights = load_file(path / WEIGHTS)
+    save_file({name: value.double() for name, value in weights.items()}, path / WEIGHTS)
+    write_manifest(path)
+    with pytest.raises(ElektronError, match=r"is torch.float64 .* should be torch.float32"):
         pretrain(tiny_config(blocks, run))
 
 

@@ -1,10 +1,11 @@
 """What a run can come back to: weights and optimizer state in safetensors, counters in JSON.
 
 A checkpoint is a folder that appears in one motion (`new_folder`), with a manifest, written last, of the
-SHA-256 of every file. A run goes on from the newest one that is whole; a broken one is set aside and
-never deleted. Random streams and data order are functions of the step, so a step number is all they
-need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps; the others
-go in one motion too.
+SHA-256 of every file. It is named after its step and has the identity of its run in the manifest, so that
+neither another step's nor another run's is taken for it. A run goes on from the newest one that is
+whole; a broken one is set aside and never deleted. Random streams and data order are functions of the
+step, so a step number is all they need. The newest `keep` checkpoints stay, the best one, and if asked
+one in so many steps; the others go in one motion too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from elektron.pretraining.optimizers import PairOptimizer, refuse_unlike
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
+IDENTITY = "run.json"
+"""In the run's folder: what it was begun as, whatever has since been changed in it."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
@@ -139,7 +142,7 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
                     save_file(snapshot.state, partial / OPTIMIZER)
                     counters = json.dumps(asdict(snapshot.progress))
                     (partial / COUNTERS).write_text(counters, encoding="utf-8")
-                    write_manifest(partial)
+                    write_manifest(partial, identity(out))
                     if folder.exists():
                         folder.rename(folder.with_name(REPLACED + folder.name))
             finally:
@@ -167,16 +170,40 @@ def holds(checkpoint: Path, progress: Progress) -> bool:
     return replace(there, seconds=progress.seconds) == progress
 
 
-def write_manifest(checkpoint: Path) -> None:
-    """Write down what the files of a checkpoint are."""
+def write_manifest(checkpoint: Path, run: str | None = None) -> None:
+    """Write down what the files of a checkpoint are, and the identity of its run if that has one."""
     digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
-    (checkpoint / MANIFEST).write_text(manifest_of(digests), encoding="utf-8")
+    (checkpoint / MANIFEST).write_text(manifest_of(digests, run), encoding="utf-8")
 
 
-def manifest_of(digests: dict[str, str]) -> str:
+def manifest_of(digests: dict[str, str], run: str | None) -> str:
     """The text of a manifest; another text says the same of no files."""
-    manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
-    return json.dumps(manifest, indent=1)
+    bound = {} if run is None else {"run": run}
+    sealed = digest_of_text(json.dumps(digests | bound))
+    return json.dumps({"sha256": sealed, **bound, "files": digests}, indent=1)
+
+
+def identity(out: Path) -> str | None:
+    """The identity of the run in a folder; None where there is none, as of runs that earlier versions began.
+
+    Raises:
+        ElektronError: it cannot be read.
+    """
+    path = out / IDENTITY
+    try:
+        return str(json.loads(read_text(path))["run"])
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        raise ElektronError(f"{path} is damaged ({error}): restore it") from error
+
+
+def stranger(checkpoint: Path) -> str | None:
+    """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
+    of_run = json.loads(read_text(checkpoint / MANIFEST)).get("run")
+    if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
+        return None
+    return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
 
 
 def digest(path: Path) -> str:
@@ -194,14 +221,15 @@ def faults(checkpoint: Path) -> Iterator[str]:
     """A line for everything about a checkpoint that is not as its manifest and its name say."""
     try:
         text = read_text(checkpoint / MANIFEST)
-        listed = dict(json.loads(text)["files"])
+        manifest = json.loads(text)
+        listed, run = dict(manifest["files"]), manifest.get("run")
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
     except UNREADABLE as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
-    if text != manifest_of(listed):
+    if text != manifest_of(listed, run):
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
     found = [
@@ -331,8 +359,10 @@ def load(
     """Put pair and optimizer back to a checkpoint; its progress, and its measures in the place of these.
 
     Raises:
-        ElektronError: the checkpoint is damaged or belongs to other networks.
+        ElektronError: the checkpoint is damaged or belongs to another run or other networks.
     """
+    if strange := stranger(checkpoint):
+        raise ElektronError(strange)
     progress = read_progress(checkpoint)
     parameters = dict(pair.named_parameters())
     try:
@@ -345,7 +375,9 @@ def load(
                     f"{checkpoint} holds other networks than this run's configuration"
                 )
             for name, parameter in parameters.items():
-                parameter.copy_(divided_like(weights.get_tensor(name), parameter))
+                value = weights.get_tensor(name)
+                refuse_unlike(name, value, parameter.shape, parameter.dtype)
+                parameter.copy_(divided_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
             if missing := [name for name in measures if name not in names]:

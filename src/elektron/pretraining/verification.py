@@ -11,7 +11,7 @@ from elektron.errors import ElektronError
 from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import checkpoints, faults
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, stranger
 from elektron.pretraining.run_folder import load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
@@ -26,6 +26,12 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         for path in sorted(folder.glob("*.safetensors")):
             if isinstance(unreadable := tensor_names(path), str):
                 yield f"{unreadable}: {ADVICE}"
+        try:
+            strange = stranger(folder)
+        except ElektronError:
+            return  # said of the run already
+        if strange:
+            yield strange
 
 
 def run_faults(folder: Path) -> Iterator[str]:
@@ -34,7 +40,11 @@ def run_faults(folder: Path) -> Iterator[str]:
         load_settings(folder)
     except ElektronError as error:
         yield str(error)
-    for path in sorted(folder.glob("*.json")):
+    try:
+        identity(folder)
+    except ElektronError as error:
+        yield str(error)
+    for path in sorted(set(folder.glob("*.json")) - {folder / IDENTITY}):
         yield from json_faults(path)
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
 from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, stranger
-from elektron.pretraining.run_folder import load_settings
+from elektron.pretraining.run_folder import as_line, load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
 
@@ -63,7 +62,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
     """Lines that are no records; the last may be in the making while the run is at work."""
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).removesuffix("\n").split("\n")
     except ElektronError as error:
         yield str(error)
         return
@@ -71,9 +70,6 @@ def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
         yield f"{path} is damaged ({error})"
         return
     for number, line in enumerate(lines, start=1):
-        try:
-            whole = isinstance(json.loads(line), dict)
-        except (ValueError, RecursionError):
-            whole = not finished and number == len(lines)
-        if not whole:
+        in_the_making = not finished and number == len(lines)
+        if as_line(line) is None and not in_the_making:
             yield f"{path}, line {number}: not a record"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elektron.pretraining.spikes import SIGMAS, WINDOW, Spikes
+from elektron.pretraining.spikes import LASTING, SIGMAS, WINDOW, Spikes
 
 CPU = torch.device("cpu")
 BOTH = torch.tensor([True, True])
@@ -24,7 +24,7 @@ def history() -> np.ndarray:
 def filled(history) -> Spikes:
     spikes = Spikes(CPU)
     for generator, discriminator in history:
-        spikes.take(pair_of(generator, discriminator), BOTH, YES)
+        spikes.take(pair_of(generator, discriminator), BOTH, YES, NO)
     return spikes
 
 
@@ -47,9 +47,9 @@ def test_only_a_network_that_learns_is_asked(filled):
 def test_nothing_is_a_spike_before_there_are_enough_losses(history):
     spikes = Spikes(CPU)
     for generator, discriminator in history[:-1]:
-        spikes.take(pair_of(generator, discriminator), BOTH, YES)
+        spikes.take(pair_of(generator, discriminator), BOTH, YES, NO)
     assert not spikes.found(pair_of(100.0, 100.0), BOTH)
-    spikes.take(pair_of(3.0, 3.0), BOTH, YES)
+    spikes.take(pair_of(3.0, 3.0), BOTH, YES, NO)
     assert spikes.found(pair_of(100.0, 100.0), BOTH)
     spikes.forget()
     assert not spikes.found(pair_of(100.0, 100.0), BOTH)
@@ -57,17 +57,32 @@ def test_nothing_is_a_spike_before_there_are_enough_losses(history):
 
 def test_only_finite_losses_of_steps_that_moved_something_are_remembered(filled):
     before = filled.state()
-    filled.take(pair_of(9.0, 9.0), BOTH, NO)
-    filled.take(pair_of(float("nan"), float("inf")), BOTH, YES)
+    filled.take(pair_of(9.0, 9.0), BOTH, NO, NO)
+    filled.take(pair_of(float("nan"), float("inf")), BOTH, YES, NO)
     assert torch.equal(filled.state(), before)
-    filled.take(pair_of(9.0, 9.0), torch.tensor([True, False]), YES)
-    assert filled.state()[0, 0] == WINDOW + 1
+    filled.take(pair_of(9.0, 9.0), torch.tensor([True, False]), YES, NO)
+    assert filled.counts[0] == WINDOW + 1
     assert (filled.losses == 9.0).sum() == 1
     assert torch.equal(filled.state()[1], before[1])
 
 
+def test_spikes_that_do_not_end_are_a_new_level(filled):
+    high = pair_of(9.0, 9.0)
+    for number in range(LASTING):
+        assert filled.found(high, BOTH), number
+        filled.take(high, BOTH, NO, YES)
+    assert not filled.found(high, BOTH)
+
+
+def test_spikes_with_others_between_them_stay_spikes(filled):
+    for _ in range(LASTING):
+        filled.take(pair_of(9.0, 9.0), BOTH, NO, YES)
+        filled.take(pair_of(3.0, 3.0), BOTH, YES, NO)
+        assert filled.found(pair_of(9.0, 9.0), BOTH)
+
+
 def test_the_oldest_loss_goes_first(filled, history):
-    filled.take(pair_of(7.0, 8.0), BOTH, YES)
+    filled.take(pair_of(7.0, 8.0), BOTH, YES, NO)
     assert filled.losses[0, 0] == 7.0
     assert filled.losses[0, 1] == history[1, 0]
 

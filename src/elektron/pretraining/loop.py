@@ -66,6 +66,8 @@ log = logging.getLogger(__name__)
 # Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
 # metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
 SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
+NOT_FINITE = "not-finite"
+"""The alarm about it."""
 # A warm-up longer than the whole run is shortened to this share of it.
 SHORTENED_WARMUP = 0.1
 
@@ -183,27 +185,31 @@ class Trainer:
         with ProgressBar(
             "pre-training", self.horizon.total, self.horizon.unit, self.processes.first
         ) as bar:
-            while (share := self.share()) < 1 and not self.processes.all_stop(interruption.asked):
+            share = self.share()
+            while share < 1 and not self.processes.all_stop(interruption.asked):
                 rate = self.rate(share)
                 batch = self.processes.whole(prefetcher.take(), interruption.asked)
                 self.step(batch, share, rate)
                 self.saver.look()
                 progress.seconds = clock.seconds()
-                if progress.step % config.log_every == 0 and self.log_training(clock, rate, bar):
+                share = self.share()
+                line = progress.step % config.log_every == 0 or share == 1
+                if line and self.log_training(clock, rate, bar):
                     prefetcher.close()
                     self.go_back()
                     progress = self.progress
                     prefetcher = Prefetcher(self.batches, progress.step)
                     clock = Clock(progress.seconds, prefetcher)
+                    share = self.share()
                     continue
                 if progress.step % config.evaluation.every == 0:
                     self.log_evaluation()
-                if progress.step % config.checkpoint.every == 0 and self.share() < 1:
+                if progress.step % config.checkpoint.every == 0 and share < 1:
                     self.save()
             bar.update(self.horizon.done(progress), bar.note)
         prefetcher.close()
         progress.seconds = clock.seconds()
-        if self.share() < 1:
+        if share < 1:
             self.save(last=True)
             log.info(
                 "interrupted at step %d and saved: the same command goes on from here",
@@ -235,7 +241,9 @@ class Trainer:
 
     def step(self, batch: GlobalBatch, share: float, rate: float) -> None:
         """One optimizer step; each loss is divided by its count over the global batch."""
-        turn = self.plan.turn(share, self.progress.step)
+        turn, shape = self.plan.turn(share, self.progress.step), self.ramp.shape(self.progress.step)
+        if self.progress.step and shape != self.ramp.shape(self.progress.step - 1):
+            self.spikes.forget()  # the losses of longer rows are others
         temperature = torch.tensor(self.plan.temperature(share), device=self.device)
         self.pair.set_trained(turn.generator, turn.discriminator)
         asked = torch.tensor([turn.generator, turn.discriminator], device=self.device)
@@ -256,7 +264,6 @@ class Trainer:
                     total[place] += loss.detach()
             self.window.add(output)
         self.update(batch, output, rate, self.processes.sum(total), asked)
-        shape = self.ramp.shape(self.progress.step)
         self.progress.flops += self.flops(
             turn, shape.rows, shape.length, self.batches.slots(shape.length)
         )
@@ -270,7 +277,7 @@ class Trainer:
         allowed = ~spike if self.config.optimizer.skip_spikes else torch.ones_like(spike)
         norms = self.optimizer.step(rate, self.processes, allowed)
         moved = torch.isfinite(norms[GENERATOR] + norms[DISCRIMINATOR]) & allowed
-        self.spikes.take(losses, asked, moved)
+        self.spikes.take(losses, asked, moved, spike)
         self.window.add_step(batch, output, self.objective, norms, moved, spike)
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
@@ -336,7 +343,6 @@ class Trainer:
             f"{self.progress.skipped} steps before step {step} were skipped, because their gradients were "
             f"no finite numbers{or_spikes}"
         )
-        self.logbook.alarm(step, "not-finite", message)
         kept = self.newest_checkpoint()
         if kept is None or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
             why = (
@@ -344,6 +350,7 @@ class Trainer:
                 if kept is None
                 else f"leaving out rows {GOES_BACK_AT_MOST} times has not helped"
             )
+            self.logbook.alarm(step, NOT_FINITE, message)
             raise ElektronError(
                 f"{message}; {why}: begin again in another --out with a lower --optimizer.lr, a "
                 "longer --optimizer.warmup or --precision fp32"
@@ -354,7 +361,11 @@ class Trainer:
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
         self.take_over(measures)
+        # What was skipped before it has been judged, and is counted once.
+        self.progress.skipped = 0
+        self.window = Window(self.device)
         self.logbook.went_back(self.progress.step, rows)
+        self.logbook.alarm(self.progress.step, NOT_FINITE, message)
         log.warning(
             "%s: going back to step %d and leaving out the %s rows since",
             message,

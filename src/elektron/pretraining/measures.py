@@ -43,7 +43,8 @@ class Horizon:
     def share_of_schedule(self, progress: Progress) -> float:
         """How much is done of what the schedule of the rate goes over."""
         left = self.total - progress.schedule_from
-        return min(1.0, (self.done(progress) - progress.schedule_from) / left) if left > 0 else 1.0
+        done = self.done(progress) - progress.schedule_from
+        return min(1.0, max(0.0, done / left)) if left > 0 else 1.0
 
     def done(self, progress: Progress) -> float:
         """How much of the run is done, in its unit."""

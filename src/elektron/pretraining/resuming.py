@@ -1,7 +1,8 @@
 """What may differ between a run and the command that goes on with it: nothing, or what was allowed aloud.
 
 A changed setting makes another run, unless `--resume.allow` names it. Never allowed is what would make
-other networks, another optimizer or another tokenizer of it, or another plan in the midst of one.
+other networks, another optimizer or another tokenizer of it, another plan in the midst of one, or other steps of
+those that lie behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from elektron.pretraining.config import LENGTHS, PretrainConfig
 NOT_THE_RUN = ("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume")
 BLOCKS = "data"
 """What other blocks are allowed by."""
-NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")
+NEVER = (
+    *("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed"),
+    # Which rows come next follows from what the steps before have taken.
+    *("batch", "ramp"),
+)
 NEVER_IN_OPTIMIZER = ("optimizer.name", "optimizer.separate", "optimizer.bias_correction")
 BUT = ("network.dropout",)
 
@@ -36,6 +41,12 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
             raise ElektronError(
                 f"--resume.allow {name}: it cannot change in the midst of a run: choose another --out"
             )
+    kinds = [[name for name in LENGTHS if settings[name] is not None] for settings in (before, now)]
+    if kinds[0] != kinds[1]:
+        raise ElektronError(
+            f"{config.out} holds a run whose length is given in {kinds[0][0]}, not in {kinds[1][0]}: "
+            "give it so, or choose another --out"
+        )
     changed = differences(earlier, config, NOT_THE_RUN)
     if refused := [name for name in changed if name not in allowed]:
         way = ""
@@ -48,14 +59,21 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     return changed
 
 
+def lengthened(earlier: PretrainConfig, config: PretrainConfig) -> bool:
+    """Whether a run has become longer."""
+    lengths = [(getattr(earlier, name), getattr(config, name)) for name in LENGTHS]
+    return any(now > before for before, now in lengths if before is not None and now is not None)
+
+
 def in_words(names: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:
     """What settings were and what they are."""
     return ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in names)
 
 
 def cannot_change(name: str, config: PretrainConfig) -> bool:
-    """Whether a checkpoint would not fit, or the plan would lose its thread."""
-    if name in LENGTHS and config.plan == "two_stage":
+    """Whether a checkpoint would not fit, or the plan or the order of rows would lose its thread."""
+    moves_with_the_length = config.plan == "two_stage" or config.ramp.first_batch is not None
+    if name in LENGTHS and moves_with_the_length:
         return True
     group = name.partition(".")[0]
     return (group in NEVER or name in NEVER_IN_OPTIMIZER) and name not in BUT

@@ -21,7 +21,13 @@ from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.checkpoint import IDENTITY, digest_of_text
 from elektron.pretraining.config import LENGTHS, PretrainConfig
-from elektron.pretraining.resuming import BLOCKS, NOT_THE_RUN, allowed_changes, in_words
+from elektron.pretraining.resuming import (
+    BLOCKS,
+    NOT_THE_RUN,
+    allowed_changes,
+    in_words,
+    lengthened,
+)
 from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
@@ -73,7 +79,17 @@ class RunFolder:
                     "--out, give the blocks it was begun with, or go on with these all the same by "
                     f"--resume.allow {BLOCKS}"
                 )
+            if corpus.get("seq_len") != store.manifest.seq_len:
+                raise ElektronError(
+                    f"{folder.path} holds a run on rows of {corpus.get('seq_len')} tokens, {config.data}'s "
+                    f"have {store.manifest.seq_len}: choose another --out"
+                )
             changed.append(BLOCKS)
+        if changed and folder.finished and not lengthened(earlier, config):
+            raise ElektronError(
+                f"{folder.path} is finished, and {' and '.join(changed)} cannot change what it was: "
+                "make it longer, or choose another --out"
+            )
         if changed and writes:
             folder.change(earlier, config, store, changed)
         return folder

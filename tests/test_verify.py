@@ -243,6 +243,16 @@ def test_a_manifest_in_other_words_is_not_what_was_written(
         assert "manifest.json" in found and "damaged" in found
 
 
+def test_a_manifest_that_can_be_read_but_is_too_deep_to_be_written(tmp_path: Path) -> None:
+    """Reading and writing JSON give up at depths that differ by a little."""
+    (tmp_path / "x").mkdir()
+    for depth in range(920, 1000):
+        text = f'{{"format": 1, "x": {"[" * depth + "]" * depth}}}'
+        (tmp_path / "x" / "manifest.json").write_text(text)
+        (found,) = faults(tmp_path / "x")
+        assert "manifest.json" in found and "damaged" in found
+
+
 def test_lines_of_metrics_that_a_run_would_leave_out(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     kept = '{"kind": "alarm", "step": 1, "message": "of two\u2028lines"}\n'

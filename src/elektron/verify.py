@@ -6,12 +6,11 @@ far as their formats let one; docs/safety.md says what that finds and what it ca
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.configuration import Positional
 from elektron.errors import ElektronError
 from elektron.evidence.wording import visible
@@ -77,10 +76,9 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
 def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
     """Whether a manifest is one of files of such names, of which none may be left."""
     try:
-        content = json.loads(read_text(manifest))
-    except (OSError, ValueError, RecursionError, ElektronError):
+        listed = object_in(read_text(manifest)).get("files")
+    except (OSError, ValueError, ElektronError):
         return False
-    listed = content.get("files") if isinstance(content, dict) else None
     return isinstance(listed, dict) and not listed.keys().isdisjoint(names)
 
 

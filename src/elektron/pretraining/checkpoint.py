@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
@@ -79,8 +79,9 @@ class Progress:
         counts = [self.step, self.stage, self.stage_step, self.skipped]
         amounts = [self.seconds, self.flops, self.schedule_from]
         for pair in _list(self.passed_over):
-            step, rows = _list(pair)
-            counts += [step, rows]
+            if len(_list(pair)) != 2:
+                raise ValueError("what it passed over are no pairs")
+            counts += pair
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("its counts are none")
         if not all(type(amount) in (int, float) and isfinite(amount) for amount in amounts):
@@ -191,7 +192,7 @@ def identity(out: Path) -> str | None:
     """
     path = out / IDENTITY
     try:
-        return str(json.loads(read_text(path))["run"])
+        return str(object_in(read_text(path))["run"])
     except FileNotFoundError:
         return None
     except UNREADABLE as error:
@@ -200,7 +201,7 @@ def identity(out: Path) -> str | None:
 
 def stranger(checkpoint: Path) -> str | None:
     """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
-    of_run = json.loads(read_text(checkpoint / MANIFEST)).get("run")
+    of_run = object_in(read_text(checkpoint / MANIFEST)).get("run")
     if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
         return None
     return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
@@ -221,15 +222,16 @@ def faults(checkpoint: Path) -> Iterator[str]:
     """A line for everything about a checkpoint that is not as its manifest and its name say."""
     try:
         text = read_text(checkpoint / MANIFEST)
-        manifest = json.loads(text)
+        manifest = object_in(text)
         listed, run = dict(manifest["files"]), manifest.get("run")
+        whole = text == manifest_of(listed, run)
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
     except UNREADABLE as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
-    if text != manifest_of(listed, run):
+    if not whole:
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
     found = [
@@ -303,7 +305,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def progress_in(path: Path) -> Progress:
     """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
-    progress = Progress(**json.loads(read_text(path)))
+    progress = Progress(**object_in(read_text(path)))
     progress.check()
     return progress
 

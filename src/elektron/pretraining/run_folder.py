@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
@@ -161,16 +161,11 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            content = json.loads(read_text(path))
-        except (OSError, ValueError, RecursionError) as error:
+            return object_in(read_text(path))
+        except (OSError, ValueError) as error:
             raise ElektronError(
                 f"{path} is damaged ({error}): restore it, or choose another --out"
             ) from error
-        if not isinstance(content, dict):
-            raise ElektronError(
-                f"{path} is damaged (no JSON object): restore it, or choose another --out"
-            )
-        return content
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
@@ -202,11 +197,10 @@ def identity_of(config: PretrainConfig, store: BlockStore) -> str:
 def as_line(text: str) -> dict[str, Any] | None:
     """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = object_in(text)
+    except ValueError:
         return None
-    whole = isinstance(line, dict) and type(line.get("step")) is int and "kind" in line
-    return line if whole else None
+    return line if type(line.get("step")) is int and "kind" in line else None
 
 
 def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:

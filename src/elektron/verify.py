@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elektron.bounded import object_in, read_text
-from elektron.configuration import Positional
+from elektron.configuration import Checked, Positional
 from elektron.errors import ElektronError
 from elektron.evidence.wording import visible
 from elektron.progress import quantity
@@ -20,7 +20,7 @@ Faults = Callable[[Path], Iterator[str]]
 
 
 @dataclass
-class VerifyConfig:
+class VerifyConfig(Checked):
     """Check folders of blocks, checkpoints, runs and models: one line for every fault."""
 
     folders: Positional[list[Path]]

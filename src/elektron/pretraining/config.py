@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from elektron.configuration import Checked
 from elektron.errors import ElektronError
 from elektron.pretraining.combinations import (
     FREEZING_PLANS,
@@ -205,7 +206,7 @@ class ResumeConfig:
 
 
 @dataclass
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Pre-train a generator and a discriminator by replaced token detection."""
 
     data: Path | None = None

@@ -532,6 +532,8 @@ def test_sees_that_all_is_the_same(encoder):
     task = Generation.learn(RECORDS, config(), encoder)
     assert task.collapsed([{"text": "yes"}] * 3) == "it writes 'yes' for every text"
     assert task.collapsed([{"text": "yes"}, {"text": "no"}]) is None
+    assert task.varied([record("s", "yes"), record("t", "no")])
+    assert not task.varied([record("s", "yes"), record("t", "yes")])
 
 
 def test_refuses_records_with_nothing_in_them(encoder):

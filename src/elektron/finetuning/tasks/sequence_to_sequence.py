@@ -204,6 +204,10 @@ class SequenceToSequence(Task):
         said = {prediction["text"] for prediction in predictions}
         return f"it writes {said.pop()!r} for every text" if len(said) == 1 else None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether their targets differ."""
+        return len({text for record in records for text in target_texts(record)}) > 1
+
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings in place of its own, where they are given.
 

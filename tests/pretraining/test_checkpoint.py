@@ -25,10 +25,10 @@ from elektron.pretraining.checkpoint import (
     Snapshot,
     write_manifest,
 )
-from elektron.pretraining.config import CheckpointConfig
+from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.verification import checkpoint_faults, run_faults
-from tests.pretraining.conftest import tiny_config
+from tests.pretraining.conftest import killed_before, tiny_config
 
 KEEP_ALL = CheckpointConfig(every=6, keep=9)
 
@@ -100,6 +100,46 @@ def test_a_kill_between_the_old_one_and_the_new_leaves_the_old(tmp_path: Path) -
     assert list((tmp_path / FOLDER).iterdir()) == [there]
 
 
+def test_a_new_one_that_cannot_take_the_place_of_the_old_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = write(tmp_path, 6)
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target == there and ".partial-" in path.name:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ElektronError, match="cannot be written"):
+        write(tmp_path, 6, schedule_from=6.0)
+    assert list((tmp_path / FOLDER).iterdir()) == [there]
+    assert checkpoint.read_progress(there).schedule_from == 0.0
+
+
+def test_what_was_killed_before_it_rotated_does_so_when_it_comes_to_the_same_step(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, 6)
+    write(tmp_path, 12)
+    write(tmp_path, 12, CheckpointConfig(every=6, keep=1))
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["step-00000012"]
+
+
+def test_one_that_cannot_be_looked_at_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    there = write(tmp_path, 6)
+    monkeypatch.setattr(checkpoint, "digest", refuse)
+    assert "weights.safetensors is damaged (Input/output error)" in next(checkpoint.faults(there))
+    with pytest.raises(ElektronError, match="cannot be written"):
+        write(tmp_path, 6)
+
+
 def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> None:
     first, second = of_step(run, 6), of_step(run, 12)
     first.rename(run / "aside")
@@ -110,8 +150,52 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     assert checkpoint.newest_whole(run) is None
 
 
-@pytest.mark.parametrize("old", ["{", '"step', "\n"])
-def test_any_other_text_of_a_manifest_is_found(tmp_path: Path, old: str) -> None:
+def test_one_of_another_run_is_refused_and_stays(
+    run: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one with the same networks, which only learns at another rate."""
+    other = tiny_config(blocks, tmp_path / "other", optimizer=OptimizerConfig(lr=1e-4))
+    with killed_before(9, monkeypatch):
+        pretrain(other)
+    shutil.rmtree(of_step(run, 12))
+    shutil.rmtree(of_step(run, 6))
+    foreign = of_step(other.out, 6).rename(of_step(run, 6))
+    assert list(run_faults(run)) == [f"{foreign} is of another run than {run}: move it away"]
+    with pytest.raises(ElektronError, match="is of another run"):
+        pretrain(tiny_config(blocks, run))
+    assert foreign.is_dir()
+    (run / "run.json").unlink()
+    assert not list(checkpoint_faults(foreign)), "as of runs that earlier versions began"
+
+
+def test_what_was_allowed_to_change_leaves_a_run_the_same(run: Path, blocks: Path) -> None:
+    shutil.rmtree(of_step(run, 12))
+    changed = {"optimizer": OptimizerConfig(lr=1e-4), "steps": 10}
+    allow = ResumeConfig(allow=["optimizer.lr", "steps"])
+    pretrain(tiny_config(blocks, run, **changed, resume=allow))
+    pretrain(tiny_config(blocks, run, **changed, resume=allow))
+    (run / "summary.json").unlink()
+    pretrain(tiny_config(blocks, run, **changed))
+    assert not list(run_faults(run))
+
+
+def test_one_of_an_earlier_version_is_gone_on_from(run: Path, blocks: Path, caplog: Any) -> None:
+    shutil.rmtree(of_step(run, 12))
+    write_manifest(of_step(run, 6))
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(blocks, run))
+    assert "going on from step 6" in caplog.text
+
+
+def test_an_identity_that_is_none_is_said_in_one_line(run: Path, blocks: Path) -> None:
+    for content in ("", "[1]", "{}", "[" * 100_000):
+        (run / "run.json").write_text(content)
+        assert ["run.json is damaged" in line for line in run_faults(run)] == [True]
+        with pytest.raises(ElektronError, match=r"run.json is damaged"):
+            pretrain(tiny_config(blocks, run))
+
+
+def test_any_other_text_of_a_manifest_is_found(tmp_path: Path) -> None:
     """Also one that says the same."""
     path = write(tmp_path, 6) / MANIFEST
     path.write_text(path.read_text().replace("\n ", "\n\t", 1))
@@ -126,6 +210,13 @@ def test_any_other_text_of_a_manifest_is_found(tmp_path: Path, old: str) -> None
         '{"step": 6, "passed_over": [["a"]]}',
         '{"step": 6, "passed_over": [[1, 2, 3]]}',
         '{"step": 6, "passed_over": 5}',
+        '{"step": 6, "passed_over": [["1", "2"]]}',
+        '{"step": 6, "passed_over": [[1.5, 2]]}',
+        '{"step": 6, "passed_over": {"ab": 1}}',
+        '{"step": true}',
+        '{"step": 6, "seconds": NaN}',
+        '{"step": 6, "flops": "1"}',
+        '{"step": 6, "held_out_loss": "x"}',
         '{"step": 6, "seconds": null}',
         '{"step": 6, "other": 1}',
         "[1]",
@@ -138,7 +229,7 @@ def test_counters_that_are_none_are_a_fault(tmp_path: Path, counters: str) -> No
     (path / COUNTERS).write_text(counters)
     write_manifest(path)
     (fault,) = checkpoint_faults(path)
-    assert "is damaged" in fault
+    assert "progress.json is damaged" in fault and "move it away" not in fault
     with pytest.raises(ElektronError, match="is damaged"):
         checkpoint.read_progress(path)
 
@@ -199,6 +290,15 @@ def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(
     save_file(state, path / OPTIMIZER)
     write_manifest(path)
     with pytest.raises(ElektronError, match=complaint):
+        pretrain(tiny_config(blocks, run))
+
+
+def test_weights_of_another_type_are_refused(run: Path, blocks: Path) -> None:
+    path = of_step(run, 12)
+    weights = load_file(path / WEIGHTS)
+    save_file({name: value.double() for name, value in weights.items()}, path / WEIGHTS)
+    write_manifest(path)
+    with pytest.raises(ElektronError, match=r"is torch.float64 .* should be torch.float32"):
         pretrain(tiny_config(blocks, run))
 
 

@@ -262,6 +262,17 @@ def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path
     assert summary["generator_loss"] > 0
 
 
+def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(
+    blocks, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    poisoned(monkeypatch, set(range(6)))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
+    assert pretrain(tiny_config(blocks, out))["steps"] == 12
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+
+
 def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(loop, "SKIPPED_AT_MOST", 1)
     poisoned(monkeypatch, {6, 7}, rows={})

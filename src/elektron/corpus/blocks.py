@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError
 from elektron.reading import first_line
@@ -126,14 +126,12 @@ class Manifest:
         """
         try:
             text = read_text(path)
-            content = json.loads(text)
+            content = object_in(text)
             whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, RecursionError) as error:
             raise ElektronError(f"{path}: damaged ({error}): prepare the blocks again") from error
-        except AttributeError:
-            raise ElektronError(f"{path}: not a manifest of blocks") from None
         if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:

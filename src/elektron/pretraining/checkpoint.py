@@ -1,10 +1,11 @@
 """What a run can come back to: weights and optimizer state in safetensors, counters in JSON.
 
 A checkpoint is a folder that appears in one motion (`new_folder`), with a manifest, written last, of the
-SHA-256 of every file. A run goes on from the newest one that is whole; a broken one is set aside and
-never deleted. Random streams and data order are functions of the step, so a step number is all they
-need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps; the others
-go in one motion too.
+SHA-256 of every file. It is named after its step and has the identity of its run in the manifest, so that
+neither another step's nor another run's is taken for it. A run goes on from the newest one that is
+whole; a broken one is set aside and never deleted. Random streams and data order are functions of the
+step, so a step number is all they need. The newest `keep` checkpoints stay, the best one, and if asked
+one in so many steps; the others go in one motion too.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
@@ -37,6 +40,8 @@ from elektron.pretraining.optimizers import PairOptimizer, refuse_unlike
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
+IDENTITY = "run.json"
+"""In the run's folder: what it was begun as, whatever has since been changed in it."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
@@ -70,16 +75,26 @@ class Progress:
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
 
     def check(self) -> None:
-        """Raise ValueError if these are no numbers of a run; TypeError if they are no numbers at all."""
-        pairs = [[int(number) for number in pair] for pair in self.passed_over]
-        counts = [self.step, self.stage, self.stage_step, self.skipped, *itertools.chain(*pairs)]
-        amounts = [self.seconds, self.flops, self.schedule_from, self.held_out_loss or 0.0]
-        if not all(isinstance(count, int) and count >= 0 for count in counts) or any(
-            len(pair) != 2 for pair in pairs
-        ):
+        """Raise ValueError if these are no counters of a run."""
+        counts = [self.step, self.stage, self.stage_step, self.skipped]
+        amounts = [self.seconds, self.flops, self.schedule_from]
+        for pair in _list(self.passed_over):
+            if len(_list(pair)) != 2:
+                raise ValueError("what it passed over are no pairs")
+            counts += pair
+        if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("its counts are none")
-        if not all(isinstance(amount, int | float) for amount in amounts):
+        if not all(type(amount) in (int, float) and isfinite(amount) for amount in amounts):
             raise ValueError("its amounts are none")
+        # A loss may be infinite or no number.
+        if type(self.held_out_loss) not in (int, float, NoneType):
+            raise ValueError("its loss is none")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.40} is no list")
+    return value
 
 
 @dataclass(frozen=True)
@@ -120,20 +135,19 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
         ElektronError: it cannot be written; what was there before is as it was.
     """
     folder = out / FOLDER / name_of(snapshot.progress.step)
-    if holds(folder, snapshot.progress):
-        return
-    before = folder.with_name(REPLACED + folder.name)
     try:
-        with new_folder(folder) as partial:
-            save_file(snapshot.weights, partial / WEIGHTS)
-            save_file(snapshot.state, partial / OPTIMIZER)
-            counters = json.dumps(asdict(snapshot.progress))
-            (partial / COUNTERS).write_text(counters, encoding="utf-8")
-            write_manifest(partial)
-            if folder.exists():
-                folder.rename(before)
-        if before.exists():
-            shutil.rmtree(before)
+        if not holds(folder, snapshot.progress):
+            try:
+                with new_folder(folder) as partial:
+                    save_file(snapshot.weights, partial / WEIGHTS)
+                    save_file(snapshot.state, partial / OPTIMIZER)
+                    counters = json.dumps(asdict(snapshot.progress))
+                    (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                    write_manifest(partial, identity(out))
+                    if folder.exists():
+                        folder.rename(folder.with_name(REPLACED + folder.name))
+            finally:
+                settle(folder.parent)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     try:
@@ -157,16 +171,40 @@ def holds(checkpoint: Path, progress: Progress) -> bool:
     return replace(there, seconds=progress.seconds) == progress
 
 
-def write_manifest(checkpoint: Path) -> None:
-    """Write down what the files of a checkpoint are."""
+def write_manifest(checkpoint: Path, run: str | None = None) -> None:
+    """Write down what the files of a checkpoint are, and the identity of its run if that has one."""
     digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
-    (checkpoint / MANIFEST).write_text(manifest_of(digests), encoding="utf-8")
+    (checkpoint / MANIFEST).write_text(manifest_of(digests, run), encoding="utf-8")
 
 
-def manifest_of(digests: dict[str, str]) -> str:
+def manifest_of(digests: dict[str, str], run: str | None) -> str:
     """The text of a manifest; another text says the same of no files."""
-    manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
-    return json.dumps(manifest, indent=1)
+    bound = {} if run is None else {"run": run}
+    sealed = digest_of_text(json.dumps(digests | bound))
+    return json.dumps({"sha256": sealed, **bound, "files": digests}, indent=1)
+
+
+def identity(out: Path) -> str | None:
+    """The identity of the run in a folder; None where there is none, as of runs that earlier versions began.
+
+    Raises:
+        ElektronError: it cannot be read.
+    """
+    path = out / IDENTITY
+    try:
+        return str(object_in(read_text(path))["run"])
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        raise ElektronError(f"{path} is damaged ({error}): restore it") from error
+
+
+def stranger(checkpoint: Path) -> str | None:
+    """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
+    of_run = object_in(read_text(checkpoint / MANIFEST)).get("run")
+    if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
+        return None
+    return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
 
 
 def digest(path: Path) -> str:
@@ -184,32 +222,44 @@ def faults(checkpoint: Path) -> Iterator[str]:
     """A line for everything about a checkpoint that is not as its manifest and its name say."""
     try:
         text = read_text(checkpoint / MANIFEST)
-        listed = dict(json.loads(text)["files"])
+        manifest = object_in(text)
+        listed, run = dict(manifest["files"]), manifest.get("run")
+        whole = text == manifest_of(listed, run)
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
     except UNREADABLE as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
-    if text != manifest_of(listed):
+    if not whole:
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
-    files = {name: checkpoint / name for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
     found = [
-        f"{path} is damaged (not what was written)" if path.is_file() else f"{path} is missing"
-        for name, path in files.items()
-        if not path.is_file() or listed.get(name) != digest(path)
+        f"{checkpoint / name} {fault}"
+        for name in (WEIGHTS, OPTIMIZER, COUNTERS)
+        if (fault := fault_of(checkpoint / name, listed.get(name)))
     ]
     yield from found
     if found:
         return
     try:
-        step = read_progress(checkpoint).step
-    except ElektronError as error:
-        yield str(error)
+        step = progress_in(checkpoint / COUNTERS).step
+    except UNREADABLE as error:
+        yield f"{checkpoint / COUNTERS} is damaged ({error})"
         return
     if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
         yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
+
+
+def fault_of(path: Path, expected: Any) -> str | None:
+    """What is wrong with a file that should have a certain digest, if anything is."""
+    try:
+        whole = digest(path) == expected
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"is damaged ({error.strerror})"
+    return None if whole else "is damaged (not what was written)"
 
 
 def newest_whole(out: Path) -> Path | None:
@@ -248,11 +298,16 @@ def read_progress(checkpoint: Path) -> Progress:
         ElektronError: the file cannot be read, or holds something else.
     """
     try:
-        progress = Progress(**json.loads(read_text(checkpoint / COUNTERS)))
-        progress.check()
-        return progress
+        return progress_in(checkpoint / COUNTERS)
     except UNREADABLE as error:
         raise damaged(checkpoint, error) from error
+
+
+def progress_in(path: Path) -> Progress:
+    """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
+    progress = Progress(**object_in(read_text(path)))
+    progress.check()
+    return progress
 
 
 def rotate(out: Path, keep: int, keep_every: int | None) -> None:
@@ -287,6 +342,11 @@ def clear(out: Path) -> None:
     folder = out / FOLDER
     for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
         shutil.rmtree(path)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Drop checkpoints that others have taken the place of; where none has come, they have it again."""
     for path in folder.glob(REPLACED + NAMES):
         of_now = path.with_name(path.name.removeprefix(REPLACED))
         if of_now.exists():
@@ -301,8 +361,10 @@ def load(
     """Put pair and optimizer back to a checkpoint; its progress, and its measures in the place of these.
 
     Raises:
-        ElektronError: the checkpoint is damaged or belongs to other networks.
+        ElektronError: the checkpoint is damaged or belongs to another run or other networks.
     """
+    if strange := stranger(checkpoint):
+        raise ElektronError(strange)
     progress = read_progress(checkpoint)
     parameters = dict(pair.named_parameters())
     try:
@@ -315,7 +377,9 @@ def load(
                     f"{checkpoint} holds other networks than this run's configuration"
                 )
             for name, parameter in parameters.items():
-                parameter.copy_(divided_like(weights.get_tensor(name), parameter))
+                value = weights.get_tensor(name)
+                refuse_unlike(name, value, parameter.shape, parameter.dtype)
+                parameter.copy_(divided_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
             if missing := [name for name in measures if name not in names]:

@@ -116,12 +116,14 @@ class PairOptimizer:
         }
 
     def load_state_tensors(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over a state as `state_tensors` gave it, of whole tensors.
+        """Take over a state as `state_tensors` gave it, of whole tensors, in the place of any other.
 
         Raises:
             ValueError: it is not the state of these optimizers. What is no moment of a parameter would
                 have a fused step read and write where nothing of its belongs.
         """
+        for part in self.parts:
+            part.forget()
         places = {
             f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
             for number, optimizer in enumerate(self.optimizers())
@@ -160,6 +162,7 @@ class NetworkOptimizer:
         lr: float,
     ) -> None:
         self.clip = config.clip
+        self.bias_correction = config.bias_correction
         # What both have is counted with the first that has it.
         seen: set[nn.Parameter] = set()
         self.networks: dict[str, list[nn.Parameter]] = {}
@@ -178,8 +181,6 @@ class NetworkOptimizer:
                 fused=True,
             )
         ]
-        if not config.bias_correction:
-            leave_out_bias_correction(self.optimizers[0])
         if muon_parameters := [p for p in self.parameters if p in matrices]:
             kind = MuonOfShards if divided(muon_parameters[0]) else torch.optim.Muon
             muon = kind(
@@ -191,6 +192,14 @@ class NetworkOptimizer:
             self.optimizers.append(muon)
         for group in self.groups():
             group["peak_lr"] = group["lr"]
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no moments, as before the first step."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+        if not self.bias_correction:
+            leave_out_bias_correction(self.optimizers[0])
 
     def groups(self) -> Iterable[dict[str, Any]]:
         """All parameter groups."""
@@ -225,13 +234,26 @@ class NetworkOptimizer:
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
         if finite.device.type == "cpu":
+            # Whatever has had a gradient has moments, of zeros after a first step that was skipped: a
+            # checkpoint without any would look like one that has lost them.
             if finite:
                 self.update()
+            elif self.has_new():
+                self.update_if(finite)
         else:
             self.update_if(finite)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
+
+    def has_new(self) -> bool:
+        """Whether something has a gradient for the first time."""
+        return any(
+            parameter.grad is not None and not optimizer.state.get(parameter)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        )
 
     def update(self) -> None:
         """Let the optimizers step."""

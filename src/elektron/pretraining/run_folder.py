@@ -13,14 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
+from elektron.pretraining.checkpoint import IDENTITY, digest_of_text
 from elektron.pretraining.config import LENGTHS, PretrainConfig
-from elektron.pretraining.resuming import BLOCKS, allowed_changes, in_words, lengthened
+from elektron.pretraining.resuming import (
+    BLOCKS,
+    NOT_THE_RUN,
+    allowed_changes,
+    in_words,
+    lengthened,
+)
 from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
@@ -45,6 +52,7 @@ class RunFolder:
         if folder.is_new():
             try:
                 folder.path.mkdir(parents=True, exist_ok=True)
+                folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 folder.write_json(CORPUS, corpus_in_numbers(store))
                 save_yaml(config, folder.path / CONFIG)
             except OSError as error:
@@ -102,7 +110,7 @@ class RunFolder:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {CORPUS, f"{CORPUS}{PARTIAL}", f"{CONFIG}{PARTIAL}"}
+        first = {CORPUS, IDENTITY, *(f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG))}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property
@@ -126,22 +134,24 @@ class RunFolder:
             raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
     def lines(self) -> list[dict[str, Any]]:
-        """The metrics, oldest first."""
+        """The metrics, oldest first; what is no line of them is left out."""
         path = self.path / METRICS
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return [logged for line in text.splitlines() if (logged := as_line(line)) is not None]
+        if not path.exists():
+            return []
+        # Not by splitlines, which also breaks a text at characters that JSON may have within its strings.
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return [logged for line in lines if (logged := as_line(line)) is not None]
 
     def cut_metrics(self, step: int) -> None:
-        """Forget what was logged after `step`: those steps will be taken again."""
+        """Forget what was logged after `step`: those steps will be taken again.
+
+        So is what is no line of metrics: cut short when the run was killed, or damaged.
+        """
         path = self.path / METRICS
         if not path.exists() or not self.writes:
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            logged = as_line(line)
-            if logged is not None and logged["step"] <= step:
-                kept.append(line)
-        write_whole(path, "".join(kept))
+        kept = [line for line in self.lines() if line["step"] <= step]
+        write_whole(path, "".join(as_json(line) + "\n" for line in kept))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder.
@@ -151,12 +161,11 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            content = json.loads(read_text(path))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ElektronError(f"{path} is damaged ({error}): choose another --out") from error
-        if not isinstance(content, dict):
-            raise ElektronError(f"{path} is damaged (no JSON object): choose another --out")
-        return content
+            return object_in(read_text(path))
+        except (OSError, ValueError) as error:
+            raise ElektronError(
+                f"{path} is damaged ({error}): restore it, or choose another --out"
+            ) from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
@@ -171,18 +180,27 @@ def load_settings(out: Path) -> PretrainConfig:
     """
     path = out / CONFIG
     if not read_yaml(path):
-        raise ElektronError(f"{path} is empty: choose another --out")
+        raise ElektronError(f"{path} has no settings: restore it, or choose another --out")
     return load_yaml(PretrainConfig, path)
+
+
+def identity_of(config: PretrainConfig, store: BlockStore) -> str:
+    """What a run is begun as: its settings and its blocks. Runs begun alike have the same bits."""
+    settings = {
+        name: value
+        for name, value in values_of(config).items()
+        if name.partition(".")[0] not in NOT_THE_RUN
+    }
+    return digest_of_text(json.dumps([settings, store.fingerprint], default=str))
 
 
 def as_line(text: str) -> dict[str, Any] | None:
     """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = object_in(text)
+    except ValueError:
         return None
-    whole = isinstance(line, dict) and isinstance(line.get("step"), int) and "kind" in line
-    return line if whole else None
+    return line if type(line.get("step")) is int and "kind" in line else None
 
 
 def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from elektron.errors import ElektronError
 from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import checkpoints, faults
-from elektron.pretraining.run_folder import load_settings
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, stranger
+from elektron.pretraining.run_folder import as_line, load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
 
@@ -26,6 +25,12 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         for path in sorted(folder.glob("*.safetensors")):
             if isinstance(unreadable := tensor_names(path), str):
                 yield f"{unreadable}: {ADVICE}"
+        try:
+            strange = stranger(folder)
+        except ElektronError:
+            return  # said of the run already
+        if strange:
+            yield strange
 
 
 def run_faults(folder: Path) -> Iterator[str]:
@@ -34,7 +39,11 @@ def run_faults(folder: Path) -> Iterator[str]:
         load_settings(folder)
     except ElektronError as error:
         yield str(error)
-    for path in sorted(folder.glob("*.json")):
+    try:
+        identity(folder)
+    except ElektronError as error:
+        yield str(error)
+    for path in sorted(set(folder.glob("*.json")) - {folder / IDENTITY}):
         yield from json_faults(path)
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():
@@ -53,7 +62,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
     """Lines that are no records; the last may be in the making while the run is at work."""
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).removesuffix("\n").split("\n")
     except ElektronError as error:
         yield str(error)
         return
@@ -61,9 +70,6 @@ def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
         yield f"{path} is damaged ({error})"
         return
     for number, line in enumerate(lines, start=1):
-        try:
-            whole = isinstance(json.loads(line), dict)
-        except (ValueError, RecursionError):
-            whole = not finished and number == len(lines)
-        if not whole:
+        in_the_making = not finished and number == len(lines)
+        if as_line(line) is None and not in_the_making:
             yield f"{path}, line {number}: not a record"

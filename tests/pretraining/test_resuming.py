@@ -9,6 +9,8 @@ from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
 from elektron.pretraining.checkpoint import Progress
 from elektron.pretraining.config import (
+    CheckpointConfig,
+    EvaluationConfig,
     MaskingConfig,
     OptimizerConfig,
     RampConfig,
@@ -197,6 +199,28 @@ def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_pa
     assert [line["step"] for line in ours] == [5, 10, 12]
     pretrain(tiny_config(blocks, out, log_every=5, steps=18, resume=allowing("steps")))
     assert [line["step"] for line in metrics(out, "train")] == [5, 10, 12, 15, 18]
+
+
+def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
+    """With a weight three times as large every step of a healthy run would be a spike."""
+    out, begun = tmp_path / "run", tmp_path / "begun"
+    settings = {
+        "steps": 130,
+        "evaluation": EvaluationConfig(every=200, rows=16),
+        "checkpoint": CheckpointConfig(every=110),
+        "optimizer": OptimizerConfig(skip_spikes=True),
+    }
+    with killed_before(112, monkeypatch):
+        pretrain(tiny_config(blocks, begun, **settings))
+    shutil.copytree(begun, out)
+    allow = {"discriminator_weight": 150, "resume": allowing("discriminator_weight")}
+    with killed_before(115, monkeypatch):
+        pretrain(tiny_config(blocks, out, **settings, **allow))
+    # Killed before a checkpoint of the changed run: its losses are still not those of the one that there is.
+    pretrain(tiny_config(blocks, out, **settings, discriminator_weight=150))
+    later = [line for line in metrics(out, "train") if line["step"] > 110]
+    assert sum(line["loss_spikes"] for line in later) == 0
+    assert sum(line["skipped_steps"] for line in later) == 0
 
 
 def test_a_fingerprint_is_of_settings_that_make_the_run(blocks, tmp_path):

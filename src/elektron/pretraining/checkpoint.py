@@ -73,6 +73,8 @@ class Progress:
     """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
     passed_over: list[list[int]] = field(default_factory=list)
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
+    settings: str = ""
+    """Fingerprint of the settings and blocks that the remembered losses come from."""
 
     def check(self) -> None:
         """Raise ValueError if these are no counters of a run."""

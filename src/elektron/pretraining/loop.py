@@ -47,13 +47,14 @@ from elektron.pretraining.launching import (
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
-from elektron.pretraining.logbook import Logbook, in_short
+from elektron.pretraining.logbook import NOT_FINITE, Logbook, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes, refuse_too_many, take_own_gpu
 from elektron.pretraining.randomness import step_seed
+from elektron.pretraining.resuming import fingerprint
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.saving import Saver
 from elektron.pretraining.sharding import put_away, shard
@@ -66,8 +67,6 @@ log = logging.getLogger(__name__)
 # Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
 # metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
 SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
-NOT_FINITE = "not-finite"
-"""The alarm about it."""
 # A warm-up longer than the whole run is shortened to this share of it.
 SHORTENED_WARMUP = 0.1
 
@@ -173,6 +172,7 @@ class Trainer:
         self.window = Window(self.device)
         self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
+        self.settings = fingerprint(config, store.fingerprint)
         self.progress = checkpoint.Progress()
         self.resume()
 
@@ -208,7 +208,6 @@ class Trainer:
                     self.save()
             bar.update(self.horizon.done(progress), bar.note)
         prefetcher.close()
-        progress.seconds = clock.seconds()
         if share < 1:
             self.save(last=True)
             log.info(
@@ -216,6 +215,7 @@ class Trainer:
                 progress.step,
             )
             raise SystemExit(128 + (interruption.received or 0))
+        progress.seconds = clock.seconds()
         return self.finish()
 
     def share(self) -> float:
@@ -273,15 +273,17 @@ class Trainer:
         self, batch: GlobalBatch, output: Output, rate: float, losses: Tensor, asked: Tensor
     ) -> None:
         """Move the weights, unless gradients or losses speak against it; the same in all processes."""
-        spike = self.spikes.found(losses, asked)
+        spikes = self.spikes.found(losses, asked)
+        spike = spikes.any()
         allowed = ~spike if self.config.optimizer.skip_spikes else torch.ones_like(spike)
         norms = self.optimizer.step(rate, self.processes, allowed)
         moved = torch.isfinite(norms[GENERATOR] + norms[DISCRIMINATOR]) & allowed
-        self.spikes.take(losses, asked, moved, spike)
+        self.spikes.take(losses, asked, moved, spikes)
         self.window.add_step(batch, output, self.objective, norms, moved, spike)
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
         """Fetch and log the metrics of the window, and begin another; whether training has diverged."""
+        window_from = self.logbook.window_from
         self.window.gather(self.processes)
         figures = self.window.figures()
         self.window = Window(self.device)
@@ -293,7 +295,7 @@ class Trainer:
                 "step %d: a loss far above those before it in %d of the last %d steps%s",
                 step,
                 figures["loss_spikes"],
-                steps,
+                step - window_from,
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
@@ -327,9 +329,16 @@ class Trainer:
         }
 
     def diverged(self, skipped: float) -> bool:
-        """Whether too many steps have been skipped, line of metrics after line."""
-        self.progress.skipped = self.progress.skipped + int(skipped) if skipped else 0
-        return self.progress.skipped > SKIPPED_AT_MOST
+        """Whether too many steps have been skipped, line of metrics after line.
+
+        At the end of a run too many are also all of them, since it, or its stage, began or it went back: it has not
+        been trained then, or going back has not helped.
+        """
+        progress = self.progress
+        progress.skipped = progress.skipped + int(skipped) if skipped else 0
+        began = max(progress.stage_step, *(step for step, _ in progress.passed_over), 0)
+        unmoved = self.share() == 1 and progress.skipped >= progress.step - began
+        return progress.skipped > SKIPPED_AT_MOST or unmoved
 
     def go_back(self) -> None:
         """Return to the newest checkpoint, and leave out the rows that came after it.
@@ -364,8 +373,7 @@ class Trainer:
         # What was skipped before it has been judged, and is counted once.
         self.progress.skipped = 0
         self.window = Window(self.device)
-        self.logbook.went_back(self.progress.step, rows)
-        self.logbook.alarm(self.progress.step, NOT_FINITE, message)
+        self.logbook.went_back(self.progress.step, rows, message)
         log.warning(
             "%s: going back to step %d and leaving out the %s rows since",
             message,
@@ -375,13 +383,13 @@ class Trainer:
 
     def measures(self) -> dict[str, Tensor]:
         """What is summed up or remembered on the device, as a checkpoint has it."""
-        return {"window": self.window.sums, "spikes": self.spikes.state()}
+        return {"window": self.window.sums, "losses": self.spikes.state()}
 
     def take_over(self, measures: dict[str, Tensor]) -> None:
         """Go on with the metrics and the rows of a checkpoint."""
         self.window = Window(self.device)
         self.window.take_over(measures["window"], self.processes)
-        self.spikes.take_over(measures["spikes"])
+        self.spikes.take_over(measures["losses"])
         self.batches.passed_over = self.progress.passed_over
 
     def save(self, last: bool = False) -> None:
@@ -424,6 +432,9 @@ class Trainer:
                 found, self.pair, self.optimizer, self.measures()
             )
             self.take_over(measures)
+        if self.progress.settings != self.settings:
+            self.spikes.forget()
+            self.progress.settings = self.settings
         self.folder.cut_metrics(self.progress.step)
         self.processes.wait()  # all remember the same
         if found is not None:

@@ -19,14 +19,15 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
-from elektron.pretraining.checkpoint import IDENTITY, digest_of_text
-from elektron.pretraining.config import LENGTHS, PretrainConfig
+from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.measures import Horizon
+from elektron.pretraining.ramp import Ramp
 from elektron.pretraining.resuming import (
     BLOCKS,
     NOT_THE_RUN,
     allowed_changes,
     in_words,
-    lengthened,
 )
 from elektron.strict_json import as_json
 
@@ -85,7 +86,7 @@ class RunFolder:
                     f"have {store.manifest.seq_len}: choose another --out"
                 )
             changed.append(BLOCKS)
-        if changed and folder.finished and not lengthened(earlier, config):
+        if changed and folder.finished and not folder.goes_on(config, store):
             raise ElektronError(
                 f"{folder.path} is finished, and {' and '.join(changed)} cannot change what it was: "
                 "make it longer, or choose another --out"
@@ -97,14 +98,29 @@ class RunFolder:
     def change(
         self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
     ) -> None:
-        """Make it the folder of the changed run, which is not finished if its length has changed."""
+        """Make it the folder of the changed run, which is not finished, if the one before it was."""
         what = in_words(changed, values_of(earlier), values_of(config))
         log.warning("%s goes on with other settings: %s", self.path, what)
-        if self.finished and set(changed) & set(LENGTHS):
-            (self.path / SUMMARY).unlink()
+        (self.path / SUMMARY).unlink(missing_ok=True)
         # The settings last: killed before, the same command finds the change once more.
         self.write_json(CORPUS, corpus_in_numbers(store))
         save_yaml(config, self.path / CONFIG)
+
+    def goes_on(self, config: PretrainConfig, store: BlockStore) -> bool:
+        """Whether steps are left, by these settings, of the run that is finished here."""
+        summary = self.read_json(SUMMARY)
+        try:
+            reached = Progress(
+                step=int(summary["steps"]),
+                seconds=float(summary["seconds"]),
+                flops=float(summary["flops"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ElektronError(
+                f"{self.path / SUMMARY} is damaged ({error}): choose another --out"
+            ) from error
+        steps = Ramp(config, store.manifest.seq_len).steps
+        return Horizon.of(config, steps).share(reached) < 1
 
     def is_new(self) -> bool:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""

@@ -61,6 +61,7 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
         ("network.layers", "cannot change in the midst of a run"),
         ("optimizer.name", "cannot change in the midst of a run"),
         ("objective", "cannot change in the midst of a run"),
+        ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
         ("optimizer.lrr", "no such setting: did you mean optimizer.lr?"),
     ],
 )

@@ -104,13 +104,42 @@ def test_disk_is_what_the_run_leaves(changes, blocks, tmp_path):
     pretrain(config)
     disk = estimate(estimate_of(config)).disk
     checkpoints = sorted((config.out / "checkpoints").iterdir())
-    assert disk.checkpoints in (len(checkpoints), len(checkpoints) + 1)
+    assert disk.checkpoints in (len(checkpoints), len(checkpoints) + 1)  # the best may be the last
     assert disk.checkpoint == pytest.approx(bytes_in(checkpoints[-1]), rel=0.05)
     models = sum(path.stat().st_size for path in config.out.glob("*/model.safetensors"))
     assert disk.models == pytest.approx(models, rel=0.02)
     assert disk.tokenizer is not None
     whole = bytes_in(config.out) + (disk.checkpoints - len(checkpoints)) * disk.checkpoint
     assert disk.total == pytest.approx(whole, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"),
+    [
+        (15, {"every": 10}),
+        (5, {"every": 10}),
+        (12, {"every": 4, "keep": 9}),
+        (12, {"every": 2, "keep": 1, "keep_every": 3}),
+        (13, {"every": 2, "keep": 3, "keep_every": 4}),
+        (8, {"every": 1, "keep": 1, "keep_every": 1}),
+    ],
+)
+def test_as_many_checkpoints_as_the_run_leaves(steps, changes, blocks, tmp_path):
+    """Where losses fall, the best one is the last; without an evaluation before, it must be."""
+    config = tiny_config(
+        blocks, tmp_path / "run", steps=steps, checkpoint=CheckpointConfig(**changes),
+        evaluation=EvaluationConfig(every=steps, rows=16),
+    )  # fmt: skip
+    pretrain(config)
+    left = len(list((config.out / "checkpoints").iterdir()))
+    assert estimate(estimate_of(config)).disk.checkpoints == left
+
+
+def test_the_best_checkpoint_may_be_an_older_one():
+    kept = {"every": 2, "keep": 2, "keep_every": 4}
+    config = tiny(checkpoint=CheckpointConfig(**kept), evaluation=EvaluationConfig(every=2))
+    # 10 and 12; 4 and 8; and 2 or 6.
+    assert Run(config).estimate().disk.checkpoints == 5
 
 
 def bytes_in(folder: Path) -> int:
@@ -283,6 +312,10 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
         ((*BLOCKLESS, "--json", "no/such/folder.json"), "no/such/folder.json cannot be written"),
         ((*BLOCKLESS, "--batch", "0"), "--batch must be above 0, got 0"),
         ((*BLOCKLESS, "--network.heads", "7"), "cannot split a width of 128 over 7 heads"),
+        (
+            (*BLOCKLESS, "--masking.unit", "whole_word", "--masking.segmenter", "nope:f"),
+            "--masking.segmenter nope:f: No module named 'nope'",
+        ),
         (("--vocab-size", "100", "--seq-len", "1024"), "longer than the 512 positions"),
     ],
     ids=str,

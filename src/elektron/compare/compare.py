@@ -97,7 +97,8 @@ class Work:
         tokenizer = load_tokenizer(str(store.tokenizer_folder))
         for run in runs:
             try:
-                prepare_run(resolve(like_the_released_pair(run.pretraining)), store, tokenizer)
+                config = resolve(like_the_released_pair(run.pretraining))
+                prepare_run(config, store.manifest, tokenizer)
             except ElektronError as error:
                 raise ElektronError(f"variant {run.variant}: {error}") from None
 

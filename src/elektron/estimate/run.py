@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from elektron.corpus.blocks import BlockStore
+from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.estimate.asked import bytes_of, manifest_of, refuse_bad_values
 from elektron.estimate.config import EstimateConfig
@@ -33,12 +34,12 @@ from elektron.pretraining.foundations import (
     check_rows,
     like_the_released_pair,
     pair_for,
+    prepare_run,
     released_networks,
 )
 from elektron.pretraining.masking import slots_in_row
 from elektron.pretraining.objectives import Turn, make_objective
-from elektron.pretraining.plans import make_plan
-from elektron.pretraining.ramp import Ramp, Shape
+from elektron.pretraining.ramp import Shape
 
 NOMINAL_STEPS = 1000
 """Length of a run whose steps cannot be known, to see which kinds of step it has."""
@@ -57,13 +58,13 @@ class Run:
             check_rows(self.config, self.store)
         self.manifest = self.store.manifest if self.store else manifest_of(config)
         self.devices = config.devices or config.nproc or 1
-        self.ramp = Ramp(self.config, self.manifest.seq_len)
+        tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
+        self.ramp, self.plan, _ = prepare_run(self.config, self.manifest, tokenizer)
         if self.devices > self.ramp.batches[0]:
             raise ElektronError(
                 f"{self.devices} devices cannot share the {self.ramp.batches[0]} rows of a step: "
                 "raise --batch or lower --devices"
             )
-        self.plan = make_plan(self.config, self.ramp.steps)
         self.objective = make_objective(
             self.config, self.manifest.special_ids, self.manifest.vocab_size
         )

@@ -83,7 +83,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
-    ramp, plan, words = prepare_run(config, store, tokenizer)
+    ramp, plan, words = prepare_run(config, store.manifest, tokenizer)
     pair = pair_for(config, store.manifest)
     if config.nproc is not None and not launched():
         refuse_too_many(config.nproc, ramp.shape(0).store_rows)

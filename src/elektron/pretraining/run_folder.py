@@ -20,6 +20,7 @@ from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.config import LENGTHS, PretrainConfig
+from elektron.pretraining.lock import LOCK
 from elektron.pretraining.resuming import BLOCKS, allowed_changes, in_words
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class RunFolder:
             ElektronError: the folder holds something else, or cannot be written.
         """
         folder = cls(config.out, writes)
-        if folder.is_new():
+        earlier, changed = folder.compared(config, store)
+        if earlier is None:
             try:
                 folder.path.mkdir(parents=True, exist_ok=True)
                 folder.write_json(CORPUS, corpus_in_numbers(store))
@@ -50,30 +52,39 @@ class RunFolder:
                 raise ElektronError(
                     f"{folder.path} cannot be written ({error.strerror}): choose another --out"
                 ) from error
-            return folder
-        if not (folder.path / CONFIG).is_file():
-            raise ElektronError(
-                f"{folder.path} exists and is no run's folder: choose another --out"
-            )
-        earlier = load_yaml(PretrainConfig, folder.path / CONFIG)
+        elif changed and writes:
+            folder.change(earlier, config, store, changed)
+        return folder
+
+    def compared(
+        self, config: PretrainConfig, store: BlockStore
+    ) -> tuple[PretrainConfig | None, list[str]]:
+        """The settings that the run was begun with, None if it is new, and which of them differ; writes nothing.
+
+        Raises:
+            ElektronError: the folder holds something else.
+        """
+        if self.is_new():
+            return None, []
+        if not (self.path / CONFIG).is_file():
+            raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
+        earlier = load_yaml(PretrainConfig, self.path / CONFIG)
         changed = allowed_changes(earlier, config)
-        corpus = folder.read_json(CORPUS)
+        corpus = self.read_json(CORPUS)
         if corpus["fingerprint"] != store.fingerprint:
             if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
                 raise ElektronError(
-                    f"{folder.path} holds a run on blocks of another tokenizer than {config.data}'s: "
+                    f"{self.path} holds a run on blocks of another tokenizer than {config.data}'s: "
                     "choose another --out, or give the blocks it was begun with"
                 )
             if BLOCKS not in config.resume.allow:
                 raise ElektronError(
-                    f"{folder.path} holds a run on other blocks than {config.data}: choose another "
+                    f"{self.path} holds a run on other blocks than {config.data}: choose another "
                     "--out, give the blocks it was begun with, or go on with these all the same by "
                     f"--resume.allow {BLOCKS}"
                 )
             changed.append(BLOCKS)
-        if changed and writes:
-            folder.change(earlier, config, store, changed)
-        return folder
+        return earlier, changed
 
     def change(
         self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
@@ -91,7 +102,7 @@ class RunFolder:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {CORPUS, f"{CORPUS}{PARTIAL}", f"{CONFIG}{PARTIAL}"}
+        first = {LOCK, CORPUS, f"{CORPUS}{PARTIAL}", f"{CONFIG}{PARTIAL}"}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property

@@ -172,8 +172,6 @@ def test_devices_share_the_rows():
     assert shared.memory.activations == alone.memory.activations // 4
     assert shared.memory.weights == alone.memory.weights
     assert Run(tiny(nproc=2)).estimate().rows_at_once == 4
-    with pytest.raises(ElektronError, match="--parallel fsdp divides them: leave it out"):
-        Run(tiny(parallel="fsdp"))
     with pytest.raises(ElektronError, match="9 devices cannot share the 8 rows"):
         Run(tiny(devices=9))
 
@@ -189,6 +187,32 @@ def test_what_to_change_when_it_does_not_fit():
     fits = Run(tiny(memory_per_device=half, micro_batch=2)).estimate()
     assert fits.fit.fits is True
     assert Run(tiny(memory_per_device=half, micro_batch=4)).estimate().fit.fits is False
+
+
+def test_parts_of_the_networks_where_they_would_fit():
+    network = NetworkConfig(**(TINY | {"layers": 12}))
+    settings = {"network": network, "devices": 4, "micro_batch": 1}
+    copies = Run(tiny(**settings)).estimate().memory
+    parts = Run(tiny(**settings, parallel="fsdp")).estimate().memory
+    assert parts.total < copies.total
+    between = f"{(copies.total + parts.total) / 2000:.0f}kB"
+    tight = Run(tiny(**settings, memory_per_device=between)).estimate()
+    assert tight.fit.advice == "--parallel fsdp would fit"
+    assert Run(tiny(**settings, memory_per_device=between, parallel="fsdp")).estimate().fit.fits
+    alone = Run(tiny(**(settings | {"devices": 1}), memory_per_device=between)).estimate()
+    assert "fsdp" not in alone.fit.advice
+    compiled = Run(tiny(**settings, memory_per_device=between, compile=True)).estimate()
+    assert "fsdp" not in compiled.fit.advice
+
+
+def test_no_device_needs_less_than_whole_networks(capsys):
+    config = tiny(batch=512, devices=512, micro_batch=1, seq_len=4, parallel="fsdp", vocab_size=4000,
+                  network=NetworkConfig(**(TINY | {"layers": 30})))  # fmt: skip
+    found = estimate(config)
+    whole = 4 * found.parameters["total"]
+    assert (found.memory.undivided, found.memory.total) == (whole, whole)
+    assert found.disk.checkpoint > 2 * whole, "it holds whole networks"
+    assert "no device needs less" in capsys.readouterr().out
 
 
 def test_fewer_layers_when_not_even_one_row_fits():

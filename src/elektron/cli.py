@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from elektron import __version__
 from elektron.command_line import typed
 from elektron.configuration import build, checked, settings, suggestion
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, SaidError
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
 
 BAD_INPUT = 2
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()
+        except SaidError:
+            return BAD_INPUT
         except ElektronError as error:
             sys.stderr.write(f"elektron: {one_line(str(error))}\n")
             return BAD_INPUT

@@ -7,3 +7,7 @@ class ElektronError(Exception):
     The command line prints it and exits with status 2. Raise it before anything is written,
     or where what has been written is whole.
     """
+
+
+class SaidError(ElektronError):
+    """One that has been said already, by the process that speaks for all: this one ends alike, in silence."""

@@ -111,7 +111,8 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": 0}, "--seeds must be 1 or more, got 0"),
+        ({"seeds": 0}, "--seeds must be from 1 to 1000, got 0"),
+        ({"seeds": 10**20}, "--seeds must be from 1 to 1000"),
         ({"budget": ["soon"]}, "--budget must be a time"),
         ({"vary": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
         ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),

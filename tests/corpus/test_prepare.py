@@ -224,6 +224,7 @@ def test_too_little_text(
         ({"seq_len": 7}, "--seq-len"),
         ({"workers": 0}, "--workers"),
         ({"seed": -1}, "--seed"),
+        ({"seed": 2**128}, "--seed"),
         ({"tokenizer": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],
 )

@@ -74,6 +74,8 @@ def test_longer_than_the_encoder_reads_is_refused():
         ("epochs", -1.0),
         ("batch", 0),
         ("seeds", 0),
+        ("seed", -1),
+        pytest.param("seed", 10**400, id="seed-of-400-digits"),
         ("dropout", 1.0),
         ("warmup", -0.1),
         ("weight_decay", -1.0),

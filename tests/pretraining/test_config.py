@@ -33,6 +33,12 @@ def changed(**settings):
         ({"optimizer__lr": 0.0}, "--optimizer.lr"),
         ({"optimizer__cooldown": 0.0}, "--optimizer.cooldown"),
         ({"seed": -1}, "--seed must be 0 or above"),
+        ({"seed": 2**63}, r"--seed must be 0 or above and below 2\^63, got 9223372036854775808"),
+        ({"collective_timeout": 0}, "--collective-timeout must be above 0"),
+        (
+            {"collective_timeout": 10**15},
+            "--collective-timeout must be .* at most 864000, ten days",
+        ),
         ({"evaluation__every": 0}, "--evaluation.every"),
     ],
 )

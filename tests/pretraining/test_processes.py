@@ -1,6 +1,7 @@
 """Several processes train what one does: rows, masks, counts, weights, metrics; and they stop and go on together."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ from safetensors.torch import load_file
 from elektron.configuration import save_yaml
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
+from elektron.pretraining import loop
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import OptimizerConfig, PretrainConfig, RampConfig, resolve
 from elektron.pretraining.launching import warn_of_hosts_that_cannot_return
-from elektron.pretraining.loop import pretrain
+from elektron.pretraining.loop import own_folder, pretrain
 from elektron.pretraining.processes import (
     Processes,
     messages,
@@ -203,11 +205,46 @@ def test_nproc_starts_them_and_the_same_run_has_the_same_bits(parallel, blocks, 
     assert same_weights(tmp_path / "first", tmp_path / "second")
 
 
+def test_another_run_s_folder_is_refused_before_anything_is_started(alone, blocks, monkeypatch):
+    monkeypatch.setattr(loop, "launch", lambda config: pytest.fail("started"))
+    other = one_or_several(blocks, alone, nproc=2, seed=2)
+    with pytest.raises(ElektronError, match="holds another run"):
+        pretrain(other)
+    same = one_or_several(blocks, alone, nproc=2)
+    assert pretrain(same)["steps"] == 20, "it is finished"
+
+
+def test_what_the_first_process_refuses_is_said_once(alone, blocks, tmp_path):
+    """The others end with it and break off no conversation."""
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    said_once(torchrun(one_or_several(blocks, out, seed=2), 2), "holds another run")
+
+
+@pytest.mark.slow
+def test_a_last_checkpoint_that_cannot_be_written_is_said_once(blocks, tmp_path):
+    out = tmp_path / "run"
+    config = one_or_several(blocks, out)
+    with own_folder(resolve(config), BlockStore.open(blocks)):
+        (out / "checkpoints").touch()
+    done = torchrun(config, 2)
+    said_once(done, "step-00000020 cannot be written")
+    assert not (out / "summary.json").exists()
+
+
 @pytest.mark.slow
 def test_bad_input_is_said_once_and_harms_nothing(blocks, tmp_path):
     done = torchrun(one_or_several(blocks, tmp_path / "run", batch=1), 2)
+    said_once(done, "2 processes cannot share 1 rows")
+
+
+def said_once(done: subprocess.CompletedProcess, what: str) -> None:
+    """Whether a refusal is all that was said, but for torchrun's own account of statuses."""
     assert done.returncode != 0
-    assert "2 processes cannot share 1 rows" in done.stderr
+    assert done.stderr.count(f"{what}") == 1, done.stderr
+    assert done.stderr.count("Traceback") == 1, done.stderr
+    assert "exitcode  : 2" in done.stderr
+    assert "exitcode  : 1" not in done.stderr
 
 
 def test_rows_come_in_the_same_order_whatever_the_number():

@@ -73,6 +73,7 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
         ("objective", "cannot change in the midst of a run"),
         ("batch", r"midst of a run \(the rows that its steps have taken are counted by it\)"),
         ("ramp.first_batch", r"\(the rows that its steps have taken are counted by it\)"),
+        ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
         ("optimizer.lrr", "no such setting: did you mean optimizer.lr?"),
     ],
 )

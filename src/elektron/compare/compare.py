@@ -39,6 +39,7 @@ from elektron.variation import in_words
 log = logging.getLogger(__name__)
 
 TUNING_SEED = 1
+MOST_SEEDS = 1000
 
 
 def compare(config: CompareConfig) -> found.Comparison:
@@ -69,8 +70,8 @@ class Work:
 
     def __init__(self, config: CompareConfig) -> None:
         """Check everything; raises ElektronError for what cannot work."""
-        if config.seeds < 1:
-            raise ElektronError(f"--seeds must be 1 or more, got {config.seeds}")
+        if not 1 <= config.seeds <= MOST_SEEDS:
+            raise ElektronError(f"--seeds must be from 1 to {MOST_SEEDS}, got {config.seeds}")
         self.config = config
         self.budgets: list[Budget] = budget_texts.parse_all(config.budget)
         self.probes: list[Probe] = probe_texts.parse_all(config.probe)
@@ -96,7 +97,8 @@ class Work:
         tokenizer = load_tokenizer(str(store.tokenizer_folder))
         for run in runs:
             try:
-                prepare_run(resolve(like_the_released_pair(run.pretraining)), store, tokenizer)
+                config = resolve(like_the_released_pair(run.pretraining))
+                prepare_run(config, store.manifest, tokenizer)
             except ElektronError as error:
                 raise ElektronError(f"variant {run.variant}: {error}") from None
 

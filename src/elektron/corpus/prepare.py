@@ -117,8 +117,8 @@ def _check(config: PrepareConfig) -> None:
         )
     if config.seq_len < SHORTEST_ROW:
         raise ElektronError(f"--seq-len must be at least {SHORTEST_ROW}, got {config.seq_len}")
-    if config.seed < 0:
-        raise ElektronError(f"--seed must be 0 or above, got {config.seed}")
+    if not 0 <= config.seed < 2**63:
+        raise ElektronError(f"--seed must be 0 or above and below 2^63, got {config.seed}")
     if config.workers is not None and config.workers < 1:
         raise ElektronError(f"--workers must be at least 1, got {config.workers}")
 

@@ -41,11 +41,6 @@ def refuse_bad_values(config: EstimateConfig) -> None:
         raise ElektronError(f"--seq-len must be above 2, [CLS] and [SEP], got {config.seq_len}")
     if config.devices is not None and config.devices < 1:
         raise ElektronError(f"--devices must be 1 or more, got {config.devices}")
-    if config.parallel == "fsdp":
-        raise ElektronError(
-            "an estimate counts both networks on every device, and --parallel fsdp divides them: leave it "
-            "out, for the most that a device could need"
-        )
     if config.throughput is not None and not 0 < config.throughput < math.inf:
         raise ElektronError(
             f"--throughput must be tokens a second above 0, got {config.throughput:g}"

@@ -21,7 +21,7 @@ class EstimateConfig(PretrainConfig):
     seq_len: int | None = None
     """Tokens in a row, where there are no blocks yet."""
     devices: int | None = None
-    """Devices that share each batch, every one with both networks (default: nproc, or 1)."""
+    """Devices that share each batch, and under `--parallel fsdp` the networks too (default: nproc, or 1)."""
     target: Literal["cpu", "gpu"] | None = None
     """Kind of device to count for (default: this machine's)."""
     memory_per_device: str | None = None

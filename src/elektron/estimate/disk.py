@@ -52,11 +52,9 @@ def disk_of(
     networks = [network for network in kept if network is not None]
     checkpoints = metrics = tokenizer = None
     if steps is not None:
-        every, stay = config.checkpoint.every, config.checkpoint.keep_every
-        # The best one is kept besides the newest, unless it is one of them, and those at round steps.
-        besides = 0 if stay is None else steps // math.lcm(every, stay)
-        checkpoints = min(steps // every, config.checkpoint.keep + 1 + besides)
-        lines, evaluations = steps // config.log_every, steps // config.evaluation.every
+        checkpoints = checkpoints_kept(config, steps)
+        # As a checkpoint, an evaluation ends every run.
+        lines, evaluations = steps // config.log_every, math.ceil(steps / config.evaluation.every)
         metrics = lines * LINE_BYTES + evaluations * EVALUATION_BYTES
     if tokenizer_folder is not None:
         files = [path.stat().st_size for path in tokenizer_folder.iterdir()]
@@ -68,3 +66,18 @@ def disk_of(
         tokenizer=tokenizer,
         metrics=metrics,
     )
+
+
+def checkpoints_kept(config: PretrainConfig, steps: int) -> int:
+    """How many a run of so many steps leaves at most, one of which is of its last step.
+
+    Of those that are older than the newest, the ones at round steps stay, and the best of all; it cannot be
+    older than the first evaluation.
+    """
+    every, stay = config.checkpoint.every, config.checkpoint.keep_every
+    before_the_last = range(every, steps, every)
+    older = before_the_last[: max(0, len(before_the_last) - config.checkpoint.keep + 1)]
+    last = older[-1] if older else 0
+    round_ones = last // math.lcm(every, stay) if stay else 0
+    best = last >= config.evaluation.every and len(older) > round_ones
+    return len(before_the_last) + 1 - len(older) + round_ones + best

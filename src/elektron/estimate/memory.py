@@ -5,6 +5,10 @@ Weights, gradients, optimizer state, and what the forward pass keeps for the bac
 gradients and state are fp32 whatever the precision of products; under bf16 the matrices are there a
 second time, in two bytes. Every device has all of it, and its share of the rows.
 
+Under `--parallel fsdp` every device has a part of weights, gradients and state, and whole what is at work
+(`pretraining/sharding.py`): embeddings and heads, with their gradients, and an encoder layer with its
+own while the next one is fetched. No device needs less than both networks whole: that is how they are built.
+
 Left out are the device's own needs (about half a gigabyte of a GPU), gaps between what is allocated,
 and batches of token ids; `HEADROOM` stands for them when a run is held against a device.
 """
@@ -58,38 +62,67 @@ class DeviceMemory:
     """What is kept for the backward pass, log-probabilities of heads included."""
     logits: int
     """Scores of all tokens that come and go, of the head that has most."""
+    together: int = 0
+    """What is whole for the time that it is at work, where the networks are divided."""
+    undivided: int = 0
+    """The networks before they are divided, where they are: what a device has to hold at the start."""
+
+    @property
+    def at_work(self) -> int:
+        """In a step, all at once."""
+        return sum(asdict(self).values()) - self.undivided
 
     @property
     def total(self) -> int:
-        return sum(asdict(self).values())
+        return max(self.at_work, self.undivided)
 
 
 class MemoryFormula:
     """The memory of a run's steps."""
 
     def __init__(
-        self, config: PretrainConfig, pair: Pair, objective: Objective, storage: Storage
+        self,
+        config: PretrainConfig,
+        pair: Pair,
+        objective: Objective,
+        storage: Storage,
+        devices: int = 1,
     ) -> None:
         self.config = config
         self.pair = pair
         self.objective = objective
         self.storage = storage
         self.parameters = list(pair.parameters())
-        self.optimizer = optimizer_bytes(pair, config)
+        self.parts = devices if config.parallel == "fsdp" else 1
+        layers = [list(layer.parameters()) for layer in pair.encoder_layers()]
+        inside = {p for parameters in layers for p in parameters}
+        self.largest_layer = max(numbers(parameters) for parameters in layers)
+        self.outside = [p for p in self.parameters if p not in inside]
+        self.optimizer = optimizer_bytes(pair, config, self.parts)
 
     def __call__(self, step: Step, rows: int) -> DeviceMemory:
         """Of a step of that kind, when `rows` of its rows pass through the networks at once."""
         narrow = self.storage.narrow
-        matrices = sum(p.numel() for p in self.parameters if p.ndim >= 2)
+        # Divided layers travel in the precision of products, and need no copies.
+        copied = self.parameters if self.parts == 1 else self.outside
+        matrices = numbers(p for p in copied if p.ndim >= 2)
         slots = slots_in_row(step.shape.length, self.config.masking.share)
         return DeviceMemory(
-            weights=WIDE * sum(p.numel() for p in self.parameters),
+            weights=WIDE * numbers(self.parameters, self.parts),
             gradients=self.gradients(step.turn),
             optimizer=self.optimizer,
             weight_copies=narrow * matrices if narrow < WIDE else 0,
             activations=self.activations(step.turn, rows, step.shape.length, slots),
             logits=self.logits(step.turn, rows, step.shape.length, slots),
+            together=self.together(),
+            undivided=WIDE * numbers(self.parameters) if self.parts > 1 else 0,
         )
+
+    def together(self) -> int:
+        """Embeddings and heads with their gradients, a layer with its own, and the layer that comes next."""
+        if self.parts == 1:
+            return 0
+        return 2 * WIDE * numbers(self.outside) + 3 * self.storage.narrow * self.largest_layer
 
     def gradients(self, turn: Turn) -> int:
         """Of the networks that learn; what they share has one from each where they are apart."""
@@ -101,7 +134,7 @@ class MemoryFormula:
         found: Iterable[nn.Parameter] = (p for parameters in learning for p in parameters)
         if not self.config.optimizer.separate:
             found = set(found)
-        return WIDE * sum(p.numel() for p in found)
+        return WIDE * numbers(found, self.parts)
 
     def activations(self, turn: Turn, rows: int, length: int, slots: int) -> int:
         """What the networks that learn keep."""
@@ -146,13 +179,17 @@ class MemoryFormula:
         return rows * max(generated, corrected) * logits_bytes(self.pair.discriminator.config)
 
 
-def optimizer_bytes(pair: Pair, config: PretrainConfig) -> int:
-    """State of the optimizers when every parameter has been moved once."""
+def numbers(parameters: Iterable[nn.Parameter], parts: int = 1) -> int:
+    """How many there are in all of them, or in the largest part of each, which has its first rows."""
+    return sum(math.ceil(p.shape[0] / parts) * p[0].numel() for p in parameters)
+
+
+def optimizer_bytes(pair: Pair, config: PretrainConfig, parts: int = 1) -> int:
+    """State of the optimizers when every parameter has been moved once, whole or of the largest part."""
     return sum(
-        WIDE * MOMENTS[type(optimizer).__name__] * parameter.numel()
+        WIDE * MOMENTS[type(optimizer).__name__] * numbers(group["params"], parts)
         for optimizer in PairOptimizer(pair, config.optimizer).optimizers()
         for group in optimizer.param_groups
-        for parameter in group["params"]
     )
 
 

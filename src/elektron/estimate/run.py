@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from elektron.corpus.blocks import BlockStore
+from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.estimate.asked import bytes_of, manifest_of, refuse_bad_values
 from elektron.estimate.config import EstimateConfig
@@ -21,6 +22,7 @@ from elektron.estimate.memory import (
     DeviceMemory,
     MemoryFormula,
     fullest,
+    optimizer_bytes,
     rows_at_once,
     storage_of,
 )
@@ -33,12 +35,12 @@ from elektron.pretraining.foundations import (
     check_rows,
     like_the_released_pair,
     pair_for,
+    prepare_run,
     released_networks,
 )
 from elektron.pretraining.masking import slots_in_row
 from elektron.pretraining.objectives import Turn, make_objective
-from elektron.pretraining.plans import make_plan
-from elektron.pretraining.ramp import Ramp, Shape
+from elektron.pretraining.ramp import Shape
 
 NOMINAL_STEPS = 1000
 """Length of a run whose steps cannot be known, to see which kinds of step it has."""
@@ -57,13 +59,13 @@ class Run:
             check_rows(self.config, self.store)
         self.manifest = self.store.manifest if self.store else manifest_of(config)
         self.devices = config.devices or config.nproc or 1
-        self.ramp = Ramp(self.config, self.manifest.seq_len)
+        tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
+        self.ramp, self.plan, _ = prepare_run(self.config, self.manifest, tokenizer)
         if self.devices > self.ramp.batches[0]:
             raise ElektronError(
                 f"{self.devices} devices cannot share the {self.ramp.batches[0]} rows of a step: "
                 "raise --batch or lower --devices"
             )
-        self.plan = make_plan(self.config, self.ramp.steps)
         self.objective = make_objective(
             self.config, self.manifest.special_ids, self.manifest.vocab_size
         )
@@ -98,12 +100,12 @@ class Run:
                 self.config,
                 self.pair,
                 self.objective,
-                formula.optimizer,
+                optimizer_bytes(self.pair, self.config),
                 length.steps,
                 self.store.tokenizer_folder if self.store else None,
             ),
             probed=probed,
-            probed_formula=None if probed is None else probed_memory(formula, probed),
+            probed_formula=None if probed is None else self.probed_memory(probed),
         )
 
     def length(self, seconds: Callable[[Step], float] | None) -> Length:
@@ -154,6 +156,14 @@ class Run:
             rows[key] = max(rows.get(key, 0), its)
         return probe(self.config, self.plan, self.manifest, self.store, rows)
 
+    def probed_memory(self, probed: Probed) -> int:
+        """What the formula says of the rows that were probed, by networks that are not divided."""
+        formula = MemoryFormula(self.config, self.pair, self.objective, self.storage)
+        return max(
+            formula(Step(turn, Shape(speed.rows, 1, length)), speed.rows).total
+            for (turn, length), speed in probed.speeds.items()
+        )
+
     def step_seconds(self, probed: Probed | None) -> Callable[[Step], float] | None:
         """How long a step takes, if that is known: its share of rows on one device, and no waiting for others."""
         if probed is not None:
@@ -169,7 +179,7 @@ class Run:
 
     def formula(self, pair: Pair, config: PretrainConfig) -> MemoryFormula:
         """What steps of a pair need."""
-        return MemoryFormula(config, pair, self.objective, self.storage)
+        return MemoryFormula(config, pair, self.objective, self.storage, self.devices)
 
     def memory(
         self, formula: MemoryFormula, kinds: Counter[Step], micro_batch: int | None
@@ -186,12 +196,10 @@ class Run:
         return Fit(fits, None if fits else self.advice(formula, kinds, available))
 
     def advice(self, formula: MemoryFormula, kinds: Counter[Step], available: float) -> str:
-        """What to change for the run to fit: first fewer rows at once, then fewer layers."""
-        rows = math.ceil(max(step.shape.store_rows for step in kinds) / self.devices)
-        now = min(rows, self.config.micro_batch or rows)
-        for micro_batch in (size for size in range(now - 1, 0, -1) if rows % size == 0):
-            if self.memory(formula, kinds, micro_batch).total <= available:
-                return f"--micro-batch {micro_batch} would fit"
+        """What to change for the run to fit: first fewer rows at once, or parts of the networks, then fewer layers."""
+        found = [self.fewer_rows(formula, kinds, available), self.parts(kinds, available)]
+        if ways := [way for way in found if way is not None]:
+            return f"{' or '.join(ways)} would fit"
         if released_networks(self.config):
             return "not even --micro-batch 1 would fit, and the sizes are those of what is there"
         for layers in range(self.config.network.layers - 1, 0, -1):
@@ -204,6 +212,27 @@ class Run:
                 return f"only {change} would fit"
         return "not even one layer of this width would fit: lower --network.hidden"
 
+    def fewer_rows(
+        self, formula: MemoryFormula, kinds: Counter[Step], available: float
+    ) -> str | None:
+        """The largest --micro-batch that fits, of those that divide a device's rows."""
+        rows = math.ceil(max(step.shape.store_rows for step in kinds) / self.devices)
+        now = min(rows, self.config.micro_batch or rows)
+        for micro_batch in (size for size in range(now - 1, 0, -1) if rows % size == 0):
+            if self.memory(formula, kinds, micro_batch).total <= available:
+                return f"--micro-batch {micro_batch}"
+        return None
+
+    def parts(self, kinds: Counter[Step], available: float) -> str | None:
+        """`--parallel fsdp`, with the --micro-batch that it needs, where there are several devices and it fits."""
+        if self.devices == 1 or self.config.parallel == "fsdp" or self.config.compile:
+            return None
+        divided = self.formula(self.pair, dataclasses.replace(self.config, parallel="fsdp"))
+        if self.memory(divided, kinds, self.config.micro_batch).total <= available:
+            return "--parallel fsdp"
+        fewer = self.fewer_rows(divided, kinds, available)
+        return None if fewer is None else f"--parallel fsdp {fewer}"
+
     def with_layers(self, layers: int) -> PretrainConfig:
         """The same run with fewer layers, those of the generator in proportion."""
         network = self.asked.network
@@ -212,11 +241,3 @@ class Run:
             its = max(1, round(its * layers / network.layers))
         smaller = dataclasses.replace(network, layers=layers, generator_layers=its)
         return resolve(dataclasses.replace(self.asked, network=smaller))
-
-
-def probed_memory(formula: MemoryFormula, probed: Probed) -> int:
-    """What the formula says of the rows that were probed."""
-    return max(
-        formula(Step(turn, Shape(speed.rows, 1, length)), speed.rows).total
-        for (turn, length), speed in probed.speeds.items()
-    )

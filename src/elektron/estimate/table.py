@@ -74,12 +74,23 @@ def time(found: Estimate, config: EstimateConfig) -> Iterator[Line]:
 def memory(found: Estimate, config: EstimateConfig) -> Iterator[Line]:
     """What a device holds."""
     held = found.memory
+    part = "a part" if held.undivided else ""
     yield "memory of a device", size(held.total), f"{found.rows_at_once:,} rows at once; by formula"
-    yield "  weights", size(held.weights), "fp32"
+    if held.undivided:
+        least = "whole networks, before they are divided: no device needs less"
+        yield "  at the start", size(held.undivided), least
+        yield "  in a step", size(held.at_work), "of which:"
+    yield "  weights", size(held.weights), f"fp32{', ' * bool(part)}{part}"
     if held.weight_copies:
         yield "  their copies", size(held.weight_copies), "bf16"
-    yield "  gradients", size(held.gradients), ""
+    yield "  gradients", size(held.gradients), part
     yield "  optimizer", size(held.optimizer), "AdamW two numbers a parameter, Muon one"
+    if held.undivided:
+        yield (
+            "  whole at work",
+            size(held.together),
+            "embeddings, heads, an encoder layer and the next",
+        )
     yield "  activations", size(held.activations), "kept for the backward pass; less if compiled"
     yield "  logits", size(held.logits), "of the head with most, for a moment"
     if found.probed is not None and found.probed_formula is not None:

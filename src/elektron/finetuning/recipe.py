@@ -27,6 +27,8 @@ READ_AT_ONCE = 512
 """Tokens: what the paper's models read."""
 LEAST_LENGTH = 8
 """Tokens: special ones and something between them."""
+SEEDS = 2**31
+"""Seeds are below this: transformers seeds numpy too, which takes 32 bits, and further seeds are counted from it."""
 
 ABOVE_ZERO = (
     "learning_rate",
@@ -130,6 +132,11 @@ def epochs(task: str, rows: int, pretrained: bool) -> float:
     return few if pretrained else 3 * few
 
 
+def in_short(value: float) -> str:
+    """A number as it was typed, or nearly; a whole one may be larger than any float."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def check(config: FinetuneConfig) -> None:
     """Refuse values that cannot work, before anything is read.
 
@@ -144,12 +151,13 @@ def check(config: FinetuneConfig) -> None:
         ),
         ("layer_decay", config.layer_decay, lambda v: v <= 1, "at most 1"),
         ("weight_decay", config.weight_decay, lambda v: v >= 0, "0 or above"),
+        ("seed", config.seed, lambda v: 0 <= v < SEEDS, "0 or above and below 2^31"),
         ("max_length", config.max_length, lambda v: v >= LEAST_LENGTH, f"{LEAST_LENGTH} or above"),
     ]
     for name, value, fits, what in limits:
         if value is not None and not fits(value):
             flag = "--" + name.replace("_", "-")
-            raise ElektronError(f"{flag} must be {what}, got {value:g}")
+            raise ElektronError(f"{flag} must be {what}, got {in_short(value)}")
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")

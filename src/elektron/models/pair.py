@@ -171,7 +171,7 @@ class Pair(nn.Module):
     ) -> None:
         """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer.
 
-        Networks that are divided are put together for it by all processes, one of which writes.
+        Networks that are divided are put together for it by all processes, one of which writes, afterwards.
 
         Args:
             folder: of the run.
@@ -182,12 +182,13 @@ class Pair(nn.Module):
         """
         kept = self.kept(detects)
         kept.config.pretraining_objective = objective
-        for name, network in ((GENERATOR, self.generator), (DISCRIMINATOR, kept)):
-            if network is None:
-                continue
-            weights = exported_weights(network, writes)
-            if writes:
-                network.save_pretrained(folder / name, state_dict=weights)
+        networks = {DISCRIMINATOR: kept}
+        if self.generator is not None:
+            networks = {GENERATOR: self.generator} | networks
+        weights = {name: exported_weights(its, writes) for name, its in networks.items()}
+        if writes:
+            for name, network in networks.items():
+                network.save_pretrained(folder / name, state_dict=weights[name])
                 tokenizer.save_pretrained(folder / name)
 
 

@@ -56,6 +56,10 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 LENGTHS = ("steps", "tokens", "minutes", "flops")
 """How the length of a run can be given."""
+SEEDS = 2**63
+"""Seeds are below this: more than 64 bits are taken by no random stream."""
+LONGEST_TIMEOUT = 10 * 24 * 3600
+"""Seconds; torch counts the time that processes wait in a clock that ends."""
 
 
 @dataclass
@@ -310,7 +314,6 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "batch": config.batch,
         "micro_batch": config.micro_batch,
         "nproc": config.nproc,
-        "collective_timeout": config.collective_timeout,
         "network.layers": config.network.layers,
         "network.hidden": config.network.hidden,
         "network.feed_forward": config.network.feed_forward,
@@ -344,7 +347,6 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "optimizer.beta2": config.optimizer.beta2,
     }
     not_negative = {
-        "seed": config.seed,
         "discriminator_weight": config.discriminator_weight,
         "optimizer.weight_decay": config.optimizer.weight_decay,
         "optimizer.warmup": config.optimizer.warmup,
@@ -360,6 +362,7 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         "masking.share": config.masking.share,
         "masking.final_share": config.masking.final_share,
     }
+    timeout = config.collective_timeout
     too_many = "a share above 0 and below 1 (a row cannot have more masks than tokens)"
     return [
         *((n, v, v is None or v > 0, "above 0") for n, v in positive.items()),
@@ -370,6 +373,13 @@ def limits(config: PretrainConfig) -> list[tuple[str, float | None, bool, str]]:
         *((n, v, v is None or v >= 0, "0 or above") for n, v in not_negative.items()),
         *((n, v, 0 < v <= 1, "above 0 and at most 1") for n, v in share_of_run.items()),
         *((n, v, v is None or 0 < v < 1, too_many) for n, v in shares.items()),
+        ("seed", config.seed, 0 <= config.seed < SEEDS, "0 or above and below 2^63"),
+        (
+            "collective_timeout",
+            timeout,
+            0 < timeout <= LONGEST_TIMEOUT,
+            f"above 0 and at most {LONGEST_TIMEOUT}, ten days",
+        ),
         (
             "plan_options.temperature",
             temperature,

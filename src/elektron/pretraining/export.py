@@ -31,17 +31,20 @@ def export(
 ) -> None:
     """Write both models, and example sentences if any: all processes take part, the one that `writes` writes.
 
+    It does so when the others have done their part, so that none of them waits for one that could not.
+
     Raises:
         ElektronError: they cannot be written; the last checkpoint has all that they are made of.
     """
+    found = None
+    if objective.detects:
+        with on.autocast():
+            found = find_examples(pair, batches, objective, tokenizer)
+        put_away(pair)
     try:
         pair.save(folder.path, tokenizer, objective.name, objective.detects, folder.writes)
-        if objective.detects:
-            with on.autocast():
-                found = find_examples(pair, batches, objective, tokenizer)
-            put_away(pair)
-            if folder.writes:
-                folder.write_json(EXAMPLES, found)
+        if found is not None and folder.writes:
+            folder.write_json(EXAMPLES, found)
     except (OSError, SafetensorError) as error:
         raise ElektronError(
             f"the models cannot be written into {folder.path} ({error}): the run is saved, and the "

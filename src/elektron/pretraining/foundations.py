@@ -30,7 +30,7 @@ from elektron.pretraining.config import NetworkConfig, PretrainConfig
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.plans import Plan, make_plan
 from elektron.pretraining.ramp import Ramp
-from elektron.pretraining.words import WordFinder
+from elektron.pretraining.words import WordFinder, load_segmenter
 from elektron.released import load_configuration
 
 log = logging.getLogger(__name__)
@@ -87,9 +87,11 @@ def check_rows(config: PretrainConfig, store: BlockStore) -> None:
 
 
 def prepare_run(
-    config: PretrainConfig, store: BlockStore, tokenizer: PreTrainedTokenizerBase
+    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[Ramp, Plan, WordFinder | None]:
     """What a run needs besides its networks; all that can be known to be wrong is refused here.
+
+    Without a tokenizer, of blocks that are not there yet, what depends on it is neither made nor checked.
 
     Raises:
         ElektronError: sizes that no network can have, rows that do not fit, released networks with
@@ -99,13 +101,16 @@ def prepare_run(
     check_sizes(DISCRIMINATOR, sizes)
     if OBJECTIVES[config.objective].generates and config.plan_options.generator is None:
         check_sizes(GENERATOR, generator_sizes)
-    refuse_longer_rows(store.manifest.seq_len, sizes.max_positions)
-    for name in released_networks(config):
-        check_same_tokenizer(name, tokenizer, store.manifest.vocab_size)
-    ramp = Ramp(config, store.manifest.seq_len)
+    refuse_longer_rows(manifest.seq_len, sizes.max_positions)
+    if tokenizer is not None:
+        for name in released_networks(config):
+            check_same_tokenizer(name, tokenizer, manifest.vocab_size)
+    ramp = Ramp(config, manifest.seq_len)
     words = None
-    if config.masking.unit == "whole_word":
+    if config.masking.unit == "whole_word" and tokenizer is not None:
         words = WordFinder(tokenizer, config.masking.segmenter)
+    elif config.masking.segmenter is not None:
+        load_segmenter(config.masking.segmenter)
     return ramp, make_plan(config, ramp.steps), words
 
 

@@ -9,7 +9,8 @@ training metrics are summed there and fetched when they are logged. The run's fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from elektron.pretraining.launching import (
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
+from elektron.pretraining.lock import only_one
 from elektron.pretraining.logbook import NOT_FINITE, Logbook, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
@@ -84,12 +86,15 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     store = open_blocks(config)
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
-    ramp, plan, words = prepare_run(config, store, tokenizer)
+    ramp, plan, words = prepare_run(config, store.manifest, tokenizer)
     pair = pair_for(config, store.manifest)
     if config.nproc is not None and not launched():
         refuse_too_many(config.nproc, ramp.shape(0).store_rows)
-        launch(config)
-        return RunFolder(config.out).read_json(SUMMARY)
+        with own_folder(config, store) as folder:
+            pass  # what is wrong with it is said once, here, and before anything is started
+        if not folder.finished:
+            launch(config)
+        return folder.read_json(SUMMARY)
     stop_with_the_launcher()
     take_own_gpu()
     on = Device.choose(config.precision)
@@ -97,23 +102,39 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         Processes(on.device, timedelta(seconds=config.collective_timeout)) as processes,
         quiet_unless(processes.first),
         same_bits(on.device),
+        ExitStack() as held,
     ):
-        refuse_too_many(processes.count, ramp.shape(0).store_rows)
+        with processes.ending_together():
+            refuse_too_many(processes.count, ramp.shape(0).store_rows)
         warn_of_hosts_that_cannot_return()
-        folder = open_folder(config, store, processes)
+        folder = open_folder(config, store, processes, held)
         if folder.finished:
-            log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
             return folder.read_json(SUMMARY)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, processes, plan, words)
         with Interruption() as interruption:
             return trainer.run(interruption)
 
 
-def open_folder(config: PretrainConfig, store: BlockStore, processes: Processes) -> RunFolder:
-    """The run's folder, which the first process makes and the others find."""
-    if processes.first:
-        folder = RunFolder.open(config, store)
-    processes.wait()
+@contextmanager
+def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
+    """The run's folder, made if it is new, and kept from other processes as long as the block lasts."""
+    folder = RunFolder(config.out)
+    earlier, changed = folder.compared(config, store)
+    if earlier is not None and folder.finished and not changed:
+        log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
+        yield folder  # nothing will be written
+        return
+    with only_one(config.out):
+        yield RunFolder.open(config, store)
+
+
+def open_folder(
+    config: PretrainConfig, store: BlockStore, processes: Processes, held: ExitStack
+) -> RunFolder:
+    """The run's folder, which the first process makes, and owns until `held` ends, and the others find."""
+    with processes.ending_together():
+        if processes.first:
+            folder = held.enter_context(own_folder(config, store))
     if not processes.first:
         folder = RunFolder.open(config, store, writes=False)
     processes.wait()
@@ -409,8 +430,8 @@ class Trainer:
         if self.processes.first:
             self.saver.start(snapshot)
         if last:
-            self.saver.finish()
-            self.processes.wait()
+            with self.processes.ending_together():
+                self.saver.finish()
 
     def newest_checkpoint(self) -> Path | None:
         """The newest whole one, which the first process looks for before the others do."""
@@ -450,7 +471,8 @@ class Trainer:
         self.progress.schedule_from = self.horizon.done(self.progress)
         self.progress.stage_step = self.progress.step
         self.save(last=True)
-        export(self.pair, self.tokenizer, self.objective, self.batches, self.on, self.folder)
+        with self.processes.ending_together():
+            export(self.pair, self.tokenizer, self.objective, self.batches, self.on, self.folder)
         summary = self.summary(figures)
         if self.processes.first:
             self.folder.write_json(SUMMARY, summary)

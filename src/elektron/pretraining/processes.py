@@ -18,10 +18,12 @@ that are gone: one that was quicker than the others connected to the dead, or wa
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -31,9 +33,11 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, SaidError
 from elektron.models.shards import divided
 from elektron.pretraining.batches import GlobalBatch
+
+log = logging.getLogger(__name__)
 
 # As long as NCCL waits by default; gloo's half an hour is long where a host is gone without a word.
 TIMEOUT = timedelta(minutes=10)
@@ -95,6 +99,29 @@ class Processes:
         """Go on when all have come here."""
         if self.several:
             dist.barrier()
+
+    @contextmanager
+    def ending_together(self) -> Iterator[None]:
+        """Wait for the first process at the end of the block; what it refuses in there ends all of them.
+
+        It says why before the others hear of it, because torchrun ends it as soon as another one has ended, and
+        all go with the same status. What the others have to do with it in the block comes before the first
+        one alone can fail.
+
+        Raises:
+            SaidError: the first one has refused something and said so.
+        """
+        refused = None
+        try:
+            yield
+        except ElektronError as error:
+            refused = error
+            if self.several and self.first:
+                log.error("%s", error)
+        if self.several and self.same(float(refused is not None)):
+            raise SaidError(str(refused or "the first process has said why")) from refused
+        if refused is not None:
+            raise refused
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by the sum of everybody's."""

@@ -37,7 +37,8 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
         if name not in now:
-            raise ElektronError(f"--resume.allow {name}: no such setting{suggestion(name, now)}")
+            near = ": separate names by blanks" if "," in name else suggestion(name, now)
+            raise ElektronError(f"--resume.allow {name}: no such setting{near}")
         if why := why_it_stays(name, config):
             raise ElektronError(
                 f"--resume.allow {name}: it cannot change in the midst of a run ({why}): "

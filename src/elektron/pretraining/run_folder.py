@@ -21,6 +21,7 @@ from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
 from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
 from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.lock import LOCK
 from elektron.pretraining.measures import Horizon
 from elektron.pretraining.ramp import Ramp
 from elektron.pretraining.resuming import (
@@ -50,7 +51,8 @@ class RunFolder:
             ElektronError: the folder holds something else, or cannot be written.
         """
         folder = cls(config.out, writes)
-        if folder.is_new():
+        earlier, changed = folder.compared(config, store)
+        if earlier is None:
             try:
                 folder.path.mkdir(parents=True, exist_ok=True)
                 folder.write_json(IDENTITY, {"run": identity_of(config, store)})
@@ -60,40 +62,59 @@ class RunFolder:
                 raise ElektronError(
                     f"{folder.path} cannot be written ({error.strerror}): choose another --out"
                 ) from error
-            return folder
-        if not (folder.path / CONFIG).is_file():
-            raise ElektronError(
-                f"{folder.path} exists and is no run's folder: choose another --out"
-            )
-        earlier = load_settings(folder.path)
-        changed = allowed_changes(earlier, config)
-        corpus = folder.read_json(CORPUS)
-        if corpus.get("fingerprint") != store.fingerprint:
-            if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
-                raise ElektronError(
-                    f"{folder.path} holds a run on blocks of another tokenizer than {config.data}'s: "
-                    "choose another --out, or give the blocks it was begun with"
-                )
-            if BLOCKS not in config.resume.allow:
-                raise ElektronError(
-                    f"{folder.path} holds a run on other blocks than {config.data}: choose another "
-                    "--out, give the blocks it was begun with, or go on with these all the same by "
-                    f"--resume.allow {BLOCKS}"
-                )
-            if corpus.get("seq_len") != store.manifest.seq_len:
-                raise ElektronError(
-                    f"{folder.path} holds a run on rows of {corpus.get('seq_len')} tokens, {config.data}'s "
-                    f"have {store.manifest.seq_len}: choose another --out"
-                )
-            changed.append(BLOCKS)
-        if changed and folder.finished and not folder.goes_on(config, store):
-            raise ElektronError(
-                f"{folder.path} is finished, and {' and '.join(changed)} cannot change what it was: "
-                "make it longer, or choose another --out"
-            )
-        if changed and writes:
+        elif changed and writes:
             folder.change(earlier, config, store, changed)
         return folder
+
+    def compared(
+        self, config: PretrainConfig, store: BlockStore
+    ) -> tuple[PretrainConfig | None, list[str]]:
+        """The settings that the run was begun with, None if it is new, and which of them differ; writes nothing.
+
+        Raises:
+            ElektronError: the folder holds something else.
+        """
+        if self.is_new():
+            return None, []
+        if not (self.path / CONFIG).is_file():
+            raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
+        earlier = load_settings(self.path)
+        changed = allowed_changes(earlier, config)
+        if self.has_other_blocks(config, store):
+            changed.append(BLOCKS)
+        if changed and self.finished and not self.goes_on(config, store):
+            raise ElektronError(
+                f"{self.path} is finished, and {' and '.join(changed)} cannot change what it was: "
+                "make it longer, or choose another --out"
+            )
+        return earlier, changed
+
+    def has_other_blocks(self, config: PretrainConfig, store: BlockStore) -> bool:
+        """Whether the run was begun with other blocks, and may go on with these.
+
+        Raises:
+            ElektronError: it may not.
+        """
+        corpus = self.read_json(CORPUS)
+        if corpus.get("fingerprint") == store.fingerprint:
+            return False
+        if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
+            raise ElektronError(
+                f"{self.path} holds a run on blocks of another tokenizer than {config.data}'s: "
+                "choose another --out, or give the blocks it was begun with"
+            )
+        if BLOCKS not in config.resume.allow:
+            raise ElektronError(
+                f"{self.path} holds a run on other blocks than {config.data}: choose another "
+                "--out, give the blocks it was begun with, or go on with these all the same by "
+                f"--resume.allow {BLOCKS}"
+            )
+        if corpus.get("seq_len") != store.manifest.seq_len:
+            raise ElektronError(
+                f"{self.path} holds a run on rows of {corpus.get('seq_len')} tokens, {config.data}'s "
+                f"have {store.manifest.seq_len}: choose another --out"
+            )
+        return True
 
     def change(
         self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
@@ -126,7 +147,8 @@ class RunFolder:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {CORPUS, IDENTITY, *(f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG))}
+        first = {LOCK, CORPUS, IDENTITY}
+        first |= {f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property

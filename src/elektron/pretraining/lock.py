@@ -1,0 +1,80 @@
+"""One run at a time in a folder: a requeued job or a host that comes back must not write under another.
+
+The lock is the system's, on an empty file in the run's folder, and goes with the process that holds it,
+however it ends. It is on a file and not on the folder itself because a file can be locked across the hosts of
+a shared file system too. The file stays: who removed it could remove the one that another has just locked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elektron.errors import ElektronError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # not on Windows
+    flock = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+WAITS_SECONDS, SECONDS_BETWEEN_TRIES = 5.0, 0.1
+"""torchrun starts processes again at once, and those before them, if on other hosts, may take a moment to die."""
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep all others out of a run's folder, made if it is not there, as long as the block lasts.
+
+    Where the system or the file system has no such locks, this says so and goes on.
+
+    Raises:
+        ElektronError: another process is at work there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise ElektronError(
+            f"{folder} cannot be written ({error.strerror}): choose another --out"
+        ) from error
+    with file:
+        try:
+            locked = lock(file.fileno())
+        except OSError as error:
+            log.warning(
+                "%s cannot be locked (%s): see that no second run writes there",
+                folder,
+                error.strerror,
+            )
+            locked = True
+        if not locked:
+            raise ElektronError(
+                f"another process is at work on the run in {folder}: wait for its end or stop it, and the "
+                "same command goes on from there, or choose another --out"
+            )
+        yield
+
+
+def lock(descriptor: int) -> bool:
+    """Whether a file could be locked within WAITS_SECONDS.
+
+    Raises:
+        OSError: its file system has no locks.
+    """
+    if flock is None:
+        raise OSError(0, "this system has no flock")
+    until = time.monotonic() + WAITS_SECONDS
+    while True:
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+        time.sleep(SECONDS_BETWEEN_TRIES)

@@ -1,0 +1,94 @@
+"""One run at a time in a folder, and no lock that outlives its holder."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.pretraining import lock
+from elektron.pretraining.lock import LOCK, only_one
+from elektron.pretraining.loop import pretrain
+from tests.pretraining.conftest import killed_before, tiny_config
+from tests.pretraining.test_loop import metrics
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from elektron.pretraining.lock import only_one
+with only_one(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(lock, "WAITS_SECONDS", 0.2)
+
+
+def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypatch, impatient):
+    config = tiny_config(blocks, tmp_path / "run")
+    with killed_before(9, monkeypatch):
+        pretrain(config)
+    (partial := config.out / "checkpoints/.step-00000009.partial-x").mkdir()
+    before = (config.out / "metrics.jsonl").read_bytes()
+    with only_one(config.out), pytest.raises(ElektronError, match="another process is at work"):
+        pretrain(config)
+    assert partial.exists()
+    assert (config.out / "metrics.jsonl").read_bytes() == before
+    assert pretrain(config)["steps"] == 12
+    assert [line["step"] for line in metrics(config.out, "train")] == [4, 8, 12]
+    with only_one(config.out):
+        assert pretrain(config)["steps"] == 12, "a finished run is only read"
+
+
+def test_one_that_is_about_to_end_is_waited_for(tmp_path):
+    held = threading.Event()
+
+    def hold():
+        with only_one(tmp_path):
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    with only_one(tmp_path):
+        pass
+    thread.join()
+
+
+def test_the_lock_of_a_killed_process_is_gone(tmp_path, impatient):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ElektronError, match="another process"), only_one(tmp_path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with only_one(tmp_path):
+            pass
+
+
+def without_locks(*arguments):
+    raise OSError(95, "Operation not supported")
+
+
+@pytest.mark.parametrize("flock", [without_locks, None])
+def test_where_nothing_can_be_locked_it_is_said(flock, blocks, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(lock, "flock", flock)
+    config = tiny_config(blocks, tmp_path / "run", steps=2)
+    assert pretrain(config)["steps"] == 2
+    assert "cannot be locked" in caplog.text
+
+
+def test_no_lock_is_left_in_what_is_no_run(blocks, tmp_path):
+    (tmp_path / "precious").touch()
+    with pytest.raises(ElektronError, match="is no run's folder"):
+        pretrain(tiny_config(blocks, tmp_path))
+    assert not (tmp_path / LOCK).exists()

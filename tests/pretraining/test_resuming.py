@@ -18,7 +18,6 @@ from elektron.pretraining.config import (
 )
 from elektron.pretraining.loop import pretrain
 from elektron.pretraining.measures import Horizon
-from elektron.pretraining.resuming import fingerprint
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics
 
@@ -222,10 +221,3 @@ def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
     later = [line for line in metrics(out, "train") if line["step"] > 110]
     assert sum(line["loss_spikes"] for line in later) == 0
     assert sum(line["skipped_steps"] for line in later) == 0
-
-
-def test_a_fingerprint_is_of_settings_that_make_the_run(blocks, tmp_path):
-    one = fingerprint(tiny_config(blocks, tmp_path), "blocks")
-    assert fingerprint(tiny_config(blocks, tmp_path / "moved", log_every=1), "blocks") == one
-    assert fingerprint(tiny_config(blocks, tmp_path), "others") != one
-    assert fingerprint(tiny_config(blocks, tmp_path, discriminator_weight=150), "blocks") != one

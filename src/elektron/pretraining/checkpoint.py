@@ -74,7 +74,7 @@ class Progress:
     passed_over: list[list[int]] = field(default_factory=list)
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
     settings: str = ""
-    """Fingerprint of the settings and blocks that the remembered losses come from."""
+    """The identity that a run of the settings and blocks would have that the remembered losses come from."""
 
     def check(self) -> None:
         """Raise ValueError if these are no counters of a run."""

@@ -56,8 +56,7 @@ from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes, refuse_too_many, take_own_gpu
 from elektron.pretraining.randomness import step_seed
-from elektron.pretraining.resuming import fingerprint
-from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.run_folder import RunFolder, identity_of
 from elektron.pretraining.saving import Saver
 from elektron.pretraining.sharding import put_away, shard
 from elektron.pretraining.spikes import Spikes
@@ -193,7 +192,7 @@ class Trainer:
         self.window = Window(self.device)
         self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
-        self.settings = fingerprint(config, store.fingerprint)
+        self.settings = identity_of(config, store)
         self.progress = checkpoint.Progress()
         self.resume()
 

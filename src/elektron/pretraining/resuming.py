@@ -7,8 +7,6 @@ those that lie behind.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from elektron.configuration import differences, suggestion, values_of, written
@@ -67,17 +65,6 @@ def refuse_another_unit(earlier: PretrainConfig, config: PretrainConfig) -> None
             f"{config.out} holds a run whose length is given in {there}, not in {here}: "
             "give it so, or choose another --out"
         )
-
-
-def fingerprint(config: PretrainConfig, blocks: str) -> str:
-    """What the losses of a run come from, its settings and the fingerprint of its blocks, in short."""
-    ignored = set(NOT_THE_RUN)
-    settings = {
-        name: written(value)
-        for name, value in values_of(config).items()
-        if name not in ignored and name.partition(".")[0] not in ignored
-    }
-    return hashlib.sha256(json.dumps([blocks, settings]).encode()).hexdigest()
 
 
 def in_words(names: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -223,7 +223,7 @@ def load_settings(out: Path) -> PretrainConfig:
 
 
 def identity_of(config: PretrainConfig, store: BlockStore) -> str:
-    """What a run is begun as: its settings and its blocks. Runs begun alike have the same bits."""
+    """What a run is begun as, or goes on as: its settings and its blocks. Runs begun alike have the same bits."""
     settings = {
         name: value
         for name, value in values_of(config).items()

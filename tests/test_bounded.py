@@ -46,6 +46,16 @@ def test_small_files_that_are_not(
         work(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("[1]", "no JSON object"), ("[" * 100_000, "nested too deep"), ("", "Expecting value")],
+)
+def test_a_text_that_is_no_object(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        bounded.object_in(text)
+    assert bounded.object_in('{"a": 1}') == {"a": 1}
+
+
 def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded, "LARGEST_TEXT", 1 << 20)
     with pytest.raises(ElektronError, match="/dev/zero: more than 1,048,576 bytes"):

@@ -144,6 +144,19 @@ def test_a_mistake_is_answered_in_one_line(
     assert complaint(capsys, *argv.split()).startswith(answer)
 
 
+def test_of_what_the_hubs_client_tries_only_the_end_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    main(["--version"])
+    client = logging.getLogger("huggingface_hub.utils._http")
+    client.warning("'no network' thrown while requesting HEAD https://huggingface.co/x")
+    client.warning("Retrying in 8s [Retry 4/5].")
+    client.warning("Rate limited. Waiting 300s before retry [Retry 1/5].")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Rate limited. Waiting 300s before retry [Retry 1/5]."
+    ]
+
+
 def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

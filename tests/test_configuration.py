@@ -12,7 +12,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from elektron.cli import COMMANDS, load
 from elektron.configuration import (
+    Checked,
     Positional,
     build,
     checked,
@@ -143,6 +145,50 @@ def test_a_missing_setting_is_named_with_its_help(missing: str) -> None:
         build(Picture, values)
 
 
+@dataclass
+class Painting(Checked, Picture):
+    """A picture of which Python may make one."""
+
+    artists: list[str] = field(default_factory=list)
+    """Who made it."""
+
+
+def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
+    given: Any = {"sources": "a", "title": Path("b"), "place": "c", "copies": "3", "note": 2}
+    painting = Painting(**given, artists=("Ana", Path("Bo")), frame={"depth": 4})
+    assert painting == Painting(
+        *([Path("a")], "b", "2", Path("c"), 3, True, Frame(depth=4)), artists=["Ana", "Bo"]
+    )
+    assert type(painting.copies) is int and isinstance(painting.place, Path)
+    assert Painting(["a"], "b", frame=None).frame == Frame()
+    assert Painting(["a"], "b", artists="Ana").artists == ["Ana"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sources": None}, "SOURCES must be a list, each a path, got None"),
+        ({"copies": "many"}, "--copies must be a whole number, got 'many'"),
+        ({"title": True}, "--title must be text, got True"),
+        ({"artists": [None]}, "--artists must be a list, each text, got [None]"),
+        ({"frame": 3}, "--frame must be a group of settings, got 3"),
+        ({"frame": {"widht": 1}}, "--frame.widht is no setting: did you mean --frame.width?"),
+        ({"frame": Frame(colour="gren")}, "--frame.colour must be red or green, got 'gren': did"),
+    ],
+)
+def test_what_python_gives_wrong_is_answered_as_on_the_command_line(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ElektronError) as caught:
+        Painting(**SMALLEST | values)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_dataclass_of_every_command_checks_itself() -> None:
+    for command in COMMANDS.values():
+        assert issubclass(load(command.config), Checked)
+
+
 def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
     known = ["optimizer.lr", "evaluation.every", "checkpoint.every", "steps"]
     assert suggestion("lr", known) == ": did you mean optimizer.lr?"
@@ -150,6 +196,11 @@ def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwis
     assert suggestion("every", known) == ": did you mean evaluation.every or checkpoint.every?"
     assert suggestion("xyz", known) == ""
     assert suggestion("xyz", []) == ""
+
+
+def test_of_files_whole_names_are_compared() -> None:
+    known = ["headerless.csv", "mc.csv", "plain.csv"]
+    assert suggestion("plian.csv", known, dotted=False) == ": did you mean plain.csv?"
 
 
 paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)

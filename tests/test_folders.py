@@ -1,11 +1,12 @@
-"""A folder appears whole or not at all."""
+"""A folder appears whole or not at all, and so does a file."""
 
 from pathlib import Path
 
 import pytest
 
+from elektron import folders
 from elektron.errors import ElektronError
-from elektron.folders import is_free, new_folder
+from elektron.folders import is_free, name_to_be, new_folder, write_whole
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
@@ -16,6 +17,25 @@ def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
     assert (out / "file").read_text() == "text"
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert out.stat().st_mode & 0o077 == out.parent.stat().st_mode & 0o077
+
+
+def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a loss of power leaves a name with nothing behind it, or nothing at all."""
+    synced: list[tuple[str, set[str]]] = []
+
+    def look(path: Path) -> None:
+        synced.append((path.name, {inner.name for inner in tmp_path.iterdir()}))
+
+    monkeypatch.setattr(folders, "sync", look)
+    write_whole(tmp_path / "file", "text")
+    assert synced == [("file.partial", {"file.partial"}), (tmp_path.name, {"file"})]
+    synced.clear()
+    with new_folder(tmp_path / "new" / "newer" / "out"):
+        made = [name for name, _ in synced]
+    assert sorted(made) == sorted(["new", tmp_path.name]), "where their names are kept"
+    assert synced[-1][0] == "newer"
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
@@ -49,3 +69,14 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
         new_folder(tmp_path / "file" / "out"),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["out", ".out", "a.partial-b"])
+def test_what_a_folder_is_going_to_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_folder(Path(name)) as folder:
+        assert folder != Path(name)
+        assert name_to_be(folder) == Path(name)
+    assert name_to_be(Path(name)) == Path(name)

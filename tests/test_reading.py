@@ -9,10 +9,18 @@ import datasets
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
 
 from elektron.errors import ElektronError
 from elektron.finetuning.files.tables import hub_table
-from elektron.reading import hub_commit, hub_rows, hub_source, located
+from elektron.reading import (
+    hub_answers,
+    hub_commit,
+    hub_rows,
+    hub_source,
+    located,
+    refuse_missing_folder,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -101,3 +109,39 @@ def test_a_commit_is_asked_for_where_there_is_something_to_ask(
     assert hub_commit("hf:org/set@v1") == COMMIT
     assert hub_commit("hf:org/set@offline") is None
     assert asked == [("org/set", "v1"), ("org/set", "offline")]
+
+
+def test_a_name_that_only_a_folder_could_have_is_not_asked_of_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/model").mkdir(parents=True)
+    for name in ("runs/model", "model", "org/model", "org/model@v1"):
+        refuse_missing_folder(name)
+    for name in ("runs/modle", "runs/modle@v1", "./runs/modle"):
+        with pytest.raises(ElektronError, match=r"no such folder: did you mean runs/model\?"):
+            refuse_missing_folder(name)
+    for name in ("a/b/c", "/nowhere/model", "./model", "~/model"):
+        with pytest.raises(ElektronError, match="no such folder"):
+            refuse_missing_folder(name)
+
+
+@pytest.mark.parametrize("error", [None, httpx.ConnectError("no network"), OfflineModeIsEnabled()])
+def test_whether_the_hub_answers_is_asked_once(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Session:
+        def head(self, url: str, timeout: float) -> None:
+            asked.append(url)
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    hub_answers.cache_clear()
+    try:
+        assert [hub_answers(), hub_answers()] == [error is None] * 2
+    finally:
+        hub_answers.cache_clear()
+    assert len(asked) == 1

@@ -70,7 +70,7 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
 ) -> None:
     asked: list[tuple[str, str]] = []
 
-    def fetch(name: str, file: str, revision: str, subfolder: str = "") -> str:
+    def fetch(name: str, file: str, revision: str, **_: Any) -> str:
         asked.append((name, revision))
         return str(model / file)
 
@@ -80,11 +80,30 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
             asked.append((name, revision))
             return "network"
 
+    monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
     monkeypatch.setattr(released, "AutoTokenizer", Network)
     assert released.load_network(Network, "some/model@abc") == "network"
     released.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) == 5
+
+
+def test_a_hub_that_does_not_answer_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(*_: Any, local_files_only: bool, **options: Any) -> str:
+        assert local_files_only
+        raise OSError("not here.")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(released, "hub_answers", lambda: False)
+    monkeypatch.setattr(released, "cached_file", fetch)
+    with pytest.raises(ElektronError, match=r": not here: did you mean model\?$"):
+        released.load_configuration("modle")
+    monkeypatch.setattr(released, "hub_answers", lambda: pytest.fail("the hub was asked"))
+    with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/model\?$"):
+        released.load_configuration(str(tmp_path / "modle"))
 
 
 def test_unknown_and_underscore_keys_are_dropped_and_listed_once(
@@ -232,8 +251,9 @@ def test_pickled_weights_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch
     def fetch(name: str, file: str, **_: Any) -> str:
         return str(model / file)
 
+    monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
-    monkeypatch.setattr(released, "has_file", lambda name, file, revision: file.endswith(".bin"))
+    monkeypatch.setattr(released, "has_file", lambda name, file, **_: file.endswith(".bin"))
     with pytest.raises(ElektronError, match=r"hf download some/old --revision v2 --local-dir old"):
         released.load_network(Network, "some/old@v2")
 

@@ -217,6 +217,50 @@ def test_checkpoints_models_and_runs(
     assert str(folder / name) in found and "missing" in found
 
 
+def test_a_checkpoint_of_which_nothing_but_the_manifest_is_left(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "x")
+    for name in ("weights.safetensors", "optimizer.safetensors", "progress.json"):
+        (folder / name).unlink()
+    assert ["is missing" in line for line in faults(folder)] == [True, True, True]
+
+
+@pytest.mark.parametrize("name", ["step-00000001", "blocks"])
+def test_blocks_are_blocks_whatever_their_folder_is_called(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / name, make_rows(8), make_rows(2))
+    assert kind_of(folder)[0] == "blocks" and faults(folder) == []
+    (folder / "manifest.json").write_text("[" * 100_000)
+    assert ["manifest.json: damaged" in line for line in faults(folder)] == [True]
+
+
+@pytest.mark.parametrize(("old", "new"), [("\n ", "\n\t"), (": ", ":"), ("}", "}\n")])
+def test_a_manifest_in_other_words_is_not_what_was_written(
+    tmp_path: Path, small_blocks: Path, old: str, new: str
+) -> None:
+    for folder in (write_checkpoint(tmp_path / "x"), small_blocks):
+        text = (folder / "manifest.json").read_text()
+        (folder / "manifest.json").write_text(text[::-1].replace(old[::-1], new[::-1], 1)[::-1])
+        (found,) = faults(folder)
+        assert "manifest.json" in found and "damaged" in found
+
+
+def test_a_manifest_that_can_be_read_but_is_too_deep_to_be_written(tmp_path: Path) -> None:
+    """Reading and writing JSON give up at depths that differ by a little."""
+    (tmp_path / "x").mkdir()
+    for depth in range(920, 1000):
+        text = f'{{"format": 1, "x": {"[" * depth + "]" * depth}}}'
+        (tmp_path / "x" / "manifest.json").write_text(text)
+        (found,) = faults(tmp_path / "x")
+        assert "manifest.json" in found and "damaged" in found
+
+
+def test_lines_of_metrics_that_a_run_would_leave_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    kept = '{"kind": "alarm", "step": 1, "message": "of two\u2028lines"}\n'
+    (run / "metrics.jsonl").write_text(f"{kept}{{}}\n{kept}", encoding="utf-8")
+    (found,) = faults(run)
+    assert "metrics.jsonl, line 2: not a record" in found
+
+
 def test_a_run_that_is_finished_has_whole_metrics_and_a_model(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run / "summary.json").write_text("{}")

@@ -6,7 +6,9 @@ is refused before it takes memory.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from elektron.errors import ElektronError
 
@@ -29,3 +31,18 @@ def read_text(path: Path) -> str:
             f"{path}: more than {LARGEST_TEXT:,} bytes, which no such file has: is it the right one?"
         )
     return content.decode()
+
+
+def object_in(text: str) -> dict[str, Any]:
+    """The JSON object that a text is.
+
+    Raises:
+        ValueError: it is something else, or nested without end.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content

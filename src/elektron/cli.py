@@ -209,6 +209,15 @@ def _keep_libraries_quiet() -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     # Nor does a service of the hub convert a model that has no safetensors, unasked.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    # The hub's client logs each attempt at a request and each second's pause before the next, here and
+    # nowhere else. When it gives up it raises, and that is our one line.
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_no_retries)
+
+
+def _no_retries(record: logging.LogRecord) -> bool:
+    """Whether a warning of the hub's client is of something else, such as a rate limit that it waits for."""
+    message = record.getMessage()
+    return not (message.startswith("Retrying in ") or " thrown while requesting " in message)
 
 
 def _let_waiting_threads_sleep() -> None:

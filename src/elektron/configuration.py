@@ -3,7 +3,8 @@
 A command's dataclass is the only place where its settings are named, typed, given a default and
 explained. A setting inside a group has a dotted name, `optimizer.lr`. Whatever comes in, options
 that were typed, a YAML file or a mapping from Python, is first flattened to dotted names; then
-the same two functions check it (`checked`) and make the dataclass of it (`build`). The conversion
+the same two functions check it (`checked`) and make the dataclass of it (`build`). A command's
+dataclass that is made in Python checks itself, by the same function: it is `Checked`. The conversion
 of a value to the type of its field is jsonargparse's; the splitting of a command line is
 argparse's, because jsonargparse has no hyphens in its options and answers in several lines.
 
@@ -78,7 +79,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """How the command line writes it: `--seq-len`, or `CORPUS` where no option is written."""
-        return self.name.upper() if self.positional else "--" + self.name.replace("_", "-")
+        return self.name.upper() if self.positional else _option(self.name)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -88,6 +89,29 @@ class Setting:
     def kind(self) -> str:
         """In words, what a value must be."""
         return _in_words(self.type)
+
+
+class Checked:
+    """What every command's dataclass inherits: its values are of their fields' types, however it was made.
+
+    From Python a value is taken as one would type it: a path or a number where text is meant, a lone
+    value where there may be several, a mapping where there is a group. One that does not fit is
+    answered as on the command line, by ElektronError.
+    """
+
+    def __post_init__(self) -> None:
+        cls = type(self)
+        known = {setting.name: setting for setting in settings(cls)}
+
+        def flag(name: str) -> str:
+            return known[name].flag if name in known else _option(name)
+
+        given = {
+            name: _as_typed(known[name], value) if name in known else value
+            for name, value in _flatten(cls, _as_mapping(self), flag).items()
+        }
+        for name, value in _arguments(cls, checked(cls, given, flag)).items():
+            setattr(self, name, value)
 
 
 def settings(cls: type) -> list[Setting]:
@@ -254,12 +278,16 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def suggestion(name: str, known: Iterable[str], label: Callable[[str], str] = str) -> str:
+def suggestion(
+    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = True
+) -> str:
     """`: did you mean X?` with the names most like `name`, or nothing where none is near.
 
-    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`.
+    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`. Of files, whose dots
+    come before a format that many of them share, whole names are compared: not `dotted`.
     """
-    likeness = {candidate: _likeness(name, candidate) for candidate in known}
+    compare = _likeness if dotted else _ratio
+    likeness = {candidate: compare(name, candidate) for candidate in known}
     best = max(likeness.values(), default=0.0)
     if best < _NEAR:
         return ""
@@ -278,11 +306,39 @@ def _helps(cls: type) -> dict[str, str]:
     }
 
 
-def _likeness(a: str, b: str) -> float:
-    def ratio(a: str, b: str) -> float:
-        return difflib.SequenceMatcher(None, a, b).ratio()
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
-    return max(ratio(a, b), ratio(a.rpartition(".")[2], b.rpartition(".")[2]))
+
+def _likeness(a: str, b: str) -> float:
+    return max(_ratio(a, b), _ratio(a.rpartition(".")[2], b.rpartition(".")[2]))
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _as_mapping(config: Any) -> dict[str, Any]:
+    """The values of a dataclass by their names, those of its groups alike."""
+    return {
+        name: _as_mapping(value) if dataclasses.is_dataclass(value) else value
+        for name, value in vars(config).items()
+    }
+
+
+def _as_typed(setting: Setting, value: Any) -> Any:
+    """A value from Python as the command line would have it."""
+
+    def as_text(value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return str(value) if number or isinstance(value, Path) else value
+
+    if setting.type is str:
+        return as_text(value)
+    if not setting.several or value is None:
+        return value
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return [as_text(value) for value in values] if get_args(setting.type) == (str,) else values
 
 
 def _flatten(
@@ -311,6 +367,8 @@ def _convert(setting: Setting, value: Any, label: str) -> Any:
         return value
     if isinstance(value, str | Path) and value != "" and setting.type is Path:
         return Path(value)
+    if type(value) is setting.type and setting.type in (int, bool):
+        return value  # most of what Python gives: jsonargparse takes its time
     complaint = f"{label} must be {setting.kind}, got {_short.repr(value)}"
     if value is None or setting.type is Path:
         raise ElektronError(complaint)
@@ -326,17 +384,23 @@ def _convert(setting: Setting, value: Any, label: str) -> Any:
 
 
 def _construct(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    return cls(**_arguments(cls, values))
+
+
+def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under dotted names as the dataclass takes them, its groups made."""
     hints = get_type_hints(cls)
     arguments: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {
+        name: {} for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+    }
     for name, value in values.items():
         group, dot, rest = name.partition(".")
         if dot:
-            groups.setdefault(group, {})[rest] = value
+            groups[group][rest] = value
         else:
             arguments[name] = value
-    arguments |= {group: _construct(hints[group], inner) for group, inner in groups.items()}
-    return cls(**arguments)
+    return arguments | {group: _construct(hints[group], inner) for group, inner in groups.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -25,10 +26,11 @@ def new_folder(out: Path) -> Iterator[Path]:
         ElektronError: `out` is taken, or nothing can be written there.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}{PARTIAL}-", dir=out.parent))
+        make_parents(out)
+        made = tempfile.mkdtemp(prefix=f".{out.name}{PARTIAL}-", dir=out.parent)
     except OSError as error:
         raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+    partial = out.with_name(Path(made).name)  # as relative as `out` is
     try:
         yield partial
         for path in sorted(partial.rglob("*"), reverse=True):
@@ -44,6 +46,20 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def name_to_be(folder: Path) -> Path:
+    """What a folder is going to be called that `new_folder` gave to fill; any other is called so already."""
+    name, partial, _ = folder.name.rpartition(f"{PARTIAL}-")
+    return folder.with_name(name[1:]) if partial and name[:1] == "." and name[1:] else folder
+
+
+def make_parents(path: Path) -> None:
+    """Make the folders above a path, on the disk with all that are new."""
+    new = list(itertools.takewhile(lambda folder: not folder.exists(), path.parents))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync(folder.parent)
+
+
 def remains(parent: Path, names: str) -> list[Path]:
     """What killed processes have left of new folders whose names are of a pattern."""
     return sorted(parent.glob(f".{names}{PARTIAL}-*"))
@@ -53,7 +69,9 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file of text; one that is there is replaced whole or not at all."""
     partial = path.with_name(path.name + PARTIAL)
     partial.write_text(text, encoding="utf-8")
+    sync(partial)
     partial.replace(path)
+    sync(path.parent)
 
 
 def is_free(out: Path) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elektron.configuration import Checked
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.evidence.config import ReportConfig
 from elektron.evidence.runs import SECOND_ACT
@@ -33,7 +34,7 @@ EPOCHS_IN_SMALL = 1
 
 
 @dataclass
-class QuickstartConfig:
+class QuickstartConfig(Checked):
     """Tokenizer, blocks, a small pair, fine-tuning and a report, in minutes, without a download."""
 
     out: Path = Path("quickstart")

@@ -14,6 +14,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -67,7 +68,9 @@ def nearest(path: Path) -> str:
     if not missing.parent.is_dir():
         return ""
     names = [entry.name for entry in missing.parent.iterdir()]
-    return suggestion(missing.name, names, label=lambda name: str(missing.parent / name))
+    return suggestion(
+        missing.name, names, label=lambda name: str(missing.parent / name), dotted=False
+    )
 
 
 def listed(names: Iterable[str]) -> str:
@@ -225,6 +228,31 @@ def located(name: str) -> Place:
     if pinned is None or Path(name).exists():
         return Place(name)
     return Place(*pinned.groups())
+
+
+def refuse_missing_folder(name: str) -> None:
+    """Raise ElektronError for a name that only a folder could have, where there is none.
+
+    The hub is not asked, in vain and for a while where there is no network, about a slip.
+    """
+    folder = Path(located(name).name)
+    beside_others = folder.parent != Path() and folder.parent.is_dir()
+    no_hub_name = folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))
+    if not folder.exists() and (beside_others or no_hub_name):
+        raise ElektronError(f"{name}: no such folder{nearest(folder)}")
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether the hub can be reached now: asked once, where its client asks six times for every file."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SECONDS_FOR_THE_HUB)
+    except (httpx.HTTPError, OSError):  # the second: HF_HUB_OFFLINE forbids it
+        return False
+    return True
 
 
 class HubSource(NamedTuple):

@@ -35,7 +35,14 @@ from transformers.utils.hub import cached_file, has_file
 
 from elektron.bounded import read_text
 from elektron.errors import ElektronError
-from elektron.reading import Place, first_line, located
+from elektron.reading import (
+    Place,
+    first_line,
+    hub_answers,
+    located,
+    nearest,
+    refuse_missing_folder,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +56,9 @@ LOADS_CODE = frozenset(
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
-ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective"})
-"""The key that the class is found by, and what our pre-training adds to the configuration of any family."""
+ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
+"""The key that the class is found by, what our pre-training adds to the configuration of any family, and
+the token that ends a text, which generation reads from any configuration."""
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
@@ -77,11 +85,15 @@ def load_configuration(name: str) -> PreTrainedConfig:
     Raises:
         ElektronError: there is none, or it is of no kind that transformers or elektron has.
     """
+    refuse_missing_folder(name)
     try:
         values = _json_file(located(name), CONFIG)
     except (OSError, ValueError, RecursionError) as error:
+        folder = Path(located(name).name)
+        near = "" if folder.exists() else nearest(folder)
         raise ElektronError(
-            f"no model can be read from {name!r} (a folder or hub name is expected): {first_line(error)}"
+            f"no model can be read from {name!r} (a folder or hub name is expected): "
+            f"{first_line(error).rstrip('.')}{near}"
         ) from error
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
@@ -126,9 +138,9 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
         return model_class.from_pretrained(
             place.name,
             config=config,
-            revision=place.revision,
             use_safetensors=True,
             dtype=torch.float32,
+            **_whence(place),
             **options,
         )
     except UNLOADABLE as error:
@@ -160,14 +172,20 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
         _say_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
         tokenizer_class, options = PreTrainedTokenizerFast, {}
     tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
-        place.name, revision=place.revision, subfolder=subfolder, **options
+        place.name, subfolder=subfolder, **_whence(place), **options
     )
     return tokenizer
 
 
+def _whence(place: Place) -> dict[str, Any]:
+    """Which revision is read, and that the hub is left alone where it is not needed or does not answer."""
+    local = Path(place.name).is_dir() or not hub_answers()
+    return {"revision": place.revision, "local_files_only": local}
+
+
 def _json_file(place: Place, file: str, subfolder: str = "") -> dict[str, Any]:
-    """The object in a JSON file of a folder or of the hub."""
-    path = cached_file(place.name, file, revision=place.revision, subfolder=subfolder)
+    """The object in a JSON file of a folder, or of the hub or what is here of it."""
+    path = cached_file(place.name, file, subfolder=subfolder, **_whence(place))
     if path is None:
         raise FileNotFoundError(f"no {file} there")
     content = json.loads(read_text(Path(path)))
@@ -232,7 +250,7 @@ def _only_pickled(place: Place) -> bool:
         return any(folder.glob(PICKLED)) and not any(folder.glob("*.safetensors"))
     try:
         return any(
-            has_file(place.name, file, revision=place.revision)
+            has_file(place.name, file, **_whence(place))
             for file in ("pytorch_model.bin", "pytorch_model.bin.index.json")
         )
     except (OSError, ValueError):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.configuration import Positional
+from elektron.bounded import object_in, read_text
+from elektron.configuration import Checked, Positional
 from elektron.errors import ElektronError
 from elektron.evidence.wording import visible
 from elektron.progress import quantity
@@ -19,7 +20,7 @@ Faults = Callable[[Path], Iterator[str]]
 
 
 @dataclass
-class VerifyConfig:
+class VerifyConfig(Checked):
     """Check folders of blocks, checkpoints, runs and models: one line for every fault."""
 
     folders: Positional[list[Path]]
@@ -60,7 +61,8 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
     def holds(*patterns: str) -> bool:
         return any(any(folder.glob(pattern)) for pattern in patterns)
 
-    if holds("progress.json", "weights.safetensors", "optimizer.safetensors"):
+    of_checkpoints = ("progress.json", "weights.safetensors", "optimizer.safetensors")
+    if holds(*of_checkpoints) or _names_files(folder / "manifest.json", of_checkpoints):
         return "a checkpoint", _checkpoint_faults
     if holds("config.yaml", "metrics.jsonl", "checkpoints/step-*"):
         return "a run", _run_faults
@@ -69,6 +71,15 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
     if holds("config.json", "model*.safetensors"):
         return "a model", _model_faults
     raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run or a model")
+
+
+def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
+    """Whether a manifest is one of files of such names, of which none may be left."""
+    try:
+        listed = object_in(read_text(manifest)).get("files")
+    except (OSError, ValueError, ElektronError):
+        return False
+    return isinstance(listed, dict) and not listed.keys().isdisjoint(names)
 
 
 def _block_faults(folder: Path) -> Iterator[str]:

@@ -36,7 +36,7 @@ def test_what_changed_is_named(out: Path, blocks: Path) -> None:
     open_folder(out, blocks, {"a": PretrainConfig()}, {"p": probe()})
     with pytest.raises(ElektronError, match=r"another variant a \(batch 128 there, 64 here\)"):
         open_folder(out, blocks, {"a": PretrainConfig(batch=64)}, {"p": probe()})
-    with pytest.raises(ElektronError, match=r"another probe p \(epochs null there, 3 here\)"):
+    with pytest.raises(ElektronError, match=r"another probe p \(epochs null there, 3.0 here\)"):
         open_folder(out, blocks, {"a": PretrainConfig()}, {"p": probe(epochs=3)})
 
 

@@ -30,7 +30,7 @@ def test_it_is_read_as_the_command_would_read_it(
     setattr(stand_in, function, received.append)
     monkeypatch.setitem(sys.modules, module, stand_in)
     typed = [
-        "classification", "--train", "sst2/train.tsv", "my file.csv", "--eval=0.2",
+        "summarization", "--train", "sst2/train.tsv", "my file.csv", "--eval=0.2",
         "--vary", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
     ]  # fmt: skip
     assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0

@@ -48,6 +48,24 @@ def test_a_run_that_diverges_ends_the_comparison_unless_its_value_was_a_trial(
     assert trial.result() is not None
 
 
+def test_a_trial_that_recovered_and_ends_otherwise_has_not_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pretrain(config: PretrainConfig) -> Any:
+        config.out.mkdir(parents=True)
+        (config.out / "config.yaml").write_text(yaml.safe_dump({"steps": 1}))
+        lines = [
+            {"kind": "alarm", "step": 3, "alarm": "not-finite", "message": "went back to step 3"},
+            {"kind": "train", "step": 4},
+        ]
+        (config.out / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        raise ElektronError("no space left")
+
+    monkeypatch.setattr(loop, "pretrain", pretrain)
+    with pytest.raises(ElektronError, match="no space left"):
+        execute(make_run(tmp_path / "a", "p"), may_diverge=True)
+
+
 def test_any_other_error_ends_a_trial_too(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", "p")
     with pytest.raises(ElektronError, match="seed 1: give exactly one of"):

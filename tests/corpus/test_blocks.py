@@ -266,8 +266,15 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
     change(content)
-    sealed = {"sha256": blocks._digest_of_json(content)} | content
-    (folder / "manifest.json").write_text(json.dumps(sealed))
+    (folder / "manifest.json").write_text(blocks.sealed(content))
+
+
+def test_any_other_text_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    """Also one that says the same."""
+    path = write(tmp_path / "b", make_rows(30), make_rows(2)) / "manifest.json"
+    path.write_text(path.read_text().replace("\n ", "\n\t", 1))
+    with pytest.raises(ElektronError, match="its checksum does not fit"):
+        BlockStore.open(tmp_path / "b")
 
 
 def test_ids_that_no_token_has_are_found(tmp_path: Path) -> None:

@@ -60,6 +60,23 @@ def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> No
     assert table.title == "Right ones" and table.rows[0][1] == "b, a"
 
 
+def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"columns": {"label": "label"}}
+    row = {"text": "t", "label": "a", "predicted_label": "b", "predicted_predicted_label": "a"}
+    files["predictions.jsonl"] = [row]
+    (table,) = shown(tmp_path, files)
+    assert table.rows == [["a", "a", "t"]]
+
+
+def test_a_column_that_only_looks_like_the_models_is_not_taken_for_it(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"columns": {"label": "class"}}
+    files["predictions.jsonl"] = [{"text": "t", "class": "a", "predicted_label": "b", "label": "a"}]
+    (table,) = shown(tmp_path, files)
+    assert table.rows == [["a", "a", "t"]]
+
+
 def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
     wrong, right = shown(tmp_path, tuned.tagging())
     tokens = [token for (cell,) in wrong.rows for token in cell]

@@ -6,7 +6,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertConf
 
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import load_encoder, scratch_encoder
+from elektron.finetuning.encoders import check_encoder, load_encoder, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
 
 
@@ -128,6 +128,14 @@ def test_text_of_another_language_is_said_aloud(encoders, caplog):
     assert "unknown to the vocabulary" in caplog.text
 
 
+def test_a_vocabulary_of_the_training_texts_was_not_made_for_other_text(tokenizer_folder, caplog):
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    encoder = scratch_encoder("quickstart", tokenizer, learned=True)
+    encoder.check_vocabulary(tokenizer(["Здравствуй, мир"])["input_ids"])
+    assert "other text" not in caplog.text
+    assert "--tokenizer takes one of more text" in caplog.text
+
+
 def test_no_model_no_traceback(tmp_path):
     with pytest.raises(ElektronError, match="no model can be read"):
         load_encoder(str(tmp_path))
@@ -141,3 +149,23 @@ def test_a_recipes_network_with_random_weights(tokenizer_folder):
     assert encoder.config.num_hidden_layers == 4
     with pytest.raises(ElektronError, match="did you mean quickstart"):
         scratch_encoder("quikstart", tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("quickstart", "a recipe: did you mean scratch:quickstart"),
+        ("scratch:quikstart", "did you mean quickstart"),
+        ("scratch:", "which recipe\\? There are .*quickstart"),
+        ("./quickstart", "no such folder"),
+    ],
+)
+def test_a_slip_in_the_name_is_found_at_once(name, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ElektronError, match=complaint):
+        check_encoder(name)
+
+
+def test_a_model_a_run_and_a_recipe_pass(encoders):
+    for name in (encoders["electra"], encoders["electra"].parent, "scratch:quickstart"):
+        check_encoder(str(name))

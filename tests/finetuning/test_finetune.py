@@ -8,7 +8,11 @@ from transformers import pipeline
 from elektron.cli import main
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
-from elektron.finetuning.finetune import finetune
+from elektron.finetuning.files.records import Record
+from elektron.finetuning.finetune import Bench, finetune, texts_read
+from elektron.finetuning.labelled import Labelled
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.registry import TASKS
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
@@ -59,7 +63,6 @@ def test_what_lies_in_the_folder(electra, animals):
 
 def test_plain_transformers_give_the_same_labels(electra):
     texts = [text for text, _ in labelled_sentences(20, seed=9)]
-    from elektron.finetuning.files.records import Record
     from elektron.inference.models import load_predictor
 
     ours = load_predictor(str(electra)).predict([Record({"text": t}, {}, "") for t in texts])
@@ -137,12 +140,96 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
     assert "flatter" in details["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    ("task", "values", "texts"),
+    [
+        ("classification", {"text": "a b", "label": "c"}, ["a b"]),
+        ("regression", {"text": "a", "pair": "b", "label": 1}, ["a", "b"]),
+        ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "O"]}, ["a b"]),
+        (
+            "question-answering",
+            {"question": "q", "context": "c", "answers": [], "id": "i"},
+            ["q", "c"],
+        ),
+        ("multiple-choice", {"text": "a", "choices": ["b", "c"], "label": 1}, ["a", "b c"]),
+        (
+            "multiple-choice",
+            {"text": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "label": 1},
+            ["a", "b c"],
+        ),
+        ("translation", {"source": "a", "target": "b"}, ["a"]),
+    ],
+)
+def test_a_vocabulary_is_learned_from_all_that_is_read(task, values, texts):
+    assert texts_read(TASKS[task].layout, [Record(values, {}, "")]) == texts
+
+
 def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path, caplog):
     same = [str(animals["train"])]
     finetune(animal_config(encoders, animals, tmp_path / "m", eval=same, test=same, epochs=1.0))
     for name in ("--eval", "--test"):
         assert f"both trained on and given as {name}" in caplog.text
     assert "both chosen on and reported on" in caplog.text
+
+
+def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(
+    encoders, animals, tmp_path, caplog
+):
+    rows = [row for row in labelled_sentences(60, seed=2) if row[1] == "animal"]
+    one = write_tsv(tmp_path / "eval.tsv", rows, ("sentence", "label"))
+    metrics = finetune(animal_config(encoders, animals, tmp_path / "m", eval=[str(one)]))
+    assert metrics["accuracy"] == 1
+    (run,) = read(tmp_path / "m/runs.json")
+    assert run["collapsed"] is None
+    assert "collapsed" not in caplog.text
+
+
+class Parrot:
+    """A fitted classifier that says of rows what it is told to, and counts those it is asked about."""
+
+    def __init__(self, says):
+        self.says = says
+        self.asked = 0
+        self.task = Classification(
+            labels=["a", "b"], max_length=8, pairs=False, long_text="head", stride=0
+        )
+
+    def predictor(self):
+        return self
+
+    def predict(self, records):
+        self.asked += len(records)
+        return [{"label": self.says(record)} for record in records]
+
+
+def collapse(says, train, evaluation):
+    """What a bench makes of a model that says so of rows with these labels, and how many more it asked about."""
+    train, evaluation = (
+        [Record({"text": "t", "label": label}, {}, "") for label in labels]
+        for labels in (train, evaluation)
+    )
+    config = FinetuneConfig(task="classification", model="m", train=["t"], out="o")
+    parrot = Parrot(says)
+    predictions = parrot.predict(evaluation)
+    found = Bench(config, Labelled(train, evaluation, [])).collapse(parrot, predictions)
+    return found, parrot.asked - len(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("says", "train", "evaluation", "found"),
+    [
+        (lambda record: "a", "ab" * 300, "abab", ("it says 'a' of every text", 200)),
+        (lambda record: "a", "ab" * 300, "aaaa", ("it says 'a' of every text", 200)),
+        (lambda record: "a", "abab", "a", ("it says 'a' of every text", 4)),
+        (lambda record: record.values["label"], "abab", "aaaa", (None, 4)),
+        (lambda record: record.values["label"], "abab", "abab", (None, 0)),
+        (lambda record: "a", "aaaa", "aa", (None, 4)),
+    ],
+)
+def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(
+    says, train, evaluation, found
+):
+    assert collapse(says, train, evaluation) == found
 
 
 def test_a_collapsed_run_says_so_and_begins_again(encoders, animals, tmp_path, caplog):
@@ -326,6 +413,11 @@ class TestBadInput:
         rows = [("the cat .", "a"), ("", "b")]
         empty = write_tsv(tmp_path / "empty.tsv", rows, ("sentence", "label"))
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3")
+
+    def test_a_model_that_is_not_there_before_the_files_are_read(self, capsys, tmp_path, animals):
+        for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
+            arguments = ["finetune", "classification", "--model", name, "--train", "absent.tsv"]
+            self.refuse(capsys, tmp_path, arguments, said)
 
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
         short = write_tsv(

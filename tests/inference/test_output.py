@@ -1,11 +1,14 @@
 import csv
 import json
+import math
+import re
 
 import pyarrow.parquet as pq
 import pytest
 
 from elektron.errors import ElektronError
 from elektron.inference.output import writing
+from tests.finetuning.files.layouts import read
 
 ROWS = [
     {"text": 'says "so", and\tgoes', "label": "a", "score": 0.5, "tags": ["B", "O"]},
@@ -25,13 +28,52 @@ def test_json_lines(tmp_path):
     assert [json.loads(line) for line in lines] == ROWS
 
 
-@pytest.mark.parametrize(("name", "delimiter"), [("p.csv", ","), ("p.tsv", "\t")])
-def test_tables_come_back_whole(tmp_path, name, delimiter):
-    write(tmp_path / name, ROWS[:1], ROWS[1:])
-    with (tmp_path / name).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=delimiter))
+def test_csv_comes_back_whole(tmp_path):
+    write(tmp_path / "p.csv", ROWS[:1], ROWS[1:])
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["text"] for row in rows] == [row["text"] for row in ROWS]
     assert [json.loads(row["tags"]) for row in rows] == [row["tags"] for row in ROWS]
+
+
+def test_tsv_comes_back_as_it_is_read_here(tmp_path, caplog):
+    write(tmp_path / "p.tsv", ROWS[:1], ROWS[1:])
+    rows = [record.columns for record in read(tmp_path / "p.tsv")]
+    assert [row["text"] for row in rows] == ['says "so", and goes', "zwei Zeilen"]
+    assert [json.loads(row["tags"]) for row in rows] == [row["tags"] for row in ROWS]
+    (line,) = [line for line in caplog.messages if "spaces" in line]
+    assert line.startswith("2 tabs and line ends")
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
+def test_a_table_has_the_columns_of_all_first_rows(tmp_path, name):
+    """Own columns stay before what the model says, whichever row they are in."""
+    said = {"predicted_label": "x", "score": 0.5}
+    rows = [{"text": "a"}, {"text": "b", "label": 1}, {"text": "c", "note": "n"}]
+    write(tmp_path / name, [row | said for row in rows])
+    if name == "p.parquet":
+        names = pq.read_table(tmp_path / name).schema.names
+        assert pq.read_table(tmp_path / name)["label"].to_pylist() == [None, 1, None]
+    else:
+        names = re.split(r"[,\t]", (tmp_path / name).read_text().splitlines()[0])
+    assert names == ["text", "label", "note", "predicted_label", "score"]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
+def test_a_column_that_comes_too_late_for_a_table_is_refused(tmp_path, name):
+    with pytest.raises(ElektronError, match=r"row 3 has a column 'note'.*write \.jsonl instead"):
+        write(tmp_path / name, ROWS, [ROWS[0] | {"note": "n"}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_of_json_may_each_have_their_own_columns(tmp_path):
+    write(tmp_path / "p.jsonl", ROWS, [ROWS[0] | {"note": "n"}])
+    assert json.loads((tmp_path / "p.jsonl").read_text().splitlines()[2])["note"] == "n"
+
+
+def test_no_number_is_null_in_json(tmp_path):
+    write(tmp_path / "p.jsonl", [{"x": math.nan, "y": math.inf}])
+    assert (tmp_path / "p.jsonl").read_text() == '{"x": null, "y": null}\n'
 
 
 def test_parquet(tmp_path):
@@ -43,6 +85,16 @@ def test_parquet_with_other_types_later_on_is_refused(tmp_path):
     with pytest.raises(ElektronError, match="jsonl instead"):
         write(tmp_path / "p.parquet", ROWS, [ROWS[0] | {"score": "high"}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_with_nulls_first(tmp_path):
+    """What is written is written again when it is known what the nulls are of."""
+    first = {"text": "a", "note": None, "tags": [], "n": 1, "never": None}
+    later = {"text": "b", "note": "n", "tags": ["B"], "n": 1.5, "never": None}
+    write(tmp_path / "p.parquet", [first] * 1100, [first, later], [first])
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert rows == [*[first] * 1101, later, first]
+    assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

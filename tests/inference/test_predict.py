@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 import tracemalloc
+from io import BufferedReader
 
 import pytest
 import torch
@@ -13,11 +16,13 @@ from transformers import ElectraConfig, ElectraForSequenceClassification
 from elektron.cli import main
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
+from elektron.finetuning.files.lines import open_lines
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
 from elektron.inference.models import load_predictor
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
+from tests.finetuning.files.layouts import read
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,57 @@ def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path,
     row = json.loads(capsys.readouterr().out)
     assert row["label"] == "x"
     assert row["predicted_label"] in ("animal", "person", "plant")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_path, name):
+    """Not even where the first row has none because its line is too short."""
+    path = tmp_path / "in.csv"
+    path.write_text("text,label\nthe cat .\nthe dog .,own\n")
+    assert (
+        main(["predict", str(model), "--input", str(path), "--output", str(tmp_path / name)]) == 0
+    )
+    rows = [record.columns for record in read(tmp_path / name, labelled=False)]
+    assert [row.get("label") or None for row in rows] == [None, "own"]
+    assert all(row["predicted_label"] in ("animal", "person", "plant") for row in rows)
+
+
+def test_each_line_is_answered_before_the_next_is_sent(model):
+    """A line is sent after the answer to the one before only: waiting for more would be for ever."""
+    command = [sys.executable, "-m", "elektron", "predict", str(model)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        given_up = threading.Timer(300, process.kill)
+        given_up.start()
+        for text in ("the cat .", "the dog .", "the bird ."):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        given_up.cancel()
+    assert process.returncode == 0
+
+
+def test_what_has_arrived_is_answered_together():
+    """Before it is read on where nothing is, what waits is to be answered, and then only."""
+    receiver, sender = os.pipe()
+    events = []
+
+    def waits():
+        events.append("waits")
+        os.close(sender)
+
+    with os.fdopen(receiver, "rb") as pipe:
+        os.write(sender, b"a\nb\n")
+        for _, line in open_lines("-", BufferedReader(module.Arriving(pipe, waits))):
+            events.append(line)
+    assert events == ["a", "b", "waits"]
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_no_passage_at_all_is_refused(model, capsys, count):
+    assert main(["predict", str(model), "--documents", "x", "--passages", count]) == 2
+    assert f"--passages must be above 0, got {count}" in capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_rows(model, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForPreTrain
 
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
+from elektron.evidence.runs import read_run
 from elektron.pretraining import checkpoint, loop
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import (
@@ -22,6 +23,7 @@ from elektron.pretraining.config import (
     EvaluationConfig,
     NetworkConfig,
     OptimizerConfig,
+    RampConfig,
     resolve,
 )
 from elektron.pretraining.loop import pretrain
@@ -262,6 +264,17 @@ def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path
     assert summary["generator_loss"] > 0
 
 
+def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(
+    blocks, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    poisoned(monkeypatch, set(range(6)))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
+    assert pretrain(tiny_config(blocks, out))["steps"] == 12
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+
+
 def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(loop, "SKIPPED_AT_MOST", 1)
     poisoned(monkeypatch, {6, 7}, rows={})
@@ -489,3 +502,81 @@ def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, mon
     assert lines[112]["skipped_steps"] == skip
     assert "step 112: a loss far above those before it in 1 of the last" in caplog.text
     assert ("which were skipped" in caplog.text) is skip
+
+
+def test_a_run_whose_weights_no_longer_move_is_no_success(blocks, tmp_path, monkeypatch):
+    """However seldom metrics are logged, its last steps are judged; going back within them does not help."""
+    out = tmp_path / "run"
+    poisoned(monkeypatch, set(range(1, 30)))
+    often = CheckpointConfig(every=10)
+    config = tiny_config(blocks, out, steps=30, log_every=1000, checkpoint=often)
+    with pytest.raises(ElektronError, match="leaving out rows 2 times has not helped"):
+        pretrain(config)
+    assert not (out / "summary.json").exists()
+    assert not (out / "discriminator").exists()
+    assert [line["skipped_steps"] for line in metrics(out, "train")] == [10]
+    poisoned(monkeypatch, {0})
+    short = tiny_config(blocks, tmp_path / "short", steps=5, log_every=1000)
+    with pytest.raises(ElektronError, match=r"5 steps .*no checkpoint to go back to"):
+        pretrain(short)
+
+
+def test_a_last_step_that_is_skipped_costs_nothing_but_itself(blocks, tmp_path, monkeypatch):
+    poisoned(monkeypatch, {12})
+    assert pretrain(tiny_config(blocks, tmp_path / "run", steps=13))["steps"] == 13
+    assert [line["skipped_steps"] for line in metrics(tmp_path / "run", "train")] == [0, 0, 0, 1]
+
+
+def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
+    """The checkpoint lies among those that sent the run back; it forgets them, and says that it did."""
+    monkeypatch.setattr(loop, "SKIPPED_AT_MOST", 3)
+    out = tmp_path / "run"
+    poisoned(monkeypatch, {4, 5, 6, 7}, rows={})
+    with caplog.at_level("WARNING", "elektron"):
+        assert pretrain(tiny_config(blocks, out, steps=16))["steps"] == 16
+    lines = {line["step"]: line["skipped_steps"] for line in metrics(out, "train")}
+    assert lines == {4: 0, 8: 0, 12: 0, 16: 0}
+    assert caplog.text.count("going back") == 1
+    (alarm,) = metrics(out, "alarm")
+    assert (alarm["step"], alarm["alarm"]) == (6, "not-finite")
+    assert alarm["message"].startswith("4 steps before step 8 were skipped")
+    assert [each["alarm"] for each in read_run(out).metrics.alarm] == ["not-finite"]
+
+
+LONG = {
+    "log_every": 20,
+    "evaluation": EvaluationConfig(every=300, rows=16),
+    "checkpoint": CheckpointConfig(every=50),
+}
+
+
+@pytest.mark.parametrize(
+    ("ramp", "spikes"), [(RampConfig(), 5), (RampConfig(first_length=16), 0)], ids=str
+)
+def test_another_level_of_losses_stops_no_run(ramp, spikes, blocks, tmp_path, monkeypatch):
+    """From step 110 on losses are others: that of longer rows is expected, and any is believed in the end."""
+    shaken(monkeypatch, range(110, 220))
+    skips = OptimizerConfig(skip_spikes=True)
+    config = tiny_config(
+        blocks, tmp_path / "run", steps=220, batch=4, ramp=ramp, optimizer=skips, **LONG
+    )
+    assert pretrain(config)["steps"] == 220
+    lines = metrics(tmp_path / "run", "train")
+    assert sum(line["loss_spikes"] for line in lines) == spikes
+    assert sum(line["skipped_steps"] for line in lines) == spikes
+    assert metrics(tmp_path / "run", "went_back") == []
+
+
+def test_spikes_are_counted_among_the_steps_since_the_last_line(
+    blocks, tmp_path, monkeypatch, caplog
+):
+    """Those before a checkpoint too, after which a run goes on in the midst of two lines."""
+    shaken(monkeypatch, {105, 107})
+    long = {"steps": 116, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}
+    config = tiny_config(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=108), **long)
+    config.optimizer.skip_spikes = True
+    with caplog.at_level("WARNING", "elektron"):
+        with killed_before(109, monkeypatch):
+            pretrain(config)
+        pretrain(config)
+    assert "step 110: a loss far above those before it in 2 of the last 10 steps" in caplog.text

@@ -133,6 +133,22 @@ def test_state_goes_out_and_comes_back(name):
         assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("correction", [True, False])
+def test_a_state_takes_the_place_of_all_there_was(correction):
+    """As on the way back to a checkpoint of a time when the discriminator had yet to learn."""
+    optimizer = PairOptimizer(make_pair("elektron"), config(bias_correction=correction))
+    set_gradients(optimizer, 0.1)
+    (part,) = optimizer.parts
+    part.gradients = {p: part.gradients[p] for p in part.networks["generator"]}
+    optimizer.step(1.0)
+    early = {key: value.clone() for key, value in optimizer.state_tensors().items()}
+    set_gradients(optimizer, 0.1)
+    optimizer.step(1.0)
+    optimizer.load_state_tensors(early.items())
+    assert optimizer.state_tensors().keys() == early.keys()
+    assert all(torch.equal(early[key], value) for key, value in optimizer.state_tensors().items())
+
+
 def losses(pair):
     ids = torch.tensor([[2, 9, 3]])
     generator = pair.token_logits(pair.generator_states(ids, alone(ids))).logsumexp(-1).sum()

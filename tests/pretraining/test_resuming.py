@@ -7,8 +7,18 @@ import pytest
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from elektron.pretraining.config import MaskingConfig, OptimizerConfig, ResumeConfig
+from elektron.pretraining.checkpoint import Progress
+from elektron.pretraining.config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    MaskingConfig,
+    OptimizerConfig,
+    RampConfig,
+    ResumeConfig,
+)
 from elektron.pretraining.loop import pretrain
+from elektron.pretraining.measures import Horizon
+from elektron.pretraining.resuming import fingerprint
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics
 
@@ -62,6 +72,8 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
         ("optimizer.name", "cannot change in the midst of a run"),
         ("objective", "cannot change in the midst of a run"),
         ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
+        ("batch", r"midst of a run \(the rows that its steps have taken are counted by it\)"),
+        ("ramp.first_batch", r"\(the rows that its steps have taken are counted by it\)"),
         ("optimizer.lrr", "no such setting: did you mean optimizer.lr?"),
     ],
 )
@@ -73,7 +85,7 @@ def test_what_no_run_can_go_on_with_is_refused(name, message, finished, blocks):
 def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "run", plan="two_stage")
     pretrain(config)
-    with pytest.raises(ElektronError, match="steps: it cannot change"):
+    with pytest.raises(ElektronError, match=r"steps: it cannot change"):
         pretrain(
             tiny_config(blocks, config.out, plan="two_stage", steps=20, resume=allowing("steps"))
         )
@@ -89,3 +101,131 @@ def test_other_blocks_of_the_same_tokenizer_if_allowed(blocks, tmp_path, monkeyp
         pretrain(tiny_config(other, out))
     assert pretrain(tiny_config(other, out, resume=allowing("data")))["steps"] == 12
     assert pretrain(tiny_config(other, out))["steps"] == 12, "these are its blocks now"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"minutes": 0.6}, {"flops": 1e12}, {"tokens": 10_000}], ids=str
+)
+def test_a_length_stays_in_its_unit(changes, finished, blocks):
+    """A schedule that began anew at step 12 would be taken for one that began after 12 seconds."""
+    (unit,) = changes
+    config = tiny_config(blocks, finished, steps=None, **changes, resume=allowing("steps", unit))
+    with pytest.raises(ElektronError, match=f"length is given in steps, not in {unit}: give it so"):
+        pretrain(config)
+
+
+def test_no_share_is_below_0_or_above_1():
+    horizon = Horizon(steps=20)
+    for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):
+        assert horizon.share_of_schedule(Progress(step=step, schedule_from=begins)) == share
+    assert horizon.share(Progress(step=25)) == 1.0
+    assert Horizon(None, seconds=60).share(Progress(seconds=-1)) == 0.0
+
+
+@pytest.mark.parametrize("ramp", [{"first_batch": 2}, {"first_length": 8}], ids=str)
+def test_the_stages_of_a_ramp_do_not_move(ramp, blocks, tmp_path, monkeypatch):
+    """In a longer run the steps behind it would be of other rows, and their tokens others."""
+    config = tiny_config(blocks, tmp_path / "run", ramp=RampConfig(**ramp))
+    with killed_before(9, monkeypatch):
+        pretrain(config)
+    longer = tiny_config(blocks, config.out, ramp=RampConfig(**ramp), steps=20)
+    with pytest.raises(ElektronError, match=r"another run \(steps .*choose another --out$"):
+        pretrain(longer)
+    longer.resume = allowing("steps")
+    with pytest.raises(ElektronError, match=r"steps: it cannot change .*stages of its ramp"):
+        pretrain(longer)
+    assert pretrain(config)["steps"] == 12
+
+
+def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
+    with pytest.raises(ElektronError, match=r"batch 8 there, 4 here\): choose another --out$"):
+        pretrain(tiny_config(blocks, finished, batch=4))
+
+
+def test_blocks_of_longer_rows_are_refused(finished, blocks, tmp_path):
+    """The tokens behind it would be counted by their length."""
+    other = tmp_path / "other"
+    prepare(PrepareConfig(["builtin:docs"], str(blocks / "tokenizer"), other, seq_len=64))
+    with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
+        pretrain(tiny_config(other, finished, steps=20, resume=allowing("data", "steps")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"optimizer": OptimizerConfig(lr=1e-5)}, "optimizer.lr"),
+        ({"steps": 8}, "steps"),
+        ({"steps": 8, "optimizer": OptimizerConfig(lr=1e-5)}, "optimizer.lr"),
+    ],
+    ids=str,
+)
+def test_a_finished_run_stays_what_it_was(changes, named, finished, blocks):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    allow = allowing("optimizer.lr", "steps")
+    with pytest.raises(ElektronError, match=rf"is finished, and .*{named}.* cannot change what"):
+        pretrain(tiny_config(blocks, finished, **changes, resume=allow))
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+
+
+def test_more_tokens_that_are_no_more_steps_do_not_make_a_run_longer(blocks, tmp_path):
+    out = tmp_path / "run"
+    pretrain(tiny_config(blocks, out, steps=None, tokens=1000))  # 4 steps of 8 × 32
+    slow = {"optimizer": OptimizerConfig(lr=1e-5), "resume": allowing("optimizer.lr", "tokens")}
+    with pytest.raises(ElektronError, match="make it longer"):
+        pretrain(tiny_config(blocks, out, steps=None, tokens=1001, **slow))
+    assert pretrain(tiny_config(blocks, out, steps=None, tokens=1100, **slow))["steps"] == 5
+
+
+def test_a_summary_without_figures_is_damaged(finished, blocks, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "summary.json").write_text("{}")
+    with pytest.raises(ElektronError, match=r"summary.json is damaged"):
+        pretrain(tiny_config(blocks, out, steps=20, resume=allowing("steps")))
+
+
+def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_path, monkeypatch):
+    """Stopped or not: a line at the end, and none of what it has told in the lines of a longer run."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    pretrain(tiny_config(blocks, whole, log_every=5))
+    with killed_before(11, monkeypatch):
+        pretrain(tiny_config(blocks, out, log_every=5))
+    pretrain(tiny_config(blocks, out, log_every=5))
+    volatile = {"seconds", "tokens_per_second", "data_wait_share"}
+    ours, theirs = (
+        [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, "train")]
+        for o in (out, whole)
+    )
+    assert ours == theirs
+    assert [line["step"] for line in ours] == [5, 10, 12]
+    pretrain(tiny_config(blocks, out, log_every=5, steps=18, resume=allowing("steps")))
+    assert [line["step"] for line in metrics(out, "train")] == [5, 10, 12, 15, 18]
+
+
+def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
+    """With a weight three times as large every step of a healthy run would be a spike."""
+    out, begun = tmp_path / "run", tmp_path / "begun"
+    settings = {
+        "steps": 130,
+        "evaluation": EvaluationConfig(every=200, rows=16),
+        "checkpoint": CheckpointConfig(every=110),
+        "optimizer": OptimizerConfig(skip_spikes=True),
+    }
+    with killed_before(112, monkeypatch):
+        pretrain(tiny_config(blocks, begun, **settings))
+    shutil.copytree(begun, out)
+    allow = {"discriminator_weight": 150, "resume": allowing("discriminator_weight")}
+    with killed_before(115, monkeypatch):
+        pretrain(tiny_config(blocks, out, **settings, **allow))
+    # Killed before a checkpoint of the changed run: its losses are still not those of the one that there is.
+    pretrain(tiny_config(blocks, out, **settings, discriminator_weight=150))
+    later = [line for line in metrics(out, "train") if line["step"] > 110]
+    assert sum(line["loss_spikes"] for line in later) == 0
+    assert sum(line["skipped_steps"] for line in later) == 0
+
+
+def test_a_fingerprint_is_of_settings_that_make_the_run(blocks, tmp_path):
+    one = fingerprint(tiny_config(blocks, tmp_path), "blocks")
+    assert fingerprint(tiny_config(blocks, tmp_path / "moved", log_every=1), "blocks") == one
+    assert fingerprint(tiny_config(blocks, tmp_path), "others") != one
+    assert fingerprint(tiny_config(blocks, tmp_path, discriminator_weight=150), "blocks") != one

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elektron.pretraining.spikes import SIGMAS, WINDOW, Spikes
+from elektron.pretraining.spikes import LASTING, SIGMAS, WINDOW, Spikes
 
 CPU = torch.device("cpu")
 BOTH = torch.tensor([True, True])
@@ -24,7 +24,7 @@ def history() -> np.ndarray:
 def filled(history) -> Spikes:
     spikes = Spikes(CPU)
     for generator, discriminator in history:
-        spikes.take(pair_of(generator, discriminator), BOTH, YES)
+        spikes.take(pair_of(generator, discriminator), BOTH, YES, NO)
     return spikes
 
 
@@ -34,40 +34,75 @@ def test_a_loss_is_a_spike_from_six_deviations_above_the_mean(filled, history):
         for above, spike in ((1e-9, True), (-1e-9, False)):
             losses = history.mean(0)
             losses[network] = limits[network] + above
-            assert bool(filled.found(pair_of(*losses), BOTH)) is spike
-    assert not filled.found(pair_of(0.1, 0.1), BOTH), "a low loss is good news"
+            assert filled.found(pair_of(*losses), BOTH).tolist() == [
+                spike and network == place for place in (0, 1)
+            ]
+    assert not filled.found(pair_of(0.1, 0.1), BOTH).any(), "a low loss is good news"
 
 
 def test_only_a_network_that_learns_is_asked(filled):
     spike = pair_of(9.0, 3.0)
-    assert filled.found(spike, BOTH)
-    assert not filled.found(spike, torch.tensor([False, True]))
+    assert filled.found(spike, BOTH).any()
+    assert not filled.found(spike, torch.tensor([False, True])).any()
 
 
 def test_nothing_is_a_spike_before_there_are_enough_losses(history):
     spikes = Spikes(CPU)
     for generator, discriminator in history[:-1]:
-        spikes.take(pair_of(generator, discriminator), BOTH, YES)
-    assert not spikes.found(pair_of(100.0, 100.0), BOTH)
-    spikes.take(pair_of(3.0, 3.0), BOTH, YES)
-    assert spikes.found(pair_of(100.0, 100.0), BOTH)
+        spikes.take(pair_of(generator, discriminator), BOTH, YES, NO)
+    assert not spikes.found(pair_of(100.0, 100.0), BOTH).any()
+    spikes.take(pair_of(3.0, 3.0), BOTH, YES, NO)
+    assert spikes.found(pair_of(100.0, 100.0), BOTH).any()
     spikes.forget()
-    assert not spikes.found(pair_of(100.0, 100.0), BOTH)
+    assert not spikes.found(pair_of(100.0, 100.0), BOTH).any()
 
 
 def test_only_finite_losses_of_steps_that_moved_something_are_remembered(filled):
     before = filled.state()
-    filled.take(pair_of(9.0, 9.0), BOTH, NO)
-    filled.take(pair_of(float("nan"), float("inf")), BOTH, YES)
+    filled.take(pair_of(9.0, 9.0), BOTH, NO, NO)
+    filled.take(pair_of(float("nan"), float("inf")), BOTH, YES, NO)
     assert torch.equal(filled.state(), before)
-    filled.take(pair_of(9.0, 9.0), torch.tensor([True, False]), YES)
-    assert filled.state()[0, 0] == WINDOW + 1
+    filled.take(pair_of(9.0, 9.0), torch.tensor([True, False]), YES, NO)
+    assert filled.counts[0] == WINDOW + 1
     assert (filled.losses == 9.0).sum() == 1
     assert torch.equal(filled.state()[1], before[1])
 
 
+def test_spikes_that_do_not_end_are_a_new_level(filled):
+    high = pair_of(9.0, 9.0)
+    for number in range(LASTING):
+        assert filled.found(high, BOTH).any(), number
+        filled.take(high, BOTH, NO, YES)
+    assert not filled.found(high, BOTH).any()
+
+
+def test_a_network_comes_to_a_new_level_by_its_own_turns(filled):
+    """Those of the other, in between, neither end nor prolong its spikes."""
+    generator, discriminator = torch.tensor([True, False]), torch.tensor([False, True])
+    for _ in range(LASTING):
+        spikes = filled.found(pair_of(3.0, 9.0), discriminator)
+        assert spikes.tolist() == [False, True]
+        filled.take(pair_of(3.0, 9.0), discriminator, NO, spikes)
+        filled.take(pair_of(3.0, 9.0), generator, YES, filled.found(pair_of(3.0, 9.0), generator))
+    assert not filled.found(pair_of(3.0, 9.0), discriminator).any()
+    assert filled.found(pair_of(9.0, 9.0), generator).any(), "the generator's losses are as known"
+
+
+def test_what_is_forgotten_leaves_no_spikes_behind(filled):
+    filled.take(pair_of(9.0, 9.0), BOTH, NO, BOTH)
+    filled.forget()
+    assert (filled.state()[:, :2] == 0).all()
+
+
+def test_spikes_with_others_between_them_stay_spikes(filled):
+    for _ in range(LASTING):
+        filled.take(pair_of(9.0, 9.0), BOTH, NO, YES)
+        filled.take(pair_of(3.0, 3.0), BOTH, YES, NO)
+        assert filled.found(pair_of(9.0, 9.0), BOTH).any()
+
+
 def test_the_oldest_loss_goes_first(filled, history):
-    filled.take(pair_of(7.0, 8.0), BOTH, YES)
+    filled.take(pair_of(7.0, 8.0), BOTH, YES, NO)
     assert filled.losses[0, 0] == 7.0
     assert filled.losses[0, 1] == history[1, 0]
 
@@ -76,4 +111,4 @@ def test_a_state_is_taken_over(filled):
     other = Spikes(CPU)
     other.take_over(filled.state())
     assert torch.equal(other.state(), filled.state())
-    assert other.found(pair_of(9.0, 3.0), BOTH)
+    assert other.found(pair_of(9.0, 3.0), BOTH).any()

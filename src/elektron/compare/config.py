@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from elektron.configuration import Checked
 from elektron.recipes import DEFAULT_RECIPE
 
 
 @dataclass(kw_only=True)
-class CompareConfig:
+class CompareConfig(Checked):
     """Pre-train variants at equal compute, fine-tune each on probe tasks, and say what the seeds bear out."""
 
     config: str = DEFAULT_RECIPE

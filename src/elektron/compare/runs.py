@@ -178,9 +178,13 @@ def _forget_compiled_steps(config: PretrainConfig) -> None:
 
 def _has_diverged(out: Path) -> bool:
     """Whether the pre-training ended because its loss was no longer finite."""
+    from elektron.evidence.reading import number
     from elektron.evidence.runs import METRICS, read_run
 
     if not (out / METRICS).is_file():
         return False
-    alarms = read_run(out).metrics.alarm
-    return bool(alarms) and alarms[-1].get("alarm") == "not-finite"
+    run = read_run(out)
+    # A run that went back and recovered has the alarm too, and metrics of later steps.
+    last = run.metrics.alarm[-1] if run.metrics.alarm else {}
+    here = (number(last, "step") or 0) >= (number(run.position, "step") or 0)
+    return last.get("alarm") == "not-finite" and here

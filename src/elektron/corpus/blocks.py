@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError
 from elektron.reading import first_line
@@ -115,9 +115,7 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write the manifest with a checksum of itself."""
-        content = asdict(self)
-        content = {"sha256": _digest_of_json(content)} | content
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        path.write_text(sealed(asdict(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -127,14 +125,13 @@ class Manifest:
             ElektronError: it is missing, damaged, or of another version of the format.
         """
         try:
-            content = json.loads(read_text(path))
-            digest = _digest_of_json({k: v for k, v in content.items() if k != "sha256"})
+            text = read_text(path)
+            content = object_in(text)
+            whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, RecursionError) as error:
             raise ElektronError(f"{path}: damaged ({error}): prepare the blocks again") from error
-        except AttributeError:
-            raise ElektronError(f"{path}: not a manifest of blocks") from None
         if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:
@@ -142,7 +139,8 @@ class Manifest:
                 f"{path}: format {content['format']}, but this version reads {FORMAT}: "
                 "prepare the blocks again"
             )
-        if content.pop("sha256", None) != digest:
+        content.pop("sha256", None)
+        if not whole:
             raise ElektronError(
                 f"{path}: damaged (its checksum does not fit): prepare the blocks again"
             )
@@ -166,6 +164,12 @@ class Manifest:
         if set(splits) != set(SPLITS) or manifest.seq_len < 1 or manifest.vocab_size < 1:
             raise ValueError("splits, row length or vocabulary cannot be")
         return manifest
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """A manifest with a checksum of itself, as it is written: another text says the same of no blocks."""
+    content = {"sha256": _digest_of_json(content)} | content
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def _digest_of_json(content: Mapping[str, Any]) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from elektron.configuration import Positional
+from elektron.configuration import Checked, Positional
 
 
 @dataclass
-class TokenizerConfig:
+class TokenizerConfig(Checked):
     """Train a WordPiece tokenizer on a corpus."""
 
     corpus: Positional[list[str]]
@@ -36,7 +36,7 @@ class TokenizerConfig:
 
 
 @dataclass
-class PrepareConfig:
+class PrepareConfig(Checked):
     """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
@@ -65,7 +65,7 @@ class PrepareConfig:
 
 
 @dataclass
-class InspectConfig:
+class InspectConfig(Checked):
     """Look at a corpus, or at prepared blocks, before anyone spends days of compute."""
 
     corpus: Positional[list[str]]

@@ -25,12 +25,12 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 from transformers import BertTokenizer, PreTrainedTokenizerBase
 
-from elektron.configuration import suggestion
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.folders import is_free, new_folder
 from elektron.progress import Progress
+from elektron.reading import refuse_missing_folder
 from elektron.released import load_tokenizer_files
 
 log = logging.getLogger(__name__)
@@ -108,10 +108,7 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
         raise ElektronError(
             f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
         )
-    if not folder.exists() and folder.parent != Path() and folder.parent.is_dir():
-        # The hub is not asked, in vain and for a minute where there is no network, about a slip.
-        near = suggestion(folder.name, (entry.name for entry in folder.parent.iterdir()))
-        raise ElektronError(f"{name}: no such folder{near}")
+    refuse_missing_folder(name)
     if (folder / "tokenizer.json").is_file():
         _refuse_damaged(folder / "tokenizer.json")
     try:

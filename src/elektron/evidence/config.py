@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.configuration import Positional
+from elektron.configuration import Checked, Positional
 
 
 @dataclass
-class ReportConfig:
+class ReportConfig(Checked):
     """Draw runs, or fine-tuned models, into one HTML file that needs nothing else."""
 
     runs: Positional[list[Path]]

@@ -1,8 +1,9 @@
 """Predictions worth looking at, out of `predictions.jsonl`: mistakes first, then some that are right.
 
-A line is the row's own columns and what the model says; where the row has a name already, what the
-model says stands under `predicted_` and that name. Which column is what is in `details.json`; a
-column that is not there goes by its role. The file may be long: only what is shown is kept of it.
+A line is the row's own columns and behind them what the model says; where a row has a name already,
+what the model says stands under `predicted_` and that name, as often as it takes. Which column is
+what is in `details.json`; a column that is not there goes by its role. The file may be long: only
+what is shown is kept of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MISTAKES, OTHERS = 8, 4
 LONGEST_TEXT = 320
 MOST_TOKENS = 60
 OUTSIDE = "O"
+PREFIX = "predicted_"
+"""Before the name of what the model says, where a column has it already."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,21 @@ class Row:
 
     def said(self, name: str) -> Any:
         """What the model says."""
-        return self.content.get(f"predicted_{name}", self.content.get(name))
+        return self.content.get(self._stands_under(name))
 
     def given(self, role: str) -> Any:
         """What the file says; None where it does not."""
         column = str(self.columns.get(role) or role)
         if column not in self.content and "," in column:
             return [self.content.get(name) for name in column.split(",")]
-        if column in self.by_model and f"predicted_{column}" not in self.content:
+        if column in self.by_model and self._stands_under(column) == column:
             return None
         return self.content.get(column)
+
+    def _stands_under(self, name: str) -> str:
+        """The name under which the model's word stands: the last, since it stands behind the columns."""
+        names = [other for other in self.content if _without_prefix(other) == name]
+        return names[-1] if names else name
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,12 @@ def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
         return shortened(text, longest)
     first = max(text.find(" ", first, place) + 1, first)
     return f"… {shortened(text[first:], longest)}"
+
+
+def _without_prefix(name: str) -> str:
+    while name.startswith(PREFIX):
+        name = name.removeprefix(PREFIX)
+    return name
 
 
 def _names(value: Any, separator: str | None = None) -> list[str]:

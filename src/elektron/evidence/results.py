@@ -26,6 +26,7 @@ from elektron.evidence.reading import (
     required_number,
     told_apart,
 )
+from elektron.folders import name_to_be
 
 TASK = "task.json"
 CONFIG = "config.yaml"
@@ -220,7 +221,7 @@ def read_result(folder: Path) -> Result:
         )
     settings = folder / CONFIG
     config = flat(read_yaml(settings)) if settings.is_file() else {}
-    home = _home(folder, config)
+    home = name_to_be(folder)
     return Result(
         folder=folder,
         home=home,
@@ -236,12 +237,6 @@ def read_result(folder: Path) -> Result:
         runs=read_json(folder / RUNS, _runs) or [],
         network=read_json(folder / NETWORK, mapping) or {},
     )
-
-
-def _home(folder: Path, config: Record) -> Path:
-    """The folder itself, or what it is going to be: `new_folder` fills it under a hidden name."""
-    out = Path(str(config.get("out") or folder))
-    return out if folder.name.startswith(f".{out.name}.partial-") else folder
 
 
 def _figures(content: Any) -> Figures:

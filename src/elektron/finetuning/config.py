@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from elektron.configuration import Positional
+from elektron.configuration import Checked, Positional
 
 TaskName = Literal[
     "classification",
@@ -26,7 +26,7 @@ TaskName = Literal[
 
 
 @dataclass(kw_only=True)
-class FilesConfig:
+class FilesConfig(Checked):
     """How files are read: columns by name, or by number from 1."""
 
     text: str | None = None

@@ -47,6 +47,8 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
     """Of the encoder alone; None stands for random weights, drawn anew for each model."""
+    learned: bool = False
+    """Whether its vocabulary was learned just now, from the training texts."""
 
     @property
     def pretrained(self) -> bool:
@@ -122,13 +124,19 @@ class Encoder:
         """Say so where many tokens of the training texts are unknown."""
         tokens = sum(map(len, token_ids))
         unknown = sum(list(ids).count(self.tokenizer.unk_token_id) for ids in token_ids)
-        if tokens and unknown > MOST_UNKNOWN * tokens:
-            log.warning(
-                "%.0f %% of the training texts' tokens are unknown to the vocabulary of %s: "
-                "was it made for other text?",
-                100 * unknown / tokens,
-                self.name,
+        if not tokens or unknown <= MOST_UNKNOWN * tokens:
+            return
+        vocabulary = f"the vocabulary of {self.name}: was it made for other text?"
+        if self.learned:
+            vocabulary = (
+                "the vocabulary that was learned from them, since they are so few: "
+                "--tokenizer takes one of more text"
             )
+        log.warning(
+            "%.0f %% of the training texts' tokens are unknown to %s",
+            100 * unknown / tokens,
+            vocabulary,
+        )
 
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
@@ -144,6 +152,24 @@ DROPOUTS = (
 )
 
 
+def check_encoder(name: str) -> None:
+    """Refuse what names no encoder, at once: `load_encoder` and `scratch_encoder` come when rows have been read.
+
+    Raises:
+        ElektronError: there is no such recipe, or no configuration of a model can be read there.
+    """
+    from elektron.recipes import pretrain_config, recipe_names
+
+    if name.startswith(SCRATCH):
+        pretrain_config(name.removeprefix(SCRATCH))
+        return
+    if name in recipe_names() and not Path(name).exists():
+        raise ElektronError(
+            f"{name} is a recipe: did you mean {SCRATCH}{name}, its network with random weights?"
+        )
+    load_configuration(_without_run(name))
+
+
 def load_encoder(name: str) -> Encoder:
     """An encoder from a folder or the hub, with the tokenizer that lies beside it.
 
@@ -152,10 +178,9 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    folder = Path(name)
-    if not (folder / "config.json").exists() and (folder / DISCRIMINATOR / "config.json").exists():
-        name = str(folder / DISCRIMINATOR)
-        log.info("%s is a pre-training run: the model is %s", folder, name)
+    asked, name = name, _without_run(name)
+    if name != asked:
+        log.info("%s is a pre-training run: the model is %s", asked, name)
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
@@ -172,8 +197,15 @@ def load_encoder(name: str) -> Encoder:
     return Encoder(name, config, tokenizer, encoder.state_dict())
 
 
-def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+def scratch_encoder(
+    recipe: str, tokenizer: PreTrainedTokenizerBase, learned: bool = False
+) -> Encoder:
     """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
+
+    Args:
+        recipe: name or path.
+        tokenizer: any.
+        learned: whether it was learned just now, from the texts that the encoder is for.
 
     Raises:
         ElektronError: there is no such recipe.
@@ -186,7 +218,14 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
-    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
+    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None, learned)
+
+
+def _without_run(name: str) -> str:
+    """The name of a model; that of a pre-training run's folder stands for its discriminator."""
+    inside = Path(name) / DISCRIMINATOR
+    is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
+    return str(inside) if is_run else name
 
 
 def _load_weights(name: str) -> PreTrainedModel:

@@ -23,12 +23,18 @@ from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.encoders import SCRATCH, Encoder, load_encoder, scratch_encoder
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.encoders import (
+    SCRATCH,
+    Encoder,
+    check_encoder,
+    load_encoder,
+    scratch_encoder,
+)
+from elektron.finetuning.files.records import Layout, Record
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
-from elektron.finetuning.tasks.base import Feature, Task
+from elektron.finetuning.tasks.base import Feature, Prediction, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import Epoch, train
 from elektron.finetuning.wording import closing_words
@@ -44,6 +50,8 @@ SEED_OF_RESTART = 1000
 """What is added to a run's seed when it begins again."""
 LEAST_LOOK = 1000
 """Rows: looking at the evaluation rows after an epoch takes no more than the epoch's training rows, or these."""
+JUDGED_BESIDES = 200
+"""Training rows on which a model is judged that says the same of all evaluation rows."""
 SCRATCH_VOCABULARY = 8192
 
 
@@ -97,6 +105,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     grid = combinations(config.vary)
     if not is_free(config.out):
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
+    check_encoder(config.model)
     keep_freed_memory()
     data = read_labelled(config, TASKS[config.task].layout)
     encoder = encoder_for(config, data)
@@ -119,17 +128,29 @@ def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
         if config.tokenizer is not None:
             raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
         return load_encoder(config.model)
+    recipe_name = config.model.removeprefix(SCRATCH)
     if config.tokenizer is not None:
-        tokenizer = load_tokenizer(config.tokenizer)
-    else:
-        role = TASKS[config.task].layout.roles[0].name
-        texts = [text_of(record.values[role]) for record in data.train]
-        tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
-    return scratch_encoder(config.model.removeprefix(SCRATCH), tokenizer)
+        return scratch_encoder(recipe_name, load_tokenizer(config.tokenizer))
+    texts = texts_read(TASKS[config.task].layout, data.train)
+    tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
+    return scratch_encoder(recipe_name, tokenizer, learned=True)
+
+
+def texts_read(layout: Layout, records: Sequence[Record]) -> list[str]:
+    """All that an encoder reads of these records, as often as it does; nothing of what is to be said of them."""
+    roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
+    return [
+        text_of(record.values[role])
+        for record in records
+        for role in roles
+        if role in record.values
+    ]
 
 
 def text_of(value: Any) -> str:
-    """A text, or tokens with blanks between them."""
+    """A text, or tokens or choices with blanks between them."""
+    if isinstance(value, dict):  # of choices that have keys
+        value = value["text"]
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -238,7 +259,7 @@ class Bench:
         fitted.task = task.finished(model)
         predictions = fitted.predictor().predict(self.data.eval)
         # Judged before a threshold is chosen: it may be best to answer nothing, which is no collapse.
-        run.collapsed = fitted.task.collapsed(predictions) if len(predictions) > 1 else None
+        run.collapsed = self.collapse(fitted, predictions)
         tuned = fitted.task.tuned(self.data.eval, predictions)
         if tuned is not fitted.task:
             fitted.task = tuned
@@ -247,6 +268,20 @@ class Bench:
         run.kept_epoch = history.epochs[history.kept].epoch
         run.eval = fitted.task.measure(self.data.eval, predictions)()
         return fitted
+
+    def collapse(self, fitted: Fitted, predictions: Sequence[Prediction]) -> str | None:
+        """In words, how a model says the same of all rows where it should not; None if it does not.
+
+        A few evaluation rows may get the same answer by chance, and rightly so where it is true of all of
+        them: a model that says the same of them must say it of training rows too to have collapsed.
+        """
+        if fitted.task.collapsed(predictions) is None:
+            return None
+        count = min(JUDGED_BESIDES, len(self.data.train))
+        besides = random.Random(self.config.seed).sample(self.data.train, count)
+        said = [*predictions, *fitted.predictor().predict(besides)]
+        varied = fitted.task.varied([*self.data.eval, *besides])
+        return fitted.task.collapsed(said) if varied else None
 
     def watched(self) -> list[Record]:
         """The evaluation rows that are looked at after each epoch."""

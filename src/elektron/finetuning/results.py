@@ -27,11 +27,13 @@ from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.evidence.model_card import write_model_card
 from elektron.evidence.task_report import plot, write_report
+from elektron.finetuning.beside import Beside
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Prediction, Task
 from elektron.folders import new_folder
+from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
     from elektron.finetuning.finetune import Fitted, Run
@@ -151,21 +153,12 @@ def as_record(run: Run) -> dict[str, Any]:
     return {"name": run.name} | dataclasses.asdict(run)
 
 
-def beside(record: Record, prediction: Prediction) -> dict[str, Any]:
-    """A row's own columns and the prediction; a name that the row has already gets `predicted_` before it."""
-    return record.columns | {
-        f"predicted_{name}" if name in record.columns else name: value
-        for name, value in prediction.items()
-    }
-
-
 def write_predictions(
     path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
 ) -> None:
     """One JSON object a line, in the order of the records."""
     with path.open("w", encoding="utf-8") as file:
-        for record, prediction in zip(records, predictions, strict=True):
-            file.write(json.dumps(beside(record, prediction), ensure_ascii=False) + "\n")
+        file.writelines(as_json(row) + "\n" for row in Beside().rows(records, predictions))
 
 
 def write_json(path: Path, content: Any) -> None:

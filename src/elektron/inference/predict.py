@@ -1,21 +1,24 @@
 """`elektron predict`: rows in, the same rows with what the model says of them out, in their order.
 
 Rows are taken a chunk at a time, so that memory does not grow with their number, and within a chunk
-in the order of their length, so that little is padded.
+in the order of their length, so that little is padded. From standard input to standard output a chunk
+is what has arrived: whoever sends a line and waits gets its answer.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from io import BufferedReader, RawIOBase
 from pathlib import Path
+from select import select
+from typing import IO, Any
 
 from elektron.errors import ElektronError
+from elektron.finetuning.beside import Beside
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.files.records import Record
-from elektron.finetuning.results import beside
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
@@ -40,29 +43,84 @@ def predict(config: PredictConfig) -> int:
     """
     if config.input != "-" and config.output is not None:
         refuse_same_file(Path(config.input), config.output)
+    if config.passages < 1:
+        raise ElektronError(f"--passages must be above 0, got {config.passages}")
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch)
     say: Say
     if config.documents:
         layout, say = QUESTIONS, open_book(predictor, config).predictions
     else:
         layout, say = predictor.task.files(), predictor.predict
-    records = read_records([config.input], layout, config, False, sys.stdin.buffer)
-    with writing(config.output) as writer:
-        return write_chunks(records, say, writer, f"predicting {config.input}")
+    with (
+        writing(config.output) as writer,
+        Progress(f"predicting {config.input}", None, "rows") as bar,
+    ):
+        answers = Answers(say, writer, bar.update)
+        stdin: IO[bytes] = sys.stdin.buffer
+        if config.output is None:
+            stdin = BufferedReader(Arriving(stdin, before_waiting=answers.give))
+        answers.take(read_records([config.input], layout, config, False, stdin))
+    return answers.given
 
 
-def write_chunks(records: Iterator[Record], say: Say, writer: Writer, title: str) -> int:
-    """Predict and write chunk by chunk; how many rows there were."""
-    done = 0
-    with Progress(title, None, "rows") as bar:
-        while chunk := list(islice(records, CHUNK)):
-            predictions = say(chunk)
-            writer.write(
-                [beside(record, said) for record, said in zip(chunk, predictions, strict=True)]
-            )
-            done += len(chunk)
-            bar.update(done)
-    return done
+class Answers:
+    """Rows that wait until they are enough for the network, and are then written with what it says."""
+
+    def __init__(self, say: Say, writer: Writer, progress: Callable[[int], None]) -> None:
+        self.say = say
+        self.writer = writer
+        self.progress = progress
+        self.beside = Beside()
+        self.waiting: list[Record] = []
+        self.given = 0
+        """Rows that are answered."""
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Answer all of these, a chunk at a time."""
+        for record in records:
+            self.waiting.append(record)
+            if len(self.waiting) == CHUNK:
+                self.give()
+        self.give()
+
+    def give(self) -> None:
+        """Answer what waits, if anything does."""
+        if not self.waiting:
+            return
+        records, self.waiting = self.waiting, []
+        self.writer.write(self.beside.rows(records, self.say(records)))
+        self.given += len(records)
+        self.progress(self.given)
+
+
+class Arriving(RawIOBase):
+    """A stream of which what has arrived is read at once; before it waits for more, it says so."""
+
+    def __init__(self, stream: IO[bytes], before_waiting: Callable[[], None]) -> None:
+        self.stream: Any = stream
+        self.before_waiting = before_waiting
+        self.may_wait = has_descriptor(stream)
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is, up to the buffer's size; 0 at the end."""
+        if self.may_wait and not select([self.stream], [], [], 0)[0]:
+            self.before_waiting()
+        found: bytes = self.stream.read1(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+def has_descriptor(stream: IO[bytes]) -> bool:
+    """Whether it is a file, pipe or terminal of the system, and nothing that lies in memory."""
+    try:
+        stream.fileno()
+    except OSError:
+        return False
+    return True
 
 
 def open_book(predictor: Predictor, config: PredictConfig) -> OpenBook:

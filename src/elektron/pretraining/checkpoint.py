@@ -1,46 +1,55 @@
 """What a run can come back to: weights and optimizer state in safetensors, counters in JSON.
 
 A checkpoint is a folder that appears in one motion (`new_folder`), with a manifest, written last, of the
-SHA-256 of every file. A run goes on from the newest one that is whole; a broken one is set aside and
-never deleted. Random streams and data order are functions of the step, so a step number is all they
-need. The newest `keep` checkpoints stay, the best one, and if asked one in so many steps; the others
-go in one motion too.
+SHA-256 of every file. It is named after its step and has the identity of its run in the manifest, so that
+neither another step's nor another run's is taken for it. A run goes on from the newest one that is
+whole; a broken one is set aside and never deleted. Random streams and data order are functions of the
+step, so a step number is all they need. The newest `keep` checkpoints stay, the best one, and if asked
+one in so many steps; the others go in one motion too.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatch
+from math import isfinite
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import read_text
+from elektron.bounded import object_in, read_text
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
 from elektron.models.shards import divided_like, in_host_memory
 from elektron.pretraining.config import CheckpointConfig
-from elektron.pretraining.optimizers import PairOptimizer
+from elektron.pretraining.optimizers import PairOptimizer, refuse_unlike
 
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
+IDENTITY = "run.json"
+"""In the run's folder: what it was begun as, whatever has since been changed in it."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
-MEASURES = ("window", "spikes")
-"""What the optimizers' file holds besides their state."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
+"""What reading a small file of JSON may raise that was damaged or made up."""
 NAMES = "step-????????"
 BROKEN = "broken-"
 DROPPED = ".dropped-"
+REPLACED = ".replaced-"
 
 
 @dataclass
@@ -64,6 +73,30 @@ class Progress:
     """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
     passed_over: list[list[int]] = field(default_factory=list)
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
+    settings: str = ""
+    """Fingerprint of the settings and blocks that the remembered losses come from."""
+
+    def check(self) -> None:
+        """Raise ValueError if these are no counters of a run."""
+        counts = [self.step, self.stage, self.stage_step, self.skipped]
+        amounts = [self.seconds, self.flops, self.schedule_from]
+        for pair in _list(self.passed_over):
+            if len(_list(pair)) != 2:
+                raise ValueError("what it passed over are no pairs")
+            counts += pair
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("its counts are none")
+        if not all(type(amount) in (int, float) and isfinite(amount) for amount in amounts):
+            raise ValueError("its amounts are none")
+        # A loss may be infinite or no number.
+        if type(self.held_out_loss) not in (int, float, NoneType):
+            raise ValueError("its loss is none")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.40} is no list")
+    return value
 
 
 @dataclass(frozen=True)
@@ -103,25 +136,77 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     Raises:
         ElektronError: it cannot be written; what was there before is as it was.
     """
-    folder = out / FOLDER / f"step-{snapshot.progress.step:08d}"
+    folder = out / FOLDER / name_of(snapshot.progress.step)
     try:
-        if not folder.exists():  # the same step of the same run has the same bits
-            with new_folder(folder) as partial:
-                save_file(snapshot.weights, partial / WEIGHTS)
-                save_file(snapshot.state, partial / OPTIMIZER)
-                counters = json.dumps(asdict(snapshot.progress))
-                (partial / COUNTERS).write_text(counters, encoding="utf-8")
-                write_manifest(partial)
-        rotate(out, config.keep, config.keep_every)
+        if not holds(folder, snapshot.progress):
+            try:
+                with new_folder(folder) as partial:
+                    save_file(snapshot.weights, partial / WEIGHTS)
+                    save_file(snapshot.state, partial / OPTIMIZER)
+                    counters = json.dumps(asdict(snapshot.progress))
+                    (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                    write_manifest(partial, identity(out))
+                    if folder.exists():
+                        folder.rename(folder.with_name(REPLACED + folder.name))
+            finally:
+                settle(folder.parent)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
+    try:
+        rotate(out, config.keep, config.keep_every)
+    except OSError as error:
+        log.warning("old checkpoints of %s cannot be dropped (%s)", out, error)
 
 
-def write_manifest(checkpoint: Path) -> None:
-    """Write down what the files of a checkpoint are."""
+def holds(checkpoint: Path, progress: Progress) -> bool:
+    """Whether it is there already: the same step of the same run has the same bits.
+
+    Only the clock may differ. A broken one is set aside, and one of a run that has since been made longer
+    or shorter has other counters.
+    """
+    if not checkpoint.exists():
+        return False
+    if found := next(faults(checkpoint), None):
+        set_aside(checkpoint, found)
+        return False
+    there = read_progress(checkpoint)
+    return replace(there, seconds=progress.seconds) == progress
+
+
+def write_manifest(checkpoint: Path, run: str | None = None) -> None:
+    """Write down what the files of a checkpoint are, and the identity of its run if that has one."""
     digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
-    manifest = {"sha256": digest_of_text(json.dumps(digests)), "files": digests}
-    (checkpoint / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (checkpoint / MANIFEST).write_text(manifest_of(digests, run), encoding="utf-8")
+
+
+def manifest_of(digests: dict[str, str], run: str | None) -> str:
+    """The text of a manifest; another text says the same of no files."""
+    bound = {} if run is None else {"run": run}
+    sealed = digest_of_text(json.dumps(digests | bound))
+    return json.dumps({"sha256": sealed, **bound, "files": digests}, indent=1)
+
+
+def identity(out: Path) -> str | None:
+    """The identity of the run in a folder; None where there is none, as of runs that earlier versions began.
+
+    Raises:
+        ElektronError: it cannot be read.
+    """
+    path = out / IDENTITY
+    try:
+        return str(object_in(read_text(path))["run"])
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        raise ElektronError(f"{path} is damaged ({error}): restore it") from error
+
+
+def stranger(checkpoint: Path) -> str | None:
+    """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
+    of_run = object_in(read_text(checkpoint / MANIFEST)).get("run")
+    if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
+        return None
+    return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
 
 
 def digest(path: Path) -> str:
@@ -136,39 +221,71 @@ def digest_of_text(text: str) -> str:
 
 
 def faults(checkpoint: Path) -> Iterator[str]:
-    """A line for every file of a checkpoint that is not what its manifest says."""
+    """A line for everything about a checkpoint that is not as its manifest and its name say."""
     try:
-        manifest = json.loads(read_text(checkpoint / MANIFEST))
-        listed = dict(manifest["files"])
-        whole = manifest["sha256"] == digest_of_text(json.dumps(listed))
+        text = read_text(checkpoint / MANIFEST)
+        manifest = object_in(text)
+        listed, run = dict(manifest["files"]), manifest.get("run")
+        whole = text == manifest_of(listed, run)
     except FileNotFoundError:
         yield f"{checkpoint / MANIFEST} is missing"
         return
-    except (OSError, ValueError, KeyError, TypeError, ElektronError) as error:
+    except UNREADABLE as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
     if not whole:
         yield f"{checkpoint / MANIFEST} is damaged (not what was written)"
         return
-    for name in (WEIGHTS, OPTIMIZER, COUNTERS):
-        path = checkpoint / name
-        if not path.is_file():
-            yield f"{path} is missing"
-        elif listed.get(name) != digest(path):
-            yield f"{path} is damaged (not what was written)"
+    found = [
+        f"{checkpoint / name} {fault}"
+        for name in (WEIGHTS, OPTIMIZER, COUNTERS)
+        if (fault := fault_of(checkpoint / name, listed.get(name)))
+    ]
+    yield from found
+    if found:
+        return
+    try:
+        step = progress_in(checkpoint / COUNTERS).step
+    except UNREADABLE as error:
+        yield f"{checkpoint / COUNTERS} is damaged ({error})"
+        return
+    if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
+        yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
+
+
+def fault_of(path: Path, expected: Any) -> str | None:
+    """What is wrong with a file that should have a certain digest, if anything is."""
+    try:
+        whole = digest(path) == expected
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"is damaged ({error.strerror})"
+    return None if whole else "is damaged (not what was written)"
 
 
 def newest_whole(out: Path) -> Path | None:
     """The newest checkpoint whose every file is as it was written; broken ones are set aside on the way."""
     for path in reversed(checkpoints(out)):
-        found = list(faults(path))
-        if not found:
+        found = next(faults(path), None)
+        if found is None:
             return path
-        aside = path.with_name(BROKEN + path.name)
-        if not aside.exists():
-            path.rename(aside)
-        log.warning("%s: it is set aside as %s", found[0], aside)
+        set_aside(path, found)
     return None
+
+
+def set_aside(checkpoint: Path, fault: str) -> None:
+    """Give a broken checkpoint a name that nothing goes on from."""
+    name = BROKEN + checkpoint.name
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    aside = next(path for free in names if not (path := checkpoint.with_name(free)).exists())
+    checkpoint.rename(aside)
+    log.warning("%s: it is set aside as %s", fault, aside)
+
+
+def name_of(step: int) -> str:
+    """The name of a step's checkpoint."""
+    return f"step-{step:08d}"
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -177,11 +294,22 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """How far the run had come."""
+    """How far the run had come.
+
+    Raises:
+        ElektronError: the file cannot be read, or holds something else.
+    """
     try:
-        return Progress(**json.loads(read_text(checkpoint / COUNTERS)))
-    except (OSError, ValueError, TypeError, ElektronError) as error:
+        return progress_in(checkpoint / COUNTERS)
+    except UNREADABLE as error:
         raise damaged(checkpoint, error) from error
+
+
+def progress_in(path: Path) -> Progress:
+    """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
+    progress = Progress(**object_in(read_text(path)))
+    progress.check()
+    return progress
 
 
 def rotate(out: Path, keep: int, keep_every: int | None) -> None:
@@ -196,8 +324,8 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
         except ElektronError as error:
             log.warning("%s", error)
     found = list(losses)
-    judged = [path for path in found if losses[path] is not None]
-    best = min(judged, key=lambda path: losses[path] or 0.0) if judged else None
+    judged = {path: loss for path, loss in losses.items() if loss is not None and isfinite(loss)}
+    best = min(judged, key=lambda path: judged[path]) if judged else None
     for path in found[:-keep]:
         step = int(path.name.removeprefix("step-"))
         if path != best and not (keep_every and step % keep_every == 0):
@@ -216,16 +344,29 @@ def clear(out: Path) -> None:
     folder = out / FOLDER
     for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
         shutil.rmtree(path)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Drop checkpoints that others have taken the place of; where none has come, they have it again."""
+    for path in folder.glob(REPLACED + NAMES):
+        of_now = path.with_name(path.name.removeprefix(REPLACED))
+        if of_now.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(of_now)
 
 
 def load(
-    checkpoint: Path, pair: Pair, optimizer: PairOptimizer
+    checkpoint: Path, pair: Pair, optimizer: PairOptimizer, measures: dict[str, Tensor]
 ) -> tuple[Progress, dict[str, Tensor]]:
-    """Put pair and optimizer back to a checkpoint; its progress and MEASURES.
+    """Put pair and optimizer back to a checkpoint; its progress, and its measures in the place of these.
 
     Raises:
-        ElektronError: the checkpoint is damaged or belongs to other networks.
+        ElektronError: the checkpoint is damaged or belongs to another run or other networks.
     """
+    if strange := stranger(checkpoint):
+        raise ElektronError(strange)
     progress = read_progress(checkpoint)
     parameters = dict(pair.named_parameters())
     try:
@@ -238,19 +379,26 @@ def load(
                     f"{checkpoint} holds other networks than this run's configuration"
                 )
             for name, parameter in parameters.items():
-                parameter.copy_(divided_like(weights.get_tensor(name), parameter))
+                value = weights.get_tensor(name)
+                refuse_unlike(name, value, parameter.shape, parameter.dtype)
+                parameter.copy_(divided_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
-            if missing := [name for name in MEASURES if name not in names]:
+            if missing := [name for name in measures if name not in names]:
                 raise ElektronError(
                     f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
                     "choose another --out"
                 )
+            found = {name: state.get_tensor(name) for name in measures}
+            for name, measure in measures.items():
+                refuse_unlike(name, found[name], measure.shape, measure.dtype)
+            if progress.step and set(names) == set(measures):
+                raise ValueError("it has no state of the optimizers")
             optimizer.load_state_tensors(
-                (name, state.get_tensor(name)) for name in names if name not in MEASURES
+                (name, state.get_tensor(name)) for name in names if name not in measures
             )
-            return progress, {name: state.get_tensor(name) for name in MEASURES}
-    except (OSError, SafetensorError) as error:
+            return progress, found
+    except (OSError, SafetensorError, ValueError) as error:
         raise damaged(checkpoint, error) from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from elektron.configuration import Checked
 from elektron.errors import ElektronError
 from elektron.pretraining.combinations import (
     FREEZING_PLANS,
@@ -165,8 +166,8 @@ class OptimizerConfig:
     clip: float = 1.0
     """Largest norm of the gradient: of both networks together, or of each where they are apart."""
     skip_spikes: bool = False
-    """Whether a step is skipped whose loss lies more than 6 standard deviations above those before it. Either way
-    it is counted and said."""
+    """Whether a step is skipped whose loss lies more than 6 standard deviations above those before it, up to five in
+    a row. Either way it is counted and said."""
     separate: bool = False
     """Whether each network has an optimizer of its own: own clipping, own moments for what they share."""
     generator_lr: float | None = None
@@ -205,11 +206,12 @@ class ResumeConfig:
 
     allow: list[str] = field(default_factory=list)
     """Settings that may differ from those the run was begun with, such as `steps`; `data` for other blocks
-    of the same tokenizer. A finished run that gets longer begins its schedule anew."""
+    of the same tokenizer and row length. A finished run changes only if it gets longer, and begins its schedule
+    anew."""
 
 
 @dataclass
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Pre-train a generator and a discriminator by replaced token detection."""
 
     data: Path | None = None

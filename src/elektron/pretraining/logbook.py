@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # Where in the run a line stands.
 POSITION = ("step", "tokens", "flops", "seconds")
+NOT_FINITE = "not-finite"
+"""The alarm about steps that were skipped."""
 # What evaluations repeat of the training metrics that were last logged.
 PACE = (
     "gradient_norm_generator",
@@ -34,11 +36,13 @@ class Logbook:
         self.pace: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
         """The last evaluation, by its step."""
+        self.window_from = 0
+        """The step from which the next training metrics are summed."""
 
     def training(self, position: dict[str, Any], figures: dict[str, float | None]) -> None:
         """Training metrics since the last such line."""
         self.folder.log("train", position | figures)
-        self.take_training(figures)
+        self.take_training(position["step"], figures)
 
     def evaluation(
         self, position: dict[str, Any], figures: dict[str, float | None], steps_of_stage: int
@@ -58,24 +62,29 @@ class Logbook:
         """The run goes on from a checkpoint: know again what was logged before it."""
         for line in self.folder.lines():
             if line["kind"] == "train":
-                self.take_training(line)
+                self.take_training(line["step"], line)
             elif line["kind"] == "evaluation":
                 not_measured = {"kind", *POSITION, *PACE}
                 figures = {name: line[name] for name in line if name not in not_measured}
                 self.evaluated = {line["step"]: figures}
             elif line["kind"] == "alarm":
-                self.health.raised.add(line["alarm"])
+                self.health.raised.add(str(line.get("alarm")))
+            elif line["kind"] == "went_back":
+                self.window_from = line["step"]
         self.folder.log("resumed", {"step": step})
 
-    def went_back(self, step: int, rows: int) -> None:
-        """The run returns to the checkpoint of a step and leaves out rows that came after it."""
+    def went_back(self, step: int, rows: int, message: str) -> None:
+        """The run returns to the checkpoint of a step and leaves out rows that came after it; why stays with it."""
         self.folder.cut_metrics(step)
         self.folder.log("went_back", {"step": step, "rows_left_out": rows})
+        self.alarm(step, NOT_FINITE, message)
+        self.window_from = step
 
-    def take_training(self, line: dict[str, Any]) -> None:
+    def take_training(self, step: int, line: dict[str, Any]) -> None:
         """Keep of training metrics what later lines and alarms go by."""
-        self.pace = {name: line[name] for name in PACE}
-        self.health.watch_training(line["discriminator_auc"])
+        self.window_from = step
+        self.pace = {name: line.get(name) for name in PACE}
+        self.health.watch_training(line.get("discriminator_auc"))
 
 
 def in_short(figures: dict[str, float | None]) -> str:

@@ -49,13 +49,14 @@ from elektron.pretraining.launching import (
     warn_of_hosts_that_cannot_return,
 )
 from elektron.pretraining.lock import only_one
-from elektron.pretraining.logbook import Logbook, in_short
+from elektron.pretraining.logbook import NOT_FINITE, Logbook, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.processes import Processes, refuse_too_many, take_own_gpu
 from elektron.pretraining.randomness import step_seed
+from elektron.pretraining.resuming import fingerprint
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.saving import Saver
 from elektron.pretraining.sharding import put_away, shard
@@ -192,6 +193,7 @@ class Trainer:
         self.window = Window(self.device)
         self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
+        self.settings = fingerprint(config, store.fingerprint)
         self.progress = checkpoint.Progress()
         self.resume()
 
@@ -204,33 +206,37 @@ class Trainer:
         with ProgressBar(
             "pre-training", self.horizon.total, self.horizon.unit, self.processes.first
         ) as bar:
-            while (share := self.share()) < 1 and not self.processes.all_stop(interruption.asked):
+            share = self.share()
+            while share < 1 and not self.processes.all_stop(interruption.asked):
                 rate = self.rate(share)
                 batch = self.processes.whole(prefetcher.take(), interruption.asked)
                 self.step(batch, share, rate)
                 self.saver.look()
                 progress.seconds = clock.seconds()
-                if progress.step % config.log_every == 0 and self.log_training(clock, rate, bar):
+                share = self.share()
+                line = progress.step % config.log_every == 0 or share == 1
+                if line and self.log_training(clock, rate, bar):
                     prefetcher.close()
                     self.go_back()
                     progress = self.progress
                     prefetcher = Prefetcher(self.batches, progress.step)
                     clock = Clock(progress.seconds, prefetcher)
+                    share = self.share()
                     continue
                 if progress.step % config.evaluation.every == 0:
                     self.log_evaluation()
-                if progress.step % config.checkpoint.every == 0 and self.share() < 1:
+                if progress.step % config.checkpoint.every == 0 and share < 1:
                     self.save()
             bar.update(self.horizon.done(progress), bar.note)
         prefetcher.close()
-        progress.seconds = clock.seconds()
-        if self.share() < 1:
+        if share < 1:
             self.save(last=True)
             log.info(
                 "interrupted at step %d and saved: the same command goes on from here",
                 progress.step,
             )
             raise SystemExit(128 + (interruption.received or 0))
+        progress.seconds = clock.seconds()
         return self.finish()
 
     def share(self) -> float:
@@ -256,7 +262,9 @@ class Trainer:
 
     def step(self, batch: GlobalBatch, share: float, rate: float) -> None:
         """One optimizer step; each loss is divided by its count over the global batch."""
-        turn = self.plan.turn(share, self.progress.step)
+        turn, shape = self.plan.turn(share, self.progress.step), self.ramp.shape(self.progress.step)
+        if self.progress.step and shape != self.ramp.shape(self.progress.step - 1):
+            self.spikes.forget()  # the losses of longer rows are others
         temperature = torch.tensor(self.plan.temperature(share), device=self.device)
         self.pair.set_trained(turn.generator, turn.discriminator)
         asked = torch.tensor([turn.generator, turn.discriminator], device=self.device)
@@ -277,7 +285,6 @@ class Trainer:
                     total[place] += loss.detach()
             self.window.add(output)
         self.update(batch, output, rate, self.processes.sum(total), asked)
-        shape = self.ramp.shape(self.progress.step)
         self.progress.flops += self.flops(
             turn, shape.rows, shape.length, self.batches.slots(shape.length)
         )
@@ -287,15 +294,17 @@ class Trainer:
         self, batch: GlobalBatch, output: Output, rate: float, losses: Tensor, asked: Tensor
     ) -> None:
         """Move the weights, unless gradients or losses speak against it; the same in all processes."""
-        spike = self.spikes.found(losses, asked)
+        spikes = self.spikes.found(losses, asked)
+        spike = spikes.any()
         allowed = ~spike if self.config.optimizer.skip_spikes else torch.ones_like(spike)
         norms = self.optimizer.step(rate, self.processes, allowed)
         moved = torch.isfinite(norms[GENERATOR] + norms[DISCRIMINATOR]) & allowed
-        self.spikes.take(losses, asked, moved)
+        self.spikes.take(losses, asked, moved, spikes)
         self.window.add_step(batch, output, self.objective, norms, moved, spike)
 
     def log_training(self, clock: Clock, rate: float, bar: ProgressBar) -> bool:
         """Fetch and log the metrics of the window, and begin another; whether training has diverged."""
+        window_from = self.logbook.window_from
         self.window.gather(self.processes)
         figures = self.window.figures()
         self.window = Window(self.device)
@@ -307,7 +316,7 @@ class Trainer:
                 "step %d: a loss far above those before it in %d of the last %d steps%s",
                 step,
                 figures["loss_spikes"],
-                steps,
+                step - window_from,
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
@@ -341,9 +350,16 @@ class Trainer:
         }
 
     def diverged(self, skipped: float) -> bool:
-        """Whether too many steps have been skipped, line of metrics after line."""
-        self.progress.skipped = self.progress.skipped + int(skipped) if skipped else 0
-        return self.progress.skipped > SKIPPED_AT_MOST
+        """Whether too many steps have been skipped, line of metrics after line.
+
+        At the end of a run too many are also all of them, since it, or its stage, began or it went back: it has not
+        been trained then, or going back has not helped.
+        """
+        progress = self.progress
+        progress.skipped = progress.skipped + int(skipped) if skipped else 0
+        began = max(progress.stage_step, *(step for step, _ in progress.passed_over), 0)
+        unmoved = self.share() == 1 and progress.skipped >= progress.step - began
+        return progress.skipped > SKIPPED_AT_MOST or unmoved
 
     def go_back(self) -> None:
         """Return to the newest checkpoint, and leave out the rows that came after it.
@@ -357,7 +373,6 @@ class Trainer:
             f"{self.progress.skipped} steps before step {step} were skipped, because their gradients were "
             f"no finite numbers{or_spikes}"
         )
-        self.logbook.alarm(step, "not-finite", message)
         kept = self.newest_checkpoint()
         if kept is None or len(self.progress.passed_over) == GOES_BACK_AT_MOST:
             why = (
@@ -365,17 +380,21 @@ class Trainer:
                 if kept is None
                 else f"leaving out rows {GOES_BACK_AT_MOST} times has not helped"
             )
+            self.logbook.alarm(step, NOT_FINITE, message)
             raise ElektronError(
                 f"{message}; {why}: begin again in another --out with a lower --optimizer.lr, a "
                 "longer --optimizer.warmup or --precision fp32"
             )
         passed_over = self.progress.passed_over
-        self.progress, measures = checkpoint.load(kept, self.pair, self.optimizer)
+        self.progress, measures = checkpoint.load(kept, self.pair, self.optimizer, self.measures())
         rows = self.ramp.rows_before(step) - self.ramp.rows_before(self.progress.step)
         self.progress.passed_over = [*passed_over, [self.progress.step, rows]]
         self.progress.seconds = seconds
         self.take_over(measures)
-        self.logbook.went_back(self.progress.step, rows)
+        # What was skipped before it has been judged, and is counted once.
+        self.progress.skipped = 0
+        self.window = Window(self.device)
+        self.logbook.went_back(self.progress.step, rows, message)
         log.warning(
             "%s: going back to step %d and leaving out the %s rows since",
             message,
@@ -383,11 +402,15 @@ class Trainer:
             f"{rows:,}",
         )
 
+    def measures(self) -> dict[str, Tensor]:
+        """What is summed up or remembered on the device, as a checkpoint has it."""
+        return {"window": self.window.sums, "losses": self.spikes.state()}
+
     def take_over(self, measures: dict[str, Tensor]) -> None:
         """Go on with the metrics and the rows of a checkpoint."""
         self.window = Window(self.device)
         self.window.take_over(measures["window"], self.processes)
-        self.spikes.take_over(measures["spikes"])
+        self.spikes.take_over(measures["losses"])
         self.batches.passed_over = self.progress.passed_over
 
     def save(self, last: bool = False) -> None:
@@ -400,7 +423,7 @@ class Trainer:
         snapshot = Snapshot.of(
             self.pair,
             self.optimizer,
-            {"window": self.window.sums, "spikes": self.spikes.state()},
+            self.measures(),
             self.progress,
             self.processes.first,
         )
@@ -426,8 +449,13 @@ class Trainer:
             checkpoint.clear(self.folder.path)
         found = self.newest_checkpoint()
         if found is not None:
-            self.progress, measures = checkpoint.load(found, self.pair, self.optimizer)
+            self.progress, measures = checkpoint.load(
+                found, self.pair, self.optimizer, self.measures()
+            )
             self.take_over(measures)
+        if self.progress.settings != self.settings:
+            self.spikes.forget()
+            self.progress.settings = self.settings
         self.folder.cut_metrics(self.progress.step)
         self.processes.wait()  # all remember the same
         if found is not None:

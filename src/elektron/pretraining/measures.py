@@ -38,12 +38,13 @@ class Horizon:
 
     def share(self, progress: Progress) -> float:
         """How much of the run is done, from 0 to 1."""
-        return min(1.0, self.done(progress) / self.total)
+        return between_0_and_1(self.done(progress) / self.total)
 
     def share_of_schedule(self, progress: Progress) -> float:
         """How much is done of what the schedule of the rate goes over."""
         left = self.total - progress.schedule_from
-        return min(1.0, (self.done(progress) - progress.schedule_from) / left) if left > 0 else 1.0
+        done = self.done(progress) - progress.schedule_from
+        return between_0_and_1(done / left) if left > 0 else 1.0
 
     def done(self, progress: Progress) -> float:
         """How much of the run is done, in its unit."""
@@ -74,6 +75,11 @@ class Horizon:
             return f"{self.flops:.3g} FLOPs"
         assert self.seconds is not None
         return f"{self.seconds / 60:g} minutes"
+
+
+def between_0_and_1(share: float) -> float:
+    """A share, cut off at both ends."""
+    return min(1.0, max(0.0, share))
 
 
 SUMMED_OUTPUTS = (

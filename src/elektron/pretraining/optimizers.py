@@ -27,6 +27,7 @@ from elektron.models.shards import divided, divided_like, own_part, whole
 from elektron.pretraining.config import OptimizerConfig
 from elektron.pretraining.processes import Processes
 
+COUNT = "step"
 # Adam's correction 1 - β^step is 1 in fp32 from here on.
 STEP_WITHOUT_CORRECTION = 1e9
 
@@ -115,15 +116,35 @@ class PairOptimizer:
         }
 
     def load_state_tensors(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over a state as `state_tensors` gave it, of whole tensors."""
-        parameters = {name: parameter for parameter, name in self.names.items()}
-        optimizers = self.optimizers()
+        """Take over a state as `state_tensors` gave it, of whole tensors, in the place of any other.
+
+        Raises:
+            ValueError: it is not the state of these optimizers. What is no moment of a parameter would
+                have a fused step read and write where nothing of its belongs.
+        """
+        for part in self.parts:
+            part.forget()
+        places = {
+            f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
+            for number, optimizer in enumerate(self.optimizers())
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            for key in STATE_OF[type(optimizer)]
+        }
+        taken: set[str] = set()
         for name, value in tensors:
-            number, parameter_name, key = name.split("|")
-            parameter = parameters[parameter_name]
-            optimizers[int(number)].state[parameter][key] = (
-                value.to(parameter.device) if key == "step" else divided_like(value, parameter)
+            if name not in places:
+                raise ValueError(f"{name} is of another optimizer")
+            state, parameter, key = places[name]
+            shape = torch.Size() if key == COUNT else parameter.shape
+            refuse_unlike(name, value, shape, torch.float32 if key == COUNT else parameter.dtype)
+            state[key] = (
+                value.to(parameter.device) if key == COUNT else divided_like(value, parameter)
             )
+            taken.add(name)
+        for name, (state, _, _) in places.items():
+            if state and name not in taken:
+                raise ValueError(f"{name} is missing")
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All of them, always in the same order."""
@@ -141,6 +162,7 @@ class NetworkOptimizer:
         lr: float,
     ) -> None:
         self.clip = config.clip
+        self.bias_correction = config.bias_correction
         # What both have is counted with the first that has it.
         seen: set[nn.Parameter] = set()
         self.networks: dict[str, list[nn.Parameter]] = {}
@@ -159,8 +181,6 @@ class NetworkOptimizer:
                 fused=True,
             )
         ]
-        if not config.bias_correction:
-            leave_out_bias_correction(self.optimizers[0])
         if muon_parameters := [p for p in self.parameters if p in matrices]:
             kind = MuonOfShards if divided(muon_parameters[0]) else torch.optim.Muon
             muon = kind(
@@ -172,6 +192,14 @@ class NetworkOptimizer:
             self.optimizers.append(muon)
         for group in self.groups():
             group["peak_lr"] = group["lr"]
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no moments, as before the first step."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+        if not self.bias_correction:
+            leave_out_bias_correction(self.optimizers[0])
 
     def groups(self) -> Iterable[dict[str, Any]]:
         """All parameter groups."""
@@ -206,13 +234,26 @@ class NetworkOptimizer:
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
         if finite.device.type == "cpu":
+            # Whatever has had a gradient has moments, of zeros after a first step that was skipped: a
+            # checkpoint without any would look like one that has lost them.
             if finite:
                 self.update()
+            elif self.has_new():
+                self.update_if(finite)
         else:
             self.update_if(finite)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
+
+    def has_new(self) -> bool:
+        """Whether something has a gradient for the first time."""
+        return any(
+            parameter.grad is not None and not optimizer.state.get(parameter)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        )
 
     def update(self) -> None:
         """Let the optimizers step."""
@@ -277,6 +318,21 @@ class MuonOfShards(torch.optim.Muon):
         ).step()
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         matrix.add_(divided_like(update.detach(), matrix))
+
+
+# What each keeps of a parameter once that has had a gradient.
+STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: (COUNT, "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+    MuonOfShards: ("momentum_buffer",),
+}
+
+
+def refuse_unlike(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
+    """Raise ValueError for a tensor of another shape or type."""
+    if value.shape != shape or value.dtype != dtype:
+        there = f"{value.dtype} {tuple(value.shape)}"
+        raise ValueError(f"{name} is {there} and should be {dtype} {tuple(shape)}")
 
 
 def encoder_matrices(pair: Pair) -> list[nn.Parameter]:

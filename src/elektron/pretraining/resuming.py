@@ -1,11 +1,14 @@
 """What may differ between a run and the command that goes on with it: nothing, or what was allowed aloud.
 
 A changed setting makes another run, unless `--resume.allow` names it. Never allowed is what would make
-other networks, another optimizer or another tokenizer of it, or another plan in the midst of one.
+other networks, another optimizer or another tokenizer of it, another plan in the midst of one, or other steps of
+those that lie behind.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from elektron.configuration import differences, suggestion, values_of, written
@@ -19,6 +22,8 @@ BLOCKS = "data"
 NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")
 NEVER_IN_OPTIMIZER = ("optimizer.name", "optimizer.separate", "optimizer.bias_correction")
 BUT = ("network.dropout",)
+ROWS = ("batch", "ramp")
+"""By what it is counted which rows the steps before have taken, and which come next."""
 
 
 def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str]:
@@ -27,20 +32,22 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     Raises:
         ElektronError: one is not, or cannot be.
     """
+    refuse_another_unit(earlier, config)
     before, now = values_of(earlier), values_of(config)
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
         if name not in now:
             near = ": separate names by blanks" if "," in name else suggestion(name, now)
             raise ElektronError(f"--resume.allow {name}: no such setting{near}")
-        if cannot_change(name, config):
+        if why := why_it_stays(name, config):
             raise ElektronError(
-                f"--resume.allow {name}: it cannot change in the midst of a run: choose another --out"
+                f"--resume.allow {name}: it cannot change in the midst of a run ({why}): "
+                "choose another --out"
             )
     changed = differences(earlier, config, NOT_THE_RUN)
     if refused := [name for name in changed if name not in allowed]:
         way = ""
-        if not any(cannot_change(name, config) for name in changed):
+        if not any(why_it_stays(name, config) for name in changed):
             way = f", or go on with it all the same by --resume.allow {' '.join(refused)}"
         raise ElektronError(
             f"{config.out} holds another run ({in_words(refused, before, now)}): "
@@ -49,14 +56,44 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     return changed
 
 
+def refuse_another_unit(earlier: PretrainConfig, config: PretrainConfig) -> None:
+    """Raise ElektronError where the length is not given as it was: a schedule goes on in its own unit."""
+    there, here = (
+        " and ".join(name for name in LENGTHS if getattr(each, name) is not None)
+        for each in (earlier, config)
+    )
+    if there != here:
+        raise ElektronError(
+            f"{config.out} holds a run whose length is given in {there}, not in {here}: "
+            "give it so, or choose another --out"
+        )
+
+
+def fingerprint(config: PretrainConfig, blocks: str) -> str:
+    """What the losses of a run come from, its settings and the fingerprint of its blocks, in short."""
+    ignored = set(NOT_THE_RUN)
+    settings = {
+        name: written(value)
+        for name, value in values_of(config).items()
+        if name not in ignored and name.partition(".")[0] not in ignored
+    }
+    return hashlib.sha256(json.dumps([blocks, settings]).encode()).hexdigest()
+
+
 def in_words(names: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:
     """What settings were and what they are."""
     return ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in names)
 
 
-def cannot_change(name: str, config: PretrainConfig) -> bool:
-    """Whether a checkpoint would not fit, or the plan would lose its thread."""
-    if name in LENGTHS and config.plan == "two_stage":
-        return True
+def why_it_stays(name: str, config: PretrainConfig) -> str | None:
+    """Why a setting cannot change in the midst of a run; None if it can."""
     group = name.partition(".")[0]
-    return (group in NEVER or name in NEVER_IN_OPTIMIZER) and name not in BUT
+    if group in ROWS:
+        return "the rows that its steps have taken are counted by it"
+    if name in LENGTHS and config.plan == "two_stage":
+        return "the stages of its plan would move"
+    if name in LENGTHS and (config.ramp.first_length or config.ramp.first_batch):
+        return "the stages of its ramp would move, and those behind it with them"
+    if (group in NEVER or name in NEVER_IN_OPTIMIZER) and name not in BUT:
+        return "it would be another run"
+    return None

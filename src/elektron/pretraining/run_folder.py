@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import load_yaml, save_yaml, values_of
+from elektron.bounded import object_in, read_text
+from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
 from elektron.folders import PARTIAL, write_whole
-from elektron.pretraining.config import LENGTHS, PretrainConfig
+from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
+from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.lock import LOCK
-from elektron.pretraining.resuming import BLOCKS, allowed_changes, in_words
+from elektron.pretraining.measures import Horizon
+from elektron.pretraining.ramp import Ramp
+from elektron.pretraining.resuming import (
+    BLOCKS,
+    NOT_THE_RUN,
+    allowed_changes,
+    in_words,
+)
+from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +55,7 @@ class RunFolder:
         if earlier is None:
             try:
                 folder.path.mkdir(parents=True, exist_ok=True)
+                folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 folder.write_json(CORPUS, corpus_in_numbers(store))
                 save_yaml(config, folder.path / CONFIG)
             except OSError as error:
@@ -68,10 +78,10 @@ class RunFolder:
             return None, []
         if not (self.path / CONFIG).is_file():
             raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
-        earlier = load_yaml(PretrainConfig, self.path / CONFIG)
+        earlier = load_settings(self.path)
         changed = allowed_changes(earlier, config)
         corpus = self.read_json(CORPUS)
-        if corpus["fingerprint"] != store.fingerprint:
+        if corpus.get("fingerprint") != store.fingerprint:
             if corpus.get("tokenizer") not in (None, store.manifest.tokenizer):
                 raise ElektronError(
                     f"{self.path} holds a run on blocks of another tokenizer than {config.data}'s: "
@@ -83,26 +93,56 @@ class RunFolder:
                     "--out, give the blocks it was begun with, or go on with these all the same by "
                     f"--resume.allow {BLOCKS}"
                 )
+            if corpus.get("seq_len") != store.manifest.seq_len:
+                raise ElektronError(
+                    f"{self.path} holds a run on rows of {corpus.get('seq_len')} tokens, {config.data}'s "
+                    f"have {store.manifest.seq_len}: choose another --out"
+                )
             changed.append(BLOCKS)
+        if changed and self.finished and not self.goes_on(config, store):
+            raise ElektronError(
+                f"{self.path} is finished, and {' and '.join(changed)} cannot change what it was: "
+                "make it longer, or choose another --out"
+            )
         return earlier, changed
 
     def change(
         self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
     ) -> None:
-        """Make it the folder of the changed run, which is not finished if its length has changed."""
+        """Make it the folder of the changed run, which is not finished, if the one before it was."""
         what = in_words(changed, values_of(earlier), values_of(config))
         log.warning("%s goes on with other settings: %s", self.path, what)
-        if self.finished and set(changed) & set(LENGTHS):
-            (self.path / SUMMARY).unlink()
+        (self.path / SUMMARY).unlink(missing_ok=True)
         # The settings last: killed before, the same command finds the change once more.
         self.write_json(CORPUS, corpus_in_numbers(store))
         save_yaml(config, self.path / CONFIG)
+
+    def goes_on(self, config: PretrainConfig, store: BlockStore) -> bool:
+        """Whether steps are left, by these settings, of the run that is finished here."""
+        summary = self.read_json(SUMMARY)
+        try:
+            reached = Progress(
+                step=int(summary["steps"]),
+                seconds=float(summary["seconds"]),
+                flops=float(summary["flops"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ElektronError(
+                f"{self.path / SUMMARY} is damaged ({error}): choose another --out"
+            ) from error
+        steps = Ramp(config, store.manifest.seq_len).steps
+        return Horizon.of(config, steps).share(reached) < 1
 
     def is_new(self) -> bool:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {LOCK, CORPUS, f"{CORPUS}{PARTIAL}", f"{CONFIG}{PARTIAL}"}
+        first = {
+            LOCK,
+            CORPUS,
+            IDENTITY,
+            *(f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)),
+        }
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property
@@ -118,46 +158,81 @@ class RunFolder:
         """
         if not self.writes:
             return
-        line = {"kind": kind} | {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in figures.items()
-        }
         path = self.path / METRICS
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(as_json({"kind": kind} | figures) + "\n")
         except OSError as error:
             raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
     def lines(self) -> list[dict[str, Any]]:
-        """The metrics, oldest first."""
+        """The metrics, oldest first; what is no line of them is left out."""
         path = self.path / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        if not path.exists():
+            return []
+        # Not by splitlines, which also breaks a text at characters that JSON may have within its strings.
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return [logged for line in lines if (logged := as_line(line)) is not None]
 
     def cut_metrics(self, step: int) -> None:
-        """Forget what was logged after `step`: those steps will be taken again."""
+        """Forget what was logged after `step`: those steps will be taken again.
+
+        So is what is no line of metrics: cut short when the run was killed, or damaged.
+        """
         path = self.path / METRICS
         if not path.exists() or not self.writes:
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            try:
-                logged = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a line that was being written when the run was killed
-            if logged["step"] <= step:
-                kept.append(line)
-        write_whole(path, "".join(kept))
+        kept = [line for line in self.lines() if line["step"] <= step]
+        write_whole(path, "".join(as_json(line) + "\n" for line in kept))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder."""
-        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        return content
+        """A JSON file of the folder.
+
+        Raises:
+            ElektronError: it cannot be read, or holds something else.
+        """
+        path = self.path / name
+        try:
+            return object_in(read_text(path))
+        except (OSError, ValueError) as error:
+            raise ElektronError(
+                f"{path} is damaged ({error}): restore it, or choose another --out"
+            ) from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
-        write_whole(self.path / name, json.dumps(content, indent=1, ensure_ascii=False))
+        write_whole(self.path / name, as_json(content, indent=1))
+
+
+def load_settings(out: Path) -> PretrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+        ElektronError: they cannot be read, or there are none: a run writes all of them.
+    """
+    path = out / CONFIG
+    if not read_yaml(path):
+        raise ElektronError(f"{path} has no settings: restore it, or choose another --out")
+    return load_yaml(PretrainConfig, path)
+
+
+def identity_of(config: PretrainConfig, store: BlockStore) -> str:
+    """What a run is begun as: its settings and its blocks. Runs begun alike have the same bits."""
+    settings = {
+        name: value
+        for name, value in values_of(config).items()
+        if name.partition(".")[0] not in NOT_THE_RUN
+    }
+    return digest_of_text(json.dumps([settings, store.fingerprint], default=str))
+
+
+def as_line(text: str) -> dict[str, Any] | None:
+    """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
+    try:
+        line = object_in(text)
+    except ValueError:
+        return None
+    return line if type(line.get("step")) is int and "kind" in line else None
 
 
 def corpus_in_numbers(store: BlockStore) -> dict[str, Any]:

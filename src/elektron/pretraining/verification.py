@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from elektron.bounded import read_text
-from elektron.configuration import load_yaml
 from elektron.errors import ElektronError
-from elektron.evidence.runs import CONFIG, METRICS, SUMMARY
+from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import checkpoints, faults, read_progress
-from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, stranger
+from elektron.pretraining.run_folder import as_line, load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
 
@@ -27,16 +25,25 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         for path in sorted(folder.glob("*.safetensors")):
             if isinstance(unreadable := tensor_names(path), str):
                 yield f"{unreadable}: {ADVICE}"
-        yield from _faults_of_counters(folder)
+        try:
+            strange = stranger(folder)
+        except ElektronError:
+            return  # said of the run already
+        if strange:
+            yield strange
 
 
 def run_faults(folder: Path) -> Iterator[str]:
     """The same of a run: settings, metrics, checkpoints, and the models once it is finished."""
     try:
-        load_yaml(PretrainConfig, folder / CONFIG)
+        load_settings(folder)
     except ElektronError as error:
         yield str(error)
-    for path in sorted(folder.glob("*.json")):
+    try:
+        identity(folder)
+    except ElektronError as error:
+        yield str(error)
+    for path in sorted(set(folder.glob("*.json")) - {folder / IDENTITY}):
         yield from json_faults(path)
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():
@@ -52,17 +59,10 @@ def run_faults(folder: Path) -> Iterator[str]:
         yield f"{folder / DISCRIMINATOR} is missing"
 
 
-def _faults_of_counters(folder: Path) -> Iterator[str]:
-    try:
-        read_progress(folder)
-    except ElektronError as error:
-        yield str(error)
-
-
 def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
     """Lines that are no records; the last may be in the making while the run is at work."""
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).removesuffix("\n").split("\n")
     except ElektronError as error:
         yield str(error)
         return
@@ -70,9 +70,6 @@ def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
         yield f"{path} is damaged ({error})"
         return
     for number, line in enumerate(lines, start=1):
-        try:
-            whole = isinstance(json.loads(line), dict)
-        except (ValueError, RecursionError):
-            whole = not finished and number == len(lines)
-        if not whole:
+        in_the_making = not finished and number == len(lines)
+        if as_line(line) is None and not in_the_making:
             yield f"{path}, line {number}: not a record"

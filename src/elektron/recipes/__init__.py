@@ -54,7 +54,7 @@ def with_recipe(
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
-    path = recipe_path(recipe or DEFAULT_RECIPE)
+    path = recipe_path(DEFAULT_RECIPE if recipe is None else recipe)
     base = checked(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
     _at_most_one_length(base, f"{path}: ")
     own = checked(config_class, overrides or {})
@@ -83,6 +83,8 @@ def recipe_path(recipe: str | Path) -> Path:
     Raises ElektronError, naming what is near, if there is no such recipe or file.
     """
     path = Path(recipe)
+    if not str(recipe):
+        raise ElektronError(f"which recipe? There are {', '.join(recipe_names())}")
     if path.name == str(recipe) and path.suffix not in (".yaml", ".yml"):
         if path.name in recipe_names():
             return Path(__file__).with_name(f"{path.name}.yaml")

@@ -103,6 +103,7 @@ def test_empty_files(tmp_path: Path, layout: Any, name: str, labelled: bool) -> 
     [
         ("folder", "a folder: give its files, or hf:"),
         ("tran.csv", "no such file: did you mean .*train.csv"),
+        ("trian.csv", r"no such file: did you mean \S*train.csv\?"),
         ("tran.parquet", "no such file: did you mean .*train.parquet"),
         ("nul.csv", "binary file"),
         ("latin.csv", "not valid UTF-8"),
@@ -115,6 +116,7 @@ def test_what_cannot_be_read(tmp_path: Path, layout: Any, name: str, complaint: 
     (tmp_path / "folder").mkdir()
     (tmp_path / "train.csv").write_text("text,label\na,1\n")
     (tmp_path / "train.parquet").touch()
+    (tmp_path / "other.csv").touch()
     (tmp_path / "nul.csv").write_bytes(b"text,label\na\0,1\n")
     (tmp_path / "latin.csv").write_bytes("äöü,öäü\n".encode("latin-1"))
     (tmp_path / "broken.csv.gz").write_bytes(b"text,label\na,1\n")

@@ -77,6 +77,8 @@ class TestClassification:
         task = self.learn("a", "b")
         assert task.collapsed([{"label": "a"}, {"label": "a"}]) == "it says 'a' of every text"
         assert task.collapsed([{"label": "a"}, {"label": "b"}]) is None
+        assert task.varied([record(label="a"), record(label="b")])
+        assert not task.varied([record(label="a"), record(label="a ")])
 
 
 class TestRegression:
@@ -92,6 +94,12 @@ class TestRegression:
     def test_what_is_no_number_is_named(self, label):
         with pytest.raises(ElektronError, match=r"line 2.*is no number"):
             Regression.learn([record(text="x", label=label)], config("regression"), None)
+
+    def test_whether_numbers_differ(self):
+        rows = [record(text="x", label=value) for value in ("1", "3", "1.0")]
+        task = Regression.learn(rows, config("regression"), None)
+        assert task.varied(rows)
+        assert not task.varied([rows[0], rows[2]])
 
     def test_one_number_only(self):
         with pytest.raises(ElektronError, match="same number, 2"):
@@ -111,6 +119,11 @@ class TestTokenClassification:
         assert [task.labels[label] for label in labels] == ["O", "B-X", "O"]
         assert feature["labels"][0] == feature["labels"][-1] == -100
         assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
+
+    def test_whether_tags_differ(self):
+        task = self.task("O", "B-X")
+        assert task.varied([record(tags=["O", "O"]), record(tags=["B-X"])])
+        assert not task.varied([record(tags=["O", "O"]), record(tags=["O"])])
 
     def test_which_pieces_begin_words(self):
         assert first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
@@ -175,6 +188,12 @@ class TestMultipleChoice:
         with pytest.raises(ElektronError, match=r"line 2: .*'1' is the number of one choice"):
             right_choice(record(choices=choices, label="1"))
         assert right_choice(record(choices=choices, label="B")) == 1
+
+    def test_whether_right_choices_stand_in_different_places(self):
+        rows = [record(choices=["cat", "dog"], label=label) for label in (1, "A", "dog")]
+        task = MultipleChoice(max_length=16)
+        assert task.varied(rows)
+        assert not task.varied([rows[0], rows[2]])
 
     def test_one_choice_is_none(self):
         with pytest.raises(ElektronError, match="two choices or more"):

@@ -338,6 +338,9 @@ def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apa
     assert task().collapsed(said(3.0, 3.05, 2.98)) is not None
     assert task().collapsed(said(3.0, 5.0, 2.0)) is None
     assert task().collapsed([*said(3.0, 3.0), {"answer": "a", "no_answer_margin": 3.0}]) is None
+    unanswerable = record("who?", "the cat")
+    assert task().varied([unanswerable, record("what?", "the cat", "cat")])
+    assert not task().varied([unanswerable])
 
 
 # The whole way

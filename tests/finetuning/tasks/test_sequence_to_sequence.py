@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import logging
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -381,6 +382,20 @@ def test_comes_back_as_it_was_saved(learned, encoder, tmp_path):
     assert write(again, back, encoder, RECORDS[:16]) == write(task, model, encoder, RECORDS[:16])
 
 
+def test_a_model_of_ours_is_read_and_decoded_in_silence(learned, encoder, tmp_path, caplog):
+    """Saved as one that samples, it is told to take beams: temperature and the like are of no use then."""
+    task, model = learned
+    sampling = task.decoded_by(DecodingConfig(sample=True, temperature=0.7, top_p=0.9))
+    model.generation_config = sampling.generation()
+    again = saved(sampling, model, tmp_path).decoded_by(DecodingConfig(beams=2))
+    model.generation_config = task.generation()
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, "elektron"):
+        write(again, again.load_model(str(tmp_path)).eval(), encoder, RECORDS[:2])
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert caplog.messages == []
+
+
 def test_transformers_alone_writes_the_same(learned, encoder, tmp_path):
     task, model = learned
     saved(task, model, tmp_path)
@@ -517,6 +532,8 @@ def test_sees_that_all_is_the_same(encoder):
     task = Generation.learn(RECORDS, config(), encoder)
     assert task.collapsed([{"text": "yes"}] * 3) == "it writes 'yes' for every text"
     assert task.collapsed([{"text": "yes"}, {"text": "no"}]) is None
+    assert task.varied([record("s", "yes"), record("t", "no")])
+    assert not task.varied([record("s", "yes"), record("t", "yes")])
 
 
 def test_refuses_records_with_nothing_in_them(encoder):

@@ -5,6 +5,8 @@ a list of texts, or `{"text": […], "answer_start": […]}`. All come out alike
 of `{"text", "answer_start"}`, empty where there is no answer. An answer that is not where the file
 says is looked for nearest to it; one that the passage does not have is left out, in labelled data
 with its question unless that has another, and at the end it is said how many there were.
+
+A row of a table is handed on with all of its columns, a question of the nested JSON with its id and title.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class _Question:
     """`answers` as it lies: what is no list of answers becomes one in `_answers`."""
     names: dict[str, str]
     """The column of each role."""
-    title: Any = None
+    columns: dict[str, Any]
 
 
 def read_squad(
@@ -57,10 +59,7 @@ def read_squad(
             if located is None:
                 continue
             values[ANSWERS] = located
-        columns = {ID: values[ID], QUESTION: values[QUESTION]}
-        if question.title is not None:
-            columns["title"] = question.title
-        yield Record(values, columns, where, question.names)
+        yield Record(values, question.columns, where, question.names)
     finder.report(table.name)
 
 
@@ -81,7 +80,7 @@ def _flat(table: Table, request: Request) -> Iterator[_Question]:
             values[role] = str(values[role])
         if ID not in values and not is_empty(row.get(ID)):
             values[ID] = row[ID]
-        yield _Question(where, values, columns.names, row.get("title"))
+        yield _Question(where, values, columns.names, row)
 
 
 def _nested(table: Table, request: Request) -> Iterator[_Question]:
@@ -99,7 +98,10 @@ def _nested(table: Table, request: Request) -> Iterator[_Question]:
                 if request.labelled or ANSWERS in entry:
                     impossible = entry.get("is_impossible") is True
                     values[ANSWERS] = [] if impossible else entry.get(ANSWERS)
-                yield _Question(here, values, same_names(values), title)
+                columns = {ID: values[ID], QUESTION: values[QUESTION]}
+                if title is not None:
+                    columns["title"] = title
+                yield _Question(here, values, same_names(values), columns)
 
 
 def _articles(table: Table) -> Iterator[tuple[dict[str, Any], str]]:

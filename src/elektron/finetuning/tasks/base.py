@@ -158,6 +158,10 @@ class Task(ABC):
         """In words, how a model has come to say the same of everything; None if it has not."""
         return None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether who is right about these labelled records says different things, so that a model should."""
+        return True
+
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings of text generation; only tasks that generate have any."""
         if decoding != DecodingConfig():

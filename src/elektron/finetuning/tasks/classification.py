@@ -160,6 +160,10 @@ class Classification(SentenceTask):
         }
         return f"it says {said.pop()!r} of every text" if len(said) == 1 else None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether their labels differ."""
+        return len({tuple(sorted(label_names(record))) for record in records}) > 1
+
     def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
         return np.array([[label in row for label in self.labels] for row in names])
 

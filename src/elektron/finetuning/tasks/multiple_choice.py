@@ -137,6 +137,10 @@ class MultipleChoice(EncoderTask):
         said = {prediction["label"] for prediction in predictions}
         return f"it takes choice {said.pop()} every time" if len(said) == 1 else None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether the right choices stand in different places."""
+        return len({right_choice(record) for record in records}) > 1
+
 
 def choices_of(record: Record) -> list[str]:
     """The choices as text.

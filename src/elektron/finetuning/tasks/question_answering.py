@@ -229,6 +229,10 @@ class QuestionAnswering(EncoderTask):
             return "it says of every question alike that there is no answer"
         return None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether any has an answer, so that to answer nothing is wrong."""
+        return any(right_answers(record) for record in records)
+
     def _windows(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[Feature]:

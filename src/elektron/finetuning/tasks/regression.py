@@ -120,6 +120,10 @@ class Regression(SentenceTask):
         alike = max(scores) - min(scores) < LEAST_SPREAD * abs(max(scores, key=abs))
         return f"it says {scores[0]:.3g} of every text" if alike and len(scores) > 1 else None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether their numbers differ."""
+        return len({number_of(record) for record in records}) > 1
+
 
 def number_of(record: Record) -> float:
     """The label as a number.

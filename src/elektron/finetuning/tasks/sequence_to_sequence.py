@@ -139,8 +139,12 @@ class SequenceToSequence(Task):
         return model
 
     def load_model(self, folder: str) -> PreTrainedModel:
-        """The model of a folder or hub name."""
+        """The model of a folder or hub name.
+
+        What it says of decoding itself is put aside: transformers would mix it with what is asked for.
+        """
         model: PreTrainedModel = load_network(EncoderDecoderModel, folder)
+        model.generation_config = self.generation()
         return model
 
     def features(
@@ -199,6 +203,10 @@ class SequenceToSequence(Task):
         """Says so if every output is the same."""
         said = {prediction["text"] for prediction in predictions}
         return f"it writes {said.pop()!r} for every text" if len(said) == 1 else None
+
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether their targets differ."""
+        return len({text for record in records for text in target_texts(record)}) > 1
 
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings in place of its own, where they are given.

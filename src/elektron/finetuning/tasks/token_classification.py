@@ -190,6 +190,10 @@ class TokenClassification(EncoderTask):
         said = {tag for prediction in predictions for tag in prediction["tags"]}
         return f"it says {said.pop()!r} of every token" if len(said) == 1 else None
 
+    def varied(self, records: Sequence[Record]) -> bool:
+        """Whether their tags differ."""
+        return len({tag for record in records for tag in record.values["tags"]}) > 1
+
 
 def tokens_of(record: Record) -> list[str]:
     """The tokens of a record: its own, or those of a running text."""

@@ -1,0 +1,43 @@
+"""Names of predictions beside columns: free in all rows, and the same in all of them."""
+
+import json
+import math
+
+from elektron.finetuning.beside import Beside
+from elektron.finetuning.files.records import Record
+from elektron.strict_json import as_json
+
+SAID = {"label": "said", "score": 0.5}
+
+
+def rows(beside: Beside, *columns: dict) -> list[dict]:
+    return beside.rows([Record({}, own, "") for own in columns], [SAID] * len(columns))
+
+
+def test_names_are_those_of_all_rows_and_not_of_each() -> None:
+    short, whole = rows(Beside(), {"text": "a"}, {"text": "b", "label": "own"})
+    assert short == {"text": "a", "predicted_label": "said", "score": 0.5}
+    assert whole == {"text": "b", "label": "own", "predicted_label": "said", "score": 0.5}
+
+
+def test_the_prefix_is_repeated_until_the_name_is_free() -> None:
+    own = {"label": 1, "predicted_label": 2}
+    assert rows(Beside(), own) == [own | {"predicted_predicted_label": "said", "score": 0.5}]
+    assert rows(Beside(), {"predicted_label": 2})[0]["label"] == "said"
+
+
+def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog) -> None:
+    beside = Beside()
+    assert rows(beside, {"text": "a"})[0]["label"] == "said"
+    (second,) = rows(beside, {"text": "b", "label": "own"})
+    (third,) = rows(beside, {"text": "c"})
+    assert (second["label"], second["predicted_label"]) == ("own", "said")
+    assert third == {"text": "c", "predicted_label": "said", "score": 0.5}
+    (line,) = caplog.messages
+    assert line.startswith("a column 'label' appears only now")
+
+
+def test_json_has_no_word_for_what_is_no_finite_number() -> None:
+    row = {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}, "e": "NaN"}
+    back = json.loads(as_json(row), parse_constant=lambda word: 1 / 0)
+    assert back == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": "NaN"}

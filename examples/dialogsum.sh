@@ -8,6 +8,7 @@
 # and summary.
 # WORK: where everything goes (default: runs/dialogsum). About 25 minutes on 2 CPU cores.
 set -euo pipefail
+export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
 data=${1:-hf:knkarthick/dialogsum}
 work=${WORK:-runs/dialogsum}

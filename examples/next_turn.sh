@@ -6,6 +6,7 @@
 # DATA: a folder with dialogsum.train.jsonl.gz and dialogsum.dev.jsonl, or hf:NAME with a column dialogue.
 # WORK: where everything goes (default: runs/next-turn).
 set -euo pipefail
+export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
 data=${1:-hf:knkarthick/dialogsum}
 work=${WORK:-runs/next-turn}

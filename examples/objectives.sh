@@ -9,6 +9,7 @@
 # WORK: where everything goes (default: runs/objectives). SEEDS, BUDGET: for more than the little that
 # two CPU cores can do.
 set -euo pipefail
+export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 recipes=$(cd "$(dirname "$0")/../recipes" && pwd)
 data=${1:?the folder with enwiki/, sst2/, mrpc/ and sts-b/}
 shift

@@ -7,6 +7,7 @@
 # CORPUS: text to pre-train on and to look answers up in, any that `elektron prepare` reads.
 # WORK: where everything goes (default: runs/question_answering).
 set -euo pipefail
+export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
 data=${1:-hf:rajpurkar/squad_v2}
 corpus=${2:-hf:Salesforce/wikitext:wikitext-2-raw-v1}

@@ -8,6 +8,7 @@
 # CORPUS: more English to pre-train on, besides the captions, any that `elektron prepare` reads.
 # WORK: where everything goes (default: runs/translation). PRETRAIN=no does the first half only.
 set -euo pipefail
+export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 data=${1:-hf:bentrevett/multi30k}
 work=${WORK:-runs/translation}
 # Processors that multiply bfloat16 take less than half the time in it.

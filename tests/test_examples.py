@@ -28,6 +28,7 @@ def test_a_script_can_be_run(script):
     text = script.read_text(encoding="utf-8")
     assert text.startswith("#!/usr/bin/env bash\n#")
     assert "set -euo pipefail" in text
+    assert "/.venv/bin:$PATH" in text, "where `make` installs"
     assert script.stat().st_mode & 0o111
 
 

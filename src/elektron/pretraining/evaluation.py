@@ -119,7 +119,8 @@ def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[
     base_rate = float(replaced.mean())
     precision, recall = precision_and_recall(probabilities, replaced, 0.5)
     base_precision, base_recall = precision_and_recall(probabilities, replaced, base_rate)
-    defined = 0 < base_rate < 1 and bool(np.isfinite(logits).all())
+    finite = bool(np.isfinite(logits).all())
+    defined = finite and 0 < base_rate < 1
     return {
         "discriminator_auc": float(roc_auc_score(replaced, logits)) if defined else None,
         "discriminator_precision": precision,
@@ -127,7 +128,7 @@ def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[
         "discriminator_precision_at_base_rate": base_precision,
         "discriminator_recall_at_base_rate": base_recall,
         "replaced_share": base_rate,
-        "logit_spread": float(logits.std()),
+        "logit_spread": float(logits.std()) if finite else None,
     }
 
 

@@ -37,6 +37,14 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
     return PretrainConfig(data=data, out=out, **settings)
 
 
+@pytest.fixture(scope="session")
+def finished(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 steps that has come to its end; whoever changes it takes a copy."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    loop.pretrain(tiny_config(blocks, out))
+    return out
+
+
 class KilledError(Exception):
     """What stands for a signal that nothing can catch."""
 

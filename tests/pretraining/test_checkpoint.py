@@ -33,13 +33,6 @@ from tests.pretraining.conftest import killed_before, tiny_config
 KEEP_ALL = CheckpointConfig(every=6, keep=9)
 
 
-@pytest.fixture(scope="module")
-def finished(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    pretrain(tiny_config(blocks, out))
-    return out
-
-
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """A run that has yet to finish, with checkpoints of steps 6 and 12."""

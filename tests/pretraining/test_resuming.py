@@ -22,13 +22,6 @@ from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_loop import metrics
 
 
-@pytest.fixture(scope="module")
-def finished(blocks, tmp_path_factory):
-    out = tmp_path_factory.mktemp("finished") / "run"
-    pretrain(tiny_config(blocks, out))
-    return out
-
-
 def allowing(*names: str) -> ResumeConfig:
     return ResumeConfig(allow=list(names))
 

@@ -15,13 +15,6 @@ from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_loop import metrics
 
 
-@pytest.fixture(scope="module")
-def finished(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    pretrain(tiny_config(blocks, out))
-    return out
-
-
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """A run of 12 steps that is finished."""

@@ -11,12 +11,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from elektron.evidence.predictions import PREFIX
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.base import Prediction
 
 log = logging.getLogger(__name__)
-
-PREFIX = "predicted_"
 
 Row = dict[str, Any]
 

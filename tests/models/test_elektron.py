@@ -11,7 +11,15 @@ import transformers
 from transformers import AutoModel
 
 import elektron.models
-from elektron.models.elektron import AUTO_MAP, ElektronConfig, ElektronModel, rotary_angles, rotate
+from elektron.models.elektron import (
+    AUTO_MAP,
+    INITIAL_GAIN,
+    ElektronConfig,
+    ElektronModel,
+    rms_norm,
+    rotary_angles,
+    rotate,
+)
 
 CONFIG = {
     "vocab_size": 50,
@@ -26,24 +34,16 @@ INPUT_IDS = torch.tensor([[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]])
 ATTENTION_MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
 
 
-def with_live_outputs(model: torch.nn.Module) -> torch.nn.Module:
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if "output.weight" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval()
-
-
 @pytest.fixture
 def model() -> ElektronModel:
     torch.manual_seed(0)
-    return with_live_outputs(ElektronModel(ElektronConfig(**CONFIG)))
+    return ElektronModel(ElektronConfig(**CONFIG)).eval()
 
 
 def test_rotation_turns_by_position():
     cosines, sines = rotary_angles(torch.tensor([[0, 1]]), head_size=2, theta=10_000.0)
-    heads = torch.tensor([1.0, 0.0]).expand(1, 1, 2, 2)
-    turned = rotate(heads, cosines, sines)[0, 0]
+    heads = torch.tensor([1.0, 0.0]).expand(1, 2, 1, 1, 2)
+    turned = rotate(heads, cosines, sines)[0, :, 0, 0]
     expected = torch.tensor([[1.0, 0.0], [0.5403023, 0.8414710]])
     torch.testing.assert_close(turned, expected)
 
@@ -56,11 +56,34 @@ def test_only_distances_between_positions_matter(model):
     torch.testing.assert_close(here, far, atol=1e-5, rtol=1e-4)
 
 
-def test_a_layer_begins_as_the_identity():
-    torch.manual_seed(0)
-    model = ElektronModel(ElektronConfig(**CONFIG))
+def test_each_sublayer_adds_a_normalised_output_times_its_gain(model):
     states = model(INPUT_IDS, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(states[0], states[1])
+    layer = model.layers[0]
+    rotary = rotary_angles(torch.arange(5)[None], 8, 10_000.0)
+    added = layer.attention(rms_norm(states[0], 1e-6), None, rotary)[0]
+    middle = states[0] + INITIAL_GAIN * added / added.square().mean(-1, keepdim=True).sqrt()
+    added = layer.feed_forward(rms_norm(middle, 1e-6))
+    expected = middle + INITIAL_GAIN * added / added.square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(states[1], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_norms_of_the_matrices_have_no_effect(model):
+    with torch.no_grad():
+        before = model(INPUT_IDS).last_hidden_state
+        for number, matrix in enumerate(p for p in model.layers.parameters() if p.ndim == 2):
+            matrix.mul_(0.5 + number)
+        torch.testing.assert_close(model(INPUT_IDS).last_hidden_state, before, atol=1e-4, rtol=1e-4)
+        model.normalize_matrices()
+        torch.testing.assert_close(model(INPUT_IDS).last_hidden_state, before, atol=1e-4, rtol=1e-4)
+    norms = [part.norm().item() for part in model.layers[0].attention.qkv.weight.view(3, 16, 16)]
+    assert norms == pytest.approx([4.0] * 3)
+    assert model.layers[0].feed_forward.inner.weight.norm().item() == pytest.approx(32**0.5)
+
+
+def test_under_autocast_the_residual_stream_is_in_the_lower_precision(model):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states = model(INPUT_IDS, output_hidden_states=True).hidden_states
+    assert {state.dtype for state in states} == {torch.bfloat16}
 
 
 def test_padding_changes_nothing(model):
@@ -86,7 +109,7 @@ def test_attention_written_out_equals_the_fused_one(model):
 def test_every_auto_class_finds_its_model(auto_class, tmp_path):
     config = ElektronConfig(**CONFIG)
     torch.manual_seed(1)
-    model = with_live_outputs(getattr(transformers, auto_class).from_config(config))
+    model = getattr(transformers, auto_class).from_config(config)
     model.save_pretrained(tmp_path)
     again = getattr(transformers, auto_class).from_pretrained(tmp_path).eval()
     inputs = {"input_ids": INPUT_IDS, "attention_mask": ATTENTION_MASK}
@@ -111,7 +134,7 @@ LABELS = {
 @pytest.mark.parametrize("class_name", LABELS)
 def test_losses_look_where_labels_say(class_name):
     torch.manual_seed(1)
-    model = with_live_outputs(getattr(elektron.models, class_name)(ElektronConfig(**CONFIG)))
+    model = getattr(elektron.models, class_name)(ElektronConfig(**CONFIG))
     with torch.no_grad():
         out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, **LABELS[class_name])
     if class_name == "ElektronForQuestionAnswering":  # 9 lies past the end: not looked at

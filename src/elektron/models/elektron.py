@@ -1,10 +1,12 @@
 """Elektron: a small bidirectional encoder made for replaced-token detection.
 
-A Transformer encoder with what has proved itself since ELECTRA's: normalisation before each
-sublayer (RMS, without learned gain), rotary positions (Su et al. 2021), queries and keys
-normalised per head (Henry et al. 2020), squared ReLU (So et al. 2021), no biases, output
-projections that start at zero. Embeddings may be narrower than the network, as in ELECTRA, so
-that a small generator and a large discriminator can read the same table.
+A Transformer encoder with normalisation before and after each sublayer (Peri-LN, Kim et al. 2025):
+the input is RMS-normalised, the output is RMS-normalised and scaled by a learned gain per channel
+before it is added to the residual stream. Rotary positions (Su et al. 2021), queries and keys
+normalised per head (Henry et al. 2020), squared ReLU (So et al. 2021), no biases. So the function
+does not change when a matrix inside a layer is multiplied by a positive number, and its norm is
+free: see `ElektronPreTrainedModel.normalize_matrices`. Embeddings may be narrower than the network,
+as in ELECTRA, so that a small generator and a large discriminator can share them.
 
 This file stands on torch and transformers alone: it travels with the saved weights, for readers
 who do not have the elektron package.
@@ -28,6 +30,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
+
+# Of a sublayer's normalised output when training starts: the residual stream's RMS stays near 1.
+INITIAL_GAIN = 0.3
 
 # Which Auto class of transformers finds which class in which file.
 AUTO_MAP = {
@@ -72,22 +77,25 @@ class ElektronConfig(PreTrainedConfig):
 
 
 def rms_norm(hidden_states: Tensor, eps: float) -> Tensor:
-    """Scale the last dimension to a root mean square of 1."""
-    return F.rms_norm(hidden_states, (hidden_states.shape[-1],), eps=eps)
+    """Scale the last dimension to a root mean square of 1, computed in fp32, returned in the input's type."""
+    single = hidden_states.float()
+    # Products, not `pow` or `F.rms_norm`: autocast would return those in fp32.
+    scale = torch.rsqrt((single * single).mean(-1, keepdim=True) + eps)
+    return (single * scale).to(hidden_states.dtype)
 
 
 def rotary_angles(position_ids: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `(batch, 1, length, head_size / 2)` of the positions `(batch, length)`, in fp32."""
+    """Cosines and sines `(batch, length, 1, 1, head_size / 2)` of the positions `(batch, length)`, in fp32."""
     steps = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32)
-    angles = position_ids[:, None, :, None].float() * theta ** (-steps / head_size)
+    angles = position_ids[:, :, None, None, None].float() * theta ** (-steps / head_size)
     return angles.cos(), angles.sin()
 
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn the two halves of each head `(batch, heads, length, head_size)` by its position's angles."""
+    """Rotate the two halves of each head `(batch, length, ..., heads, head_size)` by its position's angles."""
     first, second = heads.chunk(2, dim=-1)
-    turned = (first * cosines - second * sines, first * sines + second * cosines)
-    return torch.cat(turned, dim=-1).to(heads.dtype)
+    rotated = (first * cosines - second * sines, first * sines + second * cosines)
+    return torch.cat(rotated, dim=-1).to(heads.dtype)
 
 
 def eager_attention(
@@ -121,8 +129,24 @@ class ElektronEmbeddings(nn.Module):
         return rms_norm(self.word_embeddings(input_ids), self.norm_eps)
 
 
-class StreamOutput(nn.Linear):
-    """A matrix that adds to the stream of hidden states; it starts at zero, so each layer begins as the identity."""
+class FusedLinear(nn.Linear):
+    """Several matrices of one shape, stacked along the outputs and multiplied in one product, without bias."""
+
+    def __init__(self, in_features: int, out_features: int, parts: int) -> None:
+        super().__init__(in_features, parts * out_features, bias=False)
+        self.parts = parts
+
+
+class ElektronGain(nn.Module):
+    """A learned factor per channel."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((hidden_size,), INITIAL_GAIN))
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """`(…, hidden_size)` to the same shape and type."""
+        return hidden_states * self.weight.to(hidden_states.dtype)
 
 
 class ElektronAttention(nn.Module):
@@ -133,10 +157,8 @@ class ElektronAttention(nn.Module):
         self.config = config
         self.head_size = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_size**-0.5
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.output = StreamOutput(config.hidden_size, config.hidden_size, bias=False)
+        self.qkv = FusedLinear(config.hidden_size, config.hidden_size, parts=3)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(
         self,
@@ -146,13 +168,12 @@ class ElektronAttention(nn.Module):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """`(batch, length, hidden_size)` to the same shape, and the weights where they are computed."""
-        batch, length, width = hidden_states.shape
-        shape = (batch, length, -1, self.head_size)
-        query = self.query(hidden_states).view(shape).transpose(1, 2)
-        key = self.key(hidden_states).view(shape).transpose(1, 2)
-        value = self.value(hidden_states).view(shape).transpose(1, 2)
-        query = rotate(rms_norm(query, self.config.norm_eps), *rotary)
-        key = rotate(rms_norm(key, self.config.norm_eps), *rotary)
+        batch, length, hidden_size = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(batch, length, 3, -1, self.head_size)
+        # Queries and keys together: half as many operations.
+        query_key = rotate(rms_norm(qkv[:, :, :2], self.config.norm_eps), *rotary)
+        query, key = (heads.transpose(1, 2) for heads in query_key.unbind(2))
+        value = qkv[:, :, 2].transpose(1, 2)
         attention: Callable[..., tuple[Tensor, Tensor | None]]
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention
@@ -168,7 +189,7 @@ class ElektronAttention(nn.Module):
             is_causal=False,
             **kwargs,
         )
-        return self.output(attended.reshape(batch, length, width)), weights
+        return self.output(attended.reshape(batch, length, hidden_size)), weights
 
 
 class ElektronFeedForward(nn.Module):
@@ -177,20 +198,23 @@ class ElektronFeedForward(nn.Module):
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__()
         self.inner = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.output = StreamOutput(config.intermediate_size, config.hidden_size, bias=False)
+        self.output = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """`(batch, length, hidden_size)` to the same shape."""
-        return self.output(F.relu(self.inner(hidden_states)).square())
+        activated = F.relu(self.inner(hidden_states))
+        return self.output(activated * activated)
 
 
 class ElektronLayer(GradientCheckpointingLayer):
-    """Attention, then feed-forward; each reads normalised states and adds to the stream."""
+    """Attention, then feed-forward; each reads normalised states and adds a normalised, scaled output."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__()
         self.attention = ElektronAttention(config)
+        self.attention_gain = ElektronGain(config.hidden_size)
         self.feed_forward = ElektronFeedForward(config)
+        self.feed_forward_gain = ElektronGain(config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.norm_eps = config.norm_eps
 
@@ -203,10 +227,12 @@ class ElektronLayer(GradientCheckpointingLayer):
     ) -> Tensor:
         """`(batch, length, hidden_size)` to the same shape."""
         normed = rms_norm(hidden_states, self.norm_eps)
-        attended, _ = self.attention(normed, attention_mask, rotary, **kwargs)
-        hidden_states = hidden_states + self.dropout(attended)
-        normed = rms_norm(hidden_states, self.norm_eps)
-        return hidden_states + self.dropout(self.feed_forward(normed))
+        output, _ = self.attention(normed, attention_mask, rotary, **kwargs)
+        output = self.attention_gain(rms_norm(output, self.norm_eps))
+        hidden_states = hidden_states + self.dropout(output)
+        output = self.feed_forward(rms_norm(hidden_states, self.norm_eps))
+        output = self.feed_forward_gain(rms_norm(output, self.norm_eps))
+        return hidden_states + self.dropout(output)
 
 
 class ElektronPreTrainedModel(PreTrainedModel):
@@ -222,15 +248,32 @@ class ElektronPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Matrices normal with σ = fan-in^-½, the matrices that write to the stream zero, embeddings σ = 0.02."""
-        if isinstance(module, StreamOutput):
-            init.zeros_(module.weight)
+        """Matrices normal with σ = fan-in^-½, embeddings σ = 0.02, gains constant."""
+        if isinstance(module, ElektronGain):
+            init.constant_(module.weight, INITIAL_GAIN)
         elif isinstance(module, nn.Linear):
             init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=0.02)
+
+    @torch.no_grad()
+    def normalize_matrices(self) -> None:
+        """Give each matrix inside the layers its initial Frobenius norm, `sqrt(out_features)`.
+
+        The function stays the same, since what each matrix computes is normalised afterwards (except
+        values, whose scale passes linearly through the attention to such a norm). What changes is how far
+        an optimizer's step of a given size turns the matrix.
+        """
+        for layer in self.modules():
+            if isinstance(layer, ElektronLayer):
+                for module in layer.modules():
+                    if isinstance(module, nn.Linear):
+                        parts = getattr(module, "parts", 1)
+                        matrices = module.weight.view(parts, -1, module.in_features)
+                        norms = torch.linalg.matrix_norm(matrices, keepdim=True)
+                        matrices.mul_(matrices.shape[1] ** 0.5 / norms.clamp(min=1e-12))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Save weights and configuration, and beside them the source files that `AUTO_MAP` names."""
@@ -285,6 +328,10 @@ class ElektronModel(ElektronPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
         hidden_states = self.dropout(self.embeddings_project(inputs_embeds))
+        device_type = hidden_states.device.type
+        if torch.is_autocast_enabled(device_type):
+            # The residual stream too is kept in the lower precision: half the memory traffic.
+            hidden_states = hidden_states.to(torch.get_autocast_dtype(device_type))
         if position_ids is None:
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
         head_size = self.config.hidden_size // self.config.num_attention_heads

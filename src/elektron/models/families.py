@@ -99,6 +99,8 @@ class Family:
     """Logits `(…)` of a `discriminator_class` for hidden states `(…, hidden)`, positive for "replaced"."""
     encoder_layers: str
     """Path, within the encoder, of its layers: their matrices Muon may take."""
+    scale_invariant: bool = False
+    """Whether the norms of those matrices have no effect on the function, so that Muon may keep them constant."""
 
 
 def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
@@ -303,6 +305,7 @@ FAMILIES: dict[str, Family] = {
             token_logits=elektron_token_logits,
             replaced_logits=elektron_replaced_logits,
             encoder_layers="layers",
+            scale_invariant=True,
         ),
         Family(
             name="electra",

@@ -42,6 +42,16 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+@torch.no_grad()
+def whole_of_part(part: Tensor, like: Tensor) -> Tensor:
+    """Gather the tensor of which each process has the part that it has of `like`."""
+    if not isinstance(like, DTensor):
+        return part
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
+    ).full_tensor()
+
+
 def divided_like(value: Tensor, other: Tensor) -> Tensor:
     """A whole tensor, which every process has, on the device of another and divided as that one is."""
     value = value.to(other.device)

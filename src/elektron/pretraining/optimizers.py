@@ -1,8 +1,8 @@
 """AdamW, or Muon with AdamW, over both networks, and the schedule of their rates.
 
 `adamw` can leave out Adam's bias correction, as the official ELECTRA code does. `muon` gives the
-matrices inside the encoder layers to Muon (Jordan et al. 2024; `torch.optim.Muon`) and everything
-else, embeddings and heads included, to AdamW. Weight decay falls on matrices only.
+matrices inside the encoder layers to Muon (`elektron.muon`) and everything else, embeddings and heads
+included, to AdamW. Weight decay falls on matrices only, and not on those whose norm is kept constant.
 
 Together or apart: usually one loss, λ times the discriminator's and the generator's, moves everything,
 and one norm clips it, as in the official code. Apart (Dong et al. 2023), each network has its own
@@ -16,18 +16,21 @@ needs no more than the parts, Muon puts matrix by matrix together. Norms are tho
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
-from elektron.models.shards import divided, divided_like, own_part, whole
+from elektron.models.shards import divided_like, whole
+from elektron.muon import Muon
 from elektron.pretraining.config import OptimizerConfig
 from elektron.pretraining.processes import Processes
 
 COUNT = "step"
+CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 # Adam's correction 1 - β^step is 1 in fp32 from here on.
 STEP_WITHOUT_CORRECTION = 1e9
 
@@ -53,7 +56,9 @@ def schedule(share: float, step: int, warmup: float, cooldown: float) -> float:
 class PairOptimizer:
     """The optimizers of a pair, which step together, and their state under the parameters' names."""
 
-    def __init__(self, pair: Pair, config: OptimizerConfig) -> None:
+    def __init__(
+        self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32
+    ) -> None:
         assert config.name is not None
         assert config.lr is not None
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
@@ -61,17 +66,22 @@ class PairOptimizer:
             name: [p for p in pair.parameters_of(name) if p.requires_grad]
             for name in (DISCRIMINATOR, GENERATOR)
         }
-        matrices = set(encoder_matrices(pair)) if config.name == "muon" else set()
+        matrices = encoder_matrices(pair) if config.name == "muon" else {}
+        options = MuonOptions(
+            matrices,
+            muon_dtype,
+            pair.family.scale_invariant and pair.generator_family.scale_invariant,
+        )
         self.parts: list[NetworkOptimizer]
         if config.separate:
             rates = {DISCRIMINATOR: config.lr, GENERATOR: config.generator_lr or config.lr}
             self.parts = [
-                NetworkOptimizer({name: parameters}, matrices, config, rates[name])
+                NetworkOptimizer({name: parameters}, options, config, rates[name])
                 for name, parameters in networks.items()
                 if parameters
             ]
         else:
-            self.parts = [NetworkOptimizer(networks, matrices, config, config.lr)]
+            self.parts = [NetworkOptimizer(networks, options, config, config.lr)]
 
     def backward(self, generator_loss: Tensor | None, discriminator_loss: Tensor | None) -> None:
         """Add the losses' gradients to what the next step will follow."""
@@ -98,12 +108,12 @@ class PairOptimizer:
             if processes is not None:
                 processes.sum_gradients(part.parameters, part.gradients)
             norms |= part.norms()
-        finite = torch.isfinite(torch.stack(list(norms.values()))).all()
+        keep = torch.isfinite(torch.stack(list(norms.values()))).all()
         if allowed is not None:
-            finite &= allowed
+            keep &= allowed
         for part in self.parts:
-            part.step(rate, finite)
-        zero = torch.zeros((), device=finite.device)
+            part.step(rate, norms, keep)
+        zero = torch.zeros((), device=keep.device)
         return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -151,13 +161,25 @@ class PairOptimizer:
         return [optimizer for part in self.parts for optimizer in part.optimizers]
 
 
+@dataclass(frozen=True)
+class MuonOptions:
+    """Which matrices Muon takes, if any, and how."""
+
+    parts: dict[nn.Parameter, int]
+    """Its parameters, and how many matrices each is stacked from."""
+    dtype: torch.dtype
+    """Of its iterations."""
+    constant_norm: bool
+    """Whether matrices keep the norm that they start with."""
+
+
 class NetworkOptimizer:
     """AdamW, or Muon and AdamW, for one network or both, and the gradients that are meant for it."""
 
     def __init__(
         self,
         networks: dict[str, list[nn.Parameter]],
-        matrices: set[nn.Parameter],
+        muon: MuonOptions,
         config: OptimizerConfig,
         lr: float,
     ) -> None:
@@ -171,7 +193,7 @@ class NetworkOptimizer:
             seen |= set(parameters)
         self.parameters = [p for parameters in self.networks.values() for p in parameters]
         self.gradients: dict[nn.Parameter, Tensor] = {}
-        rest = [p for p in self.parameters if p not in matrices]
+        rest = [p for p in self.parameters if p not in muon.parts]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 decay_groups(rest, config.weight_decay),
@@ -181,15 +203,20 @@ class NetworkOptimizer:
                 fused=True,
             )
         ]
-        if muon_parameters := [p for p in self.parameters if p in matrices]:
-            kind = MuonOfShards if divided(muon_parameters[0]) else torch.optim.Muon
-            muon = kind(
-                muon_parameters,
-                lr=config.muon_lr,
-                weight_decay=config.weight_decay,
-                nesterov=True,
+        if len(rest) < len(self.parameters):
+            groups: dict[int, list[nn.Parameter]] = {}
+            for parameter in self.parameters:
+                if parameter in muon.parts:
+                    groups.setdefault(muon.parts[parameter], []).append(parameter)
+            self.optimizers.append(
+                Muon(
+                    [{"params": found, "parts": parts} for parts, found in groups.items()],
+                    lr=config.muon_lr,
+                    weight_decay=0.0 if muon.constant_norm else config.weight_decay,
+                    constant_norm=muon.constant_norm,
+                    dtype=muon.dtype,
+                )
             )
-            self.optimizers.append(muon)
         for group in self.groups():
             group["peak_lr"] = group["lr"]
         self.forget()
@@ -223,108 +250,32 @@ class NetworkOptimizer:
             if (found := [self.gradients[p] for p in parameters if p in self.gradients])
         }
 
-    def step(self, rate: float, finite: Tensor) -> None:
-        """Clip by the norm of all that is here, and update what got a gradient, if all is `finite`."""
+    def step(self, rate: float, norms: dict[str, Tensor], keep: Tensor) -> None:
+        """Clip by the joint norm and update what got a gradient, if `keep`, a boolean on the device.
+
+        Both are done inside the optimizers' own kernels, as for gradients that a `GradScaler` has scaled:
+        nothing is copied, and nothing waits for the device.
+        """
         if not self.gradients:
             return
         for parameter, gradient in self.gradients.items():
             parameter.grad = gradient
-        joint = torch.linalg.vector_norm(torch.stack(list(self.norms().values())))
-        clip_grads_with_norm_(list(self.gradients), self.clip, joint)
+        own = torch.stack([norms[name] for name in self.networks if name in norms])
+        excess = (torch.linalg.vector_norm(own) + CLIP_EPS) / self.clip
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
-        if finite.device.type == "cpu":
-            # Whatever has had a gradient has moments, of zeros after a first step that was skipped: a
-            # checkpoint without any would look like one that has lost them.
-            if finite:
-                self.update()
-            elif self.has_new():
-                self.update_if(finite)
-        else:
-            self.update_if(finite)
         for optimizer in self.optimizers:
+            optimizer.grad_scale = excess.clamp(min=1.0)
+            optimizer.found_inf = (~keep).to(excess.dtype)
+            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
-
-    def has_new(self) -> bool:
-        """Whether something has a gradient for the first time."""
-        return any(
-            parameter.grad is not None and not optimizer.state.get(parameter)
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        )
-
-    def update(self) -> None:
-        """Let the optimizers step."""
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    @torch.no_grad()
-    def update_if(self, finite: Tensor) -> None:
-        """As `update` where `finite` is true, without asking the device: else all is put back.
-
-        It takes a copy of weights and moments; asking would have every step wait for the device.
-        """
-        before = {tensor: tensor.clone() for tensor in self.changing()}
-        self.update()
-        for tensor in self.changing():
-            # Moments that there were none of begin at 0.
-            tensor.copy_(torch.where(finite, tensor, before.get(tensor, torch.zeros_like(tensor))))
-
-    def changing(self) -> list[Tensor]:
-        """The tensors that a step changes, those parts of them that are here."""
-        moments = [
-            value
-            for optimizer in self.optimizers
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor) and value.device == self.parameters[0].device
-        ]
-        return [own_part(tensor) for tensor in (*self.gradients, *moments)]
-
-
-class MuonOfShards(torch.optim.Muon):
-    """Muon of matrices that are divided among processes.
-
-    torch's own takes them too, but then multiplies parts in bf16 and sums the products in another
-    order than those of a whole matrix: after five steps of a small network, by two processes, weights
-    were 0.019 from those of undivided ones, and are 0.003 from them so.
-    Here momentum stays divided, and what is to be orthogonalised is put together, in every process and
-    for one matrix after the other.
-    """
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
-        for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    self.step_of(matrix, group)
-
-    def step_of(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
-        """Update one matrix as torch's Muon does."""
-        assert matrix.grad is not None
-        gradient, state = matrix.grad, self.state[matrix]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(gradient)
-        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        ahead = whole(gradient.lerp(momentum, group["momentum"]))
-        # What one step without momentum or decay makes of zeros is the orthogonalised update.
-        update = nn.Parameter(torch.zeros_like(ahead))
-        update.grad = ahead
-        torch.optim.Muon(
-            [update], lr=group["lr"], weight_decay=0, momentum=0, nesterov=False
-        ).step()
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(divided_like(update.detach(), matrix))
 
 
 # What each keeps of a parameter once that has had a gradient.
 STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: (COUNT, "exp_avg", "exp_avg_sq"),
-    torch.optim.Muon: ("momentum_buffer",),
-    MuonOfShards: ("momentum_buffer",),
+    Muon: ("momentum_buffer",),
 }
 
 
@@ -335,10 +286,15 @@ def refuse_unlike(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtyp
         raise ValueError(f"{name} is {there} and should be {dtype} {tuple(shape)}")
 
 
-def encoder_matrices(pair: Pair) -> list[nn.Parameter]:
-    """The two-dimensional parameters inside the encoder layers of both networks."""
-    layers = pair.encoder_layers()
-    return [p for layer in layers for p in layer.parameters() if p.ndim == 2]
+def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
+    """The two-dimensional parameters inside the encoder layers, and how many matrices each is stacked from."""
+    return {
+        parameter: getattr(module, "parts", 1)
+        for layer in pair.encoder_layers()
+        for module in layer.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim == 2
+    }
 
 
 def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""Muon (Jordan et al. 2024) for matrices of equal shape at once, without waiting for the device.
+
+`torch.optim.Muon` takes one matrix at a time: some thirty small kernels each. Here the matrices of
+one shape are stacked and orthogonalised by batched products. A step that must not happen, because of
+non-finite gradients or a loss spike, is decided on the device: as torch's fused AdamW, the optimizer
+reads `grad_scale` and `found_inf`, set by the caller before each step.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elektron.models.shards import divided, divided_like, own_part, whole, whole_of_part
+
+# Quintic Newton-Schulz iteration whose slope at zero is steep (Jordan et al. 2024).
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+EPS = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum with Nesterov's correction, orthogonalised by Newton-Schulz iterations.
+
+    Args:
+        params: parameter groups of 2-D parameters. A group may state `parts`: how many matrices of one
+            shape are stacked along the first dimension of each of its parameters (fused query, key and
+            value); each is orthogonalised on its own.
+        lr: learning rate; a matrix with more rows than columns takes `sqrt(rows / columns)` times it.
+        momentum: decay of the mean of gradients.
+        weight_decay: decoupled weight decay.
+        constant_norm: scale each matrix back to the Frobenius norm `sqrt(rows)` after each step. For
+            networks whose function does not depend on the norm: the learning rate is then the angle
+            by which a step turns the matrix, in radians, from the first step to the last.
+        dtype: of the iterations.
+    """
+
+    def __init__(
+        self,
+        params: list[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        constant_norm: bool = False,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "constant_norm": constant_norm,
+            "parts": 1,
+        }
+        super().__init__(params, defaults)
+        self.dtype = dtype
+        self.grad_scale: Tensor | None = None
+        """`()`: what gradients are divided by."""
+        self.found_inf: Tensor | None = None
+        """`()`: 1 where nothing may change, else 0."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            buckets: dict[Any, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    # A sharded matrix is gathered for its update: one at a time bounds the memory.
+                    buckets[id(parameter) if divided(parameter) else parameter.shape].append(
+                        parameter
+                    )
+            for parameters in buckets.values():
+                self._update(parameters, group)
+
+    def _update(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        buffers = [own_part(self.state[p]["momentum_buffer"]) for p in parameters]
+        gradients = torch.stack([own_part(p.grad) for p in parameters if p.grad is not None])
+        keep = torch.ones((), dtype=torch.bool, device=gradients.device)
+        if self.found_inf is not None:
+            keep = self.found_inf == 0
+        if self.grad_scale is not None:
+            gradients /= self.grad_scale
+        before = torch.stack(buffers)
+        momentum = before.lerp(gradients, 1 - group["momentum"])
+        torch._foreach_copy_(buffers, list(torch.where(keep, momentum, before).unbind(0)))
+        directions = gradients.lerp_(momentum, group["momentum"])
+
+        weights = torch.stack([whole(p) for p in parameters])
+        directions = torch.stack(
+            [whole_of_part(d, p) for d, p in zip(directions.unbind(0), parameters, strict=True)]
+        )
+        stacked = weights.view(len(parameters) * group["parts"], -1, weights.shape[-1])
+        rows, columns = stacked.shape[1:]
+        updates = orthogonalize(directions.view_as(stacked), self.dtype).to(stacked.dtype)
+        lr = group["lr"]
+        updated = stacked.mul(1 - lr * group["weight_decay"])
+        updated.sub_(updates, alpha=lr * max(1.0, rows / columns) ** 0.5)
+        if group["constant_norm"]:
+            updated *= rows**0.5 / torch.linalg.matrix_norm(updated, keepdim=True).clamp(min=EPS)
+        updated = torch.where(keep, updated, stacked).view_as(weights)
+        torch._foreach_copy_(
+            [own_part(p) for p in parameters],
+            [
+                own_part(divided_like(new, p))
+                for new, p in zip(updated.unbind(0), parameters, strict=True)
+            ],
+        )
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bring the singular values of matrices `(count, rows, columns)` near 1, by iterations in `dtype`."""
+    a, b, c = COEFFICIENTS
+    x = matrices.to(dtype)
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.transpose(1, 2)
+    x = x / torch.linalg.matrix_norm(x.float(), keepdim=True).clamp(min=EPS).to(dtype)
+    for _ in range(ITERATIONS):
+        gram = torch.bmm(x, x.transpose(1, 2))
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.transpose(1, 2) if tall else x

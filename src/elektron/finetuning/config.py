@@ -147,7 +147,7 @@ class FinetuneConfig(FilesConfig):
     """Longest target in tokens."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     precision: Literal["fp32", "bf16"] | None = None
-    """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
 
 
 @dataclass(kw_only=True)

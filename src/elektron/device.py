@@ -11,6 +11,8 @@ from typing import Literal
 
 import torch
 
+Precision = Literal["fp32", "bf16"]
+
 INSTRUCTION_SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve", "bf16")
 """Names that `torch.cpu.get_capabilities` has for what decides which kernels run."""
 WORTH_BF16 = 1.5
@@ -26,7 +28,7 @@ class Device:
     """Of matrix products under `autocast`."""
 
     @classmethod
-    def choose(cls, precision: Literal["fp32", "bf16"] | None = None) -> Device:
+    def choose(cls, precision: Precision | None = None) -> Device:
         """The device, with the given precision, else bf16 where matrix products are faster in it."""
         device = torch.device("cpu")
         if torch.cuda.is_available():

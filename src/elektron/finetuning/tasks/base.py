@@ -106,6 +106,10 @@ class Task(ABC):
     ) -> list[Feature]:
         """What the model reads, with `labels` if `labelled`, in the order of the records."""
 
+    def size(self, feature: Feature) -> int:
+        """Tokens that the network reads of a feature; those of a batch are padded to the largest."""
+        return len(feature["input_ids"])
+
     @abstractmethod
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """A batch, padded to the longest of its features."""

@@ -130,12 +130,14 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
     Raises:
         ElektronError: there is no such model, or its weights cannot be read.
     """
+    from elektron.models.attention import use_fast_attention  # a tokenizer needs no models
+
     place = located(name)
     config = load_configuration(name)
     if Path(name).is_dir() and _only_pickled(place):
         raise _pickled(place)
     try:
-        return model_class.from_pretrained(
+        loaded = model_class.from_pretrained(
             place.name,
             config=config,
             use_safetensors=True,
@@ -149,6 +151,8 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
         raise ElektronError(
             f"the weights of {name!r} cannot be read: {_on_one_line(error)}"
         ) from error
+    use_fast_attention(loaded[0] if isinstance(loaded, tuple) else loaded)
+    return loaded
 
 
 def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:

@@ -42,6 +42,11 @@ class Device:
         """`float32` or `bfloat16`."""
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def muon_dtype(self) -> torch.dtype:
+        """Of Muon's iterations: bf16 wherever it is fast."""
+        return torch.bfloat16 if self.device.type == "cuda" else self.dtype
+
     def autocast(self) -> torch.autocast:
         """Matrix products in the lower precision; nothing changes where that is fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -54,8 +59,12 @@ def same_bits(device: torch.device) -> Iterator[None]:
     On GPUs some operations have none, and others would cost speed.
     """
     before = torch.are_deterministic_algorithms_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before or device.type == "cpu")
+    # Nothing here reads memory before it is written; filling every new tensor costs a write of it.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = fills

@@ -8,6 +8,7 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import check_encoder, load_encoder, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.models.elektron import INITIAL_GAIN
 
 
 def head(encoder):
@@ -29,23 +30,33 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     assert model.config.hidden_dropout_prob == 0.3
 
 
-def test_embeddings_of_family_elektron_are_short_again_and_say_the_same(encoders, tokenizer_folder):
-    folder = str(encoders["elektron"])
-    long = AutoModel.from_pretrained(folder).eval()
+def test_weights_of_family_elektron_have_their_initial_norms_again_and_say_the_same(
+    encoders, tmp_path, tokenizer_folder
+):
+    torch.manual_seed(0)
+    trained = AutoModel.from_pretrained(encoders["elektron"]).eval()
     with torch.no_grad():
-        long.embeddings.word_embeddings.weight.mul_(7.0)
-    encoder = load_encoder(folder)
-    weights = encoder.weights["embeddings.word_embeddings.weight"]
-    assert weights.square().mean(dim=1).sqrt().numpy() == pytest.approx(0.02)
-    short = AutoModel.from_config(encoder.config).eval()
-    encoder.fill(short)
-    tokens = load_tokenizer(str(tokenizer_folder))(
-        ["the cat sees the river ."], return_tensors="pt"
-    )
+        trained.embeddings.word_embeddings.weight.mul_(7.0)
+        for layer in trained.layers:
+            query, key, value = layer.attention.qkv.weight.chunk(3)
+            for number, matrix in enumerate(
+                (query, key, value, layer.attention.output.weight, layer.feed_forward.inner.weight)
+            ):
+                matrix.mul_(2.0 + number)
+    trained.save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    tokenizer.save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    embeddings = encoder.weights["embeddings.word_embeddings.weight"]
+    assert embeddings.square().mean(dim=1).sqrt().numpy() == pytest.approx(0.02)
+    for part in encoder.weights["layers.1.attention.qkv.weight"].chunk(3):
+        assert float(part.norm()) == pytest.approx(32**0.5)
+    loaded = AutoModel.from_config(encoder.config).eval()
+    encoder.fill(loaded)
+    tokens = tokenizer(["the cat sees the river ."], return_tensors="pt")
     with torch.no_grad():
-        assert torch.allclose(
-            short(**tokens).last_hidden_state, long(**tokens).last_hidden_state, atol=1e-2
-        )
+        before, after = (m(**tokens).last_hidden_state for m in (trained, loaded))
+    assert torch.allclose(before, after, atol=1e-2)
 
 
 def test_scratch_has_the_same_shape_and_other_weights(encoders):
@@ -57,8 +68,8 @@ def test_scratch_has_the_same_shape_and_other_weights(encoders):
     scratch.fill(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert scratch.hand_over(model)["loaded_weights"] == 0
-    # The family's own initial weights: what writes to the stream is zero.
-    assert not model.base_model.layers[0].attention.output.weight.any()
+    # The family's own initial weights.
+    assert (model.base_model.layers[0].attention_gain.weight == INITIAL_GAIN).all()
 
 
 def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):

@@ -56,7 +56,15 @@ def test_nothing_that_decides_the_training_is_left_open():
     for task in ("classification", "translation"):
         found = resolved({"task": task})
         needed = ["learning_rate", "layer_decay", "epochs", "batch", "weight_decay", "dropout"]
-        needed += ["label_smoothing", "max_length", "long_text", "stride", "keep"]
+        needed += [
+            "optimizer",
+            "muon_learning_rate",
+            "label_smoothing",
+            "max_length",
+            "long_text",
+            "stride",
+            "keep",
+        ]
         assert all(getattr(found, name) is not None for name in needed)
 
 
@@ -70,6 +78,7 @@ def test_longer_than_the_encoder_reads_is_refused():
     [
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
+        ("muon_learning_rate", 0.0),
         ("layer_decay", 1.5),
         ("epochs", -1.0),
         ("batch", 0),

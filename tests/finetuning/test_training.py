@@ -111,6 +111,21 @@ def test_the_same_seed_gives_the_same_bits(encoders):
     assert torch.equal(first, trained_weights(encoders["elektron"]))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_muon_learns_through_the_trainer_and_keeps_norms(encoders, precision):
+    setup = Setup(
+        encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch=8
+    )
+    matrix = setup.model.base_model.layers[0].feed_forward.inner.weight
+    before = matrix.detach().clone()
+    history = setup.train(lambda: {"accuracy": 0.0})
+    assert history.epochs[-1].train_loss < 0.5 * history.epochs[0].train_loss
+    matrix = matrix.detach()
+    cosine = torch.cosine_similarity(matrix.flatten(), before.flatten(), dim=0)
+    assert 0.5 < float(cosine) < 0.9999
+    assert float(matrix.norm()) == pytest.approx(64**0.5, rel=1e-4)
+
+
 def test_a_loss_that_is_no_number_is_told_and_stops(encoders):
     setup = Setup(encoders["elektron"])
     with torch.no_grad():

@@ -58,7 +58,7 @@ def make_pair(
 def alone(ids: torch.Tensor) -> Places:
     """Rows that are one text each, without padding."""
     order = torch.arange(ids.shape[1]).expand_as(ids)
-    return Places(torch.zeros_like(ids), order, torch.zeros_like(ids))
+    return Places.of(torch.zeros_like(ids), order, torch.zeros_like(ids))
 
 
 @pytest.fixture(params=list(FAMILIES))

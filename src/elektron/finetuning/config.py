@@ -109,6 +109,10 @@ class FinetuneConfig(FilesConfig):
     """With scratch:RECIPE: folder of the tokenizer (default: trained on the training texts)."""
     max_train: int | None = None
     """Train on so many rows, drawn by the seed."""
+    optimizer: Literal["adamw", "muon"] | None = None
+    """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: adamw)."""
+    muon_learning_rate: float | None = None
+    """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
     learning_rate: float | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
     layer_decay: float | None = None

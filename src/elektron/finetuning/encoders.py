@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
-from elektron.models.elektron import ElektronModel, StreamOutput
+from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.released import load_configuration, load_network
 
@@ -194,6 +194,7 @@ def load_encoder(name: str) -> Encoder:
     _say_what_looks_wrong(name, config, encoder)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)
+        encoder.normalize_matrices()
     return Encoder(name, config, tokenizer, encoder.state_dict())
 
 
@@ -265,12 +266,11 @@ def to_initial_scale(embeddings: Tensor) -> None:
 
 @torch.no_grad()
 def untrained(encoder: nn.Module) -> bool:
-    """Whether all that starts at 0 or 1 is still there: biases and norms, and what writes to the stream."""
-    zeros = [m.weight for m in encoder.modules() if isinstance(m, StreamOutput)]
-    zeros += [p for name, p in encoder.named_parameters() if name.endswith("bias")]
-    ones = [m.weight for m in encoder.modules() if isinstance(m, nn.LayerNorm)]
-    return bool(zeros or ones) and not any(
-        bool((tensor != start).any())
-        for start, group in ((0, zeros), (1, ones))
-        for tensor in group
-    )
+    """Whether biases, norms and gains all have the constants that they start with."""
+    constants = [(p, 0.0) for name, p in encoder.named_parameters() if name.endswith("bias")]
+    for module in encoder.modules():
+        if isinstance(module, ElektronGain):
+            constants.append((module.weight, INITIAL_GAIN))
+        elif isinstance(module, nn.LayerNorm):
+            constants.append((module.weight, 1.0))
+    return bool(constants) and not any(bool((p != start).any()) for p, start in constants)

@@ -1,4 +1,4 @@
-"""AdamW with a rate for each layer: the top learns at the peak rate, each layer below at a share of the one above.
+"""AdamW, or Muon with AdamW, with a rate for each layer: each learns at a share of the rate of the one above.
 
 Layer-wise decay is the paper's (Clark et al. 2020, §3.1): the head and whatever else is new learn
 at the peak rate, the top layer of the encoder at `layer_decay` times it, and so on down to the
@@ -8,34 +8,109 @@ embeddings. (The official code decays the top layer twice, which its author call
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from elektron.device import Device
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.tasks.base import encoder_of
+from elektron.models.elektron import ElektronModel
+from elektron.muon import Muon
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
-def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.optim.AdamW:
-    """The optimizer of a resolved configuration; weight decay falls on matrices only."""
+class ChainedOptimizer(torch.optim.Optimizer):
+    """Several optimizers that step one after another, as the one that schedulers and the Trainer expect.
+
+    Args:
+        optimizers: of disjoint parameters, before their first step. They share this one's groups and state.
+    """
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        super().__init__([group for each in optimizers for group in each.param_groups], {})
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # `load_state_dict` ends here, with new dictionaries.
+        super().__setstate__(state)
+        self._share()
+
+    def _share(self) -> None:
+        groups = iter(self.param_groups)
+        for optimizer in self.optimizers:
+            optimizer.param_groups = list(islice(groups, len(optimizer.param_groups)))
+            optimizer.state = self.state
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Step each."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.optim.Optimizer:
+    """The optimizer of a resolved configuration; weight decay falls on matrices only.
+
+    Muon takes the matrices inside the layers of the encoder and of a decoder, AdamW everything else.
+    """
     assert config.learning_rate is not None
     assert config.layer_decay is not None
     assert config.weight_decay is not None
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matrices = layer_matrices(model) if config.optimizer == "muon" else {}
+    adamw: dict[tuple[float, float], list[nn.Parameter]] = {}
+    muon: dict[tuple[float, int, bool], list[nn.Parameter]] = {}
     for parameter, share in rate_shares(model, config.layer_decay):
-        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-        groups.setdefault((config.learning_rate * share, decay), []).append(parameter)
-    return torch.optim.AdamW(
+        if parameter in matrices:
+            muon.setdefault((share, *matrices[parameter]), []).append(parameter)
+        else:
+            decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+            adamw.setdefault((config.learning_rate * share, decay), []).append(parameter)
+    optimizer = torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
+            for (rate, decay), parameters in adamw.items()
         ],
         eps=1e-6,
         fused=True,
     )
+    if not muon:
+        return optimizer
+    assert config.muon_learning_rate is not None
+    device = Device.choose(config.precision)
+    fast_bf16 = device.device.type == "cuda" or device.dtype == torch.bfloat16
+    groups = [
+        {
+            "params": parameters,
+            "lr": config.muon_learning_rate * share,
+            "parts": parts,
+            "constant_norm": constant_norm,
+            "weight_decay": 0.0 if constant_norm else config.weight_decay,
+        }
+        for (share, parts, constant_norm), parameters in muon.items()
+    ]
+    dtype = torch.bfloat16 if fast_bf16 else torch.float32
+    return ChainedOptimizer([optimizer, Muon(groups, config.muon_learning_rate, dtype=dtype)])
+
+
+def layer_matrices(model: PreTrainedModel) -> dict[torch.Tensor, tuple[int, bool]]:
+    """The matrices inside the layers of the encoder and of a decoder.
+
+    For each, how many are stacked in it, and whether its norm has no effect on the function.
+    """
+    encoder = encoder_of(model)
+    networks = [encoder, model.decoder] if model.config.is_encoder_decoder else [encoder]
+    return {
+        module.weight: (getattr(module, "parts", 1), isinstance(network, ElektronModel))
+        for network in networks
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and LAYER.search(f"{name}.")
+    }
 
 
 def rate_shares(model: PreTrainedModel, decay: float) -> list[tuple[nn.Parameter, float]]:

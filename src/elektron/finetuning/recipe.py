@@ -21,6 +21,7 @@ from elektron.reading import listed
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
 WITHOUT_CLASSES = ("regression", "question-answering")
+MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
@@ -31,6 +32,7 @@ SEEDS = 2**31
 """Seeds are below this: transformers seeds numpy too, which takes 32 bits, and further seeds are counted from it."""
 
 ABOVE_ZERO = (
+    "muon_learning_rate",
     "learning_rate",
     "layer_decay",
     "epochs",
@@ -85,6 +87,8 @@ def resolve(
     sizes = ELEKTRON if family == "elektron" else PAPER
     size = next(size for size in sizes if width <= size.width)
     defaults: dict[str, Any] = {
+        "optimizer": "adamw",
+        "muon_learning_rate": MUON_LEARNING_RATE,
         "learning_rate": size.learning_rate,
         "layer_decay": size.layer_decay if pretrained else 1.0,
         "epochs": epochs(config.task, rows, pretrained),

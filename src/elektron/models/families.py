@@ -77,10 +77,14 @@ class Places(NamedTuple):
     """`(rows, length)`: positions, restarting with each text."""
     token_type_ids: Tensor
     """`(rows, length)`: 1 in the second segment of `paper` packing."""
+    attention_mask: Tensor
+    """`(rows, 1, length, length)`: whether two tokens belong to one text; made once for both networks."""
 
-    def same_piece(self) -> Tensor:
-        """`(rows, 1, length, length)`: whether two tokens belong to one text, as attention asks."""
-        return self.piece_ids[:, None, :, None] == self.piece_ids[:, None, None, :]
+    @classmethod
+    def of(cls, piece_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor) -> Places:
+        """With the attention mask that follows."""
+        same_piece = piece_ids[:, None, :, None] == piece_ids[:, None, None, :]
+        return cls(piece_ids, position_ids, token_type_ids, same_piece)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) 
     """`electra`, with segments."""
     states: Tensor = encoder(
         input_ids,
-        attention_mask=places.same_piece(),
+        attention_mask=places.attention_mask,
         position_ids=places.position_ids,
         token_type_ids=places.token_type_ids,
     ).last_hidden_state
@@ -117,7 +121,7 @@ def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) 
 def encode_elektron(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
     """`elektron`, which has no segments."""
     states: Tensor = encoder(
-        input_ids, attention_mask=places.same_piece(), position_ids=places.position_ids
+        input_ids, attention_mask=places.attention_mask, position_ids=places.position_ids
     ).last_hidden_state
     return states
 
@@ -130,21 +134,20 @@ def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, places: Places) 
     """
     embedded = encoder.embeddings(input_ids, mask=places.piece_ids >= 0)
     states: Tensor = encoder.encoder(
-        embedded, places.same_piece(), output_hidden_states=False
+        embedded, places.attention_mask, output_hidden_states=False
     ).last_hidden_state
     return states
 
 
 def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
     """`modernbert`, which would not narrow a mask of ours to its windows."""
-    same_piece = places.same_piece()
     order = torch.arange(input_ids.shape[1], device=input_ids.device)
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
     states: Tensor = encoder(
         input_ids,
         attention_mask={
-            "full_attention": same_piece,
-            "sliding_attention": same_piece & near,
+            "full_attention": places.attention_mask,
+            "sliding_attention": places.attention_mask & near,
         },
         position_ids=places.position_ids,
     ).last_hidden_state

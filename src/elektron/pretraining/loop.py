@@ -178,7 +178,9 @@ class Trainer:
         processes.alike(self.pair)
         if divided:
             shard(self.pair, on, processes)
-        self.optimizer = PairOptimizer(self.pair, config.optimizer)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer, on.muon_dtype)
+        self.temperature = torch.ones((), device=self.device)
+        self.learning = torch.ones(2, dtype=torch.bool, device=self.device)
         self.warmup = self.fitting_warmup()
         self.objective = make_objective(
             config, store.manifest.special_ids, store.manifest.vocab_size
@@ -264,9 +266,12 @@ class Trainer:
         turn, shape = self.plan.turn(share, self.progress.step), self.ramp.shape(self.progress.step)
         if self.progress.step and shape != self.ramp.shape(self.progress.step - 1):
             self.spikes.forget()  # the losses of longer rows are others
-        temperature = torch.tensor(self.plan.temperature(share), device=self.device)
+        # Filled on the device: a tensor made of Python numbers would be copied there, and waited for.
+        temperature = self.temperature.fill_(self.plan.temperature(share))
         self.pair.set_trained(turn.generator, turn.discriminator)
-        asked = torch.tensor([turn.generator, turn.discriminator], device=self.device)
+        for place, learns in enumerate((turn.generator, turn.discriminator)):
+            self.learning[place].fill_(learns)
+        asked = self.learning
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(
@@ -537,8 +542,13 @@ class Trainer:
         """The objective; compiled on a GPU, where it pays, and where asked for."""
         wanted = self.config.compile
         if wanted is None:
-            # A compiled step has one backward pass, and networks apart take two.
-            # Divided networks are put together layer by layer, between the parts of a step.
-            one_piece = not self.config.optimizer.separate and self.config.parallel != "fsdp"
-            wanted = self.device.type == "cuda" and one_piece
-        return torch.compile(self.objective, fullgraph=True) if wanted else self.objective
+            wanted = self.device.type == "cuda"
+        if not wanted:
+            return self.objective
+        if self.config.optimizer.separate or self.config.parallel == "fsdp":
+            # Separate optimizers take two backward passes, and a compiled objective has one. Sharded
+            # networks are gathered layer by layer, between the parts of a step.
+            for layer in self.pair.encoder_layers():
+                layer.compile(fullgraph=True, dynamic=False)
+            return self.objective
+        return torch.compile(self.objective, fullgraph=True, dynamic=False)

@@ -67,11 +67,9 @@ class PairOptimizer:
             for name in (DISCRIMINATOR, GENERATOR)
         }
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
-        options = MuonOptions(
-            matrices,
-            muon_dtype,
-            pair.family.scale_invariant and pair.generator_family.scale_invariant,
-        )
+        families = (pair.family, pair.generator_family)
+        constant_norm = all(family.scale_invariant for family in families)
+        options = MuonOptions(matrices, muon_dtype, constant_norm)
         self.parts: list[NetworkOptimizer]
         if config.separate:
             rates = {DISCRIMINATOR: config.lr, GENERATOR: config.generator_lr or config.lr}

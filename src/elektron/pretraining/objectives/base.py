@@ -168,7 +168,7 @@ class Objective(ABC):
 
 def places_of(batch: MicroBatch) -> Places:
     """Where the tokens of a micro-batch stand."""
-    return Places(batch.piece_ids, batch.position_ids, batch.token_type_ids)
+    return Places.of(batch.piece_ids, batch.position_ids, batch.token_type_ids)
 
 
 def slot_mask(batch: MicroBatch) -> Tensor:

@@ -1,9 +1,10 @@
 """How fast the recipes train on this GPU: tokens per second, MFU and memory, eager and compiled.
 
 A step is all of `elektron pretrain`'s: batches made beside it, masks, forward, backward, clipping, update.
-Batches are the recipes' own, of random tokens without padding, in bf16; where one does not fit, its
-micro-batches are halved until they do. MFU is the share of the GPU's bf16 matrix product rate, measured
-here on random numbers, that the step's matrix products make up (`pretraining/flops.py` counts them).
+Batches are the recipes' own, of random tokens without padding, in the precision that the device gets by
+default; where one does not fit, its micro-batches are halved until they do. MFU is the share of the
+GPU's rate of matrix products in that precision, measured here on random numbers (constant ones are
+faster), that the step's matrix products make up (`pretraining/flops.py` counts them).
 
     python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
 """
@@ -26,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from elektron.corpus.blocks import BlockStore
+from elektron.device import Device
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.export import versions
@@ -37,7 +39,7 @@ LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "el
 WARMUP_STEPS = 4
 REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
 PRODUCT_WIDTH = 8192
-TINY = {"batch": 2, "network.layers": 1, "precision": "bf16"}
+TINY = {"batch": 2, "network.layers": 1}
 TINY_LENGTH, TINY_PRODUCT_WIDTH = 16, 128
 
 
@@ -68,7 +70,8 @@ def main() -> None:
     if not torch.cuda.is_available() and not options.tiny:
         sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
 
-    peak = product_flops(TINY_PRODUCT_WIDTH if options.tiny else PRODUCT_WIDTH)
+    on = Device.choose()
+    peak = product_flops(on, TINY_PRODUCT_WIDTH if options.tiny else PRODUCT_WIDTH)
     rows = []
     for recipe in options.recipes:
         micro_batch = None
@@ -78,9 +81,9 @@ def main() -> None:
             rows.append(asdict(measured) | {"mfu": measured.flops_per_second / peak})
             print(json.dumps(rows[-1]), flush=True)
     result = {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "device": on.name,
         "versions": versions(),
-        "precision": "bfloat16",
+        "precision": on.precision,
         "product_flops_per_second": peak,
         "rows": rows,
     }
@@ -91,7 +94,7 @@ def main() -> None:
 
 def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) -> Measured:
     """The recipe's speed with the largest micro-batch of at most `micro_batch` rows that fits."""
-    overrides: dict[str, Any] = dict(TINY) if tiny else {"precision": "bf16"}
+    overrides: dict[str, Any] = TINY if tiny else {}
     length = TINY_LENGTH if tiny else LENGTHS[recipe]
     while True:
         with tempfile.TemporaryDirectory() as folder:
@@ -152,10 +155,9 @@ def timed_steps(
     )
 
 
-def product_flops(width: int) -> float:
-    """Operations per second of a square bf16 product of random numbers, the median of ten."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    left, right = (torch.randn(width, width, device=device, dtype=torch.bfloat16) for _ in "lr")
+def product_flops(on: Device, width: int) -> float:
+    """Operations per second of a square product of random numbers, the median of ten."""
+    left, right = torch.randn(2, width, width, device=on.device, dtype=on.dtype)
     seconds = []
     for _ in range(13):
         synchronize()
@@ -183,7 +185,9 @@ def free_memory() -> None:
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
     peak = result["product_flops_per_second"] / 1e12
-    table = Table(title=f"{result['device']}, bf16, products of {peak:,.0f} TFLOP/s")
+    table = Table(
+        title=f"{result['device']}, {result['precision']}, products of {peak:,.0f} TFLOP/s"
+    )
     table.add_column("recipe", no_wrap=True)
     for column in (
         "rows × length",

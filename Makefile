@@ -23,6 +23,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/pretrain_step.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/finetune.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/goodput.py
 

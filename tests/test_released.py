@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoModel, ElectraModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForSequenceClassification, ElectraModel
 
 from elektron import released
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.models.pair import load_pair
 from elektron.reading import located
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
@@ -74,16 +75,18 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
         asked.append((name, revision))
         return str(model / file)
 
+    network = torch.nn.Identity()
+
     class Network:
         @classmethod
-        def from_pretrained(cls, name: str, revision: str, **options: Any) -> str:
+        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
             asked.append((name, revision))
-            return "network"
+            return network, {"missing_keys": set(), "unexpected_keys": set()}
 
     monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
     monkeypatch.setattr(released, "AutoTokenizer", Network)
-    assert released.load_network(Network, "some/model@abc") == "network"
+    assert released.load_network(Network, "some/model@abc") is network
     released.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) == 5
 
@@ -271,3 +274,26 @@ def test_a_class_of_transformers_goes_the_same_way(tmp_path: Path, model: Path) 
     edit(model / "config.json", model_type="electra", auto_map={"AutoModel": "evil.M"})
     network = released.load_network(AutoModel, str(model))
     assert isinstance(network, ElectraModel)
+
+
+def test_a_model_of_an_older_elektron_is_refused_by_name(model: Path) -> None:
+    path = model / "model.safetensors"
+    old = {}
+    for name, weight in load_file(path).items():
+        if "_gain" in name:
+            continue
+        if "attention.qkv" in name:
+            for part, matrix in zip(("query", "key", "value"), weight.chunk(3), strict=True):
+                old[name.replace("qkv", part)] = matrix.contiguous()
+        else:
+            old[name] = weight
+    save_file(old, path, metadata={"format": "pt"})
+    uses = (
+        lambda: load_encoder(str(model)),
+        lambda: released.load_network(AutoModelForSequenceClassification, str(model)),
+        lambda: load_pair(str(model), None, None, {}),
+    )
+    for use in uses:
+        with pytest.raises(ElektronError, match="made by an older elektron") as caught:
+            use()
+        assert str(model) in str(caught.value)

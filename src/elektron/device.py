@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
+
+Precision = Literal["fp32", "bf16"]
+
+INSTRUCTION_SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve", "bf16")
+"""Names that `torch.cpu.get_capabilities` has for what decides which kernels run."""
+WORTH_BF16 = 1.5
+"""How much faster bf16 products must be on a processor to make up for the conversions around them."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,17 @@ class Device:
     """Of matrix products under `autocast`."""
 
     @classmethod
-    def choose(cls, precision: Literal["fp32", "bf16"] | None = None) -> Device:
-        """The device, with the precision asked for, else bf16 where it is fast (on CPUs fp32 mostly wins)."""
+    def choose(cls, precision: Precision | None = None) -> Device:
+        """The device, with the given precision, else bf16 where matrix products are faster in it."""
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", torch.cuda.current_device())
         if precision is not None:
             return cls(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = cpu_is_fast_in_bf16()
         return cls(device, torch.bfloat16 if fast else torch.float32)
 
     @property
@@ -36,6 +48,20 @@ class Device:
             return torch.cuda.get_device_name(self.device)
         threads = torch.get_num_threads()
         return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+    @property
+    def kind(self) -> str:
+        """The processor and its instruction sets: bits may differ between devices of different kinds."""
+        if self.device.type == "cuda":
+            return f"cuda {self.name}"
+        capabilities = torch.cpu.get_capabilities()
+        sets = [name for name in INSTRUCTION_SETS if capabilities.get(name)]
+        return " ".join(["cpu", str(capabilities.get("architecture", "")), *sets])
+
+    @property
+    def peak_flops(self) -> float:
+        """Measured floating-point operations per second of a large matrix product in this precision."""
+        return product_flops(self.device, self.dtype)
 
     @property
     def precision(self) -> str:
@@ -50,6 +76,40 @@ class Device:
     def autocast(self) -> torch.autocast:
         """Matrix products in the lower precision; nothing changes where that is fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+@cache
+def cpu_is_fast_in_bf16() -> bool:
+    """Whether bf16 matrix products are faster than fp32 ones; measured where the processor does not tell."""
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities.get("architecture") == "x86_64":
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    cpu = torch.device("cpu")
+    return product_flops(cpu, torch.bfloat16) > WORTH_BF16 * product_flops(cpu, torch.float32)
+
+
+@cache
+def product_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a matrix product, the best of several; measured once a process."""
+    rows, width = (8192, 8192) if device.type == "cuda" else (2048, 1024)
+    left = torch.ones(rows, width, device=device, dtype=dtype)
+    right = torch.ones(width, width, device=device, dtype=dtype)
+    seconds = min(_product_seconds(left, right) for _ in range(6))
+    return 2 * rows * width * width / seconds
+
+
+@torch.no_grad()
+def _product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    if left.device.type == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        left @ right
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1000
+    began = time.perf_counter()
+    left @ right
+    return time.perf_counter() - began
 
 
 @contextmanager

@@ -56,6 +56,8 @@ LOADS_CODE = frozenset(
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
+GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
+"""Weights that a layer of family `elektron` has, and that it had instead in older versions."""
 ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
 """The key that the class is found by, what our pre-training adds to the configuration of any family, and
 the token that ends a text, which generation reads from any configuration."""
@@ -130,18 +132,20 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
     Raises:
         ElektronError: there is no such model, or its weights cannot be read.
     """
+    from elektron.models.attention import use_fast_attention  # a tokenizer needs no models
+
     place = located(name)
     config = load_configuration(name)
     if Path(name).is_dir() and _only_pickled(place):
         raise _pickled(place)
     try:
-        return model_class.from_pretrained(
+        network, report = model_class.from_pretrained(
             place.name,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
             **_whence(place),
-            **options,
+            **options | {"output_loading_info": True},
         )
     except UNLOADABLE as error:
         if isinstance(error, OSError) and _only_pickled(place):
@@ -149,6 +153,15 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
         raise ElektronError(
             f"the weights of {name!r} cannot be read: {_on_one_line(error)}"
         ) from error
+    if any(GAIN in key for key in report["missing_keys"]) and any(
+        SEPARATE_QUERY in key for key in report["unexpected_keys"]
+    ):
+        raise ElektronError(
+            f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
+            "use the version that made it"
+        )
+    use_fast_attention(network)
+    return (network, report) if options.get("output_loading_info") else network
 
 
 def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:

@@ -3,8 +3,8 @@
 A step is all of `elektron pretrain`'s: batches made beside it, masks, forward, backward, clipping, update.
 Batches are the recipes' own, of random tokens without padding, in the precision that the device gets by
 default; where one does not fit, its micro-batches are halved until they do. MFU is the share of the
-GPU's rate of matrix products in that precision, measured here on random numbers (constant ones are
-faster), that the step's matrix products make up (`pretraining/flops.py` counts them).
+GPU's rate of matrix products in that precision (`Device.peak_flops`, measured) that the step's matrix
+products make up (`pretraining/flops.py` counts them).
 
     python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
 """
@@ -38,9 +38,8 @@ from pretrain_step import Shape, new_trainer, random_blocks
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
 WARMUP_STEPS = 4
 REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
-PRODUCT_WIDTH = 8192
 TINY = {"batch": 2, "network.layers": 1}
-TINY_LENGTH, TINY_PRODUCT_WIDTH = 16, 128
+TINY_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def main() -> None:
         sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
 
     on = Device.choose()
-    peak = product_flops(on, TINY_PRODUCT_WIDTH if options.tiny else PRODUCT_WIDTH)
+    peak = on.peak_flops
     rows = []
     for recipe in options.recipes:
         micro_batch = None
@@ -153,19 +152,6 @@ def timed_steps(
         ),
         data_wait_share=waited / sum(repetitions),
     )
-
-
-def product_flops(on: Device, width: int) -> float:
-    """Operations per second of a square product of random numbers, the median of ten."""
-    left, right = torch.randn(2, width, width, device=on.device, dtype=on.dtype)
-    seconds = []
-    for _ in range(13):
-        synchronize()
-        began = time.perf_counter()
-        left @ right
-        synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 2 * width**3 / statistics.median(seconds[3:])
 
 
 def synchronize() -> None:

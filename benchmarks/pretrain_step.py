@@ -261,11 +261,11 @@ def time_steps(step: Step, steps: int) -> float:
     return time.perf_counter() - began
 
 
-def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
-    """The recipe's own run, which decides by itself whether to compile."""
+def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
+    """A run's trainer before its first step."""
     keep_freed_memory()
     on = Device.choose(config.precision)
-    trainer = Trainer(
+    return Trainer(
         config,
         store,
         NO_TOKENIZER,
@@ -276,6 +276,11 @@ def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore
         Plan(),
         words=None,
     )
+
+
+def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore) -> Step:
+    """The recipe's own run, which decides by itself whether to compile."""
+    trainer = new_trainer(config, store)
     prefetcher = Prefetcher(trainer.batches, 0)
     return lambda: trainer.step(prefetcher.take(), share=0.0, rate=1.0)
 

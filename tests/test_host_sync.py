@@ -14,10 +14,10 @@ PLACES = torch.tensor([3, 0])
     "waits",
     [
         lambda: VALUES.sum().item(),
-        lambda: float(VALUES.sum()),
+        lambda: float(VALUES.detach().sum()),
         lambda: bool(MASK.any()),
         lambda: torch.equal(VALUES, VALUES),
-        lambda: MASK.nonzero(),
+        MASK.nonzero,
         lambda: VALUES[MASK],
         lambda: VALUES.masked_select(MASK),
         lambda: VALUES.detach().clone().index_put_([MASK], VALUES[:2].detach()),

@@ -38,4 +38,15 @@ def test_text_is_generated(encoders: dict[str, Path], tmp_path: Path) -> None:
     texts = [text for text, _ in labelled_sentences(200)]
     for name in ("source", "target"):
         (tmp_path / name).write_text("\n".join(texts) + "\n", encoding="utf-8")
-    files = [str(tmp_path / "source"), str(tmp_path / "target")]
+    config = FinetuneConfig(
+        task="translation",
+        model=str(encoders["elektron"]),
+        train=[str(tmp_path / name) for name in ("source", "target")],
+        out=tmp_path / "model",
+        epochs=30.0,
+        batch=32,
+        learning_rate=5e-3,
+        decoder_layers=1,
+        target_vocab_size=400,
+    )
+    assert finetune(config)["bleu"] > 20

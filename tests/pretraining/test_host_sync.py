@@ -12,9 +12,6 @@ from elektron.pretraining.objectives import OBJECTIVES
 from tests.host_sync import HostSyncError, NoHostSync
 from tests.pretraining.conftest import TINY, steps_inside, tiny_config
 
-pytestmark = pytest.mark.xfail(
-    raises=HostSyncError, strict=True, reason="Trainer.step makes tensors from Python numbers"
-)
 SHALLOW = NetworkConfig(**(TINY | {"embedding": 32, "generator_width": 1.0}))
 
 

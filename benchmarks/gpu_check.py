@@ -101,7 +101,6 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
             config = resolve(pretrain_config(recipe, overrides | run))
             shape = Shape(config.network.layers, config.batch, length)
             store = random_blocks(shape, Path(folder) / "blocks")
-            torch.compiler.reset()
             try:
                 return timed_steps(recipe, config, store, 0.0 if tiny else SECONDS_A_REPETITION)
             except torch.OutOfMemoryError:

@@ -1,5 +1,7 @@
 """Which precision a processor gets, and what is measured of it."""
 
+import platform
+
 import pytest
 import torch
 
@@ -10,18 +12,28 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def capabilities(monkeypatch):
-    """What the processor says of itself, on a machine without a GPU."""
-    found = {"architecture": "x86_64", "avx2": True, "avx512_f": True}
+def cpu(monkeypatch, tmp_path):
+    """Sets the machine and the flags that Linux gives of its processor, on a machine without a GPU."""
+
+    def has(machine, flags, field="flags"):
+        text = f"processor\t: 0\nmodel name\t: Some: CPU\n{field}\t\t: {flags}\n\nprocessor\t: 1\n"
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        forget()
+
+    def forget():
+        device.cpu_info.cache_clear()
+        device.cpu_is_fast_in_bf16.cache_clear()
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    device.cpu_is_fast_in_bf16.cache_clear()
-    yield found
-    device.cpu_is_fast_in_bf16.cache_clear()
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    forget()
+    yield has
+    forget()
 
 
 @pytest.mark.parametrize(
-    ("instruction_set", "dtype"),
+    ("flag", "dtype"),
     [
         ("amx_bf16", torch.bfloat16),
         ("avx512_bf16", torch.bfloat16),
@@ -29,30 +41,34 @@ def capabilities(monkeypatch):
         ("avx512_vnni", torch.float32),
     ],
 )
-def test_x86_says_whether_bf16_is_fast(capabilities, instruction_set, dtype):
-    capabilities[instruction_set] = True
+def test_x86_says_whether_bf16_is_fast(cpu, flag, dtype):
+    cpu("x86_64", f"avx2 avx512f {flag}")
     assert Device.choose().dtype == dtype
 
 
 @pytest.mark.parametrize(("bf16_flops", "dtype"), [(1.4e11, "float32"), (1.6e11, "bfloat16")])
-def test_other_processors_are_measured(capabilities, monkeypatch, bf16_flops, dtype):
-    capabilities |= {"architecture": "arm64", "amx_bf16": True}
+@pytest.mark.parametrize("linux", [True, False])
+def test_other_processors_are_measured(cpu, monkeypatch, linux, bf16_flops, dtype):
+    if linux:
+        cpu("aarch64", "asimd bf16", field="Features")
     flops = {torch.bfloat16: bf16_flops, torch.float32: 1e11}
     monkeypatch.setattr(device, "product_flops", lambda _, dtype: flops[dtype])
     assert Device.choose().precision == dtype
 
 
-def test_the_given_precision_wins(capabilities):
-    capabilities["amx_bf16"] = True
+def test_the_given_precision_wins(cpu):
+    cpu("x86_64", "amx_bf16")
     assert Device.choose("fp32").dtype == torch.float32
-    del capabilities["amx_bf16"]
+    cpu("x86_64", "avx2")
     assert Device.choose("bf16").dtype == torch.bfloat16
 
 
-def test_kind_names_the_instruction_sets(capabilities):
-    assert Device.choose().kind == "cpu x86_64 avx2 avx512_f"
-    capabilities["amx_bf16"] = True
-    assert Device.choose().kind == "cpu x86_64 avx2 avx512_f amx_bf16"
+def test_kind_names_the_instruction_sets(cpu):
+    cpu("x86_64", "sse2 amx_bf16 avx2 avx512f")
+    assert Device.choose("fp32").kind == "cpu x86_64 avx2 avx512f amx_bf16"
+    assert device.cpu_info()["model name"] == "Some: CPU"
+    cpu("aarch64", "fp asimd bf16", field="Features")
+    assert Device.choose("fp32").kind == "cpu aarch64 asimd bf16"
 
 
 def test_peak_is_the_best_of_several_products(monkeypatch):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 Precision = Literal["fp32", "bf16"]
 
-INSTRUCTION_SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve", "bf16")
-"""Names that `torch.cpu.get_capabilities` has for what decides which kernels run."""
+CPU_INFO = Path("/proc/cpuinfo")
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+"""Linux' names for what decides which kernels run."""
 WORTH_BF16 = 1.5
 """How much faster bf16 products must be on a processor to make up for the conversions around them."""
 
@@ -54,9 +57,10 @@ class Device:
         """The processor and its instruction sets: bits may differ between devices of different kinds."""
         if self.device.type == "cuda":
             return f"cuda {self.name}"
-        capabilities = torch.cpu.get_capabilities()
-        sets = [name for name in INSTRUCTION_SETS if capabilities.get(name)]
-        return " ".join(["cpu", str(capabilities.get("architecture", "")), *sets])
+        flags = cpu_flags()
+        return " ".join(
+            ["cpu", platform.machine(), *(name for name in INSTRUCTION_SETS if name in flags)]
+        )
 
     @property
     def peak_flops(self) -> float:
@@ -79,11 +83,28 @@ class Device:
 
 
 @cache
+def cpu_info() -> dict[str, str]:
+    """What Linux says of the first processor, such as its `model name`; nothing on other systems."""
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    fields = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in fields}
+
+
+def cpu_flags() -> set[str]:
+    """The processor's instruction sets, where Linux names them."""
+    info = cpu_info()
+    return set((info.get("flags") or info.get("Features") or "").split())
+
+
+@cache
 def cpu_is_fast_in_bf16() -> bool:
     """Whether bf16 matrix products are faster than fp32 ones; measured where the processor does not tell."""
-    capabilities = torch.cpu.get_capabilities()
-    if capabilities.get("architecture") == "x86_64":
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    flags = cpu_flags()
+    if flags and platform.machine() == "x86_64":
+        return "amx_bf16" in flags or "avx512_bf16" in flags
     cpu = torch.device("cpu")
     return product_flops(cpu, torch.bfloat16) > WORTH_BF16 * product_flops(cpu, torch.float32)
 

@@ -588,6 +588,7 @@ class Trainer:
         """The objective as a step calls it: compiled as a whole, with compiled layers, or as it is."""
         if not self.compiled:
             return self.objective
+        torch.compiler.reset()  # earlier runs of this process count against a limit of recompilations
         if (
             self.device.type == "cpu"
             or self.config.optimizer.separate

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/installed
 
-.PHONY: quickstart test test-all lint test-python benchmarks reference clean
+.PHONY: quickstart test test-all lint test-python benchmarks gpu-check reference clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/elektron quickstart
@@ -23,8 +23,14 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/pretrain_step.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/finetune.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/goodput.py
+
+# On a machine with a GPU: the tests that need one, then what each recipe makes of it.
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m pytest -m cuda
+	$(BIN)/python benchmarks/gpu_check.py
 
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md

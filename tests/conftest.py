@@ -27,6 +27,11 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     ]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Small tensors gain nothing from threads, which wait for one another on a busy machine."""

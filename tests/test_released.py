@@ -75,16 +75,18 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
         asked.append((name, revision))
         return str(model / file)
 
+    network = torch.nn.Identity()
+
     class Network:
         @classmethod
         def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
             asked.append((name, revision))
-            return "network", {"missing_keys": set(), "unexpected_keys": set()}
+            return network, {"missing_keys": set(), "unexpected_keys": set()}
 
     monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
     monkeypatch.setattr(released, "AutoTokenizer", Network)
-    assert released.load_network(Network, "some/model@abc") == "network"
+    assert released.load_network(Network, "some/model@abc") is network
     released.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) == 5
 

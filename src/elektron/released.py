@@ -132,6 +132,8 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
     Raises:
         ElektronError: there is no such model, or its weights cannot be read.
     """
+    from elektron.models.attention import use_fast_attention  # a tokenizer needs no models
+
     place = located(name)
     config = load_configuration(name)
     if Path(name).is_dir() and _only_pickled(place):
@@ -158,6 +160,7 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
             f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
             "use the version that made it"
         )
+    use_fast_attention(network)
     return (network, report) if options.get("output_loading_info") else network
 
 

@@ -1,11 +1,13 @@
 """Whole fine-tunings in small: files in, a folder that loads anywhere out; and everything that is refused."""
 
 import json
+import shutil
 
 import pytest
 from transformers import pipeline
 
 from elektron.cli import main
+from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.files.records import Record
@@ -83,6 +85,19 @@ def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
             assert value == pytest.approx(before[name], abs=1e-5)
     assert read(tmp_path / "scores/metrics.json")["accuracy"] == found["accuracy"]
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_evaluation_is_in_the_precision_of_finetuning(electra, animals, tmp_path):
+    details = read(electra / "details.json")
+    assert details["precision"] == Device.choose().precision
+    copy = shutil.copytree(electra, tmp_path / "tuned")
+    data = [str(animals["test"])]
+    other = "float32" if details["precision"] == "bfloat16" else "bfloat16"
+    (copy / "details.json").write_text(json.dumps(details | {"precision": other}))
+    evaluate(EvaluateConfig(model=str(copy), data=data, out=tmp_path / "a"))
+    assert read(tmp_path / "a/details.json")["precision"] == other
+    evaluate(EvaluateConfig(model=str(copy), data=data, out=tmp_path / "b", precision="fp32"))
+    assert read(tmp_path / "b/details.json")["precision"] == "float32"
 
 
 def test_prediction_keeps_columns_and_order(electra, animals, tmp_path, capsys):

@@ -18,6 +18,7 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.files.lines import open_lines
 from elektron.finetuning.files.records import Record
+from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
 from elektron.inference.models import load_predictor
@@ -203,3 +204,43 @@ def test_a_damaged_task_file(model, tmp_path, capsys):
 def test_a_pretraining_run_is_no_model_to_predict_with(encoders, capsys):
     assert main(["predict", str(encoders["electra"].parent)]) == 2
     assert "is a pre-training run: `elektron finetune" in capsys.readouterr().err
+
+
+def test_a_prediction_imports_no_measure(model):
+    """What only scoring, training or other kinds of file need would be waited for before the first answer."""
+    heavy = {
+        *("sklearn", "scipy.stats", "pandas", "datasets", "pyarrow", "sacrebleu", "rouge_score"),
+        *("nltk", "matplotlib", "bm25s", "transformers.trainer", "ray", "jieba"),
+    }
+    program = (
+        "import sys; from elektron.cli import main; main(sys.argv[1:])\n"
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "predict", str(model)],
+        input="the cat .\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["text"] == "the cat ."
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision, dtype):
+    seen = set()
+    forward = Classification.forward
+
+    def spy(self, network, batch):
+        linear = torch.nn.functional.linear(torch.ones(1, 1), torch.ones(1, 1))
+        seen.add(linear.dtype)
+        return forward(self, network, batch)
+
+    monkeypatch.setattr(Classification, "forward", spy)
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    arguments = ["predict", str(model), "--input", str(path), "--precision", precision]
+    assert main([*arguments, "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert seen == {dtype}

@@ -1,5 +1,5 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +62,27 @@ def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched, pytest.raises(KilledError):
         patched.setattr(loop.Trainer, "step", step_or_die)
         yield
+
+
+@contextmanager
+def steps_inside(
+    context: Callable[[], AbstractContextManager[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    first: int = 0,
+) -> Iterator[list[int]]:
+    """Runs in the block take the steps from `first` on inside a `context` each; their numbers."""
+    take_step = loop.Trainer.step
+    taken: list[int] = []
+
+    def step_inside(self: loop.Trainer, *arguments: Any) -> None:
+        step = self.progress.step
+        if step < first:
+            take_step(self, *arguments)
+            return
+        with context():
+            take_step(self, *arguments)
+        taken.append(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "step", step_inside)
+        yield taken

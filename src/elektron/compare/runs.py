@@ -137,7 +137,6 @@ def _pretrain(run: Run) -> Record:
     from elektron.evidence.task_report import REPORT
     from elektron.pretraining.loop import pretrain
 
-    _forget_compiled_steps(run.pretraining)
     summary = pretrain(run.pretraining)
     out = run.pretraining.out
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -166,14 +165,6 @@ def _probe(run: Run, config: FinetuneConfig) -> Record:
         "eval": kept.evaluation.get(found.figure) if kept else None,
         "collapsed": kept.collapsed if kept else None,
     }
-
-
-def _forget_compiled_steps(config: PretrainConfig) -> None:
-    """A process compiles the step for a limited number of networks; earlier runs' count no more."""
-    if config.compile:
-        import torch
-
-        torch.compiler.reset()
 
 
 def _has_diverged(out: Path) -> bool:

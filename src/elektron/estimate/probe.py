@@ -124,7 +124,7 @@ class Trial:
         pair = pair_for(config, manifest)
         plan.prepare(pair)
         self.pair = pair.to(self.on.device)
-        self.optimizer = PairOptimizer(self.pair, config.optimizer)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer, self.on.muon_dtype)
         self.objective = make_objective(config, manifest.special_ids, manifest.vocab_size)
 
     def speed(self, turn: Turn, length: int, most_rows: int, seconds: float) -> Speed:

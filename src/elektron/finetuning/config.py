@@ -151,7 +151,7 @@ class FinetuneConfig(FilesConfig):
     """Longest target in tokens."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     precision: Literal["fp32", "bf16"] | None = None
-    """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
 
 
 @dataclass(kw_only=True)
@@ -168,6 +168,8 @@ class EvaluateConfig(FilesConfig):
     """For a model that was not made here: what it does (default: by its class)."""
     out: Path | None = None
     """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
-    batch: int = 64
-    """Rows that pass through the network at once."""
+    batch: int | None = None
+    """Most rows that pass through the network at once (default: as many as their length allows)."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

@@ -117,6 +117,7 @@ def score(predictor: Predictor, records: Sequence[Record]) -> Scored:
         "columns": dict(records[0].names),
         "label_separator": task.files().label_separator,
         "device": predictor.on.name,
+        "precision": predictor.on.precision,
         "versions": versions(),
     } | task.details(records, predictions)
     return Scored(predictions, metrics, details)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from elektron.configuration import Positional
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
@@ -25,6 +26,8 @@ class PredictConfig(FilesConfig):
     """Answer questions from this corpus: files, folders, globs, hf:NAME or builtin:docs."""
     passages: int = 10
     """Passages of the documents that are read for each question."""
-    batch: int = 64
-    """Rows that pass through the network at once."""
+    batch: int | None = None
+    """Most rows that pass through the network at once (default: as many as their length allows)."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

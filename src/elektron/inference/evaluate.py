@@ -11,7 +11,7 @@ from elektron.finetuning.files.read import read_records
 from elektron.finetuning.results import score, write_figures
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import is_free, new_folder
-from elektron.inference.models import load_predictor
+from elektron.inference.models import load_predictor, precision_of_finetuning
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise ElektronError("give labelled files, or minimal pairs with --blimp FILE")
     if config.out is not None and not is_free(config.out):
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
-    predictor = load_predictor(config.model, config.task, config.decoding, config.batch)
+    precision = config.precision or precision_of_finetuning(config.model)
+    predictor = load_predictor(config.model, config.task, config.decoding, config.batch, precision)
     records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
     predictor.task.check(records)
     scored = score(predictor, records)

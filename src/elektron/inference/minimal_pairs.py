@@ -90,7 +90,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
     keep_freed_memory()
     pairs = read_minimal_pairs(config.blimp)
-    on = Device.choose()
+    on = Device.choose(config.precision)
     models = {
         name: evaluate_model(folder, pairs, on) for name, folder in models_of(config.model).items()
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from select import select
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from elektron.errors import ElektronError
 from elektron.finetuning.beside import Beside
@@ -23,9 +23,11 @@ from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Writer, writing
-from elektron.inference.passages import QUESTIONS, OpenBook, Passages
 from elektron.inference.predictor import Predictor
 from elektron.progress import Progress
+
+if TYPE_CHECKING:
+    from elektron.inference.passages import OpenBook
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +47,13 @@ def predict(config: PredictConfig) -> int:
         refuse_same_file(Path(config.input), config.output)
     if config.passages < 1:
         raise ElektronError(f"--passages must be above 0, got {config.passages}")
-    predictor = load_predictor(config.model, config.task, config.decoding, config.batch)
+    predictor = load_predictor(
+        config.model, config.task, config.decoding, config.batch, config.precision
+    )
     say: Say
     if config.documents:
+        from elektron.inference.passages import QUESTIONS
+
         layout, say = QUESTIONS, open_book(predictor, config).predictions
     else:
         layout, say = predictor.task.files(), predictor.predict
@@ -129,6 +135,8 @@ def open_book(predictor: Predictor, config: PredictConfig) -> OpenBook:
     Raises:
         ElektronError: the model answers no questions.
     """
+    from elektron.inference.passages import OpenBook, Passages
+
     if predictor.task.name != "question-answering":
         raise ElektronError(
             f"--documents is for models that answer questions; {config.model} is one for "

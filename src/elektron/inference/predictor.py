@@ -1,7 +1,8 @@
 """Records in, predictions out: the one way in which training, scoring and prediction use a model.
 
 Rows are read in the order of their length, so that a batch is padded little, and handed back in
-their own.
+their own. A batch has as many rows as a number of tokens allows, padding counted: what a network
+needs in memory goes by tokens, and so does what it can do at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from elektron.device import Device
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.base import Batch, Feature, Output, Prediction, Task
 
-ROWS_AT_ONCE = 64
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
+"""By type of device. On CPUs more is no faster, and slower where the activations leave the caches."""
+
+ENOUGH = 1 / 16
+"""Of these tokens: a batch that has so many is large enough to end where rows become much shorter."""
+SIMILAR = 0.8
+"""Rows at least so long, compared with the longest of a batch, are padded to it."""
 
 
 @dataclass
@@ -27,8 +34,8 @@ class Predictor:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     on: Device
-    batch: int = ROWS_AT_ONCE
-    """Rows that pass through the network at once."""
+    batch: int | None = None
+    """Most rows that pass through the network at once; long rows are fewer."""
 
     def __post_init__(self) -> None:
         self.model.to(self.on.device)
@@ -75,8 +82,33 @@ class Predictor:
 
     def batches(self, features: Sequence[Feature]) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
-        order = sorted(range(len(features)), key=lambda number: -len(features[number]["input_ids"]))
-        for first in range(0, len(order), self.batch):
-            numbers = order[first : first + self.batch]
+        sizes = list(map(self.task.size, features))
+        for numbers in batches_by_size(sizes, TOKENS_AT_ONCE[self.on.device.type], self.batch):
             batch = self.task.collate([features[number] for number in numbers], self.tokenizer)
             yield numbers, {name: tensor.to(self.on.device) for name, tensor in batch.items()}
+
+
+def batches_by_size(
+    sizes: Sequence[int], tokens: int, most_rows: int | None
+) -> Iterator[list[int]]:
+    """Numbers of rows in batches, the longest first.
+
+    Args:
+        sizes: tokens of each row.
+        tokens: most that a batch has, padding counted, unless a single row has more.
+        most_rows: of a batch; None for as many as there is room for.
+    """
+    enough = tokens * ENOUGH
+    batch: list[int] = []
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        longest = sizes[batch[0]] if batch else 0
+        if batch and (
+            (len(batch) + 1) * longest > tokens
+            or len(batch) == most_rows
+            or (len(batch) * longest >= enough and sizes[number] < SIMILAR * longest)
+        ):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

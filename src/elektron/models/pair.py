@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from elektron import released
 from elektron.errors import ElektronError
+from elektron.models.attention import use_fast_attention
 from elektron.models.families import (
     FAMILIES,
     LABELS,
@@ -57,6 +58,9 @@ class Pair(nn.Module):
         self.generator = generator
         self.corrector: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
+        for network in (discriminator, generator):
+            if network is not None:
+                use_fast_attention(network)
 
     def forward(
         self,
@@ -308,8 +312,10 @@ def load_pair(
         pair.generator = load_network(family.generator_class, generator_name)
     elif generator_sizes is not None:
         check_sizes(GENERATOR, generator_sizes)
-        pair.generator = family.generator_class(
-            family.make_config(generator_sizes, config.vocab_size, special_ids)
+        pair.generator = use_fast_attention(
+            family.generator_class(
+                family.make_config(generator_sizes, config.vocab_size, special_ids)
+            )
         )
     if pair.generator is not None:
         share(pair.generator, pair.discriminator, sharing, released=True)

@@ -76,6 +76,9 @@ class Progress:
     settings: str = ""
     """The identity that a run of the settings and blocks would have that the remembered losses come from."""
 
+    device: str = ""
+    """Processor, precision and mode of execution, which decide the bits of the results."""
+
     def check(self) -> None:
         """Raise ValueError if these are no counters of a run."""
         counts = [self.step, self.stage, self.stage_step, self.skipped]

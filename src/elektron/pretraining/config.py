@@ -16,9 +16,12 @@ from elektron.configuration import Checked
 from elektron.errors import ElektronError
 from elektron.pretraining.combinations import (
     FREEZING_PLANS,
+    PREDICT_TOKENS,
     SHALLOWER_GENERATOR,
     refuse_what_does_not_go_together,
 )
+
+Sharing = Literal["none", "tokens", "embeddings", "gdes", "all"]
 
 FAMILY_FIELDS = (
     "network.dropout",
@@ -151,7 +154,7 @@ class OptimizerConfig:
     lr: float | None = None
     """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron
     3e-3)."""
-    muon_lr: float = 0.02
+    muon_lr: float = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: float = 0.9
     """AdamW's decay of the mean of gradients."""
@@ -226,8 +229,9 @@ class PretrainConfig(Checked):
     """What is predicted where; `rtd` is replaced token detection."""
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""
-    sharing: Literal["none", "tokens", "embeddings", "gdes", "all"] | None = None
-    """What the networks share (default: embeddings; none under plans that freeze the generator)."""
+    sharing: Sharing | None = None
+    """What the networks share (default: elektron gdes, or embeddings where the discriminator predicts tokens; the
+    other families embeddings; none under plans that freeze the generator)."""
     init_from: str | None = None
     """DISCRIMINATOR[,GENERATOR], folders or hub names, or the folder of a run: what to continue from.
     Family and sizes are taken over."""
@@ -265,7 +269,7 @@ class PretrainConfig(Checked):
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
-    """Compile the step (default: on a GPU; on CPUs it gained nothing, see docs/benchmarks.md)."""
+    """Compile the step (default: on a GPU, and on CPUs for runs of more than about ten minutes)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
 
@@ -283,7 +287,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
         if getattr(group, field_name) is None:
             setattr(group, field_name, value)
     if resolved.sharing is None:
-        resolved.sharing = "none" if config.plan in FREEZING_PLANS else "embeddings"
+        resolved.sharing = default_sharing(config)
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
@@ -292,6 +296,15 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
             raise ElektronError(f"--{name.replace('_', '-')} must be {what}, got {value}")
     refuse_what_does_not_go_together(resolved)
     return resolved
+
+
+def default_sharing(config: PretrainConfig) -> Sharing:
+    """What the networks share where nothing is said."""
+    if config.plan in FREEZING_PLANS:
+        return "none"
+    # The discriminator's output matrix, where there is one, is its own embeddings.
+    predicts = config.objective in PREDICT_TOKENS or config.plan_options.similarity
+    return "gdes" if config.family == "elektron" and not predicts else "embeddings"
 
 
 def family_defaults(family: str, network: NetworkConfig) -> dict[str, Any]:

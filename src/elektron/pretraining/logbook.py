@@ -23,6 +23,8 @@ PACE = (
     "gradient_norm_generator",
     "gradient_norm_discriminator",
     "tokens_per_second",
+    "flops_per_second",
+    "mfu",
     "data_wait_share",
 )
 

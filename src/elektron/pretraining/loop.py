@@ -9,6 +9,7 @@ training metrics are summed there and fetched when they are logged. The run's fo
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -68,6 +69,9 @@ log = logging.getLogger(__name__)
 # Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
 # metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
 SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
+# Compiling takes a minute or two on a CPU and makes steps about 1.5 times as fast: it pays for runs of more
+# operations than this (5 to 15 minutes on two cores), or of more seconds.
+COMPILED_FROM_FLOPS, COMPILED_FROM_SECONDS = 5e13, 600
 # A warm-up longer than the whole run is shortened to this share of it.
 SHORTENED_WARMUP = 0.1
 
@@ -185,12 +189,14 @@ class Trainer:
         self.objective = make_objective(
             config, store.manifest.special_ids, store.manifest.vocab_size
         )
-        self.forward = self.compiled_objective()
         self.flops = StepFlops(self.pair, self.objective)
+        self.compiled = self.compiles()
+        self.forward = self.compiled_objective()
         warmup_steps = int(
             self.warmup if self.warmup >= 1 else self.warmup * (self.horizon.steps or 0)
         )
         self.logbook = Logbook(folder, Health(unigram_entropy(self.batches), warmup_steps))
+        self.peak_flops = on.peak_flops * processes.count
         self.window = Window(self.device)
         self.spikes = Spikes(self.device)
         self.saver = Saver(folder.path, config.checkpoint)
@@ -201,6 +207,7 @@ class Trainer:
     def run(self, interruption: Interruption) -> dict[str, Any]:
         """The loop."""
         progress, config = self.progress, self.config
+        self.logged_flops = progress.flops
         self.announce()
         prefetcher = Prefetcher(self.batches, progress.step)
         clock = Clock(progress.seconds, prefetcher)
@@ -220,6 +227,7 @@ class Trainer:
                     prefetcher.close()
                     self.go_back()
                     progress = self.progress
+                    self.logged_flops = progress.flops
                     prefetcher = Prefetcher(self.batches, progress.step)
                     clock = Clock(progress.seconds, prefetcher)
                     share = self.share()
@@ -324,9 +332,13 @@ class Trainer:
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
         tokens = self.ramp.tokens_before(step) - self.ramp.tokens_before(step - steps)
+        flops_per_second = (self.progress.flops - self.logged_flops) / seconds
+        self.logged_flops = self.progress.flops
         measured: dict[str, float | None] = {
             "learning_rate": (self.config.optimizer.lr or 0.0) * rate,
             "tokens_per_second": tokens / seconds,
+            "flops_per_second": flops_per_second,
+            "mfu": flops_per_second / self.peak_flops,
             "data_wait_share": waiting / seconds,
         }
         self.logbook.training(self.position(), figures | measured)
@@ -336,7 +348,8 @@ class Trainer:
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, and log it."""
         judged = self.plan.judges(self.progress.stage)
-        with self.on.autocast():
+        # Not worth compiling again: without gradients, and with other rows at the end.
+        with self.on.autocast(), torch.compiler.set_stance("force_eager"):
             figures = evaluate(self.pair, self.batches, self.objective, judged)
         put_away(self.pair)
         self.progress.held_out_loss = self.objective.total_loss(figures) if judged else None
@@ -457,6 +470,7 @@ class Trainer:
                 found, self.pair, self.optimizer, self.measures()
             )
             self.take_over(measures)
+        self.progress.device, found_on = self.arithmetic, self.progress.device
         if self.progress.settings != self.settings:
             self.spikes.forget()
             self.progress.settings = self.settings
@@ -464,7 +478,13 @@ class Trainer:
         self.processes.wait()  # all remember the same
         if found is not None:
             self.logbook.resumed(self.progress.step)
-            log.info("going on from step %d", self.progress.step)
+            log.info("resuming from step %d", self.progress.step)
+            if found_on not in ("", self.arithmetic):
+                log.warning(
+                    "the checkpoint was written by %s, this is %s: the results will not be bit-identical",
+                    found_on,
+                    self.arithmetic,
+                )
             if self.progress.schedule_from and self.share() < 1:
                 log.info("the run had ended and is longer now: its schedule begins anew here")
 
@@ -498,11 +518,35 @@ class Trainer:
             "processes": self.processes.count,
             "parallel": self.config.parallel,
             "precision": self.on.precision,
-            "compiled": self.forward is not self.objective,
+            "compiled": self.compiled,
+            "flops_per_second": self.progress.flops / max(seconds, 1e-9),
+            "mfu": self.progress.flops / max(seconds, 1e-9) / self.peak_flops,
             "packing": self.batches.manifest.packing,
             "parameters": self.pair.parameter_counts(self.objective.detects),
             "versions": versions(),
         }
+
+    @property
+    def arithmetic(self) -> str:
+        """What decides the bits of a result: processor, precision, and whether steps are compiled."""
+        compiled = "compiled" if self.compiled else "eager"
+        return f"{self.on.kind}, {self.on.precision}, {compiled}"
+
+    def compiles(self) -> bool:
+        """Whether steps are compiled: as configured, else on GPUs and for long runs on CPUs."""
+        if self.config.compile is not None:
+            return self.config.compile
+        if self.device.type == "cuda":
+            return True
+        horizon = self.horizon
+        if horizon.seconds is not None:
+            return horizon.seconds >= COMPILED_FROM_SECONDS
+        flops = horizon.flops
+        if flops is None:
+            shape = self.ramp.shape(sys.maxsize)
+            slots = self.batches.slots(shape.length)
+            flops = (horizon.steps or 0) * self.flops(Turn(), shape.rows, shape.length, slots)
+        return flops >= COMPILED_FROM_FLOPS
 
     def announce(self) -> None:
         """Say what is about to run."""
@@ -513,7 +557,7 @@ class Trainer:
             if name in counts
         )
         log.info(
-            "family %s, objective %s, plan %s: %s, %s, %s tokens a step, on %s",
+            "family %s, objective %s, plan %s: %s, %s, %s tokens a step, on %s in %s, %s",
             self.config.family,
             self.objective.name,
             self.plan.name,
@@ -521,6 +565,8 @@ class Trainer:
             self.horizon,
             f"{self.ramp.shape(self.progress.step).tokens:,}",
             self.on.name,
+            self.on.precision,
+            "compiled" if self.compiled else "eager",
         )
 
     def fitting_warmup(self) -> float:
@@ -539,15 +585,18 @@ class Trainer:
         return warmup
 
     def compiled_objective(self) -> Callable[[Pair, MicroBatch, Turn, Tensor], Output]:
-        """The objective; compiled on a GPU, where it pays, and where asked for."""
-        wanted = self.config.compile
-        if wanted is None:
-            wanted = self.device.type == "cuda"
-        if not wanted:
+        """The objective as a step calls it: compiled as a whole, with compiled layers, or as it is."""
+        if not self.compiled:
             return self.objective
-        if self.config.optimizer.separate or self.config.parallel == "fsdp":
-            # Separate optimizers take two backward passes, and a compiled objective has one. Sharded
-            # networks are gathered layer by layer, between the parts of a step.
+        torch.compiler.reset()  # earlier runs of this process count against a limit of recompilations
+        if (
+            self.device.type == "cpu"
+            or self.config.optimizer.separate
+            or self.config.parallel == "fsdp"
+        ):
+            # On CPUs one layer takes a fraction of the time to compile, and runs as fast. Separate
+            # optimizers take two backward passes, and a compiled objective has one. Sharded networks are
+            # gathered layer by layer, between the parts of a step.
             for layer in self.pair.encoder_layers():
                 layer.compile(fullgraph=True, dynamic=False)
             return self.objective

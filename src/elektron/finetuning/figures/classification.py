@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from elektron.finetuning.figures import tallies
 from elektron.finetuning.figures.measure import require_rows
@@ -46,6 +45,8 @@ class Classes:
         Rows with the same truth and prediction are alike, so that scikit-learn is given each such
         pair once, weighing as much as there are rows of it.
         """
+        from sklearn import metrics
+
         drawn = self._pair_of_row if chosen is None else self._pair_of_row[chosen]
         counts = np.bincount(drawn, minlength=self._pairs.shape[1])
         truth, predicted = self._pairs[:, counts > 0]
@@ -79,12 +80,16 @@ class Classes:
 
     def confusion(self) -> NDArray[np.int64]:
         """`(classes, classes)` counts: a row for each true class, a column for each predicted."""
+        from sklearn import metrics
+
         return metrics.confusion_matrix(
             self.truth, self.predicted, labels=np.arange(len(self.names))
         )
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """precision, recall, f1 (0 to 1) and support (rows that are of it) of every class."""
+        from sklearn import metrics
+
         columns = metrics.precision_recall_fscore_support(
             self.truth, self.predicted, labels=np.arange(len(self.names)), zero_division=0
         )

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from elektron.finetuning.figures.measure import require_rows
 
@@ -55,6 +54,8 @@ def correlation(
     predicted: NDArray[np.float64],
 ) -> float:
     """scipy's coefficient, 0 where it warns that one side is constant, or so but for rounding."""
+    from scipy import stats
+
     if len(truth) < 2:
         return 0.0
     function = stats.pearsonr if kind == "pearson" else stats.spearmanr

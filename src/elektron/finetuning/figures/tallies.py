@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Counts = Mapping[str, int]
 """By kind: a class, an entity type, a tag."""
@@ -23,6 +26,8 @@ class Tallies:
     @classmethod
     def of_sets(cls, truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Tallies:
         """From `(rows, kinds)`: which kinds each row has."""
+        from scipy.sparse import csr_array
+
         return cls(csr_array(np.hstack([truth & predicted, predicted, truth]).astype(np.int64)))
 
     @classmethod
@@ -30,6 +35,8 @@ class Tallies:
         cls, rows: Sequence[tuple[Counts, Counts, Counts]], kinds: Sequence[str]
     ) -> Tallies:
         """From the counts of each row: right, predicted, true."""
+        from scipy.sparse import csr_array
+
         column = {kind: index for index, kind in enumerate(kinds)}
         entries = [
             (row, block * len(kinds) + column[kind], count)

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import Tokenizer
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 from elektron.finetuning.figures.measure import require_rows
 from elektron.finetuning.figures.writing import is_chinese, is_plain_latin, words
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
 __all__ = ["Summaries", "Translations", "is_chinese"]
 
@@ -72,6 +73,8 @@ class Translations:
     """Cut by sacrebleu's `zh` tokenizer instead of `13a`."""
 
     def __post_init__(self) -> None:
+        from sacrebleu.metrics.chrf import CHRF
+
         require_rows(self.references, self.outputs)
         references = [[reference] for reference in self.references]
         self._bleu = Corpus(bleu(self.target_language_chinese), references, self.outputs)
@@ -117,6 +120,8 @@ class Summaries:
         self._chinese = is_chinese(chain.from_iterable(references))
         self._english = is_plain_latin(chain.from_iterable(references))
         self._bleu = Corpus(bleu(self._chinese), references, self.outputs)
+        from rouge_score.rouge_scorer import RougeScorer
+
         scorer = RougeScorer(
             ROUGE, use_stemmer=True, tokenizer=None if self._english else WordsTokenizer()
         )
@@ -147,7 +152,7 @@ class Summaries:
         return figures if chosen is not None else figures | diversity(self.outputs)
 
 
-class WordsTokenizer(Tokenizer):
+class WordsTokenizer:
     """Lower-case words of any script for rouge_score, Chinese and Japanese by character."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -157,6 +162,8 @@ class WordsTokenizer(Tokenizer):
 
 def bleu(chinese: bool) -> BLEU:
     """sacrebleu's BLEU for a language."""
+    from sacrebleu.metrics.bleu import BLEU
+
     return BLEU(tokenize="zh" if chinese else "13a")
 
 

@@ -29,6 +29,7 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.records import Layout, Record
 from elektron.folders import write_whole
+from elektron.models.attention import use_fast_attention
 from elektron.released import load_network
 
 TASK_FILE = "task.json"
@@ -104,6 +105,10 @@ class Task(ABC):
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
     ) -> list[Feature]:
         """What the model reads, with `labels` if `labelled`, in the order of the records."""
+
+    def size(self, feature: Feature) -> int:
+        """Tokens that the network reads of a feature; those of a batch are padded to the largest."""
+        return len(feature["input_ids"])
 
     @abstractmethod
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
@@ -196,7 +201,7 @@ class EncoderTask(Task):
         config = encoder.config_for(self.head_settings(), dropout)
         model: PreTrainedModel = self.auto_class.from_config(config, dtype=torch.float32)
         encoder.fill(model.base_model)
-        return model
+        return use_fast_attention(model)
 
     def load_model(self, folder: str) -> PreTrainedModel:
         """The model of a folder or hub name."""

@@ -27,6 +27,7 @@ from elektron.finetuning.tasks.target_vocabulary import (
     shared_pieces,
     start_token_id,
 )
+from elektron.models.attention import use_fast_attention
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def new_encoder_decoder(
     model = EncoderDecoderModel(config)
     encoder.fill(model.encoder)
     start_from_encoder(model, target_tokenizer, encoder.tokenizer)
+    use_fast_attention(model)
     return model
 
 

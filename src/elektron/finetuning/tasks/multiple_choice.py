@@ -87,6 +87,10 @@ class MultipleChoice(EncoderTask):
             found.append(feature)
         return found
 
+    def size(self, feature: Feature) -> int:
+        """All choices are read."""
+        return len(feature["choices"]) * len(feature["input_ids"])
+
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Inputs `(batch, choices, length)`; where a record has fewer choices, the first fills up."""
         most = max(len(feature["choices"]) for feature in features)

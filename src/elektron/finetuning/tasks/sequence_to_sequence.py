@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 from transformers import (
     EncoderDecoderModel,
@@ -402,6 +401,8 @@ def most_typical(texts: Sequence[str]) -> str:
 
     Those that share the most words with the others are compared by ROUGE-L, which takes longer.
     """
+    from sklearn.feature_extraction.text import CountVectorizer
+
     candidates, jury = spread(texts, CANDIDATES), spread(texts, JURY)
     counter = CountVectorizer(analyzer=lambda text: words(text.lower()) or [text], binary=True)
     ours, theirs = counter.fit_transform(candidates), counter.transform(jury)

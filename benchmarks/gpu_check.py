@@ -1,0 +1,205 @@
+"""How fast the recipes train on this GPU: tokens per second, MFU and memory, eager and compiled.
+
+A step is all of `elektron pretrain`'s: batches made beside it, masks, forward, backward, clipping, update.
+Batches are the recipes' own, of random tokens without padding, in the precision that the device gets by
+default; where one does not fit, its micro-batches are halved until they do. MFU is the share of the
+GPU's rate of matrix products in that precision (`Device.peak_flops`, measured) that the step's matrix
+products make up (`pretraining/flops.py` counts them).
+
+    python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from elektron.corpus.blocks import BlockStore
+from elektron.device import Device
+from elektron.pretraining.batches import Prefetcher
+from elektron.pretraining.config import PretrainConfig, resolve
+from elektron.pretraining.export import versions
+from elektron.recipes import pretrain_config
+from pretrain_step import Shape, new_trainer, random_blocks
+
+# Recipes and the tokens in a row of theirs.
+LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
+WARMUP_STEPS = 4
+REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
+TINY = {"batch": 2, "network.layers": 1}
+TINY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a recipe's steps took."""
+
+    recipe: str
+    compiled: bool
+    rows: int
+    length: int
+    micro_batch: int
+    first_step_seconds: float
+    step_seconds: float
+    tokens_per_second: float
+    flops_per_second: float
+    peak_memory_bytes: int | None
+    data_wait_share: float
+    """Of the time, how much the step waited for its batch."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--recipes", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--tiny", action="store_true", help="a layer of each, eager, on any device")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/gpu_check.json"))
+    options = parser.parse_args()
+    if not torch.cuda.is_available() and not options.tiny:
+        sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
+
+    on = Device.choose()
+    peak = on.peak_flops
+    rows = []
+    for recipe in options.recipes:
+        micro_batch = None
+        for compiled in (False,) if options.tiny else (False, True):
+            measured = measure(recipe, compiled, micro_batch, options.tiny)
+            micro_batch = measured.micro_batch
+            rows.append(asdict(measured) | {"mfu": measured.flops_per_second / peak})
+            print(json.dumps(rows[-1]), flush=True)
+    result = {
+        "device": on.name,
+        "versions": versions(),
+        "precision": on.precision,
+        "product_flops_per_second": peak,
+        "rows": rows,
+    }
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    show(result)
+
+
+def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) -> Measured:
+    """The recipe's speed with the largest micro-batch of at most `micro_batch` rows that fits."""
+    overrides: dict[str, Any] = TINY if tiny else {}
+    length = TINY_LENGTH if tiny else LENGTHS[recipe]
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            run = {"out": Path(folder) / "run", "compile": compiled, "micro_batch": micro_batch}
+            config = resolve(pretrain_config(recipe, overrides | run))
+            shape = Shape(config.network.layers, config.batch, length)
+            store = random_blocks(shape, Path(folder) / "blocks")
+            try:
+                return timed_steps(recipe, config, store, 0.0 if tiny else SECONDS_A_REPETITION)
+            except torch.OutOfMemoryError:
+                micro_batch = (micro_batch or config.batch) // 2
+                if micro_batch == 0:
+                    raise
+        free_memory()  # only here, where no traceback holds the networks
+
+
+def timed_steps(
+    recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float
+) -> Measured:
+    """Warm up, then take steps in several repetitions."""
+    free_memory()
+    trainer = new_trainer(config, store)
+    prefetcher = Prefetcher(trainer.batches, 0)
+
+    def seconds(steps: int) -> float:
+        began = time.perf_counter()
+        for _ in range(steps):
+            trainer.step(prefetcher.take(), share=0.0, rate=1.0)
+        synchronize()
+        return time.perf_counter() - began
+
+    try:
+        first_step_seconds = seconds(1)
+        a_step = seconds(WARMUP_STEPS) / WARMUP_STEPS
+        steps = max(1, round(seconds_a_repetition / a_step))
+        flops, waited = trainer.progress.flops, prefetcher.waited_seconds
+        repetitions = [seconds(steps) for _ in range(REPETITIONS)]
+        flops, waited = trainer.progress.flops - flops, prefetcher.waited_seconds - waited
+    finally:
+        prefetcher.close()
+    step_seconds = statistics.median(repetitions) / steps
+    length = store.manifest.seq_len
+    return Measured(
+        recipe=recipe,
+        compiled=bool(config.compile),
+        rows=config.batch,
+        length=length,
+        micro_batch=config.micro_batch or config.batch,
+        first_step_seconds=first_step_seconds,
+        step_seconds=step_seconds,
+        tokens_per_second=config.batch * length / step_seconds,
+        flops_per_second=flops / (REPETITIONS * steps) / step_seconds,
+        peak_memory_bytes=(
+            torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        ),
+        data_wait_share=waited / sum(repetitions),
+    )
+
+
+def synchronize() -> None:
+    """Wait for what a GPU has been given to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def free_memory() -> None:
+    """Give back what an earlier run held, and forget its peak."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    peak = result["product_flops_per_second"] / 1e12
+    table = Table(
+        title=f"{result['device']}, {result['precision']}, products of {peak:,.0f} TFLOP/s"
+    )
+    table.add_column("recipe", no_wrap=True)
+    for column in (
+        "rows × length",
+        "micro",
+        "1st, s",
+        "step, ms",
+        "tokens/s",
+        "MFU",
+        "GiB",
+        "wait",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        memory = row["peak_memory_bytes"]
+        table.add_row(
+            row["recipe"] + (", compiled" if row["compiled"] else ""),
+            f"{row['rows']} × {row['length']}",
+            str(row["micro_batch"]),
+            f"{row['first_step_seconds']:.1f}",
+            f"{1000 * row['step_seconds']:.1f}",
+            f"{row['tokens_per_second']:,.0f}",
+            f"{row['mfu']:.1%}",
+            "" if memory is None else f"{memory / 2**30:.1f}",
+            f"{row['data_wait_share']:.0%}",
+        )
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Training steps on a GPU: compiled in bf16, without waiting for the device, and resumed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elektron.models.families import FAMILIES
+from elektron.pretraining.config import NetworkConfig
+from elektron.pretraining.loop import pretrain
+from elektron.pretraining.objectives import OBJECTIVES
+from tests.pretraining.conftest import TINY, killed_before, steps_inside, tiny_config
+from tests.pretraining.test_loop import metrics
+
+pytestmark = pytest.mark.cuda
+NETWORK = NetworkConfig(**(TINY | {"embedding": 32, "generator_width": 1.0, "dropout": 0.0}))
+LOSSES = ("generator_loss", "discriminator_loss", "correction_loss")
+
+
+@pytest.fixture(autouse=True)
+def compiled_anew() -> None:
+    torch.compiler.reset()  # compiled code of earlier tests counts against a limit of recompilations
+
+
+@contextmanager
+def sync_is_an_error() -> Iterator[None]:
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"family": family} for family in FAMILIES),
+        *({"objective": objective} for objective in OBJECTIVES if objective != "rtd"),
+    ],
+    ids=str,
+)
+def test_compiled_bf16_steps_are_close_to_eager_ones(
+    changes: dict[str, Any], blocks: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for compiled in (False, True):
+        out = tmp_path / str(compiled)
+        settings = {"network": NETWORK, "steps": 3, "log_every": 1, "precision": "bf16"} | changes
+        summary = pretrain(tiny_config(blocks, out, compile=compiled, **settings))
+        assert summary["compiled"] == compiled
+        assert summary["precision"] == "bfloat16"
+        lines = metrics(out, "train")
+        assert [line["step"] for line in lines] == [1, 2, 3]
+        assert not any(line["skipped_steps"] for line in lines)
+        losses.append([line[name] for line in lines for name in LOSSES if line[name] is not None])
+    assert len(losses[0]) >= 3
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # NaN is close to nothing
+
+
+@pytest.mark.parametrize(
+    ("family", "compiled"), [("elektron", True), ("elektron", False), ("electra", False)]
+)
+def test_a_step_does_not_wait_for_the_device(
+    family: str, compiled: bool, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "steps": 6,
+        "batch": 128,
+    }  # with few tokens, gradients of embeddings take another way
+    config = tiny_config(blocks, tmp_path / "run", family=family, compile=compiled, **settings)
+    with steps_inside(sync_is_an_error, monkeypatch, first=2) as taken:  # the first ones compile
+        pretrain(config)
+    assert taken == [2, 3, 4, 5]
+
+
+def test_a_resumed_run_goes_on_where_it_was(
+    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"compile": False, "precision": "fp32", "network": NETWORK}
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    pretrain(tiny_config(blocks, whole, **settings))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out, **settings))
+    summary = pretrain(tiny_config(blocks, out, **settings))
+    assert summary["steps"] == 12
+    expected, found = (
+        load_file(folder / "discriminator/model.safetensors") for folder in (whole, out)
+    )
+    # Sums on a GPU come in any order: the weights agree far within what a step moves them.
+    for name, weights in expected.items():
+        assert (found[name] - weights).norm() <= 1e-3 * weights.norm(), name

@@ -1,0 +1,87 @@
+"""Which precision a processor gets, and what is measured of it."""
+
+import platform
+
+import pytest
+import torch
+
+from elektron import device
+from elektron.device import Device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cpu(monkeypatch, tmp_path):
+    """Sets the machine and the flags that Linux gives of its processor, on a machine without a GPU."""
+
+    def has(machine, flags, field="flags"):
+        text = f"processor\t: 0\nmodel name\t: Some: CPU\n{field}\t\t: {flags}\n\nprocessor\t: 1\n"
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        forget()
+
+    def forget():
+        device.cpu_info.cache_clear()
+        device.cpu_is_fast_in_bf16.cache_clear()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    forget()
+    yield has
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("flag", "dtype"),
+    [
+        ("amx_bf16", torch.bfloat16),
+        ("avx512_bf16", torch.bfloat16),
+        ("amx_int8", torch.float32),
+        ("avx512_vnni", torch.float32),
+    ],
+)
+def test_x86_says_whether_bf16_is_fast(cpu, flag, dtype):
+    cpu("x86_64", f"avx2 avx512f {flag}")
+    assert Device.choose().dtype == dtype
+
+
+@pytest.mark.parametrize(("bf16_flops", "dtype"), [(1.4e11, "float32"), (1.6e11, "bfloat16")])
+@pytest.mark.parametrize("linux", [True, False])
+def test_other_processors_are_measured(cpu, monkeypatch, linux, bf16_flops, dtype):
+    if linux:
+        cpu("aarch64", "asimd bf16", field="Features")
+    flops = {torch.bfloat16: bf16_flops, torch.float32: 1e11}
+    monkeypatch.setattr(device, "product_flops", lambda _, dtype: flops[dtype])
+    assert Device.choose().precision == dtype
+
+
+def test_the_given_precision_wins(cpu):
+    cpu("x86_64", "amx_bf16")
+    assert Device.choose("fp32").dtype == torch.float32
+    cpu("x86_64", "avx2")
+    assert Device.choose("bf16").dtype == torch.bfloat16
+
+
+def test_kind_names_the_instruction_sets(cpu):
+    cpu("x86_64", "sse2 amx_bf16 avx2 avx512f")
+    assert Device.choose("fp32").kind == "cpu x86_64 avx2 avx512f amx_bf16"
+    assert device.cpu_info()["model name"] == "Some: CPU"
+    cpu("aarch64", "fp asimd bf16", field="Features")
+    assert Device.choose("fp32").kind == "cpu aarch64 asimd bf16"
+
+
+def test_peak_is_the_best_of_several_products(monkeypatch):
+    seconds = iter([4.0, 2.0, 8.0, 5.0, 5.0, 5.0])
+    monkeypatch.setattr(device, "_product_seconds", lambda left, right: next(seconds))
+    device.product_flops.cache_clear()
+    on = Device(CPU, torch.float32)
+    assert on.peak_flops == 2 * 2048 * 1024 * 1024 / 2.0
+    assert on.peak_flops == 2 * 2048 * 1024 * 1024 / 2.0  # measured once: no more seconds are left
+    device.product_flops.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_timed(dtype):
+    square = torch.ones(64, 64, dtype=dtype)
+    assert device._product_seconds(square, square) > 0

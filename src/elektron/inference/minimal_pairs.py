@@ -360,7 +360,7 @@ def table(models: dict[str, dict[str, Any]]) -> str:
     """Accuracies by phenomenon and in all, a column for each model."""
     first = next(iter(models.values()))
     names = [*sorted(first.get("phenomenon", {})), ALL]
-    width = max(map(len, names))
+    width = max(map(len, ["phenomenon", *names]))
     columns = [f"{name} ({figures['kind']})" for name, figures in models.items()]
     lines = [f"{'phenomenon':{width}}  {'pairs':>7}  " + "  ".join(columns)]
     for name in names:

@@ -196,9 +196,7 @@ def compare(shape: Shape, rounds: int, seconds: float) -> dict[str, Any]:
             if name != "elektron" and name not in OWN_SIDES
         },
         "mfu": {
-            name: spread(
-                [side.start.flops / turn[name] / side.start.peak_flops for turn in turns]
-            )
+            name: spread([side.start.flops / turn[name] / side.start.peak_flops for turn in turns])
             for name, side in sides.items()
             if side.start.flops
         },
@@ -230,7 +228,9 @@ def show(result: dict[str, Any]) -> None:
         f"{shape['rows']} × {shape['length']} tokens a step",
         soft_wrap=True,
     )
-    table = new_table(RECIPE, "side", "precision", "tokens/s", "min – max", "elektron / it", "1st, s")
+    table = new_table(
+        RECIPE, "side", "precision", "tokens/s", "min – max", "elektron / it", "1st, s"
+    )
     for name, side in sides.items():
         if name not in OWN_SIDES:
             ratio = result["speedup"].get(name)
@@ -241,8 +241,14 @@ def show(result: dict[str, Any]) -> None:
             )
     console.print(table)
     table = new_table(
-        "share of the rate of products", "recipe", "precision", "tokens/s", "min – max",
-        "TFLOP/s", "of products at", "MFU",
+        "share of the rate of products",
+        "recipe",
+        "precision",
+        "tokens/s",
+        "min – max",
+        "TFLOP/s",
+        "of products at",
+        "MFU",
     )
     for name, mfu in result["mfu"].items():
         side = sides[name]
@@ -259,7 +265,9 @@ def show(result: dict[str, Any]) -> None:
         "Each side has its own process; elektron's keep freed memory, as `elektron pretrain` does."
     )
     amx = "amx_bf16" in result["kind"]
-    report("elektron / loop", result["speedup"]["loop"]["median"], TARGET_WITH_AMX if amx else TARGET)
+    report(
+        "elektron / loop", result["speedup"]["loop"]["median"], TARGET_WITH_AMX if amx else TARGET
+    )
     if amx:
         report(f"MFU of {OWN_RECIPE}", result["mfu"][OWN_RECIPE]["median"], MFU_TARGET_WITH_AMX)
 

@@ -37,14 +37,23 @@ def tokens_at_once(monkeypatch):
 def test_batches_are_as_large_as_tokens_allow(classification):
     features = [of_length(length) for length in (2, 30, 12, 3, 6, 12, 6, 6, 5)]
     batches = list(predictor(classification).batches(features))
-    # 30 alone, for it must be read; two of 12 are 24; three of 6 and one of 5 are padded to 24.
-    assert [numbers for numbers, _ in batches] == [[1], [2, 5], [4, 6, 7, 8], [3, 0]]
+    # 30 alone, for it must be read; two of 12 are 24; three of 6 and one of 5 are padded to 24. 2 would be padded
+    # by half.
+    assert [numbers for numbers, _ in batches] == [[1], [2, 5], [4, 6, 7, 8], [3], [0]]
     assert [tuple(batch["input_ids"].shape) for _, batch in batches] == [
         (1, 30),
         (2, 12),
         (4, 6),
-        (2, 3),
+        (1, 3),
+        (1, 2),
     ]
+
+
+def test_small_batches_take_shorter_rows():
+    """A batch of a sixteenth of the tokens, 10 here, ends before a row that is much shorter; a smaller one does not."""
+    assert list(module.batches_by_size([5, 5, 3, 1], 160, None)) == [[0, 1], [2, 3]]
+    assert list(module.batches_by_size([9, 3, 1, 8], 160, None)) == [[0, 3], [1, 2]]
+    assert list(module.batches_by_size([5, 4, 4], 160, None)) == [[0, 1, 2]]
 
 
 def test_batch_is_the_most_rows(classification):

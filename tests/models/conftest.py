@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.models.families import FAMILIES, Places, Sizes
+from elektron.models.families import FAMILIES, Places, Sizes, make_places
 from elektron.models.pair import Pair, build_pair
 from elektron.models.sharing import Sharing
 from elektron.pretraining.combinations import SHALLOWER_GENERATOR, WIDE_EMBEDDINGS
@@ -58,7 +58,7 @@ def make_pair(
 def alone(ids: torch.Tensor) -> Places:
     """Rows that are one text each, without padding."""
     order = torch.arange(ids.shape[1]).expand_as(ids)
-    return Places.of(torch.zeros_like(ids), order, torch.zeros_like(ids))
+    return make_places(torch.zeros_like(ids), order, torch.zeros_like(ids))
 
 
 @pytest.fixture(params=list(FAMILIES))

@@ -20,6 +20,11 @@ from elektron.finetuning.tasks.base import Batch, Feature, Output, Prediction, T
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
 """By type of device. On CPUs more is no faster, and slower where the activations leave the caches."""
 
+ENOUGH = 1 / 16
+"""Of these tokens: a batch that has so many is large enough to end where rows become much shorter."""
+SIMILAR = 0.8
+"""Rows at least so long, compared with the longest of a batch, are padded to it."""
+
 
 @dataclass
 class Predictor:
@@ -78,12 +83,32 @@ class Predictor:
     def batches(self, features: Sequence[Feature]) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
         sizes = list(map(self.task.size, features))
-        order = sorted(range(len(features)), key=lambda number: -sizes[number])
-        tokens = TOKENS_AT_ONCE[self.on.device.type]
-        first = 0
-        while first < len(order):
-            rows = max(1, tokens // max(1, sizes[order[first]]))
-            numbers = order[first : first + min(rows, self.batch or rows)]
-            first += len(numbers)
+        for numbers in batches_by_size(sizes, TOKENS_AT_ONCE[self.on.device.type], self.batch):
             batch = self.task.collate([features[number] for number in numbers], self.tokenizer)
             yield numbers, {name: tensor.to(self.on.device) for name, tensor in batch.items()}
+
+
+def batches_by_size(
+    sizes: Sequence[int], tokens: int, most_rows: int | None
+) -> Iterator[list[int]]:
+    """Numbers of rows in batches, the longest first.
+
+    Args:
+        sizes: tokens of each row.
+        tokens: most that a batch has, padding counted, unless a single row has more.
+        most_rows: of a batch; None for as many as there is room for.
+    """
+    enough = tokens * ENOUGH
+    batch: list[int] = []
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        longest = sizes[batch[0]] if batch else 0
+        if batch and (
+            (len(batch) + 1) * longest > tokens
+            or len(batch) == most_rows
+            or (len(batch) * longest >= enough and sizes[number] < SIMILAR * longest)
+        ):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

@@ -80,11 +80,11 @@ class Places(NamedTuple):
     attention_mask: Tensor
     """`(rows, 1, length, length)`: whether two tokens belong to one text; made once for both networks."""
 
-    @classmethod
-    def of(cls, piece_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor) -> Places:
-        """With the attention mask that follows."""
-        same_piece = piece_ids[:, None, :, None] == piece_ids[:, None, None, :]
-        return cls(piece_ids, position_ids, token_type_ids, same_piece)
+
+def make_places(piece_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor) -> Places:
+    """The places of packed rows `(rows, length)`, with the attention mask that follows from them."""
+    same_piece = piece_ids[:, None, :, None] == piece_ids[:, None, None, :]
+    return Places(piece_ids, position_ids, token_type_ids, same_piece)
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class OptimizerConfig:
     lr: float | None = None
     """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron
     3e-3)."""
-    muon_lr: float = 0.02
+    muon_lr: float = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: float = 0.9
     """AdamW's decay of the mean of gradients."""

@@ -263,8 +263,10 @@ class NetworkOptimizer:
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
-            optimizer.grad_scale = excess.clamp(min=1.0)
-            optimizer.found_inf = (~keep).to(excess.dtype)
+            # Both kinds read these, as from a `GradScaler`.
+            vars(optimizer).update(
+                grad_scale=excess.clamp(min=1.0), found_inf=(~keep).to(excess.dtype)
+            )
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from elektron.models.families import Places
+from elektron.models.families import make_places
 from elektron.pretraining.batches import MicroBatch
 from elektron.pretraining.evaluation import auc_of_histogram
 from elektron.pretraining.objectives import Turn
@@ -99,7 +99,9 @@ def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
     piece_ids = (torch.arange(2 * length) >= length).long()[None]
     order = torch.arange(length).repeat(2)[None]
     with torch.no_grad():
-        packed = pair.discriminator_states(ids, Places.of(piece_ids, order, torch.zeros_like(ids)))
+        packed = pair.discriminator_states(
+            ids, make_places(piece_ids, order, torch.zeros_like(ids))
+        )
         for here in (slice(0, length), slice(length, 2 * length)):
             # As transformers' own forward would have it, which also says what a window is.
             separate = pair.discriminator.base_model(ids[:, here]).last_hidden_state

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from elektron.models.families import Places
+from elektron.models.families import Places, make_places
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.corruption import (
@@ -168,7 +168,7 @@ class Objective(ABC):
 
 def places_of(batch: MicroBatch) -> Places:
     """Where the tokens of a micro-batch stand."""
-    return Places.of(batch.piece_ids, batch.position_ids, batch.token_type_ids)
+    return make_places(batch.piece_ids, batch.position_ids, batch.token_type_ids)
 
 
 def slot_mask(batch: MicroBatch) -> Tensor:

@@ -30,7 +30,6 @@ import argparse
 import importlib
 import json
 import multiprocessing
-import platform
 import statistics
 import tempfile
 import time
@@ -46,7 +45,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.distributions import Categorical
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import ElectraConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter, Manifest
@@ -119,10 +118,9 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Training:
-    """A side's networks and data, ready to take steps."""
+class Facts:
+    """What a side says of itself."""
 
-    step: Callable[[], object]
     precision: str
     compiled: bool = False
     flops: int = 0
@@ -132,14 +130,11 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a side says of itself when it is ready."""
+class Training:
+    """A side's networks and data, ready to take steps."""
 
-    first_step_seconds: float
-    precision: str
-    compiled: bool
-    flops: int
-    peak_flops: float
+    step: Callable[[], object]
+    facts: Facts
 
 
 def main() -> None:
@@ -181,8 +176,9 @@ def compare(shape: Shape, rounds: int, seconds: float) -> dict[str, Any]:
         "versions": versions(),
         "shape": asdict(shape) | {"vocab_size": VOCAB_SIZE},
         "sides": {
-            name: asdict(side.start)
+            name: asdict(side.facts)
             | {
+                "first_step_seconds": side.first_step_seconds,
                 "tokens_per_second": speeds[name],
                 "median_tokens_per_second": statistics.median(speeds[name]),
             }
@@ -196,9 +192,9 @@ def compare(shape: Shape, rounds: int, seconds: float) -> dict[str, Any]:
             if name != "elektron" and name not in OWN_SIDES
         },
         "mfu": {
-            name: spread([side.start.flops / turn[name] / side.start.peak_flops for turn in turns])
+            name: spread([side.facts.flops / turn[name] / side.facts.peak_flops for turn in turns])
             for name, side in sides.items()
-            if side.start.flops
+            if side.facts.flops
         },
     }
 
@@ -307,8 +303,10 @@ class Side:
         self.process = context.Process(target=serve, args=(name, shape, theirs), daemon=True)
         self.process.start()
         theirs.close()
-        self.start: Start = self.connection.recv()
-        print(f"{name} is ready, first step {self.start.first_step_seconds:.1f} s", flush=True)
+        self.facts: Facts
+        self.first_step_seconds: float
+        self.facts, self.first_step_seconds = self.connection.recv()
+        print(f"{name} is ready, first step {self.first_step_seconds:.1f} s", flush=True)
 
     def turn(self, seconds: float) -> float:
         """Seconds that a step takes, over as many as fit into a turn."""
@@ -327,11 +325,14 @@ def serve(name: str, shape: Shape, connection: Connection) -> None:
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as folder:
         training = make_training(name, shape, Path(folder))
-        start = warm_up(training)
-        expected = step_seconds(training, 1)
-        connection.send(start)  # only now, so that no side warms up in another's turn
+        first_step_seconds = seconds_a_step(
+            training, 1
+        )  # compiles, chooses kernels, grows the heap
+        expected = seconds_a_step(training, 1)
+        # Only now, so that no side warms up in another's turn.
+        connection.send((training.facts, first_step_seconds))
         while (seconds := connection.recv()) is not None:
-            expected = step_seconds(training, max(1, round(seconds / expected)))
+            expected = seconds_a_step(training, max(1, round(seconds / expected)))
             connection.send(expected)
 
 
@@ -342,18 +343,7 @@ def make_training(name: str, shape: Shape, folder: Path) -> Training:
     return SIDES[name](shape, shape.config(recipe, folder / "run"), store)
 
 
-def warm_up(training: Training) -> Start:
-    """Take the first step, which compiles, chooses kernels and makes the heap grow."""
-    return Start(
-        step_seconds(training, 1),
-        training.precision,
-        training.compiled,
-        training.flops,
-        training.peak_flops,
-    )
-
-
-def step_seconds(training: Training, steps: int) -> float:
+def seconds_a_step(training: Training, steps: int) -> float:
     """Seconds a step, to the end of what a GPU has been given to do."""
     began = time.perf_counter()
     for _ in range(steps):
@@ -390,13 +380,8 @@ def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore
             trainer.step(prefetcher.take(), share=0.0, rate=1.0)
 
     slots = trainer.batches.slots(shape.length)
-    return Training(
-        step,
-        trainer.on.precision,
-        trainer.compiled,
-        trainer.flops(Turn(), shape.rows, shape.length, slots),
-        trainer.peak_flops,
-    )
+    flops = trainer.flops(Turn(), shape.rows, shape.length, slots)
+    return Training(step, Facts(trainer.on.precision, trainer.compiled, flops, trainer.peak_flops))
 
 
 def elektron_eager(shape: Shape, config: PretrainConfig, store: BlockStore) -> Training:
@@ -517,11 +502,15 @@ def simpletransformers(shape: Shape, config: PretrainConfig, store: BlockStore) 
     """The model that `LanguageModelingModel("electra")` trains from scratch, with its weights of the losses."""
     from simpletransformers.custom_models.models import ElectraForLanguageModelingModel
 
-    generator, discriminator = transformers_networks(shape, config, store)
+    pair = networks(config, store)
+    assert pair.generator is not None
+    # Copies that do not say which attention to take, so that each network takes its default.
+    wrapper, generator, discriminator = (
+        ElectraConfig.from_dict(network.config.to_dict())
+        for network in (pair.discriminator, pair.generator, pair.discriminator)
+    )
     model = ElectraForLanguageModelingModel(
-        config=discriminator.config,
-        generator_config=generator.config,
-        discriminator_config=discriminator.config,
+        wrapper, generator_config=generator, discriminator_config=discriminator
     )
 
     def loss() -> Tensor:
@@ -550,7 +539,7 @@ def plain_training(shape: Shape, model: nn.Module, loss: Callable[[], Tensor]) -
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
 
-    return Training(step, "bfloat16" if on_gpu else "float32")
+    return Training(step, Facts("bfloat16" if on_gpu else "float32"))
 
 
 def transformers_networks(

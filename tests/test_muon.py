@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from elektron.muon import Muon
+from elektron.muon import COEFFICIENTS, ITERATIONS, Muon, orthogonalize
 
 
 def parameters(*shapes):
@@ -83,3 +83,25 @@ def test_gradients_are_divided_by_the_scale():
     one.step()
     other.step()
     assert torch.equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 10), (3, 16, 4), (3, 6, 5)])
+@pytest.mark.parametrize("rank", [1, 4])
+def test_singular_values_go_through_the_polynomial(shape, rank):
+    generator = torch.Generator().manual_seed(0)
+    count, rows, columns = shape
+    left, right = (
+        torch.linalg.qr(torch.randn(count, size, rank, generator=generator, dtype=torch.float64))[0]
+        for size in (rows, columns)
+    )
+    values = torch.tensor([10.0, 1.0, 0.1, 0.001][:rank], dtype=torch.float64)
+    expected = values / values.norm()
+    for _ in range(ITERATIONS):
+        a, b, c = COEFFICIENTS
+        expected = a * expected + b * expected**3 + c * expected**5
+    found = orthogonalize((left * values @ right.mT).float(), torch.float32)
+    torch.testing.assert_close(found.double(), left * expected @ right.mT, atol=1e-3, rtol=0)
+
+
+def test_a_matrix_of_zeros_stays_one():
+    assert torch.equal(orthogonalize(torch.zeros(2, 3, 9), torch.float32), torch.zeros(2, 3, 9))

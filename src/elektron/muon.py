@@ -115,14 +115,41 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """Bring the singular values of matrices `(count, rows, columns)` near 1, by iterations in `dtype`."""
-    a, b, c = COEFFICIENTS
+    a = COEFFICIENTS[0]
     x = matrices.to(dtype)
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.transpose(1, 2)
     x = x / torch.linalg.matrix_norm(x.float(), keepdim=True).clamp(min=EPS).to(dtype)
+    if dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
+        x = torch.bmm(polynomials_of_gram(torch.bmm(x, x.transpose(1, 2))), x)
+        return x.transpose(1, 2) if tall else x
     for _ in range(ITERATIONS):
-        gram = torch.bmm(x, x.transpose(1, 2))
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+        x = torch.baddbmm(x, polynomial(torch.bmm(x, x.transpose(1, 2))), x, beta=a)
     return x.transpose(1, 2) if tall else x
+
+
+def polynomials_of_gram(gram: Tensor) -> Tensor:
+    """What all iterations together multiply a matrix by, from its Gram matrices `(count, rows, rows)`.
+
+    The same iterations with smaller products. Not for bf16: a Gram matrix has the squares of the singular
+    values, and loses the small ones.
+    """
+
+    def step(gram: Tensor) -> Tensor:
+        factor = polynomial(gram)
+        factor.diagonal(dim1=1, dim2=2).add_(COEFFICIENTS[0])
+        return factor
+
+    factor = product = step(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = torch.bmm(torch.bmm(factor, gram), factor)
+        factor = step(gram)
+        product = torch.bmm(factor, product)
+    return product
+
+
+def polynomial(gram: Tensor) -> Tensor:
+    """The iteration's terms of second and fourth order, `b g + c g²`."""
+    _, b, c = COEFFICIENTS
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

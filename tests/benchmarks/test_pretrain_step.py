@@ -3,22 +3,26 @@
 import importlib
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 
 import pytest
 
+from elektron.pretraining.config import PretrainConfig
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+OWN_SIDES = {"elektron-small", "elektron-small, eager"}
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, without the compiled side, which would take longer than all the rest."""
+    """The script as a module, with nothing compiled, which would take longer than all the rest."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     module = importlib.import_module("pretrain_step")
-    monkeypatch.delitem(module.SIDES, "elektron, compiled")
+    monkeypatch.setitem(module.SIDES, "elektron", module.SIDES["elektron, eager"])
+    monkeypatch.setitem(module.SIDES, "elektron-small", module.SIDES["elektron-small, eager"])
     return module
 
 
@@ -32,52 +36,68 @@ def test_every_side_is_measured_and_compared(
         """Importing torch in a process for each side would take ten times as long as the steps."""
 
         def __init__(self, name: str, shape: object) -> None:
-            self.step = benchmark.make_step(name, shape, tmp_path / name)
-            self.first_step_seconds = self.seconds(1)
+            self.training = benchmark.make_training(name, shape, tmp_path / name)
+            self.facts = self.training.facts
+            self.first_step_seconds = self.turn(0)
 
-        def seconds(self, steps: int) -> float:
-            return benchmark.time_steps(self.step, steps)
+        def turn(self, seconds: float) -> float:
+            answer: float = benchmark.seconds_a_step(self.training, 1)
+            return answer
 
         def close(self) -> None:
             """Nothing to end."""
 
     out = tmp_path / "results" / "step.json"
-    sizes = "--layers 1 --rows 2 --length 16 --repetitions 2 --steps 1 --json"
+    sizes = "--layers 1 --rows 2 --length 16 --rounds 2 --seconds 0 --json"
     monkeypatch.setattr(sys, "argv", ["pretrain_step.py", *sizes.split(), str(out)])
     monkeypatch.setattr(benchmark, "Side", SideInThisProcess)
+    monkeypatch.setitem(benchmark.PACKAGES, "txtai", "no_such_package.models")
     benchmark.main()
 
+    printed = capsys.readouterr().out
+    assert "no_such_package.models cannot be imported" in printed
     result = json.loads(out.read_text(encoding="utf-8"))
-    sides = {"elektron", "loop", "loop, few samples"}
-    sides |= {"electra-pytorch"} if find_spec("electra_pytorch") else set()
-    speeds = result["tokens_per_second"]
-    assert speeds.keys() == sides
+    sides = result["sides"]
+    packages = set(benchmark.PACKAGES)
+    assert sides.keys() - packages == benchmark.SIDES.keys() - packages
+    assert "txtai" not in sides
+    speeds = {name: side["tokens_per_second"] for name, side in sides.items()}
     assert all(len(every) == 2 and min(every) > 0 for every in speeds.values())
     assert result["shape"] == {"layers": 1, "rows": 2, "length": 16, "vocab_size": 30_522}
     assert {"torch", "transformers", "elektron"} <= result["versions"].keys()
-    ratios = sorted(
-        ours / loop for ours, loop in zip(speeds["elektron"], speeds["loop"], strict=True)
-    )
-    assert result["speedup"].keys() == sides - {"elektron"}
+    ratios = [ours / loop for ours, loop in zip(speeds["elektron"], speeds["loop"], strict=True)]
+    assert result["speedup"].keys() == sides.keys() - OWN_SIDES - {"elektron"}
     assert result["speedup"]["loop"] == pytest.approx(
-        {"median": sum(ratios) / 2, "min": ratios[0], "max": ratios[1]}
+        {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
     )
-    printed = capsys.readouterr().out
+    own = sides["elektron-small"]
+    per_token = own["flops"] / 32
+    assert result["mfu"].keys() == {"elektron", "elektron, eager"} | OWN_SIDES
+    assert result["mfu"]["elektron-small"]["max"] == pytest.approx(
+        per_token * max(own["tokens_per_second"]) / own["peak_flops"]
+    )
     assert all(side in printed for side in sides)
 
 
 def test_a_side_takes_its_turns_in_a_process_of_its_own(benchmark: ModuleType) -> None:
     side = benchmark.Side("loop", benchmark.Shape(layers=1, rows=2, length=16))
     assert side.first_step_seconds > 0
-    assert side.seconds(1) > 0
-    assert side.seconds(2) > 0
+    assert side.turn(0) > 0
+    assert side.turn(0.01) > 0
     side.close()
     assert side.process.exitcode == 0
 
 
+def test_the_recipe_is_long_enough_to_be_compiled(benchmark: ModuleType, tmp_path: Path) -> None:
+    shape = benchmark.Shape(layers=12, rows=16, length=128)
+    config: PretrainConfig = shape.config("electra-small", tmp_path / "run")
+    store = benchmark.random_blocks(shape, tmp_path / "blocks")
+    assert benchmark.elektron_as_it_comes(shape, config, store).facts.compiled
+
+
 def test_sides_train_the_same_networks(benchmark: ModuleType, tmp_path: Path) -> None:
     shape = benchmark.Shape(layers=2, rows=2, length=16)
-    config = shape.config(tmp_path / "run")
+    config = shape.config("electra-small", tmp_path / "run")
     pair = benchmark.networks(config, benchmark.random_blocks(shape, tmp_path / "blocks"))
     discriminator = pair.discriminator.config
     assert discriminator.model_type == "electra"

@@ -49,7 +49,7 @@ from tests.pretraining.test_config import changed
             "use --network.generator-layers instead",
         ),
         ({"optimizer__generator_lr": 1e-3}, "without --optimizer.separate"),
-        ({"optimizer__separate": True, "compile": True}, "leave out --compile"),
+        ({"parallel": "fsdp", "compile": True}, "leave out --compile"),
         ({"plan": "two_stage", "init_from": "x"}, "would overwrite that of --init-from"),
         ({"masking__segmenter": "jieba"}, "without --masking.unit whole_word"),
         ({"masking__final_share": 0.3}, "is above --masking.share"),

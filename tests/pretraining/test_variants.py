@@ -230,11 +230,16 @@ def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_is_the_same_run(blocks, tmp_path):
-    """Under a plan whose turns differ, and a temperature that falls."""
-    plain = pretrain(tiny_config(blocks, tmp_path / "plain", plan="alternating", steps=4))
+@pytest.mark.parametrize(
+    "changes",
+    [{"plan": "alternating"}, {"optimizer": OptimizerConfig(separate=True)}],
+    ids=["alternating", "separate"],
+)
+def test_compiled_is_the_same_run(changes, blocks, tmp_path):
+    """Under a plan whose networks learn in turn, and with two backward passes in a step."""
+    plain = pretrain(tiny_config(blocks, tmp_path / "plain", steps=4, **changes))
     compiled = pretrain(
-        tiny_config(blocks, tmp_path / "compiled", plan="alternating", steps=4, compile=True)
+        tiny_config(blocks, tmp_path / "compiled", steps=4, compile=True, **changes)
     )
     assert compiled["compiled"]
     assert compiled["generator_loss"] == pytest.approx(plain["generator_loss"], rel=1e-4)

@@ -19,6 +19,9 @@ from elektron.finetuning.files.records import Layout, Record
 log = logging.getLogger(__name__)
 
 
+WITH_CLASSES = ("classification", "token-classification")
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Labelled records of the three uses."""
@@ -55,6 +58,8 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
         log.info("%d of the training rows are held out to choose on", len(held_out))
     if config.max_train is not None and config.max_train < len(train):
         train = random.Random(config.seed).sample(train, config.max_train)
+    if share is not None and config.task in WITH_CLASSES:
+        train, held_out = with_known_classes(train, held_out)
     test = list(read_records(config.test, layout, config, labelled=True)) if config.test else []
     remarks = []
     if not test:
@@ -72,6 +77,24 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     for remark in remarks:
         log.warning("%s", remark)
     return Labelled(train, held_out, test, remarks)
+
+
+def with_known_classes(
+    train: list[Record], held_out: list[Record]
+) -> tuple[list[Record], list[Record]]:
+    """Move held-out rows to the training rows whose label or tag no training row has: chance left it out."""
+    known = {name for record in train for name in classes_of(record)}
+    unknown = [record for record in held_out if not classes_of(record) <= known]
+    if not unknown or len(unknown) == len(held_out):
+        return train, held_out
+    log.info("%d held-out rows have labels of their own and are trained on", len(unknown))
+    return train + unknown, [record for record in held_out if classes_of(record) <= known]
+
+
+def classes_of(record: Record) -> set[str]:
+    """The labels or tags of a row."""
+    found = record.values["tags"] if "tags" in record.values else record.values["label"]
+    return {str(name) for name in found} if isinstance(found, list) else {str(found)}
 
 
 def same_files(some: Sequence[str], others: Sequence[str]) -> str:

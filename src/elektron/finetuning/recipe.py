@@ -87,7 +87,7 @@ def resolve(
     sizes = ELEKTRON if family == "elektron" else PAPER
     size = next(size for size in sizes if width <= size.width)
     defaults: dict[str, Any] = {
-        "optimizer": "adamw",
+        "optimizer": "muon" if family == "elektron" else "adamw",
         "muon_learning_rate": MUON_LEARNING_RATE,
         "learning_rate": size.learning_rate,
         "layer_decay": size.layer_decay if pretrained else 1.0,

@@ -140,14 +140,9 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
             f"the generator of {family} is made smaller by fewer layers, not by less width: "
             "use --network.generator-layers instead of --network.generator-width"
         )
-    if config.optimizer.separate and config.compile:
-        yield (
-            "--optimizer.separate takes two backward passes and a compiled step has one: "
-            "leave out --compile"
-        )
     if config.parallel == "fsdp" and config.compile:
         yield (
-            "--parallel fsdp puts the networks together layer by layer and a compiled step is one piece: "
+            "--parallel fsdp gathers each layer by hooks, which cannot be compiled with it: "
             "leave out --compile, or choose --parallel ddp"
         )
     if config.optimizer.generator_lr is not None and not config.optimizer.separate:

@@ -69,6 +69,7 @@ log = logging.getLogger(__name__)
 # Steps whose gradients are no finite numbers are skipped; past so many, with some in every line of
 # metrics, the run goes back to its last checkpoint and leaves out the rows since, at most so often.
 SKIPPED_AT_MOST, GOES_BACK_AT_MOST = 10, 2
+RECOMPILE_LIMIT = 64
 # Compiling takes a minute or two on a CPU and makes steps about 1.5 times as fast: it pays for runs of more
 # operations than this (5 to 15 minutes on two cores), or of more seconds.
 COMPILED_FROM_FLOPS, COMPILED_FROM_SECONDS = 5e13, 600
@@ -536,6 +537,8 @@ class Trainer:
         """Whether steps are compiled: as configured, else on GPUs and for long runs on CPUs."""
         if self.config.compile is not None:
             return self.config.compile
+        if self.config.parallel == "fsdp":
+            return False
         if self.device.type == "cuda":
             return True
         horizon = self.horizon
@@ -589,14 +592,11 @@ class Trainer:
         if not self.compiled:
             return self.objective
         torch.compiler.reset()  # earlier runs of this process count against a limit of recompilations
-        if (
-            self.device.type == "cpu"
-            or self.config.optimizer.separate
-            or self.config.parallel == "fsdp"
-        ):
+        # One piece of code serves networks of two sizes, which learn or not, and each stage of a curriculum.
+        torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+        if self.device.type == "cpu" or self.config.optimizer.separate:
             # On CPUs one layer takes a fraction of the time to compile, and runs as fast. Separate
-            # optimizers take two backward passes, and a compiled objective has one. Sharded networks are
-            # gathered layer by layer, between the parts of a step.
+            # optimizers take two backward passes, and a compiled objective has one.
             for layer in self.pair.encoder_layers():
                 layer.compile(fullgraph=True, dynamic=False)
             return self.objective

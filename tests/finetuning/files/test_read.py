@@ -13,7 +13,8 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.read import hold_out, read_records, split_share
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.files.records import Record, by_their_roles
+from elektron.finetuning.labelled import with_known_classes
 from tests.finetuning.files.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read, values
 
 LAYOUTS = [TEXTS, CHOICES, TAGGED, SQUAD, PARALLEL]
@@ -211,3 +212,13 @@ def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:
     layout = dataclasses.replace(TEXTS, label_separator="|")
     assert values(path, layout=layout)[0]["label"] == ["x", "y"]
     assert values(path, layout=layout, label_separator="y")[0]["label"] == ["x|"]
+
+
+def test_a_label_that_only_held_out_rows_have_is_trained_on():
+    labels = ["rare", "rare", *["common"] * 8]
+    rows = [by_their_roles({"label": label}, "file") for label in labels]
+    train, held_out = with_known_classes(rows[3:], rows[:3])
+    assert [record.values["label"] for record in held_out] == ["common"]
+    assert len(train) == 9
+    tagged = [by_their_roles({"tags": tags}, "file") for tags in (["O", "B"], ["O", "S"], ["O"])]
+    assert with_known_classes(tagged[:1], tagged[1:]) == (tagged[:2], tagged[2:])

@@ -156,16 +156,18 @@ class FinetuneConfig(FilesConfig):
 
 @dataclass(kw_only=True)
 class EvaluateConfig(FilesConfig):
-    """Score a fine-tuned model on labelled data."""
+    """Score a fine-tuned model on labelled data, or a pre-trained one on minimal pairs."""
 
     model: Positional[str]
-    """Folder or hub name of the fine-tuned model."""
-    data: Positional[list[str]]
+    """Folder or hub name of the fine-tuned model; with --blimp of a pre-training run or a pre-trained model."""
+    data: Positional[list[str]] = field(default_factory=list)
     """Labelled files, or hf:NAME[@REVISION][:config][:split]."""
+    blimp: str | None = None
+    """Instead of labelled files: minimal pairs, jsonl or jsonl.gz with good, bad, phenomenon, paradigm, field."""
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""
     out: Path | None = None
-    """Folder for metrics.json, predictions.jsonl and report.html."""
+    """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
     batch: int | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None

@@ -82,8 +82,6 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
     if not muon:
         return optimizer
     assert config.muon_learning_rate is not None
-    device = Device.choose(config.precision)
-    fast_bf16 = device.device.type == "cuda" or device.dtype == torch.bfloat16
     groups = [
         {
             "params": parameters,
@@ -94,7 +92,7 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
         }
         for (share, parts, constant_norm), parameters in muon.items()
     ]
-    dtype = torch.bfloat16 if fast_bf16 else torch.float32
+    dtype = Device.choose(config.precision).muon_dtype
     return ChainedOptimizer([optimizer, Muon(groups, config.muon_learning_rate, dtype=dtype)])
 
 

@@ -1,4 +1,4 @@
-"""`elektron evaluate`: a fine-tuned model's figures on labelled rows."""
+"""`elektron evaluate`: a fine-tuned model's figures on labelled rows, or a pre-trained one's on minimal pairs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.
     """
+    if config.blimp is not None:
+        if config.data:
+            raise ElektronError("--blimp takes the place of labelled files: give one of them")
+        from elektron.inference.minimal_pairs import evaluate_minimal_pairs
+
+        return evaluate_minimal_pairs(config)
+    if not config.data:
+        raise ElektronError("give labelled files, or minimal pairs with --blimp FILE")
     if config.out is not None and not is_free(config.out):
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
     precision = config.precision or precision_of_finetuning(config.model)

@@ -69,6 +69,10 @@ class Output(NamedTuple):
     histogram: Tensor | None = None
     """`(2, HISTOGRAM_BINS)`: tokens it is asked about by original or replaced, and by logit."""
 
+    def updated(self, **changes: Tensor) -> Output:
+        """A copy with other values, as by `_replace`, which torch 2.11 cannot compile."""
+        return Output(*(changes.get(name, getattr(self, name)) for name in Output._fields))
+
 
 @dataclass(frozen=True)
 class Objective(ABC):
@@ -104,9 +108,9 @@ class Objective(ABC):
         states = pair.discriminator_states(corruption.corrupted_ids, places)
         output = self.judge(pair, batch, corruption, states, generated)
         if turn.adversarial:
-            output = output._replace(policy_loss=policy_loss(pair, batch, corruption, output))
+            output = output.updated(policy_loss=policy_loss(pair, batch, corruption, output))
         if turn.similarity:
-            output = output._replace(similarity_loss=similarity(pair, batch, corruption, states))
+            output = output.updated(similarity_loss=similarity(pair, batch, corruption, states))
         return output
 
     @abstractmethod
@@ -193,7 +197,7 @@ def with_detection(output: Output, logits: Tensor, asked: Tensor) -> Output:
     """What the discriminator says of the tokens that it is asked about."""
     assert output.replaced is not None
     logits = logits.detach()
-    return output._replace(
+    return output.updated(
         logits=logits, asked=asked, histogram=logit_histogram(logits, output.replaced, asked)
     )
 
@@ -203,7 +207,7 @@ def with_correction(
 ) -> Output:
     """What the discriminator predicts; `token_logits` `(rows, slots, vocabulary)` are those at masked positions."""
     correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
-    return output._replace(correction_loss=loss, correction_correct=correct.sum())
+    return output.updated(correction_loss=loss, correction_correct=correct.sum())
 
 
 def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:

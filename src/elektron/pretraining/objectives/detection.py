@@ -44,7 +44,7 @@ class Rtd(Objective):
         logits = at_least_fp32(pair.replaced_logits(states))
         asked = self.asked(batch)
         loss = (detection_losses(logits, corruption.replaced) * asked).sum()
-        return with_detection(generated._replace(detection_loss=loss), logits, asked)
+        return with_detection(generated.updated(detection_loss=loss), logits, asked)
 
     def asked(self, batch: MicroBatch) -> Tensor:
         """`(rows, length)`: the tokens that are in the loss."""

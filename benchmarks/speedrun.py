@@ -1,0 +1,298 @@
+"""What minutes of pre-training are worth: one row of the table in docs/speedrun.md.
+
+Every arm is pre-trained on the same blocks for the same time, evaluation and compilation included, and is then
+asked for its losses on held-out rows, for its accuracy on BLiMP's minimal pairs, and for what it is worth
+in fine-tuning on a few labels (PROBES), each with three seeds. A row is one line of JSON with all figures
+and the curve of the run; `--table` writes the table of all rows, medians over seeds.
+
+    python benchmarks/speedrun.py --corpus enwiki/train.txt.gz --data DATA --blimp dev.jsonl.gz --arm elektron
+
+DATA is a folder with sst2/, mrpc/, sts-b/ and, for the tagging probe, a text of one sentence or more a line,
+enwiki/valid.txt.gz: which of its words began with a capital letter, when all of it is in lower case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import gzip
+import json
+import logging
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elektron.compare.probes import parse
+from elektron.configuration import values_of
+from elektron.corpus.config import PrepareConfig, TokenizerConfig
+from elektron.corpus.prepare import prepare
+from elektron.corpus.vocabulary import train_tokenizer
+from elektron.device import Device
+from elektron.errors import ElektronError
+from elektron.evidence.markdown import table
+from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
+from elektron.finetuning.finetune import finetune
+from elektron.finetuning.results import RUNS
+from elektron.finetuning.tasks.registry import TASKS
+from elektron.inference.evaluate import evaluate
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.loop import pretrain
+from elektron.recipes import pretrain_config
+
+SIZES = {
+    "network.layers": 4,
+    "network.hidden": 256,
+    "network.feed_forward": 1024,
+    "network.heads": 4,
+    "network.embedding": 128,
+    "batch": 32,
+    # Nothing is saved on the way.
+    "checkpoint.every": 10**9,
+}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "elektron": ("elektron-mini", {}),
+    # The official settings, but for sizes; their warm-up of 10,000 steps is a hundredth of the run.
+    "paper": ("electra-small", {"optimizer.warmup": 0.01}),
+    "mlm": ("elektron-mini", {"objective": "mlm"}),
+}
+"""By name: a recipe, and what is different from it besides SIZES."""
+
+PROBES = {
+    "sst2": "classification --train {data}/sst2/train.tsv --eval {data}/sst2/dev.tsv",
+    "mrpc": "classification --train {data}/mrpc/msr_paraphrase_train.txt"
+    " --eval {data}/mrpc/msr_paraphrase_test.txt --text '#1 String' --pair '#2 String' --label Quality",
+    "sts-b": "regression --train {data}/sts-b/sts-train.tsv --eval {data}/sts-b/sts-dev.tsv"
+    " --text 6 --pair 7 --label 5",
+    "capitals": "token-classification --train {work}/capitals.train.jsonl --eval {work}/capitals.eval.jsonl",
+}
+FIXED = "--epochs 5 --batch 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
+"""Of every probe; nothing is chosen on the rows that are reported."""
+TAGGED = "enwiki/valid.txt.gz"
+WORD = re.compile(r"\w+|[^\w\s]")
+SENTENCE_WORDS = range(5, 61)
+EVALUATED_SENTENCES = 1000
+
+POSITION = ("step", "tokens", "seconds")
+LOSSES = ("generator_loss", "correction_loss", "discriminator_loss", "discriminator_auc")
+SUMMARY = ("seconds", "steps", "tokens", "device", "precision", "compiled", *LOSSES)
+FIGURES = {
+    "steps": "{:,.0f}",
+    "tokens": "{:.3g}",
+    "generator_loss": "{:.3f}",
+    "discriminator_loss": "{:.4f}",
+    "discriminator_auc": "{:.3f}",
+    "blimp_generator": "{:.3f}",
+    "blimp_discriminator": "{:.3f}",
+    **dict.fromkeys(PROBES, "{:.3f}"),
+}
+"""Columns of the table, and how their medians are written."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=["elektron"])
+    parser.add_argument("--seed", nargs="+", type=int, default=[1])
+    parser.add_argument("--corpus", help="file or folder of text")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the probes' data; without it there are none"
+    )
+    parser.add_argument("--blimp", help="minimal pairs; without it there are none")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="of pre-training"
+    )
+    parser.add_argument("--finetune", default="", help="options for all probes, in one word")
+    parser.add_argument("--probe-seeds", type=int, default=3)
+    parser.add_argument("--labels", type=int, default=2000)
+    parser.add_argument("--every", type=int, default=100, help="steps between points of the curve")
+    parser.add_argument("--vocab-size", type=int, default=8192)
+    parser.add_argument("--seq-len", type=int, default=128)
+    parser.add_argument("--note", default="", help="what has changed, for the table")
+    parser.add_argument("--work", type=Path, default=Path("runs/speedrun"))
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/speedrun.jsonl"))
+    parser.add_argument("--table", action="store_true", help="only write the table of all rows")
+    options = parser.parse_args()
+    try:
+        if not options.table:
+            run_all(options)
+        rows = [json.loads(line) for line in options.json.read_text(encoding="utf-8").splitlines()]
+    except (ElektronError, FileNotFoundError) as error:
+        parser.exit(2, f"speedrun: {error}\n")
+    if not options.table:
+        rows = rows[-len(options.arm) * len(options.seed) :]
+    print(in_markdown(rows))
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Every arm with every seed, a line of JSON each as it is done."""
+    if options.corpus is None:
+        raise ElektronError("--corpus is needed: a file or folder of text")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("elektron").setLevel(logging.WARNING)
+    work = options.work / re.sub(r"\W+", "-", str(options.corpus)).strip("-")
+    configs = [
+        (arm, seed, arm_config(arm, seed, options)) for seed in options.seed for arm in options.arm
+    ]
+    with contextlib.redirect_stdout(sys.stderr):
+        blocks = prepare_blocks(work, options)
+        probes = probe_configs(work, options)
+        for arm, seed, config in configs:
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{arm}-seed-{seed}"
+            config.data, config.out = blocks, work / "runs" / name
+            row = {
+                "date": datetime.date.today().isoformat(),
+                "commit": commit(),
+                "arm": arm,
+                "note": options.note,
+                "settings": sorted(options.set),
+                "finetune": options.finetune,
+                "seed": seed,
+                "minutes": options.minutes,
+                "corpus": str(options.corpus),
+                "threads": torch.get_num_threads(),
+            }
+            row |= measured(config, options.blimp, probes)
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            with options.json.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def arm_config(arm: str, seed: int, options: argparse.Namespace) -> PretrainConfig:
+    """How an arm is pre-trained."""
+    recipe, own = ARMS[arm]
+    given = dict(item.split("=", 1) for item in options.set)
+    fixed = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
+    return pretrain_config(recipe, SIZES | own | fixed | given)
+
+
+def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:
+    """Tokenizer and blocks of the corpus, which are made once."""
+    shape = f"{options.vocab_size}-{options.seq_len}"
+    tokenizer, blocks = work / f"tokenizer-{options.vocab_size}", work / f"blocks-{shape}"
+    corpus = [str(options.corpus)]
+    train_tokenizer(TokenizerConfig(corpus=corpus, out=tokenizer, vocab_size=options.vocab_size))
+    prepare(
+        PrepareConfig(corpus=corpus, tokenizer=str(tokenizer), out=blocks, seq_len=options.seq_len)
+    )
+    return blocks
+
+
+def probe_configs(work: Path, options: argparse.Namespace) -> dict[str, FinetuneConfig]:
+    """The probes, for a model that is yet to come."""
+    if options.data is None:
+        return {}
+    write_capitals(options.data / TAGGED, work)
+    fixed = FIXED.format(seeds=options.probe_seeds, labels=options.labels)
+    folders = {"data": shlex.quote(str(options.data)), "work": shlex.quote(str(work))}
+    return {
+        name: parse(f"{name}={text.format(**folders)} {fixed} {options.finetune}").config
+        for name, text in PROBES.items()
+    }
+
+
+def write_capitals(text: Path, work: Path) -> None:
+    """Sentences in lower case, with a tag for each word: whether it began with a capital letter."""
+    rows = []
+    with gzip.open(text, "rt", encoding="utf-8") as file:
+        for line in file:
+            words = WORD.findall(line.split(". ")[0])
+            if len(words) in SENTENCE_WORDS:
+                tags = ["upper" if word[0].isupper() else "lower" for word in words]
+                rows.append({"tokens": [word.lower() for word in words], "tags": tags})
+    parts = {"eval": rows[:EVALUATED_SENTENCES], "train": rows[EVALUATED_SENTENCES:]}
+    for name, part in parts.items():
+        lines = "".join(json.dumps(row) + "\n" for row in part)
+        (work / f"capitals.{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def commit() -> str | None:
+    """Of the program that is measured, with a + where files differ from it; None outside of git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def measured(
+    config: PretrainConfig, blimp: str | None, probes: dict[str, FinetuneConfig]
+) -> dict[str, Any]:
+    """All figures of one arm, and the curve of its pre-training."""
+    summary = pretrain(config)
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    row = {name: summary.get(name) for name in SUMMARY}
+    # An objective without a generator: its loss is that of the same masked tokens.
+    if row["generator_loss"] is None:
+        row["generator_loss"] = row["correction_loss"]
+    row["processor"] = Device.choose().kind
+    row["run"] = str(config.out)
+    row["overrides"] = {name: str(value) for name, value in values_of(config).items()}
+    row["curve"] = list(curve(config.out))
+    if blimp is not None:
+        result = evaluate(EvaluateConfig(model=str(config.out), blimp=blimp))
+        kinds = {"masked language model": "generator", "discriminator": "discriminator"}
+        for found in result["models"].values():
+            row[f"blimp_{kinds[found['kind']]}"] = found["accuracy"]
+            row[f"blimp_{kinds[found['kind']]}_phenomena"] = {
+                name: each["accuracy"] for name, each in found.get("phenomenon", {}).items()
+            }
+    for name, probe in probes.items():
+        row[name], row[f"{name}_seeds"] = probed(probe, config.out, name)
+    return row
+
+
+def curve(run: Path) -> Iterable[dict[str, Any]]:
+    """The evaluations of a run, by its seconds of training."""
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        point = json.loads(line)
+        if point["kind"] == "evaluation":
+            yield {
+                name: point[name] for name in (*POSITION, *LOSSES) if point.get(name) is not None
+            }
+
+
+def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[float]]:
+    """The median of a probe's figure over its seeds, and the figures."""
+    probe.model, probe.out = str(run), run / "probes" / name
+    finetune(probe)
+    runs = json.loads((probe.out / RUNS).read_text(encoding="utf-8"))
+    figures = [each["eval"][TASKS[probe.task].figure] for each in runs]
+    for weights in probe.out.glob("*.safetensors"):
+        weights.unlink()
+    return statistics.median(figures), figures
+
+
+def in_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """A table with a line for each arm and change, medians over its seeds."""
+    groups: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    same = ("date", "commit", "arm", "note", "settings", "finetune", "minutes", "corpus", "threads")
+    for row in rows:
+        groups[tuple(str(row[name]) for name in same)].append(row)
+    lines = []
+    for group in groups.values():
+        first = group[0]
+        change = " ".join(filter(None, [first["note"], *first["settings"], first["finetune"]]))
+        cells = [first["date"], str(first["commit"]), first["arm"], change]
+        cells += [",".join(str(row["seed"]) for row in group)]
+        cells.append(f"{statistics.median(row['seconds'] for row in group):.0f}")
+        for name, form in FIGURES.items():
+            values = [row[name] for row in group if row.get(name) is not None]
+            cells.append(form.format(statistics.median(values)) if values else "–")
+        lines.append(cells)
+    head = ["date", "commit", "arm", "change", "seeds", "seconds"]
+    return table([*head, *(name.replace("_", " ") for name in FIGURES)], lines)
+
+
+if __name__ == "__main__":
+    main()

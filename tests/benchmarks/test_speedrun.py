@@ -1,0 +1,110 @@
+"""The speedrun's table, in small."""
+
+import gzip
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from elektron.pretraining.config import resolve
+from tests.finetuning.conftest import animals, write_jsonl  # noqa: F401
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PAIRS = [{"good": "the cat sees the river .", "bad": "the cat the sees river .", "phenomenon": "a"}]
+TINY = {
+    "network.layers": 1,
+    "network.hidden": 16,
+    "network.feed_forward": 16,
+    "network.heads": 2,
+    "network.embedding": 16,
+    "network.max_positions": 128,
+    "evaluation.rows": 8,
+    "compile": False,
+    "batch": 4,
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("speedrun")
+    monkeypatch.setattr(module, "SIZES", TINY)
+    return module
+
+
+def test_an_arm_becomes_a_row(
+    benchmark: ModuleType,
+    corpus_file: Path,
+    animals: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    probe = f"classification --train {animals['train']} --eval {animals['eval']}"
+    monkeypatch.setattr(benchmark, "PROBES", {"sst2": probe})
+    monkeypatch.setattr(benchmark, "write_capitals", lambda *_: None)
+    results = tmp_path / "results" / "speedrun.jsonl"
+    arguments = [
+        *("--minutes", "0.01", "--arm", "paper", "mlm", "--seed", "1", "--corpus", corpus_file),
+        *("--blimp", write_jsonl(tmp_path / "pairs.jsonl", PAIRS), "--data", tmp_path),
+        *("--set", "optimizer.lr=1e-3", "--vocab-size", 90, "--seq-len", 16, "--every", 1),
+        *("--labels", 40, "--probe-seeds", 2, "--work", tmp_path / "work", "--json", results),
+    ]
+    monkeypatch.setattr(sys, "argv", ["speedrun.py", *map(str, arguments)])
+    benchmark.main()
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [row["arm"] for row in rows] == ["paper", "mlm"]
+    for row in rows:
+        assert row["overrides"]["optimizer.lr"] == "0.001"
+        assert [point["step"] for point in row["curve"]] == list(range(1, row["steps"] + 1))
+        assert row["curve"][-1]["generator_loss" if row["arm"] == "paper" else "correction_loss"]
+        assert row["generator_loss"] > 0
+        assert row["blimp_generator"] in (0.0, 0.5, 1.0)
+        assert len(row["sst2_seeds"]) == 2
+        assert not list(Path(row["run"]).rglob("probes/**/*.safetensors"))
+    assert rows[0]["blimp_discriminator"] in (0.0, 0.5, 1.0)
+    assert "blimp_discriminator" not in rows[1]
+
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 4
+    monkeypatch.setattr(sys, "argv", ["speedrun.py", "--table", "--json", str(results)])
+    benchmark.main()
+    assert capsys.readouterr().out == printed
+
+
+def test_every_arm_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("speedrun")
+    for name, (recipe, own) in module.ARMS.items():
+        settings = resolve(module.pretrain_config(recipe, module.SIZES | own | {"minutes": 1}))
+        assert settings.network.layers == 4, name
+
+
+def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:
+    same = dict.fromkeys(("date", "commit", "arm", "note", "finetune", "minutes", "corpus"), "x")
+    same |= {"settings": [], "threads": 2, "seconds": 60, "generator_loss": 4.0}
+    rows = [same | {"seed": seed, "sst2": 0.1 * seed} for seed in (1, 2, 5)]
+    lines = benchmark.in_markdown([*rows, same | {"arm": "y", "seed": 1}]).splitlines()
+    assert len(lines) == 4
+    assert "| 1,2,5 | 60 |" in lines[2]
+    assert "| 4.000 |" in lines[2]
+    assert "| 0.200 |" in lines[2]
+
+
+def test_capital_letters_are_the_tags(benchmark: ModuleType, tmp_path: Path) -> None:
+
+    text = tmp_path / "text.txt.gz"
+    text.write_bytes(
+        gzip.compress(b"The river Rhine is in Europe. More of it.\nToo short.\n" * 1001)
+    )
+    benchmark.write_capitals(text, tmp_path)
+    first, *others = (tmp_path / "capitals.eval.jsonl").read_text().splitlines()
+    assert len(others) == 999
+    assert json.loads(first) == {
+        "tokens": ["the", "river", "rhine", "is", "in", "europe"],
+        "tags": ["upper", "lower", "upper", "lower", "lower", "upper"],
+    }
+    assert (tmp_path / "capitals.train.jsonl").read_text().count("\n") == 1

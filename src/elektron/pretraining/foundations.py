@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -61,7 +62,9 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
             "--data is missing: the folder of blocks that `elektron prepare` has written"
         )
     store = BlockStore.open(config.data)
-    store.verify()
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        # Once on each host; whatever a process reads later is checked when it is first touched.
+        store.verify()
     check_rows(config, store)
     return store
 

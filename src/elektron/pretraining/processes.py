@@ -56,6 +56,7 @@ class Processes:
         self.device = device
         self.timeout = timeout
         self._stop: Tensor | None = None
+        self._stop_copied: torch.cuda.Event | None = None
 
     @property
     def first(self) -> bool:
@@ -151,16 +152,27 @@ class Processes:
         if not self.several:
             return batch.counting(max(1.0, float(batch.masked_tokens)), batch.real_tokens)
         numbers = [float(batch.masked_tokens), float(batch.real_tokens), float(stop)]
-        counts = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        counts = torch.tensor(numbers, dtype=torch.float64)
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            counts = counts.pin_memory().to(self.device, non_blocking=True)
         dist.all_reduce(counts)
-        self._stop = counts[2]
+        self._stop = counts[2].to("cpu", non_blocking=True)
+        if on_gpu:
+            self._stop_copied = torch.cuda.Event()
+            self._stop_copied.record()
         return batch.counting(counts[0].clamp(min=1).float(), counts[1].float())
 
     def all_stop(self, stop: bool) -> bool:
         """Whether to stop: at once if alone, else if anybody had been asked to when the last batch was taken."""
         if not self.several:
             return stop
-        return self._stop is not None and bool(self._stop > 0)
+        if self._stop is None:
+            return False
+        if self._stop_copied is not None:
+            # The copy is queued before the step's own work, which goes on meanwhile.
+            self._stop_copied.synchronize()
+        return bool(self._stop > 0)
 
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]

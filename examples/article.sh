@@ -16,8 +16,6 @@ export PATH="$PWD/.venv/bin:$PATH"
 data=${1:-hf:stanfordnlp/imdb:plain_text}
 work=${WORK:-runs/article}
 steps=${STEPS:-2400}
-# Processors that multiply bfloat16 take about half the time.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   train=$data/train.csv.gz test=$data/test.csv.gz
@@ -35,7 +33,7 @@ echo "2 · 微调预训练 (train the Teacher on the corpus): the generator alon
 echo "3 · 自监督预训练 (train the Student on the Teacher's output): the generator's weights copied, then" \
   "replaced-token detection against the frozen generator"
 elektron pretrain --config article --data "$work/blocks" --out "$work/two-stages" \
-  --precision "$precision" --steps "$steps"
+  --steps "$steps"
 
 # Embeddings stay apart, as the two stages leave them; at a third of the recipe's rates, because both
 # networks have learned already; with another seed, because the same one would begin again with the rows
@@ -43,7 +41,7 @@ elektron pretrain --config article --data "$work/blocks" --out "$work/two-stages
 echo "4 · 交替进行更新 (update Teacher and Student in turn, to maximise their similarity): a step each;" \
   "the discriminator also learns the generator's distribution at masked positions (not in the paper)"
 elektron pretrain --config article --data "$work/blocks" --out "$work/in-turn" \
-  --precision "$precision" --steps $((steps / 3)) --seed 2 \
+  --steps $((steps / 3)) --seed 2 \
   --init-from "$work/two-stages/discriminator,$work/two-stages/generator" --sharing none \
   --plan alternating --plan-options.similarity 1 --optimizer.lr 1e-3 --optimizer.muon-lr 0.01
 
@@ -51,7 +49,7 @@ elektron pretrain --config article --data "$work/blocks" --out "$work/in-turn" \
 # are of it, those of step 6 are not. The "conventional Transformer" that the article compares with is the
 # same network from random weights.
 echo "5 · 微调 (fine-tune on film reviews): the discriminator alone, and the same network from scratch"
-common=(--precision "$precision" --train "$train" --eval 0.08 --text text --label label
+common=(--train "$train" --eval 0.08 --text text --label label
   --max-train "${LABELS:-1000}" --epochs "${EPOCHS:-4}" --max-length 256 --long-text head-tail --dropout 0.3)
 elektron finetune classification --model "$work/in-turn/discriminator" "${common[@]}" --out "$work/student"
 elektron finetune classification --model scratch:article --tokenizer "$work/tokenizer" "${common[@]}" \

@@ -12,8 +12,6 @@ export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` 
 here=$(dirname "$0")
 data=${1:-hf:knkarthick/dialogsum}
 work=${WORK:-runs/dialogsum}
-# Processors that multiply bfloat16 take less than half the time in it.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   train=$data/dialogsum.train.jsonl.gz dev=$data/dialogsum.dev.jsonl
@@ -25,9 +23,9 @@ elektron tokenizer "$train" --text dialogue --vocab-size 8000 --out "$work/token
 elektron prepare "$train" --text dialogue --tokenizer "$work/tokenizer" --out "$work/blocks" \
   --seq-len 128
 elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pretraining" \
-  --steps "${STEPS:-600}" --precision "$precision"
+  --steps "${STEPS:-600}"
 elektron finetune summarization --model "$work/pretraining/discriminator" --train "$train" \
   --eval 0.02 --test "$dev" --source dialogue --target summary --out "$work/model" \
   --epochs "${EPOCHS:-6}" --batch 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000 \
-  --precision "$precision"
+ 
 python "$here/dialogue_baselines.py" "$train" "$dev" "$work/model"

@@ -12,8 +12,6 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 data=${1:-hf:stanfordnlp/imdb:plain_text}
 work=${WORK:-runs/imdb}
-# Processors that multiply bfloat16 take about half the time.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   train=$data/train.csv.gz test=$data/test.csv.gz
@@ -24,7 +22,7 @@ fi
 elektron tokenizer "$train" --text text --lowercase true --vocab-size 8192 --out "$work/tokenizer"
 elektron prepare "$train" --text text --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 256
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
-  --precision "$precision" --batch 8 --steps "${STEPS:-11000}" --evaluation.every 1000 --checkpoint.every 1000
+  --batch 8 --steps "${STEPS:-11000}" --evaluation.every 1000 --checkpoint.every 1000
 
 # 2,000 of the training reviews are held out to choose settings and epochs on; the test reviews are
 # scored once. Scratch may take more passes, and is stopped where it was best.
@@ -34,7 +32,7 @@ for labels in ${LABELS:-1000 5000 25000}; do
     5000) seeds=1 passes=2 scratch_passes=2 ;;
     *) seeds=1 passes=2 scratch_passes=2 ;;
   esac
-  common=(--precision "$precision" --train "$train" --eval 0.08 --test "$test" --text text --label label
+  common=(--train "$train" --eval 0.08 --test "$test" --text text --label label
     --max-train "$labels" --seeds "$seeds" --max-length 400 --long-text head-tail --dropout 0.3)
   elektron finetune classification --model "$work/pretraining/discriminator" "${common[@]}" \
     --epochs $passes --out "$work/pretrained-$labels"

@@ -13,8 +13,6 @@ export PATH="$PWD/.venv/bin:$PATH"
 data=${1:-hf:PassbyGrocer/resume-ner}
 corpus=${2:-hf:wikimedia/wikipedia:20231101.zh}
 work=${WORK:-runs/ner}
-# Processors that multiply bfloat16 take about half the time.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   train=$data/train.char.bmes test=$data/dev.char.bmes
@@ -25,13 +23,12 @@ fi
 elektron tokenizer "$corpus" --out "$work/tokenizer" --vocab-size 8192 --max-documents 20000
 elektron prepare "$corpus" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
-  --batch 16 --steps "${STEPS:-2500}" --precision "$precision"
-# The last tenth of the training rows is for choosing the epoch; dev is scored once. Each side at the
-# rate that was better for it (docs/finetuning.md).
+  --batch 16 --steps "${STEPS:-2500}"
+# The last tenth of the training rows is for choosing the epoch; dev is scored once (docs/finetuning.md).
 tag() {
-  elektron finetune token-classification "$@" --precision "$precision" --epochs 15 \
+  elektron finetune token-classification "$@" --epochs 15 \
     --train "$train" --eval 0.1 --test "$test"
 }
 tag --model "$work/pretraining/discriminator" --learning-rate 3e-3 --out "$work/model"
-tag --model scratch:quickstart --tokenizer "$work/tokenizer" --learning-rate 1e-3 --out "$work/scratch"
+tag --model scratch:quickstart --tokenizer "$work/tokenizer" --learning-rate 3e-3 --out "$work/scratch"
 echo "小明毕业于北京大学，现任中国银行行长。" | elektron predict "$work/model"

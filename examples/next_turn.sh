@@ -10,8 +10,6 @@ export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` 
 here=$(dirname "$0")
 data=${1:-hf:knkarthick/dialogsum}
 work=${WORK:-runs/next-turn}
-# Processors that multiply bfloat16 take less than half the time in it.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   train=$data/dialogsum.train.jsonl.gz dev=$data/dialogsum.dev.jsonl
@@ -24,7 +22,7 @@ python "$here/next_turn.py" "$train" "$work/train.jsonl" "${ROWS:-40000}"
 python "$here/next_turn.py" "$dev" "$work/dev.jsonl" 1000
 elektron finetune generation --model scratch:elektron-mini --train "$work/train.jsonl" --eval 0.02 \
   --test "$work/dev.jsonl" --out "$work/model" --epochs "${EPOCHS:-3}" --target-vocab-size 6000 \
-  --precision "$precision"
+ 
 
 python - "$work/model" <<'PYTHON'
 import json, pathlib, sys

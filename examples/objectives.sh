@@ -14,8 +14,6 @@ recipes=$(cd "$(dirname "$0")/../recipes" && pwd)
 data=${1:?the folder with enwiki/, sst2/, mrpc/ and sts-b/}
 shift
 work=${WORK:-runs/objectives}
-# Processors that multiply bfloat16 take less than half the time in it.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ ! -d "$work/blocks" ]; then
   elektron tokenizer "$data/enwiki/train.txt.gz" --lowercase true --vocab-size 8192 --out "$work/tokenizer"
@@ -25,12 +23,12 @@ fi
 # The probes, for as many rows of mrpc, whose pairs are long: of 4,076.
 probes() {
   echo "classification --train $data/sst2/train.tsv --eval $data/sst2/dev.tsv --max-train 5000 --epochs 2" \
-    "--max-length 64 --precision $precision"
+    "--max-length 64"
   echo "mrpc=classification --train $data/mrpc/msr_paraphrase_train.txt --eval" \
     "$data/mrpc/msr_paraphrase_test.txt --text '#1 String' --pair '#2 String' --label Quality" \
-    "--max-train $1 --epochs 3 --max-length 128 --precision $precision"
+    "--max-train $1 --epochs 3 --max-length 128"
   echo "sts-b=regression --train $data/sts-b/sts-train.tsv --eval $data/sts-b/sts-dev.tsv" \
-    "--text 6 --pair 7 --label 5 --epochs 3 --max-length 64 --precision $precision"
+    "--text 6 --pair 7 --label 5 --epochs 3 --max-length 64"
 }
 
 # What is evaluated and saved on the way is of no use here, and takes time.
@@ -39,7 +37,7 @@ compare() { # NAME BUDGET PROBES MRPC_ROWS --vary …
   mapfile -t lines < <(probes "$4")
   elektron compare --data "$work/blocks" --out "$work/$1" --budget "${BUDGET:-$2}" \
     --seeds "${SEEDS:-2}" --probe "${lines[@]::$3}" "${@:5}" \
-    precision=$precision evaluation.every=100000 checkpoint.every=100000
+    evaluation.every=100000 checkpoint.every=100000
 }
 
 # A recipe that is the quickstart's with a few settings of its own.
@@ -61,7 +59,7 @@ for comparison in "$@"; do
     plans)
       # The ready generator's own training is not counted in what its student may spend.
       elektron pretrain --config quickstart --data "$work/blocks" --out "$work/ready" \
-        --flops 6e12 --seed 99 --precision "$precision"
+        --flops 6e12 --seed 99
       variant joint "plan: joint"
       variant two_stage "plan: two_stage"
       sed 's/generator_width: .*/generator_width: 1.0/' "$work/variants/two_stage.yaml" \

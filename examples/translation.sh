@@ -11,8 +11,6 @@ set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 data=${1:-hf:bentrevett/multi30k}
 work=${WORK:-runs/translation}
-# Processors that multiply bfloat16 take less than half the time in it.
-precision=$(grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16 || echo fp32)
 
 if [ -d "$data" ]; then
   english=("$data/train.en" ${2:+"$2"})
@@ -25,7 +23,7 @@ fi
 
 translate() {
   elektron finetune translation "${files[@]}" "$@" --target-vocab-size 6000 \
-    --epochs "${EPOCHS:-8}" --precision "$precision"
+    --epochs "${EPOCHS:-8}"
 }
 
 elektron tokenizer "${english[@]}" --vocab-size 8000 --out "$work/tokenizer"
@@ -34,7 +32,7 @@ translate --model scratch:elektron-mini --tokenizer "$work/tokenizer" --out "$wo
 if [ "${PRETRAIN:-yes}" = yes ]; then
   elektron prepare "${english[@]}" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
   elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pretraining" \
-    --steps "${STEPS:-2000}" --precision "$precision"
+    --steps "${STEPS:-2000}"
   translate --model "$work/pretraining/discriminator" --out "$work/pretrained"
 fi
 

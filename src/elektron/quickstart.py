@@ -40,7 +40,7 @@ class QuickstartConfig(Checked):
     out: Path = Path("quickstart")
     """Folder for tokenizer/, blocks/, run/ and report.html."""
     steps: int | None = None
-    """Pre-train for so many steps, and shorten the fine-tuning (default: the recipe's 1,200)."""
+    """Pre-train for so many steps, and shorten the fine-tuning (default: as many as the recipe has)."""
     seed: int = 1
     """Decides initial weights, order, masks, samples, and which labelled documents are used."""
 

@@ -271,7 +271,7 @@ class PretrainConfig(Checked):
     compile: bool | None = None
     """Compile the step (default: on a GPU, and on CPUs for runs of more than about ten minutes)."""
     precision: Literal["fp32", "bf16"] | None = None
-    """Precision of matrix products (default: bf16 on a GPU that is fast at it, else fp32)."""
+    """Precision of matrix products (default: bf16 on GPUs and CPUs that are fast at it, else fp32)."""
 
 
 def resolve(config: PretrainConfig) -> PretrainConfig:

@@ -330,8 +330,8 @@ def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
     config = pretrain_config("quickstart")
     network = config.network
     assert (network.layers, network.hidden, network.heads) == (4, 128, 4)
-    assert network.hidden * network.generator_width == 64
-    assert (config.batch, config.steps, config.family) == (32, 1200, "elektron")
+    assert (network.generator_layers, network.generator_width) == (2, 1.0)
+    assert (config.batch, config.steps, config.family) == (32, 600, "elektron")
     optimizer = config.optimizer
     assert (optimizer.lr, optimizer.muon_lr) == (3e-3, 0.03)
     assert (optimizer.beta2, optimizer.cooldown) == (0.98, 0.7)
@@ -353,7 +353,7 @@ def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) 
 def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
     config = pretrain_config("quickstart", {"optimizer.lr": 1e-4, "checkpoint": {"every": 5}})
     assert (config.optimizer.lr, config.checkpoint.every) == (1e-4, 5)
-    config.optimizer.lr, config.checkpoint.every = 3e-3, 400
+    config.optimizer.lr, config.checkpoint.every = 3e-3, 300
     assert config == pretrain_config("quickstart")
 
 

@@ -27,7 +27,7 @@ TASK = "which library a docstring is from"
 LABELLED_DOCUMENTS = 500
 TEST_DOCUMENTS = 2000
 SEEDS = (1, 2, 3)
-EPOCHS = 5
+EPOCHS = 4
 # `--steps` asks for the way in small, for a look or a test.
 TEST_DOCUMENTS_IN_SMALL = 500
 EPOCHS_IN_SMALL = 1

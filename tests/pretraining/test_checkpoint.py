@@ -177,7 +177,7 @@ def test_one_of_an_earlier_version_is_gone_on_from(run: Path, blocks: Path, capl
     write_manifest(of_step(run, 6))
     with caplog.at_level("INFO", "elektron"):
         pretrain(tiny_config(blocks, run))
-    assert "going on from step 6" in caplog.text
+    assert "resuming from step 6" in caplog.text
 
 
 def test_an_identity_that_is_none_is_said_in_one_line(run: Path, blocks: Path) -> None:

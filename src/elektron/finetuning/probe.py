@@ -36,7 +36,7 @@ class ProbeRecipe:
     """How both sides are fine-tuned; each at the rate that was better for it on validation texts."""
 
     epochs: int
-    batch: int = 16
+    batch: int = 32
     pretrained_lr: float = 2e-3
     scratch_lr: float = 1e-3
     max_tokens: int = 64

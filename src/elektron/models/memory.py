@@ -18,6 +18,7 @@ and for attention with a heads over rows of n tokens
 
     in one kernel       n                a          the row's mask, and the sums of the softmax
     written out                          3 a n      scores, dropout's mask, and their product
+    bf16 on a CPU       a n                         2 a n and a byte each with dropout; rows of up to 256 tokens
     deberta-v2          4 a b + 4 h b / n           and a n scores (3 a n with dropout), always written out
 
 with b position buckets. A kernel that computes attention without writing the scores out takes a mask
@@ -36,6 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from elektron.models.attention import LONGEST_ROW
 from elektron.models.families import sizes_of
 
 WIDE = 4
@@ -91,6 +93,8 @@ def attention_bytes(config: Any, length: int, storage: Storage) -> int:
         span = 2 * (buckets if buckets > 0 else sizes.max_positions)
         positions = 2 * span * (sizes.heads + sizes.hidden // length)
         return storage.narrow * positions + WIDE * scores * (3 if sizes.dropout else 1)
+    if not storage.fused_dropout and storage.narrow < WIDE and length <= LONGEST_ROW:
+        return scores * (2 * storage.narrow + 1 if sizes.dropout else storage.narrow)
     if sizes.dropout and not storage.fused_dropout:
         return WIDE * 3 * scores
     return storage.narrow * length + WIDE * sizes.heads

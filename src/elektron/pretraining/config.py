@@ -269,7 +269,7 @@ class PretrainConfig(Checked):
     log_every: int = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
-    """Compile the step (default: on a GPU, and on CPUs for runs of more than about ten minutes)."""
+    """Compile the step (default: on a GPU, and on CPUs for runs of more than about three minutes)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 on GPUs and CPUs that are fast at it, else fp32)."""
 

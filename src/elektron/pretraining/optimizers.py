@@ -263,9 +263,9 @@ class NetworkOptimizer:
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
-            # Both kinds read these, as from a `GradScaler`.
+            # Both kinds read these, as from a `GradScaler`, in fp32.
             vars(optimizer).update(
-                grad_scale=excess.clamp(min=1.0), found_inf=(~keep).to(excess.dtype)
+                grad_scale=excess.clamp(min=1.0).float(), found_inf=(~keep).float()
             )
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

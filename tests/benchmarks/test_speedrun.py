@@ -3,7 +3,9 @@
 import gzip
 import importlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,11 +30,14 @@ TINY = {
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("speedrun")
     monkeypatch.setattr(module, "SIZES", TINY)
-    return module
+    logger = logging.getLogger("elektron")
+    level = logger.level
+    yield module
+    logger.setLevel(level)  # the program asks for warnings only
 
 
 def test_an_arm_becomes_a_row(

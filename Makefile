@@ -16,8 +16,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two processes of one thread each: most tests leave a second thread idle.
 test-python: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/pretrain_step.py

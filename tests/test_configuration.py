@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from elektron.cli import COMMANDS, load
 from elektron.configuration import (
+    INT64,
     Checked,
     Positional,
     build,
@@ -210,13 +211,13 @@ pictures = st.builds(
     title=st.text(),
     note=st.none() | st.text() | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
     place=st.none() | paths.map(Path) | st.just(Path("null")),
-    copies=st.integers(),
+    copies=st.integers(-INT64, INT64 - 1),
     framed=st.booleans(),
     frame=st.builds(
         Frame,
         width=st.floats(allow_nan=False, allow_infinity=False),
         colour=st.sampled_from(["red", "green"]),
-        depth=st.none() | st.integers(),
+        depth=st.none() | st.integers(-INT64, INT64 - 1),
     ),
 )
 

@@ -7,6 +7,7 @@ Whatever goes wrong by the user's input leaves here as one line on stderr and ex
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 import os
@@ -14,13 +15,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from elektron import __version__
-from elektron.command_line import typed
+from elektron.command_line import Option, typed
 from elektron.configuration import build, checked, settings, suggestion
+from elektron.console import showing
 from elektron.errors import ElektronError, SaidError
+from elektron.missing import refuse_missing_inputs
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
+from elektron.strict_json import as_json
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -36,8 +41,12 @@ class Command:
     """Dataclass of the command's settings."""
     function: str
     """Function that takes the dataclass and does the work."""
+    examples: tuple[str, str]
+    """Two command lines, without `elektron`."""
     recipe: bool = False
     """Whether it takes a recipe, with which what was typed is merged."""
+    json: bool = True
+    """Whether its result can be written as JSON."""
 
 
 COMMANDS = {
@@ -45,63 +54,107 @@ COMMANDS = {
         "the whole way in small, on text that every installation has",
         "elektron.quickstart:QuickstartConfig",
         "elektron.quickstart:quickstart",
+        ("quickstart", "quickstart --out tour --steps 200"),
+        json=False,
     ),
     "tokenizer": Command(
         "train a WordPiece tokenizer on a corpus",
         "elektron.corpus.config:TokenizerConfig",
         "elektron.corpus.vocabulary:train_tokenizer",
+        (
+            "tokenizer corpus/ --out tokenizer",
+            "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer",
+        ),
+        json=False,
     ),
     "prepare": Command(
         "turn a corpus into blocks, the rows that pre-training reads",
         "elektron.corpus.config:PrepareConfig",
         "elektron.corpus.prepare:prepare",
+        (
+            "prepare corpus/ --tokenizer tokenizer --out blocks",
+            "prepare news.jsonl --text body --tokenizer tokenizer --seq-len 256 --out blocks",
+        ),
     ),
     "inspect": Command(
         "look for faults in a corpus, or read prepared blocks",
         "elektron.corpus.config:InspectConfig",
         "elektron.evidence.inspection:inspect",
+        ("inspect corpus/ --tokenizer tokenizer", "inspect blocks --rows 3"),
     ),
     "verify": Command(
         "check that blocks, checkpoints, runs and models are whole",
         "elektron.verify:VerifyConfig",
         "elektron.verify:verify",
+        ("verify blocks run", "verify run/discriminator"),
+        json=False,
     ),
     "pretrain": Command(
         "train a generator and a discriminator on blocks",
         "elektron.pretraining.config:PretrainConfig",
         "elektron.pretraining.loop:pretrain",
+        (
+            "pretrain --data blocks --out run",
+            "pretrain --config electra-small --data blocks --minutes 60 --out run",
+        ),
         recipe=True,
     ),
     "estimate": Command(
         "say before a pre-training what it will cost",
         "elektron.estimate.config:EstimateConfig",
         "elektron.estimate.estimate:estimate",
+        (
+            "estimate --data blocks --probe true",
+            "estimate --config electra-base --vocab-size 30522 --seq-len 128 --memory-per-device 16GB",
+        ),
         recipe=True,
     ),
     "finetune": Command(
         "train an encoder on labelled data, and say how good it is",
         "elektron.finetuning.config:FinetuneConfig",
         "elektron.finetuning.finetune:finetune",
+        (
+            "finetune classification --model run/discriminator --train train.csv --test test.csv --out model",
+            "finetune ner --model run/discriminator --train train.conll --eval dev.conll --seeds 3 --out model",
+        ),
     ),
     "evaluate": Command(
         "score a fine-tuned model on labelled data",
         "elektron.finetuning.config:EvaluateConfig",
         "elektron.inference.evaluate:evaluate",
+        ("evaluate model test.csv", "evaluate run --blimp pairs.jsonl"),
     ),
     "predict": Command(
         "let a fine-tuned model say what it thinks of each row",
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
+        ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
+        json=False,
     ),
     "compare": Command(
         "pre-train variants at equal compute, and say which learns more",
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
+        (
+            "compare --data blocks --vary objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
+            "compare --data blocks --vary batch=64,128 --budget 1h 2h --probe 'ner --train train.conll' --out tried",
+        ),
     ),
     "report": Command(
         "draw runs or fine-tuned models as an HTML page",
         "elektron.evidence.config:ReportConfig",
         "elektron.evidence.report:report",
+        ("report run", "report run-a run-b --out comparison.html"),
+    ),
+    "completion": Command(
+        "have a shell complete commands, options and choices",
+        "elektron.completion:CompletionConfig",
+        "elektron.completion:completion",
+        (
+            "completion bash > ~/.local/share/bash-completion/completions/elektron",
+            "completion fish > ~/.config/fish/completions/elektron.fish",
+        ),
+        json=False,
     ),
 }
 
@@ -122,6 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             sys.stderr.write("elektron: interrupted\n")
             return INTERRUPTED
+        except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
+            if not _is_out_of_memory(error):
+                raise
+            sys.stderr.write(f"elektron: {one_line(_out_of_memory(error))}\n")
+            return BAD_INPUT
         except BrokenPipeError:
             if not _stdout_is_broken():
                 raise
@@ -172,23 +230,57 @@ def _run(argv: list[str]) -> None:
         )
     else:
         command = COMMANDS[argv[0]]
-        config = _configure(argv[0], command, argv[1:])
-        load(command.function)(config)
+        config, quiet, json = _configure(argv[0], command, argv[1:])
+        refuse_missing_inputs(config)
+        if quiet:
+            logging.getLogger("elektron").setLevel(logging.WARNING)
+        with showing(progress=not quiet, results=not json):
+            result = load(command.function)(config)
+        if json:
+            sys.stdout.write(as_json(_plain(result), indent=1) + "\n")
 
 
-def _configure(name: str, command: Command, argv: list[str]) -> Any:
-    """The command's dataclass, from what was typed and, where there are recipes, from a recipe."""
+def _plain(value: Any) -> Any:
+    """A result in JSON's types."""
+    if hasattr(value, "as_json"):
+        return value.as_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:
+    """The command's dataclass, from what was typed and, where there are recipes, from a recipe.
+
+    Besides, whether `--quiet` and `--json` were typed.
+    """
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
+    extra = general_options(command)
+    if command.recipe:
+        extra.insert(0, ("config", "RECIPE", recipe_help()))
+    values = typed(name, config_class, argv, extra, command.examples)
+    quiet, json = values.pop("quiet", False), values.pop("json", False)
     if not command.recipe:
-        return build(config_class, typed(name, config_class, argv), label=flags.__getitem__)
-    values = typed(name, config_class, argv, [("config", "RECIPE", recipe_help())])
+        return build(config_class, values, label=flags.__getitem__), quiet, json
     recipe = values.pop("config", None)
     values = checked(config_class, values, label=flags.__getitem__)
     config = with_recipe(config_class, recipe, values)
     if recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
-    return config
+    return config, quiet, json
+
+
+def general_options(command: Command) -> list[Option]:
+    """Options that are no settings and take no value."""
+    options = [("quiet", "", "No progress and no notes; warnings and errors stay.")]
+    if command.json:
+        options.append(("json", "", "Write the result to standard output as JSON."))
+    return options
 
 
 def recipe_help() -> str:
@@ -258,6 +350,19 @@ def _log_on_stderr() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.removeHandler(handler)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in said)
+
+
+def _out_of_memory(error: Exception) -> str:
+    detail = " ".join(str(error).split("\n", 1)[0].split())
+    return (
+        f"out of memory{f' ({detail})' if detail else ''}: use a smaller --micro-batch or --batch, "
+        "shorter rows, or a smaller model"
+    )
 
 
 def _stdout_is_broken() -> bool:

@@ -19,7 +19,7 @@ import difflib
 import math
 import reprlib
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,58 @@ Positional = Annotated[Value, _POSITIONAL]
 
 REQUIRED: Any = dataclasses.MISSING
 """The default of a setting that has none."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, as part of the type of its field: `Annotated[int, Within(least=1)]`.
+
+    Besides, every number is finite, and whole ones fit into 64 bits.
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is within the bounds."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        lower = f"above {self.above}" if self.above is not None else ""
+        upper = f"below {self.below}" if self.below is not None else ""
+        if self.most is not None:
+            upper = f"at most {self.most}"
+        if self.least is not None:
+            if upper:
+                return f"from {self.least} to {upper.removeprefix('at most ')}"
+            return f"{self.least} or above"
+        return " and ".join(filter(None, [lower, upper]))
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Other names of the choices of a field, as part of its type."""
+
+    names: tuple[tuple[str, str], ...]
+
+
+AboveZero = Annotated[Value, Within(above=0)]
+NotNegative = Annotated[Value, Within(least=0)]
+Size = Annotated[int, Within(least=1, most=1 << 20)]
+"""A number of things that are held in memory at once."""
+Layers = Annotated[int, Within(least=1, most=1000)]
+Entries = Annotated[int, Within(above=5, most=1 << 24)]
+"""Of a vocabulary, which has five special tokens."""
+Share = Annotated[float, Within(least=0, below=1)]
+PositiveShare = Annotated[float, Within(above=0, most=1)]
+INT64 = 1 << 63
 
 _NEAR = 0.6  # difflib's own cutoff for close matches
 _short = reprlib.Repr()
@@ -66,6 +118,10 @@ class Setting:
     the field with; empty for a command's own."""
     positional: bool
     """Whether the command line takes it without an option."""
+    bounds: Within = Within()
+    """Within which a number must be."""
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Other names of its choices."""
 
     @property
     def required(self) -> bool:
@@ -88,7 +144,7 @@ class Setting:
     @property
     def kind(self) -> str:
         """In words, what a value must be."""
-        return _in_words(self.type)
+        return " ".join(filter(None, [_in_words(self.type), str(self.bounds)]))
 
 
 class Checked:
@@ -120,10 +176,9 @@ def settings(cls: type) -> list[Setting]:
     What it inherits from another configuration is a group of its own on the page, not in the names.
     """
     hints, helps = get_type_hints(cls), _helps(cls)
-    positional = {
-        name
+    annotations = {
+        name: list(_annotations(hint))
         for name, hint in get_type_hints(cls, include_extras=True).items()
-        if get_origin(hint) is Annotated and _POSITIONAL in get_args(hint)
     }
     found: list[Setting] = []
     inherited = {
@@ -156,7 +211,14 @@ def settings(cls: type) -> list[Setting]:
                 default,
                 helps[field.name],
                 group,
-                field.name in positional,
+                _POSITIONAL in annotations[field.name],
+                next((a for a in annotations[field.name] if isinstance(a, Within)), Within()),
+                dict(
+                    pair
+                    for a in annotations[field.name]
+                    if isinstance(a, Aliases)
+                    for pair in a.names
+                ),
             )
         )
     return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
@@ -361,15 +423,40 @@ def _flatten(
 
 
 def _convert(setting: Setting, value: Any, label: str) -> Any:
+    """The value as the field has it; raises ElektronError where it does not fit."""
+    converted = _typed(setting, value, label)
+    for number in converted if isinstance(converted, list) else [converted]:
+        if not isinstance(number, int | float):
+            continue
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ElektronError(f"{label} must be a finite number, got {_got(value)}")
+        if not -INT64 <= number < INT64 and isinstance(number, int):
+            raise ElektronError(f"{label} must be below 2^63, got {_got(value)}")
+        if not setting.bounds.holds(number):
+            raise ElektronError(f"{label} must be {setting.bounds}, got {_got(value)}")
+    return converted
+
+
+def _got(value: Any) -> str:
+    """A value in short; Python refuses to write out a whole number of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"one of {value.bit_length():,} bits"
+    return value if isinstance(value, str) and len(value) < 80 else _short.repr(value)
+
+
+def _typed(setting: Setting, value: Any, label: str) -> Any:
+    """The value in the type of the field."""
     if value is None and setting.optional:
         return None
     if isinstance(value, str) and setting.type is str:
         return value
+    if isinstance(value, str) and value in setting.aliases:
+        return setting.aliases[value]
     if isinstance(value, str | Path) and value != "" and setting.type is Path:
         return Path(value)
     if type(value) is setting.type and setting.type in (int, bool):
         return value  # most of what Python gives: jsonargparse takes its time
-    complaint = f"{label} must be {setting.kind}, got {_short.repr(value)}"
+    complaint = f"{label} must be {_in_words(setting.type)}, got {_short.repr(value)}"
     if value is None or setting.type is Path:
         raise ElektronError(complaint)
 
@@ -410,6 +497,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _annotations(hint: Any) -> Iterator[Any]:
+    """What is annotated to a type, or to a part of a union."""
+    if get_origin(hint) is Annotated:
+        yield from get_args(hint)[1:]
+    elif get_origin(hint) in (Union, types.UnionType):
+        for part in get_args(hint):
+            yield from _annotations(part)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

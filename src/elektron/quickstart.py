@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import Checked
+from elektron.configuration import AboveZero, Checked, NotNegative
+from elektron.console import say
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.evidence.config import ReportConfig
 from elektron.evidence.runs import SECOND_ACT
@@ -39,9 +40,9 @@ class QuickstartConfig(Checked):
 
     out: Path = Path("quickstart")
     """Folder for tokenizer/, blocks/, run/ and report.html."""
-    steps: int | None = None
+    steps: AboveZero[int] | None = None
     """Pre-train for so many steps, and shorten the fine-tuning (default: as many as the recipe has)."""
-    seed: int = 1
+    seed: NotNegative[int] = 1
     """Decides initial weights, order, masks, samples, and which labelled documents are used."""
 
 
@@ -67,7 +68,7 @@ def quickstart(config: QuickstartConfig) -> None:
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
     act = read_run(run).second_act
     assert act is not None
-    print(closing_words(summary, verdict(act), page, blocks, run))  # noqa: T201
+    say(closing_words(summary, verdict(act), page, blocks, run))
 
 
 def second_act(config: QuickstartConfig, run: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from elektron.bounded import object_in, read_text
 from elektron.configuration import Checked, Positional
+from elektron.console import say
 from elektron.errors import ElektronError
 from elektron.evidence.wording import visible
 from elektron.progress import quantity
@@ -38,10 +39,10 @@ def verify(config: VerifyConfig) -> None:
     for folder, (kind, check) in kinds.items():
         before = faults
         for fault in check(folder):
-            print(visible(fault), flush=True)  # noqa: T201
+            say(visible(fault))
             faults += 1
         if faults == before:
-            print(visible(f"{folder}: whole ({kind}, {_size(folder)})"))  # noqa: T201
+            say(visible(f"{folder}: whole ({kind}, {_size(folder)})"))
     if faults:
         where = visible(", ".join(map(str, config.folders)))
         raise ElektronError(f"{faults} fault{'s' * (faults > 1)} found in {where}")

@@ -20,8 +20,8 @@ from elektron.configuration import build, settings
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.read import split_share
 from elektron.finetuning.search import combinations
+from elektron.missing import refuse_missing_files
 from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
@@ -75,7 +75,8 @@ def parse(text: str) -> Probe:
         config = _configure(shlex.split(command))
         recipe.check(config)
         combinations(config.vary)
-        _check_files(config)
+        for sources in (config.train, config.eval, config.test):
+            refuse_missing_files(sources)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
     return Probe(given or set_name(config.train[0]), command, config)
@@ -116,11 +117,3 @@ def _configure(argv: Sequence[str]) -> FinetuneConfig:
         if name in values:
             raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
     return build(FinetuneConfig, values | {"model": "", "out": Path()}, label=flags.__getitem__)
-
-
-def _check_files(config: FinetuneConfig) -> None:
-    """Hours before they are read."""
-    held_out = split_share(config.eval) is not None
-    for source in (*config.train, *(() if held_out else config.eval), *config.test):
-        if not source.startswith(HUB) and not Path(source).is_file():
-            raise ElektronError(f"{source}: no such file")

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from elektron.compare.runs import LOG, Run, execute
+from elektron.console import showing
 from elektron.errors import ElektronError
 from elektron.evidence.reading import Record
 
@@ -126,7 +127,8 @@ def _work(run: Run, device: str, may_diverge: bool, answer: Connection) -> None:
     os.environ[VISIBLE] = device  # before torch is imported
     _write_to_log(run)
     try:
-        answer.send(execute(run, may_diverge))
+        with showing():
+            answer.send(execute(run, may_diverge))
     except ElektronError as error:
         answer.send(error)
 

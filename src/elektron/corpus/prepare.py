@@ -53,7 +53,6 @@ def prepare(config: PrepareConfig) -> Manifest:
         ElektronError: the corpus or the tokenizer cannot be used, there is too little text, or
             the folder holds something else.
     """
-    _check(config)
     return_freed_memory()
     corpus = Corpus(config.corpus, config.text)
     tokenizer = load_tokenizer(config.tokenizer)
@@ -107,20 +106,6 @@ def prepare(config: PrepareConfig) -> Manifest:
         _refuse_too_little(config, manifest)
     _say_what_there_is(config.out, manifest)
     return manifest
-
-
-def _check(config: PrepareConfig) -> None:
-    """Raise ElektronError for a value that cannot work."""
-    if not 0 <= config.validation < 1:
-        raise ElektronError(
-            f"--validation must be a share from 0 to below 1, got {config.validation}"
-        )
-    if config.seq_len < SHORTEST_ROW:
-        raise ElektronError(f"--seq-len must be at least {SHORTEST_ROW}, got {config.seq_len}")
-    if not 0 <= config.seed < 2**63:
-        raise ElektronError(f"--seed must be 0 or above and below 2^63, got {config.seed}")
-    if config.workers is not None and config.workers < 1:
-        raise ElektronError(f"--workers must be at least 1, got {config.workers}")
 
 
 def _blocks_there(out: Path, plan: Manifest) -> Manifest:

@@ -54,13 +54,6 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         ElektronError: the corpus cannot be read or does not support so large a vocabulary, or
             the folder holds something else.
     """
-    if config.vocab_size <= len(SPECIAL_TOKENS):
-        raise ElektronError(
-            f"--vocab-size must be above the {len(SPECIAL_TOKENS)} special tokens, "
-            f"got {config.vocab_size}"
-        )
-    if config.max_documents is not None and config.max_documents < 1:
-        raise ElektronError(f"--max-documents must be above 0, got {config.max_documents}")
     corpus = Corpus(config.corpus, config.text)
     made_from = _made_from(config, corpus)
     if not is_free(config.out):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import torch
@@ -32,19 +31,6 @@ def refuse_bad_values(config: EstimateConfig) -> None:
             raise ElektronError(
                 f"--{name.replace('_', '-')} follows from the blocks: leave it or --data out"
             )
-    if config.vocab_size is not None and config.vocab_size <= len(SPECIAL_IDS):
-        raise ElektronError(
-            f"--vocab-size must be above {len(SPECIAL_IDS)}, the special tokens, "
-            f"got {config.vocab_size}"
-        )
-    if config.seq_len is not None and config.seq_len <= 2:
-        raise ElektronError(f"--seq-len must be above 2, [CLS] and [SEP], got {config.seq_len}")
-    if config.devices is not None and config.devices < 1:
-        raise ElektronError(f"--devices must be 1 or more, got {config.devices}")
-    if config.throughput is not None and not 0 < config.throughput < math.inf:
-        raise ElektronError(
-            f"--throughput must be tokens a second above 0, got {config.throughput:g}"
-        )
     if config.throughput is not None and config.probe:
         raise ElektronError("--throughput and --probe exclude one another: is it known or not?")
     if config.probe and config.target == "gpu" and not torch.cuda.is_available():

@@ -9,28 +9,19 @@ says what would tell.
 
 from __future__ import annotations
 
-import json
-
-from elektron.errors import ElektronError
 from elektron.estimate.config import EstimateConfig
-from elektron.estimate.figures import Estimate, as_json
+from elektron.estimate.figures import Estimate
 from elektron.estimate.run import Run
 from elektron.estimate.table import print_table
-from elektron.folders import write_whole
 
 
 def estimate(config: EstimateConfig) -> Estimate:
-    """Say on stdout what the run will cost, and write it to `config.json` if that is set.
+    """Say what the run will cost.
 
     Raises:
         ElektronError: what `elektron pretrain` would refuse, a size or speed that is none, or
             neither blocks nor the numbers that stand for them.
     """
     found = Run(config).estimate()
-    if config.json is not None:
-        try:
-            write_whole(config.json, json.dumps(as_json(found), indent=1))
-        except OSError as error:
-            raise ElektronError(f"{config.json} cannot be written ({error.strerror})") from error
     print_table(found, config)
     return found

@@ -52,21 +52,20 @@ class Estimate:
     probed_formula: int | None
     """Memory by formula for the rows that were probed, to compare with what was measured."""
 
-
-def as_json(found: Estimate) -> dict[str, Any]:
-    """All figures as JSON has them; speeds as a list."""
-    content = dataclasses.asdict(dataclasses.replace(found, probed=None))
-    content["memory"]["total"] = found.memory.total
-    content["disk"]["total"] = found.disk.total
-    if found.probed is not None:
-        content["probed"] = {
-            "device": found.probed.device,
-            "precision": found.probed.precision,
-            "memory": found.probed.memory,
-            "memory_by_formula": content.pop("probed_formula"),
-            "speeds": [
-                turn._asdict() | {"length": length} | dataclasses.asdict(speed)
-                for (turn, length), speed in found.probed.speeds.items()
-            ],
-        }
-    return content
+    def as_json(self) -> dict[str, Any]:
+        """All figures as JSON has them; speeds as a list."""
+        content = dataclasses.asdict(dataclasses.replace(self, probed=None))
+        content["memory"]["total"] = self.memory.total
+        content["disk"]["total"] = self.disk.total
+        if self.probed is not None:
+            content["probed"] = {
+                "device": self.probed.device,
+                "precision": self.probed.precision,
+                "memory": self.probed.memory,
+                "memory_by_formula": content.pop("probed_formula"),
+                "speeds": [
+                    turn._asdict() | {"length": length} | dataclasses.asdict(speed)
+                    for (turn, length), speed in self.probed.speeds.items()
+                ],
+            }
+        return content

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from elektron.console import say_rich
 from elektron.estimate.config import EstimateConfig
 from elektron.estimate.figures import Estimate, Fit
 from elektron.estimate.memory import HEADROOM
@@ -28,10 +28,9 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
         for line in section(found, config):
             table.add_row(*map(escape, line))
         table.add_row()
-    console = Console(highlight=False)
-    console.print(table)
+    say_rich(table)
     if found.fit is not None:
-        console.print(verdict(found.fit, config), markup=False)
+        say_rich(verdict(found.fit, config), markup=False)
 
 
 def parameters(found: Estimate, config: EstimateConfig) -> Iterator[Line]:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
+from elektron.console import say_rich
 from elektron.corpus.blocks import MANIFEST, SPLITS, BlockStore, Manifest
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
@@ -31,6 +31,8 @@ PADDING_WRONG = {"dense": 0.1, "paper": 0.6}
 # Fewer held-out rows than this make the evaluation's figures jump.
 FEW_HELD_OUT_ROWS = 100
 
+LEGEND = r"""│ begins a text. Of what the generator fills in: [bold reverse]\[word][/] is masked, \
+[bold]{word}[/] keeps its token."""
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
@@ -40,22 +42,21 @@ def inspect(config: InspectConfig) -> list[Finding]:
     Raises:
         ElektronError: the corpus cannot be read, or the blocks are damaged.
     """
-    if config.rows < 0:
-        raise ElektronError(f"--rows must be 0 or above, got {config.rows}")
-    console = Console(highlight=False)
     folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
     if not folders:
         findings = inspect_corpus(config)
-        console.print(_table(findings))
+        say_rich(_table(findings))
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store.manifest))
-    console.print(_table(findings))
+    say_rich(_table(findings))
+    if config.rows:
+        say_rich(f"\n{LEGEND}")
     for number, text in rows_as_read(store, config.rows):
-        console.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
+        say_rich(f"\n[bold]row {number:,}[/bold]", text)
     return findings
 
 

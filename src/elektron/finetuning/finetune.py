@@ -8,6 +8,7 @@ evaluation rows. Test rows are scored once a seed, after everything has been cho
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from elektron.allocator import keep_freed_memory
+from elektron.console import say
 from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 2
 """How often a run that collapsed begins again."""
+FEWEST_STEPS = 50
+"""A training of fewer is not begun again: it has not learned yet, and another seed would not help."""
 SEED_OF_RESTART = 1000
 """What is added to a run's seed when it begins again."""
 LEAST_LOOK = 1000
@@ -118,7 +122,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     best = [bench.best_of(side, network, grid) for side, network in sides.items()]
     best[0].run.kept = True
     metrics = write_results(best[0], bench.runs, data)
-    print(closing_words(metrics, bench.runs, best[0].task.figure, config.out))  # noqa: T201
+    say(closing_words(metrics, bench.runs, best[0].task.figure, config.out))
     return metrics
 
 
@@ -204,16 +208,21 @@ class Bench:
         run = Run(side, seed, settings)
         for restart in range(RESTARTS + 1):
             fitted = self.attempt(run, config, task, encoder, features, restart)
-            if run.collapsed is None or restart == RESTARTS:
+            steps = math.ceil(run.epochs[-1].epoch * len(features) / (config.batch or 1))
+            if run.collapsed is None or restart == RESTARTS or steps < FEWEST_STEPS:
                 break
             log.warning(
                 "%s has collapsed, %s: it begins again with another seed", run.name, run.collapsed
             )
         if run.collapsed is not None:
             log.warning(
-                "%s has collapsed again, %s: another --learning-rate or more --epochs may help",
+                "%s has collapsed after %d steps, %s: %s may help",
                 run.name,
+                steps,
                 run.collapsed,
+                "more --epochs"
+                if steps < FEWEST_STEPS
+                else "another --learning-rate or more --epochs",
             )
         run.seconds = time.perf_counter() - began
         self.runs.append(run)
@@ -257,13 +266,13 @@ class Bench:
             run.name,
         )
         fitted.task = task.finished(model)
-        predictions = fitted.predictor().predict(self.data.eval)
+        predictions = fitted.predictor().predict(self.data.eval, "scoring eval")
         # Judged before a threshold is chosen: it may be best to answer nothing, which is no collapse.
         run.collapsed = self.collapse(fitted, predictions)
         tuned = fitted.task.tuned(self.data.eval, predictions)
         if tuned is not fitted.task:
             fitted.task = tuned
-            predictions = fitted.predictor().predict(self.data.eval)
+            predictions = fitted.predictor().predict(self.data.eval, "scoring eval")
         run.epochs = history.epochs
         run.kept_epoch = history.epochs[history.kept].epoch
         run.eval = fitted.task.measure(self.data.eval, predictions)()
@@ -293,7 +302,7 @@ class Bench:
     def score_test(self, fitted: Fitted) -> None:
         """Figures on the test rows, by which nothing is chosen."""
         if self.data.test:
-            predictions = fitted.predictor().predict(self.data.test)
+            predictions = fitted.predictor().predict(self.data.test, "scoring test")
             fitted.run.test = fitted.task.measure(self.data.test, predictions)()
 
 
@@ -311,7 +320,7 @@ def look_by_figure(predictor: Predictor, records: Sequence[Record]) -> Any:
     features = predictor.task.features(records, predictor.tokenizer, labelled=False)
 
     def look() -> dict[str, float]:
-        predictions = predictor.predict_features(records, features)
+        predictions = predictor.predict_features(records, features, "looking at eval")
         return predictor.task.measure(records, predictions)()
 
     return look
@@ -320,4 +329,4 @@ def look_by_figure(predictor: Predictor, records: Sequence[Record]) -> Any:
 def look_by_loss(predictor: Predictor, records: Sequence[Record]) -> Any:
     """A function that gives the loss of the model as it is, where figures would need text to be generated."""
     features = predictor.task.features(records, predictor.tokenizer, labelled=True)
-    return lambda: {"loss": predictor.loss(features)}
+    return lambda: {"loss": predictor.loss(features, "looking at eval")}

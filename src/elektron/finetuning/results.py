@@ -104,10 +104,12 @@ class Scored:
 def score(predictor: Predictor, records: Sequence[Record]) -> Scored:
     """Predictions for labelled records with their figures, 95 % intervals and what goes into detail."""
     task: Task = predictor.task
-    predictions = predictor.predict(records)
+    predictions = predictor.predict(records, "scoring")
     measure = task.measure(records, predictions)
     features = task.features(records, predictor.tokenizer, labelled=True)
-    metrics: dict[str, Any] = {"loss": predictor.loss(features)} | measure()
+    metrics: dict[str, Any] = {
+        "loss": predictor.loss(features, "loss of labelled rows")
+    } | measure()
     metrics |= task.figures(records, predictions)
     metrics["rows"] = len(records)
     metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from elektron.console import say
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
@@ -43,5 +44,5 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
             write_figures(folder, metrics, details, records, scored.predictions)
-    print(figures_in_words(scored.metrics))  # noqa: T201
+    say(figures_in_words(scored.metrics))
     return scored.metrics

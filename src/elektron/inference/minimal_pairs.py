@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from elektron.allocator import keep_freed_memory
+from elektron.console import say
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
@@ -104,7 +105,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     if config.out is not None:
         with new_folder(config.out) as folder:
             (folder / RESULT).write_text(as_json(result) + "\n", encoding="utf-8")
-    print(table(models))  # noqa: T201
+    say(table(models))
     return result
 
 

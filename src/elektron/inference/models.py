@@ -7,7 +7,6 @@ from pathlib import Path
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, Precision
-from elektron.errors import ElektronError
 from elektron.evidence.reading import mapping, read_json
 from elektron.evidence.results import DETAILS
 from elektron.finetuning.config import DecodingConfig
@@ -37,8 +36,6 @@ def load_predictor(
     Raises:
         ElektronError: there is no such model, or it is of another task.
     """
-    if batch is not None and batch < 1:
-        raise ElektronError(f"--batch must be above 0, got {batch}")
     keep_freed_memory()
     task = load_task(model, expected)
     if decoding is not None:

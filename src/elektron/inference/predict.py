@@ -45,8 +45,6 @@ def predict(config: PredictConfig) -> int:
     """
     if config.input != "-" and config.output is not None:
         refuse_same_file(Path(config.input), config.output)
-    if config.passages < 1:
-        raise ElektronError(f"--passages must be above 0, got {config.passages}")
     predictor = load_predictor(
         config.model, config.task, config.decoding, config.batch, config.precision
     )

@@ -7,7 +7,7 @@ needs in memory goes by tokens, and so does what it can do at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from elektron.device import Device
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.base import Batch, Feature, Output, Prediction, Task
+from elektron.progress import Progress
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
 """By type of device. On CPUs more is no faster, and slower where the activations leave the caches."""
@@ -41,44 +42,47 @@ class Predictor:
         self.model.to(self.on.device)
         self.model.eval()
 
-    def predict(
-        self, records: Sequence[Record], progress: Callable[[int], None] | None = None
-    ) -> list[Prediction]:
-        """A prediction for each record; `progress` is told how many features are done."""
+    def predict(self, records: Sequence[Record], title: str | None = None) -> list[Prediction]:
+        """A prediction for each record, with a progress bar under a title if there is one."""
         if not records:
             return []
         return self.predict_features(
-            records, self.task.features(records, self.tokenizer, labelled=False), progress
+            records, self.task.features(records, self.tokenizer, labelled=False), title
         )
 
     def predict_features(
         self,
         records: Sequence[Record],
         features: Sequence[Feature],
-        progress: Callable[[int], None] | None = None,
+        title: str | None = None,
     ) -> list[Prediction]:
         """The same where the records' features are at hand."""
         outputs: list[Output] = [None] * len(features)
         done = 0
-        with torch.no_grad(), self.on.autocast():
+        with torch.no_grad(), self.on.autocast(), self._progress(title, len(features)) as bar:
             for numbers, batch in self.batches(features):
                 for number, output in zip(
                     numbers, self.task.forward(self.model, batch), strict=True
                 ):
                     outputs[number] = output
                 done += len(numbers)
-                if progress is not None:
-                    progress(done)
+                bar.update(done)
         return self.task.predictions(records, features, outputs)
 
     @torch.no_grad()
-    def loss(self, features: Sequence[Feature]) -> float:
+    def loss(self, features: Sequence[Feature], title: str | None = None) -> float:
         """The mean loss of labelled features."""
-        total = 0.0
-        with self.on.autocast():
+        total, done = 0.0, 0
+        with self.on.autocast(), self._progress(title, len(features)) as bar:
             for numbers, batch in self.batches(features):
                 total += float(self.model(**batch).loss) * len(numbers)
+                done += len(numbers)
+                bar.update(done)
         return total / len(features)
+
+    @staticmethod
+    def _progress(title: str | None, total: int) -> Progress:
+        return Progress(title or "", total, "inputs", shown=title is not None, brief=True)
 
     def batches(self, features: Sequence[Feature]) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""

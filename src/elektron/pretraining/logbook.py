@@ -7,10 +7,13 @@ and reports as if it had never stopped.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
+from elektron.evidence.wording import visible
 from elektron.pretraining.health import Health
 from elektron.pretraining.run_folder import RunFolder
+from elektron.progress import duration
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +93,22 @@ class Logbook:
 
 
 def in_short(figures: dict[str, float | None]) -> str:
-    """The training metrics that the progress line shows."""
+    """Figures of training or of an evaluation on one line."""
     shown = {
-        "generator": (figures["generator_loss"], "generator {:.2f} nats"),
-        "detection": (figures["discriminator_loss"], "discriminator {:.3f}"),
-        "correction": (figures["correction_loss"], "correction {:.3f} nats"),
-        "auc": (figures["discriminator_auc"], "AUC {:.3f}"),
+        "generator": (figures.get("generator_loss"), "generator {:.2f} nats"),
+        "detection": (figures.get("discriminator_loss"), "discriminator {:.3f}"),
+        "correction": (figures.get("correction_loss"), "correction {:.3f} nats"),
+        "auc": (figures.get("discriminator_auc"), "AUC {:.3f}"),
     }
     return " · ".join(text.format(value) for value, text in shown.values() if value is not None)
+
+
+def closing_words(summary: dict[str, Any], folder: Path) -> str:
+    """The figures of a finished run, and what to do with it next."""
+    figures = in_short(summary) or "no figures"
+    path = visible(str(folder))
+    return (
+        f"\n{summary['steps']:,} steps, {duration(summary['seconds'])}. On held-out rows: {figures}\n\n"
+        f"The report:    elektron report {path}\n"
+        f"Fine-tune it:  elektron finetune TASK --model {path}/discriminator --train FILE --out model"
+    )

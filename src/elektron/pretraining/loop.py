@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
+from elektron.console import say
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
@@ -52,7 +53,7 @@ from elektron.pretraining.launching import (
     warn_of_hosts_that_cannot_return,
 )
 from elektron.pretraining.lock import only_one
-from elektron.pretraining.logbook import NOT_FINITE, Logbook, in_short
+from elektron.pretraining.logbook import NOT_FINITE, Logbook, closing_words, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
 from elektron.pretraining.optimizers import PairOptimizer, schedule
@@ -503,6 +504,7 @@ class Trainer:
         summary = self.summary(figures)
         if self.processes.first:
             self.folder.write_json(SUMMARY, summary)
+            say(closing_words(summary, self.folder.path))
         self.processes.wait()
         return summary
 

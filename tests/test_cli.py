@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
+import re
+import shlex
 import subprocess
 import sys
 import types
@@ -13,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import elektron
-from elektron.cli import COMMANDS, main, one_line
+from elektron.cli import COMMANDS, _configure, load, main, one_line
+from elektron.console import say
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
 from elektron.evidence.config import ReportConfig
 from elektron.pretraining.config import PretrainConfig
+from elektron.progress import Progress
 from elektron.recipes import pretrain_config
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
@@ -262,3 +268,99 @@ def test_the_reference_page_is_current() -> None:
     assert page.read_text(encoding="utf-8") == reference(), (
         "run: python -m elektron.reference > docs/reference.md"
     )
+
+
+def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own, whose last line of errors lists what heavy it imported."""
+    program = (
+        "import sys; from elektron.cli import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        f"finally: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)\n"
+        "sys.exit(status)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "missing"),
+    [
+        ("tokenizer nothere.txt --out o", "nothere.txt"),
+        ("inspect no/such", "no/such"),
+        ("prepare builtin:docs --tokenizer ./nothere --out o", "./nothere"),
+        ("pretrain --data nothere --out o", "nothere"),
+        ("estimate --data nothere", "nothere"),
+        ("finetune ner --model ./m --train nothere.conll --out o", "nothere.conll"),
+        ("finetune ner --model a/b/c --train hf:x --out o", "a/b/c"),
+        ("evaluate ./m nothere.csv", "nothere.csv"),
+        ("predict ./nothere --input -", "./nothere"),
+        ("compare --data nothere --budget 1m --probe x --out o", "nothere"),
+    ],
+)
+def test_a_missing_input_is_named_before_anything_heavy_is_imported(
+    argv: str, missing: str
+) -> None:
+    done = in_process(*argv.split())
+    *_, line, heavy = done.stderr.splitlines()
+    assert (done.returncode, heavy) == (2, "[]")
+    assert line.startswith("elektron: ") and missing in line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_a_command_are_command_lines_of_it(
+    command: str,
+) -> None:
+    for example in COMMANDS[command].examples:
+        name, *argv = shlex.split(re.split(" [<>] ", example)[0])
+        assert name == command
+        assert isinstance(_configure(name, COMMANDS[name], argv)[0], load(COMMANDS[name].config))
+
+
+def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> None:
+        logging.getLogger("elektron.x").info("a note")
+        logging.getLogger("elektron.x").warning("a warning")
+        with Progress("working", 1, "steps"):
+            pass
+        say("a result")
+
+    install("report", work)
+    assert main(["report", "x", "--quiet"]) == 0
+    assert capsys.readouterr() == ("a result\n", "elektron: warning: a warning\n")
+
+
+def test_json_is_all_of_standard_output(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> dict[str, Any]:
+        say("a table")
+        return {"page": config.runs[0], "figures": [{"loss": float("nan")}], 3: (1, 2)}
+
+    install("report", work)
+    assert main(["report", "x", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "page": "x",
+        "figures": [{"loss": None}],
+        "3": [1, 2],
+    }
+
+
+def test_what_memory_cannot_hold_is_one_line(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> None:
+        torch.empty(1 << 50)
+
+    install("report", work)
+    assert "memory" in complaint(capsys, "report", "x")
+
+
+def test_what_was_typed_in_another_encoding_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert r"caf\udce9.txt" in complaint(capsys, "inspect", "caf\udce9.txt")

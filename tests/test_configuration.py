@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import hypothesis
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from elektron.cli import COMMANDS, load
 from elektron.configuration import (
     INT64,
+    Aliases,
     Checked,
     Positional,
+    Within,
     build,
     checked,
     differences,
@@ -44,6 +47,56 @@ class Frame:
     """Which colour."""
     depth: int | None = None
     """How deep."""
+
+
+@dataclass
+class Bounded(Checked):
+    """Numbers with bounds."""
+
+    count: Annotated[int, Within(least=1, most=9)] = 1
+    """How many."""
+    rate: Annotated[float, Within(above=0, below=1)] | None = None
+    """How fast."""
+    shares: list[float] = field(default_factory=list)
+    """Which parts."""
+    name: Annotated[Literal["long", "other"], Aliases((("l", "long"),))] = "other"
+    """Its name."""
+    text: str | None = None
+    """What it says."""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 0}, "--count must be from 1 to 9, got 0"),
+        ({"count": 10}, "--count must be from 1 to 9"),
+        ({"count": 10**400}, r"--count must be below 2\^63, got one of 1,329 bits"),
+        ({"count": "9" * 5000}, "--count must be a whole number"),
+        ({"rate": 0}, "--rate must be above 0 and below 1, got 0"),
+        ({"rate": 1.0}, "--rate must be above 0 and below 1"),
+        ({"rate": math.nan}, "--rate must be a finite number, got nan"),
+        ({"rate": "1e309"}, "--rate must be a finite number, got 1e309"),
+        ({"shares": [0.5, math.inf]}, "--shares must be a finite number"),
+        ({"text": ""}, "--text must not be empty"),
+        ({"name": "longish"}, "--name must be long or other"),
+    ],
+)
+def test_numbers_are_finite_and_within_the_bounds_of_their_field(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ElektronError, match=message):
+        Bounded(**values)
+    with pytest.raises(ElektronError, match=message):
+        build(Bounded, values, label="--{}".format)
+
+
+def test_what_is_within_the_bounds_is_taken_and_aliases_are_resolved() -> None:
+    bounded = Bounded(count=9, rate=0.5, shares=[1.0], name="l", text="x")
+    assert (bounded.count, bounded.rate, bounded.shares, bounded.name) == (9, 0.5, [1.0], "long")
+    assert build(Bounded, {"name": "l", "rate": "null"}) == Bounded(name="long")
+    kinds = {setting.name: setting.kind for setting in settings(Bounded)}
+    assert kinds["count"] == "a whole number from 1 to 9"
+    assert kinds["rate"] == "a number above 0 and below 1"
 
 
 @dataclass
@@ -208,8 +261,10 @@ paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"
 pictures = st.builds(
     Picture,
     sources=st.lists(paths.map(Path), min_size=1),
-    title=st.text(),
-    note=st.none() | st.text() | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
+    title=st.text(min_size=1),
+    note=st.none()
+    | st.text(min_size=1)
+    | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
     place=st.none() | paths.map(Path) | st.just(Path("null")),
     copies=st.integers(-INT64, INT64 - 1),
     framed=st.booleans(),

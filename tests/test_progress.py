@@ -47,6 +47,18 @@ def test_the_part_an_earlier_session_did_does_not_count(clock: Clock) -> None:
     assert bar.seconds_left(clock.now) == 10
 
 
+def test_a_brief_job_speaks_only_if_it_takes_long(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("scoring", 3, "rows", brief=True) as bar:
+        bar.update(1)
+        assert capsys.readouterr().err == ""
+        clock.now += 20
+        bar.update(2)
+        assert capsys.readouterr().err.startswith("scoring: 2 rows of 3 rows")
+    assert capsys.readouterr().err == ""
+
+
 def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), Progress("reading", None, "documents") as bar:
         clock.now = 20

@@ -91,6 +91,7 @@ Layers = Annotated[int, Within(least=1, most=1000)]
 Entries = Annotated[int, Within(above=5, most=1 << 24)]
 """Of a vocabulary, which has five special tokens."""
 Share = Annotated[float, Within(least=0, below=1)]
+LearningRate = Annotated[float, Within(above=0, most=10)]
 PositiveShare = Annotated[float, Within(above=0, most=1)]
 INT64 = 1 << 63
 
@@ -425,14 +426,16 @@ def _flatten(
 def _convert(setting: Setting, value: Any, label: str) -> Any:
     """The value as the field has it; raises ElektronError where it does not fit."""
     converted = _typed(setting, value, label)
-    for number in converted if isinstance(converted, list) else [converted]:
-        if not isinstance(number, int | float):
+    for part in converted if isinstance(converted, list) else [converted]:
+        if part == "":
+            raise ElektronError(f"{label} must not be empty")
+        if not isinstance(part, int | float):
             continue
-        if isinstance(number, float) and not math.isfinite(number):
+        if isinstance(part, float) and not math.isfinite(part):
             raise ElektronError(f"{label} must be a finite number, got {_got(value)}")
-        if not -INT64 <= number < INT64 and isinstance(number, int):
+        if not -INT64 <= part < INT64 and isinstance(part, int):
             raise ElektronError(f"{label} must be below 2^63, got {_got(value)}")
-        if not setting.bounds.holds(number):
+        if not setting.bounds.holds(part):
             raise ElektronError(f"{label} must be {setting.bounds}, got {_got(value)}")
     return converted
 

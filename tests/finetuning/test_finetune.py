@@ -247,13 +247,23 @@ def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(
     assert collapse(says, train, evaluation) == found
 
 
-def test_a_collapsed_run_says_so_and_begins_again(encoders, animals, tmp_path, caplog):
-    # At such a rate nothing is learned, and an untrained head says one thing of everything.
-    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, learning_rate=1e-9))
-    (run,) = read(tmp_path / "m/runs.json")
-    if run["collapsed"]:
-        assert "begins again with another seed" in caplog.text
-        assert "has collapsed again" in caplog.text
+@pytest.mark.parametrize(
+    ("epochs", "trainings", "advice"),
+    [(1.0, 1, "more --epochs may help"), (16.0, 3, "another --learning-rate or more --epochs")],
+)
+def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
+    encoders, animals, tmp_path, caplog, monkeypatch, epochs, trainings, advice
+):
+    monkeypatch.setattr(Bench, "collapse", lambda *_: "it says 'a' of every text")
+    attempts = []
+    attempt = Bench.attempt
+    monkeypatch.setattr(
+        Bench, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these)
+    )
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=epochs, batch=64))
+    assert attempts == list(range(trainings))
+    assert caplog.text.count("begins again with another seed") == trainings - 1
+    assert advice in caplog.text
 
 
 def test_several_labels_at_once(encoders, tmp_path):

@@ -74,6 +74,21 @@ def test_the_best_epoch_is_kept(encoders):
     assert not torch.equal(seen[1], seen[2])
 
 
+def test_patience_ends_the_training_after_epochs_that_were_not_the_best(encoders):
+    figures = (0.5, 0.9, 0.8, 0.9, 0.7, 0.6)
+    history = Setup(encoders["elektron"], epochs=6.0, patience=2).train(accuracies(*figures))
+    assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.8, 0.9]
+    assert history.kept == 1
+    patient = Setup(encoders["elektron"], epochs=6.0, patience=5).train(accuracies(*figures))
+    assert len(patient.epochs) == 6
+
+
+def test_patience_needs_a_best_epoch():
+    config = FinetuneConfig(task="mt", model="m", train=["t"], out=Path("o"), patience=1)
+    with pytest.raises(ElektronError, match="--patience needs --keep best"):
+        recipe.check(config)
+
+
 def test_the_last_epoch_is_kept_where_asked(encoders):
     setup = Setup(encoders["elektron"], keep="last")
     history = setup.train(accuracies(0.9, 0.8, 0.7))

@@ -18,10 +18,9 @@ from typing import Literal
 from elektron.command_line import typed
 from elektron.configuration import build, settings
 from elektron.errors import ElektronError
-from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.search import combinations
-from elektron.missing import refuse_missing_files
+from elektron.missing import refuse_missing_inputs
 from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
@@ -73,10 +72,8 @@ def parse(text: str) -> Probe:
     given, command = _name_and_command(text)
     try:
         config = _configure(shlex.split(command))
-        recipe.check(config)
         combinations(config.vary)
-        for sources in (config.train, config.eval, config.test):
-            refuse_missing_files(sources)
+        refuse_missing_inputs(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
     return Probe(given or set_name(config.train[0]), command, config)
@@ -116,4 +113,6 @@ def _configure(argv: Sequence[str]) -> FinetuneConfig:
     for name in FIXED:
         if name in values:
             raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
-    return build(FinetuneConfig, values | {"model": "", "out": Path()}, label=flags.__getitem__)
+    return build(
+        FinetuneConfig, values | {"model": PRETRAINING, "out": Path()}, label=flags.__getitem__
+    )

@@ -95,6 +95,10 @@ class Corpus:
         self.text_column = text_column
         self.parts = [part for source in sources for part in _parts(source)]
         files = [part for part in self.parts if isinstance(part, Path)]
+        if text_column is not None and files and not any(map(has_columns, self.parts)):
+            raise ElektronError(
+                f"--text {text_column}: {', '.join(sources)} is plain text, which has no columns"
+            )
         self.total_bytes = (
             sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         )
@@ -313,6 +317,12 @@ class Corpus:
             finally:
                 self._open_file = None
                 self._bytes_of_finished_files += path.stat().st_size
+
+
+def has_columns(part: Path | str) -> bool:
+    """Whether a part of a corpus is of a form whose text is in a named column."""
+    tables = JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
+    return part != BUILTIN if isinstance(part, str) else file_suffix(part) in tables
 
 
 def _parts(source: str) -> Sequence[Path | str]:

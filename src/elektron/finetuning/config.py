@@ -17,6 +17,7 @@ from elektron.configuration import (
     Checked,
     Entries,
     Layers,
+    LearningRate,
     NotNegative,
     Positional,
     PositiveShare,
@@ -132,9 +133,9 @@ class FinetuneConfig(FilesConfig):
     """Train on so many rows, drawn by the seed."""
     optimizer: Literal["adamw", "muon"] | None = None
     """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: adamw)."""
-    muon_learning_rate: AboveZero[float] | None = None
+    muon_learning_rate: LearningRate | None = None
     """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
-    learning_rate: AboveZero[float] | None = None
+    learning_rate: LearningRate | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
     layer_decay: PositiveShare | None = None
     """Each layer below learns at this share of the rate of the one above it."""
@@ -146,7 +147,7 @@ class FinetuneConfig(FilesConfig):
     """Rows that pass through the network at once (default: all of the batch)."""
     warmup: Share = 0.1
     """Share of the steps over which the rate rises."""
-    weight_decay: NotNegative[float] | None = None
+    weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices."""
     dropout: Share | None = None
     """Dropout in the encoder and before the head."""

@@ -22,13 +22,13 @@ from transformers.utils import logging as transformers_logging
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
+from elektron.finetuning.recipe import SCRATCH
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.released import load_configuration, load_network
 
 log = logging.getLogger(__name__)
 
-SCRATCH = "scratch:"
 DISCRIMINATOR = "discriminator"
 
 # Root mean square of an initial embedding.

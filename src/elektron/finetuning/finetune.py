@@ -129,8 +129,6 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
 def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
     """The encoder that `--model` names."""
     if not config.model.startswith(SCRATCH):
-        if config.tokenizer is not None:
-            raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
         return load_encoder(config.model)
     recipe_name = config.model.removeprefix(SCRATCH)
     if config.tokenizer is not None:

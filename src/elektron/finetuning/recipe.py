@@ -19,6 +19,7 @@ from elektron.reading import listed
 
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
+SCRATCH = "scratch:"
 WITHOUT_CLASSES = ("regression", "question-answering")
 MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
@@ -139,6 +140,8 @@ def check(config: FinetuneConfig) -> None:
         )
     if config.patience is not None and (config.keep or resolved_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
+    if config.tokenizer is not None and not config.model.startswith(SCRATCH):
+        raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
     if config.micro_batch is not None and config.micro_batch > (config.batch or 32):

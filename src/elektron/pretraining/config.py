@@ -17,11 +17,14 @@ from elektron.configuration import (
     AboveZero,
     Checked,
     Layers,
+    LearningRate,
     NotNegative,
     PositiveShare,
     Share,
     Size,
     Within,
+    suggestion,
+    values_of,
 )
 from elektron.errors import ElektronError
 from elektron.pretraining.combinations import (
@@ -160,20 +163,20 @@ class OptimizerConfig:
     name: Literal["adamw", "muon"] | None = None
     """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: elektron muon, the
     others adamw)."""
-    lr: AboveZero[float] | None = None
+    lr: LearningRate | None = None
     """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron
     3e-3)."""
-    muon_lr: AboveZero[float] = 0.03
+    muon_lr: LearningRate = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: Share = 0.9
     """AdamW's decay of the mean of gradients."""
     beta2: Share = 0.999
     """AdamW's decay of the mean of squared gradients."""
-    eps: AboveZero[float] = 1e-6
+    eps: PositiveShare = 1e-6
     """AdamW's epsilon, added outside the root."""
     bias_correction: bool | None = None
     """Adam's correction of its first steps; the official code has none (default: electra no, elektron yes)."""
-    weight_decay: NotNegative[float] = 0.01
+    weight_decay: Annotated[float, Within(least=0, most=10)] = 0.01
     """Weight decay on matrices; none on norms and biases."""
     clip: AboveZero[float] = 1.0
     """Largest norm of the gradient: of both networks together, or of each where they are apart."""
@@ -182,7 +185,7 @@ class OptimizerConfig:
     a row. Either way it is counted and said."""
     separate: bool = False
     """Whether each network has an optimizer of its own: own clipping, own moments for what they share."""
-    generator_lr: AboveZero[float] | None = None
+    generator_lr: LearningRate | None = None
     """Peak learning rate of the generator's own AdamW (default: lr); needs `separate`."""
     warmup: NotNegative[float] = 0.01
     """Warm-up: below 1 a share of the run, from 1 on a number of steps."""
@@ -300,6 +303,11 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
+    known = values_of(resolved)
+    for name in resolved.resume.allow:
+        if name.replace("-", "_") not in known:
+            near = ": separate names by blanks" if "," in name else suggestion(name, known)
+            raise ElektronError(f"--resume.allow {name}: no such setting{near}")
     refuse_what_does_not_go_together(resolved)
     return resolved
 

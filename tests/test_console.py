@@ -1,0 +1,28 @@
+"""From Python nothing is written unless it is asked for."""
+
+import pytest
+from rich.table import Table
+
+from elektron.console import say, say_rich, showing
+from elektron.progress import Progress
+
+
+def work() -> None:
+    with Progress("working", 2, "steps") as bar:
+        bar.update(2)
+    say("figures")
+    table = Table()
+    table.add_row("a row")
+    say_rich(table)
+
+
+def test_functions_write_nothing_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with showing(progress=False, results=False):
+        work()
+        assert capsys.readouterr() == ("", "")
+        with showing():
+            work()
+        out, err = capsys.readouterr()
+        assert "figures" in out and "a row" in out and "working" in err
+        work()
+        assert capsys.readouterr() == ("", "")

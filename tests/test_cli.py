@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import elektron
+from elektron import cli
 from elektron.cli import COMMANDS, _configure, load, main, one_line
 from elektron.console import say
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
@@ -49,8 +50,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.fixture
-def configured(install: Install) -> Callable[..., Any]:
+def configured(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs a command line and returns the configuration that reached the command's function."""
+    monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
 
     def run(command: str, *argv: str) -> Any:
         received: list[Any] = []

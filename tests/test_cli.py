@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 import elektron
-from elektron.cli import COMMANDS, main, one_line
+from elektron.cli import COMMANDS, main
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
 from elektron.evidence.config import ReportConfig
 from elektron.pretraining.config import PretrainConfig
 from elektron.recipes import pretrain_config
+from elektron.terminal import visible
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
@@ -138,7 +139,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("report", "RUNS is missing: Folders"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
+def test_a_mistake_is_answered_in_visible(
     argv: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert complaint(capsys, *argv.split()).startswith(answer)
@@ -161,10 +162,10 @@ def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
-    assert one_line("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
+    assert visible("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
-def test_an_elektron_error_of_the_function_is_one_line(
+def test_an_elektron_error_of_the_function_is_visible(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(config: ReportConfig) -> None:

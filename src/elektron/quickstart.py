@@ -19,6 +19,7 @@ from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.evidence.config import ReportConfig
 from elektron.evidence.runs import SECOND_ACT
 from elektron.folders import write_whole
+from elektron.terminal import say
 
 CORPUS = "builtin:docs"
 VOCAB_SIZE = 4096
@@ -67,7 +68,7 @@ def quickstart(config: QuickstartConfig) -> None:
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
     act = read_run(run).second_act
     assert act is not None
-    print(closing_words(summary, verdict(act), page, blocks, run))  # noqa: T201
+    say(closing_words(summary, verdict(act), page, blocks, run))
 
 
 def second_act(config: QuickstartConfig, run: Path) -> None:

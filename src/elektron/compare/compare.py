@@ -34,6 +34,7 @@ from elektron.evidence.variants_report import PAGE, write_comparison
 from elektron.evidence.wording import duration
 from elektron.pretraining.config import resolve
 from elektron.pretraining.foundations import like_the_released_pair, prepare_run
+from elektron.terminal import say
 from elektron.variation import in_words
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def compare(config: CompareConfig) -> found.Comparison:
     """
     work = Work(config)
     comparison = work.done()
-    print(write_comparison(config.out, comparison))  # noqa: T201
+    say(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
     return comparison
 

@@ -16,7 +16,10 @@ from elektron.estimate.config import EstimateConfig
 from elektron.estimate.figures import Estimate, as_json
 from elektron.estimate.run import Run
 from elektron.estimate.table import print_table
-from elektron.folders import write_whole
+from elektron.folders import refuse_foreign, write_whole
+
+OURS = b'{\n "parameters": {'
+"""How the file begins."""
 
 
 def estimate(config: EstimateConfig) -> Estimate:
@@ -28,6 +31,7 @@ def estimate(config: EstimateConfig) -> Estimate:
     """
     found = Run(config).estimate()
     if config.json is not None:
+        refuse_foreign(config.json, OURS)
         try:
             write_whole(config.json, json.dumps(as_json(found), indent=1))
         except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from elektron.estimate.config import EstimateConfig
 from elektron.estimate.figures import Estimate, Fit
 from elektron.estimate.memory import HEADROOM
 from elektron.progress import duration, quantity
+from elektron.terminal import console
 
 UNKNOWN = "not known"
 Line = tuple[str, str, str]
@@ -28,10 +28,10 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
         for line in section(found, config):
             table.add_row(*map(escape, line))
         table.add_row()
-    console = Console(highlight=False)
-    console.print(table)
-    if found.fit is not None:
-        console.print(verdict(found.fit, config), markup=False)
+    with console() as out:
+        out.print(table)
+        if found.fit is not None:
+            out.print(verdict(found.fit, config), markup=False)
 
 
 def parameters(found: Estimate, config: EstimateConfig) -> Iterator[Line]:

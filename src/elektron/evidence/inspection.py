@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
@@ -20,10 +19,10 @@ from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.evidence.wording import visible
 from elektron.pretraining.config import MaskingConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
 from elektron.pretraining.randomness import row_uniforms
+from elektron.terminal import console, visible
 
 # Padding is computed on and learns nothing.
 PADDING_LOOK = {"dense": 0.01, "paper": 0.3}
@@ -42,20 +41,21 @@ def inspect(config: InspectConfig) -> list[Finding]:
     """
     if config.rows < 0:
         raise ElektronError(f"--rows must be 0 or above, got {config.rows}")
-    console = Console(highlight=False)
     folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
     if not folders:
         findings = inspect_corpus(config)
-        console.print(_table(findings))
+        with console() as out:
+            out.print(_table(findings))
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store.manifest))
-    console.print(_table(findings))
-    for number, text in rows_as_read(store, config.rows):
-        console.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
+    with console() as out:
+        out.print(_table(findings))
+        for number, text in rows_as_read(store, config.rows):
+            out.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
     return findings
 
 

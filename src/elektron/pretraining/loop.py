@@ -28,6 +28,8 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
 from elektron.errors import ElektronError
 from elektron.evidence.runs import SUMMARY
+from elektron.folders import followed
+from elektron.lock import only_one
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
@@ -51,7 +53,6 @@ from elektron.pretraining.launching import (
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
-from elektron.pretraining.lock import only_one
 from elektron.pretraining.logbook import NOT_FINITE, Logbook, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
@@ -130,7 +131,7 @@ def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return
-    with only_one(config.out):
+    with only_one(followed(config.out), config.out):
         yield RunFolder.open(config, store)
 
 

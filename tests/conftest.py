@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.console import showing
+from elektron.terminal import showing
 
 SUBJECTS = ["the cat", "the dog", "a small bird", "my old friend", "the red fox", "her brother"]
 VERBS = ["sees", "likes", "follows", "finds", "meets", "forgets"]

@@ -20,14 +20,14 @@ import torch
 
 import elektron
 from elektron import cli
-from elektron.cli import COMMANDS, _configure, load, main, one_line
-from elektron.console import say
+from elektron.cli import COMMANDS, _configure, load, main
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
 from elektron.evidence.config import ReportConfig
 from elektron.pretraining.config import PretrainConfig
 from elektron.progress import Progress
 from elektron.recipes import pretrain_config
+from elektron.terminal import say, visible
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
@@ -146,7 +146,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("report", "RUNS is missing: Folders"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
+def test_a_mistake_is_answered_in_visible(
     argv: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert complaint(capsys, *argv.split()).startswith(answer)
@@ -169,10 +169,10 @@ def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
-    assert one_line("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
+    assert visible("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
-def test_an_elektron_error_of_the_function_is_one_line(
+def test_an_elektron_error_of_the_function_is_visible(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(config: ReportConfig) -> None:

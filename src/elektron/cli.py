@@ -8,27 +8,42 @@ Whatever goes wrong by the user's input leaves here as one line on stderr and ex
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from elektron import __version__
 from elektron.command_line import Option, typed
 from elektron.configuration import build, checked, settings, suggestion
-from elektron.console import showing
 from elektron.errors import ElektronError, SaidError
 from elektron.missing import refuse_missing_inputs
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
 from elektron.strict_json import as_json
+from elektron.terminal import (
+    ReaderGoneError,
+    complain,
+    let_go,
+    prepare_streams,
+    say,
+    showing,
+    standard_output,
+    visible,
+)
 
 BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
+"""What says enough without the name of a file, which the system does not always give."""
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -160,38 +175,57 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return the exit status: 0, 2 for bad input, 130 if interrupted."""
+    """Run one command line and return the exit status.
+
+    It is 0, 2 for what the user can mend, and 128 and the number of the signal that ended it.
+    """
+    prepare_streams()
     _keep_libraries_quiet()
     _let_waiting_threads_sleep()
-    with _log_on_stderr():
-        try:
-            _run(list(sys.argv[1:] if argv is None else argv))
-            sys.stdout.flush()
-        except SaidError:
-            return BAD_INPUT
-        except ElektronError as error:
-            sys.stderr.write(f"elektron: {one_line(str(error))}\n")
-            return BAD_INPUT
-        except KeyboardInterrupt:
-            sys.stderr.write("elektron: interrupted\n")
-            return INTERRUPTED
-        except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
-            if not _is_out_of_memory(error):
-                raise
-            sys.stderr.write(f"elektron: {one_line(_out_of_memory(error))}\n")
-            return BAD_INPUT
-        except BrokenPipeError:
-            if not _stdout_is_broken():
-                raise
+    try:
+        with showing(), _log_on_stderr(), _interrupted_by_signals():
+            return _status_of(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        let_go()
+
+
+def _status_of(argv: list[str]) -> int:
+    try:
+        _run(argv)
+        with standard_output():
+            pass  # what has been written by others must get there too
+    except ReaderGoneError:
+        return 0
+    except SaidError:
+        return BAD_INPUT
+    except ElektronError as error:
+        complain(str(error))
+        return BAD_INPUT
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        complain("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        return 128 + number  # as shells report it
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
+        if not _is_out_of_memory(error):
+            raise
+        complain(_out_of_memory(error))
+        return BAD_INPUT
+    except OSError as error:
+        if error.filename is not None:
+            complain(f"{_short(os.fsdecode(error.filename))}: {error.strerror}")
+        elif error.errno in OF_THE_MACHINE:
+            complain(str(error.strerror))
+        elif error.errno == errno.EBADF:
+            complain("standard input is needed and closed")
+        else:
+            raise
+        return BAD_INPUT
     return 0
 
 
-def one_line(message: str) -> str:
-    """The message with line breaks, terminal escapes and the like written as `\\n`, `\\x1b`."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in message
-    )
+def _short(path: str) -> str:
+    """A path as a message names it: one that is too long for the system is too long for a line."""
+    return path if len(path) <= 300 else f"{path[:200]}…{path[-50:]}"
 
 
 def overview() -> str:
@@ -207,7 +241,6 @@ def overview() -> str:
             "",
             "`elektron COMMAND --help` lists the options of a command.",
             "New here? `elektron quickstart` needs no data and no download.",
-            "",
         ]
     )
 
@@ -220,9 +253,9 @@ def load(reference: str) -> Any:
 
 def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
-        sys.stdout.write(overview())
+        say(overview())
     elif argv[0] == "--version":
-        sys.stdout.write(f"elektron {__version__}\n")
+        say(f"elektron {__version__}")
     elif argv[0] not in COMMANDS:
         near = suggestion(argv[0], COMMANDS)
         raise ElektronError(
@@ -237,7 +270,7 @@ def _run(argv: list[str]) -> None:
         with showing(progress=not quiet, results=not json):
             result = load(command.function)(config)
         if json:
-            sys.stdout.write(as_json(_plain(result), indent=1) + "\n")
+            say(as_json(_plain(result), indent=1))
 
 
 def _plain(value: Any) -> Any:
@@ -332,7 +365,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
-        return f"elektron: {level}{one_line(record.getMessage())}"
+        return f"elektron: {level}{visible(record.getMessage())}"
 
 
 @contextmanager
@@ -365,12 +398,25 @@ def _out_of_memory(error: Exception) -> str:
     )
 
 
-def _stdout_is_broken() -> bool:
-    """Whether the reader of our output is gone, as under `| head`; if so, stop writing to it."""
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP clean up as Ctrl-C does; a second one ends the process at once.
+
+    A signal that is ignored, as under `nohup`, stays so.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    handled = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, interrupt)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)

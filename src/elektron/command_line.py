@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from elektron.configuration import Setting, settings, suggestion, summary, written
 from elektron.errors import ElektronError
+from elektron.terminal import say
 
 Option = tuple[str, str, str]
 """An option that is no setting of the command: its name, what stands for its value (empty: it has none), its help."""
@@ -71,6 +72,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
+
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().removesuffix("\n"))
 
 
 def _parser(

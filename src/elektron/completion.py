@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elektron.configuration import Checked, Positional, Setting, settings
-from elektron.console import say
+from elektron.terminal import say
 
 
 @dataclass

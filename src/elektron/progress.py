@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from elektron import console
+from elektron.terminal import shown as showing_now
+from elektron.terminal import visible
 
 if TYPE_CHECKING:
     import rich.progress
@@ -42,10 +43,10 @@ class Progress:
 
         `bytes` and `seconds` are written in larger units where there are many.
         """
-        self.title = title
+        self.title = visible(title)
         self.total = total
         self.unit = unit
-        self.shown = shown and console.shown.progress
+        self.shown = shown and showing_now.progress
         self.brief = brief
         self.done = 0.0
         self.note = ""
@@ -63,7 +64,7 @@ class Progress:
     def update(self, done: float, note: str = "") -> None:
         """Say how much is done of the total, and what else is worth knowing now."""
         now = time.monotonic()
-        self.done, self.note = done, note
+        self.done, self.note = done, visible(note)
         if self._first is None:
             self._first = (now, done)
         if self._bar is not None:
@@ -115,8 +116,9 @@ class Progress:
     def _print_line(self, text: str) -> None:
         if not self.shown:
             return
-        sys.stderr.write(f"{self.title}: {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # no work is given up for a line of its progress
+            sys.stderr.write(f"{self.title}: {text}\n")
+            sys.stderr.flush()
 
 
 def _bar(transient: bool) -> rich.progress.Progress:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from elektron.configuration import AboveZero, Checked, NotNegative
-from elektron.console import say
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.evidence.config import ReportConfig
 from elektron.evidence.runs import SECOND_ACT
 from elektron.folders import write_whole
+from elektron.terminal import say
 
 CORPUS = "builtin:docs"
 VOCAB_SIZE = 4096

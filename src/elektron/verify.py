@@ -12,10 +12,9 @@ from pathlib import Path
 
 from elektron.bounded import object_in, read_text
 from elektron.configuration import Checked, Positional
-from elektron.console import say
 from elektron.errors import ElektronError
-from elektron.evidence.wording import visible
 from elektron.progress import quantity
+from elektron.terminal import say
 
 Faults = Callable[[Path], Iterator[str]]
 
@@ -39,12 +38,12 @@ def verify(config: VerifyConfig) -> None:
     for folder, (kind, check) in kinds.items():
         before = faults
         for fault in check(folder):
-            say(visible(fault))
+            say(fault)
             faults += 1
         if faults == before:
-            say(visible(f"{folder}: whole ({kind}, {_size(folder)})"))
+            say(f"{folder}: whole ({kind}, {_size(folder)})")
     if faults:
-        where = visible(", ".join(map(str, config.folders)))
+        where = ", ".join(map(str, config.folders))
         raise ElektronError(f"{faults} fault{'s' * (faults > 1)} found in {where}")
 
 

@@ -17,7 +17,12 @@ def out(tmp_path: Path) -> Path:
 
 
 def probe(**changes: object) -> FinetuneConfig:
-    settings: dict[str, object] = {"task": "regression", "model": "m", "train": ["t"], "out": Path()}
+    settings: dict[str, object] = {
+        "task": "regression",
+        "model": "m",
+        "train": ["t"],
+        "out": Path(),
+    }
     return FinetuneConfig(**(settings | changes))  # type: ignore[arg-type]
 
 

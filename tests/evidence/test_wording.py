@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.evidence.wording import duration, percent, scientific, short, visible, whole
+from elektron.evidence.wording import duration, percent, scientific, short, whole
+from elektron.terminal import visible
 
 
 @pytest.mark.parametrize(

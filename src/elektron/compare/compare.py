@@ -24,7 +24,6 @@ from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.runs import Run
 from elektron.compare.variants import Variant, tuned_values, variants
 from elektron.compare.workers import devices, finished
-from elektron.console import say
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
@@ -35,6 +34,7 @@ from elektron.evidence.variants_report import PAGE, write_comparison
 from elektron.evidence.wording import duration
 from elektron.pretraining.config import resolve
 from elektron.pretraining.foundations import like_the_released_pair, prepare_run
+from elektron.terminal import say
 from elektron.variation import in_words
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.reading import Record, group, mapping, read_json
 from elektron.finetuning.config import FinetuneConfig
-from elektron.folders import is_free, write_whole
+from elektron.folders import is_free, make_folder, write_whole
 from elektron.pretraining.config import PretrainConfig
 
 SETTINGS = "settings.json"
@@ -65,7 +65,7 @@ def open_folder(
         _refuse_changes(out, kind.removesuffix("s"), group(before, kind), now[kind])
         known = group(before, kind)
         now[kind] = known | {name: group(known, name) | texts for name, texts in now[kind].items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_whole(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
 
 

@@ -20,9 +20,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from elektron.compare.runs import LOG, Run, execute
-from elektron.console import showing
 from elektron.errors import ElektronError
 from elektron.evidence.reading import Record
+from elektron.terminal import showing
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

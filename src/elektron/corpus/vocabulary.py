@@ -61,15 +61,15 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
-    chosen = _chosen_documents(config, corpus)
-    vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen))
-    if len(vocabulary) < config.vocab_size:
-        raise ElektronError(
-            f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
-            f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
-        )
-    tokenizer = _tokenizer(vocabulary, config)
     with new_folder(config.out) as folder:
+        chosen = _chosen_documents(config, corpus)
+        vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen))
+        if len(vocabulary) < config.vocab_size:
+            raise ElektronError(
+                f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
+                f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
+            )
+        tokenizer = _tokenizer(vocabulary, config)
         tokenizer.save_pretrained(folder)
         (folder / MADE_FROM).write_text(
             json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from rich.markup import escape
 from rich.table import Table
 
-from elektron.console import say_rich
 from elektron.estimate.config import EstimateConfig
 from elektron.estimate.figures import Estimate, Fit
 from elektron.estimate.memory import HEADROOM
 from elektron.progress import duration, quantity
+from elektron.terminal import console
 
 UNKNOWN = "not known"
 Line = tuple[str, str, str]
@@ -28,9 +28,10 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
         for line in section(found, config):
             table.add_row(*map(escape, line))
         table.add_row()
-    say_rich(table)
-    if found.fit is not None:
-        say_rich(verdict(found.fit, config), markup=False)
+    with console() as out:
+        out.print(table)
+        if found.fit is not None:
+            out.print(verdict(found.fit, config), markup=False)
 
 
 def parameters(found: Estimate, config: EstimateConfig) -> Iterator[Line]:

@@ -14,16 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from elektron.console import say_rich
 from elektron.corpus.blocks import MANIFEST, SPLITS, BlockStore, Manifest
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.evidence.wording import visible
 from elektron.pretraining.config import MaskingConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
 from elektron.pretraining.randomness import row_uniforms
+from elektron.terminal import console, visible
 
 # Padding is computed on and learns nothing.
 PADDING_LOOK = {"dense": 0.01, "paper": 0.3}
@@ -45,18 +44,20 @@ def inspect(config: InspectConfig) -> list[Finding]:
     folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
     if not folders:
         findings = inspect_corpus(config)
-        say_rich(_table(findings))
+        with console() as out:
+            out.print(_table(findings))
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store.manifest))
-    say_rich(_table(findings))
-    if config.rows:
-        say_rich(f"\n{LEGEND}")
-    for number, text in rows_as_read(store, config.rows):
-        say_rich(f"\n[bold]row {number:,}[/bold]", text)
+    with console() as out:
+        out.print(_table(findings))
+        if config.rows:
+            out.print(f"\n{LEGEND}")
+        for number, text in rows_as_read(store, config.rows):
+            out.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
     return findings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from elektron.evidence.wording import visible
+from elektron.terminal import visible
 
 # What begins or ends emphasis, code, a link, a table's cell, a formula or a mention wherever it
 # stands; a bare address; and what makes a line something else where the line begins with it.

@@ -28,9 +28,10 @@ from elektron.evidence.task_summary import (
     warnings,
 )
 from elektron.evidence.usage import usage
-from elektron.evidence.wording import visible, whole
+from elektron.evidence.wording import whole
 from elektron.folders import write_whole
 from elektron.reading import HUB
+from elektron.terminal import visible
 
 CARD = "README.md"
 PIPELINES = {

@@ -16,7 +16,11 @@ from elektron.configuration import written
 from elektron.errors import ElektronError
 from elektron.evidence import wording
 from elektron.evidence.reading import number
-from elektron.folders import write_whole
+from elektron.folders import make_parents, refuse_foreign, write_whole
+from elektron.terminal import visible
+
+OURS = b'<p class="eyebrow">Elektron'
+"""Stands in every page."""
 
 
 def render(template: str, **content: Any) -> str:
@@ -45,14 +49,15 @@ def write_page(out: Path, page: str) -> None:
     """Write the page.
 
     Raises:
-        ElektronError: it cannot be written there.
+        ElektronError: it cannot be written there, or what lies there is no such page.
     """
     if out.is_dir():
         raise ElektronError(
             f"{out} is a folder: give --out the name of a file, such as report.html"
         )
+    refuse_foreign(out, OURS)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_parents(out)
         write_whole(out, page)
     except OSError as error:
         raise ElektronError(
@@ -62,8 +67,4 @@ def write_page(out: Path, page: str) -> None:
 
 def _finalize(value: Any) -> Any:
     """What every expression of the template passes through before it is escaped."""
-    return (
-        wording.visible(value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
-    )
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

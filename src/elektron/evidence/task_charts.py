@@ -39,8 +39,8 @@ from elektron.evidence.inline_svg import inline_svg
 from elektron.evidence.kinds import Kind
 from elektron.evidence.results import Confusion, Epoch, Result, Tuning
 from elektron.evidence.seeds import Spread
-from elektron.evidence.wording import visible
 from elektron.evidence.worth import Side
+from elektron.terminal import visible
 
 PLOT = "plot.png"
 SQUARE = (360, 340)

@@ -7,20 +7,6 @@ from elektron import progress
 NOTHING = "–"
 """Stands where a figure is not known."""
 
-# Not printable by Unicode's table, but part of ordinary text: no-break and ideographic spaces and
-# the joiners of Persian and of Indian scripts.
-ORDINARY = "\u00a0\u3000\u200c\u200d"
-
-
-def visible(text: str) -> str:
-    """The text with control characters, terminal escapes and the like written as `\\x1b`."""
-    return "".join(
-        character
-        if character.isprintable() or character in ORDINARY
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
 
 def decimal(value: float | None, digits: int) -> str:
     """A figure with a fixed number of decimals."""

@@ -12,21 +12,16 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from elektron.allocator import keep_freed_memory
-from elektron.console import say
 from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import (
-    SCRATCH,
     Encoder,
     check_encoder,
     load_encoder,
@@ -38,10 +33,12 @@ from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
 from elektron.finetuning.tasks.base import Feature, Prediction, Task
 from elektron.finetuning.tasks.registry import TASKS
-from elektron.finetuning.training import Epoch, train
+from elektron.finetuning.training import train
+from elektron.finetuning.trials import TRIALS, Fitted, Run, Trials, identity
 from elektron.finetuning.wording import closing_words
-from elektron.folders import is_free
+from elektron.folders import new_folder
 from elektron.inference.predictor import Predictor
+from elektron.terminal import say
 from elektron.variation import in_words, with_settings
 
 log = logging.getLogger(__name__)
@@ -59,45 +56,6 @@ JUDGED_BESIDES = 200
 SCRATCH_VOCABULARY = 8192
 
 
-@dataclass
-class Run:
-    """One training, as `runs.json` tells it."""
-
-    side: str
-    """`pretrained` or `scratch`."""
-    seed: int
-    settings: dict[str, Any]
-    """Those that were searched."""
-    epochs: list[Epoch] = field(default_factory=list)
-    kept_epoch: float = 0.0
-    eval: dict[str, float] = field(default_factory=dict)
-    test: dict[str, float] | None = None
-    seconds: float = 0.0
-    collapsed: str | None = None
-    kept: bool = False
-
-    @property
-    def name(self) -> str:
-        return " · ".join(filter(None, [self.side, in_words(self.settings), f"seed {self.seed}"]))
-
-
-@dataclass
-class Fitted:
-    """A trained model with all that is needed to use it."""
-
-    run: Run
-    config: FinetuneConfig
-    """Resolved."""
-    task: Task
-    model: PreTrainedModel
-    encoder: Encoder
-
-    def predictor(self) -> Predictor:
-        return Predictor(
-            self.task, self.model, self.encoder.tokenizer, Device.choose(self.config.precision)
-        )
-
-
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Train as the configuration says and write `config.out`; what its `metrics.json` holds.
 
@@ -107,30 +65,41 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """
     recipe.check(config)
     grid = combinations(config.vary)
-    if not is_free(config.out):
-        raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
-    check_encoder(config.model)
-    keep_freed_memory()
-    data = read_labelled(config, TASKS[config.task].layout)
-    encoder = encoder_for(config, data)
-    sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
-    if config.against == "scratch":
-        if not encoder.pretrained:
-            raise ElektronError("--against scratch compares with a pretrained --model")
-        sides["scratch"] = encoder.from_scratch()
-    bench = Bench(config, data)
-    best = [bench.best_of(side, network, grid) for side, network in sides.items()]
-    best[0].run.kept = True
-    metrics = write_results(best[0], bench.runs, data)
+    with new_folder(config.out, kept=TRIALS) as folder:
+        check_encoder(config.model)
+        keep_freed_memory()
+        data = read_labelled(config, TASKS[config.task].layout)
+        encoder = encoder_for(config, data)
+        sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
+        if config.against == "scratch":
+            if not encoder.pretrained:
+                raise ElektronError("--against scratch compares with a pretrained --model")
+            sides["scratch"] = encoder.from_scratch()
+        bench = Bench(config, data, Trials(folder / TRIALS))
+        count = len(sides) * (len(grid) + config.seeds - 1)
+        if count > 1:
+            bench.trials.open(identity(config, data, encoder))
+        try:
+            best = [bench.best_of(side, network, grid) for side, network in sides.items()]
+        except KeyboardInterrupt:
+            if kept := bench.trials.count:
+                log.info(
+                    "%d of %d trainings are finished and kept: the same command goes on from here",
+                    kept,
+                    count,
+                )
+            raise
+        best[0].run.kept = True
+        metrics = write_results(folder, best[0], bench.runs, data)
     say(closing_words(metrics, bench.runs, best[0].task.figure, config.out))
     return metrics
 
 
 def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
     """The encoder that `--model` names."""
-    if not config.model.startswith(SCRATCH):
+    if not config.model.startswith(recipe.SCRATCH):
         return load_encoder(config.model)
-    recipe_name = config.model.removeprefix(SCRATCH)
+    recipe_name = config.model.removeprefix(recipe.SCRATCH)
     if config.tokenizer is not None:
         return scratch_encoder(recipe_name, load_tokenizer(config.tokenizer))
     texts = texts_read(TASKS[config.task].layout, data.train)
@@ -159,37 +128,42 @@ def text_of(value: Any) -> str:
 class Bench:
     """Runs with the same data, one after another."""
 
-    def __init__(self, config: FinetuneConfig, data: Labelled) -> None:
+    def __init__(self, config: FinetuneConfig, data: Labelled, trials: Trials) -> None:
         self.config = config
         self.data = data
+        self.trials = trials
         self.runs: list[Run] = []
 
     def best_of(self, side: str, encoder: Encoder, grid: Sequence[dict[str, Any]]) -> Fitted:
         """The best run of a side on the evaluation rows."""
+        first = self.config.seed
         best: Fitted | None = None
         for settings in grid:
-            best = self.better(best, self.fit(side, encoder, settings, self.config.seed))
+            best = self.better(best, self.fitted(side, encoder, settings, first))
         assert best is not None
         if len(grid) > 1:
             log.info("%s: best on eval with %s", side, in_words(best.run.settings))
         chosen = best.run.settings
         self.score_test(best)
-        for seed in range(self.config.seed + 1, self.config.seed + self.config.seeds):
-            fitted = self.fit(side, encoder, chosen, seed)
+        for seed in range(first + 1, first + self.config.seeds):
+            fitted = self.fitted(side, encoder, chosen, seed)
             self.score_test(fitted)
             best = self.better(best, fitted)
         return best
 
     def better(self, best: Fitted | None, fitted: Fitted) -> Fitted:
-        """Of two the one with the higher figure on the evaluation rows."""
-        figure = fitted.task.figure
-        if best is None or fitted.run.eval[figure] > best.run.eval[figure]:
+        """Of two the one with the higher figure on the evaluation rows; the other's weights are not kept."""
+        if best is None:
             return fitted
-        return best
+        figure = fitted.task.figure
+        if fitted.run.eval[figure] <= best.run.eval[figure]:
+            best, fitted = fitted, best
+        self.trials.drop_model(best.number)
+        return fitted
 
-    def fit(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Fitted:
-        """One training; begun again with another seed if all it says in the end is the same."""
-        began = time.perf_counter()
+    def fitted(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Fitted:
+        """One training, or what an interrupted command has left of it."""
+        number = len(self.runs)
         config = recipe.resolve(
             with_settings(self.config, settings),
             family=encoder.config.model_type,
@@ -198,12 +172,21 @@ class Bench:
             rows=len(self.data.train),
             pretrained=encoder.pretrained,
         )
-        torch.manual_seed(seed)
+        fitted = self.trials.finished(number, config, encoder)
+        if fitted is None:
+            fitted = self.fit(config, encoder, Run(side, seed, settings))
+            self.trials.keep(fitted)
+        self.runs.append(fitted.run)
+        return fitted
+
+    def fit(self, config: FinetuneConfig, encoder: Encoder, run: Run) -> Fitted:
+        """One training; begun again with another seed if all it says in the end is the same."""
+        began = time.perf_counter()
+        torch.manual_seed(run.seed)
         task = self.task(config, encoder)
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
         if not self.runs:
             encoder.check_vocabulary([feature["input_ids"] for feature in features])
-        run = Run(side, seed, settings)
         for restart in range(RESTARTS + 1):
             fitted = self.attempt(run, config, task, encoder, features, restart)
             steps = math.ceil(run.epochs[-1].epoch * len(features) / (config.batch or 1))
@@ -223,7 +206,6 @@ class Bench:
                 else "another --learning-rate or more --epochs",
             )
         run.seconds = time.perf_counter() - began
-        self.runs.append(run)
         log.info("%s: %s %.4g on eval", run.name, task.figure, run.eval[task.figure])
         return fitted
 
@@ -248,7 +230,7 @@ class Bench:
         seed = run.seed + restart * SEED_OF_RESTART
         torch.manual_seed(seed)
         model = task.new_model(encoder, config.dropout)
-        fitted = Fitted(run, config, task, model, encoder)
+        fitted = Fitted(len(self.runs), run, config, task, model, encoder)
         predictor = fitted.predictor()
         watched = self.watched()
         history = train(
@@ -299,9 +281,10 @@ class Bench:
 
     def score_test(self, fitted: Fitted) -> None:
         """Figures on the test rows, by which nothing is chosen."""
-        if self.data.test:
+        if self.data.test and fitted.run.test is None:
             predictions = fitted.predictor().predict(self.data.test, "scoring test")
             fitted.run.test = fitted.task.measure(self.data.test, predictions)()
+            self.trials.keep_run(fitted)
 
 
 def columns_by_name(record: Record) -> dict[str, str]:

@@ -32,11 +32,10 @@ from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Prediction, Task
-from elektron.folders import new_folder
 from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
-    from elektron.finetuning.finetune import Fitted, Run
+    from elektron.finetuning.trials import Fitted, Run
     from elektron.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -48,8 +47,10 @@ DETAILS = "details.json"
 CONFIG = "config.yaml"
 
 
-def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[str, Any]:
-    """Write `config.out` whole, and say on standard output what came out; the metrics."""
+def write_results(
+    folder: Path, fitted: Fitted, runs: Sequence[Run], data: Labelled
+) -> dict[str, Any]:
+    """Score the kept training and write all that is left of it into a folder; the metrics."""
     task, config = fitted.task, fitted.config
     records = data.reported
     scored = score(fitted.predictor(), records)
@@ -66,14 +67,11 @@ def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[s
         "baseline": baseline(task, data),
         "warnings": list(data.remarks) + collapses(runs),
     } | scored.details
-    with new_folder(config.out) as folder:
-        fitted.model.save_pretrained(folder)
-        fitted.encoder.tokenizer.save_pretrained(folder)
-        task.save(folder)
-        write_json(folder / RUNS, [as_record(run) for run in runs])
-        save_yaml(config, folder / CONFIG)
-        write_figures(folder, metrics, details, records, scored.predictions)
-        write_model_card(folder)
+    fitted.save_model(folder)
+    write_json(folder / RUNS, [as_record(run) for run in runs])
+    save_yaml(config, folder / CONFIG)
+    write_figures(folder, metrics, details, records, scored.predictions)
+    write_model_card(folder)
     return metrics
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elektron.evidence.wording import visible
 from elektron.evidence.worth import Side, finding
+from elektron.terminal import visible
 
 if TYPE_CHECKING:
-    from elektron.finetuning.finetune import Run
+    from elektron.finetuning.trials import Run
 
 SIDES = ("pretrained", "scratch")
 

@@ -143,7 +143,7 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     try:
         if not holds(folder, snapshot.progress):
             try:
-                with new_folder(folder) as partial:
+                with new_folder(folder, owned=True) as partial:
                     save_file(snapshot.weights, partial / WEIGHTS)
                     save_file(snapshot.state, partial / OPTIMIZER)
                     counters = json.dumps(asdict(snapshot.progress))

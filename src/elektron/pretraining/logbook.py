@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from elektron.evidence.wording import visible
 from elektron.pretraining.health import Health
 from elektron.pretraining.run_folder import RunFolder
 from elektron.progress import duration
+from elektron.terminal import visible
 
 log = logging.getLogger(__name__)
 

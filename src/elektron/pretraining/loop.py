@@ -23,12 +23,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.console import say
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
 from elektron.errors import ElektronError
 from elektron.evidence.runs import SUMMARY
+from elektron.folders import followed
+from elektron.lock import only_one
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, MicroBatch, Prefetcher
@@ -52,7 +53,6 @@ from elektron.pretraining.launching import (
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
-from elektron.pretraining.lock import only_one
 from elektron.pretraining.logbook import NOT_FINITE, Logbook, closing_words, in_short
 from elektron.pretraining.measures import Clock, Horizon, Window
 from elektron.pretraining.objectives import Output, Turn, make_objective
@@ -66,6 +66,7 @@ from elektron.pretraining.sharding import put_away, shard
 from elektron.pretraining.spikes import Spikes
 from elektron.pretraining.words import WordFinder
 from elektron.progress import Progress as ProgressBar
+from elektron.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return
-    with only_one(config.out):
+    with only_one(followed(config.out), config.out):
         yield RunFolder.open(config, store)
 
 

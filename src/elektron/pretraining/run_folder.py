@@ -18,10 +18,10 @@ from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
-from elektron.folders import PARTIAL, write_whole
+from elektron.folders import LOST, PARTIAL, make_folder, write_whole
+from elektron.lock import LOCK
 from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.lock import LOCK
 from elektron.pretraining.measures import Horizon
 from elektron.pretraining.ramp import Ramp
 from elektron.pretraining.resuming import (
@@ -54,7 +54,7 @@ class RunFolder:
         earlier, changed = folder.compared(config, store)
         if earlier is None:
             try:
-                folder.path.mkdir(parents=True, exist_ok=True)
+                make_folder(folder.path)
                 folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 folder.write_json(CORPUS, corpus_in_numbers(store))
                 save_yaml(config, folder.path / CONFIG)
@@ -147,8 +147,8 @@ class RunFolder:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {LOCK, CORPUS, IDENTITY}
-        first |= {f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
+        first = {LOCK, LOST, CORPUS, IDENTITY}
+        first |= {f".{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property

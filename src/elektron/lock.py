@@ -1,17 +1,20 @@
-"""One run at a time in a folder: a requeued job or a host that comes back must not write under another.
+"""One process at a time in a folder: a requeued job or a host that comes back must not write under another.
 
-The lock is the system's, on an empty file in the run's folder, and goes with the process that holds it,
+The lock is the system's, on an empty file in the folder, and goes with the process that holds it,
 however it ends. It is on a file and not on the folder itself because a file can be locked across the hosts of
-a shared file system too. The file stays: who removed it could remove the one that another has just locked.
+a shared file system too. Who removes the file must hold the lock; who gets the lock of a file that is no longer
+there begins again.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from elektron.errors import ElektronError
 
@@ -28,37 +31,50 @@ WAITS_SECONDS, SECONDS_BETWEEN_TRIES = 5.0, 0.1
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep all others out of a run's folder, made if it is not there, as long as the block lasts.
+def only_one(folder: Path, out: Path) -> Iterator[None]:
+    """Keep all others out of a folder, made if it is not there, as long as the block lasts.
 
     Where the system or the file system has no such locks, this says so and goes on.
 
+    Args:
+        folder: where the lock lies.
+        out: what messages name.
+
     Raises:
-        ElektronError: another process is at work there.
+        ElektronError: another process is at work there, or nothing can be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("ab")
+        file = _held(folder, out)
     except OSError as error:
         raise ElektronError(
-            f"{folder} cannot be written ({error.strerror}): choose another --out"
+            f"{out} cannot be written ({error.strerror}): choose another --out"
         ) from error
     with file:
+        yield
+
+
+def _held(folder: Path, out: Path) -> IO[bytes]:
+    """The file of the lock, opened; it is locked until it is closed."""
+    path = folder / LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
         try:
             locked = lock(file.fileno())
         except OSError as error:
             log.warning(
-                "%s cannot be locked (%s): see that no second run writes there",
-                folder,
+                "%s cannot be locked (%s): see that no second process writes there",
+                out,
                 error.strerror,
             )
-            locked = True
+            return file
+        if locked and path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
         if not locked:
             raise ElektronError(
-                f"another process is at work on the run in {folder}: wait for its end or stop it, and the "
-                "same command goes on from there, or choose another --out"
+                f"another process is at work on {out}: wait for its end, stop it, or choose another --out"
             )
-        yield
 
 
 def lock(descriptor: int) -> bool:

@@ -3,8 +3,8 @@
 import pytest
 from rich.table import Table
 
-from elektron.console import say, say_rich, showing
 from elektron.progress import Progress
+from elektron.terminal import console, say, showing
 
 
 def work() -> None:
@@ -13,7 +13,8 @@ def work() -> None:
     say("figures")
     table = Table()
     table.add_row("a row")
-    say_rich(table)
+    with console() as out:
+        out.print(table)
 
 
 def test_functions_write_nothing_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,14 @@ def unreadable(path: Path, error: Exception, cure: str) -> ElektronError:
     return ElektronError(f"{path} is damaged ({reason}): {cure}")
 
 
+def refuse_inaccessible(path: Path) -> None:
+    """Raise ElektronError if a file cannot be opened, before a library says that there is none."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error, "") from error
+
+
 def object_in(text: str) -> dict[str, Any]:
     """The JSON object that a text is.
 

@@ -14,13 +14,27 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification, ElectraModel
+from transformers import (
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    ElectraConfig,
+    ElectraModel,
+)
 
 from elektron import released
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
-from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.inference.minimal_pairs import load_scorer
+from elektron.inference.models import load_predictor
+from elektron.models import (
+    ElektronConfig,
+    ElektronForPreTraining,
+    ElektronForSequenceClassification,
+)
 from elektron.models.pair import load_pair
 from elektron.reading import located
 
@@ -75,13 +89,21 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
         asked.append((name, revision))
         return str(model / file)
 
-    network = torch.nn.Identity()
+    class Identity(torch.nn.Identity):
+        base_model_prefix = ""
+
+        @property
+        def base_model(self) -> torch.nn.Module:
+            return self
+
+    network = Identity()
 
     class Network:
         @classmethod
         def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
             asked.append((name, revision))
-            return network, {"missing_keys": set(), "unexpected_keys": set()}
+            report = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
+            return network, report
 
     monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
@@ -271,7 +293,9 @@ def test_weights_that_are_no_safetensors(model: Path) -> None:
 
 
 def test_a_class_of_transformers_goes_the_same_way(tmp_path: Path, model: Path) -> None:
-    edit(model / "config.json", model_type="electra", auto_map={"AutoModel": "evil.M"})
+    config = ElectraConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
+    ElectraModel(config).save_pretrained(model)
+    edit(model / "config.json", auto_map={"AutoModel": "evil.M"})
     network = released.load_network(AutoModel, str(model))
     assert isinstance(network, ElectraModel)
 
@@ -297,3 +321,114 @@ def test_a_model_of_an_older_elektron_is_refused_by_name(model: Path) -> None:
         with pytest.raises(ElektronError, match="made by an older elektron") as caught:
             use()
         assert str(model) in str(caught.value)
+
+
+Weights = dict[str, torch.Tensor]
+OF_A_LAYER = "layers.0.attention.qkv.weight"
+
+
+def key_of(weights: Weights, ending: str) -> str:
+    return next(key for key in weights if key.endswith(ending))
+
+
+def without_a_layer(weights: Weights) -> None:
+    for key in [key for key in weights if "layers.0." in key]:
+        del weights[key]
+
+
+def with_another_layer(weights: Weights) -> None:
+    for key in [key for key in weights if "layers.0." in key]:
+        weights[key.replace("layers.0.", "layers.1.")] = weights[key].clone()
+
+
+def of_another_shape(weights: Weights) -> None:
+    key = key_of(weights, OF_A_LAYER)
+    weights[key] = weights[key][:-1].contiguous()
+
+
+def without_a_number(weights: Weights) -> None:
+    weights[key_of(weights, OF_A_LAYER)][0, 0] = float("nan")
+
+
+def with_an_infinity(weights: Weights) -> None:
+    weights[key_of(weights, OF_A_LAYER)][-1, -1] = float("-inf")
+
+
+def without_its_head(weights: Weights) -> None:
+    for key in [key for key in weights if not key.startswith("elektron.")]:
+        del weights[key]
+
+
+@pytest.fixture(scope="module")
+def classifier(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text classifier with the encoder of `saved`."""
+    folder = tmp_path_factory.mktemp("classifier")
+    load_tokenizer(str(saved)).save_pretrained(folder)
+    ElektronForSequenceClassification.from_pretrained(saved).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (without_a_layer, r"missing \(such as \S*layers\.0\."),
+        (with_another_layer, r"unexpected \(such as \S*layers\.1\."),
+        (of_another_shape, rf"1 of another shape \(such as \S*{OF_A_LAYER}\)"),
+        (without_a_number, rf"{OF_A_LAYER} are not all finite"),
+        (with_an_infinity, rf"{OF_A_LAYER} are not all finite"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_model_are_refused_by_name(
+    model: Path, classifier: Path, tmp_path: Path, damage: Any, complaint: str
+) -> None:
+    """Wherever a model is loaded: to go on training it, to fine-tune it, to predict, to score sentences."""
+    fine_tuned = Path(shutil.copytree(classifier, tmp_path / "classifier"))
+    for folder in (model, fine_tuned):
+        weights = load_file(folder / "model.safetensors")
+        damage(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for use in (
+        lambda: load_pair(str(model), None, None, {}),
+        lambda: load_encoder(str(model)),
+        lambda: load_predictor(str(fine_tuned)),
+        lambda: load_scorer(str(model)),
+    ):
+        with pytest.raises(ElektronError, match=complaint):
+            use()
+
+
+def test_a_head_is_needed_to_predict_and_new_where_one_is_trained(classifier: Path) -> None:
+    weights = load_file(classifier / "model.safetensors")
+    whole = dict(weights)
+    without_its_head(weights)
+    save_file(weights, classifier / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ElektronError, match=r"2 missing \(such as classifier\."):
+        load_predictor(str(classifier))
+    assert load_encoder(str(classifier)).pretrained
+    save_file(whole, classifier / "model.safetensors", metadata={"format": "pt"})
+    assert load_predictor(str(classifier)).task.name == "classification"
+
+
+@pytest.mark.parametrize("change", [{"model_type": "electra"}, {"num_hidden_layers": 2}])
+def test_a_configuration_of_another_model_is_refused(
+    model: Path, classifier: Path, change: dict[str, Any]
+) -> None:
+    edit(model / "config.json", **change)
+    for use in (load_encoder, lambda name: released.load_network(AutoModelForPreTraining, name)):
+        with pytest.raises(ElektronError, match="weights do not fit: .* missing"):
+            use(str(model))
+
+
+def test_the_pooler_is_new_where_a_model_was_saved_without_one(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(vocab_size=len(tokenizer), num_hidden_layers=1, **sizes)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    model = AutoModelForSequenceClassification.from_config(encoder.config)
+    encoder.fill(model.base_model)
+    head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
+    assert encoder.hand_over(model)["new_weights"] == sum(weight.numel() for weight in head)

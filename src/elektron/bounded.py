@@ -33,6 +33,26 @@ def read_text(path: Path) -> str:
     return content.decode()
 
 
+def unreadable(path: Path, error: Exception, cure: str) -> ElektronError:
+    """One line about a file that could not be read.
+
+    What the system refuses (permissions, a failing disk) says nothing of the file itself: only where the
+    content was read and is wrong is the file damaged, and is there anything to cure.
+    """
+    if isinstance(error, OSError):
+        return ElektronError(f"{path} cannot be read ({error.strerror})")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return ElektronError(f"{path} is damaged ({reason}): {cure}")
+
+
+def refuse_inaccessible(path: Path) -> None:
+    """Raise ElektronError if a file cannot be opened, before a library says that there is none."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error, "") from error
+
+
 def object_in(text: str) -> dict[str, Any]:
     """The JSON object that a text is.
 

@@ -3,6 +3,7 @@
 All `from_pretrained` of the package are here, so that the rules hold everywhere:
 
 - Weights come from safetensors. Pickled ones are refused with the command that converts them apart.
+- A network is what its files say: weights that are missing, of another shape or not finite are refused by name.
 - A class is found by `model_type` among those of transformers and our own. What a configuration says
   of code is not followed: `auto_map`, and attention by a kernel of the hub, which is a download that runs.
 - Keys that a class does not know are dropped, as are those with an underscore, and listed.
@@ -24,16 +25,20 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     CONFIG_MAPPING,
+    AutoModel,
     AutoTokenizer,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, has_file
 
-from elektron.bounded import read_text
+from elektron.bounded import read_text, refuse_inaccessible
 from elektron.errors import ElektronError
 from elektron.reading import (
     Place,
@@ -61,6 +66,9 @@ GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
 ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
 """The key that the class is found by, what our pre-training adds to the configuration of any family, and
 the token that ends a text, which generation reads from any configuration."""
+POOLER = "pooler"
+"""The module that BERT and its kin have between an encoder and a head. It belongs to the head: models that were
+not saved with one for sentences come without it."""
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
@@ -121,31 +129,52 @@ def load_configuration(name: str) -> PreTrainedConfig:
     return config
 
 
-def load_network(model_class: Any, name: str, **options: Any) -> Any:
-    """`model_class.from_pretrained`, in fp32 and from safetensors.
+def load_network(model_class: Any, name: str) -> Any:
+    """`model_class.from_pretrained`, in fp32 and from safetensors, every weight from the files.
 
     Args:
         model_class: of transformers, or one of its Auto classes.
         name: folder or hub name, also `NAME@REVISION`.
-        options: of `from_pretrained`.
 
     Raises:
-        ElektronError: there is no such model, or its weights cannot be read.
+        ElektronError: there is no such model, its weights cannot be read, do not fit its configuration or are
+            not finite.
     """
+    return _load(model_class, name)[0]
+
+
+def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """A model without its head, and those of its weights that come from the files: all but perhaps a pooler's.
+
+    Raises:
+        ElektronError: as for `load_network`.
+    """
+    encoder, new = _load(AutoModel, name, but=POOLER)
+    return encoder, {key: value for key, value in encoder.state_dict().items() if key not in new}
+
+
+def _load(model_class: Any, name: str, but: str | None = None) -> tuple[Any, set[str]]:
+    """The model, and the names of weights that start at random: all of the module `but`, or none."""
     from elektron.models.attention import use_fast_attention  # a tokenizer needs no models
 
     place = located(name)
     config = load_configuration(name)
-    if Path(name).is_dir() and _only_pickled(place):
-        raise _pickled(place)
+    if Path(name).is_dir():
+        if _only_pickled(place):
+            raise _pickled(place)
+        for path in sorted(Path(name).glob("*.safetensors")):
+            refuse_inaccessible(path)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:
         network, report = model_class.from_pretrained(
             place.name,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
             **_whence(place),
-            **options | {"output_loading_info": True},
         )
     except UNLOADABLE as error:
         if isinstance(error, OSError) and _only_pickled(place):
@@ -153,6 +182,8 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
         raise ElektronError(
             f"the weights of {name!r} cannot be read: {_on_one_line(error)}"
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     if any(GAIN in key for key in report["missing_keys"]) and any(
         SEPARATE_QUERY in key for key in report["unexpected_keys"]
     ):
@@ -160,8 +191,40 @@ def load_network(model_class: Any, name: str, **options: Any) -> Any:
             f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
             "use the version that made it"
         )
+    new = {key for key in report["missing_keys"] if key.partition(".")[0] == but}
+    _refuse_unfit(name, network, report, new)
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and not value.sum().isfinite():
+            raise ElektronError(
+                f"{name!r}: its weights {key} are not all finite numbers: they are damaged, or training "
+                "has diverged"
+            )
     use_fast_attention(network)
-    return (network, report) if options.get("output_loading_info") else network
+    return network, new
+
+
+def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]) -> None:
+    """Raise ElektronError for weights that are not those of the network; a head that it has no use for may be there."""
+    parts = {child for child, _ in network.base_model.named_children()}
+    prefix = f"{network.base_model_prefix}."
+    complaints = {
+        "missing": report["missing_keys"] - new,
+        "of another shape": {key for key, *_ in report["mismatched_keys"]},
+        "unexpected": {
+            key
+            for key in report["unexpected_keys"]
+            if key.removeprefix(prefix).partition(".")[0] in parts
+        },
+    }
+    found = [
+        f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys
+    ]
+    if found:
+        saved = (network.config.architectures or ["no class"])[0]
+        raise ElektronError(
+            f"{name!r} cannot be loaded as {type(network).__name__}, because its weights do not fit: "
+            f"{', '.join(found)}; its {CONFIG} names {saved}"
+        )
 
 
 def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:

@@ -58,16 +58,56 @@ def damage(path: Path) -> None:
 
 
 def test_each_broken_one_gets_a_name_of_its_own(tmp_path: Path) -> None:
+    whole = write(tmp_path, 6)
     for _ in range(3):
-        damage(write(tmp_path, 6) / WEIGHTS)
-        assert checkpoint.newest_whole(tmp_path) is None
+        damage(write(tmp_path, 12) / WEIGHTS)
+        assert checkpoint.newest_whole(tmp_path) == whole
     aside = sorted(path.name for path in (tmp_path / FOLDER).iterdir())
-    assert aside == [f"broken-step-00000006{number}" for number in ("", "-2", "-3")]
+    assert aside == [*(f"broken-step-00000012{n}" for n in ("", "-2", "-3")), whole.name]
+
+
+def loop_of_links(path: Path) -> None:
+    """A file that the system refuses to open, whoever asks."""
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, OPTIMIZER, COUNTERS, MANIFEST])
+def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(
+    run: Path, blocks: Path, file: str
+) -> None:
+    loop_of_links(of_step(run, 12) / file)
+    before = sorted(run.rglob("*"))
+    with pytest.raises(ElektronError, match=rf"{file} cannot be read \(Too many levels"):
+        pretrain(tiny_config(blocks, run))
+    assert sorted(run.rglob("*")) == before
+    assert ["cannot be read" in fault for fault in run_faults(run)] == [True]
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_listed_is_not_an_empty_one(
+    run: Path, blocks: Path
+) -> None:
+    (run / FOLDER).rename(run / "elsewhere")
+    (run / FOLDER).symlink_to(run / FOLDER)
+    with pytest.raises(ElektronError, match=rf"{FOLDER} cannot be read"):
+        pretrain(tiny_config(blocks, run))
+
+
+def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(
+    run: Path, blocks: Path
+) -> None:
+    for step in (6, 12):
+        damage(of_step(run, step) / WEIGHTS)
+    with pytest.raises(ElektronError, match="none of the 2 checkpoints .* is whole"):
+        pretrain(tiny_config(blocks, run))
+    assert [path.name for path in checkpoint.checkpoints(run)] == ["step-00000006", "step-00000012"]
+    (run / FOLDER).rename(run / "aside")
+    assert pretrain(tiny_config(blocks, run))["steps"] == 12
 
 
 def test_a_broken_one_is_not_taken_for_what_is_to_be_written(tmp_path: Path) -> None:
     damage(write(tmp_path, 6) / WEIGHTS)
-    assert checkpoint.newest_whole(tmp_path) is None
+    write(tmp_path, 6)
     damage(write(tmp_path, 6) / WEIGHTS)
     assert not list(checkpoint.faults(write(tmp_path, 6)))
     assert (tmp_path / FOLDER / "broken-step-00000006-2").is_dir()
@@ -128,9 +168,10 @@ def test_one_that_cannot_be_looked_at_is_said_in_one_line(
 
     there = write(tmp_path, 6)
     monkeypatch.setattr(checkpoint, "digest", refuse)
-    assert "weights.safetensors is damaged (Input/output error)" in next(checkpoint.faults(there))
-    with pytest.raises(ElektronError, match="cannot be written"):
-        write(tmp_path, 6)
+    for look in (lambda: next(checkpoint.faults(there)), lambda: write(tmp_path, 6)):
+        with pytest.raises(ElektronError, match=r"cannot be read \(Input/output error\)"):
+            look()
+    assert there.is_dir()
 
 
 def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> None:
@@ -140,7 +181,8 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     (run / "aside").rename(second)
     found = list(run_faults(run))
     assert len(found) == 2 and "is the checkpoint of step 12, under another's name" in found[0]
-    assert checkpoint.newest_whole(run) is None
+    with pytest.raises(ElektronError, match="none of the 2 checkpoints .* under another's name"):
+        checkpoint.newest_whole(run)
 
 
 def test_one_of_another_run_is_refused_and_stays(

@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
@@ -25,7 +24,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.recipe import SCRATCH
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
-from elektron.released import load_configuration, load_network
+from elektron.released import POOLER, load_bare_encoder, load_configuration
 
 log = logging.getLogger(__name__)
 
@@ -77,33 +76,25 @@ class Encoder:
         return config
 
     def fill(self, module: nn.Module) -> None:
-        """Put the weights into the encoder of a new model, and say how many found their place.
+        """Put the weights into the encoder of a new model.
 
         Raises:
-            ElektronError: hardly any did.
+            ElektronError: some of the encoder's, a pooler's apart, are not among them.
         """
         if self.weights is None:
             return
-        own = module.state_dict()
         fitting = {
-            name: weight
-            for name, weight in self.weights.items()
-            if name in own and own[name].shape == weight.shape
+            name: self.weights[name]
+            for name, own in module.state_dict().items()
+            if name in self.weights and own.shape == self.weights[name].shape
         }
-        if len(fitting) < len(own) / 2:
+        missing = module.state_dict().keys() - fitting.keys()
+        if missing := {name for name in missing if name.partition(".")[0] != POOLER}:
             raise ElektronError(
-                f"{self.name}: of {len(own)} weights of the encoder only {len(fitting)} are in its "
-                "files: it is no encoder for this task"
+                f"{self.name}: {len(missing)} weights of the encoder that this task needs are not in its "
+                f"files, such as {min(missing)}: it is no encoder for this task"
             )
         module.load_state_dict(fitting, strict=False)
-        missing = sorted(own.keys() - fitting.keys())
-        if missing:
-            log.warning(
-                "%s: %d weights of the encoder are not in its files and start at random: %s",
-                self.name,
-                len(missing),
-                ", ".join(missing[:3]),
-            )
 
     def hand_over(self, model: PreTrainedModel) -> dict[str, int]:
         """How many weights of a task model were loaded, and how many are new."""
@@ -190,12 +181,12 @@ def load_encoder(name: str) -> Encoder:
             f"{name}: its tokenizer has {len(tokenizer):,} entries and the model "
             f"{config.vocab_size:,}: they do not belong together"
         )
-    encoder = _load_weights(name)
+    encoder, weights = load_bare_encoder(name)
     _say_what_looks_wrong(name, config, encoder)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
-    return Encoder(name, config, tokenizer, encoder.state_dict())
+    return Encoder(name, config, tokenizer, weights)
 
 
 def scratch_encoder(
@@ -227,17 +218,6 @@ def _without_run(name: str) -> str:
     inside = Path(name) / DISCRIMINATOR
     is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
     return str(inside) if is_run else name
-
-
-def _load_weights(name: str) -> PreTrainedModel:
-    """The bare encoder; safetensors only."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # heads that are not wanted here are no news
-    try:
-        encoder: PreTrainedModel = load_network(AutoModel, name)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    return encoder
 
 
 def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrainedModel) -> None:

@@ -17,9 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
-from elektron import released
 from elektron.errors import ElektronError
 from elektron.models.attention import use_fast_attention
 from elektron.models.families import (
@@ -34,7 +32,7 @@ from elektron.models.families import (
 )
 from elektron.models.shards import in_host_memory
 from elektron.models.sharing import GdesEmbedding, Sharing, share
-from elektron.released import load_configuration
+from elektron.released import load_configuration, load_network
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 Arguments = ParamSpec("Arguments")
@@ -389,27 +387,3 @@ def released_family(name: str, config: PreTrainedConfig) -> Family:
             f"pre-training continues from {' or '.join(FAMILIES)}"
         )
     return FAMILIES[config.model_type]
-
-
-def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedModel:
-    """A network whose every weight comes from the file; safetensors only.
-
-    Raises:
-        ElektronError: it cannot be read, or weights are missing, as when a generator is given for a
-            discriminator.
-    """
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its table of what does not fit becomes one line below
-    try:
-        network, report = released.load_network(
-            model_class, name, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    unfit = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    if unfit:
-        raise ElektronError(
-            f"{name!r} is no {model_class.__name__}: {len(unfit)} of its weights are missing or "
-            f"of another size, such as {unfit[0]}; is it the right half of the pair?"
-        )
-    return network

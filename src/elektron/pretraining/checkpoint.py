@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import object_in, read_text
+from elektron.bounded import object_in, read_text, unreadable
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
 from elektron.models.pair import Pair
@@ -44,7 +44,9 @@ IDENTITY = "run.json"
 """In the run's folder: what it was begun as, whatever has since been changed in it."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What opening a file raises where there is none. All other errors of the system say nothing of the file."""
+MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
 """What reading a small file of JSON may raise that was damaged or made up."""
 NAMES = "step-????????"
 BROKEN = "broken-"
@@ -200,8 +202,8 @@ def identity(out: Path) -> str | None:
         return str(object_in(read_text(path))["run"])
     except FileNotFoundError:
         return None
-    except UNREADABLE as error:
-        raise ElektronError(f"{path} is damaged ({error}): restore it") from error
+    except (OSError, *MALFORMED) as error:
+        raise unreadable(path, error, "restore it") from error
 
 
 def stranger(checkpoint: Path) -> str | None:
@@ -224,16 +226,22 @@ def digest_of_text(text: str) -> str:
 
 
 def faults(checkpoint: Path) -> Iterator[str]:
-    """A line for everything about a checkpoint that is not as its manifest and its name say."""
+    """A line for everything about a checkpoint that is not as its manifest and its name say.
+
+    Raises:
+        ElektronError: a file is there and cannot be read, which is no fault of the checkpoint.
+    """
     try:
         text = read_text(checkpoint / MANIFEST)
         manifest = object_in(text)
         listed, run = dict(manifest["files"]), manifest.get("run")
         whole = text == manifest_of(listed, run)
-    except FileNotFoundError:
+    except ABSENT:
         yield f"{checkpoint / MANIFEST} is missing"
         return
-    except UNREADABLE as error:
+    except OSError as error:
+        raise inaccessible(checkpoint / MANIFEST, error) from error
+    except MALFORMED as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
     if not whole:
@@ -249,7 +257,9 @@ def faults(checkpoint: Path) -> Iterator[str]:
         return
     try:
         step = progress_in(checkpoint / COUNTERS).step
-    except UNREADABLE as error:
+    except OSError as error:
+        raise inaccessible(checkpoint / COUNTERS, error) from error
+    except MALFORMED as error:
         yield f"{checkpoint / COUNTERS} is damaged ({error})"
         return
     if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
@@ -257,23 +267,47 @@ def faults(checkpoint: Path) -> Iterator[str]:
 
 
 def fault_of(path: Path, expected: Any) -> str | None:
-    """What is wrong with a file that should have a certain digest, if anything is."""
+    """What is wrong with a file that should have a certain digest, if anything is.
+
+    Raises:
+        ElektronError: it is there and cannot be read.
+    """
     try:
         whole = digest(path) == expected
-    except FileNotFoundError:
+    except ABSENT:
         return "is missing"
     except OSError as error:
-        return f"is damaged ({error.strerror})"
+        raise inaccessible(path, error) from error
     return None if whole else "is damaged (not what was written)"
 
 
+def inaccessible(path: Path, error: OSError) -> ElektronError:
+    """One line about a file or folder of checkpoints to which the system denies access."""
+    return ElektronError(
+        f"{path} cannot be read ({error.strerror}): nothing has been changed, and the same command "
+        "goes on when it can be read"
+    )
+
+
 def newest_whole(out: Path) -> Path | None:
-    """The newest checkpoint whose every file is as it was written; broken ones are set aside on the way."""
+    """The newest checkpoint whose every file is as it was written; newer ones that are broken are set aside.
+
+    Raises:
+        ElektronError: there are checkpoints and none is whole, or one cannot be read; all stay where they are.
+    """
+    broken: dict[Path, str] = {}
     for path in reversed(checkpoints(out)):
         found = next(faults(path), None)
         if found is None:
+            for newer, fault in broken.items():
+                set_aside(newer, fault)
             return path
-        set_aside(path, found)
+        broken[path] = found
+    if broken:
+        raise ElektronError(
+            f"none of the {len(broken)} checkpoints of {out} is whole ({next(iter(broken.values()))}): "
+            f"restore one, or move {out / FOLDER} away to begin anew"
+        )
     return None
 
 
@@ -282,7 +316,10 @@ def set_aside(checkpoint: Path, fault: str) -> None:
     name = BROKEN + checkpoint.name
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     aside = next(path for free in names if not (path := checkpoint.with_name(free)).exists())
-    checkpoint.rename(aside)
+    try:
+        checkpoint.rename(aside)
+    except OSError as error:
+        raise ElektronError(f"{fault}, and cannot be set aside ({error.strerror})") from error
     log.warning("%s: it is set aside as %s", fault, aside)
 
 
@@ -292,8 +329,17 @@ def name_of(step: int) -> str:
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted((out / FOLDER).glob(NAMES))
+    """The run's checkpoints, oldest first.
+
+    Raises:
+        ElektronError: their folder cannot be read.
+    """
+    try:
+        return sorted(path for path in (out / FOLDER).iterdir() if fnmatch(path.name, NAMES))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise inaccessible(out / FOLDER, error) from error
 
 
 def read_progress(checkpoint: Path) -> Progress:
@@ -304,12 +350,12 @@ def read_progress(checkpoint: Path) -> Progress:
     """
     try:
         return progress_in(checkpoint / COUNTERS)
-    except UNREADABLE as error:
+    except (OSError, *MALFORMED) as error:
         raise damaged(checkpoint, error) from error
 
 
 def progress_in(path: Path) -> Progress:
-    """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
+    """What a file of counters holds; for whatever else it is, one of MALFORMED."""
     progress = Progress(**object_in(read_text(path)))
     progress.check()
     return progress
@@ -343,11 +389,20 @@ def drop(checkpoint: Path) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what killed processes have left half written or half deleted."""
+    """Remove what killed processes have left half written or half deleted.
+
+    Raises:
+        ElektronError: the system does not allow it.
+    """
     folder = out / FOLDER
-    for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
-        shutil.rmtree(path)
-    settle(folder)
+    try:
+        for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
+            shutil.rmtree(path)
+        settle(folder)
+    except OSError as error:
+        raise ElektronError(
+            f"{error.filename} cannot be removed ({error.strerror}): {folder} has to be writable"
+        ) from error
 
 
 def settle(folder: Path) -> None:
@@ -407,7 +462,6 @@ def load(
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:
     """One line about a checkpoint that cannot be read."""
-    return ElektronError(
-        f"checkpoint {checkpoint} is damaged ({error}): move it away and run again "
-        "to go on from the one before it"
+    return unreadable(
+        checkpoint, error, "move it away and run again to go on from the one before it"
     )

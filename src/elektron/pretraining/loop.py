@@ -458,8 +458,10 @@ class Trainer:
     def newest_checkpoint(self) -> Path | None:
         """The newest whole one, which the first process looks for before the others do."""
         self.saver.wait()
-        found = checkpoint.newest_whole(self.folder.path) if self.processes.first else None
-        self.processes.wait()
+        found = None
+        with self.processes.ending_together():
+            if self.processes.first:
+                found = checkpoint.newest_whole(self.folder.path)
         if not self.processes.first:
             found = checkpoint.newest_whole(self.folder.path)
         self.processes.wait()
@@ -467,8 +469,9 @@ class Trainer:
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, if there is one; what was logged after it is forgotten."""
-        if self.processes.first:
-            checkpoint.clear(self.folder.path)
+        with self.processes.ending_together():
+            if self.processes.first:
+                checkpoint.clear(self.folder.path)
         found = self.newest_checkpoint()
         if found is not None:
             self.progress, measures = checkpoint.load(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.bounded import object_in, read_text
+from elektron.bounded import object_in, read_text, unreadable
 from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
@@ -176,8 +176,12 @@ class RunFolder:
         path = self.path / METRICS
         if not path.exists():
             return []
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unreadable(path, error, "") from error
         # Not by splitlines, which also breaks a text at characters that JSON may have within its strings.
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = text.split("\n")
         return [logged for line in lines if (logged := as_line(line)) is not None]
 
     def cut_metrics(self, step: int) -> None:
@@ -201,9 +205,7 @@ class RunFolder:
         try:
             return object_in(read_text(path))
         except (OSError, ValueError) as error:
-            raise ElektronError(
-                f"{path} is damaged ({error}): restore it, or choose another --out"
-            ) from error
+            raise unreadable(path, error, "restore it, or choose another --out") from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""

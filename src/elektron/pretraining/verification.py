@@ -18,7 +18,10 @@ ADVICE = "the run will set the checkpoint aside and go on from the one before it
 
 def checkpoint_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a checkpoint that is missing or cannot be what was written."""
-    found = [f"{fault}: {ADVICE}" for fault in faults(folder)]
+    try:
+        found = [f"{fault}: {ADVICE}" for fault in faults(folder)]
+    except ElektronError as error:
+        found = [str(error)]
     yield from found
     # A file that was written so may still be no checkpoint's.
     if not found:

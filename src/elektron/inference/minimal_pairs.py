@@ -42,9 +42,9 @@ from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.tables import open_source
 from elektron.folders import new_folder
 from elektron.models.families import LABELS
-from elektron.models.pair import DISCRIMINATOR, GENERATOR, load_network
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
-from elektron.released import load_configuration
+from elektron.released import load_configuration, load_network
 from elektron.strict_json import as_json
 from elektron.terminal import say
 

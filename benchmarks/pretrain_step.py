@@ -48,7 +48,8 @@ from torch.distributions import Categorical
 from transformers import ElectraConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter, Manifest
+from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
+from elektron.corpus.manifest import Manifest
 from elektron.device import Device, cpu_info, same_bits
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher

@@ -17,8 +17,9 @@ import pytest
 
 from elektron import bounded, reading
 from elektron.configuration import read_yaml
-from elektron.corpus.blocks import BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.documents import read_documents
+from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 from elektron.evidence.reading import mapping, read_json
 from elektron.finetuning.tasks.registry import load_task

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import logging
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import types
@@ -248,18 +250,171 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     assert done.stdout.startswith(f"usage: elektron {command}")
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "elektron", "pretrain", "--help"],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+SPEAKS = """
+import sys, types
+from elektron.cli import COMMANDS, main
+from elektron.progress import Progress
+from elektron.terminal import say
+module = types.ModuleType("evidence")
+def report(config):
+    with Progress("speaking", 100, "lines") as bar:
+        for line in range(100):
+            say("\u4e2d " * 1000)
+            bar.update(line)
+module.report = report
+sys.modules["elektron.evidence.report"] = module
+sys.exit(main(["report", "x"]))
+"""
+"""A command that has a lot to say."""
+
+
+def shell(
+    line: str, program: str = SPEAKS, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash, in which `$run` is a Python program."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env=ENVIRONMENT | {"run": program, "python": sys.executable} | environment,
+        capture_output=True,
         check=False,
     )
-    os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("help", [True, False])
+def test_a_reader_that_leaves_early_is_no_error(help: bool) -> None:
+    run = "-m elektron pretrain --help" if help else '-c "$run"'
+    done = shell(f"set -o pipefail; $python {run} | head -c 3")
+    assert done.returncode == 0 and done.stderr.count(b"\n") == (not help)
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("run", ["-m elektron", "-m elektron report --help", '-c "$run"'])
+def test_standard_output_that_cannot_be_written_is_said(where: str, run: str) -> None:
+    done = shell(f"$python {run} {where}")
+    assert done.returncode == 2
+    said = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
+    assert len(said) == 1 and said[0].startswith("elektron: standard output cannot be written (")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&- <&-"])
+def test_standard_error_that_cannot_be_written_changes_nothing(where: str) -> None:
+    assert shell(f"$python -m elektron --version {where}").returncode == 0
+    assert shell(f"$python -m elektron report /no/such/folder {where}").returncode == 2
+    done = shell(f'$python -c "$run" {where}', SPEAKS)
+    assert done.returncode == 0 and len(done.stdout) > 300_000
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_of_another_encoding_gets_what_it_has(encoding: str) -> None:
+    done = shell('$python -c "$run"', PYTHONIOENCODING=encoding)
+    assert done.returncode == 0
+    assert done.stdout.startswith(rb"\u4e2d \u4e2d ")
+
+
+def test_an_error_of_the_system_is_one_line(
+    install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    long = "a" * 5000
+    for error, said in (
+        (PermissionError(13, "Permission denied", "/closed/x"), "/closed/x: Permission denied"),
+        (OSError(36, "File name too long", long), "…"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ):
+
+        def fail(config: ReportConfig, error: OSError = error) -> None:
+            raise error
+
+        install("report", fail)
+        answer = complaint(capsys, "report", "x")
+        assert said in answer and len(answer) < 400
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_cleans_up_as_an_interruption_does(
+    number: int, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned = []
+
+    def end(config: ReportConfig) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            cleaned.append(True)
+
+    install("report", end)
+    assert main(["report", "x"]) == 128 + number
+    assert (
+        cleaned and capsys.readouterr().err == f"elektron: ended by {signal.Signals(number).name}\n"
+    )
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(install: Install) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        install("report", lambda config: os.kill(os.getpid(), signal.SIGHUP))
+        assert main(["report", "x"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+PLACES = {
+    "tokenizer": ["CORPUS --out OUT", "corpus.txt --out CLOSED"],
+    "prepare": [
+        "CORPUS --tokenizer TOKENIZER --out OUT",
+        "corpus.txt --tokenizer CLOSED --out OUT",
+    ],
+    "inspect": ["CLOSED"],
+    "verify": ["CLOSED"],
+    "pretrain": ["--data CLOSED --out OUT", "--config CLOSED"],
+    "estimate": ["--data CLOSED"],
+    "finetune": [
+        "classification --model CLOSED --train x.csv --out OUT",
+        "classification --model scratch:quickstart --train CLOSED --out OUT",
+        "classification --model scratch:quickstart --train x.csv --out CLOSED",
+    ],
+    "evaluate": ["CLOSED x.csv", "CLOSED --blimp x.jsonl"],
+    "predict": ["CLOSED --input x.csv"],
+    "compare": ["--data CLOSED --out OUT --variants objective=rtd --steps 2", "--out CLOSED"],
+    "report": ["CLOSED"],
+}
+
+
+@pytest.mark.parametrize("kind", ["long", "closed"])
+@pytest.mark.parametrize(
+    "line", [f"{command} {line}" for command, lines in PLACES.items() for line in lines]
+)
+def test_a_path_that_cannot_be_looked_at_is_one_line(
+    line: str,
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`closed` as a folder is that one may not search, which root cannot be refused: the system's answer is played."""
+    monkeypatch.chdir(tmp_path)
+    closed = tmp_path / "closed" / "x"
+    refused = PermissionError(13, "Permission denied", str(closed))
+    if kind == "closed":
+        for function in ("stat", "lstat", "open", "mkdir", "scandir", "listdir"):
+            monkeypatch.setattr(os, function, _refusing(getattr(os, function), closed, refused))
+        monkeypatch.setattr("io.open", _refusing(io.open, closed, refused))
+    name = str(closed) if kind == "closed" else "a" * 5000
+    words = [name if w in ("CLOSED", "CORPUS", "TOKENIZER") else w for w in line.split()]
+    assert main([str(tmp_path / "out") if word == "OUT" else word for word in words]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("elektron: ") and len(said[-1]) < 6000
+    assert "Traceback" not in "".join(said)
+
+
+def _refusing(function: Callable[..., Any], closed: Path, error: OSError) -> Callable[..., Any]:
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(path, str | os.PathLike) and str(path).startswith(str(closed)):
+            raise error
+        return function(path, *arguments, **options)
+
+    return refuse
 
 
 def test_the_reference_page_is_current() -> None:

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import strategies as st
 
 from elektron.configuration import build, checked, read_yaml, settings, to_yaml, values_of
-from elektron.corpus.blocks import SPLITS, BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.documents import read_documents
+from elektron.corpus.manifest import SPLITS, Manifest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.evidence.runs import read_run
@@ -170,14 +171,14 @@ def test_a_damaged_block_file_that_nobody_verified(cases: int, tmp_path: Path) -
     store = BlockStore.open(folder)
 
     def check(content: bytes) -> None:
-        path.unlink()  # what is mapped already stays what it is
+        path.unlink()  # what is open already stays what it is
         path.write_bytes(content)
 
         def read() -> None:
             for split in SPLITS:
                 rows = store.rows(split)
                 for number in range(len(rows.places)):
-                    rows._batch(number)
+                    rows._check(number)
 
         answered(read)
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from elektron.cli import main
 from elektron.configuration import save_yaml
-from elektron.corpus import blocks
+from elektron.corpus import blocks, manifest
 from elektron.errors import ElektronError
 from elektron.models import ElektronConfig, ElektronForPreTraining
 from elektron.pretraining.checkpoint import write_manifest
@@ -30,7 +30,8 @@ def faults(folder: Path) -> list[str]:
 @pytest.fixture
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four files of several record batches, and two of a tokenizer."""
-    monkeypatch.setattr(blocks, "ROWS_PER_BATCH", 4)
+    for module in (blocks, manifest):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
     return write(tmp_path / "blocks", make_rows(30), make_rows(6))
 

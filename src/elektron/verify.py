@@ -83,7 +83,8 @@ def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
 
 
 def _block_faults(folder: Path) -> Iterator[str]:
-    from elektron.corpus.blocks import MANIFEST, BlockStore, Manifest
+    from elektron.corpus.blocks import BlockStore
+    from elektron.corpus.manifest import MANIFEST, Manifest
 
     try:
         store = BlockStore(folder, Manifest.load(folder / MANIFEST))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import pipeline
@@ -15,6 +16,7 @@ from elektron.finetuning.finetune import Bench, finetune, texts_read
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import TASKS
+from elektron.finetuning.trials import Trials
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
@@ -138,6 +140,77 @@ def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, caps
     assert "Was it worth it?" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("finished", [2, 3])
+def test_finished_trainings_survive_an_interruption(
+    finished, encoders, animals, tmp_path, monkeypatch, caplog
+):
+    """With two finished of four, the better one of those tried; with three, also a seed that beats it or not."""
+
+    def config(out, **options):
+        return animal_config(
+            encoders,
+            animals,
+            out,
+            test=[str(animals["test"])],
+            epochs=1.0,
+            seeds=3,
+            vary=["learning_rate=1e-6,5e-3"],
+            **options,
+        )
+
+    def interrupted(bench, *arguments):
+        if len(bench.runs) == finished:
+            raise KeyboardInterrupt
+        return fit(bench, *arguments)
+
+    def runs(out):
+        return [run | {"seconds": 0} for run in read(out / "runs.json")]
+
+    fit = Bench.fit
+    finetune(config(tmp_path / "whole"))
+    with monkeypatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(Bench, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(config(tmp_path / "m"))
+    assert f"{finished} of 4 trainings are finished and kept" in caplog.text
+    assert not (tmp_path / "m").exists()
+    trained = []
+    monkeypatch.setattr(
+        Bench, "fit", lambda bench, *a: trained.append(len(bench.runs)) or fit(bench, *a)
+    )
+    finetune(config(tmp_path / "m"))
+    assert trained == list(range(finished, 4))
+    assert runs(tmp_path / "m") == runs(tmp_path / "whole")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole")]
+    assert weights[0] == weights[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"m", "whole"}
+    assert not list(tmp_path.rglob("trials"))
+
+
+def test_trainings_of_other_settings_are_not_taken_over(
+    encoders, animals, tmp_path, monkeypatch, caplog
+):
+    def interrupted(bench, *arguments):
+        if bench.runs:
+            raise KeyboardInterrupt
+        return fit(bench, *arguments)
+
+    fit = Bench.fit
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Bench, "fit", interrupted)
+        finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, seeds=2))
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=2))
+    assert "1 finished trainings" in caplog.text and "dropped" in caplog.text
+    assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2, 2]
+
+
+def test_out_is_refused_before_anything_is_read(encoders, animals, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "m"):
+        with pytest.raises(ElektronError, match=r"not empty|cannot be written"):
+            finetune(animal_config(encoders, animals, out, train=["no such file"]))
+
+
 def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(animals, tmp_path):
     finetune(
         FinetuneConfig(
@@ -226,7 +299,9 @@ def collapse(says, train, evaluation):
     config = FinetuneConfig(task="classification", model="m", train=["t"], out="o")
     parrot = Parrot(says)
     predictions = parrot.predict(evaluation)
-    found = Bench(config, Labelled(train, evaluation, [])).collapse(parrot, predictions)
+    found = Bench(config, Labelled(train, evaluation, []), Trials(Path("none"))).collapse(
+        parrot, predictions
+    )
     return found, parrot.asked - len(evaluation)
 
 

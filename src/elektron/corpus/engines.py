@@ -25,7 +25,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from elektron.corpus.blocks import Split
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.encoding import (
     Encoder,
@@ -35,6 +34,7 @@ from elektron.corpus.encoding import (
     start_worker,
     versions,
 )
+from elektron.corpus.manifest import Split
 from elektron.errors import ElektronError
 from elektron.reading import first_line
 

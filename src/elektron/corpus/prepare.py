@@ -14,19 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 from elektron.allocator import return_freed_memory
-from elektron.corpus.blocks import (
-    MANIFEST,
-    SPLITS,
-    TOKENIZER,
-    BlockStore,
-    BlockWriter,
-    Manifest,
-    Split,
-)
+from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
 from elektron.corpus.encoding import Encoding
 from elektron.corpus.engines import Chunk, engine
+from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError

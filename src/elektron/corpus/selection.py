@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from elektron.corpus.blocks import Split
 from elektron.corpus.documents import Document
+from elektron.corpus.manifest import Split
 
 DIGEST_BYTES = 16
 

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from elektron.corpus.blocks import Manifest
+from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 from elektron.estimate.config import EstimateConfig
 

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter, Manifest
+from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
+from elektron.corpus.manifest import Manifest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.models.pair import Pair

@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.blocks import MANIFEST, SPLITS, BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
+from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.pretraining.config import MaskingConfig

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.blocks import SPLITS, BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.manifest import SPLITS, Manifest
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of

@@ -60,7 +60,7 @@ def test_reported_is_test_where_there_is_one(files: Path) -> None:
         ("classification --train sst2/train.tsv --model m", "--model is the comparison's own"),
         ("classification --train sst2/train.tsv --seed 3", "--seed is the comparison's own"),
         ("classification --train sst2/train.tvs", "sst2/train.tvs: no such file"),
-        ("classification --train sst2/train.tsv --test sst2", "sst2: no such file"),
+        ("classification --train sst2/train.tsv --test sst2", "sst2: a folder: give its files"),
         ("classification --train 'sst2/train.tsv", "No closing quotation"),
     ],
 )

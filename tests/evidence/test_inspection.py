@@ -34,6 +34,8 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "every checksum fits" in printed
     assert printed.count("\nrow ") == 3
+    legend = printed[: printed.index("\nrow ")]
+    assert "[word] is masked" in legend and "{word} keeps its token" in legend
     assert {finding.subject for finding in findings} >= {"rows", "padding", "documents"}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elektron.corpus.blocks import sealed
+from elektron.corpus.manifest import sealed
 from elektron.pretraining.checkpoint import COUNTERS, identity, write_manifest
 from tests.mutation.worker import Worker
 

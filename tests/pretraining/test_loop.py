@@ -82,6 +82,14 @@ def test_a_run_leaves_what_it_promises(run):
     assert AutoModelForMaskedLM.from_pretrained(run / "generator").config.hidden_size == 16
 
 
+def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=2))
+    said = capsys.readouterr().out
+    assert f"AUC {summary['discriminator_auc']:.3f}" in said and "2 steps" in said
+    assert f"elektron finetune TASK --model {tmp_path}/run/discriminator" in said
+    assert f"elektron report {tmp_path}/run" in said
+
+
 def test_the_generator_learns(blocks, tmp_path):
     optimizer = OptimizerConfig(warmup=0.1)
     network = NetworkConfig(**(TINY | {"generator_width": 1.0, "embedding": 32}))

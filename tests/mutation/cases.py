@@ -76,7 +76,7 @@ def of_files(
         for place in places(content):
             for value in LEAVES:
                 changed = with_value(content, place, value)
-                if changed == content:
+                if written(changed) == written(content):
                     continue
                 lines = "\n".join([written(changed), *others])
                 where = f"{file.name} {'.'.join(map(str, place))} {json.dumps(value)}"

@@ -17,6 +17,7 @@ VALUES = ("", "nan", "-1", "0", "1e309", "1000000000", LONG, "0.5", "[]", "x\udc
 """Typed for each option in turn."""
 ACCEPTED = {
     r"\S+ --out (nan|-1|0|1e309|1000000000|0\.5|\[\])": "a folder or file may have any name",
+    r"estimate --out LONG": "nothing is written",
     r"\S+ --seed (0|1000000000)": "a seed",
     r"\S+ --steps 1000000000": "a run of any length can be stopped and resumed",
     r"finetune --epochs (0\.5|1000000000)": "part of a pass, or as many as one has time for",

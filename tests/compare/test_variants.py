@@ -91,5 +91,7 @@ def test_a_variant_that_cannot_work_is_named() -> None:
     with pytest.raises(ElektronError, match=r"--vary batch must be from 1 to .*, got 0"):
         variants("quickstart", ["batch=8,0"])
     found = variants("quickstart", ["batch=8,16"])
-    with pytest.raises(ElektronError, match=r"batch=8,optimizer\.lr=-1\.0: optimizer\.lr must be above 0"):
+    with pytest.raises(
+        ElektronError, match=r"batch=8,optimizer\.lr=-1\.0: optimizer\.lr must be above 0"
+    ):
         configured(found[0], {"optimizer.lr": -1.0})

@@ -321,8 +321,8 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
     [
         ((), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
         (("--vocab-size", "100"), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
-        (("--data", "x", *BLOCKLESS), "--vocab-size follows from the blocks"),
-        (("--data", "nowhere"), "nowhere holds no blocks"),
+        (("--data", ".", *BLOCKLESS), "--vocab-size follows from the blocks"),
+        (("--data", "nowhere"), "nowhere: no such folder"),
         (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5"),
         (("--vocab-size", "100", "--seq-len", "2"), "--seq-len must be above 2"),
         ((*BLOCKLESS, "--throughput", "0"), "--throughput must be above 0, got 0"),

@@ -415,7 +415,7 @@ def test_a_configuration_of_another_model_is_refused(
 ) -> None:
     edit(model / "config.json", **change)
     for use in (load_encoder, lambda name: released.load_network(AutoModelForPreTraining, name)):
-        with pytest.raises(ElektronError, match="weights do not fit: .* missing"):
+        with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
             use(str(model))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from elektron.errors import ElektronError
 
+MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
+"""What reading a small file of JSON may raise that was damaged or made up."""
 LARGEST_TEXT = 1 << 28
 """Bytes: the manifest of ten billion rows has less, and nothing else comes near."""
 

@@ -33,6 +33,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     partial = out.with_name(Path(made).name)  # as relative as `out` is
     try:
         yield partial
+        give_usual_modes(partial)
         for path in sorted(partial.rglob("*"), reverse=True):
             sync(path)
         partial.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
@@ -44,6 +45,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Have the umask decide who may read the files of a folder; safetensors lets only their owner."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~_umask())
 
 
 def name_to_be(folder: Path) -> Path:

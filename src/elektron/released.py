@@ -82,10 +82,10 @@ CONVERSION = (
 """A program for another process, since unpickling can run code even where torch forbids most of it."""
 
 
-# The last four: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
+# The last line: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
 UNLOADABLE = (
-    *(OSError, SafetensorError, ValueError, KeyError),
-    *(TypeError, ArithmeticError, RuntimeError, MemoryError),
+    *(OSError, SafetensorError, ValueError, LookupError, AttributeError),
+    *(TypeError, ArithmeticError, AssertionError, RuntimeError, MemoryError),
 )
 
 

@@ -33,6 +33,7 @@ from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Prediction, Task
 from elektron.folders import new_folder
+from elektron.models.checksums import seal
 from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[s
         fitted.model.save_pretrained(folder)
         fitted.encoder.tokenizer.save_pretrained(folder)
         task.save(folder)
+        seal(folder)
         write_json(folder / RUNS, [as_record(run) for run in runs])
         save_yaml(config, folder / CONFIG)
         write_figures(folder, metrics, details, records, scored.predictions)

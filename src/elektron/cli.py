@@ -125,6 +125,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             if not _stdout_is_broken():
                 raise
+        except BaseException as error:
+            # A panic in the Rust code of the `tokenizers` library, whose class cannot be imported.
+            if type(error).__name__ != "PanicException":
+                raise
+            sys.stderr.write(
+                f"elektron: the tokenizer fails on this text: {one_line(str(error))}\n"
+            )
+            return BAD_INPUT
     return 0
 
 

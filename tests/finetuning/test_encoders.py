@@ -224,9 +224,7 @@ def random_encoder(folder, tokenizer_folder, family, **sizes):
 def test_the_longest_input_is_what_the_model_can_read(
     tmp_path, tokenizer_folder, family, changes, longest
 ):
-    encoder = load_encoder(
-        random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes)
-    )
+    encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes))
     assert encoder.longest_input == longest
     model = AutoModel.from_config(encoder.config).eval()
     model(torch.full((1, longest), 7), attention_mask=torch.ones(1, longest))

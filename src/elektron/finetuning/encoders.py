@@ -149,10 +149,15 @@ def longest_input(config: PreTrainedConfig) -> int:
     RoBERTa and its kin have a row for padding in their table of positions, and count from behind it.
     """
     positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
-    if positions < 0:  # XLNet says -1
+    if positions == -1:  # as XLNet says
         return UNLIMITED
-    with torch.device("meta"):
-        encoder = AutoModel.from_config(config)
+    try:
+        with torch.device("meta"):
+            encoder = AutoModel.from_config(config)
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"no {config.model_type} has the sizes of its config.json ({first_line(error)})"
+        ) from error
     padding = (
         module.padding_idx
         for name, module in encoder.named_modules()
@@ -162,13 +167,32 @@ def longest_input(config: PreTrainedConfig) -> int:
 
 
 @torch.no_grad()
-def reads_forward_only(encoder: PreTrainedModel) -> bool:
-    """Whether what stands behind a token has no effect on it, as in GPT and other decoders."""
+def try_encoder(name: str, encoder: nn.Module) -> bool:
+    """Whether an encoder reads in one direction only, as GPT and other decoders do.
+
+    Raises:
+        ElektronError: it cannot read a few tokens at all.
+    """
     ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
     other = ids.clone()
     other[0, -1] = 0
-    first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
+    try:
+        first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is its config.json damaged?"
+        ) from error
     return bool(torch.equal(first, second))
+
+
+def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Raise ElektronError for a tokenizer that gives ids which a network has no embedding of."""
+    highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
+    if highest >= vocab_size:
+        raise ElektronError(
+            f"{name}: its tokenizer has the id {highest:,} and the model {vocab_size:,} embeddings: they do not "
+            "belong together"
+        )
 
 
 def check_encoder(name: str) -> None:
@@ -204,23 +228,13 @@ def load_encoder(name: str) -> Encoder:
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
     encoder, weights = load_bare_encoder(name)
-    try:
-        decoder = reads_forward_only(encoder)
-    except UNLOADABLE as error:
-        raise ElektronError(
-            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is its config.json damaged?"
-        ) from error
-    if decoder:
+    if try_encoder(name, encoder):
         raise ElektronError(
             f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an "
             "encoder"
         )
     tokenizer = load_tokenizer(name)
-    if len(tokenizer) > config.vocab_size:
-        raise ElektronError(
-            f"{name}: its tokenizer has {len(tokenizer):,} entries and the model "
-            f"{config.vocab_size:,}: they do not belong together"
-        )
+    check_token_ids(name, tokenizer, config.vocab_size)
     _say_what_looks_wrong(name, config, encoder)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)

@@ -17,6 +17,7 @@ from typing import Any
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.reading import listed
+from elektron.released import LEAST_LENGTH
 
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
@@ -26,8 +27,6 @@ FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
 """Tokens: what the paper's models read."""
-LEAST_LENGTH = 8
-"""Tokens: special ones and something between them."""
 SEEDS = 2**31
 """Seeds are below this: transformers seeds numpy too, which takes 32 bits, and further seeds are counted from it."""
 

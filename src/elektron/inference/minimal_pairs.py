@@ -35,7 +35,7 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
-from elektron.finetuning.encoders import longest_input
+from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.tables import open_source
@@ -149,6 +149,7 @@ def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[
     tokenizer = load_tokenizer(name)
     if kind != "discriminator" and tokenizer.mask_token_id is None:
         raise ElektronError(f"{name}: its tokenizer has no mask token")
+    check_token_ids(name, tokenizer, model.config.vocab_size)
     longest = longest_input(model.config)
     read = {}
     for pair in pairs:

@@ -64,12 +64,12 @@ def _read(path: Path) -> Task:
         name, number = content["task"], content["format"]
     except (OSError, *MALFORMED) as error:
         raise unreadable(path, error, "fine-tune again") from error
-    if number != FORMAT or name not in TASKS:
+    if number != FORMAT or name not in list(TASKS):
         raise ElektronError(f"{path}: of another version of elektron, or not elektron's")
     try:
         return TASKS[name].load(content, str(path.parent))
-    except TypeError as error:
-        raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
+    except ElektronError as error:
+        raise unreadable(path, error, "fine-tune again") from error
 
 
 def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:

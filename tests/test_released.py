@@ -84,6 +84,7 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []
+    tokenizer = load_tokenizer(str(model))
 
     def fetch(name: str, file: str, revision: str, **_: Any) -> str:
         asked.append((name, revision))
@@ -107,10 +108,17 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
 
     monkeypatch.setattr(released, "hub_answers", lambda: True)
     monkeypatch.setattr(released, "cached_file", fetch)
-    monkeypatch.setattr(released, "AutoTokenizer", Network)
+
+    class Tokenizer:
+        @classmethod
+        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
+            asked.append((name, revision))
+            return tokenizer
+
+    monkeypatch.setattr(released, "AutoTokenizer", Tokenizer)
     assert released.load_network(Network, "some/model@abc") is network
     released.load_tokenizer_files("some/model@abc")
-    assert set(asked) == {("some/model", "abc")} and len(asked) == 5
+    assert set(asked) == {("some/model", "abc")} and len(asked) > 5
 
 
 def test_a_hub_that_does_not_answer_is_left_alone(
@@ -415,7 +423,7 @@ def test_a_configuration_of_another_model_is_refused(
 ) -> None:
     edit(model / "config.json", **change)
     for use in (load_encoder, lambda name: released.load_network(AutoModelForPreTraining, name)):
-        with pytest.raises(ElektronError, match="weights do not fit: .* missing"):
+        with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
             use(str(model))
 
 

@@ -12,23 +12,26 @@ from typing import Any
 
 from elektron.errors import ElektronError
 
+MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
+"""What reading a small file of JSON may raise that was damaged or made up."""
 LARGEST_TEXT = 1 << 28
 """Bytes: the manifest of ten billion rows has less, and nothing else comes near."""
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int | None = None) -> str:
     """The text of a file in UTF-8.
 
     Raises:
-        ElektronError: it is larger than LARGEST_TEXT.
+        ElektronError: it has more than `most` bytes, or LARGEST_TEXT.
         OSError: it cannot be read.
         UnicodeDecodeError: it is not text.
     """
+    most = most or LARGEST_TEXT
     with path.open("rb") as file:
-        content = file.read(LARGEST_TEXT + 1)
-    if len(content) > LARGEST_TEXT:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise ElektronError(
-            f"{path}: more than {LARGEST_TEXT:,} bytes, which no such file has: is it the right one?"
+            f"{path}: more than {most:,} bytes, which no such file has: is it the right one?"
         )
     return content.decode()
 

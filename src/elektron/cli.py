@@ -220,6 +220,12 @@ def _status_of(argv: list[str]) -> int:
         else:
             raise
         return BAD_INPUT
+    except BaseException as error:
+        # A panic in the Rust code of the `tokenizers` library, whose class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        complain(f"the tokenizer fails on this text: {error}")
+        return BAD_INPUT
     return 0
 
 

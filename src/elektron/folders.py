@@ -58,6 +58,7 @@ def new_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Path]
             yield partial
             if kept:
                 shutil.rmtree(partial / kept, ignore_errors=True)
+            give_usual_modes(partial)
             for path in sorted(partial.rglob("*"), reverse=True):
                 sync(path)
             sync(partial)
@@ -107,6 +108,13 @@ def is_free(out: Path) -> bool:
 def followed(path: Path) -> Path:
     """Where a path leads if it is a link, also if nothing is there yet; any other path as it is."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Have the umask decide who may read the files of a folder; safetensors lets only their owner."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~_umask())
 
 
 def name_to_be(folder: Path) -> Path:
@@ -195,3 +203,9 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -48,11 +48,17 @@ from elektron.reading import (
     nearest,
     refuse_missing_folder,
 )
+from elektron.tokenizer_trial import fault_of_tokenizer
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+MOST_BYTES = 1 << 26
+"""Of a tokenizer; those with the largest vocabularies have half as many."""
+LEAST_LENGTH = 8
+"""Tokens: special ones and something between them."""
 PICKLED = "pytorch_model*.bin"
 
 LOADS_CODE = frozenset(
@@ -82,10 +88,10 @@ CONVERSION = (
 """A program for another process, since unpickling can run code even where torch forbids most of it."""
 
 
-# The last four: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
+# The last line: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
 UNLOADABLE = (
-    *(OSError, SafetensorError, ValueError, KeyError),
-    *(TypeError, ArithmeticError, RuntimeError, MemoryError),
+    *(OSError, SafetensorError, ValueError, LookupError, AttributeError),
+    *(TypeError, ArithmeticError, AssertionError, RuntimeError, MemoryError),
 )
 
 
@@ -122,6 +128,9 @@ def load_configuration(name: str) -> PreTrainedConfig:
         ) from error
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise ElektronError(f"{name!r}: its {CONFIG} asks for {layers:,} layers: is it damaged?")
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and not (isinstance(positions, int) and positions >= -1):
+        raise ElektronError(f"{name!r}: the max_position_embeddings in its {CONFIG} are no number")
     if not all(isinstance(architecture, str) for architecture in architectures):
         raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
     if dropped:
@@ -231,9 +240,31 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
     """The tokenizer of a folder or hub name, by a class of transformers.
 
     Raises:
-        OSError, ValueError, KeyError: as transformers raises them, where there is none.
+        ElektronError: there is none, or it cannot be used.
     """
+    try:
+        tokenizer = _tokenizer_files(name, subfolder)
+        # Settings of a wrong type are found where they are used.
+        tokenizer(
+            ["a"], ["a"], truncation=True, max_length=LEAST_LENGTH, return_attention_mask=False
+        )
+        tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
+    except UNLOADABLE as error:
+        what = "cannot be loaded" if Path(name).exists() else "no such folder, nor found on the hub"
+        raise ElektronError(f"{Path(name) / subfolder}: {what} ({_on_one_line(error)})") from error
+    return tokenizer
+
+
+def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     place = located(name)
+    try:
+        path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **_whence(place))
+    except OSError:
+        path = None  # transformers makes it of other files
+    if path is not None and (
+        fault := fault_of_tokenizer(Path(path), read_text(Path(path), MOST_BYTES))
+    ):
+        raise ElektronError(f"{path}: damaged ({fault[:200]}): make or fetch it again")
     try:
         settings = _json_file(place, TOKENIZER_CONFIG, subfolder)
     except OSError:

@@ -146,12 +146,12 @@ def test_without_a_released_generator_a_fresh_one_reads_the_released_embeddings(
 
 def test_what_is_no_pair_is_refused(tmp_path):
     save(make_pair("electra"), tmp_path)
-    with pytest.raises(ElektronError, match="weights do not fit: .* missing"):
+    with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
         load_pair(str(tmp_path / "generator"), None, SIZES, SPECIAL_IDS)
     with pytest.raises(ElektronError, match="no such folder"):
         load_pair(str(tmp_path / "nothing"), None, SIZES, SPECIAL_IDS)
     save(make_pair("elektron"), tmp_path / "ours")
-    with pytest.raises(ElektronError, match="weights do not fit: .* missing"):
+    with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
         load_pair(str(tmp_path / "ours/generator"), None, SIZES, SPECIAL_IDS)
     other = make_pair("electra", replace(SIZES, embedding=16))
     save(other, tmp_path / "other")

@@ -98,7 +98,7 @@ def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(
 ) -> None:
     for step in (6, 12):
         damage(of_step(run, step) / WEIGHTS)
-    with pytest.raises(ElektronError, match="none of the 2 checkpoints .* is whole"):
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is whole"):
         pretrain(tiny_config(blocks, run))
     assert [path.name for path in checkpoint.checkpoints(run)] == ["step-00000006", "step-00000012"]
     (run / FOLDER).rename(run / "aside")
@@ -181,7 +181,7 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     (run / "aside").rename(second)
     found = list(run_faults(run))
     assert len(found) == 2 and "is the checkpoint of step 12, under another's name" in found[0]
-    with pytest.raises(ElektronError, match="none of the 2 checkpoints .* under another's name"):
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* under another's name"):
         checkpoint.newest_whole(run)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
@@ -24,7 +24,8 @@ from elektron.errors import ElektronError
 from elektron.finetuning.recipe import SCRATCH
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
-from elektron.released import POOLER, load_bare_encoder, load_configuration
+from elektron.reading import first_line
+from elektron.released import POOLER, UNLOADABLE, load_bare_encoder, load_configuration
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ DISCRIMINATOR = "discriminator"
 
 # Root mean square of an initial embedding.
 INITIAL_SIZE = 0.02
+UNLIMITED = 1 << 30
+"""Tokens: more than any text has."""
+PROBE_TOKENS = 4
 # With more unknown tokens than this a vocabulary was made for other text.
 MOST_UNKNOWN = 0.05
 
@@ -56,10 +60,7 @@ class Encoder:
     @property
     def longest_input(self) -> int:
         """Tokens that it can read at once."""
-        positions = getattr(self.config, "max_position_embeddings", None) or 512
-        # RoBERTa and its kin count positions from behind the padding's.
-        offset = self.config.pad_token_id + 1 if self.config.model_type in OFFSET_POSITIONS else 0
-        return int(positions) - offset
+        return longest_input(self.config)
 
     def from_scratch(self) -> Encoder:
         """The same architecture and vocabulary with random weights."""
@@ -130,7 +131,6 @@ class Encoder:
         )
 
 
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
 DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -141,6 +141,58 @@ DROPOUTS = (
     "dropout",
     "classifier_dropout",
 )
+
+
+def longest_input(config: PreTrainedConfig) -> int:
+    """Tokens that an encoder can read at once; UNLIMITED where its positions are relative.
+
+    RoBERTa and its kin have a row for padding in their table of positions, and count from behind it.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
+    if positions == -1:  # as XLNet says
+        return UNLIMITED
+    try:
+        with torch.device("meta"):
+            encoder = AutoModel.from_config(config)
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"no {config.model_type} has the sizes of its config.json ({first_line(error)})"
+        ) from error
+    padding = (
+        module.padding_idx
+        for name, module in encoder.named_modules()
+        if name.endswith("position_embeddings") and hasattr(module, "padding_idx")
+    )
+    return int(positions) - max((row + 1 for row in padding if row is not None), default=0)
+
+
+@torch.no_grad()
+def try_encoder(name: str, encoder: nn.Module) -> bool:
+    """Whether an encoder reads in one direction only, as GPT and other decoders do.
+
+    Raises:
+        ElektronError: it cannot read a few tokens at all.
+    """
+    ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
+    other = ids.clone()
+    other[0, -1] = 0
+    try:
+        first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is its config.json damaged?"
+        ) from error
+    return bool(torch.equal(first, second))
+
+
+def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Raise ElektronError for a tokenizer that gives ids which a network has no embedding of."""
+    highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
+    if highest >= vocab_size:
+        raise ElektronError(
+            f"{name}: its tokenizer has the id {highest:,} and the model {vocab_size:,} embeddings: they do not "
+            "belong together"
+        )
 
 
 def check_encoder(name: str) -> None:
@@ -175,13 +227,14 @@ def load_encoder(name: str) -> Encoder:
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
-    tokenizer = load_tokenizer(name)
-    if len(tokenizer) > config.vocab_size:
-        raise ElektronError(
-            f"{name}: its tokenizer has {len(tokenizer):,} entries and the model "
-            f"{config.vocab_size:,}: they do not belong together"
-        )
     encoder, weights = load_bare_encoder(name)
+    if try_encoder(name, encoder):
+        raise ElektronError(
+            f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an "
+            "encoder"
+        )
+    tokenizer = load_tokenizer(name)
+    check_token_ids(name, tokenizer, config.vocab_size)
     _say_what_looks_wrong(name, config, encoder)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)

@@ -28,6 +28,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Task
+from elektron.models.checksums import seal
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
 from elektron.folders import new_folder, write_whole
@@ -91,6 +92,7 @@ class Fitted:
         self.model.save_pretrained(folder)
         self.encoder.tokenizer.save_pretrained(folder)
         self.task.save(folder)
+        seal(folder)
 
 
 class Trials:

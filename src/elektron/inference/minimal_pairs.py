@@ -36,7 +36,7 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
-from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.tables import open_source
@@ -150,7 +150,8 @@ def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[
     tokenizer = load_tokenizer(name)
     if kind != "discriminator" and tokenizer.mask_token_id is None:
         raise ElektronError(f"{name}: its tokenizer has no mask token")
-    longest = Encoder(name, model.config, tokenizer, None).longest_input
+    check_token_ids(name, tokenizer, model.config.vocab_size)
+    longest = longest_input(model.config)
     read = {}
     for pair in pairs:
         for text in (pair.good, pair.bad):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, Precision
 from elektron.evidence.reading import mapping, read_json
 from elektron.evidence.results import DETAILS
 from elektron.finetuning.config import DecodingConfig
+from elektron.finetuning.encoders import check_token_ids, longest_input, try_encoder
+from elektron.finetuning.tasks.base import TASK_FILE, Task, encoder_of
 from elektron.finetuning.tasks.registry import load_task
+from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
 from elektron.inference.predictor import Predictor
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
@@ -42,7 +47,30 @@ def load_predictor(
         task = task.decoded_by(decoding)
     tokenizer = load_tokenizer(model)
     network = task.load_model(model)
+    check_belonging(model, task, tokenizer, network)
     return Predictor(task, network, tokenizer, Device.choose(precision), batch)
+
+
+def check_belonging(
+    model: str, task: Task, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel
+) -> None:
+    """Raise ElektronError if the parts of a model's folder are not of one model."""
+    labels = getattr(task, "labels", None)
+    if labels is not None and len(labels) != network.config.num_labels:
+        raise ElektronError(
+            f"{model}: {TASK_FILE} has {len(labels)} labels and the network {network.config.num_labels}: "
+            "they do not belong together"
+        )
+    encoder = encoder_of(network)
+    longest = longest_input(encoder.config)
+    if task.max_length > longest:
+        raise ElektronError(
+            f"{model}: by {TASK_FILE} it reads {task.max_length} tokens, and its network {longest}"
+        )
+    check_token_ids(model, tokenizer, encoder.config.vocab_size)
+    if isinstance(task, SequenceToSequence):
+        check_token_ids(model, task.tokenizer, network.config.decoder.vocab_size)
+    try_encoder(model, encoder)
 
 
 def precision_of_finetuning(model: str) -> Precision | None:

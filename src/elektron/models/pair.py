@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from elektron.errors import ElektronError
 from elektron.models.attention import use_fast_attention
+from elektron.models.checksums import seal
 from elektron.models.families import (
     FAMILIES,
     LABELS,
@@ -192,6 +193,7 @@ class Pair(nn.Module):
             for name, network in networks.items():
                 network.save_pretrained(folder / name, state_dict=weights[name])
                 tokenizer.save_pretrained(folder / name)
+                seal(folder / name)
 
 
 def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, Tensor]:

@@ -29,9 +29,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import object_in, read_text, unreadable
+from elektron.bounded import MALFORMED, object_in, read_text, unreadable
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
+from elektron.models.checksums import digest
 from elektron.models.pair import Pair
 from elektron.models.shards import divided_like, in_host_memory
 from elektron.pretraining.config import CheckpointConfig
@@ -46,8 +47,6 @@ MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What opening a file raises where there is none. All other errors of the system say nothing of the file."""
-MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
-"""What reading a small file of JSON may raise that was damaged or made up."""
 NAMES = "step-????????"
 BROKEN = "broken-"
 DROPPED = ".dropped-"
@@ -212,12 +211,6 @@ def stranger(checkpoint: Path) -> str | None:
     if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
         return None
     return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of_text(text: str) -> str:

@@ -105,7 +105,7 @@ def prepare_run(
     check_sizes(DISCRIMINATOR, sizes)
     if OBJECTIVES[config.objective].generates and config.plan_options.generator is None:
         check_sizes(GENERATOR, generator_sizes)
-    refuse_longer_rows(manifest.seq_len, sizes.max_positions)
+    refuse_longer_rows(config, manifest.seq_len, sizes.max_positions)
     if tokenizer is not None:
         for name in released_networks(config):
             check_same_tokenizer(name, tokenizer, manifest.vocab_size)
@@ -118,12 +118,15 @@ def prepare_run(
     return ramp, make_plan(config, ramp.steps), words
 
 
-def refuse_longer_rows(length: int, positions: int) -> None:
+def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> None:
     """Raise ElektronError for rows that a network cannot read."""
     if length > positions:
+        way = "raise --network.max-positions or "
+        if released := released_networks(config):
+            way = f"those of {' and '.join(released)} cannot be raised: "
         raise ElektronError(
             f"rows of {length} tokens are longer than the {positions} positions of the "
-            "networks: raise --network.max-positions or prepare shorter rows with --seq-len"
+            f"networks: {way}prepare shorter rows with --seq-len {positions}"
         )
 
 
@@ -175,7 +178,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
         pair.corrector = None
     for network in (pair.discriminator, pair.generator):
         if network is not None:
-            refuse_longer_rows(manifest.seq_len, network.config.max_position_embeddings)
+            refuse_longer_rows(config, manifest.seq_len, network.config.max_position_embeddings)
     return pair
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from elektron.bounded import read_text
+from elektron.bounded import read_text, unreadable
 from elektron.errors import ElektronError
 from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
@@ -70,7 +70,7 @@ def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
         yield str(error)
         return
     except (OSError, ValueError) as error:
-        yield f"{path} is damaged ({error})"
+        yield str(unreadable(path, error, "restore it"))
         return
     for number, line in enumerate(lines, start=1):
         in_the_making = not finished and number == len(lines)

@@ -16,6 +16,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.configuration import checked
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -30,7 +32,7 @@ from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.records import Layout, Record
 from elektron.folders import write_whole
 from elektron.models.attention import use_fast_attention
-from elektron.released import load_network
+from elektron.released import LEAST_LENGTH, load_network
 
 TASK_FILE = "task.json"
 FORMAT = 1
@@ -180,9 +182,32 @@ class Task(ABC):
 
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
-        """The task in the content of a `task.json` that lay in `folder`."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+        """The task in the content of a `task.json` that lay in `folder`.
+
+        Raises:
+            ElektronError: a value is missing, or of no use.
+        """
+        return cls(**cls.fields_in(content))
+
+    @classmethod
+    def fields_in(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """The fields of the task in the content of a `task.json`, each of its type and finite."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        found = checked(cls, {name: value for name, value in content.items() if name in fields})
+        for name, its in fields.items():
+            value = found.get(name, 0)
+            if name not in found and its.default is its.default_factory is dataclasses.MISSING:
+                raise ElektronError(f"{name} is missing")
+            if isinstance(value, float) and not isfinite(value):
+                raise ElektronError(f"{name} must be finite, got {value}")
+            if name.endswith("length") and value < (LEAST_LENGTH if name == "max_length" else 1):
+                raise ElektronError(f"{name} is too small: {value}")
+        if not 0 <= found.get("stride", 0) < found["max_length"]:
+            raise ElektronError(f"stride must be from 0 to below max_length, got {found['stride']}")
+        labels = found.get("labels", [])
+        if len(set(labels)) < len(labels):
+            raise ElektronError("labels are there twice")
+        return found
 
 
 @dataclass(kw_only=True)

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from elektron.configuration import build
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
@@ -260,9 +261,12 @@ class SequenceToSequence(Task):
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
         """The task in the content of a `task.json` that lay in `folder`, with its tokenizer."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields = {name: value for name, value in content.items() if name in known}
-        fields["decoding"] = DecodingConfig(**fields["decoding"])
+        decoding = content.get("decoding")
+        if not isinstance(decoding, dict):
+            raise ElektronError("decoding must be a group of settings")
+        fields = cls.fields_in(content | {"decoding": None})
+        fields["decoding"] = build(DecodingConfig, decoding)
+        refuse_impossible(fields["decoding"], fields["max_target_length"])
         tokenizer = load_tokenizer_files(folder, TARGET_TOKENIZER)
         return cls(**fields, target_tokenizer=tokenizer)
 

@@ -263,7 +263,7 @@ def test_an_interrupted_run_leaves_nothing(
         start_new_session=True,
     )
     signal.signal(signal.SIGINT, earlier)
-    while not list(tmp_path.glob(".blocks.partial-*/train-*")):
+    while not list(tmp_path.glob(".blocks.partial/train-*")):
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)

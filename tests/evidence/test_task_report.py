@@ -156,7 +156,7 @@ def test_paths_are_those_that_the_folder_will_have(tmp_path: Path) -> None:
     """It is read before `new_folder` gives it its name; `evaluate` writes no config.yaml."""
     files = tuned.tagging()
     del files["config.yaml"]
-    told = page(tuned.write(tmp_path / ".final.partial-x1y2", files))
+    told = page(tuned.write(tmp_path / ".final.partial", files))
     assert f"elektron predict {tmp_path / 'final'}" in told.words and "partial" not in told.words
 
 

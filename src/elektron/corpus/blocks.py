@@ -1,4 +1,4 @@
-"""The block store: rows of token ids on disk, written once, verified, mapped into memory.
+"""The block store: rows of token ids on disk, written once, verified, read row by row.
 
 A folder of blocks holds `train-00000.arrow`, `validation-00000.arrow` and so on, a copy of the
 tokenizer under `tokenizer/`, and `manifest.json`. Each file is an Arrow IPC file with one column,

@@ -100,21 +100,22 @@ class Trials:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.identity: str | None = None
+        """Of the fine-tuning; None where nothing is kept, as of a single training."""
 
     def open(self, identity: str) -> None:
         """Take over what a fine-tuning of this identity has left, and remove what another one has."""
-        path = self.folder / IDENTITY
-        if path.is_file() and read_text(path) == identity:
+        self.identity = identity
+        if not self.count:
+            return
+        if read_text(self.folder / IDENTITY) == identity:
             log.info("%d finished trainings of an interrupted run are taken over", self.count)
             return
-        if self.count:
-            log.warning(
-                "%d finished trainings that an interrupted run has left are of other settings or data, and dropped",
-                self.count,
-            )
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with new_folder(self.folder, owned=True) as folder:
-            (folder / IDENTITY).write_text(identity, encoding="utf-8")
+        log.warning(
+            "%d finished trainings that an interrupted run has left are of other settings or data, and dropped",
+            self.count,
+        )
+        shutil.rmtree(self.folder)
 
     @property
     def count(self) -> int:
@@ -144,21 +145,29 @@ class Trials:
     def keep(self, fitted: Fitted) -> None:
         """Write down a finished training, if there is more than one."""
         folder = self.folder / str(fitted.number)
-        if not self.folder.is_dir():
+        if self.identity is None:
             return
         try:
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed at this
+            folder.mkdir(parents=True)
+            write_whole(self.folder / IDENTITY, self.identity)
             with new_folder(folder / MODEL, owned=True) as model:
                 fitted.save_model(model)
             fitted.task.save(folder)
-            self.keep_run(fitted)
         except (OSError, SafetensorError) as error:
             log.warning("%s cannot be kept for a later command (%s)", fitted.run.name, error)
+        else:
+            self.keep_run(fitted)
 
     def keep_run(self, fitted: Fitted) -> None:
         """Write down, last of all, what is known of a finished training."""
         folder = self.folder / str(fitted.number)
-        if folder.is_dir():
+        if not (folder / MODEL).is_dir():
+            return
+        try:
             write_whole(folder / RUN, json.dumps(dataclasses.asdict(fitted.run)))
+        except OSError as error:
+            log.warning("%s cannot be kept for a later command (%s)", fitted.run.name, error)
 
     def drop_model(self, number: int) -> None:
         """Remove the model of a training than which there is a better one."""

@@ -27,8 +27,6 @@ FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
 """Tokens: what the paper's models read."""
-LEAST_LENGTH = 8
-"""Tokens: special ones and something between them."""
 OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),

@@ -28,11 +28,11 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.tasks.base import Task
-from elektron.models.checksums import seal
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
 from elektron.folders import new_folder, write_whole
 from elektron.inference.predictor import Predictor
+from elektron.models.checksums import seal
 from elektron.variation import in_words
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, Precision
+from elektron.errors import ElektronError
 from elektron.evidence.reading import mapping, read_json
 from elektron.evidence.results import DETAILS
 from elektron.finetuning.config import DecodingConfig

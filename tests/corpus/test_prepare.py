@@ -237,7 +237,7 @@ def test_impossible_settings(
 
 
 def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "rows_in_worker", die)
+    monkeypatch.setattr(engines, "pack_in_worker", die)
     with pytest.raises(ElektronError, match=r"worker process was ended.*--workers"):
         prepare(replace(config, workers=2))
     assert not any(config.out.parent.iterdir())

@@ -87,6 +87,8 @@ class Manifest:
     """Whatever else shapes the rows."""
     duplicates: int = 0
     """Documents dropped because an equal one came before."""
+    unknown: float = 0.0
+    """Share of the text's characters that became [UNK]."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)
     tokenizer_files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file of the tokenizer's folder."""
@@ -101,7 +103,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 of what training depends on: not of where the text lay or how files are named."""
         content = asdict(self)
-        for name in ("corpus", "options", "tokenizer_files", "duplicates"):
+        for name in ("corpus", "options", "tokenizer_files", "duplicates", "unknown"):
             del content[name]
         content["splits"] = {
             name: {
@@ -199,11 +201,12 @@ class BlockWriter:
         """Append rows `(rows, seq_len)` that hold so many documents."""
         self.splits[split].write(rows, documents)
 
-    def finish(self, duplicates: int) -> Manifest:
+    def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder by now."""
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
+            unknown=unknown,
             splits={name: split.finish() for name, split in self.splits.items()},
             tokenizer_files={
                 path.name: _digest_of_file(path)

@@ -29,6 +29,8 @@ class TokenizerConfig(Checked):
     """Remove accents, as BERT's uncased vocabularies do."""
     min_frequency: int = 2
     """A piece rarer than this does not enter the vocabulary."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
     max_documents: int | None = None
     """Learn from this many documents, spread evenly over a larger corpus (default: all of it)."""
     text: str | None = None
@@ -56,6 +58,8 @@ class PrepareConfig(Checked):
     """Drop exact copies of a document (takes 16 bytes of memory a document)."""
     seed: int = 1
     """Decides the lengths that `paper` packing draws and which documents are held out."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: int | None = None
@@ -71,7 +75,7 @@ class InspectConfig(Checked):
     corpus: Positional[list[str]]
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
-    """Folder or hub name of a tokenizer: adds tokens per word and the share of unknown tokens."""
+    """Folder or hub name of a tokenizer: adds tokens per word and the share of text that becomes [UNK]."""
     rows: int = 5
     """Rows of prepared blocks to show."""
     text: str | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
+from elektron.finetuning.files.records import texts_read
 from elektron.finetuning.results import score, write_figures
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import is_free, new_folder
@@ -36,6 +38,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch, precision)
     records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
     predictor.task.check(records)
+    texts = texts_read(predictor.task.layout, records)
+    count_unknown(texts, predictor.tokenizer).check(", ".join(config.data), config.allow_unknown)
     scored = score(predictor, records)
     if config.out is not None:
         with new_folder(config.out) as folder:

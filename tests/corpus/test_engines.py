@@ -113,8 +113,8 @@ def test_a_worker_serves_one_preparation_after_another() -> None:
     chunks = [Chunk(0, "train", ["word word"])]
     for word in (5, 6, 5):
         with on_ray(1, encoding(word, 7)) as rows_of:
-            [(_, rows)] = rows_of(chunks)
-        assert np.array_equal(rows, [[2, word, word, 3, 0, 0, 0, 0]])
+            [(_, packed)] = rows_of(chunks)
+        assert np.array_equal(packed.rows, [[2, word, word, 3, 0, 0, 0, 0]])
 
 
 @pytest.mark.usefixtures("cluster")

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elektron.corpus.blocks import Split
 from elektron.corpus.documents import Document
+
+if TYPE_CHECKING:
+    from elektron.corpus.blocks import Split
 
 DIGEST_BYTES = 16
 SAMPLE_DOCUMENTS = 2000

@@ -35,7 +35,7 @@ CURES = {
     DECOMPOSED: "convert the text to NFD, or set strip_accents in tokenizer_config.json if the vocabulary was "
     "made with it",
     COMPOSED: "convert the text to NFC",
-    CAPITALS: "set do_lower_case to true in tokenizer_config.json, or lowercase the text",
+    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a BERT tokenizer",
     CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger --vocab-size",
 }
 GO_ON = "to go on regardless, give --allow-unknown true"

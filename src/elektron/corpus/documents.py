@@ -2,9 +2,10 @@
 
 A source is a file, a folder, a glob, `hf:NAME[@REVISION][:config][:split]` for a data set of
 the hub, or `builtin:docs`. The end of a file's name says how it is read: `.txt` and unknown endings as text,
-`.jsonl` and `.json` as one JSON object a line, `.csv` and `.tsv` as a table with a header,
-`.parquet` by record batches; all but the last also with `.gz` or `.zst` behind. In text, blank
-lines separate documents if the first megabyte has one; otherwise each line is a document.
+`.jsonl` and `.json` as JSON objects, one a line or in an array, `.csv` and `.tsv` as a table with a header,
+`.parquet` and `.arrow` by record batches; all but the last two also with `.gz` or `.zst` behind. In
+text, WikiExtractor's marks separate documents, else blank lines if the first megabyte has one;
+otherwise each line is a document.
 
 How files are decoded stands in `elektron.reading`. Documents longer than LONGEST_DOCUMENT are
 handed on in parts, so that one endless document needs no endless memory.

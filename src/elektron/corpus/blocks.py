@@ -165,6 +165,8 @@ class Manifest:
                 raise ValueError(f"{name!r} is no name of a file in its folder")
         if set(splits) != set(SPLITS) or manifest.seq_len < 1 or manifest.vocab_size < 1:
             raise ValueError("splits, row length or vocabulary cannot be")
+        if not 0 <= manifest.unknown <= 1:
+            raise ValueError("the share of unknown characters cannot be")
         return manifest
 
 

@@ -158,7 +158,9 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _made_from(config: TokenizerConfig, corpus: Corpus) -> dict[str, Any]:
     """What decides the bytes of the tokenizer."""
-    options = {k: v for k, v in asdict(config).items() if k not in ("corpus", "out")}
+    options = {
+        k: v for k, v in asdict(config).items() if k not in ("corpus", "out", "allow_unknown")
+    }
     return {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
 
 

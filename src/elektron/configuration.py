@@ -22,6 +22,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -95,6 +96,8 @@ LearningRate = Annotated[float, Within(above=0, most=10)]
 PositiveShare = Annotated[float, Within(above=0, most=1)]
 INT64 = 1 << 63
 
+MOST_COMPARED = 10_000
+"""Names: more, such as columns of a table of another kind, would take minutes."""
 _NEAR = 0.6  # difflib's own cutoff for close matches
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -350,7 +353,7 @@ def suggestion(
     come before a format that many of them share, whole names are compared: not `dotted`.
     """
     compare = _likeness if dotted else _ratio
-    likeness = {candidate: compare(name, candidate) for candidate in known}
+    likeness = {candidate: compare(name, candidate) for candidate in islice(known, MOST_COMPARED)}
     best = max(likeness.values(), default=0.0)
     if best < _NEAR:
         return ""

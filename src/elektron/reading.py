@@ -51,6 +51,8 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+SAVED_DATASET, SAVED_DATASETS = {"state.json", "dataset_info.json"}, "dataset_dict.json"
+"""Files beside what `datasets`' `save_to_disk` writes of one data set, and beside several."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -299,7 +301,7 @@ def hub_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict
     With a `commit`, those of it instead of what the revision stands for by now. Raises
     ElektronError, here or at a row, if it cannot be loaded.
     """
-    from datasets import load_dataset
+    from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetsError
 
     (name, revision), config, split = hub_source(source)
@@ -314,9 +316,16 @@ def hub_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict
             raise unloadable(error) from error
 
     try:
-        data_set = load_dataset(
-            name, config, split=split, revision=commit or revision, streaming=True
-        )
+        if any((Path(name) / file).is_file() for file in ("state.json", SAVED_DATASETS)):
+            data_set = load_from_disk(name)
+            if isinstance(data_set, dict):
+                data_set = data_set[split]
+        else:
+            data_set = load_dataset(
+                name, config, split=split, revision=commit or revision, streaming=True
+            )
+    except KeyError as error:
+        raise ElektronError(f"{source}: no split {split!r}, only {listed(data_set)}") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError: it would be made by a script, which is not run.
         raise unloadable(error) from error

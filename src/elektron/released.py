@@ -18,6 +18,7 @@ import json
 import logging
 import re
 import shlex
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from transformers import (
     CONFIG_MAPPING,
     AutoModel,
     AutoTokenizer,
+    BertTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -38,7 +40,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, has_file
 
-from elektron.bounded import read_text, refuse_inaccessible
+from elektron.bounded import object_in, read_text, refuse_inaccessible
 from elektron.errors import ElektronError
 from elektron.reading import (
     Place,
@@ -273,15 +275,66 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
         config = load_configuration(name)
     except ElektronError:
         config = PreTrainedConfig()  # it lies alone, or beside a model that we need not know
+    folding = {} if "do_lower_case" in settings else _folding(name, subfolder)
     tokenizer_class: Any = AutoTokenizer
-    options: dict[str, Any] = {"config": config}
+    options: dict[str, Any] = {"config": config, **folding}
     if "auto_map" in settings:
         _say_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
         tokenizer_class, options = PreTrainedTokenizerFast, {}
+    elif folding and not config.model_type and "tokenizer_class" not in settings:
+        tokenizer_class, options = BertTokenizer, folding
     tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
         place.name, subfolder=subfolder, **_whence(place), **options
     )
     return tokenizer
+
+
+def _folding(name: str, subfolder: str) -> dict[str, bool]:
+    """How a BERT tokenizer folds case and accents where its configuration does not say; empty for other tokenizers.
+
+    transformers lowercases then, whatever stands in `tokenizer.json`. Where there is a `vocab.txt` alone, text
+    is folded as the vocabulary is.
+    """
+    place = located(name)
+
+    def file(which: str) -> Path | None:
+        path = cached_file(
+            place.name,
+            which,
+            subfolder=subfolder,
+            _raise_exceptions_for_missing_entries=False,
+            **_whence(place),
+        )
+        return None if path is None else Path(path)
+
+    if (written := file("tokenizer.json")) is not None:
+        normalizer = object_in(read_text(written)).get("normalizer")
+        if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
+            return {}
+        return {
+            "do_lower_case": normalizer["lowercase"],
+            "strip_accents": normalizer["strip_accents"],
+            "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+        }
+    if (vocabulary := file("vocab.txt")) is None:
+        return {}
+    pieces = [piece for piece in read_text(vocabulary).splitlines() if not piece.startswith("[")]
+    lowercase = not any(map(has_capitals, pieces))
+    strip_accents = lowercase and not any(map(_has_accents, pieces))
+    _say_once(
+        f"{name}: a vocab.txt without settings: text is {'lowercased' if lowercase else 'not lowercased'} and accents "
+        f"are {'removed' if strip_accents else 'kept'}, as in the vocabulary"
+    )
+    return {"do_lower_case": lowercase, "strip_accents": strip_accents}
+
+
+def has_capitals(piece: str) -> bool:
+    """Whether lowercasing changes a piece of a vocabulary."""
+    return piece != piece.lower()
+
+
+def _has_accents(piece: str) -> bool:
+    return any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", piece))
 
 
 def _whence(place: Place) -> dict[str, Any]:

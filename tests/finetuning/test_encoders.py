@@ -137,22 +137,6 @@ def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_fold
         load_encoder(str(tmp_path))
 
 
-def test_text_of_another_language_is_said_aloud(encoders, caplog):
-    encoder = load_encoder(str(encoders["elektron"]))
-    encoder.check_vocabulary(encoder.tokenizer(["the cat sees the river ."])["input_ids"])
-    assert not caplog.text
-    encoder.check_vocabulary(encoder.tokenizer(["Здравствуй, мир"])["input_ids"])
-    assert "unknown to the vocabulary" in caplog.text
-
-
-def test_a_vocabulary_of_the_training_texts_was_not_made_for_other_text(tokenizer_folder, caplog):
-    tokenizer = load_tokenizer(str(tokenizer_folder))
-    encoder = scratch_encoder("quickstart", tokenizer, learned=True)
-    encoder.check_vocabulary(tokenizer(["Здравствуй, мир"])["input_ids"])
-    assert "other text" not in caplog.text
-    assert "--tokenizer takes one of more text" in caplog.text
-
-
 def test_no_model_no_traceback(tmp_path):
     with pytest.raises(ElektronError, match="no model can be read"):
         load_encoder(str(tmp_path))

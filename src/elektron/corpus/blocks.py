@@ -70,11 +70,12 @@ class BlockWriter:
         """Append rows `(rows, seq_len)` that hold so many documents."""
         self.splits[split].write(rows, documents)
 
-    def finish(self, duplicates: int) -> Manifest:
+    def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder by now."""
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
+            unknown=unknown,
             splits={name: split.finish() for name, split in self.splits.items()},
             tokenizer_files={
                 path.name: _digest_of_file(path)

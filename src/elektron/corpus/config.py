@@ -38,6 +38,8 @@ class TokenizerConfig(Checked):
     """Remove accents, as BERT's uncased vocabularies do."""
     min_frequency: Size = 2
     """A piece rarer than this does not enter the vocabulary."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
     max_documents: AboveZero[int] | None = None
     """Learn from this many documents, spread evenly over a larger corpus (default: all of it)."""
     text: str | None = None
@@ -65,6 +67,8 @@ class PrepareConfig(Checked):
     """Drop exact copies of a document (takes 16 bytes of memory a document)."""
     seed: NotNegative[int] = 1
     """Decides the lengths that `paper` packing draws and which documents are held out."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: Annotated[int, Within(least=1, most=1 << 12)] | None = None
@@ -80,7 +84,7 @@ class InspectConfig(Checked):
     corpus: Positional[list[str]]
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
-    """Folder or hub name of a tokenizer: adds tokens per word and the share of unknown tokens."""
+    """Folder or hub name of a tokenizer: adds tokens per word and the share of text that becomes [UNK]."""
     rows: NotNegative[int] = 5
     """Rows of prepared blocks to show."""
     text: str | None = None

@@ -72,6 +72,8 @@ class Manifest:
     """Whatever else shapes the rows."""
     duplicates: int = 0
     """Documents dropped because an equal one came before."""
+    unknown: float = 0.0
+    """Share of the text's characters that became [UNK]."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)
     tokenizer_files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file of the tokenizer's folder."""
@@ -86,7 +88,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 of what training depends on: not of where the text lay or how files are named."""
         content = asdict(self)
-        for name in ("corpus", "options", "tokenizer_files", "duplicates"):
+        for name in ("corpus", "options", "tokenizer_files", "duplicates", "unknown"):
             del content[name]
         content["splits"] = {
             name: {
@@ -145,6 +147,8 @@ class Manifest:
             raise ValueError(f"its splits are not {' and '.join(SPLITS)}")
         if manifest.seq_len < 1 or not 1 <= manifest.vocab_size <= 1 << 32:
             raise ValueError("such a row length or vocabulary cannot be")
+        if not 0 <= manifest.unknown <= 1:
+            raise ValueError("the share of unknown characters cannot be")
         ids = [*manifest.special_ids.values(), *manifest.all_special_ids]
         if set(manifest.special_ids) != SPECIAL or not all(
             0 <= number < manifest.vocab_size for number in ids

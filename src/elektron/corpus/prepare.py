@@ -21,6 +21,7 @@ from elektron.corpus.encoding import Encoding
 from elektron.corpus.engines import Chunk, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
+from elektron.corpus.unknown import TOO_MUCH, Unknown
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.folders import is_free, new_folder
@@ -89,13 +90,18 @@ def prepare(config: PrepareConfig) -> Manifest:
             Progress("preparing", total, "documents" if total is None else "bytes") as progress,
         ):
             documents = 0
-            for chunk, rows in rows_of(_chunks(corpus, selection)):
-                writer.write(chunk.split, rows, len(chunk.texts))
+            unknown, name = Unknown(), ", ".join(config.corpus)
+            for chunk, packed in rows_of(_chunks(corpus, selection)):
+                writer.write(chunk.split, packed.rows, len(chunk.texts))
+                unknown.add(packed.unknown)
+                if documents == 0 and unknown.share > TOO_MUCH and not config.allow_unknown:
+                    unknown.check(name, allow=False)  # not only when all has been read
                 documents += len(chunk.texts)
                 progress.update(
                     documents if total is None else corpus.bytes_read, f"{documents:,} documents"
                 )
-        manifest = writer.finish(selection.duplicates)
+        unknown.check(name, config.allow_unknown)
+        manifest = writer.finish(selection.duplicates, unknown.share)
         _refuse_too_little(config, manifest)
     _say_what_there_is(config.out, manifest)
     return manifest

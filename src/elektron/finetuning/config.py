@@ -80,6 +80,8 @@ class FilesConfig(Checked):
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
     """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
 
 
 @dataclass

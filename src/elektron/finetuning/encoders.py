@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,6 @@ INITIAL_SIZE = 0.02
 UNLIMITED = 1 << 30
 """Tokens: more than any text has."""
 PROBE_TOKENS = 4
-# With more unknown tokens than this a vocabulary was made for other text.
-MOST_UNKNOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,6 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
     """Of the encoder alone; None stands for random weights, drawn anew for each model."""
-    learned: bool = False
-    """Whether its vocabulary was learned just now, from the training texts."""
 
     @property
     def pretrained(self) -> bool:
@@ -111,24 +106,6 @@ class Encoder:
             if loaded.get(name) == parameter.numel()
         )
         return {"loaded_weights": found, "new_weights": total - found}
-
-    def check_vocabulary(self, token_ids: Sequence[Sequence[int]]) -> None:
-        """Say so where many tokens of the training texts are unknown."""
-        tokens = sum(map(len, token_ids))
-        unknown = sum(list(ids).count(self.tokenizer.unk_token_id) for ids in token_ids)
-        if not tokens or unknown <= MOST_UNKNOWN * tokens:
-            return
-        vocabulary = f"the vocabulary of {self.name}: was it made for other text?"
-        if self.learned:
-            vocabulary = (
-                "the vocabulary that was learned from them, since they are so few: "
-                "--tokenizer takes one of more text"
-            )
-        log.warning(
-            "%.0f %% of the training texts' tokens are unknown to %s",
-            100 * unknown / tokens,
-            vocabulary,
-        )
 
 
 DROPOUTS = (
@@ -242,15 +219,12 @@ def load_encoder(name: str) -> Encoder:
     return Encoder(name, config, tokenizer, weights)
 
 
-def scratch_encoder(
-    recipe: str, tokenizer: PreTrainedTokenizerBase, learned: bool = False
-) -> Encoder:
+def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
 
     Args:
         recipe: name or path.
         tokenizer: any.
-        learned: whether it was learned just now, from the texts that the encoder is for.
 
     Raises:
         ElektronError: there is no such recipe.
@@ -263,7 +237,7 @@ def scratch_encoder(
     sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
-    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None, learned)
+    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
 
 
 def _without_run(name: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from elektron.allocator import keep_freed_memory
+from elektron.corpus.unknown import count_unknown
 from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
@@ -27,7 +28,7 @@ from elektron.finetuning.encoders import (
     load_encoder,
     scratch_encoder,
 )
-from elektron.finetuning.files.records import Layout, Record
+from elektron.finetuning.files.records import Record, texts_read
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
@@ -70,6 +71,15 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         keep_freed_memory()
         data = read_labelled(config, TASKS[config.task].layout)
         encoder = encoder_for(config, data)
+        # A vocabulary that was learned from a few texts just now can lack much of them.
+        allow = config.allow_unknown or learns_vocabulary(config)
+        for name, records in (
+            ("--train", data.train),
+            ("--eval", data.eval),
+            ("--test", data.test),
+        ):
+            texts = texts_read(TASKS[config.task].layout, records)
+            count_unknown(texts, encoder.tokenizer).check(name, allow)
         sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
         if config.against == "scratch":
             if not encoder.pretrained:
@@ -95,6 +105,11 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     return metrics
 
 
+def learns_vocabulary(config: FinetuneConfig) -> bool:
+    """Whether the encoder's tokenizer is trained on the training texts."""
+    return config.model.startswith(recipe.SCRATCH) and config.tokenizer is None
+
+
 def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
     """The encoder that `--model` names."""
     if not config.model.startswith(recipe.SCRATCH):
@@ -104,25 +119,7 @@ def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
         return scratch_encoder(recipe_name, load_tokenizer(config.tokenizer))
     texts = texts_read(TASKS[config.task].layout, data.train)
     tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
-    return scratch_encoder(recipe_name, tokenizer, learned=True)
-
-
-def texts_read(layout: Layout, records: Sequence[Record]) -> list[str]:
-    """All that an encoder reads of these records, as often as it does; nothing of what is to be said of them."""
-    roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
-    return [
-        text_of(record.values[role])
-        for record in records
-        for role in roles
-        if role in record.values
-    ]
-
-
-def text_of(value: Any) -> str:
-    """A text, or tokens or choices with blanks between them."""
-    if isinstance(value, dict):  # of choices that have keys
-        value = value["text"]
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return scratch_encoder(recipe_name, tokenizer)
 
 
 class Bench:
@@ -185,8 +182,6 @@ class Bench:
         torch.manual_seed(run.seed)
         task = self.task(config, encoder)
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
-        if not self.runs:
-            encoder.check_vocabulary([feature["input_ids"] for feature in features])
         for restart in range(RESTARTS + 1):
             fitted = self.attempt(run, config, task, encoder, features, restart)
             steps = math.ceil(run.epochs[-1].epoch * len(features) / (config.batch or 1))

@@ -6,9 +6,11 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
+from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
+from elektron.finetuning.files.records import texts_read
 from elektron.finetuning.results import score, write_figures
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import new_folder
@@ -39,6 +41,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         )
         records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
         predictor.task.check(records)
+        texts = texts_read(predictor.task.layout, records)
+        count_unknown(texts, predictor.tokenizer).check(
+            ", ".join(config.data), config.allow_unknown
+        )
         scored = score(predictor, records)
         if folder is not None:
             predictor.task.save(folder)

@@ -271,6 +271,8 @@ class PretrainConfig(Checked):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     resume: ResumeConfig = field(default_factory=ResumeConfig)
+    allow_unknown: bool = False
+    """Train though more than 5 % of the characters of the blocks' text became [UNK]."""
     nproc: Size | None = None
     """Processes on this host, started by torchrun (default: this one alone)."""
     parallel: Literal["ddp", "fsdp"] = "ddp"

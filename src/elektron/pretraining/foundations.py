@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.manifest import SPLITS, Manifest
+from elektron.corpus.unknown import GO_ON, TOO_MUCH
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
@@ -67,6 +68,11 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
         # Once on each host; whatever a process reads later is checked when it is first touched.
         store.verify()
     check_rows(config, store)
+    if store.manifest.unknown > TOO_MUCH and not config.allow_unknown:
+        raise ElektronError(
+            f"{config.data}: {store.manifest.unknown:.1%} of the characters of its text became [UNK]: prepare it "
+            f"with another tokenizer (`elektron inspect --tokenizer` says why); {GO_ON}"
+        )
     return store
 
 

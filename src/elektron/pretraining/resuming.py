@@ -14,7 +14,16 @@ from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 
 # Where things lie, how often they are written and who works on them in which way does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume")
+NOT_THE_RUN = (
+    "data",
+    "out",
+    "log_every",
+    "nproc",
+    "parallel",
+    "collective_timeout",
+    "resume",
+    "allow_unknown",
+)
 BLOCKS = "data"
 """What other blocks are allowed by."""
 NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")

@@ -18,6 +18,9 @@ from elektron.finetuning.tasks.token_classification import (
     tokens_of,
 )
 
+CODER, THUMB = "\U0001f469\u200d\U0001f4bb", "\U0001f44d\U0001f3fd"
+"""Two emoji of several characters each."""
+
 
 @pytest.fixture(scope="module")
 def tokenizer(tokenizer_folder):
@@ -145,6 +148,23 @@ class TestTokenClassification:
         wrong = [n for n, tag in enumerate(said["tags"]) if tag == "B-X"]
         # What lies in two parts is taken from the one where it is further inside.
         assert set(wrong) <= {0, len(tokens) - 1}
+
+    @pytest.mark.parametrize(
+        ("text", "tokens"),
+        [
+            ("हिन्दी में।", ["हिन्दी", "में", "।"]),
+            ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+            ("ที่นี่ ไทย", ["ที่นี่", "ไทย"]),
+            ("שָׁלוֹם עוֹלָם!", ["שָׁלוֹם", "עוֹלָם", "!"]),
+            ("Cafe\u0301, gro\u0308\u00dfer", ["Cafe\u0301", ",", "gro\u0308\u00dfer"]),
+            ("テ\u3099ータ", ["テ\u3099", "ー", "タ"]),
+            ("\u0645\u06cc\u200c\u062e\u0648", ["\u0645\u06cc\u200c\u062e\u0648"]),
+            (f"ok {CODER}{THUMB}", ["ok", CODER, THUMB]),
+            ("a_b 3.5% x²", ["a_b", "3", ".", "5", "%", "x²"]),
+        ],
+    )
+    def test_combined_characters_are_not_cut(self, text, tokens):
+        assert tokens_of(record(tokens=text)) == tokens
 
     def test_running_text_is_cut_into_words_and_chinese_characters(self):
         assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [

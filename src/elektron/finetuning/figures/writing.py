@@ -10,7 +10,13 @@ CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 """A character that may be a word of its own: Chinese characters and Japanese syllables."""
 LETTER = regex.compile(r"\p{L}")
 LATIN = regex.compile(r"[A-Za-z]")
-WORD = regex.compile(rf"{CHARACTER.pattern}|(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}])+")
+_LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"
+# Combining marks belong to the letter before them; joiners (Persian, Indic scripts) stand inside words.
+WORD = regex.compile(
+    rf"{CHARACTER.pattern}\p{{M}}*|{_LETTERS}(?:{_LETTERS}|[\u200c\u200d](?={_LETTERS}))*"
+)
+TOKEN = regex.compile(rf"{WORD.pattern}|(?!\s)\X")
+"""A word, or another visible character with all that is combined with it, such as an emoji."""
 
 NEARLY_ALL = 0.99
 """Of the letters; English has a few borrowed ones, other European languages many of their own."""
@@ -38,6 +44,11 @@ def share(of: regex.Pattern[str], texts: Iterable[str]) -> float:
 def words(text: str) -> list[str]:
     """Its words and numbers without punctuation; Chinese and Japanese by character."""
     return WORD.findall(text)
+
+
+def tokens(text: str) -> list[str]:
+    """Its words and, one by one, its punctuation and symbols."""
+    return TOKEN.findall(text)
 
 
 def characters_apart(text: str) -> str:

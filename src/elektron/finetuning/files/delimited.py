@@ -23,6 +23,7 @@ from elektron.finetuning.files.columns import LABEL, Request, Row, Table
 from elektron.finetuning.files.lines import Ahead, Lines, is_blank
 from elektron.finetuning.files.tables import refuse_duplicates
 from elektron.reading import LONGEST_FIELD, TABLE_SUFFIXES
+from elektron.rows import quoted_rows
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ NAMES = {
     ";": "semicolon-separated",
     NONE: "one column",
 }
-QUOTING_OFF = "where quotation marks do not enclose fields, give --quoting false"
+QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]
 """The line on which a row begins, and its fields."""
@@ -138,29 +139,7 @@ def _split_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
 
 
 def _quoted_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader((line + "\n" for _, line in lines), delimiter=delimiter, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise ElektronError(f"{lines.name}, line {number}: {_complaint(error)}") from error
-        if fields is None:
-            return
-        if len(fields) > 1 or (fields and not fields[0].isspace()):
-            yield number, fields
-
-
-def _complaint(error: csv.Error) -> str:
-    said = str(error)
-    if "unexpected end" in said or "field limit" in said:
-        return f"a quotation mark is opened here and never closed; {QUOTING_OFF}"
-    if "expected after" in said:
-        return f"a quotation mark inside a field is not doubled; {QUOTING_OFF}"
-    if "new-line" in said:
-        return "a carriage return stands outside quotation marks: mend the line"
-    return f"not valid csv ({said})"
+    return quoted_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
 
 
 def _has_header(

@@ -6,7 +6,7 @@ A *role* is what a column is for: `text`, `label`, `question`. A task names its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,3 +55,21 @@ def by_their_roles(values: dict[str, Any], where: str) -> Record:
 def same_names(roles: Iterable[str]) -> dict[str, str]:
     """Every role under its own name."""
     return {role: role for role in roles}
+
+
+def texts_read(layout: Layout, records: Sequence[Record]) -> list[str]:
+    """All that an encoder reads of these records, as often as it does; nothing of what is to be said of them."""
+    roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
+    return [
+        text_of(record.values[role])
+        for record in records
+        for role in roles
+        if role in record.values
+    ]
+
+
+def text_of(value: Any) -> str:
+    """A text, or tokens or choices with blanks between them."""
+    if isinstance(value, dict):  # of choices that have keys
+        value = value["text"]
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -7,7 +7,6 @@ each word's tag is taken from the part in which most context surrounds it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.figures.tagging import Tags
+from elektron.finetuning.figures.writing import tokens as words_and_symbols
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     IGNORED_LABEL,
@@ -32,10 +32,6 @@ from elektron.finetuning.tasks.base import (
     Prediction,
     pad_inputs,
 )
-
-# In running text, which has no tokens of its own, words, punctuation and Chinese or Japanese
-# characters are taken for tokens.
-WORD = re.compile(r"[一-鿿㐀-䶿぀-ヿ]|[^\W一-鿿㐀-䶿぀-ヿ]+|[^\w\s]")
 
 
 @dataclass(kw_only=True)
@@ -198,7 +194,7 @@ class TokenClassification(EncoderTask):
 def tokens_of(record: Record) -> list[str]:
     """The tokens of a record: its own, or those of a running text."""
     tokens = record.values["tokens"]
-    return WORD.findall(tokens) if isinstance(tokens, str) else [str(token) for token in tokens]
+    return words_and_symbols(tokens) if isinstance(tokens, str) else [str(t) for t in tokens]
 
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:

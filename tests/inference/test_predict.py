@@ -68,8 +68,8 @@ def test_rows_come_back_in_their_order_whatever_the_batches(model, texts, tmp_pa
     assert main(arguments) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30))
-    assert [row["score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
-    assert len({row["score"] for row in rows}) > 10
+    assert [row["predicted_score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
+    assert len({row["predicted_score"] for row in rows}) > 10
 
 
 def test_from_standard_input_to_standard_output(model, texts):
@@ -82,7 +82,7 @@ def test_from_standard_input_to_standard_output(model, texts):
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["text"] for row in rows] == texts
-    assert all(row.keys() == {"text", "label", "score"} for row in rows)
+    assert all(row.keys() == {"text", "predicted_label", "predicted_score"} for row in rows)
 
 
 def test_json_lines_on_standard_input(model, texts, monkeypatch, capsys):

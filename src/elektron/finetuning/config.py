@@ -27,14 +27,14 @@ TaskName = Literal[
 
 @dataclass(kw_only=True)
 class FilesConfig(Checked):
-    """How files are read: columns by name, or by number from 1."""
+    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
 
     text: str | None = None
     """Column of the text."""
     pair: str | None = None
     """Column of the second text, where two are judged together."""
     label: str | None = None
-    """Column of the label or number."""
+    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
     tokens: str | None = None
     """Column of the tokens to be tagged."""
     tags: str | None = None
@@ -59,6 +59,8 @@ class FilesConfig(Checked):
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
     """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
 
 
 @dataclass
@@ -95,6 +97,10 @@ class FinetuneConfig(FilesConfig):
     """Files to choose on, or the share of the training rows that is held out for it."""
     test: list[str] = field(default_factory=list)
     """Files to be scored on, once, at the end."""
+    eval_columns: list[str] = field(default_factory=list)
+    """Columns of --eval where they are called otherwise than in --train: text=NAME label=NAME …"""
+    test_columns: list[str] = field(default_factory=list)
+    """Columns of --test where they are called otherwise than in --train: text=NAME label=NAME …"""
     out: Path
     """Folder for the model, its figures and predictions."""
     against: Literal["scratch"] | None = None

@@ -8,7 +8,9 @@ from typing import Any
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
+from elektron.finetuning.labelled import with_label
 from elektron.finetuning.results import score, write_figures
+from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import is_free, new_folder
 from elektron.inference.models import load_predictor, precision_of_finetuning
@@ -35,6 +37,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     precision = config.precision or precision_of_finetuning(config.model)
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch, precision)
     records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
+    if isinstance(predictor.task, Classification):
+        records = with_label(records, predictor.task.labels)
     predictor.task.check(records)
     scored = score(predictor, records)
     if config.out is not None:

@@ -35,7 +35,7 @@ def are_aligned(sources: Sequence[str], request: Request) -> bool:
     return len(sources) == 2
 
 
-def read_aligned(sources: Sequence[str]) -> Iterator[Record]:
+def read_aligned(sources: Sequence[str], encoding: str | None = None) -> Iterator[Record]:
     """Each line of the first file with the same line of the second.
 
     Raises:
@@ -43,7 +43,7 @@ def read_aligned(sources: Sequence[str]) -> Iterator[Record]:
     """
     source, target = sources
     log.info("%s, %s: source and target, aligned line by line", source, target)
-    pairs = zip_longest(open_lines(source), open_lines(target))
+    pairs = zip_longest(*(open_lines(name, encoding=encoding) for name in sources))
     for a, b in pairs:
         if a is None or b is None:
             _refuse_rest(sources, a, b, pairs)

@@ -41,9 +41,8 @@ def score(questions: str, answers: Path) -> None:
     print(f"from the corpus: exact match {figures['exact_match']:.1f}, F1 {figures['f1']:.1f}")
     for texts, row in zip(gold, given, strict=True):
         if row["predicted_answer"] in texts:
-            print(
-                f"{row['question']}\n  {row['predicted_answer']}\n  {row['predicted_source']}: {row['predicted_passage']}"
-            )
+            print(f"{row['question']}\n  {row['predicted_answer']}")
+            print(f"  {row['predicted_source']}: {row['predicted_passage']}")
             return
 
 

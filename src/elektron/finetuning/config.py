@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from elektron.configuration import Checked, Positional
+from elektron.finetuning.files.memory import as_source
 
 TaskName = Literal[
     "classification",
@@ -159,6 +160,10 @@ class FinetuneConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
 
+    def __post_init__(self) -> None:
+        self.train, self.eval, self.test = map(as_source, (self.train, self.eval, self.test))
+        super().__post_init__()
+
 
 @dataclass(kw_only=True)
 class EvaluateConfig(FilesConfig):
@@ -179,3 +184,7 @@ class EvaluateConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.data = as_source(self.data)
+        super().__post_init__()

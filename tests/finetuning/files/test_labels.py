@@ -153,7 +153,7 @@ def test_which_names_are_classes(names: str, classes: str) -> None:
 
 def test_labels_that_lost_characters_are_refused_with_the_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    words = "größe übel schön müßig für weiß nähe höhe".split()
+    words = ["größe", "übel", "schön", "müßig", "für", "weiß", "nähe", "höhe"]
     text = "text,label\n" + "".join(
         f"The German word {word} is here as number {n},größe\n" for n, word in enumerate(words)
     )

@@ -305,9 +305,10 @@ class Columns:
                 self.found[role] = columns
             elif role.needed != "labelled" or self.request.labelled:
                 near = suggestion(asked, [*self.table.columns, *self.nested])
+                own = f"; for these files alone: {self.request.option(role.name)}NAME"
                 raise ElektronError(
-                    f"{self.table.name}: no column {asked!r} for {self.request.option(role.name)}"
-                    f"{near} (there are: {self._there_are()})"
+                    f"{self.table.name}: no column {asked!r} for --{role.name}{near} "
+                    f"(there are: {self._there_are()}){own if self.request.own else ''}"
                 )
 
     def _guess(self) -> None:

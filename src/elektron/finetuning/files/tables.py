@@ -24,6 +24,7 @@ from elektron.finetuning.files.lines import (
     is_blank,
     open_lines,
 )
+from elektron.finetuning.files.memory import Rows
 from elektron.reading import (
     HUB,
     JSON_SUFFIXES,
@@ -43,6 +44,9 @@ SAMPLE_ROWS = 100
 
 def open_source(source: str, stdin: IO[bytes] | None, encoding: str | None = None) -> Table | Lines:
     """A table whose columns have names, or the lines of a text that has yet to be looked into."""
+    if isinstance(source, Rows):
+        found = Ahead(_numbered(source, source.rows, None))
+        return Table(source, _names(source, found.ahead(SAMPLE_ROWS)), found, "rows from Python")
     if source.startswith(HUB):
         return hub_table(source)
     if source != STDIN and file_suffix(Path(source)) in PARQUET_SUFFIXES:
@@ -260,4 +264,6 @@ def _plain(value: Any, name: str, undecodable: Counter[str]) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_plain(inner, name, undecodable) for inner in value]
+    if hasattr(value, "tolist"):  # numpy
+        return _plain(value.tolist(), name, undecodable)
     return f"({len(value)} bytes)" if isinstance(value, bytes) else str(value)

@@ -24,7 +24,17 @@ from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import Prediction
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
-LABELS = ("label", "labels", "class", "category", "sentiment", "topic", "target", "Quality")
+LABELS = (
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "category",
+    "sentiment",
+    "topic",
+    "target",
+    "Quality",
+)
 
 # From this probability on a label is among those of a text that may have several.
 HAS_LABEL = 0.5

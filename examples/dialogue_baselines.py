@@ -44,7 +44,7 @@ def main(train: str, dev: str, model: str) -> None:
         "the first three turns": list(map(first_turns, dialogues)),
         "the two longest turns": list(map(longest_turns, dialogues)),
         "always the most typical": [constant] * len(dialogues),
-        "the model": [json.loads(line)["text"] for line in predictions],
+        "the model": [json.loads(line)["predicted_text"] for line in predictions],
     }
     references = [[row.values["target"]] for row in dev_rows]
     print(" " * 24, *(f"{name:>16}" for name in FIGURES))

@@ -497,12 +497,12 @@ def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The same with paths as text, which is all that YAML's safe types lack here."""
+    """The same with paths and kinds of text as text, which is all that YAML's safe types lack here."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | str) else value
 
 
 def _annotations(hint: Any) -> Iterator[Any]:

@@ -14,27 +14,31 @@ def rows(beside: Beside, *columns: dict) -> list[dict]:
     return beside.rows([Record({}, own, "") for own in columns], [SAID] * len(columns))
 
 
-def test_names_are_those_of_all_rows_and_not_of_each() -> None:
-    short, whole = rows(Beside(), {"text": "a"}, {"text": "b", "label": "own"})
-    assert short == {"text": "a", "predicted_label": "said", "score": 0.5}
-    assert whole == {"text": "b", "label": "own", "predicted_label": "said", "score": 0.5}
+def test_predictions_have_one_name_however_columns_are_called() -> None:
+    found = rows(Beside(), {"text": "a"}, {"text": "b", "label": "own"})
+    assert found == [
+        {"text": "a", "predicted_label": "said", "predicted_score": 0.5},
+        {"text": "b", "label": "own", "predicted_label": "said", "predicted_score": 0.5},
+    ]
 
 
-def test_the_prefix_is_repeated_until_the_name_is_free() -> None:
+def test_the_prefix_is_repeated_where_a_row_has_the_name() -> None:
     own = {"label": 1, "predicted_label": 2}
-    assert rows(Beside(), own) == [own | {"predicted_predicted_label": "said", "score": 0.5}]
-    assert rows(Beside(), {"predicted_label": 2})[0]["label"] == "said"
+    first, second = rows(Beside(), {"text": "a"}, own)
+    assert second == own | {"predicted_predicted_label": "said", "predicted_score": 0.5}
+    assert first == {"text": "a", "predicted_predicted_label": "said", "predicted_score": 0.5}
 
 
 def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog) -> None:
     beside = Beside()
-    assert rows(beside, {"text": "a"})[0]["label"] == "said"
-    (second,) = rows(beside, {"text": "b", "label": "own"})
+    assert rows(beside, {"text": "a"})[0]["predicted_label"] == "said"
+    (second,) = rows(beside, {"text": "b", "predicted_label": "own"})
     (third,) = rows(beside, {"text": "c"})
-    assert (second["label"], second["predicted_label"]) == ("own", "said")
-    assert third == {"text": "c", "predicted_label": "said", "score": 0.5}
+    assert second["predicted_label"] == "own"
+    assert second["predicted_predicted_label"] == "said"
+    assert third == {"text": "c", "predicted_predicted_label": "said", "predicted_score": 0.5}
     (line,) = caplog.messages
-    assert line.startswith("a column 'label' appears only now")
+    assert line.startswith("a column 'predicted_label' appears only now")
 
 
 def test_json_has_no_word_for_what_is_no_finite_number() -> None:

@@ -61,7 +61,7 @@ def test_what_lies_in_the_folder(electra, animals):
     assert low <= metrics["accuracy"] <= high
     predictions = lines(electra / "predictions.jsonl")
     assert len(predictions) == 60
-    assert predictions[0].keys() == {"sentence", "label", "predicted_label", "score"}
+    assert predictions[0].keys() == {"sentence", "label", "predicted_label", "predicted_score"}
     assert [row["label"] for row in predictions] == [row["predicted_label"] for row in predictions]
 
 
@@ -360,7 +360,12 @@ def test_several_labels_at_once(encoders, tmp_path):
     )
     assert metrics["f1_micro"] > 0.9
     assert read(tmp_path / "m/task.json")["several"]
-    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {"text", "label", "labels", "scores"}
+    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {
+        "text",
+        "label",
+        "predicted_labels",
+        "predicted_scores",
+    }
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
@@ -443,7 +448,7 @@ def test_tags(encoders, tmp_path, family):
             )
         )
         (row,) = lines(tmp_path / "p.jsonl")
-        assert "B-ANI" in row["tags"]
+        assert "B-ANI" in row["predicted_tags"]
 
 
 def test_multiple_choice(encoders, tmp_path):
@@ -466,7 +471,10 @@ def test_multiple_choice(encoders, tmp_path):
         )
     )
     assert metrics["accuracy"] > 0.7
-    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {"choice", "predicted_label"}
+    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {
+        "predicted_choice",
+        "predicted_label",
+    }
 
 
 class TestBadInput:
@@ -561,3 +569,48 @@ class TestBadInput:
                     against="scratch",
                 )
             )
+
+
+def test_labels_of_different_programs_are_the_same_classes(encoders, tmp_path):
+    """Floats of pandas in training, numbers in evaluation; a file without a header is read again as it was."""
+    rows = [(text, "1" if label == "animal" else "0") for text, label in labelled_sentences(80, 5)]
+    train = tmp_path / "train.csv"
+    train.write_text("".join(f"{n},{text},{label}.0\n" for n, (text, label) in enumerate(rows)))
+    out = tmp_path / "m"
+    finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["electra"]),
+            train=[str(train)],
+            text="2",
+            label="3",
+            out=out,
+            epochs=1,
+        )
+    )
+    assert json.loads((out / "task.json").read_text())["labels"] == ["0", "1"]
+    assert {row["3"] for row in lines(out / "predictions.jsonl")} <= {"0", "1"}
+    predict(PredictConfig(model=str(out), input=str(train), output=tmp_path / "p.jsonl"))
+    assert [row["2"] for row in lines(tmp_path / "p.jsonl")] == [text for text, _ in rows]
+    test = [{"text": text, "label": int(label)} for text, label in rows]
+    unlabelled = {"text": "the cat", "label": "-"}
+    figures = evaluate(EvaluateConfig(model=str(out), data=[*test, unlabelled]))
+    assert figures["rows"] == len(rows)
+
+
+def test_a_class_that_is_not_drawn_is_known(encoders, tmp_path):
+    rows = [{"text": t, "label": x} for t, x in [*labelled_sentences(40, 5), ("a bird .", "rare")]]
+    metrics = finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["electra"]),
+            train=rows,
+            eval=rows,
+            max_train=2,
+            out=tmp_path / "m",
+            epochs=1,
+        )
+    )
+    assert metrics["rows"] == 41
+    labels = json.loads((tmp_path / "m/task.json").read_text())["labels"]
+    assert labels == ["animal", "person", "rare"]

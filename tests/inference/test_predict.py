@@ -21,6 +21,7 @@ from elektron.finetuning.files.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
+from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
 from tests.finetuning.files.layouts import read
@@ -68,8 +69,8 @@ def test_rows_come_back_in_their_order_whatever_the_batches(model, texts, tmp_pa
     assert main(arguments) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30))
-    assert [row["score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
-    assert len({row["score"] for row in rows}) > 10
+    assert [row["predicted_score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
+    assert len({row["predicted_score"] for row in rows}) > 10
 
 
 def test_from_standard_input_to_standard_output(model, texts):
@@ -82,7 +83,7 @@ def test_from_standard_input_to_standard_output(model, texts):
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["text"] for row in rows] == texts
-    assert all(row.keys() == {"text", "label", "score"} for row in rows)
+    assert all(row.keys() == {"text", "predicted_label", "predicted_score"} for row in rows)
 
 
 def test_json_lines_on_standard_input(model, texts, monkeypatch, capsys):
@@ -244,3 +245,12 @@ def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision,
     arguments = ["predict", str(model), "--input", str(path), "--precision", precision]
     assert main([*arguments, "--output", str(tmp_path / "out.jsonl")]) == 0
     assert seen == {dtype}
+
+
+def test_rows_from_python_come_back_with_their_predictions(model):
+    pandas = pytest.importorskip("pandas")
+    rows = [{"text": "the cat .", "n": 1}, {"text": "the dog .", "n": 2}]
+    for given in (rows, pandas.DataFrame(rows)):
+        found = module.predictions(PredictConfig(model=str(model), input=given))
+        assert [(row["text"], row["n"]) for row in found] == [("the cat .", 1), ("the dog .", 2)]
+        assert all(row["predicted_label"] in ("animal", "person", "plant") for row in found)

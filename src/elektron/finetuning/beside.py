@@ -1,8 +1,8 @@
 """Rows with what a model says of them: a row's own columns first, behind them the prediction.
 
-A prediction's name that one of the columns has is given `predicted_` before it, as often as it takes
-to be free. Names are those of all rows that are written together, not of each: where one row has a
-`label` of its own, no other may have the model's word under that name.
+A prediction has `predicted_` before its name, whatever the columns are called, so that it is always found
+under the same name: once, and again only where a column has that name already. Names are those of all rows
+that are written together, not of each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Beside:
         ]
 
     def _find_free(self, name: str) -> None:
-        free = name
+        free = PREFIX + name
         while free in self._columns:
             free = PREFIX + free
         before = self._names.get(name, free)

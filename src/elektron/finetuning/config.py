@@ -25,6 +25,7 @@ from elektron.configuration import (
     Size,
     Within,
 )
+from elektron.finetuning.files.memory import as_source
 
 TASK_ALIASES = (
     ("ner", "token-classification"),
@@ -48,14 +49,14 @@ TaskName = Annotated[
 
 @dataclass(kw_only=True)
 class FilesConfig(Checked):
-    """How files are read: columns by name, or by number from 1."""
+    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
 
     text: str | None = None
     """Column of the text."""
     pair: str | None = None
     """Column of the second text, where two are judged together."""
     label: str | None = None
-    """Column of the label or number."""
+    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
     tokens: str | None = None
     """Column of the tokens to be tagged."""
     tags: str | None = None
@@ -80,6 +81,8 @@ class FilesConfig(Checked):
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
     """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
     allow_unknown: bool = False
     """Go on though more than 5 % of the text's characters become [UNK]."""
 
@@ -119,6 +122,10 @@ class FinetuneConfig(FilesConfig):
     """Files to choose on, or the share of the training rows that is held out for it."""
     test: list[str] = field(default_factory=list)
     """Files to be scored on, once, at the end."""
+    eval_columns: list[str] = field(default_factory=list)
+    """Columns of --eval where they are called otherwise than in --train: text=NAME label=NAME …"""
+    test_columns: list[str] = field(default_factory=list)
+    """Columns of --test where they are called otherwise than in --train: text=NAME label=NAME …"""
     out: Path
     """Folder for the model, its figures and predictions."""
     against: Literal["scratch"] | None = None
@@ -179,6 +186,10 @@ class FinetuneConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
 
+    def __post_init__(self) -> None:
+        self.train, self.eval, self.test = map(as_source, (self.train, self.eval, self.test))
+        super().__post_init__()
+
 
 @dataclass(kw_only=True)
 class EvaluateConfig(FilesConfig):
@@ -199,3 +210,7 @@ class EvaluateConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.data = as_source(self.data)
+        super().__post_init__()

@@ -29,7 +29,7 @@ from elektron.finetuning.encoders import (
     scratch_encoder,
 )
 from elektron.finetuning.files.records import Record, texts_read
-from elektron.finetuning.labelled import Labelled, read_labelled
+from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
 from elektron.finetuning.tasks.base import Feature, Prediction, Task
@@ -206,8 +206,9 @@ class Bench:
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """What is to be learned, and that all files are of it."""
-        task = TASKS[config.task].learn(self.data.train, config, encoder)
-        task.columns = columns_by_name(self.data.train[0])
+        records = self.data.whole if config.task in WITH_CLASSES else self.data.train
+        task = TASKS[config.task].learn(records, config, encoder)
+        task.columns = dict(self.data.train[0].names)
         for records in (self.data.train, self.data.eval, self.data.test):
             task.check(records)
         return task
@@ -280,15 +281,6 @@ class Bench:
             predictions = fitted.predictor().predict(self.data.test, "scoring test")
             fitted.run.test = fitted.task.measure(self.data.test, predictions)()
             self.trials.keep_run(fitted)
-
-
-def columns_by_name(record: Record) -> dict[str, str]:
-    """The columns that training found, by role; those that have numbers only are not worth keeping."""
-    return {
-        role: names
-        for role, names in record.names.items()
-        if not all(name.isdecimal() for name in names.split(","))
-    }
 
 
 def look_by_figure(predictor: Predictor, records: Sequence[Record]) -> Any:

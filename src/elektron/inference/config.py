@@ -8,6 +8,7 @@ from typing import Literal
 
 from elektron.configuration import Positional, Size
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
+from elektron.finetuning.files.memory import as_source
 
 
 @dataclass(kw_only=True)
@@ -31,3 +32,7 @@ class PredictConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.input = as_source(self.input)
+        super().__post_init__()

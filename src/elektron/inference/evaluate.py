@@ -11,7 +11,9 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.files.records import texts_read
+from elektron.finetuning.labelled import with_label
 from elektron.finetuning.results import score, write_figures
+from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.wording import figures_in_words
 from elektron.folders import new_folder
 from elektron.inference.models import load_predictor, precision_of_finetuning
@@ -40,6 +42,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             config.model, config.task, config.decoding, config.batch, precision
         )
         records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
+        if isinstance(predictor.task, Classification):
+            records = with_label(records, predictor.task.labels)
         predictor.task.check(records)
         texts = texts_read(predictor.task.layout, records)
         count_unknown(texts, predictor.tokenizer).check(

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from elektron.corpus.unknown import TOO_MUCH, Unknown, UnknownCounter
 from elektron.errors import ElektronError
-from elektron.finetuning.beside import Beside
+from elektron.finetuning.beside import Beside, Row
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.files.records import Layout, Record, texts_read
 from elektron.finetuning.tasks.base import Prediction
@@ -48,6 +48,37 @@ def predict(config: PredictConfig) -> int:
     """
     if config.input != "-" and config.output is not None:
         refuse_same_file(Path(config.input), config.output)
+    with writing(config.output) as writer:
+        return answer(config, writer)
+
+
+def predictions(config: PredictConfig) -> list[Row]:
+    """Each row of the input with its prediction, in Python's memory; `config.output` is left alone.
+
+    Raises:
+        ElektronError: as in `predict`.
+    """
+    collected = Collected()
+    answer(config, collected)
+    return collected.rows
+
+
+class Collected:
+    """A writer into memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append."""
+        self.rows += rows
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def answer(config: PredictConfig, writer: Writer) -> int:
+    """Let a writer have a prediction for each row of the input; how many there were."""
     predictor = load_predictor(
         config.model, config.task, config.decoding, config.batch, config.precision
     )
@@ -59,10 +90,7 @@ def predict(config: PredictConfig) -> int:
     else:
         layout, say = predictor.task.files(), predictor.predict
     unknown = UnknownText(predictor, layout, config)
-    with (
-        writing(config.output) as writer,
-        Progress(f"predicting {config.input}", None, "rows") as bar,
-    ):
+    with Progress(f"predicting {config.input}", None, "rows") as bar:
         answers = Answers(unknown.counted(say), writer, bar.update)
         stdin: IO[bytes] = sys.stdin.buffer
         if config.output is None:

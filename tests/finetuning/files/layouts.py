@@ -13,7 +13,7 @@ TEXTS = Layout(
     (
         Role("text", ("text", "sentence")),
         Role("pair", ("pair", "sentence2"), "together"),
-        Role("label", ("label", "labels"), "labelled"),
+        Role("label", ("label", "labels"), "labelled", several=True),
     )
 )
 CHOICES = Layout(

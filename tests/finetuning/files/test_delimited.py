@@ -78,7 +78,6 @@ def test_quotation_marks_enclose_fields_in_csv_and_are_text_between_tabs(tmp_pat
         ("text,label,text\na,1,b\n", "several columns are called 'text'"),
         ("text,label\na,1\nb\n", "line 3: no label: there is no column 'label'.* only text"),
         ("text,label\na,1\n ,0\n", "line 3: the text is empty"),
-        ("text,label\na,1\nb, \n", "line 3: the label is empty"),
         ("text,label\n", "a.csv: empty"),
         ("", "a.csv: empty"),
         ("\n \n", "a.csv: empty"),
@@ -241,7 +240,7 @@ def test_a_huge_field(tmp_path: Path) -> None:
 
 def test_rows_come_before_the_end_of_the_file_is_seen(tmp_path: Path) -> None:
     rows = "".join(f"{'text ' * 300}{n},1\n" for n in range(3000))
-    records = lazily(write(tmp_path, "a.csv", f"text,label\n{rows},\n"))
+    records = lazily(write(tmp_path, "a.csv", f"text,label\n{rows},1\n"))
     assert next(records).values["label"] == "1"
     with pytest.raises(ElektronError, match="line 3002"):
         list(records)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,9 +13,9 @@ import pytest
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.files.read import hold_out, read_records, split_share
+from elektron.finetuning.files.read import hold_out, read_records, split_share, stratified
 from elektron.finetuning.files.records import Record, by_their_roles
-from elektron.finetuning.labelled import with_known_classes
+from elektron.finetuning.labelled import classes_of
 from tests.finetuning.files.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read, values
 
 LAYOUTS = [TEXTS, CHOICES, TAGGED, SQUAD, PARALLEL]
@@ -214,11 +215,28 @@ def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:
     assert values(path, layout=layout, label_separator="y")[0]["label"] == ["x|"]
 
 
-def test_a_label_that_only_held_out_rows_have_is_trained_on():
-    labels = ["rare", "rare", *["common"] * 8]
-    rows = [by_their_roles({"label": label}, "file") for label in labels]
-    train, held_out = with_known_classes(rows[3:], rows[:3])
-    assert [record.values["label"] for record in held_out] == ["common"]
-    assert len(train) == 9
-    tagged = [by_their_roles({"tags": tags}, "file") for tags in (["O", "B"], ["O", "S"], ["O"])]
-    assert with_known_classes(tagged[:1], tagged[1:]) == (tagged[:2], tagged[2:])
+def of_classes(**counts: int) -> list[Record]:
+    names = [name for name, count in counts.items() for _ in range(count)]
+    return [by_their_roles({"label": name}, "file") for name in names]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -> None:
+    rows = of_classes(common=60, some=20, rare=1, lone=1)
+    train, held_out = hold_out(rows, 0.25, seed, classes_of)
+    assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
+    assert len(train) + len(held_out) == len(rows)
+    drawn = stratified(rows, 9, seed, classes_of)
+    assert Counter(rows[index].values["label"] for index in drawn) == {
+        "common": 5,
+        "some": 2,
+        "rare": 1,
+        "lone": 1,
+    }
+
+
+def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
+    tags = [["O", "B"], ["O", "S"], *[["O"]] * 18]
+    rows = [by_their_roles({"tags": found}, "file") for found in tags]
+    for seed in range(5):
+        assert {0, 1} < stratified(rows, 4, seed, classes_of)

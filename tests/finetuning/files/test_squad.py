@@ -133,7 +133,7 @@ def test_csv_with_answers_as_text_or_json(tmp_path: Path) -> None:
     ("document", "complaint"),
     [
         ({"data": [{"paragraphs": 3}]}, "article 1: 'paragraphs' must be a list of objects"),
-        ({"data": [{"title": "x"}]}, "article 1: 'paragraphs' must be a list of objects"),
+        ({"data": [{"title": "x"}]}, "which column is the question"),
         ({"data": [3]}, "'data' must be a list of objects"),
         ({"data": []}, "empty"),
         (squad({"id": "q"}), "question q: 'question' must be text"),

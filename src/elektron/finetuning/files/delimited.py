@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from collections.abc import Iterator
 from statistics import fmean
 
@@ -22,7 +23,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.columns import LABEL, Request, Row, Table
 from elektron.finetuning.files.lines import Ahead, Lines, is_blank
 from elektron.finetuning.files.tables import refuse_duplicates
-from elektron.reading import LONGEST_FIELD, TABLE_SUFFIXES
+from elektron.reading import LONGEST_FIELD, MOST_LISTED, TABLE_SUFFIXES
 from elektron.rows import quoted_rows
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ NAMES = {
     ";": "semicolon-separated",
     NONE: "one column",
 }
+TOLD = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]
@@ -46,8 +48,9 @@ Fields = tuple[int, list[str]]
 
 def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Table:
     """The table that these lines are."""
+    told = _told_delimiter(lines)
     sample = [line for line in lines.sample() if not is_blank(line)]
-    delimiter = _given_delimiter(config) or _sniffed_delimiter(lines.suffix, sample, config)
+    delimiter = _given_delimiter(config) or told or _sniffed_delimiter(lines.suffix, sample, config)
     quoting = _quoting(config, delimiter) and (delimiter != NONE or lines.suffix != ".tsv")
     if quoting and len(delimiter) > 1:
         raise ElektronError(
@@ -73,6 +76,15 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
             if number < len(columns)
         },
     )
+
+
+def _told_delimiter(lines: Lines) -> str | None:
+    """What Excel writes before a table to say what is between its columns; the line is taken."""
+    found = TOLD.fullmatch(next(iter(lines.sample()), ""))
+    if found is None:
+        return None
+    next(lines)
+    return found[1]
 
 
 def is_plain_text(lines: Lines, request: Request, config: FilesConfig) -> bool:
@@ -158,12 +170,14 @@ def _has_header(
         return False
     if request.asked or request.recognises(first):
         return True
+    if request.numbers and max(request.numbers) <= len(first):
+        return False
     seen = _seen(first_rows, request)
     if LABEL in seen and _comes_again(first[seen[LABEL]], first_rows[1:], seen[LABEL]):
         return False
     there = ", ".join(
-        f"{number} ({_cut(field)})" for number, field in enumerate(first_rows[0], start=1)
-    )
+        f"{number} ({_cut(field)})" for number, field in enumerate(first[:MOST_LISTED], start=1)
+    ) + (f" and {len(first) - MOST_LISTED:,} more" if len(first) > MOST_LISTED else "")
     raise ElektronError(
         f"{name}: which column is which? Give {request.options()}, by name if the first line "
         f"names the columns, else by number from 1 (there are: {there})"
@@ -208,9 +222,17 @@ def _columns(name: str, first_rows: list[list[str]], header: bool) -> list[str]:
 
 
 def _named(name: str, rows: Iterator[Fields], columns: list[str], header: bool) -> Iterator[Row]:
-    """Rows under the names of their columns; fields beyond the last have their numbers."""
+    """Rows under the names of their columns; fields beyond the last have their numbers.
+
+    Where files were joined, the header comes again: it is no row.
+    """
     longer, first_longer = 0, 0
+    again, first_again = 0, 0
     for number, fields in rows:
+        if header and len(fields) > 1 and [field.strip() for field in fields] == columns:
+            again += 1
+            first_again = first_again or number
+            continue
         row = dict(zip(columns, fields, strict=False))
         if len(fields) > len(columns):
             longer += 1
@@ -218,6 +240,13 @@ def _named(name: str, rows: Iterator[Fields], columns: list[str], header: bool) 
             for index in range(len(columns), len(fields)):
                 row.setdefault(str(index + 1), fields[index])
         yield f"{name}, line {number}", row
+    if again:
+        log.warning(
+            "%s: %s lines repeat the header, the first is line %d, and are left out",
+            name,
+            f"{again:,}",
+            first_again,
+        )
     if longer and header:
         log.warning(
             "%s: %s rows have more fields than the header, the first on line %d",

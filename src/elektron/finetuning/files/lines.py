@@ -30,6 +30,8 @@ from elektron.reading import (
 )
 
 STDIN = "-"
+CURE = "give --encoding"
+"""For text in another encoding than UTF-8."""
 SAMPLE_LINES = 1000
 SAMPLE_CHARACTERS = 1_000_000
 
@@ -82,16 +84,28 @@ class Lines(Ahead[tuple[int, str]]):
         return [line for _, line in list(self._seen)[:count]]
 
 
-def open_lines(source: str, stdin: IO[bytes] | None = None) -> Lines:
+def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None = None) -> Lines:
     """The lines of a file, or of standard input where the source is `-`.
 
     Raises:
-        ElektronError: there is no such file, or, at a line, it is no text or is damaged.
+        ElektronError: there is no such file or encoding, or, at a line, it is no text or is damaged.
     """
+    if encoding is not None:
+        refuse_unknown_encoding(encoding)
     if source == STDIN:
-        return Lines(STDIN, _lines_of_stdin(stdin or sys.stdin.buffer))
+        return Lines(STDIN, _lines_of_stdin(stdin or sys.stdin.buffer, encoding))
     path = existing_file(source)
-    return Lines(source, _lines_of_file(path), file_suffix(path))
+    return Lines(source, _lines_of_file(path, encoding), file_suffix(path))
+
+
+def refuse_unknown_encoding(name: str) -> None:
+    """Raise ElektronError if this is no encoding of text."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError, TypeError) as error:
+        raise ElektronError(
+            f"--encoding {name!r} is no encoding of text, such as cp1252"
+        ) from error
 
 
 def existing_file(source: str) -> Path:
@@ -111,11 +125,11 @@ def is_blank(line: str) -> bool:
     return not line or line.isspace()
 
 
-def _lines_of_file(path: Path) -> Iterator[str]:
+def _lines_of_file(path: Path, encoding: str | None) -> Iterator[str]:
     undecodable: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
-            chunks = decoded(str(path), decompressed(path, file), undecodable)
+            chunks = decoded(str(path), decompressed(path, file), undecodable, encoding, CURE)
             first = next(chunks, "")
             chunks = chain([first], chunks)
             if "\r" in first and "\n" not in first:
@@ -127,11 +141,11 @@ def _lines_of_file(path: Path) -> Iterator[str]:
     warn_of_undecodable(str(path), undecodable)
 
 
-def _lines_of_stdin(stdin: IO[bytes]) -> Iterator[str]:
+def _lines_of_stdin(stdin: IO[bytes], encoding: str | None) -> Iterator[str]:
     """What has arrived is read, not a full chunk: a line is answered as soon as it is there."""
     read = getattr(stdin, "read1", stdin.read)
     undecodable: Counter[str] = Counter()
-    chunks = decoded(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable)
+    chunks = decoded(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable, encoding, CURE)
     for line in split_lines(with_bounded_lines(STDIN, chunks)):
         yield line.rstrip("\r")
     warn_of_undecodable(STDIN, undecodable)

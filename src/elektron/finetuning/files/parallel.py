@@ -10,6 +10,7 @@ from pathlib import Path
 from elektron.errors import ElektronError
 from elektron.finetuning.files.columns import Request
 from elektron.finetuning.files.lines import STDIN, is_blank, open_lines
+from elektron.finetuning.files.memory import Rows
 from elektron.finetuning.files.records import Record, by_their_roles
 from elektron.reading import HUB, JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
 
@@ -35,7 +36,7 @@ def are_aligned(sources: Sequence[str], request: Request) -> bool:
     return len(sources) == 2
 
 
-def read_aligned(sources: Sequence[str]) -> Iterator[Record]:
+def read_aligned(sources: Sequence[str], encoding: str | None = None) -> Iterator[Record]:
     """Each line of the first file with the same line of the second.
 
     Raises:
@@ -43,7 +44,9 @@ def read_aligned(sources: Sequence[str]) -> Iterator[Record]:
     """
     source, target = sources
     log.info("%s, %s: source and target, aligned line by line", source, target)
-    pairs = zip_longest(open_lines(source), open_lines(target))
+    pairs = zip_longest(
+        open_lines(source, encoding=encoding), open_lines(target, encoding=encoding)
+    )
     for a, b in pairs:
         if a is None or b is None:
             _refuse_rest(sources, a, b, pairs)
@@ -79,6 +82,6 @@ def _refuse_rest(
 
 
 def _is_plain_text(source: str) -> bool:
-    if source == STDIN or source.startswith(HUB):
+    if source == STDIN or source.startswith(HUB) or isinstance(source, Rows):
         return False
     return file_suffix(Path(source)) not in JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.columns import Request, records_of
 from elektron.finetuning.files.delimited import delimited_table, is_plain_text
+from elektron.finetuning.files.fasttext import fasttext_table, is_fasttext
 from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.parallel import are_aligned, read_aligned
 from elektron.finetuning.files.records import Layout, Record, by_their_roles
@@ -22,6 +24,9 @@ from elektron.finetuning.files.tagged import read_tagged
 
 log = logging.getLogger(__name__)
 
+Classes = Callable[[Record], set[str]]
+"""The labels or tags of a row."""
+
 
 def read_records(
     sources: Sequence[str],
@@ -29,20 +34,22 @@ def read_records(
     config: FilesConfig,
     labelled: bool,
     stdin: IO[bytes] | None = None,
+    own: Literal["", "eval_columns", "test_columns"] = "",
 ) -> Iterator[Record]:
     """The rows of all sources in order, as a task wants them; nothing is read before the first.
 
     A source is a file, `hf:NAME[@REVISION][:config][:split]`, or `-` for standard input. `labelled` says
-    whether labels must be there, as for training and scoring; to predict they are not needed.
+    whether labels must be there, as for training and scoring; to predict they are not needed. `own` is
+    the setting with columns of these sources alone.
 
     Raises:
         ElektronError: a source cannot be read, lacks a column, or a row of it lacks a value.
     """
     if not sources:
         raise ElektronError("no file is given")
-    request = Request.of(layout, config, labelled)
+    request = Request.of(layout, config, labelled, own)
     if layout.shape == "parallel" and are_aligned(sources, request):
-        yield from _some(" and ".join(sources), read_aligned(sources))
+        yield from _some(" and ".join(sources), read_aligned(sources, config.encoding))
         return
     for source in sources:
         if layout.shape == "tagged":
@@ -73,8 +80,16 @@ def split_share(sources: Sequence[str]) -> float | None:
     return share
 
 
-def hold_out(records: list[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+def hold_out(
+    records: list[Record], share: float, seed: int, classes: Classes | None = None
+) -> tuple[list[Record], list[Record]]:
     """The rows to train on and those held out, drawn by the seed, both in the order of the file.
+
+    Args:
+        records: the rows.
+        share: of them that is held out.
+        seed: of the draw.
+        classes: of a row, where it has any: the draw is stratified, see `stratified`.
 
     Raises:
         ElektronError: there are too few rows for both.
@@ -85,19 +100,48 @@ def hold_out(records: list[Record], share: float, seed: int) -> tuple[list[Recor
             f"{share:g} of {len(records)} rows cannot be held out, {count} would be held out and "
             f"{len(records) - count} be left: give another share, or a file of its own"
         )
-    held_out = set(random.Random(seed).sample(range(len(records)), count))
+    drawn = stratified(records, len(records) - count, seed, classes)
     return (
-        [record for index, record in enumerate(records) if index not in held_out],
-        [record for index, record in enumerate(records) if index in held_out],
+        [record for index, record in enumerate(records) if index in drawn],
+        [record for index, record in enumerate(records) if index not in drawn],
     )
+
+
+def stratified(
+    records: Sequence[Record], count: int, seed: int, classes: Classes | None = None
+) -> set[int]:
+    """Indices of `count` rows, drawn by the seed.
+
+    With `classes`, each class gets its share of the rows, and at least one while there are enough; a
+    row of several classes counts for the rarest of them.
+    """
+    order = list(range(len(records)))
+    random.Random(seed).shuffle(order)
+    if classes is None:
+        return set(order[:count])
+    names = [classes(record) for record in records]
+    counts = Counter(name for found in names for name in found)
+    strata: dict[str, list[int]] = {}
+    for index in order:
+        rarest = min(names[index], key=lambda name: (counts[name], name), default="")
+        strata.setdefault(rarest, []).append(index)
+    # The first row of each class, then those of all classes by their rank in it.
+    queue = sorted(
+        (rank > 0, (rank + 0.5) / len(rows) if rank else -len(rows), place, index)
+        for place, rows in enumerate(strata.values())
+        for rank, index in enumerate(rows)
+    )
+    return {index for *_, index in queue[:count]}
 
 
 def _read_rows(
     source: str, request: Request, config: FilesConfig, stdin: IO[bytes] | None
 ) -> Iterator[Record]:
-    found = open_source(source, stdin)
+    found = open_source(source, stdin, config.encoding)
     if not isinstance(found, Lines):
         return records_of(found, request)
+    if is_fasttext(found, request):
+        return records_of(fasttext_table(found), request)
     if is_plain_text(found, request, config):
         return _plain_text(found, request)
     return records_of(delimited_table(found, request, config), request)

@@ -47,7 +47,7 @@ def read_squad(
     source: str, request: Request, config: FilesConfig, stdin: IO[bytes] | None
 ) -> Iterator[Record]:
     """The questions of one source."""
-    found = open_source(source, stdin)
+    found = open_source(source, stdin, config.encoding)
     table = delimited_table(found, request, config) if isinstance(found, Lines) else found
     finder = _Finder(request.labelled)
     for number, question in enumerate(_questions(table, request), start=1):

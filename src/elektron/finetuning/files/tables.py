@@ -1,6 +1,7 @@
 """Rows with named fields: jsonl and JSON, parquet, data sets of the hub.
 
-JSON is one object a line, or one list of objects (also under `data`), which is read whole. Numbers
+JSON is one object a line, or one list of objects (also under `data`), which is read whole, or what
+pandas' `DataFrame.to_json` writes in any of its layouts that have names of columns. Numbers
 that stand for names in a data set (ClassLabel) become those names, in parquet too where
 `datasets` wrote it. Rows are handed on as what JSON can write.
 """
@@ -23,6 +24,7 @@ from elektron.finetuning.files.lines import (
     is_blank,
     open_lines,
 )
+from elektron.finetuning.files.memory import Rows
 from elektron.reading import (
     HUB,
     JSON_SUFFIXES,
@@ -40,13 +42,16 @@ SAMPLE_ROWS = 100
 """That many rows of JSON or of a data set without a schema tell which columns there are."""
 
 
-def open_source(source: str, stdin: IO[bytes] | None) -> Table | Lines:
+def open_source(source: str, stdin: IO[bytes] | None, encoding: str | None = None) -> Table | Lines:
     """A table whose columns have names, or the lines of a text that has yet to be looked into."""
+    if isinstance(source, Rows):
+        found = Ahead(_numbered(source, source.rows, None))
+        return Table(source, _names(source, found.ahead(SAMPLE_ROWS)), found, "rows from Python")
     if source.startswith(HUB):
         return hub_table(source)
     if source != STDIN and file_suffix(Path(source)) in PARQUET_SUFFIXES:
         return parquet_table(existing_file(source))
-    lines = open_lines(source, stdin)
+    lines = open_lines(source, stdin, encoding)
     if lines.suffix in JSON_SUFFIXES or (lines.is_stdin and _begins_with_object(lines)):
         return json_table(lines)
     return lines
@@ -114,8 +119,12 @@ def _begins_with_object(lines: Lines) -> bool:
 
 def _json_rows(lines: Lines) -> Iterator[Row]:
     undecodable: Counter[str] = Counter()
-    beginning = next((line for line in lines.sample() if not is_blank(line)), "")
-    found = _rows_of_document(lines) if _goes_on(beginning) else _rows_by_line(lines)
+    beginning = [line for line in lines.sample() if not is_blank(line)][:2]
+    is_document = beginning and (
+        _goes_on(beginning[0])
+        or (len(beginning) == 1 and not lines.is_stdin and _holds_rows(beginning[0]))
+    )
+    found = _rows_of_document(lines) if is_document else _rows_by_line(lines)
     for where, row in found:
         yield where, _plain(row, lines.name, undecodable)
     warn_of_undecodable(lines.name, undecodable)
@@ -147,14 +156,56 @@ def _rows_of_document(lines: Lines) -> Iterator[Row]:
         document = json.loads("\n".join(line for _, line in lines))
     except (ValueError, RecursionError) as error:
         raise ElektronError(f"{lines.name}: not valid JSON ({first_line(error)})") from error
-    items = document.get("data", [document]) if isinstance(document, dict) else document
+    items = _of_object(document) if isinstance(document, dict) else document
     if not isinstance(items, list):
         raise ElektronError(f"{lines.name}: no list of JSON objects, nor one object a line")
     for number, row in enumerate(items, start=1):
         where = f"{lines.name}, row {number}"
         if not isinstance(row, dict):
-            raise ElektronError(f"{where}: not a JSON object")
+            hint = " with names for its values" if isinstance(row, list) else ""
+            raise ElektronError(f"{where}: not a JSON object{hint}")
         yield where, row
+
+
+def _holds_rows(line: str) -> bool:
+    """Whether the one object of a file holds rows, rather than being one."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(document, dict):
+        return False
+    rows = _of_object(document)
+    return rows != [document] and all(
+        isinstance(row, dict) and "paragraphs" not in row for row in rows
+    )
+
+
+def _of_object(document: dict[str, Any]) -> list[Any]:
+    """The rows of a data frame by columns, by rows, or split; else those under `data`, or the one object."""
+    data, columns = document.get("data"), document.get("columns")
+    if isinstance(data, list):
+        if not isinstance(columns, list):
+            return data
+        return [
+            dict(zip(map(str, columns), row, strict=False)) if isinstance(row, list) else row
+            for row in data
+        ]
+    parts = list(document.values())
+    if parts and all(isinstance(part, dict) and part for part in parts):
+        if all(map(_is_numbered, parts)):
+            numbers = dict.fromkeys(number for part in parts for number in part)
+            return [
+                {name: part.get(number) for name, part in document.items()} for number in numbers
+            ]
+        if _is_numbered(document):
+            return parts
+    return [document]
+
+
+def _is_numbered(part: dict[str, Any]) -> bool:
+    """Whether the names are numbers of rows, as a data frame's usual index is."""
+    return all(name.isdecimal() for name in part)
 
 
 def _numbered(name: str, rows: Iterable[dict[str, Any]], features: Any) -> Iterator[Row]:
@@ -213,4 +264,6 @@ def _plain(value: Any, name: str, undecodable: Counter[str]) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_plain(inner, name, undecodable) for inner in value]
+    if hasattr(value, "tolist"):  # numpy
+        return _plain(value.tolist(), name, undecodable)
     return f"({len(value)} bytes)" if isinstance(value, bytes) else str(value)

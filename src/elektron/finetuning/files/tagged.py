@@ -39,7 +39,7 @@ def read_tagged(
     source: str, request: Request, config: FilesConfig, stdin: IO[bytes] | None
 ) -> Iterator[Record]:
     """The sentences of one source, as `tokens` and `tags`."""
-    found = open_source(source, stdin)
+    found = open_source(source, stdin, config.encoding)
     if isinstance(found, Lines) and _is_table(found, request):
         found = delimited_table(found, request, config)
     if isinstance(found, Table):

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,11 +19,22 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.figures.classification import Classes, LabelSets
 from elektron.finetuning.figures.measure import Measure
+from elektron.finetuning.files.labels import class_name
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import Prediction
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
-LABELS = ("label", "labels", "class", "category", "sentiment", "topic", "target", "Quality")
+LABELS = (
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "category",
+    "sentiment",
+    "topic",
+    "target",
+    "Quality",
+)
 
 # From this probability on a label is among those of a text that may have several.
 HAS_LABEL = 0.5
@@ -33,7 +45,7 @@ class Classification(SentenceTask):
     """Which label, or which labels, a text or a pair of texts has."""
 
     name: ClassVar[str] = "classification"
-    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled")))
+    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled", several=True)))
     figure: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForSequenceClassification
 
@@ -79,16 +91,21 @@ class Classification(SentenceTask):
 
     def check(self, records: Sequence[Record]) -> None:
         """Refuse a label that training never had."""
-        known = set(self.labels)
+        numbers = self.numbers
         for record in records:
             for name in label_names(record):
-                if name not in known:
+                if name not in numbers:
                     near = suggestion(name, self.labels)
                     some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
                     raise ElektronError(
                         f"{record.where}: the label {name!r} is none of the training data's"
                         f"{near or f': {some}'}"
                     )
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each class by its name as files are read, whichever way a model of others writes it."""
+        return {class_name(name): number for number, name in enumerate(self.labels)}
 
     def head_settings(self) -> dict[str, Any]:
         """Names of the classes, and whether they exclude one another."""
@@ -104,8 +121,8 @@ class Classification(SentenceTask):
         """The number of the class, or a 1 for each that the text has."""
         names = label_names(record)
         if self.several:
-            return [float(label in names) for label in self.labels]
-        return self.labels.index(names[0])
+            return [float(name in names) for name in self.numbers]
+        return self.numbers[names[0]]
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """`label` and `score`, or `labels` and their `scores`."""
@@ -128,10 +145,9 @@ class Classification(SentenceTask):
                 self._sets([prediction["labels"] for prediction in predictions]),
                 self.labels,
             )
-        numbers = {name: number for number, name in enumerate(self.labels)}
         return Classes(
-            np.array([numbers[label_names(record)[0]] for record in records]),
-            np.array([numbers[prediction["label"]] for prediction in predictions]),
+            np.array([self.numbers[label_names(record)[0]] for record in records]),
+            np.array([self.labels.index(prediction["label"]) for prediction in predictions]),
             self.labels,
         )
 
@@ -165,14 +181,14 @@ class Classification(SentenceTask):
         return len({tuple(sorted(label_names(record))) for record in records}) > 1
 
     def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-        return np.array([[label in row for label in self.labels] for row in names])
+        return np.array([[class_name(label) in row for label in self.labels] for row in names])
 
 
 def label_names(record: Record) -> list[str]:
     """The labels of a record as text: one, or all of a list."""
     value = record.values["label"]
     values = value if isinstance(value, list) else [value]
-    return [as_name(item) for item in values]
+    return [class_name(as_name(item)) for item in values]
 
 
 def as_name(value: Any) -> str:

@@ -17,8 +17,29 @@ from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import LongText, encode
 from elektron.finetuning.tasks.base import EncoderTask, Feature, Output, Prediction
 
-TEXT = Role("text", ("text", "sentence", "sentence1", "review", "content", "#1 String", "premise"))
-PAIR = Role("pair", ("pair", "sentence2", "#2 String", "hypothesis", "text_pair"), "together")
+FIRST = (
+    "text",
+    "text_a",
+    "text1",
+    "sentence",
+    "sentence1",
+    "sentence_a",
+    "question1",
+    "review",
+    "content",
+)
+SECOND = (
+    "pair",
+    "text_b",
+    "text2",
+    "sentence2",
+    "sentence_b",
+    "question2",
+    "hypothesis",
+    "text_pair",
+)
+TEXT = Role("text", (*FIRST, "#1 String", "premise"))
+PAIR = Role("pair", (*SECOND, "#2 String"), "together")
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,6 @@ role. Every guess is said aloud, once a file.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from elektron.configuration import suggestion
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.lines import Ahead
+from elektron.finetuning.files.literals import literal
 from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.reading import listed
 
@@ -27,10 +27,11 @@ Row = tuple[str, dict[str, Any]]
 
 LABEL = "label"
 CHOICES = "choices"
+TARGET = "target"
 TEXT, KEY = "text", "label"
 """Of choices in the hub's form: what they say, and by what the right one is named."""
 COLUMN_OPTIONS = (
-    *("text", "pair", "label", "tokens", "tags", "question"),
+    *("text", "pair", "label", "tokens", "tags", "sentence", "question"),
     *("context", "answers", "choices", "source", "target"),
 )
 
@@ -66,9 +67,7 @@ class Request:
     def only_numbers(self) -> bool:
         """Whether columns were asked for, all of them by number."""
         numbers = [
-            part.strip().isdecimal()
-            for role, column in self.asked.items()
-            for part in (column.split(",") if role == CHOICES else [column])
+            part.strip().isdecimal() for column in self.asked.values() for part in column.split(",")
         ]
         return bool(numbers) and all(numbers)
 
@@ -83,7 +82,13 @@ class Request:
 
     def recognises(self, names: Sequence[str]) -> bool:
         """Whether one of these is the usual name of a column that is looked for."""
-        return any(_usual(guess, names) for role in self.roles for guess in role.guesses)
+        return bool(self.recognised(names))
+
+    def recognised(self, names: Sequence[str]) -> list[str]:
+        """The roles whose columns usually have one of these names."""
+        return [
+            role.name for role in self.roles if any(_usual(guess, names) for guess in role.guesses)
+        ]
 
     def options(self) -> str:
         """The options that say which column is which: `--text and --label`."""
@@ -158,6 +163,8 @@ class Columns:
         value = fields[0] if len(fields) == 1 else list(fields)
         if role.name == CHOICES:
             return _choices(value)
+        if role.name == TARGET:
+            return _targets(value)
         if role.name == LABEL and isinstance(value, str):
             if self.request.label_separator:
                 parts = value.split(self.request.label_separator)
@@ -170,7 +177,8 @@ class Columns:
             asked = self.request.asked.get(role.name)
             if asked is None:
                 continue
-            columns = _match(asked, self.table.columns, several=role.name == CHOICES)
+            several = role.name == CHOICES or role.several
+            columns = _match(asked, self.table.columns, several)
             if columns:
                 self.found[role] = columns
             elif role.needed != "labelled" or self.request.labelled:
@@ -230,20 +238,10 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def json_list(text: str) -> Any:
-    """What a field of text holds that is written like a list or an object, else None."""
-    if text[:1] not in ("[", "{"):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _choices(value: Any) -> Any:
     """A list of texts, or as ARC has it `{"text": […], "label": […]}`, with keys; also as JSON in a field."""
     if isinstance(value, str):
-        value = json_list(value) or value
+        value = literal(value) or value
     keys = None
     if isinstance(value, dict) and isinstance(value.get(TEXT), list):
         value, keys = value[TEXT], value.get(KEY)
@@ -253,6 +251,18 @@ def _choices(value: Any) -> Any:
     if isinstance(keys, list) and len(keys) == len(texts):
         return {TEXT: texts, KEY: [str(key) for key in keys]}
     return texts
+
+
+def _targets(value: Any) -> Any:
+    """A text, or a list of the texts of which any would do; also as a list in a field."""
+    if isinstance(value, str):
+        found = literal(value)
+        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+            return value
+        value = found
+    if not isinstance(value, list):
+        return value
+    return [text for text in value if not is_empty(text)]
 
 
 def _match(asked: str, names: Sequence[str], several: bool) -> list[str]:

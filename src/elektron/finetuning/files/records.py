@@ -20,6 +20,8 @@ class Role:
     """Names of columns that are taken for it where none is given, likeliest first."""
     needed: Literal["always", "labelled", "together", "never"] = "always"
     """`labelled`: for training and scoring, not for prediction; `together`: in all rows of a file or in none."""
+    several: bool = False
+    """Whether a row may have several of them, in a list or in several columns."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ each word's tag is taken from the part in which most context surrounds it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +31,16 @@ from elektron.finetuning.tasks.base import (
     Prediction,
     pad_inputs,
 )
+from elektron.finetuning.words import words_of
 
-# In running text, which has no tokens of its own, words, punctuation and Chinese or Japanese
-# characters are taken for tokens.
-WORD = re.compile(r"[一-鿿㐀-䶿぀-ヿ]|[^\W一-鿿㐀-䶿぀-ヿ]+|[^\w\s]")
+TAG_COLUMNS = (
+    *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
+    *("entities", "spans", "pos_tags", "pos"),
+)
+SENTENCE_COLUMNS = (
+    *("sentence #", "sentence_id", "sent_id", "sentence id", "sentence_idx", "sentence_number"),
+    *("sentence_no", "sentence_nr", "sent_no", "sentence"),
+)
 
 
 @dataclass(kw_only=True)
@@ -45,8 +50,9 @@ class TokenClassification(EncoderTask):
     name: ClassVar[str] = "token-classification"
     layout: ClassVar[Layout] = Layout(
         (
-            Role("tokens", ("tokens", "words", "text", "sentence")),
-            Role("tags", ("tags", "ner_tags", "labels", "pos_tags"), "labelled"),
+            Role("tokens", ("tokens", "words", "token", "word", "text", "sentence")),
+            Role("tags", TAG_COLUMNS, "labelled"),
+            Role("sentence", SENTENCE_COLUMNS, "never"),
         ),
         shape="tagged",
     )
@@ -198,7 +204,7 @@ class TokenClassification(EncoderTask):
 def tokens_of(record: Record) -> list[str]:
     """The tokens of a record: its own, or those of a running text."""
     tokens = record.values["tokens"]
-    return WORD.findall(tokens) if isinstance(tokens, str) else [str(token) for token in tokens]
+    return words_of(tokens) if isinstance(tokens, str) else [str(token) for token in tokens]
 
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:

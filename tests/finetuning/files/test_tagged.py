@@ -134,6 +134,7 @@ def test_standard_input(tmp_path: Path) -> None:
         {"tokens": ["a"]},
         {"tokens": "b c"},
     ]
+    assert found(CONLL_U.encode())[0]["tokens"] == ["They", "did", "n't"]
     assert found(b"EU\tB-ORG\nis\tO\n") == [{"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}]
 
 
@@ -286,6 +287,7 @@ def test_what_was_taken_for_what_is_said_with_a_sample(
     [
         ("a N x\nb V y\n\nc N y\nd V x\n", "tags", "1 ('a'), 2 ('N'), 3 ('x')"),
         ("doc a O\ndoc b O\n\ndoc c B-X\ndoc d O\n", "tokens", "1 ('doc'), 2 ('a'), 3 ('O')"),
+        ("7\ta\tO\n7\tb\tO\n8\tc\tB-X\n8\td\tO\n", "tokens", "1 ('7'), 2 ('a'), 3 ('O')"),
     ],
 )
 def test_columns_that_are_not_clear_are_asked_for(
@@ -339,6 +341,9 @@ def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
     only_first = each.replace("1,sleeps", ",sleeps").replace("2,too", ",too")
     path = write(tmp_path, f"Sentence #,Word,Tag\n{only_first}", "e.csv")
     assert values(path, layout=TAGGED) == expected
+    spaced = each.replace("B-PER", "B-Full Name")
+    path = write(tmp_path, f"sent_id,word,tag\n{spaced}", "g.csv")
+    assert values(path, layout=TAGGED)[0]["tags"] == ["B-Full Name", "O"]
     without = "".join(f"{row[0]},{row[1]}\n" for row in ROWS)
     path = write(tmp_path, f"Sentence #,Word\n{without}", "f.csv")
     assert values(path, layout=TAGGED, labelled=False) == [

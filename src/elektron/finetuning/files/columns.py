@@ -87,7 +87,9 @@ class Request:
     def recognised(self, names: Sequence[str]) -> list[str]:
         """The roles whose columns usually have one of these names."""
         return [
-            role.name for role in self.roles if any(_usual(guess, names) for guess in role.guesses)
+            role.name
+            for role in self.roles
+            if any(_usual(guess, names) for guess in role.guesses if not guess.isdecimal())
         ]
 
     def options(self) -> str:

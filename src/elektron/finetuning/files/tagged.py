@@ -83,7 +83,7 @@ def _is_table(lines: Lines, request: Request, one_line: bool, form: TokenLines |
     """Whether each line is a row under a header, or in columns that were asked for."""
     if lines.suffix == ".csv":
         return form is None or not (form.blocks and form.even)
-    if form is None or form.blocks or form.is_format:
+    if form is None or form.is_format or (form.blocks and not one_line):
         return False
     sample = lines.sample()
     if form.delimiter == BLANK:
@@ -152,13 +152,15 @@ def _of_table(table: Table, request: Request) -> Iterator[Record]:
     columns = Columns(table, request)
     first = [row for _, row in table.rows.ahead(1 if table.name == STDIN else SAMPLE_ROWS)]
     tokens, tags = columns.names[TOKENS], columns.names.get(TAGS)
-    words = sum(_is_single(row.get(tokens)) for row in first)
-    single = tags is None or all(_is_single(row.get(tags)) for row in first)
-    if single and words > MOST * len(first):
+    of_tags = [row.get(tags) for row in first] if tags else []
+    words = sum(_is_word(row.get(tokens)) for row in first)
+    if words > MOST * len(first) and all(
+        isinstance(tag, str) and literal(tag) is None for tag in of_tags
+    ):
         if columns.has(SENTENCE):
             yield from _grouped(table, columns, request)
             return
-        if columns.has(TAGS) and len(first) > 1:
+        if len(of_tags) > 1 and all(map(_is_word, of_tags)):
             raise ElektronError(
                 f"{table.name}: each row has one token, and nothing says which rows are one "
                 "sentence: give the column of its number or id with --sentence (there are: "
@@ -167,8 +169,8 @@ def _of_table(table: Table, request: Request) -> Iterator[Record]:
     yield from _rows(table, columns, request)
 
 
-def _is_single(value: Any) -> bool:
-    """Whether a field is one token or tag: text without blanks that is no list."""
+def _is_word(value: Any) -> bool:
+    """Whether a field is text without blanks that is no list."""
     return isinstance(value, str) and len(value.split()) < 2 and literal(value) is None
 
 
@@ -185,11 +187,8 @@ class _Sentence:
 def _grouped(table: Table, columns: Columns, request: Request) -> Iterator[Record]:
     """Sentences out of rows with a token each: a blank line or another number or id begins the next."""
     in_brackets = _are_brackets(table, columns)
-    names = {
-        role: role if column.isdecimal() else column
-        for role, column in columns.names.items()
-        if role != SENTENCE or not column.isdecimal()
-    }
+    # Where columns have numbers, their lists stand under the names of their roles.
+    keys = {role: role if column.isdecimal() else column for role, column in columns.names.items()}
     seen: set[str] = set()
     again = 0
     for sentence in _collected(table, columns, request):
@@ -199,10 +198,9 @@ def _grouped(table: Table, columns: Columns, request: Request) -> Iterator[Recor
         values: dict[str, Any] = {TOKENS: sentence.tokens}
         if len(sentence.tags) == len(sentence.tokens):
             values[TAGS] = _out_of_brackets(sentence.tags) if in_brackets else sentence.tags
-        row = {names[role]: value for role, value in values.items()}
-        if SENTENCE in names:
-            row = {names[SENTENCE]: sentence.name} | row
-        yield Record(values, row, sentence.where, names)
+        named = {SENTENCE: sentence.name} if SENTENCE in keys else {}
+        row = {keys[role]: value for role, value in (named | values).items()}
+        yield Record(values, row, sentence.where, columns.names)
     if again:
         log.warning(
             "%s: %d sentences have the number or id of an earlier one; rows that do not follow one "
@@ -213,13 +211,10 @@ def _grouped(table: Table, columns: Columns, request: Request) -> Iterator[Recor
 
 
 def _collected(table: Table, columns: Columns, request: Request) -> Iterator[_Sentence]:
+    of_token, of_tag, of_sentence = map(columns.names.get, (TOKENS, TAGS, SENTENCE))
     sentence = None
     for where, row in table.rows:
-        values = columns.values(where, row, may_be_empty=(TOKENS, TAGS, SENTENCE))
-        token, tag, name = (
-            "" if is_empty(value) else str(value).strip(" \t")
-            for value in (values.get(role) for role in (TOKENS, TAGS, SENTENCE))
-        )
+        token, tag, name = _field(row, of_token), _field(row, of_tag), _field(row, of_sentence)
         block = row.get(BLOCK)
         # In some tables only the first row of a sentence has its number.
         if sentence is None or block != sentence.block or (name and name != sentence.name):
@@ -232,6 +227,11 @@ def _collected(table: Table, columns: Columns, request: Request) -> Iterator[_Se
         sentence.tags += [tag] if tag else []
     if sentence is not None:
         yield sentence
+
+
+def _field(row: dict[str, Any], column: str | None) -> str:
+    value = row.get(column) if column else None
+    return "" if is_empty(value) else str(value).strip(" \t")
 
 
 def _are_brackets(table: Table, columns: Columns) -> bool:

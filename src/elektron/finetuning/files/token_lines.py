@@ -40,6 +40,7 @@ DOCSTART = "-DOCSTART-"
 BEGIN_DOCUMENT = "#begin document"
 GLOBAL_COLUMNS = "# global.columns ="
 CONLL_U = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+COMMENT = re.compile(r"# ?[\w.:]+( =|$)")
 CONLL_U_ID = re.compile(r"\d+(?:[-.]\d+)?")
 
 
@@ -133,7 +134,7 @@ def find_token_lines(lines: Lines, request: Request, config: FilesConfig) -> Tok
     Raises:
         ElektronError: it is labelled data, and its columns or the ends of its sentences cannot be found.
     """
-    sample = lines.sample()
+    sample = _sample(lines)
     form = TokenLines(_delimiter(sample, lines.suffix, config))
     form.quoting = form.delimiter in QUOTED if config.quoting is None else config.quoting
     content = [line for line in sample if not form.is_break(line)]
@@ -142,7 +143,7 @@ def find_token_lines(lines: Lines, request: Request, config: FilesConfig) -> Tok
         return None
     rows = [form.split(line) for line in content]
     form.width = Counter(map(len, rows)).most_common(1)[0][0]
-    _name_columns(form, lines, rows, request, config)
+    _name_columns(form, lines.name, sample, rows, request, config)
     if form.header:
         content, rows = content[1:], rows[1:]
     fitting = [row for row in rows if len(row) >= form.width]
@@ -180,6 +181,17 @@ def samples_of(form: TokenLines, sample: Sequence[str]) -> str:
     )
 
 
+def _sample(lines: Lines) -> list[str]:
+    """The first lines; of standard input the first that is no comment of CoNLL-U, and what precedes it."""
+    sample = lines.sample()
+    while lines.is_stdin and sample and COMMENT.match(sample[-1]):
+        longer = [line for _, line in lines.ahead(len(sample) + 1)]
+        if len(longer) == len(sample):
+            break
+        sample = longer
+    return sample
+
+
 def _delimiter(sample: Sequence[str], suffix: str, config: FilesConfig) -> str:
     if config.delimiter is not None:
         return "\t" if config.delimiter == r"\t" else config.delimiter or BLANK
@@ -192,12 +204,12 @@ def _delimiter(sample: Sequence[str], suffix: str, config: FilesConfig) -> str:
 
 def _name_columns(
     form: TokenLines,
-    lines: Lines,
+    source: str,
+    sample: Sequence[str],
     rows: Sequence[list[str]],
     request: Request,
     config: FilesConfig,
 ) -> None:
-    sample = lines.sample()
     first = [name.strip() for name in rows[0]]
     if sample[0].startswith(GLOBAL_COLUMNS):
         form.names = sample[0].removeprefix(GLOBAL_COLUMNS).split()
@@ -215,7 +227,7 @@ def _name_columns(
     form.names = [str(number + 1) for number in range(form.width)]
     if form.header and len(first) == form.width:
         form.names = [name or number for name, number in zip(first, form.names, strict=True)]
-        refuse_duplicates(lines.name, form.names)
+        refuse_duplicates(source, form.names)
 
 
 def _find_tokens_and_tags(form: TokenLines, rows: Sequence[list[str]]) -> None:
@@ -230,8 +242,8 @@ def _find_tokens_and_tags(form: TokenLines, rows: Sequence[list[str]]) -> None:
         form.seen = {TOKENS: "4", TAGS: "11"}
     else:
         first = int(_is_index(columns[0]) and (form.width > 2 or not _types(columns[-1])))
-        if form.width > 2 and len(rows) > 1 and len(set(columns[first])) == 1:
-            return  # the same in every line, such as the name of a document
+        if form.width > 2 and len(rows) > 1 and _is_no_token(columns[first]):
+            return
         form.seen = {TOKENS: form.names[first]}
         tags = _tag_column(columns, range(first + 1, form.width))
         if tags is not None:
@@ -249,6 +261,11 @@ def _is_index(column: Sequence[str]) -> bool:
         number == before + 1 or number in (0, 1)
         for before, number in zip([-1, *numbers], numbers, strict=False)
     )
+
+
+def _is_no_token(column: Sequence[str]) -> bool:
+    """Whether it is the same in all lines or a number, such as that of the document or the sentence."""
+    return len(set(column)) == 1 or all(value.isdecimal() for value in column)
 
 
 def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int | None:

@@ -179,14 +179,39 @@ def test_numbers_of_tags_become_their_names(tmp_path: Path) -> None:
         assert values(source, layout=TAGGED) == expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(content=st.text("aB-O#\t \n\u3000", max_size=50), labelled=st.booleans())
+PARTS = st.sampled_from(
+    [
+        *'aO1,"#_*\t \n\r\u3000',
+        "B-X",
+        "(X*",
+        "*)",
+        "tag",
+        "word",
+        "\n\n",
+        "['a']",
+        "#begin document",
+    ]
+)
+COLUMN = st.sampled_from([None, "1", "2", "4", "tag", "FORM"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    content=st.lists(PARTS, max_size=50).map("".join),
+    name=st.sampled_from(["a.conll", "a.tsv", "a.csv"]),
+    labelled=st.booleans(),
+    asked=st.fixed_dictionaries({"tokens": COLUMN, "tags": COLUMN, "sentence": COLUMN}),
+)
 def test_any_text_is_sentences_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, content: str, labelled: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    content: str,
+    name: str,
+    labelled: bool,
+    asked: dict[str, str | None],
 ) -> None:
-    path = write(tmp_path_factory.mktemp("t"), content)
+    path = write(tmp_path_factory.mktemp("t"), content, name)
     try:
-        records = read(path, layout=TAGGED, labelled=labelled)
+        records = read(path, layout=TAGGED, labelled=labelled, **asked)
     except ElektronError as error:
         assert str(path) in str(error)
         return

@@ -266,8 +266,10 @@ def _rows(table: Table, columns: Columns, request: Request) -> Iterator[Record]:
         if items is not None and isinstance(values[TOKENS], str):
             values[TOKENS], values[TAGS] = spans.tagged(values[TOKENS], items, where)
             row |= values
-        elif TAGS in values or request.labelled or isinstance(values[TOKENS], list):
+        elif TAGS in values or request.labelled or isinstance(values[TOKENS], list | dict):
             values = {role: _list(role, value, where) for role, value in values.items()}
+        else:
+            values[TOKENS] = str(values[TOKENS])
         _check(values, where, request.labelled)
         yield Record(values, row, where, columns.names)
     spans.report(table.name)

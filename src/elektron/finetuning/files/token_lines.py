@@ -142,7 +142,7 @@ def find_token_lines(lines: Lines, request: Request, config: FilesConfig) -> Tok
     if not content:
         return None
     rows = [form.split(line) for line in content]
-    form.width = Counter(map(len, rows)).most_common(1)[0][0]
+    form.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])
     _name_columns(form, lines.name, sample, rows, request, config)
     if form.header:
         content, rows = content[1:], rows[1:]
@@ -241,7 +241,9 @@ def _find_tokens_and_tags(form: TokenLines, rows: Sequence[list[str]]) -> None:
     elif form.wider:
         form.seen = {TOKENS: "4", TAGS: "11"}
     else:
-        first = int(_is_index(columns[0]) and (form.width > 2 or not _types(columns[-1])))
+        first = 0
+        if _is_index(columns[0]) and (form.width > 2 or not _types(columns[-1])):
+            first = min(1, form.width - 1)
         if form.width > 2 and len(rows) > 1 and _is_no_token(columns[first]):
             return
         form.seen = {TOKENS: form.names[first]}

@@ -86,6 +86,20 @@ def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
     assert not any(token.truth for (cell,) in right.rows for token in cell)
 
 
+@pytest.mark.parametrize("given", [[[0, 3, "PER"]], None])
+def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(
+    given: Any, tmp_path: Path
+) -> None:
+    files = tuned.tagging()
+    columns = {"tokens": "1", "tags": "2"} if given is None else {"tokens": "text", "tags": "label"}
+    files["details.json"] |= {"columns": columns}
+    own = {} if given is None else {"text": "Ada saw", "label": given}
+    row = own | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
+    files["predictions.jsonl"] = [row]
+    (table,) = shown(tmp_path, files)
+    assert table.rows == [[[Tagged("Ada", "", "B-PER"), Tagged("saw", "", None)]]]
+
+
 @pytest.mark.parametrize("label", [1, "1", "B", "no"])
 def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
     files = tuned.classification()

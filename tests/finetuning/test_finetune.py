@@ -1,5 +1,6 @@
 """Whole fine-tunings in small: files in, a folder that loads anywhere out; and everything that is refused."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -449,6 +450,54 @@ def test_tags(encoders, tmp_path, family):
         )
         (row,) = lines(tmp_path / "p.jsonl")
         assert "B-ANI" in row["predicted_tags"]
+
+
+def as_kaggle_has_it(path, rows):
+    """A token a row, with the number of the sentence in its first row."""
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Sentence #", "Word", "POS", "Tag"])
+        for number, row in enumerate(rows, start=1):
+            for place, (token, tag) in enumerate(zip(row["tokens"], row["tags"], strict=True)):
+                writer.writerow(["" if place else f"Sentence: {number}", token, "X", tag])
+    return path.with_suffix(".csv")
+
+
+def as_doccano_has_it(path, rows):
+    """A text with the characters of its entities."""
+    found = []
+    for row in rows:
+        text, spans = " ".join(row["tokens"]), []
+        for token, tag in zip(row["tokens"], row["tags"], strict=True):
+            if tag != "O":
+                spans.append([text.index(token), text.index(token) + len(token), tag[2:]])
+        found.append({"text": text, "label": spans})
+    return write_jsonl(path.with_suffix(".jsonl"), found)
+
+
+@pytest.mark.parametrize("written", [as_kaggle_has_it, as_doccano_has_it])
+def test_tags_of_other_forms(encoders, tmp_path, written):
+    rows = tagged_sentences(120, 6)
+    path = written(tmp_path / "train", rows)
+    metrics = finetune(
+        FinetuneConfig(
+            task="token-classification",
+            model=str(encoders["elektron"]),
+            train=[str(path)],
+            eval=[str(path)],
+            out=tmp_path / "m",
+            epochs=8.0,
+            **QUICK,
+        )
+    )
+    assert metrics["rows"] == len(rows)
+    assert metrics["f1"] > 0.9
+    assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
+    # The very file predicts without a word about its columns.
+    output = tmp_path / "p.jsonl"
+    predict(PredictConfig(model=str(tmp_path / "m"), input=str(path), output=output))
+    said = [row.get("predicted_tags", row.get("tags")) for row in lines(output)]
+    assert [len(tags) for tags in said] == [len(row["tokens"]) for row in rows]
 
 
 def test_multiple_choice(encoders, tmp_path):

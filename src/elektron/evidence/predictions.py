@@ -260,13 +260,13 @@ def _as_number(value: Any) -> float | None:
 
 
 def _tagged(row: Row, draw: float) -> Judged:
-    tokens, said, truth = (
-        value if isinstance(value, list) else []
-        for value in (
-            row.content.get("predicted_tokens", row.given("tokens")),
-            row.said("tags"),
-            row.given("tags"),
-        )
+    # Where the file has a text with entities, tokens and tags stand beside it under these names.
+    tokens = _first_list(
+        row.content.get("predicted_tokens"), row.given("tokens"), row.content.get("tokens")
+    )
+    said, truth = (
+        _first_list(row.said("tags")),
+        _first_list(row.given("tags"), row.content.get("tags")),
     )
     right = truth if len(truth) == len(said) else said
     cell = [
@@ -280,6 +280,12 @@ def _tagged(row: Row, draw: float) -> Judged:
     mistakes = sum(token.truth is not None for token in cell)
     entities = any(token.tag for token in cell)
     return Judged(mistakes > 0, mistakes / len(cell) if mistakes else entities + draw, [cell])
+
+
+def _first_list(*values: Any) -> list[Any]:
+    """The first that is a list of texts."""
+    lists = (value for value in values if isinstance(value, list))
+    return next((value for value in lists if all(isinstance(part, str) for part in value)), [])
 
 
 def _answered(row: Row, draw: float) -> Judged:
@@ -343,7 +349,7 @@ def _choice(name: str, choices: list[str], keys: list[str]) -> str:
 
 def _generated(row: Row, draw: float) -> Judged:
     target = row.given("target")
-    target = target[0] if isinstance(target, list) and target else target
+    target = " / ".join(map(str, filter(None, target))) if isinstance(target, list) else target
     cells: list[Cell] = [
         shortened(row.given("source") or ""),
         shortened(row.said("text") or "") or "nothing",

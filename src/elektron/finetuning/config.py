@@ -60,11 +60,13 @@ class FilesConfig(Checked):
     tokens: str | None = None
     """Column of the tokens to be tagged."""
     tags: str | None = None
-    """Column of their tags."""
+    """Column of their tags, or of the entities' characters."""
+    sentence: str | None = None
+    """Column of the sentence's number or id, where each row has one token."""
     question: str | None = None
     """Column of the question."""
     context: str | None = None
-    """Column of the passage that holds the answer."""
+    """Column of the passage that holds the answer, or that a choice is about."""
     answers: str | None = None
     """Column of the answers: text, or SQuAD's form."""
     choices: str | None = None
@@ -72,7 +74,7 @@ class FilesConfig(Checked):
     source: str | None = None
     """Column of the text to translate, summarize or answer."""
     target: str | None = None
-    """Column of the text that should come out."""
+    """Column of the text that should come out, or columns with commas between them: any of the texts would do."""
     label_separator: str | None = None
     """What stands between labels where a text has several; jsonl may have lists."""
     delimiter: str | None = None

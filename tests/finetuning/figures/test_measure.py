@@ -43,7 +43,7 @@ def measures() -> list[Measure]:
         Tags(tags, other_tags),
         Tags([["N", "V"], ["N"]] * 10, [["N", "N"], ["V"]] * 10),
         Answers([[text] for text in TEXTS], OTHERS),
-        Translations(TEXTS, OTHERS, False),
+        Translations([[text] for text in TEXTS], OTHERS, False),
         Summaries([[text, "the dog"] for text in TEXTS], OTHERS),
     ]
 

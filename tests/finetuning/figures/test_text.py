@@ -37,19 +37,29 @@ def texts(vocabulary: list[str], joint: str, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("vocabulary", "chinese"), [(ENGLISH, False), (CHINESE, True)])
-def test_translations_agree_with_sacrebleu(vocabulary: list[str], chinese: bool) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_translations_agree_with_sacrebleu(
+    vocabulary: list[str], chinese: bool, several: bool
+) -> None:
     joint = "" if chinese else " "
-    references, outputs = texts(vocabulary, joint, 1), texts(vocabulary, joint, 2)
+    first, second, outputs = (texts(vocabulary, joint, seed) for seed in (1, 2, 3))
+    pairs = list(zip(first, second, strict=True))
+    references = [
+        [one, two] if several and row % 3 else [one] for row, (one, two) in enumerate(pairs)
+    ]
     measure = Translations(references, outputs, chinese)
     chosen = np.random.default_rng(0).integers(40, size=40)
     for figures, rows in ((measure(), range(40)), (measure(chosen), chosen)):
-        true, given_ = [references[row] for row in rows], [outputs[row] for row in rows]
+        given_ = [outputs[row] for row in rows]
+        streams = [[references[row][0] for row in rows]]
+        if several:
+            streams.append([(*references[row], None)[1] for row in rows])
         bleu = BLEU(tokenize="zh" if chinese else "13a")
         chrf = CHRF()
         assert figures == pytest.approx(
             {
-                "bleu": bleu.corpus_score(given_, [true]).score,
-                "chrf": chrf.corpus_score(given_, [true]).score,
+                "bleu": bleu.corpus_score(given_, streams).score,
+                "chrf": chrf.corpus_score(given_, streams).score,
             },
             abs=1e-6,
         )
@@ -116,8 +126,8 @@ def test_diversity() -> None:
 @pytest.mark.parametrize(
     "measure",
     [
-        lambda: Translations(["good day", ""], ["", ""], False),
-        lambda: Translations(["你好", ""], ["", ""], True),
+        lambda: Translations([["good day"], [""]], ["", ""], False),
+        lambda: Translations([["你好"], [""]], ["", ""], True),
         lambda: Summaries([["good day"], []], ["", ""]),
         lambda: Summaries([["你好"], [""]], ["", ""]),
     ],
@@ -132,9 +142,10 @@ def test_empty_outputs_are_worth_nothing(measure: Callable[[], Translations | Su
 @settings(max_examples=50)
 def test_any_text_has_finite_figures(rows: list[tuple[str, str]]) -> None:
     references, outputs = (list(column) for column in zip(*rows, strict=True))
+    of_each = [[reference] for reference in references]
     for measure in (
-        Translations(references, outputs, is_chinese(references)),
-        Summaries([[reference] for reference in references], outputs),
+        Translations(of_each, outputs, is_chinese(references)),
+        Summaries(of_each, outputs),
     ):
         assert np.isfinite(list(measure().values())).all()
 

@@ -8,6 +8,9 @@ from typing import Any
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.files.read import read_records
 from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.tasks.sequence_to_sequence import Summarization
+from elektron.finetuning.tasks.token_classification import TokenClassification
 
 TEXTS = Layout(
     (
@@ -23,25 +26,9 @@ CHOICES = Layout(
         Role("label", ("label",), "labelled"),
     )
 )
-TAGGED = Layout(
-    (Role("tokens", ("tokens", "words")), Role("tags", ("ner_tags", "tags"), "labelled")), "tagged"
-)
-SQUAD = Layout(
-    (
-        Role("question", ("question",)),
-        Role("context", ("context",)),
-        Role("answers", ("answers",), "labelled"),
-        Role("id", ("id",), "never"),
-    ),
-    "squad",
-)
-PARALLEL = Layout(
-    (
-        Role("source", ("source", "document", "dialogue")),
-        Role("target", ("target", "summary"), "labelled"),
-    ),
-    "parallel",
-)
+TAGGED = TokenClassification.layout
+SQUAD = QuestionAnswering.layout
+PARALLEL = Summarization.layout
 
 
 def read(

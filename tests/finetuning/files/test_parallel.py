@@ -30,13 +30,13 @@ def test_two_files_are_aligned_by_line(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (["a\nb\nc\n", "x\n"], "a0.txt has 3 lines, .*a1.txt has 1:"),
-        (["a\n", "x\ny\n\nz\n"], "a0.txt has 1 lines, .*a1.txt has 4:"),
-        (["a\n", ""], "a0.txt has 1 lines, .*a1.txt has 0:"),
+        (["a\nb\nc\n", "x\n"], "a0.txt has 3 lines, .*a1.txt has 1 lines:"),
+        (["a\n", "x\ny\n\nz\n"], "a0.txt has 1 lines, .*a1.txt has 4 lines:"),
+        (["a\n", ""], "a0.txt has 1 lines, .*a1.txt has 0 lines:"),
         (["a\n \n", "x\ny\n"], "a0.txt, line 2: empty"),
         (["a\nb\n", "x\n\n"], "a1.txt, line 2: empty"),
         (["", ""], "empty"),
-        (["a\n", "b\n", "c\n"], "3 text files: give two"),
+        (["a\nb\n", "x\ny\n", "z\n"], "a0.txt has 2 lines, .*a1.txt has 2 .*a2.txt has 1 lines:"),
     ],
 )
 def test_files_that_are_not_aligned(tmp_path: Path, contents: list[str], complaint: str) -> None:
@@ -44,6 +44,36 @@ def test_files_that_are_not_aligned(tmp_path: Path, contents: list[str], complai
     with pytest.raises(ElektronError, match=complaint) as caught:
         read(*files, layout=PARALLEL)
     assert "\n" not in str(caught.value)
+
+
+def test_several_targets_of_one_source(tmp_path: Path) -> None:
+    files = [
+        write(tmp_path / name, content)
+        for name, content in (("a.en", "x\n"), ("a.de", "eins\n"), ("b.de", "zwei\n"))
+    ]
+    assert values(*files, layout=PARALLEL) == [{"source": "x", "target": ["eins", "zwei"]}]
+    with pytest.raises(ElektronError, match=r"several of them with the ending .en"):
+        read(*files, write(tmp_path / "b.en", "y\n"), layout=PARALLEL)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"source": "x", "target": ["eins", "", "zwei"]}'),
+        ("a.csv", "source,target\nx,\"['eins', 'zwei']\"\n"),
+        ("a.csv", 'source,target\nx,"[""eins"", ""zwei""]"\n'),
+    ],
+)
+def test_several_targets_in_a_field(tmp_path: Path, name: str, content: str) -> None:
+    expected = [{"source": "x", "target": ["eins", "zwei"]}]
+    assert values(write(tmp_path / name, content), layout=PARALLEL) == expected
+
+
+def test_several_targets_in_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "s,r1,r2\nx,eins,zwei\ny,drei,\n")
+    for target in ("r1,r2", "2,3"):
+        found = values(path, layout=PARALLEL, source="s", target=target, header=True)
+        assert [row["target"] for row in found] == [["eins", "zwei"], ["drei"]]
 
 
 def test_one_table(tmp_path: Path) -> None:

@@ -63,7 +63,20 @@ def test_to_predict_answers_are_not_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "real"), [(2, 2), (12, 12), (3, 2), (11, 12), (99, 12), (-5, 2), ("x", 2), (None, 2)]
+    ("stated", "real"),
+    [
+        (2, 2),
+        (12, 12),
+        (3, 2),
+        (11, 12),
+        (99, 12),
+        (-5, 2),
+        (None, 2),
+        ("12", 12),
+        (12.0, 12),
+        ("12.0", 12),
+        ("", 2),
+    ],
 )
 def test_an_answer_is_looked_for_nearest_to_its_place(
     tmp_path: Path, stated: Any, real: int
@@ -80,10 +93,10 @@ def test_answers_that_the_passage_does_not_have_are_counted(
     (record,) = read(path, layout=SQUAD)
     assert record.values["answers"] == [{"text": "mat", "answer_start": 23}]
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert warning == (
-        f"{path}: 2 answers are not in their context (the first: {path}, question q1: 'dog'); "
-        "1 questions without another answer were left out"
-    )
+    assert warning.startswith(f"{path}: 2 answers are not in their context")
+    assert f"{path}, question q1: 'dog'" in warning
+    assert "1 questions are left out" in warning
+    assert "1 answers are not where answer_start says" in warning
     assert len(read(path, layout=SQUAD, labelled=False)) == 2
 
 
@@ -130,6 +143,82 @@ def test_csv_with_answers_as_text_or_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        "{'text': ['cat'], 'answer_start': [12]}",
+        "{'text': array(['cat'], dtype=object), 'answer_start': array([12], dtype=int32)}",
+        "[{'text': 'cat', 'answer_start': 12}]",
+        '[{"text": "cat", "answer_start": 12}]',
+    ],
+)
+def test_answers_written_as_text(tmp_path: Path, written: str) -> None:
+    row = {"question": "Who?", "context": CONTEXT, "answers": written}
+    (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
+    assert record.values["answers"] == [{"text": "cat", "answer_start": 12}]
+
+
+def test_brackets_in_a_passage_are_no_list(tmp_path: Path) -> None:
+    row = {"question": "Which?", "context": "See [1] and 1.", "answers": "[1]"}
+    (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
+    assert record.values["answers"] == [{"text": "[1]", "answer_start": 4}]
+
+
+@pytest.mark.parametrize("start", [12, 12.0, "12", "12.0", [12], "[12]"])
+def test_where_an_answer_begins_in_a_column_of_its_own(tmp_path: Path, start: Any) -> None:
+    row = {"question": "Who?", "context": CONTEXT, "answer": "cat", "answer_start": start}
+    (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
+    assert record.values["answers"] == [{"text": "cat", "answer_start": 12}]
+
+
+def test_beginnings_of_several_answers_in_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "question,context,answers,answer_start\n"
+        f"Who?,{CONTEXT},\"['cat', 'mat']\",\"[12, 23]\"\nWho?,{CONTEXT},,\n"
+    )
+    first, second = values(path, layout=SQUAD)
+    assert [answer["answer_start"] for answer in first["answers"]] == [12, 23]
+    assert second["answers"] == []
+
+
+@pytest.mark.parametrize("cmrc", [False, True])
+def test_a_list_of_passages_with_questions(tmp_path: Path, cmrc: bool) -> None:
+    names = ("context_text", "query_text", "query_id") if cmrc else ("context", "question", "id")
+    context, question, number = names
+    answers: list[Any] = ["cat", "mat"] if cmrc else [{"text": "cat", "answer_start": 12}]
+    asked = [
+        {number: name, question: text, "answers": answers}
+        for name, text in (("q1", "Who?"), ("q2", " "), ("q3", "What?"))
+    ]
+    path = write(tmp_path, [{context: CONTEXT, "qas": asked}, {context: "a cat", "qas": asked}])
+    found = read(path, layout=SQUAD)
+    assert [record.values["id"] for record in found] == ["q1", "q3", "q1", "q3"]
+    assert found[0].values["question"] == "Who?"
+    assert found[0].values["context"] == CONTEXT
+    assert found[0].values["answers"][0] == {"text": "cat", "answer_start": 2 if cmrc else 12}
+
+
+def test_empty_questions_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty = {"id": "e", "question": "", "answers": [{"text": "cat", "answer_start": 2}]}
+    path = write(tmp_path, squad(entry(("cat", 2)), empty, empty))
+    assert [value["id"] for value in values(path, layout=SQUAD)] == ["q1"]
+    assert "2 questions are left out: the question is empty" in caplog.text
+    assert "question e" in caplog.text
+    # To predict for, each row has its answer.
+    assert len(values(path, layout=SQUAD, labelled=False)) == 3
+
+
+def test_version_1_without_answers_is_not_taken_for_unanswerable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, squad(entry(("cat", 2)), {"id": "x", "question": "Who?"}))
+    assert len(values(path, layout=SQUAD)) == 1
+    assert "have no answers" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("document", "complaint"),
     [
         ({"data": [{"paragraphs": 3}]}, "article 1: 'paragraphs' must be a list of objects"),
@@ -137,11 +226,18 @@ def test_csv_with_answers_as_text_or_json(tmp_path: Path) -> None:
         ({"data": [3]}, "'data' must be a list of objects"),
         ({"data": []}, "empty"),
         (squad({"id": "q"}), "question q: 'question' must be text"),
-        (squad({"id": "q", "question": " "}), "question q: the question is empty"),
-        (squad(entry(("cat", 2)), context=""), "article 1: the context is empty"),
+        (
+            squad({"id": "q", "question": " "}),
+            "no question is left; 1 questions are left out: the question is empty .*question q",
+        ),
+        (squad(entry(("cat", 2)), context=""), "no question is left.*the context is empty"),
+        (squad({"id": "q", "question": "a"}), "no question is left.*have no answers"),
+        (squad(entry(("dog", 2))), "no question is left.*none of their answers is in the context"),
+        (squad(entry(("cat", "x"))), "answer_start must be the number of a character, got 'x'"),
+        (squad(entry(("cat", 1.5))), "answer_start must be the number of a character, got 1.5"),
         (squad(entry(({}, 2))), "an answer must be text"),  # type: ignore[arg-type]
         ({"question": "a", "context": "b"}, r"which column is the answers\?"),
-        ({"question": "", "context": "b", "answers": "b"}, "line 1: the question is empty"),
+        ({"question": "", "context": "b", "answers": "b"}, "the question is empty .*line 1"),
         ({"question": "a", "context": "b", "answers": [["x"]]}, "an answer must be text"),
     ],
 )

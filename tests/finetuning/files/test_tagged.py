@@ -1,5 +1,6 @@
 """Tags in every form that tag files have."""
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -133,6 +134,7 @@ def test_standard_input(tmp_path: Path) -> None:
         {"tokens": ["a"]},
         {"tokens": "b c"},
     ]
+    assert found(CONLL_U.encode())[0]["tokens"] == ["They", "did", "n't"]
     assert found(b"EU\tB-ORG\nis\tO\n") == [{"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}]
 
 
@@ -177,14 +179,39 @@ def test_numbers_of_tags_become_their_names(tmp_path: Path) -> None:
         assert values(source, layout=TAGGED) == expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(content=st.text("aB-O#\t \n\u3000", max_size=50), labelled=st.booleans())
+PARTS = st.sampled_from(
+    [
+        *'aO1,"#_*\t \n\r\u3000',
+        "B-X",
+        "(X*",
+        "*)",
+        "tag",
+        "word",
+        "\n\n",
+        "['a']",
+        "#begin document",
+    ]
+)
+COLUMN = st.sampled_from([None, "1", "2", "4", "tag", "FORM"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    content=st.lists(PARTS, max_size=50).map("".join),
+    name=st.sampled_from(["a.conll", "a.tsv", "a.csv"]),
+    labelled=st.booleans(),
+    asked=st.fixed_dictionaries({"tokens": COLUMN, "tags": COLUMN, "sentence": COLUMN}),
+)
 def test_any_text_is_sentences_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, content: str, labelled: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    content: str,
+    name: str,
+    labelled: bool,
+    asked: dict[str, str | None],
 ) -> None:
-    path = write(tmp_path_factory.mktemp("t"), content)
+    path = write(tmp_path_factory.mktemp("t"), content, name)
     try:
-        records = read(path, layout=TAGGED, labelled=labelled)
+        records = read(path, layout=TAGGED, labelled=labelled, **asked)
     except ElektronError as error:
         assert str(path) in str(error)
         return
@@ -192,3 +219,292 @@ def test_any_text_is_sentences_or_an_error(
         tags = record.values.get("tags")
         assert tags is not None or not labelled
         assert tags is None or len(tags) == len(record.values["tokens"])
+
+
+CONLL_2003 = "EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nPeter NNP B-NP B-PER\nsees VBZ B-VP O\n"
+CONLL_U = (
+    "# sent_id = 1\n# text = They didn't.\n"
+    "1\tThey\tthey\tPRON\tPRP\t_\t2\tnsubj\t_\t_\n"
+    "2-3\tdidn't\t_\t_\t_\t_\t_\t_\t_\t_\n"
+    "2\tdid\tdo\tAUX\tVBD\t_\t0\troot\t_\t_\n"
+    "3\tn't\tnot\tPART\tRB\t_\t2\tadvmod\t_\tSpaceAfter=No\n"
+    "3.1\tgo\tgo\tVERB\tVB\t_\t_\t_\t_\t_\n\n"
+    "# newpar\n"
+    "1\tBob\tBob\tPROPN\tNNP\t_\t2\tnsubj\t_\t_\n"
+    "2\tsleeps\tsleep\tVERB\tVBZ\t_\t0\troot\t_\t_\n"
+)
+GERMEVAL = (
+    "#\thttp://de.wikipedia.org [2009-10-17]\n1\tin\tO\tO\n2\tBad\tB-LOC\tB-LOC\n3\tEms\tI-LOC\tO\n\n"
+    "#\thttp://de.wikipedia.org [2009-10-18]\n1\tDer\tO\tO\n2\tDFB\tB-ORG\tB-LOCderiv\n"
+)
+CONLL_2012 = (
+    "#begin document (a/b); part 000\n"
+    "a/b  0  0  In    IN   (TOP(S*  -  -  -  Bob#1  *      *  (1)\n"
+    "a/b  0  1  the   DT   (NP*     -  -  -  Bob#1  (ORG*  *  -\n"
+    "a/b  0  2  Mint  NNP  *)))     -  -  -  Bob#1  *)     *  -\n\n"
+    "a/b  0  0  Bonn  NNP  (TOP*)   -  -  -  Bob#1  (GPE)  *  *  -\n\n"
+    "#end document\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "tokens", "tags"),
+    [
+        (CONLL_2003, {}, ["EU", "rejects"], ["B-ORG", "O"]),
+        (CONLL_2003, {"tags": "2"}, ["EU", "rejects"], ["NNP", "VBZ"]),
+        (CONLL_2003, {"tokens": "1", "tags": "3"}, ["EU", "rejects"], ["B-NP", "B-VP"]),
+        (CONLL_U, {}, ["They", "did", "n't"], ["PRON", "AUX", "PART"]),
+        (CONLL_U, {"tags": "XPOS"}, ["They", "did", "n't"], ["PRP", "VBD", "RB"]),
+        (CONLL_U, {"tokens": "3", "tags": "8"}, ["they", "do", "not"], ["nsubj", "root", "advmod"]),
+        (GERMEVAL, {}, ["in", "Bad", "Ems"], ["O", "B-LOC", "I-LOC"]),
+        (GERMEVAL, {"tags": "4"}, ["in", "Bad", "Ems"], ["O", "B-LOC", "O"]),
+        (GERMEVAL, {"tokens": "2", "tags": "3"}, ["in", "Bad", "Ems"], ["O", "B-LOC", "I-LOC"]),
+        (CONLL_2012, {}, ["In", "the", "Mint"], ["O", "B-ORG", "I-ORG"]),
+        (CONLL_2012, {"tokens": "4", "tags": "5"}, ["In", "the", "Mint"], ["IN", "DT", "NNP"]),
+        ("w p t\na N O\nb V O\n\nc N B-X\nd N O\n", {"tags": "p"}, ["a", "b"], ["N", "V"]),
+        ("a N O\nb V O\n\nc N PER\nd V O\n", {}, ["a", "b"], ["O", "O"]),
+        ("a N la\nb V lb\n\nc N lc\nd V ld\n", {}, ["a", "b"], ["N", "V"]),
+        ("token\tpos\tner\na\tN\tO\nb\tV\tO\n\nc\tN\tB-X\nd\tN\tO\n", {}, ["a", "b"], ["O", "O"]),
+    ],
+)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_columns_of_token_lines(
+    tmp_path: Path,
+    content: str,
+    options: dict[str, str],
+    tokens: list[str],
+    tags: list[str],
+    labelled: bool,
+) -> None:
+    if options == {"tags": "p"}:
+        options = options | {"tokens": "w"}
+    for name in ("a.conll", "a.txt", "a.tsv"):
+        first, second = values(
+            write(tmp_path, content, name), layout=TAGGED, labelled=labelled, **options
+        )
+        assert first == {"tokens": tokens, "tags": tags}
+        assert len(second["tokens"]) == len(second["tags"])
+
+
+def test_tokens_with_numbers_are_enough_to_predict(tmp_path: Path) -> None:
+    path = write(tmp_path, "1\tin\n2\tBad\n\n1\tDer\n2\tDFB\n")
+    expected = [{"tokens": ["in", "Bad"]}, {"tokens": ["Der", "DFB"]}]
+    assert values(path, layout=TAGGED, labelled=False) == expected
+
+
+def test_columns_with_names_keep_them(tmp_path: Path) -> None:
+    record, _ = read(write(tmp_path, CONLL_U, "a.conllu"), layout=TAGGED)
+    assert record.columns == {"FORM": ["They", "did", "n't"], "UPOS": ["PRON", "AUX", "PART"]}
+    assert record.names == {"tokens": "FORM", "tags": "UPOS"}
+
+
+def test_what_was_taken_for_what_is_said_with_a_sample(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "elektron"):
+        read(write(tmp_path, GERMEVAL), layout=TAGGED)
+    assert "tokens is column 2 (guessed), tags is column 3 (guessed)" in caplog.text
+    assert "in/O Bad/B-LOC Ems/I-LOC" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "role", "columns"),
+    [
+        ("a N x\nb V y\n\nc N y\nd V x\n", "tags", "1 ('a'), 2 ('N'), 3 ('x')"),
+        ("doc a O\ndoc b O\n\ndoc c B-X\ndoc d O\n", "tokens", "1 ('doc'), 2 ('a'), 3 ('O')"),
+        ("7\ta\tO\n7\tb\tO\n8\tc\tB-X\n8\td\tO\n", "tokens", "1 ('7'), 2 ('a'), 3 ('O')"),
+    ],
+)
+def test_columns_that_are_not_clear_are_asked_for(
+    tmp_path: Path, content: str, role: str, columns: str
+) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(ElektronError, match=f"which column has the {role}.*--{role}") as caught:
+        read(path, layout=TAGGED)
+    assert columns in str(caught.value)
+
+
+@pytest.mark.parametrize("between", ["\n", ",\n"])
+def test_csv_with_blank_lines_between_sentences(tmp_path: Path, between: str) -> None:
+    content = f'word,tag\nBob,B-PER\n",",O\n{between}Ann,B-PER\nsleeps,O\n'
+    path = write(tmp_path, content, "a.csv")
+    for options in ({}, {"tokens": "word", "tags": "tag"}, {"tokens": "1", "tags": "2"}):
+        assert values(path, layout=TAGGED, **options) == [
+            {"tokens": ["Bob", ","], "tags": ["B-PER", "O"]},
+            {"tokens": ["Ann", "sleeps"], "tags": ["B-PER", "O"]},
+        ]
+
+
+ROWS = [("1", "Bob", "B-PER"), ("1", "sleeps", "O"), ("2", "Ann", "B-PER"), ("2", "too", "O")]
+
+
+def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
+    expected = [
+        {"tokens": ["Bob", "sleeps"], "tags": ["B-PER", "O"]},
+        {"tokens": ["Ann", "too"], "tags": ["B-PER", "O"]},
+    ]
+    each = "".join(f"{row[0]},{row[1]},{row[2]}\n" for row in ROWS)
+    path = write(tmp_path, f"sentence_id,words,labels\n{each}", "a.csv")
+    first, _ = read(path, layout=TAGGED)
+    assert values(path, layout=TAGGED) == expected
+    assert first.columns == {"sentence_id": "1"} | dict(
+        zip(("words", "labels"), expected[0].values(), strict=True)
+    )
+    assert first.where == f"{path}, line 2"
+    path = write(tmp_path, f"which,words,labels\n{each}", "b.csv")
+    assert values(path, layout=TAGGED, sentence="which") == expected
+    path = write(tmp_path, each.replace(",", "\t"), "c.tsv")
+    options = {"sentence": "1", "tokens": "2", "tags": "3"}
+    assert values(path, layout=TAGGED, **options) == expected
+    path = write(
+        tmp_path,
+        "".join(json.dumps({"sent_id": int(a), "word": b, "tag": c}) + "\n" for a, b, c in ROWS),
+        "d.jsonl",
+    )
+    assert values(path, layout=TAGGED) == expected
+    # Only a sentence's first row has its number.
+    only_first = each.replace("1,sleeps", ",sleeps").replace("2,too", ",too")
+    path = write(tmp_path, f"Sentence #,Word,Tag\n{only_first}", "e.csv")
+    assert values(path, layout=TAGGED) == expected
+    spaced = each.replace("B-PER", "B-Full Name")
+    path = write(tmp_path, f"sent_id,word,tag\n{spaced}", "g.csv")
+    assert values(path, layout=TAGGED)[0]["tags"] == ["B-Full Name", "O"]
+    without = "".join(f"{row[0]},{row[1]}\n" for row in ROWS)
+    path = write(tmp_path, f"Sentence #,Word\n{without}", "f.csv")
+    assert values(path, layout=TAGGED, labelled=False) == [
+        {"tokens": sentence["tokens"]} for sentence in expected
+    ]
+
+
+def test_a_token_a_row_of_unknown_sentences_is_refused(tmp_path: Path) -> None:
+    each = "".join(f"{row[1]},{row[2]}\n" for row in ROWS)
+    with pytest.raises(ElektronError, match=r"a.csv: each row has one token.*--sentence"):
+        read(write(tmp_path, f"words,labels\n{each}", "a.csv"), layout=TAGGED)
+
+
+@pytest.mark.parametrize("lines", [["Bob B-PER", "sleeps O", ". O"] * 4, ["a O", "b B-X"] * 60])
+def test_token_lines_without_blank_lines_are_refused(tmp_path: Path, lines: list[str]) -> None:
+    path = write(tmp_path, "\n".join(lines) + "\n")
+    with pytest.raises(ElektronError, match=f"there is no blank line in {len(lines)} lines"):
+        read(path, layout=TAGGED)
+    (record,) = read(path, layout=TAGGED, labelled=False)
+    assert len(record.values["tokens"]) == len(lines)
+
+
+def test_one_sentence_is_a_file_too(tmp_path: Path) -> None:
+    path = write(tmp_path, "Bob B-PER\nsleeps O\n. O\n")
+    assert values(path, layout=TAGGED)[0]["tokens"] == ["Bob", "sleeps", "."]
+
+
+def test_tags_with_blanks(tmp_path: Path) -> None:
+    path = write(tmp_path, "Bob\tB-Full Name\nsleeps\tO\n\nAnn\tB-Full Name\nLee\tI-Full Name\n")
+    for options in ({}, {"tokens": "1", "tags": "2"}):
+        assert [row["tags"] for row in values(path, layout=TAGGED, **options)] == [
+            ["B-Full Name", "O"],
+            ["B-Full Name", "I-Full Name"],
+        ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags"),
+    [
+        (str(["Bob", "don't", '"']), str(["B-PER", "O", "O"])),
+        (json.dumps(["Bob", "don't", '"']), json.dumps(["B-PER", "O", "O"])),
+        ("['Bob' \"don't\"\n '\"']", "['B-PER' 'O'\n 'O']"),
+        ("('Bob', \"don't\", '\"')", "B-PER O O"),
+        ("Bob don't \"", "['B-PER', 'O', 'O']"),
+    ],
+)
+def test_lists_written_as_text(tmp_path: Path, tokens: str, tags: str) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("tokens", "ner_tags"), (tokens, tags)])
+    assert values(path, layout=TAGGED) == [
+        {"tokens": ["Bob", "don't", '"'], "tags": ["B-PER", "O", "O"]}
+    ]
+
+
+def test_a_list_written_as_text_is_not_read_as_running_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "tokens\n\"['a', 'b c']\"\n[1] is a note\n", "a.csv")
+    assert values(path, layout=TAGGED, labelled=False) == [
+        {"tokens": ["a", "b c"]},
+        {"tokens": "[1] is a note"},
+    ]
+
+
+TEXT = "Bob Smith lives in Oslo."
+BIO = ["B-PER", "I-PER", "O", "O", "B-LOC", "O"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": TEXT, "label": [[0, 9, "PER"], [19, 23, "LOC"]]},
+        {"text": TEXT, "labels": [[19, 23, "LOC"], [0, 10, "PER"]]},
+        {"text": TEXT, "entities": [[0, 9, "PER"], [19, 23, "LOC"]]},
+        {"text": TEXT, "annotations": {"entities": [[0, 9, "PER"], [19, 23, "LOC"]]}},
+        {
+            "text": TEXT,
+            "spans": [
+                {"start": 0, "end": 9, "label": "PER", "text": "Bob Smith"},
+                {"start": 19, "end": 23, "label": "LOC"},
+            ],
+        },
+        {
+            "text": TEXT,
+            "entities": [
+                {"id": 1, "start_offset": 0, "end_offset": 9, "label": "PER"},
+                {"id": 2, "start_offset": 19, "end_offset": 23, "label": "LOC"},
+            ],
+        },
+        {"text": TEXT, "label": "[(0, 9, 'PER'), (19, 23, 'LOC')]"},
+    ],
+)
+def test_entities_by_their_characters(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write(tmp_path, json.dumps(row), "a.jsonl")
+    options = {"tags": "annotations"} if "annotations" in row else {}
+    (record,) = read(path, layout=TAGGED, **options)
+    tokens = ["Bob", "Smith", "lives", "in", "Oslo", "."]
+    assert record.values == {"tokens": tokens, "tags": BIO}
+    # What is said of tokens needs them beside it.
+    assert record.columns.items() >= {"text": TEXT, "tokens": tokens, "tags": BIO}.items()
+
+
+def test_texts_without_entities(tmp_path: Path) -> None:
+    rows = [{"text": "a b", "label": []}, {"text": "c", "label": [[0, 1, "X"]]}]
+    path = write(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "a.jsonl")
+    assert [row["tags"] for row in values(path, layout=TAGGED)] == [["O", "O"], ["B-X"]]
+
+
+def test_entities_that_cut_words_or_overlap_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"text": "Oslobahn fährt", "label": [[0, 4, "LOC"], [2, 4, "X"], [0, 4, "Y"]]}
+    path = write(tmp_path, json.dumps(row), "a.jsonl")
+    assert values(path, layout=TAGGED) == [
+        {"tokens": ["Oslo", "bahn", "fährt"], "tags": ["B-LOC", "O", "O"]}
+    ]
+    assert "a.jsonl: 2 spans overlap" in caplog.text
+    assert "1 words are cut" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("span", "complaint"),
+    [
+        ([0, 99, "X"], "line 1: a span goes from 0 to 99, but the text has 3 characters"),
+        ([2, 1, "X"], "line 1: a span goes from 2 to 1"),
+        ([0, 1, 3], "line 1: the label of a span must be text, got 3"),
+        ({"start": 0, "end": 1, "label": "X", "text": "b"}, "are 'a', not 'b' as the span says"),
+        ({"start": 0, "label": "X"}, "a span goes from 0 to None"),
+    ],
+)
+def test_spans_that_are_none_of_the_text(tmp_path: Path, span: Any, complaint: str) -> None:
+    path = write(tmp_path, json.dumps({"text": "a b", "label": [span]}), "a.jsonl")
+    with pytest.raises(ElektronError, match=complaint):
+        read(path, layout=TAGGED)
+
+
+def test_tokens_that_are_objects_are_refused(tmp_path: Path) -> None:
+    row = {"tokens": [{"text": "a", "start": 0, "end": 1}], "tags": ["O"]}
+    with pytest.raises(ElektronError, match=r"a token must be text, got .*--tokens"):
+        read(write(tmp_path, json.dumps(row), "a.jsonl"), layout=TAGGED)

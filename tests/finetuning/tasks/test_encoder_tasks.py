@@ -219,6 +219,31 @@ class TestMultipleChoice:
         with pytest.raises(ElektronError, match="two choices or more"):
             right_choice(record(choices=["cat"], label=0))
 
+    def test_a_passage_is_read_before_question_and_choice(self, tokenizer):
+        choices = ["the dog", "the cat"]
+        rows = [
+            record(context="a long road .", text="who sees", choices=choices, label=label)
+            for label in (0, 1)
+        ]
+        task = MultipleChoice(max_length=64)
+        read = task.features(rows, tokenizer, labelled=True)[1]["choices"][1]["input_ids"]
+        assert read == tokenizer("a long road .", "who sees the cat")["input_ids"]
+        task = MultipleChoice.learn(rows, config("multiple-choice"), None)
+        # A model that learned from passages needs them; one that did not reads none.
+        needed = {role.name: role.needed for role in task.files().roles}
+        assert needed["context"] == "always"
+        without = [record(text="who", choices=choices, label=label) for label in (0, 1)]
+        task = MultipleChoice.learn(without, config("multiple-choice"), None)
+        assert "context" not in {role.name for role in task.files().roles}
+
+    def test_of_a_long_passage_the_end_is_cut(self, tokenizer):
+        task = MultipleChoice(max_length=16)
+        row = record(context="a long road " * 20, text="who sees", choices=["the dog", "a cat"])
+        for choice in task.features([row], tokenizer, labelled=False)[0]["choices"]:
+            assert len(choice["input_ids"]) == 16
+        end = tokenizer("who sees a cat", add_special_tokens=False)["input_ids"]
+        assert choice["input_ids"][-len(end) - 1 : -1] == end
+
     def test_rows_with_fewer_choices_are_filled_up_and_never_take_the_filling(self, tokenizer):
         rows = [
             record(text="the cat .", choices=["a long road", "an apple", "the river"], label=2),

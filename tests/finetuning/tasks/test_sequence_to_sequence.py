@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModel, AutoTokenizer, ElectraConfig, ElectraModel, EncoderDecoderModel
 
 from elektron.corpus.config import TokenizerConfig
@@ -513,6 +515,18 @@ def test_any_of_several_targets_will_do(encoder):
     task = Summarization.learn(records, config(), encoder)
     figures = task.measure(records, [{"text": "another matter there"}] * 8)()
     assert figures["rougeL"] == pytest.approx(100)
+
+
+def test_translations_are_compared_with_all_targets(encoder):
+    targets = [["one thing here", "another matter there now"], ["nothing at all"]] * 4
+    records = [record("a", target) for target in targets]
+    said = ["another matter there now", "nothing is there at all"] * 4
+    task = Translation.learn(records, config(), encoder)
+    measure = task.measure(records, [{"text": text} for text in said])
+    streams = [["one thing here", "nothing at all"] * 4, ["another matter there now", None] * 4]
+    assert measure()["bleu"] == pytest.approx(BLEU().corpus_score(said, streams).score)
+    assert measure()["chrf"] == pytest.approx(CHRF().corpus_score(said, streams).score)
+    assert "nrefs:var" in task.notes(measure)["bleu"]
 
 
 def test_baselines_write_the_same_whatever_is_read(encoder):

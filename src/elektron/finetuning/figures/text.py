@@ -60,14 +60,14 @@ class Corpus:
 
 @dataclass(eq=False)
 class Translations:
-    """Translations with one reference each.
+    """Translations with one or several references each.
 
     bleu (Papineni et al., 2002) and chrf (Popović, 2015, β = 2) go from 0 to 100, computed by
     sacrebleu (Post, 2018) over the corpus. They may be compared with others of the same
     `signatures` only.
     """
 
-    references: Sequence[str]
+    references: Sequence[Sequence[str]]
     outputs: Sequence[str]
     target_language_chinese: bool
     """Cut by sacrebleu's `zh` tokenizer instead of `13a`."""
@@ -76,9 +76,8 @@ class Translations:
         from sacrebleu.metrics.chrf import CHRF
 
         require_rows(self.references, self.outputs)
-        references = [[reference] for reference in self.references]
-        self._bleu = Corpus(bleu(self.target_language_chinese), references, self.outputs)
-        self._chrf = Corpus(CHRF(), references, self.outputs)
+        self._bleu = Corpus(bleu(self.target_language_chinese), self.references, self.outputs)
+        self._chrf = Corpus(CHRF(), self.references, self.outputs)
 
     @property
     def signatures(self) -> dict[str, str]:

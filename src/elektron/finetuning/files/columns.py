@@ -7,7 +7,6 @@ role. Every guess is said aloud, once a file. A dotted name is a value inside an
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ Row = tuple[str, dict[str, Any]]
 
 LABEL = "label"
 CHOICES = "choices"
+TARGET = "target"
 TEXTS = ("text", "pair", "question", "context", "source")
 """Roles that are one text."""
 TRANSLATION = "translation"
@@ -45,7 +45,7 @@ REPLACED = "\ufffd"
 TEXT, KEY = "text", "label"
 """Of choices in the hub's form: what they say, and by what the right one is named."""
 COLUMN_OPTIONS = (
-    *("text", "pair", "label", "tokens", "tags", "question"),
+    *("text", "pair", "label", "tokens", "tags", "sentence", "question"),
     *("context", "answers", "choices", "source", "target"),
 )
 
@@ -108,9 +108,7 @@ class Request:
     def only_numbers(self) -> bool:
         """Whether columns were asked for, all of them by number."""
         numbers = [
-            part.strip().isdecimal()
-            for role, column in self.asked.items()
-            for part in (column.split(",") if role == CHOICES else [column])
+            part.strip().isdecimal() for column in self.asked.values() for part in column.split(",")
         ]
         return bool(numbers) and all(numbers)
 
@@ -125,12 +123,15 @@ class Request:
 
     def recognises(self, names: Sequence[str]) -> bool:
         """Whether one of these is the usual name of a column that is looked for."""
-        return any(
-            _usual(guess, names)
+        return bool(self.recognised(names))
+
+    def recognised(self, names: Sequence[str]) -> list[str]:
+        """The roles whose columns usually have one of these names."""
+        return [
+            role.name
             for role in self.roles
-            for guess in role.guesses
-            if not is_number(guess)
-        )
+            if any(_usual(guess, names) for guess in role.guesses if not is_number(guess))
+        ]
 
     @property
     def numbers(self) -> list[int]:
@@ -253,6 +254,8 @@ class Columns:
             if role.several and not (is_empty(value) and self._is_none(value)):
                 return self.labels.read(value, where)
             return _stripped(value)
+        if role.name == TARGET:
+            return _targets(value)
         if role.name in TEXTS and isinstance(value, list | dict):
             self._refuse_structure(role, self.found[role][0], value, where)
         return value
@@ -418,20 +421,10 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def json_list(text: str) -> Any:
-    """What a field of text holds that is written like a list or an object, else None."""
-    if text[:1] not in ("[", "{"):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _choices(value: Any) -> Any:
     """A list of texts, or as ARC has it `{"text": […], "label": […]}`, with keys; also as JSON in a field."""
     if isinstance(value, str):
-        value = json_list(value) or value
+        value = literal(value) or value
     keys = None
     if isinstance(value, dict) and isinstance(value.get(TEXT), list):
         value, keys = value[TEXT], value.get(KEY)
@@ -441,6 +434,18 @@ def _choices(value: Any) -> Any:
     if isinstance(keys, list) and len(keys) == len(texts):
         return {TEXT: texts, KEY: [str(key) for key in keys]}
     return texts
+
+
+def _targets(value: Any) -> Any:
+    """A text, or a list of the texts of which any would do; also as a list in a field."""
+    if isinstance(value, str):
+        found = literal(value)
+        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+            return value
+        value = found
+    if not isinstance(value, list):
+        return value
+    return [text for text in value if not is_empty(text)]
 
 
 def nested_names(rows: Sequence[dict[str, Any]]) -> list[str]:

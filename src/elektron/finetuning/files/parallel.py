@@ -1,4 +1,4 @@
-"""Texts and what should come out of them: two files that are aligned line by line, or one table."""
+"""Texts and what should come out of them: files that are aligned line by line, or one table."""
 
 from __future__ import annotations
 
@@ -16,69 +16,68 @@ from elektron.reading import HUB, JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXE
 
 log = logging.getLogger(__name__)
 
+Line = tuple[int, str]
 SOURCE = "source"
 TARGET = "target"
 
 
 def are_aligned(sources: Sequence[str], request: Request) -> bool:
-    """Whether the sources are one text and its counterpart.
+    """Whether the sources are one text and its counterpart, or several of which any would do.
 
     Raises:
-        ElektronError: they are more than two texts, which no order can sort.
+        ElektronError: they are pairs of files, by their endings.
     """
     if not request.labelled or request.asked or not all(map(_is_plain_text, sources)):
         return False
-    if len(sources) > 2:
+    source, target, *others = [file_suffix(Path(name)) for name in [*sources, "", ""]]
+    if source != target and source in others:
         raise ElektronError(
-            f"{len(sources)} text files: give two that are aligned line by line, first the source, "
-            "then the target; or tables, with --source and --target for their columns"
+            f"{len(sources)} text files, several of them with the ending {source}: give files that are "
+            "aligned line by line, first the source, then the target, or several targets for the "
+            "same source; or tables, with --source and --target for their columns"
         )
-    return len(sources) == 2
+    return len(sources) > 1
 
 
 def read_aligned(sources: Sequence[str], encoding: str | None = None) -> Iterator[Record]:
-    """Each line of the first file with the same line of the second.
+    """Each line of the first file with the same line of the others.
 
     Raises:
         ElektronError: one is longer, or a line is empty.
     """
-    source, target = sources
-    log.info("%s, %s: source and target, aligned line by line", source, target)
-    pairs = zip_longest(
-        open_lines(source, encoding=encoding), open_lines(target, encoding=encoding)
-    )
-    for a, b in pairs:
-        if a is None or b is None:
-            _refuse_rest(sources, a, b, pairs)
+    source, *targets = sources
+    said = "target" if len(targets) == 1 else f"{len(targets)} targets, of which any would do"
+    log.info("%s: source and %s, aligned line by line", ", ".join(sources), said)
+    rows = zip_longest(*(open_lines(name, encoding=encoding) for name in sources))
+    for row in rows:
+        if None in row:
+            _refuse_rest(sources, row, rows)
             return
-        number, texts = a[0], (a[1], b[1])
+        number, texts = row[0][0], [text for _, text in row]
         for name, text in zip(sources, texts, strict=True):
             if is_blank(text):
-                raise ElektronError(f"{name}, line {number}: empty: drop the line in both files")
-        values = {SOURCE: texts[0], TARGET: texts[1]}
+                raise ElektronError(f"{name}, line {number}: empty: drop the line in all files")
+        values = {SOURCE: texts[0], TARGET: texts[1] if len(targets) == 1 else texts[1:]}
         yield by_their_roles(values, f"{source}, line {number}")
 
 
 def _refuse_rest(
-    sources: Sequence[str],
-    a: tuple[int, str] | None,
-    b: tuple[int, str] | None,
-    pairs: Iterator[tuple[tuple[int, str] | None, tuple[int, str] | None]],
+    sources: Sequence[str], first: tuple[Line | None, ...], rows: Iterator[tuple[Line | None, ...]]
 ) -> None:
-    """Raise ElektronError with the length of both files, unless only blank lines are left over."""
-    shorter = (a or b or (1, ""))[0] - 1
-    counts = [shorter, shorter]
+    """Raise ElektronError with the length of all files, unless only blank lines are left over."""
+    shorter = next(line[0] for line in first if line is not None) - 1
+    counts = dict.fromkeys(range(len(sources)), shorter)
     blank = True
-    for pair in [(a, b), *pairs]:
-        for side, line in enumerate(pair):
+    for row in [first, *rows]:
+        for side, line in enumerate(row):
             if line is not None:
                 counts[side] = line[0]
                 blank = blank and is_blank(line[1])
     if not blank:
-        raise ElektronError(
-            f"{sources[0]} has {counts[0]:,} lines, {sources[1]} has {counts[1]:,}: "
-            "line-aligned files must have as many"
+        lengths = ", ".join(
+            f"{name} has {counts[side]:,} lines" for side, name in enumerate(sources)
         )
+        raise ElektronError(f"{lengths}: line-aligned files must have as many")
 
 
 def _is_plain_text(source: str) -> bool:

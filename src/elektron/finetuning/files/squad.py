@@ -1,10 +1,12 @@
 """Questions with a passage and the answers in it.
 
-SQuAD's own JSON, 1.1 and 2.0, is read whole; otherwise rows of a table, whose answers are a text,
-a list of texts, or `{"text": […], "answer_start": […]}`. All come out alike: `answers` is a list
-of `{"text", "answer_start"}`, empty where there is no answer. An answer that is not where the file
-says is looked for nearest to it; one that the passage does not have is left out, in labelled data
-with its question unless that has another, and at the end it is said how many there were.
+SQuAD's own JSON, 1.1 and 2.0, and that of CMRC-2018, is read whole; otherwise rows of a table, whose
+answers are a text, a list of texts, or `{"text": […], "answer_start": […]}`, also written as text, and
+may begin where another column says. All come out alike: `answers` is a list of `{"text",
+"answer_start"}`, empty where there is no answer. An answer that is not where the file says is looked
+for nearest to it; one that the passage does not have is left out, in labelled data with its question
+unless that has another. So are, in labelled data, questions that are empty. At the end it is said how
+many there were.
 
 A row of a table is handed on with all of its columns, a question of the nested JSON with its id and title.
 """
@@ -12,15 +14,17 @@ A row of a table is handed on with all of its columns, a question of the nested 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.files.columns import Columns, Request, Table, is_empty, json_list
+from elektron.finetuning.files.columns import Columns, Request, Table, is_empty
 from elektron.finetuning.files.delimited import delimited_table
 from elektron.finetuning.files.lines import Lines
+from elektron.finetuning.files.literals import literal
 from elektron.finetuning.files.records import Record, same_names
 from elektron.finetuning.files.tables import open_source
 from elektron.reading import listed
@@ -28,6 +32,10 @@ from elektron.reading import listed
 log = logging.getLogger(__name__)
 
 ID, QUESTION, CONTEXT, ANSWERS = "id", "question", "context", "answers"
+START = "answer_start"
+"""The role of a column that says where answers begin."""
+PARAGRAPHS, QAS = "paragraphs", "qas"
+IN_CMRC = {ID: "query_id", QUESTION: "query_text", CONTEXT: "context_text"}
 
 Answer = dict[str, Any]
 """`text` and `answer_start`, which may be None until it is looked up."""
@@ -52,9 +60,12 @@ def read_squad(
     finder = _Finder(request.labelled)
     for number, question in enumerate(_questions(table, request), start=1):
         values, where = question.values, question.where
+        if finder.leaves_out(values, where):
+            continue
         values[ID] = str(number) if is_empty(values.get(ID)) else str(values[ID])
+        starts = values.pop(START, None)
         if ANSWERS in values:
-            answers = _answers(values[ANSWERS], where)
+            answers = _answers(values[ANSWERS], starts, where)
             located = finder.located(answers, values[CONTEXT], where)
             if located is None:
                 continue
@@ -65,7 +76,9 @@ def read_squad(
 
 def _questions(table: Table, request: Request) -> Iterator[_Question]:
     first = table.rows.ahead(1)
-    if first and ("paragraphs" in first[0][1] or isinstance(first[0][1].get("data"), list)):
+    if first and (
+        first[0][1].keys() & {PARAGRAPHS, QAS} or isinstance(first[0][1].get("data"), list)
+    ):
         log.info("%s: SQuAD's JSON", table.name)
         yield from _nested(table, request)
     else:
@@ -75,42 +88,45 @@ def _questions(table: Table, request: Request) -> Iterator[_Question]:
 def _flat(table: Table, request: Request) -> Iterator[_Question]:
     columns = Columns(table, request)
     for where, row in table.rows:
-        values = columns.values(where, row, may_be_empty=(ANSWERS, ID))
+        values = columns.values(where, row, may_be_empty=(ANSWERS, START, ID, QUESTION, CONTEXT))
         for role in (QUESTION, CONTEXT):
-            values[role] = str(values[role])
+            values[role] = "" if is_empty(values[role]) else str(values[role])
         if ID not in values and not is_empty(row.get(ID)):
             values[ID] = row[ID]
         yield _Question(where, values, columns.names, row)
 
 
 def _nested(table: Table, request: Request) -> Iterator[_Question]:
-    for article, where in _articles(table):
-        title = article.get("title")
-        for paragraph in _objects(article, "paragraphs", where):
-            context = _text(paragraph, CONTEXT, where, request.labelled)
-            for entry in _objects(paragraph, "qas", where):
-                here = f"{table.name}, question {listed([str(entry.get(ID, '?'))])}"
-                values = {
-                    ID: entry.get(ID),
-                    QUESTION: _text(entry, QUESTION, here, request.labelled),
-                    CONTEXT: context,
-                }
-                if request.labelled or ANSWERS in entry:
-                    impossible = entry.get("is_impossible") is True
-                    values[ANSWERS] = [] if impossible else entry.get(ANSWERS)
-                columns = {ID: values[ID], QUESTION: values[QUESTION]}
-                if title is not None:
-                    columns["title"] = title
-                yield _Question(here, values, same_names(values), columns)
+    for paragraph, title, where in _paragraphs(table):
+        context = _text(paragraph, CONTEXT, where)
+        for entry in _objects(paragraph, QAS, where):
+            name = _under(entry, ID)
+            here = f"{table.name}, question {listed(['?' if name is None else str(name)])}"
+            values = {ID: name, QUESTION: _text(entry, QUESTION, here), CONTEXT: context}
+            answers = [] if entry.get("is_impossible") is True else entry.get(ANSWERS)
+            if answers is not None:
+                values[ANSWERS] = answers
+            columns = {ID: values[ID], QUESTION: values[QUESTION]}
+            if title is not None:
+                columns["title"] = title
+            yield _Question(here, values, same_names(values), columns)
 
 
-def _articles(table: Table) -> Iterator[tuple[dict[str, Any], str]]:
+def _paragraphs(table: Table) -> Iterator[tuple[dict[str, Any], Any, str]]:
+    """Each passage with its questions, its title and where it stands."""
     for where, row in table.rows:
-        if "paragraphs" in row:
-            yield row, where
+        if QAS in row:
+            yield row, row.get("title"), where
             continue
-        for number, article in enumerate(_objects(row, "data", where), start=1):
-            yield article, f"{table.name}, article {number}"
+        articles = [(row, where)]
+        if PARAGRAPHS not in row:
+            articles = [
+                (article, f"{table.name}, article {number}")
+                for number, article in enumerate(_objects(row, "data", where), start=1)
+            ]
+        for article, of_article in articles:
+            for paragraph in _objects(article, PARAGRAPHS, of_article):
+                yield paragraph, article.get("title"), of_article
 
 
 def _objects(parent: dict[str, Any], name: str, where: str) -> list[dict[str, Any]]:
@@ -120,37 +136,64 @@ def _objects(parent: dict[str, Any], name: str, where: str) -> list[dict[str, An
     raise ElektronError(f"{where}: {name!r} must be a list of objects, as in SQuAD")
 
 
-def _text(parent: dict[str, Any], name: str, where: str, labelled: bool) -> str:
-    text = parent.get(name)
+def _text(parent: dict[str, Any], name: str, where: str) -> str:
+    text = _under(parent, name)
     if not isinstance(text, str):
         raise ElektronError(f"{where}: {name!r} must be text, as in SQuAD")
-    if labelled and is_empty(text):
-        raise ElektronError(f"{where}: the {name} is empty")
     return text
 
 
-def _answers(value: Any, where: str) -> list[Answer]:
-    """Answers in one form, out of all that files have them in; empty ones are none."""
-    if isinstance(value, str):
-        parsed = json_list(value)
-        value = value if parsed is None else parsed
+def _under(parent: dict[str, Any], name: str) -> Any:
+    """What stands under a name, in SQuAD's form or in CMRC-2018's."""
+    return parent.get(name, parent.get(IN_CMRC[name]))
+
+
+def _answers(value: Any, starts: Any, where: str) -> list[Answer]:
+    """Answers in one form, out of all that files have them in; empty ones are none.
+
+    Args:
+        value: as it lies in the file.
+        starts: where they begin, if a column of its own says so.
+        where: for messages.
+    """
+    value = _parsed(value)
     if isinstance(value, dict):
-        texts, starts = _as_list(value.get("text")), _as_list(value.get("answer_start"))
-        starts += [None] * (len(texts) - len(starts))
-        pairs = list(zip(texts, starts, strict=False))
-    else:
-        pairs = [
-            (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (item, None)
-            for item in _as_list(value)
-        ]
-    for text, _ in pairs:
+        starts = value.get("answer_start", starts)
+        value = value.get("text")
+    texts = _as_list(value)
+    starts = _as_list((literal(starts) or starts) if isinstance(starts, str) else starts)
+    starts += [None] * (len(texts) - len(starts))
+    answers = []
+    for item, beside in zip(texts, starts, strict=False):
+        own = item if isinstance(item, dict) else {"text": item}
+        text, start = own.get("text"), own.get("answer_start", beside)
         if isinstance(text, dict | list):
             raise ElektronError(f"{where}: an answer must be text, got {text!r:.60}")
-    return [
-        {"text": str(text), "answer_start": start if isinstance(start, int) else None}
-        for text, start in pairs
-        if not is_empty(text)
-    ]
+        if not is_empty(text):
+            answers.append({"text": str(text), "answer_start": _start(start, where)})
+    return answers
+
+
+def _parsed(value: Any) -> Any:
+    """A field of text as the list or object that it is the text of, where it is one of answers."""
+    found = literal(value) if isinstance(value, str) else None
+    items = found if isinstance(found, list) else [found]
+    return found if all(isinstance(item, str | dict) for item in items) else value
+
+
+def _start(value: Any, where: str) -> int | None:
+    """The number of a character, also as text or as a float; None where nothing is said."""
+    if is_empty(value):
+        return None
+    try:
+        number = float(value)
+        if number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ElektronError(
+        f"{where}: answer_start must be the number of a character, got {value!r:.60}"
+    )
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -161,38 +204,70 @@ def _as_list(value: Any) -> list[Any]:
 
 @dataclass
 class _Finder:
-    """Finds answers in their passages, and counts those that are not there."""
+    """Finds answers in their passages, and counts those that are not there and what is left out."""
 
     labelled: bool
-    missing: int = 0
-    skipped: int = 0
-    first: str = field(default="")
+    kept: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    firsts: dict[str, str] = field(default_factory=dict)
+
+    def leaves_out(self, values: dict[str, Any], where: str) -> bool:
+        """Whether a question of labelled data can be neither learned from nor scored."""
+        if not self.labelled:
+            return False
+        empty = [role for role in (QUESTION, CONTEXT) if is_empty(values[role])]
+        if empty:
+            self._count(f"questions are left out: the {empty[0]} is empty", where)
+        elif ANSWERS not in values:
+            self._count("questions are left out: they have no answers, nor is_impossible", where)
+        return bool(empty) or ANSWERS not in values
 
     def located(self, answers: list[Answer], context: str, where: str) -> list[Answer] | None:
         """The answers where they really are; None if the question is to be left out."""
         found = []
         for answer in answers:
-            text, start = _place(context, answer["text"], answer["answer_start"])
+            stated = answer["answer_start"]
+            text, start = _place(context, answer["text"], stated)
+            here = f"{where}: {text!r:.60}"
             if start is None:
-                self.missing += 1
-                self.first = self.first or f"{where}: {text!r:.60}"
-            else:
-                found.append({"text": text, "answer_start": start})
+                self._count("answers are not in their context", here)
+                continue
+            if (
+                stated is not None
+                and stated >= 0
+                and start != stated + _indent(answer["text"], text)
+            ):
+                self._count("answers are not where answer_start says but elsewhere", here)
+            found.append({"text": text, "answer_start": start})
         if answers and not found and self.labelled:
-            self.skipped += 1
+            self._count("questions are left out: none of their answers is in the context", where)
             return None
+        self.kept += 1
         return found
 
     def report(self, name: str) -> None:
-        if self.missing:
-            log.warning(
-                "%s: %d answers are not in their context (the first: %s); "
-                "%d questions without another answer were left out",
-                name,
-                self.missing,
-                self.first,
-                self.skipped,
-            )
+        """Say what was counted.
+
+        Raises:
+            ElektronError: all questions were left out.
+        """
+        found = [
+            f"{count:,} {what} (the first: {self.firsts[what]})"
+            for what, count in self.counts.items()
+        ]
+        if found and self.labelled and not self.kept:
+            raise ElektronError(f"{name}: no question is left; {'; '.join(found)}")
+        if found:
+            log.warning("%s: %s", name, "; ".join(found))
+
+    def _count(self, what: str, where: str) -> None:
+        self.counts[what] += 1
+        self.firsts.setdefault(what, where)
+
+
+def _indent(whole: str, part: str) -> int:
+    """Where a text without the white space around it begins in the text."""
+    return len(whole) - len(whole.lstrip()) if part != whole else 0
 
 
 def _place(context: str, text: str, stated: int | None) -> tuple[str, int | None]:

@@ -27,6 +27,7 @@ from elektron.finetuning.tasks.base import (
     pad_inputs,
 )
 from elektron.finetuning.tasks.classification import as_name, softmax
+from elektron.finetuning.tasks.sentences import with_or_without
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -41,14 +42,22 @@ class MultipleChoice(EncoderTask):
             Role("text", ("text", "question", "context", "sent1", "ctx", "premise")),
             Role("choices", ("choices", "endings", "options")),
             Role("label", ("label", "answer", "answerKey"), "labelled"),
+            Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
         )
     )
     figure: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForMultipleChoice
 
+    passages: bool | None = None
+    """Whether there is a passage that the text asks about; None: where the records have one."""
+
+    def files(self) -> Layout:
+        """A passage is needed where training had one, and not read where it had none."""
+        return with_or_without(super().files(), "context", self.passages)
+
     @classmethod
     def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """Nothing but how long texts are read.
+        """How long texts are read, and whether there are passages.
 
         Raises:
             ElektronError: the right choice is always in the same place.
@@ -59,7 +68,7 @@ class MultipleChoice(EncoderTask):
                 f"{records[0].values['label']!r} is right: there is nothing to tell apart"
             )
         assert config.max_length is not None
-        return cls(max_length=config.max_length)
+        return cls(max_length=config.max_length, passages="context" in records[0].values)
 
     def check(self, records: Sequence[Record]) -> None:
         """Refuse a label that is none of the choices."""
@@ -73,9 +82,16 @@ class MultipleChoice(EncoderTask):
     def features(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
     ) -> list[Feature]:
-        """One feature a record, `choices` the inputs of its text with each choice."""
-        texts = [str(record.values["text"]) for record in records for _ in choices_of(record)]
-        choices = [choice for record in records for choice in choices_of(record)]
+        """One feature a record, `choices` the inputs of its text with each choice.
+
+        Where there is a passage, it is read with the text and the choice together.
+        """
+        texts, choices = [], []
+        for record in records:
+            text, passage = str(record.values["text"]), record.values.get("context")
+            for choice in choices_of(record):
+                texts.append(text if passage is None else str(passage))
+                choices.append(choice if passage is None else f"{text} {choice}")
         inputs = iter(encode(texts, choices, tokenizer, self.max_length, "head", 0))
         found: list[Feature] = []
         for number, record in enumerate(records):

@@ -69,7 +69,8 @@ class QuestionAnswering(EncoderTask):
         (
             Role("question", ("question", "query")),
             Role("context", ("context", "passage", "paragraph", "document", "text")),
-            Role("answers", ("answers", "answer"), "labelled"),
+            Role("answers", ("answers", "answer", "answer_text", "answers.text"), "labelled"),
+            Role("answer_start", ("answer_start", "answers.answer_start"), "never"),
             Role("id", ("id",), "never"),
         ),
         shape="squad",

@@ -55,15 +55,7 @@ class SentenceTask(EncoderTask):
 
     def files(self) -> Layout:
         """Two texts are needed where training had two, and one where it had one."""
-        layout = super().files()
-        roles = [
-            dataclasses.replace(role, needed="always")
-            if role.name == "pair" and self.pairs
-            else role
-            for role in layout.roles
-            if role.name != "pair" or self.pairs is not False
-        ]
-        return dataclasses.replace(layout, roles=tuple(roles))
+        return with_or_without(super().files(), "pair", self.pairs)
 
     @staticmethod
     def reading(records: Sequence[Record], config: FinetuneConfig) -> dict[str, Any]:
@@ -108,3 +100,13 @@ class SentenceTask(EncoderTask):
             sums[feature["record"]] = sums[feature["record"]] + logits
             counts[feature["record"]] += 1
         return [self.prediction(total / count) for total, count in zip(sums, counts, strict=True)]
+
+
+def with_or_without(layout: Layout, name: str, there: bool | None) -> Layout:
+    """A layout in which a role is needed, or is left out; where that is not known, as it was."""
+    roles = [
+        dataclasses.replace(role, needed="always") if role.name == name and there else role
+        for role in layout.roles
+        if role.name != name or there is not False
+    ]
+    return dataclasses.replace(layout, roles=tuple(roles))

@@ -52,8 +52,13 @@ from elektron.released import load_network, load_tokenizer_files
 log = logging.getLogger(__name__)
 
 SOURCES = ("source", "src", "document", "dialogue", "article", "text", "question", "input", "en")
-TARGETS = ("target", "tgt", "summary", "highlights", "title", "answer", "response", "output", "de")
-LAYOUT = Layout((Role("source", SOURCES), Role("target", TARGETS, "labelled")), shape="parallel")
+TARGETS = (
+    *("target", "tgt", "summary", "highlights", "title", "answer", "response", "output", "de"),
+    "summary1,summary2,summary3",
+)
+LAYOUT = Layout(
+    (Role("source", SOURCES), Role("target", TARGETS, "labelled", several=True)), shape="parallel"
+)
 
 TARGET_TOKENIZER = "target_tokenizer"
 DECODER_LAYERS = 3
@@ -101,6 +106,13 @@ class SequenceToSequence(Task):
                 f"--long-text windows is of no use for {cls.name}: head or head-tail"
             )
         targets = [target_texts(record)[0] for record in records]
+        if several := sum(len(target_texts(record)) > 1 for record in records):
+            log.info(
+                "%s of %s training rows have several targets: the first is learned, figures of "
+                "other rows compare with all",
+                f"{several:,}",
+                f"{len(records):,}",
+            )
         tokenizer = (
             learn_vocabulary(targets, config.target_vocab_size)
             if config.target_tokenizer is None
@@ -283,7 +295,7 @@ class Translation(SequenceToSequence):
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
         """BLEU and chrF."""
-        references = [target_texts(record)[0] for record in records]
+        references = list(map(target_texts, records))
         return Translations(references, written_texts(predictions), self.chinese)
 
 

@@ -33,6 +33,15 @@ from elektron.finetuning.tasks.base import (
     pad_inputs,
 )
 
+TAG_COLUMNS = (
+    *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
+    *("entities", "spans", "pos_tags", "pos"),
+)
+SENTENCE_COLUMNS = (
+    *("sentence #", "sentence_id", "sent_id", "sentence id", "sentence_idx", "sentence_number"),
+    *("sentence_no", "sentence_nr", "sent_no", "sentence"),
+)
+
 
 @dataclass(kw_only=True)
 class TokenClassification(EncoderTask):
@@ -41,8 +50,9 @@ class TokenClassification(EncoderTask):
     name: ClassVar[str] = "token-classification"
     layout: ClassVar[Layout] = Layout(
         (
-            Role("tokens", ("tokens", "words", "text", "sentence")),
-            Role("tags", ("tags", "ner_tags", "labels", "pos_tags"), "labelled"),
+            Role("tokens", ("tokens", "words", "token", "word", "text", "sentence")),
+            Role("tags", TAG_COLUMNS, "labelled"),
+            Role("sentence", SENTENCE_COLUMNS, "never"),
         ),
         shape="tagged",
     )

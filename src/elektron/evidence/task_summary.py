@@ -67,21 +67,16 @@ def lead(result: Result) -> str:
 
 
 def against_baseline(result: Result) -> str:
-    """The main figure against what needs no reading, in a sentence; empty without a baseline."""
-    value, reached = baseline_figure(result), result.figures.get(result.figure)
-    if result.details.baseline is None or value is None or reached is None:
+    """What a constant prediction gets of the main figure, in a sentence; empty without a baseline."""
+    value = baseline_figure(result)
+    if result.details.baseline is None or value is None:
         return ""
-    name, kind = result.details.baseline.name, result.kind(result.figure)
-    low, high = result.intervals.get(result.figure, (reached, reached))
-    said = f" Without reading, {name} gets {kind.write(value)}"
-    if low <= value <= high:
-        return f"{said}: the model is not clearly better."
-    worse = reached > value if kind.less_is_better else reached < value
-    return f"{said}: the model is worse than that." if worse else f"{said}."
+    written = result.kind(result.figure).write(value)
+    return f" A constant prediction ({result.details.baseline.name}) gets {written}."
 
 
 def baseline_figure(result: Result) -> float | None:
-    """The main figure of what needs no reading."""
+    """The main figure of a constant prediction."""
     baseline = result.details.baseline
     return baseline.figures.get(result.figure) if baseline else None
 

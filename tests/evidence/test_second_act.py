@@ -27,6 +27,12 @@ def test_verdict(pretrained: list[float], scratch: list[float], finding: str) ->
     assert verdict(act(pretrained, scratch)).startswith(finding)
 
 
+@pytest.mark.parametrize(("accuracy", "learned"), [(0.51, False), (0.49, False), (0.53, True)])
+def test_verdict_compares_with_the_commonest_class(accuracy: float, learned: bool) -> None:
+    said = verdict(act([accuracy] * 3, [0.5] * 3))
+    assert ("not clearly better than always predicting" in said) is not learned
+
+
 def test_verdict_states_what_the_test_set_leaves_open() -> None:
     # sqrt(0.65 · 0.35 / 2500) = 0.0095
     said = verdict(act([0.65, 0.65, 0.65], [0.6, 0.6, 0.6]))

@@ -263,4 +263,5 @@ def _probe(probe: Probe, probed: Record) -> found.Probe:
         figure=probed["figure"],
         split=probe.split,
         rows=probed["rows"],
+        baseline=probed.get("baseline", ""),
     )

@@ -78,8 +78,8 @@ class Described:
     facts: list[tuple[str, str]]
     headlines: list[headline.Headline]
     sentences: list[list[examples.Token]]
-    strongest: float
-    """Probability of the strongest shade in the sentences."""
+    shades: examples.Shades
+    """Of the sentences."""
     dots: Markup | None
     verdict: str | None
     versions: dict[str, Any]
@@ -95,7 +95,7 @@ class Described:
 
 def described(run: Run, index: int) -> Described:
     """What the page says of one run; `index` decides its look."""
-    strongest = examples.strongest(run.examples)
+    shades = examples.shades(run.examples)
     act = run.second_act
     paths = {"run": run.folder, "config": run.folder / CONFIG} | {
         name: run.folder / name for name in ("discriminator", "generator")
@@ -107,8 +107,8 @@ def described(run: Run, index: int) -> Described:
         lead=headline.lead(run),
         facts=headline.facts(run),
         headlines=headline.headlines(run),
-        sentences=[examples.running_text(example, strongest) for example in run.examples],
-        strongest=strongest,
+        sentences=[examples.running_text(example, shades) for example in run.examples],
+        shades=shades,
         dots=charts.accuracy_dots(act, f"second-act-{index}") if act else None,
         verdict=verdict(act) if act else None,
         versions=group(run.summary, "versions"),

@@ -85,7 +85,7 @@ class Tuning:
     """Figures on test, empty where there are none."""
     seconds: float | None
     collapsed: str | None
-    """In words, how it says the same of everything."""
+    """In words, how it predicts the same for everything."""
     kept: bool
 
 

@@ -17,14 +17,16 @@ def verdict(act: SecondAct) -> str:
         write=lambda accuracy: decimal(accuracy, 3),
         write_difference=lambda difference: f"{decimal(100 * difference, 1)} points",
     )
-    return f"{found} {_test_uncertainty(act)}"
-
-
-def _test_uncertainty(act: SecondAct) -> str:
-    """What an accuracy may be off by because the test documents are a sample."""
+    # An accuracy may be off by this because the test documents are a sample.
     accuracy = min(1.0, max(0.0, act.pretrained.mean))
     error = math.sqrt(accuracy * (1 - accuracy) / max(1, act.test_documents))
-    return (
-        f"Another {whole(act.test_documents)} test documents would move an accuracy "
+    found += (
+        f" Another {whole(act.test_documents)} test documents would move an accuracy "
         f"by about ± {decimal(100 * error, 1)} points."
     )
+    if accuracy - 2 * error <= act.majority_accuracy:
+        found += (
+            " The pre-trained network is not clearly better than always predicting the commonest "
+            f"class, which gets {decimal(act.majority_accuracy, 3)}."
+        )
+    return found

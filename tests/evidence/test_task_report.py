@@ -25,17 +25,17 @@ SAID = {
         "1 of 3 seeds from scratch has collapsed.",
         "Another 1,200 test rows would move such a figure by about ± 2.1 points",
         "Settings that were tried",
-        "The mistakes that it is surest of",
+        "Errors with the highest scores",
         "elektron.models",
     ],
     "many-classes": ["the rows that the model was chosen on", "evaluation rows", "topic 13"],
     "regression": [
         "Pearson correlation on test: median 0.869 of 2 seeds, from 0.866 to 0.871.",
-        "Farthest off",
+        "Largest errors",
         "A man plays the guitar",
         'function_to_apply="none"',
     ],
-    "tagging": ["Sentences with most mistakes", "Lovelace", "I-PER", "PER"],
+    "tagging": ["Sentences with most errors", "Lovelace", "I-PER", "PER"],
     "answers": ["70.4 %", "Exact match", "the winter of 1907", "1843"],
     "translation": ["BLEU is 17.4", "nrefs:1|case:mixed", "Der Ausschuss trifft sich"],
 }
@@ -122,7 +122,7 @@ def test_two_files_are_enough(tmp_path: Path) -> None:
     files = {"task.json": {"task": "classification"}, "metrics.json": {"accuracy": 0.5, "rows": 3}}
     told = page(tuned.write(tmp_path / "a", files))
     assert "Accuracy is 50.0 % on 3 rows" in told.words
-    assert "Use the model" not in told.words and "What it says" not in told.words
+    assert "Use the model" not in told.words and "Predictions" not in told.words
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_random_weights_are_told(tmp_path: Path) -> None:
     files = changed(
         tuned.tagging(), "details.json", hand_over={"loaded_weights": 0, "new_weights": 9}
     )
-    assert "no weights were handed over" in page(tuned.write(tmp_path / "a", files)).words
+    assert "no pretrained weights were loaded" in page(tuned.write(tmp_path / "a", files)).words
     named = changed(files, "details.json", model="scratch:electra-small")
-    assert "no weights were handed over" not in page(tuned.write(tmp_path / "b", named)).words
+    assert "no pretrained weights were loaded" not in page(tuned.write(tmp_path / "b", named)).words
 
 
 def test_infinities_are_left_out(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from elektron.evidence import wording
 from elektron.evidence.inline_svg import (
@@ -113,7 +113,7 @@ def seed_dots(
     axes.margins(x=0.12)
     axes.set_xlabel(figure, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axes.xaxis.set_major_formatter(Ticks(write))
     return inline_svg(
         drawing, name, f"{figure} of every seed, {' and '.join(reversed(list(sides)))}"
     )
@@ -127,3 +127,25 @@ def columns(points: list[Point]) -> tuple[list[float], list[float]]:
 def tick(value: float) -> str:
     """A number beside an axis."""
     return wording.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+
+
+class Ticks(Formatter):
+    """Numbers beside an axis, with more digits where some would read the same, as years do."""
+
+    def __init__(self, write: Callable[[float], str] = tick) -> None:
+        self._write = write
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """What stands at a tick, whatever stands at others."""
+        return self._write(value)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """What stands at all ticks."""
+        written = [self._write(value) for value in values]
+        shown = [text for text in written if text]
+        if len(set(shown)) == len(shown):
+            return written
+        return [
+            f"{value:,.10g}".replace("-", "−") if text else ""
+            for value, text in zip(values, written, strict=True)
+        ]

@@ -105,7 +105,7 @@ def warnings(result: Result) -> list[str]:
     if kept is not None and kept.collapsed and not any(kept.collapsed in said for said in found):
         found.append(f"{kept.name} has collapsed: {kept.collapsed}")
     if number(result.details.hand_over, "loaded_weights") == 0 and not from_scratch(result):
-        found.append("no weights were handed over: the encoder began from random ones")
+        found.append("no pretrained weights were loaded: the encoder began from random ones")
     same = result.details.chosen_on == result.details.reported_on != ""
     if same and not any("chosen on" in said for said in found):
         found.append(
@@ -121,15 +121,15 @@ def facts(result: Result) -> list[tuple[str, str]]:
     counted = {"train": "training rows", "eval": "evaluation rows", "test": "test rows"}
     kept = result.kept
     known = [
-        ("pretrained model", result.model),
+        ("encoder" if from_scratch(result) else "pretrained encoder", result.model),
         *(
             (words, wording.whole(details.rows.get(name) or None))
             for name, words in counted.items()
         ),
-        ("weights handed over", wording.short(number(details.hand_over, "loaded_weights"))),
+        ("pretrained weights", wording.short(number(details.hand_over, "loaded_weights") or None)),
         ("new weights", wording.short(number(details.hand_over, "new_weights"))),
         ("chosen on", details.chosen_on),
-        ("time to train it", wording.duration(kept.seconds if kept else None)),
+        ("training time", wording.duration(kept.seconds if kept else None)),
         ("device", details.device),
     ]
     return [(name, value) for name, value in known if value and value != wording.NOTHING]

@@ -187,7 +187,22 @@ def as_record(run: Run) -> dict[str, Any]:
 def write_predictions(
     path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
 ) -> None:
-    """One JSON object a line, in the order of the records."""
+    """One JSON object a line, in the order of the records, with what the task reads of each.
+
+    The rows of nested files, such as SQuAD's, leave out what many of them share.
+    """
+    records = [
+        dataclasses.replace(
+            record,
+            columns={
+                record.names[role]: value
+                for role, value in record.values.items()
+                if role in record.names and "," not in record.names[role]
+            }
+            | record.columns,
+        )
+        for record in records
+    ]
     with path.open("w", encoding="utf-8") as file:
         file.writelines(as_json(row) + "\n" for row in Beside().rows(records, predictions))
 

@@ -120,8 +120,11 @@ def facts(result: Result) -> list[tuple[str, str]]:
     details = result.details
     counted = {"train": "training rows", "eval": "evaluation rows", "test": "test rows"}
     kept = result.kept
+    encoder = "encoder" if from_scratch(result) else "pretrained encoder"
+    if not details.rows:  # of `evaluate`, which trains nothing
+        encoder = "model"
     known = [
-        ("encoder" if from_scratch(result) else "pretrained encoder", result.model),
+        (encoder, result.model),
         *(
             (words, wording.whole(details.rows.get(name) or None))
             for name, words in counted.items()

@@ -162,7 +162,7 @@ def find_examples(
     """Some held-out texts, what the generator made of them and what the discriminator says of each token.
 
     Of a piece longer than an example, such as one of a document that fills several rows, the examples are
-    consecutive parts; pieces too short for one are taken where there are no others.
+    consecutive parts; short pieces are taken where there are no others.
     """
     pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
@@ -203,7 +203,10 @@ def find_examples(
 
 
 def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """First token and token after the last of parts of a text; they end with a sentence or a word if they can."""
+    """First token and token after the last of parts of a text; they end with a sentence or a word if they can.
+
+    What is left behind them is none if it is too short.
+    """
     spans, begin = [], 0
     least, most = EXAMPLE_TOKENS
     while len(tokens) - begin > most:
@@ -213,4 +216,5 @@ def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
         end = next(sentence, None) or next(word, begin + most)
         spans.append((begin, end))
         begin = end
-    return [*spans, (begin, len(tokens))] if begin < len(tokens) else spans
+    rest = len(tokens) - begin
+    return spans if rest == 0 or (spans and rest < least) else [*spans, (begin, len(tokens))]

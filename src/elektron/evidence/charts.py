@@ -1,4 +1,4 @@
-"""Curves of training and the dots of the second act, drawn by matplotlib without a display."""
+"""Curves of training drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from elektron.evidence.drawing import (
     blank,
     columns,
     look,
-    seed_dots,
 )
 from elektron.evidence.inline_svg import RULE, TEXT, inline_svg
 from elektron.evidence.reading import Record, number
-from elektron.evidence.runs import Run, SecondAct
-from elektron.evidence.worth import Side
+from elektron.evidence.runs import Run
 
 # Points of a curve that the eye can tell apart at the width of a chart.
 BUCKETS = 300
@@ -207,14 +205,3 @@ def _scale(axes: Axes, curve: Curve) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     else:
         axes.yaxis.set_major_formatter(Ticks())
-
-
-def accuracy_dots(act: SecondAct, name: str) -> Markup:
-    """Both arms of the second act: a dot a seed, a bar at the mean."""
-    sides = {"from scratch": act.scratch, "pre-trained": act.pretrained}
-    return seed_dots(
-        {words: Side(arm.accuracies, arm.mean) for words, arm in sides.items()},
-        "accuracy on test documents",
-        lambda value: f"{value:.2f}",
-        name,
-    )

@@ -19,7 +19,8 @@ from elektron.evidence.inline_svg import (
     TEXT,
     inline_svg,
 )
-from elektron.evidence.worth import Side
+from elektron.evidence.kinds import Kind
+from elektron.evidence.worth import Spread
 
 # A run's marker in matplotlib, and the character that stands for it in the page's legend.
 MARKERS = [
@@ -96,27 +97,24 @@ def blank(
     return figure, axes
 
 
-def seed_dots(
-    sides: Mapping[str, Side], figure: str, write: Callable[[float], str], name: str
-) -> Markup:
-    """Sides of a comparison from the bottom up: a dot a seed, a bar at the middle."""
+def seed_dots(sides: Mapping[str, Spread], kind: Kind, split: str, name: str) -> Markup:
+    """Sides of a comparison, the first at the top: a dot a seed, a bar at the median."""
+    figure = f"{kind.drawn} on {split}"
     drawing, axes = blank((LARGE[0], 40 + 45 * len(sides)), left=92)
-    # The last side is the upper one and has the first colour.
+    names = list(sides)[::-1]
     colours = RUN_COLOURS[: len(sides)][::-1]
-    for row, (side, colour) in enumerate(zip(sides.values(), colours, strict=True)):
-        axes.plot([side.middle] * 2, [row - 0.26, row + 0.26], color=colour, linewidth=2.2)
+    for row, (side, colour) in enumerate(zip((sides[n] for n in names), colours, strict=True)):
+        axes.plot([side.median] * 2, [row - 0.26, row + 0.26], color=colour, linewidth=2.2)
         axes.plot(
             side.values, [row] * len(side.values), "o", color=colour, markersize=7, alpha=0.65
         )
     axes.set_ylim(-0.6, len(sides) - 0.4)
-    axes.set_yticks(range(len(sides)), list(sides))
+    axes.set_yticks(range(len(sides)), names)
     axes.margins(x=0.12)
     axes.set_xlabel(figure, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(Ticks(write))
-    return inline_svg(
-        drawing, name, f"{figure} of every seed, {' and '.join(reversed(list(sides)))}"
-    )
+    axes.xaxis.set_major_formatter(Ticks(kind.write_tick))
+    return inline_svg(drawing, name, f"{figure} of every seed, {' and '.join(sides)}")
 
 
 def columns(points: list[Point]) -> tuple[list[float], list[float]]:

@@ -18,11 +18,11 @@ from markupsafe import Markup
 from elektron.errors import ElektronError
 from elektron.evidence import charts, comparison, examples, headline, page, task_report, wording
 from elektron.evidence.config import ReportConfig
-from elektron.evidence.drawing import Look, look
+from elektron.evidence.drawing import Look, look, seed_dots
 from elektron.evidence.reading import group, number
 from elektron.evidence.results import is_result, read_results
 from elektron.evidence.runs import CONFIG, Run, read_runs
-from elektron.evidence.second_act import verdict
+from elektron.evidence.second_act import ACCURACY, verdict
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def render(runs: list[Run]) -> str:
         corpora=corpora(runs),
         settings=comparison.settings(runs),
         several=len(runs) > 1,
+        accuracy=ACCURACY,
     )
 
 
@@ -109,7 +110,9 @@ def described(run: Run, index: int) -> Described:
         headlines=headline.headlines(run),
         sentences=[examples.running_text(example, shades) for example in run.examples],
         shades=shades,
-        dots=charts.accuracy_dots(act, f"second-act-{index}") if act else None,
+        dots=seed_dots(act.sides, ACCURACY, "test documents", f"second-act-{index}")
+        if act
+        else None,
         verdict=verdict(act) if act else None,
         versions=group(run.summary, "versions"),
         head=headline.head(run),

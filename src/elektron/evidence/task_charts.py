@@ -33,15 +33,11 @@ from elektron.evidence.drawing import (
     blank,
     columns,
     look,
-    seed_dots,
     tick,
 )
 from elektron.evidence.inline_svg import inline_svg
-from elektron.evidence.kinds import Kind
 from elektron.evidence.results import Confusion, Epoch, Result, Tuning
-from elektron.evidence.seeds import Spread
 from elektron.evidence.wording import visible
-from elektron.evidence.worth import Side
 
 PLOT = "plot.png"
 SQUARE = (360, 340)
@@ -135,16 +131,6 @@ def draw_track(track: Track, runs: Sequence[Tuning], size: tuple[int, int]) -> F
     axes.xaxis.set_major_formatter(Ticks())
     axes.yaxis.set_major_formatter(Ticks(track.write))
     return figure
-
-
-def dots(sides: dict[str, Spread], kind: Kind, split: str, name: str) -> Markup:
-    """The seeds of one side or two, the first at the top."""
-    return seed_dots(
-        {words: Side(spread.values, spread.median) for words, spread in reversed(sides.items())},
-        f"{kind.drawn} on {split}",
-        kind.write_tick,
-        name,
-    )
 
 
 def intervals(results: Sequence[Result], figure: str) -> Markup:

@@ -104,12 +104,8 @@ def _column(results: Sequence[Result], name: str, shared: bool) -> list[Compared
     """A figure of every model; the best is marked where they were scored on the same rows."""
     kind = _kind_of(results, name)
     texts = [kind.write(result.figures.get(name)) for result in results]
-    known = {result.figures[name]: kind.write(result.figures[name])
-             for result in results if name in result.figures}  # fmt: skip
-    best = None
-    # What looks equal in the table is equally good.
-    if shared and len(set(known.values())) > 1:
-        best = known[min(known) if kind.less_is_better else max(known)]
+    figures = (result.figures.get(name) for result in results)
+    best = comparison.best_written(figures, kind.write, kind.less_is_better) if shared else None
     return [
         ComparedFigure(text, kind.write_interval(result.intervals.get(name)), text == best)
         for result, text in zip(results, texts, strict=True)

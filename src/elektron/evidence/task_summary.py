@@ -8,7 +8,8 @@ from elektron.evidence import wording
 from elektron.evidence.headline import Headline
 from elektron.evidence.reading import number
 from elektron.evidence.results import Result
-from elektron.evidence.seeds import Spread, chosen
+from elektron.evidence.seeds import chosen
+from elektron.evidence.worth import Spread
 
 TASKS = {
     "classification": "Text classification",

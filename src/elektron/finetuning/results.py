@@ -165,7 +165,9 @@ def reservations(
     variation = task.variation(records, predictions)
     if variation.collapsed:
         found.append(f"the model depends little on its input: {variation.summary}")
-    for name in task.compared if baseline else ():
+    if baseline is None:
+        return found
+    for name in task.compared:
         value, of_constant, kind = metrics[name], baseline[name], figure_kind(name, task.name)
         sign = -1 if kind.less_is_better else 1
         # Other rows move errors of the model and of the constant alike: an interval says too little.

@@ -48,6 +48,7 @@ class Cell:
 
     text: str
     best: bool
+    interval: str = ""
 
 
 def shown(runs: list[Run]) -> list[Column]:

@@ -28,6 +28,7 @@ from elektron.evidence.task_summary import (
     task_name,
     warnings,
 )
+from elektron.evidence.task_tables import figures
 from elektron.evidence.usage import usage
 from elektron.evidence.wording import visible, whole
 from elektron.folders import write_whole
@@ -198,12 +199,8 @@ def _figures(result: Result) -> Iterable[str]:
     baseline = result.details.baseline
     head = ["figure", "value", "95 % interval", *([plain(baseline.name)] if baseline else [])]
     rows = []
-    for name, value in result.figures.items():
-        kind = result.kind(name)
-        constant = baseline.figures.get(name) if baseline else None
-        cells = [kind.title, kind.write(value), kind.write_interval(result.intervals.get(name))]
-        if baseline:
-            cells.append("" if constant is None else kind.write(constant))
+    for row in figures(result):
+        cells = [row.title, row.value, row.interval, *([row.baseline] if baseline else [])]
         rows.append([plain(cell) for cell in cells])
     yield table(head, rows)
     for name, note in result.details.notes.items():

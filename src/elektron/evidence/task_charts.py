@@ -54,7 +54,6 @@ class Track:
     """One figure of each epoch."""
 
     title: str
-    unit: str
     meaning: str
     value: Callable[[Epoch], float | None]
     write: Callable[[float], str] = tick
@@ -66,16 +65,14 @@ def learning_curves(result: Result) -> list[Chart]:
     """A chart for each figure that any of the runs has by epoch, all runs in each."""
     kind = result.kind(result.figure)
     tracks = [
-        Track("Training loss", "", "Averaged over each epoch.", lambda epoch: epoch.train_loss),
+        Track("Training loss", "Averaged over each epoch.", lambda epoch: epoch.train_loss),
         Track(
             "Loss on eval",
-            "",
             "Where it rises while the training loss falls, the run learns by heart.",
             lambda epoch: epoch.loss,
         ),
         Track(
             f"{kind.title} on eval",
-            "",
             "A ring marks the epoch that was kept.",
             lambda epoch: epoch.figure,
             kind.write_tick,
@@ -90,7 +87,7 @@ def learning_curves(result: Result) -> list[Chart]:
     return [
         Chart(
             track.title,
-            track.unit,
+            "",
             track.meaning,
             inline_svg(
                 draw_track(track, result.runs, LARGE if large else SMALL),

@@ -19,7 +19,7 @@ def test_the_whole_way_in_small(tmp_path):
     for side in ("pretrained", "scratch"):
         assert len(act[side]["accuracies"]) == len(act["seeds"]) >= 3
     page = (out / "report.html").read_text()
-    assert "Second act" in page
+    assert "Was pre-training worth it?" in page
     assert "Traceback" not in done.stderr
     assert "report.html" in done.stdout
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elektron.evidence.charts import CURVES, curves, draw_curve, series, thinned
-from elektron.evidence.drawing import LARGE, look
+from elektron.evidence.drawing import LARGE, Ticks, look
 from elektron.evidence.inline_svg import inline_svg
+from elektron.evidence.kinds import kind
 from elektron.evidence.runs import read_run, read_runs
 from tests.evidence.conftest import MakeRun
 
@@ -34,6 +35,25 @@ def test_thinning_keeps_order_and_extremes(values: list[float]) -> None:
     if values:
         drawn = [value for _, value in kept]
         assert (min(drawn), max(drawn)) == (min(values), max(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([2008, 2010, 2012], ["2,008", "2,010", "2,012"]),
+        ([0, 50_000, 100_000], ["0", "50 k", "100 k"]),
+        ([-0.5, 0.0, 0.5], ["−0.5", "0", "0.5"]),
+        ([1e-7, 1.5e-7], ["1e−07", "1.5e−07"]),
+    ],
+)
+def test_numbers_beside_an_axis_differ(values: list[float], written: list[str]) -> None:
+    assert Ticks().format_ticks(values) == written
+
+
+def test_nothing_stands_beyond_the_end_of_a_scale() -> None:
+    assert Ticks(kind("accuracy", "classification").write_tick).format_ticks(
+        [-0.2, 0.975, 1.0, 1.025]
+    ) == ["", "97.5 %", "100 %", ""]
 
 
 def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None:

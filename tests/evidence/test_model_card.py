@@ -101,6 +101,27 @@ def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:
     assert str(tmp_path) not in text and "model='reviews'" in text
 
 
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("{folder}/run/discriminator", "discriminator"),
+        ("/home/somebody/models/small/", "small"),
+        ("../models/small", "small"),
+        ("C:\\Users\\somebody\\small", "small"),
+        ("google/electra-small-discriminator@main", "google/electra-small-discriminator@main"),
+        ("scratch:quickstart", "scratch:quickstart"),
+    ],
+)
+def test_of_a_local_encoder_only_its_name_is_published(
+    model: str, shown: str, tmp_path: Path
+) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"model": model.format(folder=tmp_path)}
+    _, text = card(tuned.write(tmp_path / "reviews", files))
+    assert f"an encoder (`{shown}`)" in text
+    assert "somebody" not in text and str(tmp_path) not in text
+
+
 @pytest.mark.parametrize("name", tuned.KINDS)
 def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
     files = {

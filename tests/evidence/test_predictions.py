@@ -27,7 +27,7 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
     files = tuned.classification()
     files["predictions.jsonl"] = [{"text": "a", "label": "pos", "score": 0.9}]
     (some,) = shown(tmp_path, files)
-    assert some.title != "The mistakes that it is surest of" and some.rows[0][1] == "–"
+    assert some.title != "Errors with the highest scores" and some.rows[0][1] == "–"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_truths_are_found(
     files["config.yaml"] = tuned.CONFIG | settings
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
-    assert (table.title == "The mistakes that it is surest of") == wrong
+    assert (table.title == "Errors with the highest scores") == wrong
 
 
 def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> No
     files["details.json"] |= {"columns": {"label": "topics"}, "label_separator": ";"}
     files["predictions.jsonl"] = [{"text": "t", "topics": "b; a", "labels": ["a", "b"]}]
     (table,) = shown(tmp_path, files)
-    assert table.title == "Right ones" and table.rows[0][1] == "b, a"
+    assert table.title == "Correct predictions" and table.rows[0][1] == "b, a"
 
 
 def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_choices_may_have_keys(tmp_path: Path) -> None:
     row = {"text": "Is it?", "choices": choices, "label": "1", "predicted_label": 0}
     files["predictions.jsonl"] = [row | {"choice": "yes", "score": 0.7}]
     (table,) = shown(tmp_path, files)
-    assert table.title == "Right ones" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
+    assert table.title == "Correct predictions" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
 
 
 def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> None:
@@ -135,6 +135,41 @@ def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> No
     assert len(shortened(text, 50)) <= 52 and shortened(text, 50).endswith("word …")
     assert "the answer" in around(text, "answer", 60) and around(text, "answer", 60)[0] == "…"
     assert shortened("漢" * 500, 10) == "漢" * 10 + " …"
+
+
+@pytest.mark.parametrize(
+    ("answers", "answer", "wrong", "true"),
+    [
+        ([], "", False, "no answer"),
+        ([], "1843", True, "no answer"),
+        ([{"text": "1907", "answer_start": 3}], "", True, "1907"),
+        ([{"text": "1907", "answer_start": 3}], "1907", False, "1907"),
+        (None, "1907", False, "–"),
+    ],
+)
+def test_answers_may_be_right_to_be_none(
+    answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path
+) -> None:
+    files = tuned.answers()
+    row = {"question": "When?", "context": "in 1907", "answer": answer}
+    if answers is not None:
+        files["details.json"] |= {"columns": {"answers": "answers"}}
+        row |= {"answers": answers}
+    files["predictions.jsonl"] = [row]
+    (table,) = shown(tmp_path, files)
+    assert (table.title == "Wrong answers") == wrong
+    assert table.rows[0][1:3] == [answer or "no answer", true]
+
+
+def test_numbers_are_shown_with_the_digits_that_tell_them_apart(tmp_path: Path) -> None:
+    files = tuned.regression()
+    files["details.json"] |= {"columns": {"label": "label"}}
+    files["predictions.jsonl"] = [
+        {"text": "t", "label": 2009.87, "score": 2010.1},
+        {"text": "t", "label": 0.00123, "score": 0.00125},
+    ]
+    (table,) = shown(tmp_path, files)
+    assert [row[:2] for row in table.rows] == [["2010.1", "2009.87"], ["0.00125", "0.00123"]]
 
 
 def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
     assert run.config["network.layers"] == 4 and run.config["family"] == "elektron"
     assert [len(run.metrics.train), len(run.metrics.evaluation)] == [60, 12]
     assert run.latest["generator_loss"] == run.metrics.evaluation[-1]["generator_loss"]
-    assert run.second_act is not None and run.second_act.pretrained.accuracies[1] == 0.671
+    assert run.second_act is not None and run.second_act.pretrained.values[1] == 0.671
     assert len(run.examples) == 4
 
 

@@ -1,16 +1,15 @@
 """The second act claims no more than its seeds bear out."""
 
-import math
-
 import pytest
 
-from elektron.evidence.runs import Arm, SecondAct
+from elektron.evidence.runs import SecondAct
 from elektron.evidence.second_act import verdict
+from elektron.evidence.worth import Spread
 
 
 def act(pretrained: list[float], scratch: list[float]) -> SecondAct:
-    arms = [Arm(a, math.fsum(a) / len(a), max(a) - min(a)) for a in (pretrained, scratch)]
-    return SecondAct("task", ["a", "b"], 500, 2500, 0.5, *arms)
+    sides = map(Spread, (pretrained, scratch))
+    return SecondAct("task", ["a", "b"], 500, 2500, 0.5, *sides)
 
 
 @pytest.mark.parametrize(
@@ -20,11 +19,17 @@ def act(pretrained: list[float], scratch: list[float]) -> SecondAct:
         ([0.62, 0.63, 0.64], [0.66, 0.67, 0.68], "Pre-training is behind by 4.0 points"),
         ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved: the seeds of the two overlap"),
         ([0.64, 0.64, 0.64], [0.64, 0.64, 0.64], "Not resolved"),
-        ([0.67, 0.68], [0.62, 0.63], "Not resolved: 0.675 against 0.625 from fewer than 3 seeds"),
+        ([0.67, 0.68], [0.62, 0.63], "Not resolved: 67.5 % against 62.5 % from fewer than 3 seeds"),
     ],
 )
 def test_verdict(pretrained: list[float], scratch: list[float], finding: str) -> None:
     assert verdict(act(pretrained, scratch)).startswith(finding)
+
+
+@pytest.mark.parametrize(("accuracy", "learned"), [(0.51, False), (0.49, False), (0.53, True)])
+def test_verdict_compares_with_the_commonest_class(accuracy: float, learned: bool) -> None:
+    said = verdict(act([accuracy] * 3, [0.5] * 3))
+    assert ("not clearly better than always predicting" in said) is not learned
 
 
 def test_verdict_states_what_the_test_set_leaves_open() -> None:

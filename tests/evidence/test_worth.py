@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.evidence.worth import SEEDS_TO_CLAIM, Side, finding
+from elektron.evidence.worth import SEEDS_TO_CLAIM, Spread, finding
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 
@@ -12,8 +12,7 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 def test_a_claim_needs_seeds_that_do_not_overlap(
     pretrained: list[float], scratch: list[float]
 ) -> None:
-    sides = (Side(values, sorted(values)[len(values) // 2]) for values in (pretrained, scratch))
-    said = finding(*sides, write=str, write_difference=str)
+    said = finding(Spread(pretrained), Spread(scratch), write=str, write_difference=str)
     enough = min(len(pretrained), len(scratch)) >= SEEDS_TO_CLAIM
     assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
     assert ("behind" in said) == (enough and max(pretrained) < min(scratch))

@@ -309,9 +309,9 @@ def collapse(says, train, evaluation):
 @pytest.mark.parametrize(
     ("says", "train", "evaluation", "found"),
     [
-        (lambda record: "a", "ab" * 300, "abab", ("it says 'a' of every text", 200)),
-        (lambda record: "a", "ab" * 300, "aaaa", ("it says 'a' of every text", 200)),
-        (lambda record: "a", "abab", "a", ("it says 'a' of every text", 4)),
+        (lambda record: "a", "ab" * 300, "abab", ("it predicts 'a' for every text", 200)),
+        (lambda record: "a", "ab" * 300, "aaaa", ("it predicts 'a' for every text", 200)),
+        (lambda record: "a", "abab", "a", ("it predicts 'a' for every text", 4)),
         (lambda record: record.values["label"], "abab", "aaaa", (None, 4)),
         (lambda record: record.values["label"], "abab", "abab", (None, 0)),
         (lambda record: "a", "aaaa", "aa", (None, 4)),

@@ -1,6 +1,5 @@
 """Pretrained against scratch: both sides alike in everything but their weights."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,9 +35,7 @@ def test_what_comes_out(discriminator):
     for side in ("pretrained", "scratch"):
         accuracies = result[side]["accuracies"]
         assert len(accuracies) == 2
-        assert result[side]["mean"] == pytest.approx(sum(accuracies) / 2)
-        assert result[side]["spread"] == pytest.approx(np.std(accuracies, ddof=1))
-        assert result[side]["mean"] > result["majority_accuracy"] + 0.1
+        assert sum(accuracies) / 2 > result["majority_accuracy"] + 0.1
 
 
 def test_the_sides_differ_in_their_weights_and_scratch_has_the_familys_own(

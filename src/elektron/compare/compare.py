@@ -261,4 +261,5 @@ def _probe(probe: Probe, probed: Record) -> found.Probe:
         figure=probed["figure"],
         split=probe.split,
         rows=probed["rows"],
+        baseline=probed.get("baseline", ""),
     )

@@ -148,6 +148,7 @@ def _pretrain(run: Run) -> Record:
 def _probe(run: Run, config: FinetuneConfig) -> Record:
     """Fine-tune unless that is done; figures on the reported rows, and those that choices go by."""
     from elektron.evidence.results import is_result, read_result
+    from elektron.evidence.task_summary import against_baseline
     from elektron.finetuning.finetune import finetune
 
     if not is_result(config.out):
@@ -162,6 +163,7 @@ def _probe(run: Run, config: FinetuneConfig) -> Record:
         "rows": found.rows,
         "value": found.figures[found.figure],
         "interval": found.intervals.get(found.figure),
+        "baseline": against_baseline(found),
         "eval": kept.evaluation.get(found.figure) if kept else None,
         "collapsed": kept.collapsed if kept else None,
     }

@@ -1,4 +1,4 @@
-"""Curves of training and the dots of the second act, drawn by matplotlib without a display."""
+"""Curves of training drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from elektron.evidence import wording
 from elektron.evidence.drawing import (
@@ -16,16 +16,14 @@ from elektron.evidence.drawing import (
     ROUND,
     SMALL,
     Point,
+    Ticks,
     blank,
     columns,
     look,
-    seed_dots,
-    tick,
 )
 from elektron.evidence.inline_svg import RULE, TEXT, inline_svg
 from elektron.evidence.reading import Record, number
-from elektron.evidence.runs import Run, SecondAct
-from elektron.evidence.worth import Side
+from elektron.evidence.runs import Run
 
 # Points of a curve that the eye can tell apart at the width of a chart.
 BUCKETS = 300
@@ -106,7 +104,7 @@ CURVES = [
         "gradient_norm_discriminator",
         "Gradient norm, discriminator",
         "",
-        "Before clipping, λ included.",
+        "Before clipping, of its loss times its weight (λ).",
         from_zero=True,
     ),
     Curve("tokens_per_second", "Speed", "tokens per second", "Padding included.", from_zero=True),
@@ -202,19 +200,8 @@ def _scale(axes: Axes, curve: Curve) -> None:
     axes.set_xlabel("tokens read", loc="right")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: wording.short(tokens)))
+    axes.xaxis.set_major_formatter(Ticks(wording.short))
     if curve.in_percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-
-
-def accuracy_dots(act: SecondAct, name: str) -> Markup:
-    """Both arms of the second act: a dot a seed, a bar at the mean."""
-    sides = {"from scratch": act.scratch, "pre-trained": act.pretrained}
-    return seed_dots(
-        {words: Side(arm.accuracies, arm.mean) for words, arm in sides.items()},
-        "accuracy on test documents",
-        lambda value: f"{value:.2f}",
-        name,
-    )
+        axes.yaxis.set_major_formatter(Ticks())

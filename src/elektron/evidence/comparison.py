@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -48,6 +48,7 @@ class Cell:
 
     text: str
     best: bool
+    interval: str = ""
 
 
 def shown(runs: list[Run]) -> list[Column]:
@@ -73,18 +74,23 @@ def same_text(runs: list[Run]) -> bool:
 def _cells(column: Column, runs: list[Run]) -> list[Cell]:
     figures = [number(_figures(run), column.name) for run in runs]
     texts = [column.write(figure) for figure in figures]
-    ranked = {
-        figure: text
-        for run, figure, text in zip(runs, figures, texts, strict=True)
-        if run.finished and figure is not None
-    }
     best = None
-    # What looks equal in the table is equally good.
-    if len(set(ranked.values())) > 1 and (same_text(runs) or not column.of_text):
-        best = {"low": ranked[min(ranked)], "high": ranked[max(ranked)], None: None}[column.better]
+    if column.better and (same_text(runs) or not column.of_text):
+        finished = (figure for run, figure in zip(runs, figures, strict=True) if run.finished)
+        best = best_written(finished, column.write, column.better == "low")
     return [
         Cell(text, run.finished and text == best) for run, text in zip(runs, texts, strict=True)
     ]
+
+
+def best_written(
+    figures: Iterable[float | None], write: Callable[[float | None], str], less_is_better: bool
+) -> str | None:
+    """How the best figure is written; what looks equal is equally good, and none is best if all look so."""
+    known = [figure for figure in figures if figure is not None]
+    if len(set(map(write, known))) < 2:
+        return None
+    return write(min(known) if less_is_better else max(known))
 
 
 def _figures(run: Run) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from elektron.evidence import wording
 from elektron.evidence.inline_svg import (
@@ -19,7 +19,8 @@ from elektron.evidence.inline_svg import (
     TEXT,
     inline_svg,
 )
-from elektron.evidence.worth import Side
+from elektron.evidence.kinds import Kind
+from elektron.evidence.worth import Spread
 
 # A run's marker in matplotlib, and the character that stands for it in the page's legend.
 MARKERS = [
@@ -96,27 +97,24 @@ def blank(
     return figure, axes
 
 
-def seed_dots(
-    sides: Mapping[str, Side], figure: str, write: Callable[[float], str], name: str
-) -> Markup:
-    """Sides of a comparison from the bottom up: a dot a seed, a bar at the middle."""
+def seed_dots(sides: Mapping[str, Spread], kind: Kind, split: str, name: str) -> Markup:
+    """Sides of a comparison, the first at the top: a dot a seed, a bar at the median."""
+    figure = f"{kind.drawn} on {split}"
     drawing, axes = blank((LARGE[0], 40 + 45 * len(sides)), left=92)
-    # The last side is the upper one and has the first colour.
+    names = list(sides)[::-1]
     colours = RUN_COLOURS[: len(sides)][::-1]
-    for row, (side, colour) in enumerate(zip(sides.values(), colours, strict=True)):
-        axes.plot([side.middle] * 2, [row - 0.26, row + 0.26], color=colour, linewidth=2.2)
+    for row, (side, colour) in enumerate(zip((sides[n] for n in names), colours, strict=True)):
+        axes.plot([side.median] * 2, [row - 0.26, row + 0.26], color=colour, linewidth=2.2)
         axes.plot(
             side.values, [row] * len(side.values), "o", color=colour, markersize=7, alpha=0.65
         )
     axes.set_ylim(-0.6, len(sides) - 0.4)
-    axes.set_yticks(range(len(sides)), list(sides))
+    axes.set_yticks(range(len(sides)), names)
     axes.margins(x=0.12)
     axes.set_xlabel(figure, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    return inline_svg(
-        drawing, name, f"{figure} of every seed, {' and '.join(reversed(list(sides)))}"
-    )
+    axes.xaxis.set_major_formatter(Ticks(kind.write_tick))
+    return inline_svg(drawing, name, f"{figure} of every seed, {' and '.join(sides)}")
 
 
 def columns(points: list[Point]) -> tuple[list[float], list[float]]:
@@ -127,3 +125,25 @@ def columns(points: list[Point]) -> tuple[list[float], list[float]]:
 def tick(value: float) -> str:
     """A number beside an axis."""
     return wording.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+
+
+class Ticks(Formatter):
+    """Numbers beside an axis, with more digits where some would read the same, as years do."""
+
+    def __init__(self, write: Callable[[float], str] = tick) -> None:
+        self._write = write
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """What stands at a tick, whatever stands at others."""
+        return self._write(value)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """What stands at all ticks."""
+        written = [self._write(value) for value in values]
+        shown = [text for text in written if text]
+        if len(set(shown)) == len(shown):
+            return written
+        return [
+            f"{value:,.10g}".replace("-", "−") if text else ""
+            for value, text in zip(values, written, strict=True)
+        ]

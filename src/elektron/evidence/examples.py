@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from elektron.evidence.runs import Example
 
@@ -11,10 +14,11 @@ CONTINUATION = "##"
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
 NO_SPACE_AFTER = frozenset("([{“‘$#@")
 NO_SPACE_AROUND = frozenset("-_/'’")
-# The strongest shade stands for the highest probability in a run's examples, but never for less.
-LEAST_STRONGEST = 0.2
-# From this share of the strongest shade on a token carries its probability in figures as well.
+# After a short run all probabilities are alike: shades cover at least this range of them.
+LEAST_RANGE = 0.2
+# From this shade on a token carries its probability in figures as well, if it is among the highest tenth.
 SHOWN_IN_FIGURES = 0.6
+HIGHEST = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,39 @@ class Token:
     """Whether the generator filled in what had been there."""
 
 
-def strongest(examples: list[Example]) -> float:
-    """The probability that the strongest shade stands for."""
-    return max([LEAST_STRONGEST, *(p for example in examples for p in example.probability)])
+class Shades(NamedTuple):
+    """Which probabilities the shades of a run's examples stand for."""
+
+    lowest: float
+    """No shade: the median, up to which tokens are ordinary."""
+    highest: float
+    """The strongest shade."""
+    in_figures: float
+    """From this one on probabilities are written out."""
 
 
-def running_text(example: Example, strongest: float) -> list[Token]:
+def shades(examples: list[Example]) -> Shades:
+    """Of the probabilities in all examples of a run."""
+    found = [p for example in examples for p in example.probability] or [0.0]
+    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, HIGHEST, 1]))
+    highest = max(highest, lowest + LEAST_RANGE)
+    return Shades(lowest, highest, max(tenth, lowest + SHOWN_IN_FIGURES * (highest - lowest)))
+
+
+def running_text(example: Example, shades: Shades) -> list[Token]:
     """The tokens of an example, with the spaces that a reader expects."""
     tokens = []
     before = ""
     for index, piece in enumerate(example.tokens):
-        shade = example.probability[index] / strongest
+        probability = example.probability[index]
         replaced = example.replaced[index]
         tokens.append(
             Token(
                 text=_bare(piece),
                 space=bool(before) and spaced(before, piece),
-                shade=shade,
-                figures=shade >= SHOWN_IN_FIGURES,
-                probability=example.probability[index],
+                shade=max(0.0, probability - shades.lowest) / (shades.highest - shades.lowest),
+                figures=probability >= shades.in_figures,
+                probability=probability,
                 original=_bare(example.original[index]) if replaced else None,
                 guessed=example.masked[index] and not replaced,
             )

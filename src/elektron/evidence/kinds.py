@@ -68,8 +68,8 @@ TITLES = {
 
 MEANINGS = {
     "accuracy": "Rows whose label is right.",
-    "precision": "Of what was found, the share that is right.",
-    "recall": "Of what was to be found, the share that was.",
+    "precision": "Of what was predicted, the share that is right.",
+    "recall": "Of what is true, the share that was predicted.",
     "f1": "The harmonic mean of precision and recall.",
     "f1_macro": "The mean of the classes’ F1: rare classes count as much as common ones.",
     "f1_micro": "Over all labels of all rows.",
@@ -81,7 +81,7 @@ MEANINGS = {
     "spearman": "How far predicted and true numbers have the same order; 0 is what guessing gets.",
     "mse": "The mean of the squared errors; less is better.",
     "mae": "How far a prediction is off, on average; less is better.",
-    "loss": "What training makes small; in nats where it is of labels or words.",
+    "loss": "The loss that training minimises; in nats where it is of labels or words.",
     "exact_match": "Answers that are a right one to the letter, but for articles and punctuation.",
     "has_answer_exact_match": "Of the questions that have an answer.",
     "has_answer_f1": "Of the questions that have an answer.",
@@ -133,12 +133,18 @@ class Kind:
             return f"{value:.1f} %"
         if self.scale == "points":
             return decimal(value, 1)
+        if self.scale == "plain" and 0 < abs(value) < 0.1:
+            return f"{value:.3g}".replace("-", "−")
         if self.scale == "correlation" or abs(value) < 1000:
             return decimal(value, 3).replace("-", "−")
         return f"{value:.4g}"
 
     def write_tick(self, value: float) -> str:
-        """Beside an axis, where round numbers stand."""
+        """Beside an axis, where round numbers stand; empty beyond the end of the scale."""
+        if self.full is not None and abs(value) > 1.0001 * self.full:
+            return ""
+        if self.scale in ("share", "percent", "points") and value < 0:
+            return ""
         if self.scale == "share":
             return f"{100 * value:.3g} %"
         unit = " %" if self.scale == "percent" else ""

@@ -6,6 +6,7 @@ out for the one who publishes the model to fill in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from elektron.evidence.task_summary import (
     task_name,
     warnings,
 )
+from elektron.evidence.task_tables import figures
 from elektron.evidence.usage import usage
 from elektron.evidence.wording import whole
 from elektron.folders import write_whole
@@ -54,6 +56,8 @@ METRICS = {
     "rougeL": "rouge",
     "rougeLsum": "rouge",
 }
+# NAME or OWNER/NAME, with a revision, or scratch:RECIPE.
+HUB_NAME = re.compile(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?")
 # Beside the figures, but chosen and not measured.
 NOT_MEASURED = {"null_threshold"}
 # Settings that say how a model was trained.
@@ -155,6 +159,12 @@ def _file_name(name: str) -> str:
     return name if name.startswith(HUB) else name.replace("\\", "/").rpartition("/")[2]
 
 
+def _encoder(model: str) -> str:
+    """The hub's name of it or a recipe as they are; of a folder its own name only."""
+    named = HUB_NAME.fullmatch(model) and not Path(model).is_dir()
+    return model if named else _file_name(model.rstrip("/\\"))
+
+
 def _is_share(name: str) -> bool:
     try:
         float(name)
@@ -176,7 +186,8 @@ def _what_it_is(result: Result) -> str:
     interval = kind.write_interval(result.intervals.get(result.figure))
     inside = f" (95 % interval {interval})" if interval else ""
     value = kind.write(result.figures.get(result.figure))
-    origin = f" ({code(result.model)})" if result.model else ""
+    encoder = _encoder(result.model)
+    origin = f" ({code(encoder)})" if encoder else ""
     return (
         f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. "
         f"{plain(f'{kind.title} is {value}{inside} on {rows_in_words(result)}.')}"
@@ -189,12 +200,8 @@ def _figures(result: Result) -> Iterable[str]:
     baseline = result.details.baseline
     head = ["figure", "value", "95 % interval", *([plain(baseline.name)] if baseline else [])]
     rows = []
-    for name, value in result.figures.items():
-        kind = result.kind(name)
-        constant = baseline.figures.get(name) if baseline else None
-        cells = [kind.title, kind.write(value), kind.write_interval(result.intervals.get(name))]
-        if baseline:
-            cells.append("" if constant is None else kind.write(constant))
+    for row in figures(result):
+        cells = [row.title, row.value, row.interval, *([row.baseline] if baseline else [])]
         rows.append([plain(cell) for cell in cells])
     yield table(head, rows)
     for name, note in result.details.notes.items():

@@ -38,8 +38,6 @@ def render(template: str, **content: Any) -> str:
         "number": number,
         "percent": wording.percent,
         "whole": wording.whole,
-        "short": wording.short,
-        "duration": wording.duration,
         "setting": written,
     }
     return environment.get_template(template).render(**content)

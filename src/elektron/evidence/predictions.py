@@ -18,7 +18,7 @@ from typing import Any
 from elektron.errors import ElektronError
 from elektron.evidence.reading import Record, mapping, number
 from elektron.evidence.results import PREDICTIONS, Result
-from elektron.evidence.wording import NOTHING, decimal, percent
+from elektron.evidence.wording import NOTHING, percent
 
 MISTAKES, OTHERS = 8, 4
 LONGEST_TEXT = 320
@@ -102,8 +102,8 @@ class View:
     """Of a row; the number, drawn from 0 to 1, is the rank of what ranks no higher than others."""
     says: tuple[str, ...]
     """Names of what the model says."""
-    mistakes: str = "Mistakes"
-    others: str = "Right ones"
+    mistakes: str = "Errors"
+    others: str = "Correct predictions"
     most_others: int = OTHERS
 
 
@@ -247,7 +247,8 @@ def _measured(row: Row, draw: float) -> Judged:
     said = number({"score": row.said("score")}, "score")
     truth = _as_number(row.given("label"))
     error = abs(said - truth) if said is not None and truth is not None else 0.0
-    cells: list[Cell] = [decimal(said, 2), decimal(truth, 2), _texts(row)]
+    numbers = (NOTHING if value is None else f"{value:.6g}" for value in (said, truth))
+    cells: list[Cell] = [*numbers, _texts(row)]
     # The farthest off are mistakes; which of the others are shown is left to chance.
     return Judged(truth is not None, error, cells)
 
@@ -290,13 +291,16 @@ def _first_list(*values: Any) -> list[Any]:
 
 def _answered(row: Row, draw: float) -> Judged:
     answer = str(row.said("answer") or "")
-    golds = _answers(row.given("answers"))
-    wrong = bool(golds) and answer.strip().casefold() not in {g.strip().casefold() for g in golds}
+    given = row.given("answers")
+    golds = _answers(given)
+    wrong = given is not None and answer.strip().casefold() not in {
+        gold.strip().casefold() for gold in golds or [""]
+    }
     context = str(row.given("context") or "")
     cells: list[Cell] = [
         shortened(row.given("question") or ""),
         shortened(answer) or "no answer",
-        shortened(" / ".join(dict.fromkeys(golds)) or "no answer"),
+        NOTHING if given is None else shortened(" / ".join(dict.fromkeys(golds)) or "no answer"),
         around(context, golds[0] if golds else answer),
     ]
     return Judged(wrong, draw, cells)
@@ -359,44 +363,44 @@ def _generated(row: Row, draw: float) -> Judged:
 
 
 WRITTEN = View(
-    columns={"it reads": 34, "it writes": 33, "reference": 33},
+    columns={"source": 34, "output": 33, "reference": 33},
     judge=_generated,
     says=("text",),
-    others="Some rows",
+    others="Random rows",
     most_others=12,
 )
 VIEWS = {
     "classification": View(
-        columns={"it says": 18, "truth": 18, "text": 64},
+        columns={"predicted": 18, "true": 18, "text": 64},
         judge=_classified,
         says=("label", "score", "labels", "scores"),
-        mistakes="The mistakes that it is surest of",
+        mistakes="Errors with the highest scores",
     ),
     "regression": View(
-        columns={"it says": 18, "truth": 18, "text": 64},
+        columns={"predicted": 18, "true": 18, "text": 64},
         judge=_measured,
         says=("score",),
-        mistakes="Farthest off",
-        others="Some rows",
+        mistakes="Largest errors",
+        others="Random rows",
         most_others=12,
     ),
     "token-classification": View(
-        columns={"tokens with the tags that it gives": 100},
+        columns={"tokens with their predicted tags": 100},
         judge=_tagged,
         says=("tags",),
-        mistakes="Sentences with most mistakes",
+        mistakes="Sentences with most errors",
     ),
     "question-answering": View(
-        columns={"question": 22, "it answers": 16, "right answer": 18, "passage": 44},
+        columns={"question": 22, "predicted": 16, "true": 18, "passage": 44},
         judge=_answered,
         says=("answer", "score"),
-        mistakes="Answers that are not the right ones",
+        mistakes="Wrong answers",
     ),
     "multiple-choice": View(
-        columns={"it takes": 28, "right choice": 28, "text": 44},
+        columns={"predicted": 28, "true": 28, "text": 44},
         judge=_selected,
         says=("label", "choice", "score"),
-        mistakes="The mistakes that it is surest of",
+        mistakes="Errors with the highest scores",
     ),
     "translation": WRITTEN,
     "summarization": WRITTEN,

@@ -9,20 +9,16 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from markupsafe import Markup
 
 from elektron.errors import ElektronError
 from elektron.evidence import charts, comparison, examples, headline, page, task_report, wording
 from elektron.evidence.config import ReportConfig
-from elektron.evidence.drawing import Look, look
-from elektron.evidence.reading import group, number
+from elektron.evidence.drawing import look, seed_dots
+from elektron.evidence.reading import Record, group, number
 from elektron.evidence.results import is_result, read_results
 from elektron.evidence.runs import CONFIG, Run, read_runs
-from elektron.evidence.second_act import verdict
+from elektron.evidence.second_act import ACCURACY, verdict
 
 log = logging.getLogger(__name__)
 
@@ -63,76 +59,41 @@ def render(runs: list[Run]) -> str:
         corpora=corpora(runs),
         settings=comparison.settings(runs),
         several=len(runs) > 1,
+        accuracy=ACCURACY,
     )
 
 
-@dataclass(frozen=True)
-class Described:
-    """A run and what the page says of it."""
-
-    run: Run
-    look: Look
-    status: str
-    """Empty for a finished run."""
-    lead: str
-    facts: list[tuple[str, str]]
-    headlines: list[headline.Headline]
-    sentences: list[list[examples.Token]]
-    strongest: float
-    """Probability of the strongest shade in the sentences."""
-    dots: Markup | None
-    verdict: str | None
-    versions: dict[str, Any]
-    discriminator: str
-    """Its folder, as Python writes a string."""
-    head: list[str]
-    """Lines of code that use the head that was trained with the encoder, if there is such code."""
-    generates: bool
-    """Whether there is a generator to go on with."""
-    shell: dict[str, str]
-    """Paths as a shell reads them."""
-
-
-def described(run: Run, index: int) -> Described:
+def described(run: Run, index: int) -> Record:
     """What the page says of one run; `index` decides its look."""
-    strongest = examples.strongest(run.examples)
+    shades = examples.shades(run.examples)
     act = run.second_act
     paths = {"run": run.folder, "config": run.folder / CONFIG} | {
         name: run.folder / name for name in ("discriminator", "generator")
     }
-    return Described(
-        run=run,
-        look=look(index),
-        status=headline.status(run),
-        lead=headline.lead(run),
-        facts=headline.facts(run),
-        headlines=headline.headlines(run),
-        sentences=[examples.running_text(example, strongest) for example in run.examples],
-        strongest=strongest,
-        dots=charts.accuracy_dots(act, f"second-act-{index}") if act else None,
-        verdict=verdict(act) if act else None,
-        versions=group(run.summary, "versions"),
-        head=headline.head(run),
-        generates=run.config.get("objective") != headline.WITHOUT_GENERATOR,
-        discriminator=repr(str(run.folder / "discriminator")),
-        shell={name: shlex.quote(str(path)) for name, path in paths.items()},
-    )
+    return {
+        "run": run,
+        "look": look(index),
+        "status": headline.status(run),
+        "lead": headline.lead(run),
+        "facts": headline.facts(run),
+        "headlines": headline.headlines(run),
+        "sentences": [examples.running_text(example, shades) for example in run.examples],
+        "shades": shades,
+        "dots": seed_dots(act.sides, ACCURACY, "test documents", f"second-act-{index}")
+        if act
+        else None,
+        "verdict": verdict(act) if act else None,
+        "versions": group(run.summary, "versions"),
+        "head": headline.head(run),
+        "generates": run.config.get("objective") != headline.WITHOUT_GENERATOR,
+        "discriminator": repr(str(run.folder / "discriminator")),
+        "shell": {name: shlex.quote(str(path)) for name, path in paths.items()},
+    }
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The corpus of one or more runs."""
-
-    runs: list[str]
-    sources: list[str]
-    splits: list[tuple[str, float | None, float | None]]
-    """Of documents, rows and tokens the number to train on and the number held out."""
-    facts: list[tuple[str, str]]
-
-
-def corpora(runs: list[Run]) -> list[Corpus]:
+def corpora(runs: list[Run]) -> list[Record]:
     """Each corpus once, with the names of its runs."""
-    found: list[tuple[dict[str, Any], list[str]]] = []
+    found: list[tuple[Record, list[str]]] = []
     for run in runs:
         if run.corpus is None:
             continue
@@ -145,24 +106,24 @@ def corpora(runs: list[Run]) -> list[Corpus]:
     return [_corpus(corpus, names) for corpus, names in found]
 
 
-def _corpus(corpus: dict[str, Any], runs: list[str]) -> Corpus:
+def _corpus(corpus: Record, runs: list[str]) -> Record:
     packings = {
         "dense": "dense: several texts a row, each under its own attention",
         "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
     }
     sources = corpus.get("sources")
     packing = str(corpus.get("packing", wording.NOTHING))
-    return Corpus(
-        runs=runs,
-        sources=[str(source) for source in sources] if isinstance(sources, list) else [],
-        splits=[
+    return {
+        "runs": runs,
+        "sources": [str(source) for source in sources] if isinstance(sources, list) else [],
+        "splits": [
             (name, number(group(corpus, name), "train"), number(group(corpus, name), "validation"))
             for name in ("documents", "rows", "tokens")
         ],
-        facts=[
+        "facts": [
             ("row length", f"{wording.whole(number(corpus, 'seq_len'))} tokens"),
             ("packing", packings.get(packing, packing)),
             ("padding", wording.percent(number(corpus, "padding_share"), 2)),
             ("vocabulary", f"{wording.whole(number(corpus, 'vocab_size'))} entries"),
         ],
-    )
+    }

@@ -85,7 +85,7 @@ class Tuning:
     """Figures on test, empty where there are none."""
     seconds: float | None
     collapsed: str | None
-    """In words, how it says the same of everything."""
+    """In words, how it predicts the same for everything."""
     kept: bool
 
 
@@ -256,12 +256,9 @@ def _intervals(metrics: Record) -> dict[str, tuple[float, float]]:
 
 def _numbers(content: Any) -> list[float]:
     """The finite numbers of a list; none of anything else."""
-    values = [number({"value": value}, "value") for value in content] if _is_list(content) else []
+    values = content if isinstance(content, list) else []
+    values = [number({"value": value}, "value") for value in values]
     return [value for value in values if value is not None]
-
-
-def _is_list(content: Any) -> bool:
-    return isinstance(content, list)
 
 
 def _details(content: Any) -> Details:

@@ -26,6 +26,7 @@ from elektron.evidence.reading import (
     required_number,
     told_apart,
 )
+from elektron.evidence.worth import Spread
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -52,17 +53,6 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One side of the second act."""
-
-    accuracies: list[float]
-    """Accuracy on the test documents, one a seed."""
-    mean: float
-    spread: float
-    """Their standard deviation."""
-
-
-@dataclass(frozen=True)
 class SecondAct:
     """Fine-tuning the pre-trained network against the same network from random weights."""
 
@@ -72,8 +62,14 @@ class SecondAct:
     test_documents: int
     majority_accuracy: float
     """Accuracy of always answering the commonest class."""
-    pretrained: Arm
-    scratch: Arm
+    pretrained: Spread
+    """Accuracy on the test documents."""
+    scratch: Spread
+
+    @property
+    def sides(self) -> dict[str, Spread]:
+        """By the names of the networks."""
+        return {"pre-trained": self.pretrained, "from scratch": self.scratch}
 
 
 @dataclass
@@ -223,19 +219,13 @@ def _second_act(content: Any) -> SecondAct:
         train_documents=int(required_number(content, "train_documents")),
         test_documents=int(required_number(content, "test_documents")),
         majority_accuracy=required_number(content, "majority_accuracy"),
-        pretrained=_arm(content["pretrained"]),
-        scratch=_arm(content["scratch"]),
+        pretrained=_accuracies(content["pretrained"]),
+        scratch=_accuracies(content["scratch"]),
     )
 
 
-def _arm(content: Any) -> Arm:
+def _accuracies(content: Any) -> Spread:
     accuracies = listed(mapping(content)["accuracies"], "accuracies")
     if not accuracies:
         raise ValueError("accuracies must not be empty")
-    return Arm(
-        accuracies=[
-            required_number({"accuracies": accuracy}, "accuracies") for accuracy in accuracies
-        ],
-        mean=required_number(content, "mean"),
-        spread=required_number(content, "spread"),
-    )
+    return Spread([required_number({"accuracies": value}, "accuracies") for value in accuracies])

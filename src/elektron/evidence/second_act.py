@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 
+from elektron.evidence.kinds import kind
 from elektron.evidence.runs import SecondAct
-from elektron.evidence.wording import decimal, whole
-from elektron.evidence.worth import Side, finding
+from elektron.evidence.wording import whole
+from elektron.evidence.worth import finding
+
+ACCURACY = kind("accuracy", "classification")
 
 
 def verdict(act: SecondAct) -> str:
     """Whether pre-training helped, and how far the test documents leave it open."""
-    found = finding(
-        Side(act.pretrained.accuracies, act.pretrained.mean),
-        Side(act.scratch.accuracies, act.scratch.mean),
-        write=lambda accuracy: decimal(accuracy, 3),
-        write_difference=lambda difference: f"{decimal(100 * difference, 1)} points",
-    )
-    return f"{found} {_test_uncertainty(act)}"
-
-
-def _test_uncertainty(act: SecondAct) -> str:
-    """What an accuracy may be off by because the test documents are a sample."""
-    accuracy = min(1.0, max(0.0, act.pretrained.mean))
+    found = finding(act.pretrained, act.scratch, ACCURACY.write, ACCURACY.write_difference)
+    # An accuracy may be off by this because the test documents are a sample.
+    accuracy = min(1.0, max(0.0, act.pretrained.median))
     error = math.sqrt(accuracy * (1 - accuracy) / max(1, act.test_documents))
-    return (
-        f"Another {whole(act.test_documents)} test documents would move an accuracy "
-        f"by about ± {decimal(100 * error, 1)} points."
+    found += (
+        f" Another {whole(act.test_documents)} test documents would move an accuracy "
+        f"by about ± {ACCURACY.write_difference(error)}."
     )
+    if accuracy - 2 * error <= act.majority_accuracy:
+        found += (
+            " The pre-trained network is not clearly better than always predicting the commonest "
+            f"class, which gets {ACCURACY.write(act.majority_accuracy)}."
+        )
+    return found

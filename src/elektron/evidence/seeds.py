@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elektron.evidence import worth
 from elektron.evidence.reading import Record
 from elektron.evidence.results import Figures, Result, Tuning
 from elektron.evidence.results import Side as SideName
 from elektron.evidence.wording import whole
+from elektron.evidence.worth import Spread, finding
 
 SIDES: dict[SideName, str] = {"pretrained": "pre-trained", "scratch": "from scratch"}
-
-
-@dataclass(frozen=True)
-class Spread:
-    """One figure over several seeds."""
-
-    values: list[float]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The least and the greatest."""
-        return min(self.values), max(self.values)
 
 
 @dataclass(frozen=True)
@@ -110,6 +93,11 @@ class Worth:
     split: str
     sentence: str
 
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """The figure of each side over its seeds, by its name."""
+        return {side.name: side.spread for side in self.sides}
+
 
 def was_it_worth_it(result: Result) -> Worth | None:
     """What the seeds of both sides bear out; None without two sides."""
@@ -123,9 +111,9 @@ def was_it_worth_it(result: Result) -> Worth | None:
     if len(sides) < len(SIDES):
         return None
     kind = result.kind(result.figure)
-    pretrained, scratch = (worth.Side(side.spread.values, side.spread.median) for side in sides)
-    finding = worth.finding(pretrained, scratch, kind.write, kind.write_difference)
-    said = [finding, *map(_collapses, sides), _uncertainty(result, split)]
+    pretrained, scratch = (side.spread for side in sides)
+    found_out = finding(pretrained, scratch, kind.write, kind.write_difference)
+    said = [found_out, *map(_collapses, sides), _uncertainty(result, split)]
     return Worth(sides, split, " ".join(filter(None, said)))
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from elektron.errors import ElektronError
 from elektron.evidence.charts import Chart
@@ -29,17 +29,14 @@ from elektron.evidence.drawing import (
     ROUND,
     SMALL,
     Palette,
+    Ticks,
     blank,
     columns,
     look,
-    seed_dots,
     tick,
 )
 from elektron.evidence.inline_svg import inline_svg
-from elektron.evidence.kinds import Kind
 from elektron.evidence.results import Confusion, Epoch, Result, Tuning
-from elektron.evidence.seeds import Spread
-from elektron.evidence.worth import Side
 from elektron.terminal import visible
 
 PLOT = "plot.png"
@@ -57,7 +54,6 @@ class Track:
     """One figure of each epoch."""
 
     title: str
-    unit: str
     meaning: str
     value: Callable[[Epoch], float | None]
     write: Callable[[float], str] = tick
@@ -69,28 +65,29 @@ def learning_curves(result: Result) -> list[Chart]:
     """A chart for each figure that any of the runs has by epoch, all runs in each."""
     kind = result.kind(result.figure)
     tracks = [
-        Track("Training loss", "", "Averaged over each epoch.", lambda epoch: epoch.train_loss),
+        Track("Training loss", "Averaged over each epoch.", lambda epoch: epoch.train_loss),
         Track(
             "Loss on eval",
-            "",
             "Where it rises while the training loss falls, the run learns by heart.",
             lambda epoch: epoch.loss,
         ),
         Track(
             f"{kind.title} on eval",
-            "",
             "A ring marks the epoch that was kept.",
             lambda epoch: epoch.figure,
             kind.write_tick,
             f"{kind.drawn} on eval",
         ),
     ]
-    known = [track for track in tracks if any(track_points(track, run) for run in result.runs)]
+    # Of a single epoch there is no curve: its figures are in the tables.
+    known = [
+        track for track in tracks if any(len(track_points(track, run)) > 1 for run in result.runs)
+    ]
     large = len(known) < 3
     return [
         Chart(
             track.title,
-            track.unit,
+            "",
             track.meaning,
             inline_svg(
                 draw_track(track, result.runs, LARGE if large else SMALL),
@@ -128,19 +125,9 @@ def draw_track(track: Track, runs: Sequence[Tuning], size: tuple[int, int]) -> F
     axes.set_xlabel("epoch", loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: track.write(value)))
+    axes.xaxis.set_major_formatter(Ticks())
+    axes.yaxis.set_major_formatter(Ticks(track.write))
     return figure
-
-
-def dots(sides: dict[str, Spread], kind: Kind, split: str, name: str) -> Markup:
-    """The seeds of one side or two, the first at the top."""
-    return seed_dots(
-        {words: Side(spread.values, spread.median) for words, spread in reversed(sides.items())},
-        f"{kind.drawn} on {split}",
-        kind.write_tick,
-        name,
-    )
 
 
 def intervals(results: Sequence[Result], figure: str) -> Markup:
@@ -162,7 +149,7 @@ def intervals(results: Sequence[Result], figure: str) -> Markup:
     axes.grid(axis="x", color=PAGE.grid, linewidth=1)
     axes.set_xlabel(kind.drawn, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: kind.write_tick(value)))
+    axes.xaxis.set_major_formatter(Ticks(kind.write_tick))
     return inline_svg(drawing, "intervals", f"{kind.drawn} of every model with its interval")
 
 
@@ -185,7 +172,7 @@ def draw_scatter(result: Result, palette: Palette) -> Figure:
     axes.set_ylabel("predicted", loc="top", color=palette.text, fontsize=FONT_SIZE - 1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=ROUND))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+        axis.set_major_formatter(Ticks())
     return figure
 
 
@@ -269,22 +256,19 @@ def draw_figures(result: Result) -> Figure | None:
     known = [name for name in result.figures if result.kind(name).scale == main.scale]
     if not known or main.full is None:
         return None
-    figure, axes = blank((580, 60 + 30 * len(known)), left=250, palette=PAPER)
+    names = [_label(result.kind(name).title, 40) for name in reversed(known)]
+    left = 20 + 7 * max(map(len, names))
+    figure, axes = blank((330 + left, 60 + 30 * len(known)), left=left, palette=PAPER)
     for place, name in enumerate(reversed(known)):
         value = result.figures[name]
         axes.barh(place, value, height=0.6, color=PAPER.runs[0], alpha=0.8)
         ends = result.intervals.get(name)
         if ends is not None:
             axes.plot(ends, [place, place], color="#23201b", linewidth=1.6)
-    axes.set_yticks(
-        range(len(known)),
-        [_label(result.kind(name).title, 40) for name in reversed(known)],
-        parse_math=False,
-        fontfamily=fonts(),
-    )
+    axes.set_yticks(range(len(known)), names, parse_math=False, fontfamily=fonts())
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=PAPER.grid, linewidth=1)
     axes.set_xlim(min(0.0, *(result.figures[name] for name in known)), 1.03 * main.full)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: main.write_tick(value)))
+    axes.xaxis.set_major_formatter(Ticks(main.write_tick))
     axes.set_xlabel("lines: 95 % intervals", loc="right")
     return figure

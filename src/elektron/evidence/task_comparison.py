@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from elektron.evidence import comparison, task_charts
-from elektron.evidence.drawing import Look, look
+from elektron.evidence.drawing import look
 from elektron.evidence.kinds import Kind
 from elektron.evidence.reading import Record
 from elektron.evidence.results import Result
-from elektron.evidence.seeds import Worth, was_it_worth_it
+from elektron.evidence.seeds import was_it_worth_it
 from elektron.evidence.task_summary import (
     TILES,
     facts,
@@ -23,29 +22,6 @@ from elektron.evidence.task_summary import (
 MOST_FIGURES = 6
 
 
-@dataclass(frozen=True)
-class ComparedFigure:
-    """A figure of one model."""
-
-    value: str
-    interval: str
-    best: bool
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A model beside others."""
-
-    result: Result
-    look: Look
-    task: str
-    figures: list[ComparedFigure]
-    facts: list[tuple[str, str]]
-    warnings: list[str]
-    worth: Worth | None
-    seeds: list[str]
-
-
 def side_by_side(results: Sequence[Result]) -> Record:
     """What the page on several models says."""
     shared = same_test(results)
@@ -56,16 +32,16 @@ def side_by_side(results: Sequence[Result]) -> Record:
     same_task = len({result.task for result in results}) == 1
     return {
         "compared": [
-            Compared(
-                result=result,
-                look=look(index),
-                task=task_name(result),
-                figures=[column[index] for column in columns],
-                facts=facts(result),
-                warnings=warnings(result),
-                worth=was_it_worth_it(result),
-                seeds=seeds_sentences(result, seed_spreads(result)),
-            )
+            {
+                "result": result,
+                "look": look(index),
+                "task": task_name(result),
+                "figures": [column[index] for column in columns],
+                "facts": facts(result),
+                "warnings": warnings(result),
+                "worth": was_it_worth_it(result),
+                "seeds": seeds_sentences(result, seed_spreads(result)),
+            }
             for index, result in enumerate(results)
         ],
         "kinds": kinds,
@@ -100,17 +76,13 @@ def _kind_of(results: Sequence[Result], name: str) -> Kind:
     return next(result.kind(name) for result in results if name in result.figures)
 
 
-def _column(results: Sequence[Result], name: str, shared: bool) -> list[ComparedFigure]:
+def _column(results: Sequence[Result], name: str, shared: bool) -> list[comparison.Cell]:
     """A figure of every model; the best is marked where they were scored on the same rows."""
     kind = _kind_of(results, name)
     texts = [kind.write(result.figures.get(name)) for result in results]
-    known = {result.figures[name]: kind.write(result.figures[name])
-             for result in results if name in result.figures}  # fmt: skip
-    best = None
-    # What looks equal in the table is equally good.
-    if shared and len(set(known.values())) > 1:
-        best = known[min(known) if kind.less_is_better else max(known)]
+    figures = (result.figures.get(name) for result in results)
+    best = comparison.best_written(figures, kind.write, kind.less_is_better) if shared else None
     return [
-        ComparedFigure(text, kind.write_interval(result.intervals.get(name)), text == best)
+        comparison.Cell(text, text == best, kind.write_interval(result.intervals.get(name)))
         for result, text in zip(results, texts, strict=True)
     ]

@@ -12,9 +12,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from elektron.evidence import comparison, page, predictions, task_charts
+from elektron.evidence.drawing import seed_dots
 from elektron.evidence.reading import Record
 from elektron.evidence.results import Result, read_result
-from elektron.evidence.seeds import Spread, Worth, was_it_worth_it
+from elektron.evidence.seeds import Worth, was_it_worth_it
 from elektron.evidence.task_comparison import side_by_side
 from elektron.evidence.task_summary import (
     baseline_figure,
@@ -36,6 +37,7 @@ from elektron.evidence.task_tables import (
     search_table,
 )
 from elektron.evidence.usage import usage
+from elektron.evidence.worth import Spread
 
 REPORT = "report.html"
 
@@ -102,9 +104,8 @@ def _content(result: Result) -> Record:
 def _dots(result: Result, worth: Worth | None, spreads: dict[str, Spread]) -> Markup | None:
     kind = result.kind(result.figure)
     if worth is not None:
-        sides = {side.name: side.spread for side in worth.sides}
-        return task_charts.dots(sides, kind, worth.split, "worth")
+        return seed_dots(worth.spreads, kind, worth.split, "worth")
     if not spreads:
         return None
     split = list(spreads)[-1]
-    return task_charts.dots({"seeds": spreads[split]}, kind, split, "seeds")
+    return seed_dots({"seeds": spreads[split]}, kind, split, "seeds")

@@ -8,7 +8,8 @@ from elektron.evidence import wording
 from elektron.evidence.headline import Headline
 from elektron.evidence.reading import number
 from elektron.evidence.results import Result
-from elektron.evidence.seeds import Spread, chosen
+from elektron.evidence.seeds import chosen
+from elektron.evidence.worth import Spread
 
 TASKS = {
     "classification": "Text classification",
@@ -67,21 +68,16 @@ def lead(result: Result) -> str:
 
 
 def against_baseline(result: Result) -> str:
-    """The main figure against what needs no reading, in a sentence; empty without a baseline."""
-    value, reached = baseline_figure(result), result.figures.get(result.figure)
-    if result.details.baseline is None or value is None or reached is None:
+    """What a constant prediction gets of the main figure, in a sentence; empty without a baseline."""
+    value = baseline_figure(result)
+    if result.details.baseline is None or value is None:
         return ""
-    name, kind = result.details.baseline.name, result.kind(result.figure)
-    low, high = result.intervals.get(result.figure, (reached, reached))
-    said = f" Without reading, {name} gets {kind.write(value)}"
-    if low <= value <= high:
-        return f"{said}: the model is not clearly better."
-    worse = reached > value if kind.less_is_better else reached < value
-    return f"{said}: the model is worse than that." if worse else f"{said}."
+    written = result.kind(result.figure).write(value)
+    return f" A constant prediction ({result.details.baseline.name}) gets {written}."
 
 
 def baseline_figure(result: Result) -> float | None:
-    """The main figure of what needs no reading."""
+    """The main figure of a constant prediction."""
     baseline = result.details.baseline
     return baseline.figures.get(result.figure) if baseline else None
 
@@ -110,7 +106,7 @@ def warnings(result: Result) -> list[str]:
     if kept is not None and kept.collapsed and not any(kept.collapsed in said for said in found):
         found.append(f"{kept.name} has collapsed: {kept.collapsed}")
     if number(result.details.hand_over, "loaded_weights") == 0 and not from_scratch(result):
-        found.append("no weights were handed over: the encoder began from random ones")
+        found.append("no pretrained weights were loaded: the encoder began from random ones")
     same = result.details.chosen_on == result.details.reported_on != ""
     if same and not any("chosen on" in said for said in found):
         found.append(
@@ -125,16 +121,19 @@ def facts(result: Result) -> list[tuple[str, str]]:
     details = result.details
     counted = {"train": "training rows", "eval": "evaluation rows", "test": "test rows"}
     kept = result.kept
+    encoder = "encoder" if from_scratch(result) else "pretrained encoder"
+    if not details.rows:  # of `evaluate`, which trains nothing
+        encoder = "model"
     known = [
-        ("pretrained model", result.model),
+        (encoder, result.model),
         *(
             (words, wording.whole(details.rows.get(name) or None))
             for name, words in counted.items()
         ),
-        ("weights handed over", wording.short(number(details.hand_over, "loaded_weights"))),
+        ("pretrained weights", wording.short(number(details.hand_over, "loaded_weights") or None)),
         ("new weights", wording.short(number(details.hand_over, "new_weights"))),
         ("chosen on", details.chosen_on),
-        ("time to train it", wording.duration(kept.seconds if kept else None)),
+        ("training time", wording.duration(kept.seconds if kept else None)),
         ("device", details.device),
     ]
     return [(name, value) for name, value in known if value and value != wording.NOTHING]

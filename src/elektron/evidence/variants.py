@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from elektron.evidence.kinds import Kind, kind
 from elektron.evidence.resolution import Verdict, verdict
-from elektron.evidence.seeds import Spread
+from elektron.evidence.worth import Spread
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Probe:
     split: Literal["test", "eval"]
     """The rows whose figures are reported."""
     rows: float | None
+    baseline: str = ""
+    """What a constant prediction gets on these rows, in a sentence."""
 
     @property
     def kind(self) -> Kind:
@@ -43,7 +45,7 @@ class Probed:
     interval: tuple[float, float] | None
     """Its 95 % interval over rows drawn anew."""
     collapsed: str | None
-    """In words, how it says the same of everything."""
+    """In words, how it predicts the same for everything."""
     folder: str
     """Of the fine-tuned model, as seen from the comparison."""
 

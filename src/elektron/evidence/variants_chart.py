@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from elektron.evidence import wording
 from elektron.evidence.charts import Chart
-from elektron.evidence.drawing import LARGE, ROUND, Point, blank, columns, look
+from elektron.evidence.drawing import LARGE, ROUND, Point, Ticks, blank, columns, look
 from elektron.evidence.inline_svg import inline_svg
 from elektron.evidence.variants import Comparison, Probe, medians
 
@@ -88,9 +88,9 @@ def _scale(axes: Axes, points: Sequence[Point], probe: Probe) -> None:
     """Limits, round numbers and labels of both axes."""
     axes.set_xlabel("FLOPs", loc="right")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: probe.kind.write_tick(value)))
+    axes.yaxis.set_major_formatter(Ticks(probe.kind.write_tick))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.scientific(value)))
+    axes.xaxis.set_major_formatter(Ticks(wording.scientific))
     if not points:
         return
     low, high = min(x for x, _ in points) / ROOM, max(x for x, _ in points) * ROOM

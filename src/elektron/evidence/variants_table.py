@@ -211,7 +211,7 @@ def _scored_how(probe: Probe) -> str:
     flattered = ""
     if probe.split == "eval":
         flattered = ", which the best epoch was chosen on: they flatter all variants"
-    return f"{heading(probe)}: figures of {rows}rows{flattered}."
+    return f"{heading(probe)}: figures of {rows}rows{flattered}.{probe.baseline}"
 
 
 def _collapsed(comparison: Comparison) -> list[str]:
@@ -221,7 +221,7 @@ def _collapsed(comparison: Comparison) -> list[str]:
         runs = [run for run in comparison.runs if run.probes[probe.name].collapsed]
         if runs:
             which = ", ".join(f"{run.variant} {run.budget} seed {run.seed}" for run in runs)
-            found.append(f"{probe.name} collapsed, it says the same of every row: {which}.")
+            found.append(f"{probe.name} collapsed, it predicts the same for every row: {which}.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,34 +11,40 @@ SEEDS_TO_CLAIM = 3
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison."""
+class Spread:
+    """One figure over several seeds."""
 
     values: Sequence[float]
-    """A figure, one a seed; more is better."""
-    middle: float
-    """Their mean or median, the figure that the side goes by."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest."""
+        return min(self.values), max(self.values)
 
 
 def finding(
-    pretrained: Side,
-    scratch: Side,
+    pretrained: Spread,
+    scratch: Spread,
     write: Callable[[float], str],
     write_difference: Callable[[float], str],
 ) -> str:
     """Ahead or behind only where every seed of one side beats every seed of the other."""
-    middles = f"{write(pretrained.middle)} against {write(scratch.middle)}"
-    difference = write_difference(abs(pretrained.middle - scratch.middle))
+    medians = f"{write(pretrained.median)} against {write(scratch.median)}"
+    difference = write_difference(abs(pretrained.median - scratch.median))
     if min(len(pretrained.values), len(scratch.values)) < SEEDS_TO_CLAIM:
-        return f"Not resolved: {middles} from fewer than {SEEDS_TO_CLAIM} seeds says little."
+        return f"Not resolved: {medians} from fewer than {SEEDS_TO_CLAIM} seeds says little."
     if min(pretrained.values) > max(scratch.values):
         return (
-            f"Pre-training is ahead by {difference} ({middles}): "
+            f"Pre-training is ahead by {difference} ({medians}): "
             "every pre-trained seed beats every seed from scratch."
         )
     if max(pretrained.values) < min(scratch.values):
         return (
-            f"Pre-training is behind by {difference} ({middles}): "
+            f"Pre-training is behind by {difference} ({medians}): "
             "every seed from scratch beats every pre-trained seed."
         )
-    return f"Not resolved: the seeds of the two overlap ({middles})."
+    return f"Not resolved: the seeds of the two overlap ({medians})."

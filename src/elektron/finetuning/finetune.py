@@ -32,7 +32,7 @@ from elektron.finetuning.files.records import Record, texts_read
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
 from elektron.finetuning.results import write_results
 from elektron.finetuning.search import combinations
-from elektron.finetuning.tasks.base import Feature, Prediction, Task
+from elektron.finetuning.tasks.base import COLLAPSED, Feature, Prediction, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, Fitted, Run, Trials, identity
@@ -53,7 +53,7 @@ SEED_OF_RESTART = 1000
 LEAST_LOOK = 1000
 """Rows: looking at the evaluation rows after an epoch takes no more than the epoch's training rows, or these."""
 JUDGED_BESIDES = 200
-"""Training rows on which a model is judged that says the same of all evaluation rows."""
+"""Training rows on which a model is judged that predicts the same for all evaluation rows."""
 SCRATCH_VOCABULARY = 8192
 
 
@@ -255,18 +255,19 @@ class Bench:
         return fitted
 
     def collapse(self, fitted: Fitted, predictions: Sequence[Prediction]) -> str | None:
-        """In words, how a model says the same of all rows where it should not; None if it does not.
+        """In words, how a model predicts the same for all rows where it should not; None if it does not.
 
         A few evaluation rows may get the same answer by chance, and rightly so where it is true of all of
-        them: a model that says the same of them must say it of training rows too to have collapsed.
+        them: a model that predicts the same for them must do so for training rows too to have collapsed.
         """
-        if fitted.task.collapsed(predictions) is None:
+        found = fitted.task.variation(self.data.eval, predictions)
+        if found.predicted > COLLAPSED * found.true:
             return None
         count = min(JUDGED_BESIDES, len(self.data.train))
         besides = random.Random(self.config.seed).sample(self.data.train, count)
-        said = [*predictions, *fitted.predictor().predict(besides)]
-        varied = fitted.task.varied([*self.data.eval, *besides])
-        return fitted.task.collapsed(said) if varied else None
+        predicted = [*predictions, *fitted.predictor().predict(besides)]
+        found = fitted.task.variation([*self.data.eval, *besides], predicted)
+        return found.summary if found.collapsed else None
 
     def watched(self) -> list[Record]:
         """The evaluation rows that are looked at after each epoch."""

@@ -19,7 +19,7 @@ from elektron.finetuning.files.labels import UNLABELLED, true_classes
 from elektron.finetuning.files.read import hold_out, read_records, split_share, stratified
 from elektron.finetuning.files.records import Layout, Record
 from elektron.finetuning.tasks.classification import label_names
-from elektron.reading import listed
+from elektron.reading import HUB, listed
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +157,7 @@ def classes_of(record: Record) -> set[str]:
 
 
 def same_files(some: Sequence[str], others: Sequence[str]) -> str:
-    """The first file that is among both."""
+    """The first file that is among both, without its folder: it is published with the model."""
     resolved = {str(Path(name).resolve()) for name in others}
-    return next((name for name in some if str(Path(name).resolve()) in resolved), "")
+    found = (name for name in some if str(Path(name).resolve()) in resolved)
+    return next((name if name.startswith(HUB) else Path(name).name for name in found), "")

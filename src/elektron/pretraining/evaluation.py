@@ -9,6 +9,7 @@ discriminator is above 0.5 almost nowhere.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.objectives import Objective, Turn
 from elektron.pretraining.objectives.base import slot_mask
+from elektron.pretraining.words import CONTINUATION
 
 EXAMPLES = 8
 EXAMPLE_TOKENS = (16, 60)
+SENTENCE_ENDS = frozenset(".!?。！？")
 
 
 def auc_of_histogram(histogram: NDArray[np.float64]) -> float | None:
@@ -156,7 +159,11 @@ def find_examples(
     objective: Objective,
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[dict[str, Any]]:
-    """Some held-out texts, what the generator made of them and what the discriminator says of each token."""
+    """Some held-out texts, what the generator made of them and what the discriminator says of each token.
+
+    Of a piece longer than an example, such as one of a document that fills several rows, the examples are
+    consecutive parts; short pieces are taken where there are no others.
+    """
     pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
     output = pair(objective, batch, Turn(), torch.ones(()))
@@ -171,10 +178,14 @@ def find_examples(
     wordlike: list[float] = []
     for row in range(len(batch.input_ids)):
         for piece in range(int(batch.piece_ids[row].max()) + 1):
-            here = (batch.piece_ids[row] == piece) & text[row]
-            if EXAMPLE_TOKENS[0] <= int(here.sum()) <= EXAMPLE_TOKENS[1]:
-                original = tokenizer.convert_ids_to_tokens(batch.input_ids[row][here].tolist())
-                wordlike.append(sum(token.isalpha() for token in original) / len(original))
+            places = ((batch.piece_ids[row] == piece) & text[row]).nonzero().squeeze(1)
+            tokens = tokenizer.convert_ids_to_tokens(batch.input_ids[row][places].tolist())
+            for begin, end in example_spans(tokens):
+                here, original = places[begin:end], tokens[begin:end]
+                long_enough = end - begin >= EXAMPLE_TOKENS[0]
+                wordlike.append(
+                    long_enough + sum(token.isalpha() for token in original) / len(original)
+                )
                 examples.append(
                     {
                         "tokens": tokenizer.convert_ids_to_tokens(
@@ -186,6 +197,24 @@ def find_examples(
                         "probability": [round(p, 4) for p in probabilities[row][here].tolist()],
                     }
                 )
-    # Prose reads better than tables and code, of which every corpus has some.
+    # Prose reads better than tables and code, of which every corpus has some, and than a few words.
     best = sorted(np.argsort(wordlike)[::-1][:EXAMPLES].tolist())
     return [examples[index] for index in best]
+
+
+def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
+    """First token and token after the last of parts of a text; they end with a sentence or a word if they can.
+
+    What is left behind them is none if it is too short.
+    """
+    spans, begin = [], 0
+    least, most = EXAMPLE_TOKENS
+    while len(tokens) - begin > most:
+        ends = range(begin + most, begin + least - 1, -1)
+        sentence = (end for end in ends if tokens[end - 1] in SENTENCE_ENDS)
+        word = (end for end in ends if not tokens[end].startswith(CONTINUATION))
+        end = next(sentence, None) or next(word, begin + most)
+        spans.append((begin, end))
+        begin = end
+    rest = len(tokens) - begin
+    return spans if rest == 0 or (spans and rest < least) else [*spans, (begin, len(tokens))]

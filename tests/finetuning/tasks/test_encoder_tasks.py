@@ -76,12 +76,38 @@ class TestClassification:
         with pytest.raises(ElektronError, match="is --label the right column"):
             self.learn(*map(str, range(100)))
 
-    def test_one_label_said_of_everything_is_a_collapse(self):
-        task = self.learn("a", "b")
-        assert task.collapsed([{"label": "a"}, {"label": "a"}]) == "it says 'a' of every text"
-        assert task.collapsed([{"label": "a"}, {"label": "b"}]) is None
-        assert task.varied([record(label="a"), record(label="b")])
-        assert not task.varied([record(label="a"), record(label="a ")])
+    @pytest.mark.parametrize(
+        ("predicted", "true", "collapsed"),
+        [
+            ("a" * 100, "ab" * 50, "it predicts 'a' for every text"),
+            ("a" * 199 + "b", "ab" * 100, "it predicts 'a' for 99.5 % of the texts"),
+            ("a" * 199 + "b", "a" * 199 + "b", None),
+            ("a" * 98 + "bb", "ab" * 50, None),
+            ("a" * 9, "a" * 9, None),
+        ],
+    )
+    def test_collapse_is_nearly_one_label_where_there_are_several(self, predicted, true, collapsed):
+        found = self.learn("a", "b").variation(
+            [record(label=name) for name in true], [{"label": name} for name in predicted]
+        )
+        assert (found.summary if found.collapsed else None) == collapsed
+
+    def test_the_constant_prediction_is_the_commonest_label(self):
+        rows = [record(label=name) for name in "abb"]
+        constant = self.learn("a", "b").constant(rows, [])
+        assert constant.name == "always 'b'"
+        assert self.learn("a", "b").measure(rows, constant.predictions)()["accuracy"] == 2 / 3
+
+    def test_the_constant_prediction_of_several_labels_has_the_highest_micro_f1(self):
+        rows = [record(text="x", label=list(names)) for names in ("ab", "ab", "ac", "")]
+        task = Classification.learn(rows, config("classification"), None)
+        constant = task.constant(rows, [])
+        assert constant.name == "always 'a', 'b'"
+        # Of 8 predicted and 6 true labels 5 are the same.
+        figures = task.measure(rows, constant.predictions)()
+        assert figures["f1_micro"] == pytest.approx(2 * 5 / (8 + 6))
+        assert task.variation(rows, constant.predictions).collapsed
+        assert task.compared == ("f1_micro",)
 
 
 class TestRegression:
@@ -98,11 +124,24 @@ class TestRegression:
         with pytest.raises(ElektronError, match=r"line 2.*is no number"):
             Regression.learn([record(text="x", label=label)], config("regression"), None)
 
-    def test_whether_numbers_differ(self):
-        rows = [record(text="x", label=value) for value in ("1", "3", "1.0")]
+    @pytest.mark.parametrize(
+        ("predicted", "collapsed"),
+        [((2009.0, 2011.0), False), ((2010.0, 2010.1), False), ((2010.0, 2010.01), True)],
+    )
+    def test_collapse_is_judged_by_the_spread_of_the_truth(self, predicted, collapsed):
+        rows = [record(text="x", label=value) for value in (2008, 2012)]
         task = Regression.learn(rows, config("regression"), None)
-        assert task.varied(rows)
-        assert not task.varied([rows[0], rows[2]])
+        predictions = [{"score": score} for score in predicted]
+        assert task.variation(rows, predictions).collapsed is collapsed
+        assert not task.variation([rows[0], rows[0]], predictions).collapsed
+
+    def test_the_constant_prediction_is_the_mean(self):
+        rows = [record(text="x", label=value) for value in (2008, 2010, 2012)]
+        task = Regression.learn(rows, config("regression"), None)
+        constant = task.constant(rows, [])
+        figures = task.measure(rows, constant.predictions)()
+        assert (constant.name, figures["pearson"]) == ("always 2010", 0)
+        assert figures["mse"] == pytest.approx(8 / 3)
 
     def test_one_number_only(self):
         with pytest.raises(ElektronError, match="same number, 2"):
@@ -123,10 +162,14 @@ class TestTokenClassification:
         assert feature["labels"][0] == feature["labels"][-1] == -100
         assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
 
-    def test_whether_tags_differ(self):
+    def test_always_the_commonest_tag_is_a_collapse_where_tags_differ(self):
         task = self.task("O", "B-X")
-        assert task.varied([record(tags=["O", "O"]), record(tags=["B-X"])])
-        assert not task.varied([record(tags=["O", "O"]), record(tags=["O"])])
+        rows = [record(tags=["O", "O"]), record(tags=["B-X"])]
+        constant = task.constant(rows, [])
+        assert constant == ("always 'O'", [{"tags": ["O", "O"]}, {"tags": ["O"]}])
+        found = task.variation(rows, constant.predictions)
+        assert (found.collapsed, found.summary) == (True, "it predicts 'O' for every token")
+        assert not task.variation(rows[:1], constant.predictions[:1]).collapsed
 
     def test_which_pieces_begin_words(self):
         assert first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
@@ -209,11 +252,14 @@ class TestMultipleChoice:
             right_choice(record(choices=choices, label="1"))
         assert right_choice(record(choices=choices, label="B")) == 1
 
-    def test_whether_right_choices_stand_in_different_places(self):
+    def test_always_the_commonest_place_is_a_collapse_where_places_differ(self):
         rows = [record(choices=["cat", "dog"], label=label) for label in (1, "A", "dog")]
         task = MultipleChoice(max_length=16)
-        assert task.varied(rows)
-        assert not task.varied([rows[0], rows[2]])
+        constant = task.constant(rows, [])
+        assert constant.name == "always choice 1"
+        assert task.measure(rows, constant.predictions)()["accuracy"] == 2 / 3
+        assert task.variation(rows, constant.predictions).collapsed
+        assert not task.variation(rows[::2], constant.predictions[:2]).collapsed
 
     def test_one_choice_is_none(self):
         with pytest.raises(ElektronError, match="two choices or more"):

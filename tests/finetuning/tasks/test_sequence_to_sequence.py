@@ -533,21 +533,21 @@ def test_baselines_write_the_same_whatever_is_read(encoder):
     targets = ["yes", "no", "yes", "it is a long story"]
     records = [record("s", target) for target in targets]
     task = Generation.learn(records, config(), encoder)
-    assert task.baseline(records, records) == {"text": "yes"}
+    assert task.constant(records[:1], records) == ("always 'yes'", [{"text": "yes"}])
     summaries = ["a man walks home", "a man runs", "a man walks", "the rain in spring"]
     records = [record("s", target) for target in summaries]
-    assert Summarization.learn(records, config(), encoder).baseline(records, []) == {
-        "text": most_typical(summaries)
-    }
+    constant = Summarization.learn(records, config(), encoder).constant(records[:1], records)
+    assert constant.predictions == [{"text": most_typical(summaries)}]
     assert most_typical(summaries) == "a man walks"
 
 
 def test_sees_that_all_is_the_same(encoder):
     task = Generation.learn(RECORDS, config(), encoder)
-    assert task.collapsed([{"text": "yes"}] * 3) == "it writes 'yes' for every text"
-    assert task.collapsed([{"text": "yes"}, {"text": "no"}]) is None
-    assert task.varied([record("s", "yes"), record("t", "no")])
-    assert not task.varied([record("s", "yes"), record("t", "yes")])
+    records = [record("s", "yes"), record("t", "no")]
+    found = task.variation(records, [{"text": "yes"}] * 2)
+    assert (found.collapsed, found.summary) == (True, "it predicts 'yes' for every text")
+    assert not task.variation(records, [{"text": "yes"}, {"text": "no"}]).collapsed
+    assert not task.variation(records[:1] * 2, [{"text": "yes"}] * 2).collapsed
 
 
 def test_refuses_records_with_nothing_in_them(encoder):

@@ -21,7 +21,12 @@ from elektron.finetuning.figures.classification import Classes, LabelSets
 from elektron.finetuning.figures.measure import Measure
 from elektron.finetuning.files.labels import class_name
 from elektron.finetuning.files.records import Layout, Record, Role
-from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.tasks.base import (
+    Constant,
+    Prediction,
+    Variation,
+    variation_of_categories,
+)
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
 LABELS = (
@@ -162,23 +167,33 @@ class Classification(SentenceTask):
             found["confusion"] = {"labels": self.labels, "counts": measure.confusion().tolist()}
         return found
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
-        """Always the commonest label."""
-        if self.several:
-            return None
-        counts = Counter(name for record in train for name in label_names(record))
-        return {"label": counts.most_common(1)[0][0], "score": 1.0}
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Micro F1 where there are several labels: few rows have all of them right by chance or otherwise."""
+        return ("f1_micro",) if self.several else ("accuracy",)
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every prediction is the same label."""
-        said = {
-            prediction.get("label", str(prediction.get("labels"))) for prediction in predictions
-        }
-        return f"it says {said.pop()!r} of every text" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the commonest label; of several, as many as give the highest micro F1."""
+        counts = Counter(name for record in records for name in label_names(record))
+        labels = [name for name, _ in counts.most_common()]
+        if not self.several:
+            prediction: Prediction = {"label": labels[0], "score": 1.0}
+            return Constant(f"always {labels[0]!r}", [prediction] * len(records))
+        found = np.cumsum([counts[name] for name in labels])
+        predicted = len(records) * np.arange(1, len(labels) + 1)
+        best = int(np.argmax(found / (predicted + counts.total()))) + 1 if labels else 0
+        said = ", ".join(map(repr, labels[:best])) or "no label"
+        prediction = {"labels": labels[:best], "scores": [1.0] * best}
+        return Constant(f"always {said}", [prediction] * len(records))
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their labels differ."""
-        return len({tuple(sorted(label_names(record))) for record in records}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By labels, or sets of labels."""
+        predicted = [p["labels"] if self.several else [p["label"]] for p in predictions]
+        return variation_of_categories(
+            [", ".join(sorted(names)) or "no label" for names in predicted],
+            [", ".join(sorted(label_names(record))) or "no label" for record in records],
+            unit="text",
+        )
 
     def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
         return np.array([[class_name(label) in row for label in self.labels] for row in names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -20,11 +21,14 @@ from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import encode
 from elektron.finetuning.tasks.base import (
     Batch,
+    Constant,
     EncoderTask,
     Feature,
     Output,
     Prediction,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 from elektron.finetuning.tasks.classification import as_name, softmax
 from elektron.finetuning.tasks.sentences import with_or_without
@@ -147,19 +151,18 @@ class MultipleChoice(EncoderTask):
             [str(place) for place in range(most)],
         )
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
         """Always the place that is right most often."""
-        places = [right_choice(record) for record in train]
-        return {"label": max(set(places), key=places.count), "score": 1.0}
+        place, _ = Counter(map(right_choice, records)).most_common(1)[0]
+        return Constant(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every prediction is the same place."""
-        said = {prediction["label"] for prediction in predictions}
-        return f"it takes choice {said.pop()} every time" if len(said) == 1 else None
-
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether the right choices stand in different places."""
-        return len({right_choice(record) for record in records}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By the place of the choice."""
+        return variation_of_categories(
+            [f"choice {prediction['label']}" for prediction in predictions],
+            [f"choice {right_choice(record)}" for record in records],
+            unit="row",
+        )
 
 
 def choices_of(record: Record) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
-from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from pathlib import Path
@@ -35,11 +33,14 @@ from elektron.finetuning.inputs import LongText, encode
 from elektron.finetuning.tasks.base import (
     IGNORED_LABEL,
     Batch,
+    Constant,
     Feature,
     Output,
     Prediction,
     Task,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
@@ -211,14 +212,18 @@ class SequenceToSequence(Task):
         """The signatures of BLEU and its kin."""
         return dict(measure.signatures)  # type: ignore[attr-defined]
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every output is the same."""
-        said = {prediction["text"] for prediction in predictions}
-        return f"it writes {said.pop()!r} for every text" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the training target that is most like other training targets, by ROUGE-L."""
+        text = most_typical([target_texts(record)[0] for record in train])
+        return Constant(f"always {text[:60]!r}", [{"text": text}] * len(records))
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their targets differ."""
-        return len({text for record in records for text in target_texts(record)}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By whole texts."""
+        return variation_of_categories(
+            [prediction["text"] for prediction in predictions],
+            [target_texts(record)[0] for record in records],
+            unit="text",
+        )
 
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings in place of its own, where they are given.
@@ -309,10 +314,6 @@ class WritingTask(SequenceToSequence):
         """ROUGE, BLEU and how various the outputs are."""
         return Summaries(list(map(target_texts, records)), written_texts(predictions))
 
-    @abstractmethod
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """A training target that is written whatever is read."""
-
 
 @dataclass(kw_only=True)
 class Summarization(WritingTask):
@@ -322,11 +323,6 @@ class Summarization(WritingTask):
     usual_decoding: ClassVar[DecodingConfig] = DecodingConfig(
         beams=4, length_penalty=1.0, no_repeat_ngram=3, sample=False, temperature=1.0, top_p=1.0
     )
-
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """Always the training target that is most like other training targets, by ROUGE-L."""
-        targets = [target_texts(record)[0] for record in train]
-        return {"text": most_typical(targets)}
 
 
 @dataclass(kw_only=True)
@@ -340,11 +336,6 @@ class Generation(WritingTask):
     usual_decoding: ClassVar[DecodingConfig] = DecodingConfig(
         beams=1, length_penalty=1.0, no_repeat_ngram=3, sample=True, temperature=0.7, top_p=0.9
     )
-
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """Always the commonest training target."""
-        targets = Counter(target_texts(record)[0] for record in train)
-        return {"text": targets.most_common(1)[0][0]}
 
 
 def load_target_tokenizer(name: str) -> PreTrainedTokenizerBase:

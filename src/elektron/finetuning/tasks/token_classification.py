@@ -26,11 +26,14 @@ from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     IGNORED_LABEL,
     Batch,
+    Constant,
     EncoderTask,
     Feature,
     Output,
     Prediction,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 
 TAG_COLUMNS = (
@@ -191,14 +194,20 @@ class TokenClassification(EncoderTask):
         assert isinstance(measure, Tags)
         return {"per_class": measure.per_type()}
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every token has the same tag."""
-        said = {tag for prediction in predictions for tag in prediction["tags"]}
-        return f"it says {said.pop()!r} of every token" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the commonest tag."""
+        counts = Counter(tag for record in records for tag in record.values["tags"])
+        tag = counts.most_common(1)[0][0] if counts else self.labels[0]
+        predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
+        return Constant(f"always {tag!r}", predictions)
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their tags differ."""
-        return len({tag for record in records for tag in record.values["tags"]}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By tokens."""
+        return variation_of_categories(
+            [tag for prediction in predictions for tag in prediction["tags"]],
+            [tag for record in records for tag in record.values["tags"]],
+            unit="token",
+        )
 
 
 def tokens_of(record: Record) -> list[str]:

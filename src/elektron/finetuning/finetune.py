@@ -40,7 +40,7 @@ from elektron.finetuning.training import Epoch, train
 from elektron.finetuning.wording import closing_words
 from elektron.folders import is_free
 from elektron.inference.predictor import Predictor
-from elektron.variation import in_words, with_settings
+from elektron.sweep import in_words, with_settings
 
 log = logging.getLogger(__name__)
 

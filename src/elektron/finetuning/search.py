@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from elektron import variation
+from elektron import sweep
 from elektron.finetuning.config import FilesConfig, FinetuneConfig
 
 # What a search over would mean nothing: which data, where to, and the search itself.
@@ -21,4 +21,4 @@ def combinations(vary: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         ElektronError: a setting that does not exist or cannot be varied, or a value that does not fit.
     """
-    return variation.combinations(variation.values_to_try(FinetuneConfig, vary, FIXED))
+    return sweep.combinations(sweep.values_to_try(FinetuneConfig, vary, FIXED))

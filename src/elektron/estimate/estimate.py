@@ -359,7 +359,9 @@ def checkpoints_kept(config: PretrainConfig, steps: int) -> int:
     newest = min(count, config.checkpoint.keep)
     older = count - newest
     round_ones = older * every // math.lcm(every, round_step) if round_step else 0
-    return newest + round_ones + (older > round_ones)
+    # The best cannot be older than the first evaluation.
+    best = older > round_ones and older * every >= config.evaluation.every
+    return newest + round_ones + best
 
 
 def precision_of(config: PretrainConfig, is_gpu: bool) -> torch.dtype:

@@ -247,7 +247,7 @@ class Counted(NamedTuple):
 
     weights: list[Tensor]
     layers: list[list[Tensor]]  # weights of each encoder layer
-    gradients: list[Tensor]  # of the step that has most
+    gradients: list[Tensor]  # parameters that get one, of the step that has most
     state: list[Tensor]  # of the optimizers
     peak: int  # bytes of all but the state at the fullest moment, for one micro-batch
     narrow: int  # bytes of a number in matrix products
@@ -316,7 +316,8 @@ def count_memory(
             live.peak = live.now
             step.passes(turn, step.batch(rows, length))
             peak = max(peak, peak_without_state())
-            own = [g for part in step.optimizer.parts for g in part.gradients.values()]
+            # Parameters stand for their gradients, which must not live on.
+            own = [p for part in step.optimizer.parts for p in part.gradients]
             gradients = max(gradients, own, key=bytes_of)
             live.peak = live.now
             step.update()

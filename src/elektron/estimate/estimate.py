@@ -269,7 +269,7 @@ class Estimator:
             kind = step.turn, step.shape.length
             kinds[kind] = max(kinds.get(kind, 0), self.rows(step, self.config.micro_batch))
         flops = self.length(None).flops
-        return measure(self.config, self.build_pair("cpu"), self.manifest, kinds, flops)
+        return measure(self.config, lambda: self.build_pair("cpu"), self.manifest, kinds, flops)
 
     def memory(self, config: PretrainConfig) -> DeviceMemory:
         """The most that a device holds."""

@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
+from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import Manifest
 from elektron.device import Device
 from elektron.models.pair import Pair
@@ -177,7 +178,7 @@ def is_compiled(config: PretrainConfig, on: Device, flops: float | None) -> bool
 
 def measure(
     config: PretrainConfig,
-    pair: Pair,
+    build_pair: Callable[[], Pair],
     manifest: Manifest,
     kinds: Mapping[Kind, int],
     flops: float | None,
@@ -186,13 +187,13 @@ def measure(
 
     Args:
         config: of the run, resolved.
-        pair: its networks.
+        build_pair: makes its networks.
         manifest: what its blocks are like.
         kinds: the largest number of rows that pass through the networks at once, of each kind of step.
         flops: of the run, if they are known.
     """
-    before = resident_peak()
-    on = Device.choose(config.precision)
+    keep_freed_memory()
+    before, on = resident_peak(), Device.choose(config.precision)
     compiled = is_compiled(config, on, flops)
     log.info(
         "taking %s steps for about %d seconds%s",
@@ -200,7 +201,7 @@ def measure(
         PROBE_SECONDS,
         ", after compiling" if compiled else "",
     )
-    step = TrainingStep(config, pair.to(on.device), manifest, on)
+    step = TrainingStep(config, build_pair().to(on.device), manifest, on)
     seconds = PROBE_SECONDS / len(kinds)
     rows = {
         kind: rows_to_time(step, kind, most, seconds * LONGEST_PASS) for kind, most in kinds.items()

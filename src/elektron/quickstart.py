@@ -112,15 +112,15 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
                     eval=[str(folder / "eval.jsonl")],
                     test=[str(folder / "test.jsonl")],
                     out=out,
-                    against="scratch",
-                    vary=[] if in_small else RATES,
+                    baseline="scratch",
+                    sweep=[] if in_small else RATES,
                     seeds=SEEDS,
                     epochs=EPOCHS_IN_SMALL if in_small else EPOCHS,
                     max_length=SEQ_LEN,
                 )
             )
     result = read_result(out)
-    sides = {}
+    sides: dict[str, Any] = {}
     for side in SIDES:
         trial = chosen(result, side)
         assert trial is not None

@@ -32,7 +32,7 @@ def test_it_is_read_as_the_command_would_read_it(
     monkeypatch.setitem(sys.modules, module, stand_in)
     typed = [
         "summarization", "--train", "sst2/train.tsv", "my file.csv", "--eval=0.2",
-        "--vary", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
+        "--sweep", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
     ]  # fmt: skip
     assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0
     text = " ".join(f"'{word}'" for word in typed)
@@ -51,7 +51,7 @@ def test_it_is_read_as_the_command_would_read_it(
         ("classification --train sst2/train.tsv --epoch 3", "unknown option --epoch: did you mean"),
         ("classification --train sst2/train.tsv --epochs x", "--epochs must be a number"),
         ("classification --train sst2/train.tsv --epochs 0", "--epochs must be above 0"),
-        ("classification --train sst2/train.tsv --vary lr", "--vary takes NAME=VALUE"),
+        ("classification --train sst2/train.tsv --sweep lr", "--sweep takes NAME=VALUE"),
         ("classification --train sst2/train.tsv --eval 1.5", "a share to hold out"),
         ("classification --train sst2/train.tsv --model m", "--model is the comparison's own"),
         ("classification --train sst2/train.tsv --seed 3", "--seed is the comparison's own"),

@@ -66,7 +66,7 @@ def parse(text: str) -> Probe:
     try:
         config = _configure(shlex.split(command))
         recipe.check(config)
-        combinations(config.vary)
+        combinations(config.sweep)
         _check_files(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None

@@ -121,7 +121,7 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
         values |= (
             {RECIPE: list(texts)}
             if name == RECIPE
-            else values_to_try(PretrainConfig, [item], FIXED, "--sweep")
+            else values_to_try(PretrainConfig, [item], FIXED)
         )
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     differing = {name: options for name, options in values.items() if len(options) > 1}

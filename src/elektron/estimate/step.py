@@ -318,7 +318,7 @@ def count_memory(
             step.passes(turn, step.batch(rows, length))
             peak = max(peak, peak_without_state())
             # Parameters stand for their gradients, which must not live on.
-            own = [p for part in step.optimizer.parts for p in part.gradients]
+            own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
             gradients = max(gradients, own, key=bytes_of)
             live.peak = live.now
             step.update()

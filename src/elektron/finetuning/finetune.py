@@ -102,7 +102,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             that is taken.
     """
     recipe.check(config)
-    grid = combinations(config.vary)
+    grid = combinations(config.sweep)
     if not is_free(config.out):
         raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
     check_encoder(config.model)
@@ -110,9 +110,9 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     data = read_labelled(config, TASKS[config.task].layout)
     encoder = encoder_for(config, data)
     sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
-    if config.against == "scratch":
+    if config.baseline == "scratch":
         if not encoder.pretrained:
-            raise ElektronError("--against scratch compares with a pretrained --model")
+            raise ElektronError("--baseline scratch compares with a pretrained --model")
         sides["scratch"] = encoder.from_scratch()
     bench = Bench(config, data)
     best = [bench.best_of(side, network, grid) for side, network in sides.items()]

@@ -101,9 +101,8 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
         write_whole(folder / f"{split}.jsonl", "".join(lines))
     out = config.out / "downstream"
     if not is_result(out):
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # the quickstart has closing words of its own
+        # The quickstart has closing words of its own.
+        with contextlib.redirect_stdout(io.StringIO()):
             finetune(
                 FinetuneConfig(
                     task="classification",
@@ -111,6 +110,8 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
                     train=[str(folder / "train.jsonl")],
                     eval=[str(folder / "eval.jsonl")],
                     test=[str(folder / "test.jsonl")],
+                    text="text",
+                    label="label",
                     out=out,
                     baseline="scratch",
                     sweep=[] if in_small else RATES,

@@ -151,8 +151,8 @@ COMMANDS = {
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
         (
-            "compare --data blocks --vary objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
-            "compare --data blocks --vary batch=64,128 --budget 1h 2h --probe 'ner --train train.conll' --out tried",
+            "compare --data blocks --sweep objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
+            "compare --data blocks --sweep batch=64,128 --budget 1h 2h --probe 'ner --train train.conll' --out tried",
         ),
     ),
     "report": Command(

@@ -17,6 +17,8 @@ from elektron.configuration import Setting, settings, suggestion, summary, writt
 from elektron.errors import ElektronError
 from elektron.terminal import say
 
+RENAMED = {"--vary": "--sweep", "--against": "--baseline"}
+"""Options of earlier versions."""
 Option = tuple[str, str, str]
 """An option that is no setting of the command: its name, what stands for its value (empty: it has none), its help."""
 
@@ -59,6 +61,8 @@ def _refuse_unknown_options(name: str, options: Sequence[str], argv: Sequence[st
     """Before argparse sees them, which would name all of them and no near one."""
     for word in argv:
         option = word.partition("=")[0]
+        if option in RENAMED:
+            raise ElektronError(f"{option} is {RENAMED[option]} now")
         if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
             names = [known.removeprefix("--") for known in options]
             near = suggestion(option.lstrip("-"), names, label="--{}".format)

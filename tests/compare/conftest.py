@@ -55,7 +55,7 @@ def make_config(tiny_recipe: Path, blocks: Path, probe_text: str, tmp_path: Path
         settings: dict[str, object] = {
             "config": str(tiny_recipe),
             "data": blocks,
-            "vary": ["optimizer.lr=1e-3,1e-2"],
+            "sweep": ["optimizer.lr=1e-3,1e-2"],
             "budget": ["2e8flops"],
             "probe": [probe_text],
             "seeds": 1,

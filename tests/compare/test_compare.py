@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elektron.compare.compare import compare
+from elektron.compare.compare import Work, compare
 from elektron.compare.runs import RESULT
 from elektron.errors import ElektronError
 from elektron.finetuning import finetune as finetuning
@@ -63,10 +63,12 @@ def test_variants_are_trained_probed_and_told_apart(
     # A second probe: nothing is done again that is done.
     before = (run / "pretraining" / "summary.json").stat().st_mtime_ns
     calls.clear()
-    more = make_config(probe=[*config.probe, config.probe[0].replace("--epochs 1", "--epochs 2")])
+    more = make_config(
+        probe=[*config.probe, f"more={config.probe[0]}".replace("--epochs 1", "--epochs 2")]
+    )
     compare(more)
     assert (run / "pretraining" / "summary.json").stat().st_mtime_ns == before
-    assert {path.name for path in calls} == {"pretraining", f"{probe.name}-2"}
+    assert {path.name for path in calls} == {"pretraining", "more"}
     calls.clear()
     compare(more)
     assert calls == []
@@ -97,9 +99,9 @@ def test_what_was_done_before_an_interruption_stays(
 def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
     make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare(make_config(vary=[], tune=["optimizer.lr=1e-3,0.3"]))
+    compare(make_config(sweep=[], tune=["optimizer.lr=1e-3,0.3"]))
     assert len([path for path in calls if path.name == "pretraining"]) == 2
-    found = compare(make_config(vary=[], tune=["optimizer.lr=1e-3,0.3"], seeds=2))
+    found = compare(make_config(sweep=[], tune=["optimizer.lr=1e-3,0.3"], seeds=2))
     assert len(found.runs) == 2 and found.seeds == [1, 2]
     (variant,) = found.variants
     assert variant.name == "tiny" and len(variant.trials) == 2
@@ -114,13 +116,13 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
         ({"seeds": 0}, "--seeds must be from 1 to 1000, got 0"),
         ({"seeds": 10**20}, "--seeds must be from 1 to 1000"),
         ({"budget": ["soon"]}, "--budget must be a time"),
-        ({"vary": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
+        ({"sweep": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
         ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),
         ({"data": Path("nowhere")}, "nowhere holds no blocks"),
-        ({"vary": ["network.heads=2,3"]}, "network.heads=3: the discriminator cannot split"),
-        ({"vary": ["network.max_positions=64,8"]}, "network.max_positions=8: rows of 32 tokens"),
+        ({"sweep": ["network.heads=2,3"]}, "network.heads=3: the discriminator cannot split"),
+        ({"sweep": ["network.max_positions=64,8"]}, "network.max_positions=8: rows of 32 tokens"),
         (
-            {"vary": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
+            {"sweep": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
             "masking.segmenter=nope-cut: --masking.segmenter nope:cut: No module",
         ),
     ],
@@ -141,3 +143,15 @@ def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> 
     probe = f"classification --train {wrong} --eval {wrong}"
     with pytest.raises(ElektronError, match=r"optimizer.lr=0.001 · 2e8flops · seed 1: .*wrong.tsv"):
         compare(make_config(probe=[probe]))
+
+
+def test_the_time_left_is_that_of_runs_alike(make_config: MakeConfig) -> None:
+    work = Work(make_config(budget=["1m", "10m"]))
+    short, other, long, _ = work.runs({variant.name: {} for variant in work.variants})
+    work.took = [(short, 60, 30)]
+    assert (work.time_left([short]), work.time_left([long])) == (90, 630)
+    work.took.append((other, 100, 10))
+    assert work.time_left([short, other]) == 200
+    work.gpus = ["0", "1"]
+    assert work.time_left([short, other]) == 100
+    assert work.time_left([]) == 0

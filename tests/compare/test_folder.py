@@ -1,11 +1,17 @@
 """Whose folder it is."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from elektron.compare.folder import SETTINGS, open_folder
+from elektron.compare.compare import SETTINGS
+from elektron.compare.compare import open_folder as open_folder_of
+from elektron.compare.probes import Probe
+from elektron.compare.runs import Run
+from elektron.compare.variants import Budget
+from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.pretraining.config import PretrainConfig
@@ -24,6 +30,23 @@ def probe(**changes: object) -> FinetuneConfig:
         "out": Path(),
     }
     return FinetuneConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def open_folder(
+    out: Path,
+    blocks: Path,
+    variants: dict[str, PretrainConfig],
+    probes: dict[str, FinetuneConfig],
+    tuned: Sequence[str] = (),
+) -> None:
+    budget = Budget("1m", "time", 60)
+    open_folder_of(
+        out,
+        BlockStore.open(blocks),
+        [Run(out, out, name, {}, budget, 1, config, {}) for name, config in variants.items()],
+        [Probe(name, "", config) for name, config in probes.items()],
+        tuned,
+    )
 
 
 def test_the_same_command_and_one_with_more_are_let_in(out: Path, blocks: Path) -> None:
@@ -56,11 +79,9 @@ def test_other_blocks_and_other_folders_are_refused(
     out: Path, blocks: Path, paper_blocks: Path
 ) -> None:
     open_folder(out, blocks, {"a": PretrainConfig()}, {})
-    with pytest.raises(ElektronError, match="on other blocks than"):
+    with pytest.raises(ElektronError, match="a comparison on other blocks"):
         open_folder(out, paper_blocks, {"a": PretrainConfig()}, {})
     (out / SETTINGS).unlink()
     (out / "something").touch()
     with pytest.raises(ElektronError, match="exists and is no comparison's folder"):
         open_folder(out, blocks, {"a": PretrainConfig()}, {})
-    with pytest.raises(ElektronError, match="holds no blocks"):
-        open_folder(out, out, {"a": PretrainConfig()}, {})

@@ -1,15 +1,21 @@
-"""Which variants there are, and what they are called."""
+"""Which variants there are, what they are called, and how compute is written."""
 
 from pathlib import Path
 
 import pytest
 
-from elektron.compare.budgets import Budget
-from elektron.compare.variants import Variant, tuned_values, variants
+from elektron.compare.variants import (
+    Budget,
+    Variant,
+    parse_budget,
+    parse_budgets,
+    tuned_values,
+    variants,
+)
 from elektron.errors import ElektronError
 from elektron.recipes import pretrain_config
 
-MINUTE = Budget("time", 60)
+MINUTE = Budget("1m", "time", 60)
 
 
 def configured(variant: Variant, tuned: dict | None = None) -> object:
@@ -51,7 +57,7 @@ def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
     assert configured(found[1]).batch == 7  # type: ignore[attr-defined]
 
 
-def test_without_variation_there_is_one_variant() -> None:
+def test_without_a_sweep_there_is_one_variant() -> None:
     assert [v.name for v in variants("electra-small", [])] == ["electra-small"]
     assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
 
@@ -65,25 +71,25 @@ def test_tuned_values_come_on_top() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vary", "message"),
+    ("sweep", "message"),
     [
-        (["seed=1,2"], "--vary: seed cannot be varied"),
-        (["steps=1,2"], "--vary: steps cannot be varied"),
-        (["minutes=1"], "--vary: minutes cannot be varied"),
+        (["seed=1,2"], "--sweep: seed cannot be varied"),
+        (["steps=1,2"], "--sweep: steps cannot be varied"),
+        (["minutes=1"], "--sweep: minutes cannot be varied"),
         (["objektive=rtd"], "did you mean objective"),
-        (["family=elektron,bert"], "--vary family must be"),
+        (["family=elektron,bert"], "--sweep family must be"),
         (["config=electra-smal"], "no recipe is named electra-smal: did you mean electra-small"),
         (["config=quickstart", "config=electra-small"], "config is named twice"),
         (["batch=8,8"], "batch=8 is there twice"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(vary: list[str], message: str) -> None:
+def test_what_cannot_be_varied_is_refused(sweep: list[str], message: str) -> None:
     with pytest.raises(ElektronError, match=message):
-        variants("quickstart", vary)
+        variants("quickstart", sweep)
 
 
 def test_what_is_varied_is_not_tuned() -> None:
-    with pytest.raises(ElektronError, match="--tune: batch is in --vary too"):
+    with pytest.raises(ElektronError, match="--tune: batch is in --sweep too"):
         tuned_values(["batch=8,16"], variants("quickstart", ["batch=8"]))
 
 
@@ -95,3 +101,41 @@ def test_a_variant_that_cannot_work_is_named() -> None:
         ElektronError, match=r"batch=8,optimizer\.lr=-1\.0: optimizer\.lr must be above 0"
     ):
         configured(found[0], {"optimizer.lr": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("10m", Budget("10m", "time", 600)),
+        ("600s", Budget("600s", "time", 600)),
+        ("1.5h", Budget("1.5h", "time", 5400)),
+        ("2H", Budget("2h", "time", 7200)),
+        ("0.5s", Budget("0.5s", "time", 0.5)),
+        ("2e15flops", Budget("2e15flops", "flops", 2e15)),
+        ("2.5e+15FLOPs", Budget("2.5e+15flops", "flops", 2.5e15)),
+        ("123456789flops", Budget("123456789flops", "flops", 123456789)),
+    ],
+)
+def test_a_budget_as_it_is_typed(text: str, budget: Budget) -> None:
+    assert parse_budget(text) == budget
+
+
+def test_a_budget_is_the_length_of_a_pre_training() -> None:
+    assert parse_budget("90s").length == {"minutes": 1.5}
+    assert parse_budget("2e15flops").length == {"flops": 2e15}
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""]
+)
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    with pytest.raises(ElektronError, match="--budget must be a time such as 600s"):
+        parse_budget(text)
+
+
+def test_several_are_ordered_and_of_one_kind() -> None:
+    assert [budget.name for budget in parse_budgets(["1h", "10m"])] == ["10m", "1h"]
+    with pytest.raises(ElektronError, match="all as times or all as operations"):
+        parse_budgets(["1h", "2e15flops"])
+    with pytest.raises(ElektronError, match="given twice"):
+        parse_budgets(["1m", "60s"])

@@ -7,17 +7,33 @@ from typing import Any
 
 import pytest
 
-from elektron.evidence.variants import Comparison, Probe, Probed, Trial, Variant, VariantRun
-from elektron.evidence.variants_chart import charts, draw, round_numbers
-from elektron.evidence.variants_report import PAGE, TABLE, link, render, write_comparison
-from elektron.evidence.variants_table import aligned, document, notes
+from elektron.evidence.variants import Comparison, Probed, Variant, VariantRun
+from elektron.evidence.variants_report import (
+    PAGE,
+    TABLE,
+    charts,
+    draw,
+    link,
+    render,
+    round_numbers,
+    write_comparison,
+)
+from elektron.evidence.variants_table import document, notes
 from tests.evidence.pages import HOSTILE, Page
 
-SST2 = Probe(
-    "sst2", "classification --train sst2/train.tsv", "classification", "accuracy", "test", 872
-)
-STSB = Probe("sts-b", "regression --train sts-b/train.tsv", "regression", "pearson", "eval", 1500)
+PROBES = {
+    "sst2": "classification --train sst2/train.tsv",
+    "sts-b": "regression --train sts-b/train.tsv",
+}
 QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15": 0.795}
+
+
+def sst2(value: float, interval: tuple[float, float]) -> Probed:
+    return Probed("classification", "accuracy", "test", 872, value, interval, 0.8, None)
+
+
+def stsb(value: float, interval: tuple[float, float]) -> Probed:
+    return Probed("regression", "pearson", "eval", 1500, value, interval, 0.5, None)
 
 
 def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
@@ -27,16 +43,18 @@ def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
         variant=variant,
         budget=budget,
         seed=seed,
-        folder=f"{folder}/pretraining",
+        tuned={},
+        folder=folder,
         flops=compute,
         seconds=60.5,
         tokens=4_500_000,
         generator_loss=None if "mlm" in variant else 4.2,
         discriminator_auc=None if "mlm" in variant else 0.81,
+        parameters={"discriminator": 13_549_313},
         device="CPU, 2 threads",
         probes={
-            "sst2": Probed(quality, (quality - 0.02, quality + 0.02), None, f"{folder}/sst2"),
-            "sts-b": Probed(quality - 0.2, (0.4, 0.8), None, f"{folder}/sts-b"),
+            "sst2": sst2(quality, (quality - 0.02, quality + 0.02)),
+            "sts-b": stsb(quality - 0.2, (0.4, 0.8)),
         },
     )
 
@@ -54,11 +72,8 @@ def comparison(
         budgets=list(budgets),
         seeds=list(range(1, seeds + 1)),
         tuned=[],
-        probes=[SST2, STSB],
-        variants=[
-            Variant(name, {"objective": name}, {"discriminator": 13_549_313}, {}, [])
-            for name in names
-        ],
+        probes=PROBES,
+        variants=[Variant(name, {"objective": name}) for name in names],
         runs=[
             run(name, budget, seed, 1e15 * (place + 1) * (5 if budget == "10m" else 1))
             for budget in budgets
@@ -89,8 +104,6 @@ def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> N
 def test_columns_are_aligned_for_a_terminal() -> None:
     lines = [line for line in document(comparison()).splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
-    narrow = "| a | b |\n| --- | ---: |\n| long | c |"
-    assert aligned(narrow).splitlines() == ["| a    |    b |", "| ---- | ---: |", "| long |    c |"]
 
 
 def test_with_one_budget_there_is_no_column_of_it_and_with_one_seed_no_spread() -> None:
@@ -106,7 +119,7 @@ def test_notes_say_what_the_figures_rest_on() -> None:
     assert "with batch 32 in all variants" in found
     assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in found
     assert "No learning rate was tuned per variant" in found
-    assert "once in ten by chance" in found
+    assert "once in 10 by chance" in found
     assert (
         "sts-b, Pearson correlation on eval: figures of 1,500 rows, which the best epoch" in found
     )
@@ -130,10 +143,11 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
 
 def tuned(name: str, chosen: float) -> Variant:
     trials = [
-        Trial({"optimizer.lr": rate}, {"sst2": 0.8, "sts-b": 0.5}, 1.5, rate > 1)
+        dataclasses.replace(run(name, "2m", 1, 1e15), tuned={"optimizer.lr": rate})
         for rate in (0.1, 0.2, 0.3)
     ]
-    return Variant(name, {"objective": name}, {}, {"optimizer.lr": chosen}, trials)
+    ranks = [2.0, 1.0, 3.0]
+    return Variant(name, {"objective": name}, {"optimizer.lr": chosen}, trials, ranks)
 
 
 def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
@@ -147,7 +161,7 @@ def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
 
 
 def test_where_the_rate_is_what_varies_it_is_not_said_to_be_untuned() -> None:
-    variants = [Variant("optimizer.lr=1", {"optimizer.lr": 1}, {}, {}, [])]
+    variants = [Variant("optimizer.lr=1", {"optimizer.lr": 1})]
     assert "tuned per variant" not in " ".join(
         notes(dataclasses.replace(comparison(), variants=variants))
     )
@@ -174,10 +188,10 @@ def test_names_of_others_stay_text() -> None:
 
 
 def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
-    axes = draw(comparison(), SST2).axes[0]
+    axes = draw(comparison(), "sst2").axes[0]
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 6] * 3
     assert axes.get_xscale() == "log"
-    single = draw(comparison(budgets=("2m",)), SST2).axes[0]
+    single = draw(comparison(budgets=("2m",)), "sst2").axes[0]
     assert [len(line.get_xdata()) for line in single.lines] == [3] * 3
     assert [chart.title for chart in charts(comparison())] == ["sst2", "sts-b"]
 
@@ -193,15 +207,13 @@ def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
-        (1e14, 1e17, [1e14, 1e15, 1e16, 1e17]),
-        (0.9e15, 3.5e15, [1e15, 3e15]),
-        (1.5e15, 6e15, [2e15, 5e15]),
-        (1.9e15, 3.2e15, [2e15]),
-        (6.3e14, 0.9e15, [7.53e14]),
+        (1e14, 1e16, [1e14, 5e14, 2e15, 1e16]),
+        (0.9e15, 3.5e15, [1e15, 2e15]),
+        (2.1e15, 5.5e15, [5e15]),
     ],
 )
 def test_round_numbers_of_an_axis_of_powers(low: float, high: float, ticks: list[float]) -> None:
-    assert round_numbers(low, high) == pytest.approx(ticks, rel=1e-3)
+    assert round_numbers(low, high) == pytest.approx(ticks)
 
 
 def test_all_figures_are_written_beside_table_and_page(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ CONFIG: dict[str, Any] = {
     "eval": ["data/dev.tsv"],
     "test": ["data/test.tsv"],
     "out": "models/reviews",
-    "against": None,
-    "vary": [],
+    "baseline": None,
+    "sweep": [],
     "seeds": 1,
     "seed": 1,
     "learning_rate": 0.001,
@@ -117,7 +117,7 @@ def classification() -> Files:
         run("scratch", 2, 0.735, settings=high),
         run("scratch", 3, 0.503, settings=high, collapsed="it says 'pos' of every text"),
     ]
-    settings = {"vary": ["learning_rate=0.0003,0.001"], "seeds": 3, "against": "scratch"}
+    settings = {"sweep": ["learning_rate=0.0003,0.001"], "seeds": 3, "baseline": "scratch"}
     return {
         "task.json": {
             "task": "classification",

@@ -121,8 +121,8 @@ def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, caps
         test=[str(animals["test"])],
         epochs=2.0,
         seeds=2,
-        vary=["learning_rate=1e-6,5e-3"],
-        against="scratch",
+        sweep=["learning_rate=1e-6,5e-3"],
+        baseline="scratch",
     )
     finetune(config)
     runs = read(tmp_path / "m/runs.json")
@@ -615,7 +615,7 @@ class TestBadInput:
                     model="scratch:quickstart",
                     train=[str(animals["train"])],
                     out=tmp_path / "m",
-                    against="scratch",
+                    baseline="scratch",
                 )
             )
 

@@ -18,7 +18,7 @@ class CompareConfig(Checked):
     """Recipe of all variants: a name, or the path of a YAML file."""
     data: Path
     """Folder of blocks, made by `elektron prepare`."""
-    vary: list[str] = field(default_factory=list)
+    sweep: list[str] = field(default_factory=list)
     """Settings of `elektron pretrain`, NAME=VALUE,VALUE …, in all combinations; one value is for
     all variants, and `config` varies the recipe."""
     budget: list[str]

@@ -1,35 +1,41 @@
 """What a comparison of variants has found: runs at equal compute, and the figures of their probes.
 
-`elektron compare` fills this in and writes it as `comparison.json`; the table, the plot and the page
-are made of nothing else.
+`elektron compare` writes a `VariantRun` as each run's `result.json` and all of it as `comparison.json`; the
+table, the plot and the page are made of nothing else.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from elektron.evidence.kinds import Kind, kind
+from elektron.evidence.reading import mapping
 from elektron.evidence.resolution import Verdict, verdict
-from elektron.evidence.worth import Spread
+from elektron.evidence.seeds import Spread
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A task that every run is judged by."""
+class Probed:
+    """What a run has got on a probe."""
 
-    name: str
-    command: str
-    """What follows `elektron finetune`."""
     task: str
     figure: str
     """The task's own measure."""
     split: Literal["test", "eval"]
-    """The rows whose figures are reported."""
+    """The rows whose figure is reported."""
     rows: float | None
-    baseline: str = ""
-    """What a constant prediction gets on these rows, in a sentence."""
+    value: float
+    interval: tuple[float, float] | None
+    """Its 95 % bootstrap interval."""
+    eval: float | None
+    """The figure on the rows that choices go by."""
+    collapsed: str | None
+    """In words, how it says the same of everything."""
 
     @property
     def kind(self) -> Kind:
@@ -38,46 +44,38 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a run has got on a probe."""
-
-    value: float
-    interval: tuple[float, float] | None
-    """Its 95 % interval over rows drawn anew."""
-    collapsed: str | None
-    """In words, how it predicts the same for everything."""
-    folder: str
-    """Of the fine-tuned model, as seen from the comparison."""
-
-
-@dataclass(frozen=True)
 class VariantRun:
     """One pre-training of a variant, and its probes by name."""
 
     variant: str
+    tuned: dict[str, Any]
+    """Values that were chosen, or tried, for this variant."""
     budget: str
     seed: int
     folder: str
-    """Of the pre-training, as seen from the comparison."""
-    flops: float | None
-    seconds: float | None
-    tokens: float | None
-    generator_loss: float | None
-    discriminator_auc: float | None
-    device: str
-    probes: dict[str, Probed]
+    """As seen from the comparison's; a name in it is that of a probe, or `pretraining`."""
+    flops: float | None = None
+    seconds: float | None = None
+    tokens: float | None = None
+    generator_loss: float | None = None
+    discriminator_auc: float | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    device: str | None = None
+    diverged: str | None = None
+    """The error, where the loss was no longer finite."""
+    probes: dict[str, Probed] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, content: Any) -> VariantRun:
+        """Of what JSON holds; raises TypeError for anything else."""
+        probes = {
+            name: Probed(**mapping(probed)) for name, probed in mapping(content)["probes"].items()
+        }
+        return cls(**mapping(content) | {"probes": probes})
 
-@dataclass(frozen=True)
-class Trial:
-    """Values that were tried for a variant."""
-
-    settings: dict[str, Any]
-    figures: dict[str, float]
-    """By probe, on the rows that choices go by."""
-    mean_rank: float
-    """Over the probes, 1 is best."""
-    diverged: bool
+    def path(self, name: str) -> str:
+        """The folder of a probe, or of the pre-training, as seen from the comparison's."""
+        return str(PurePosixPath(self.folder, name))
 
 
 @dataclass(frozen=True)
@@ -87,23 +85,24 @@ class Variant:
     name: str
     settings: dict[str, Any]
     """What tells it from the others."""
-    parameters: dict[str, Any]
-    """Of each network."""
-    chosen: dict[str, Any]
+    chosen: dict[str, Any] = field(default_factory=dict)
     """The values that were tuned."""
-    trials: list[Trial]
+    trials: list[VariantRun] = field(default_factory=list)
+    """The runs by which they were chosen."""
+    mean_ranks: list[float] = field(default_factory=list)
+    """Of the trials over the probes; 1 is best."""
 
     @property
     def at_the_edge(self) -> list[str]:
         """Tuned numbers of which the largest or smallest value tried was best."""
-        found = []
-        for name, value in self.chosen.items():
-            tried = {trial.settings[name] for trial in self.trials}
-            if not all(isinstance(each, int | float) for each in tried):
-                continue
-            if len(tried) > 1 and value in (min(tried), max(tried)):
-                found.append(name)
-        return found
+        tried = {name: [trial.tuned[name] for trial in self.trials] for name in self.chosen}
+        return [
+            name
+            for name, values in tried.items()
+            if all(isinstance(value, int | float) for value in values)
+            and min(values) < max(values)
+            and self.chosen[name] in (min(values), max(values))
+        ]
 
 
 @dataclass(frozen=True)
@@ -120,38 +119,45 @@ class Comparison:
     seeds: list[int]
     tuned: list[str]
     """Names of the settings that were tuned."""
-    probes: list[Probe]
+    probes: dict[str, str]
+    """Their names and what follows `elektron finetune`."""
     variants: list[Variant]
     """The first is what the others are compared with."""
     runs: list[VariantRun]
+
+    def first(self, probe: str) -> Probed:
+        """Of the first run: all have the same task, figure and rows."""
+        return self.runs[0].probes[probe]
 
     def runs_of(self, variant: str, budget: str) -> list[VariantRun]:
         """Of all seeds."""
         return [run for run in self.runs if (run.variant, run.budget) == (variant, budget)]
 
-    def spread(self, probe: Probe, variant: str, budget: str) -> Spread:
+    def spread(self, probe: str, variant: str, budget: str) -> Spread:
         """The probe's figure over the seeds."""
-        return Spread([run.probes[probe.name].value for run in self.runs_of(variant, budget)])
+        return Spread([run.probes[probe].value for run in self.runs_of(variant, budget)])
 
-    def verdict(self, probe: Probe, variant: str, budget: str) -> Verdict | None:
+    def verdict(self, probe: str, variant: str, budget: str) -> Verdict | None:
         """What the seeds bear out against the first variant; None for the first itself."""
         first = self.variants[0].name
         if variant == first:
             return None
-        sides = (
-            [run.probes[probe.name] for run in self.runs_of(name, budget)]
-            for name in (first, variant)
+        base, other = (
+            [run.probes[probe] for run in self.runs_of(name, budget)] for name in (first, variant)
         )
-        base, other = sides
         return verdict(
             [probed.value for probed in base],
             [probed.value for probed in other],
             [probed.interval for probed in (*base, *other)],
-            probe.kind.less_is_better,
+            self.first(probe).kind.less_is_better,
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """As `comparison.json` has it."""
+        return dataclasses.asdict(self)
 
-def medians(runs: Sequence[VariantRun], figure: str) -> float | None:
+
+def median(runs: Sequence[VariantRun], figure: str) -> float | None:
     """Of a figure of the pre-training; None where no run has it."""
     known = [value for run in runs if (value := getattr(run, figure)) is not None]
-    return Spread(known).median if known else None
+    return statistics.median(known) if known else None

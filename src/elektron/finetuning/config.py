@@ -130,9 +130,9 @@ class FinetuneConfig(FilesConfig):
     """Columns of --test where they are called otherwise than in --train: text=NAME label=NAME …"""
     out: Path
     """Folder for the model, its figures and predictions."""
-    against: Literal["scratch"] | None = None
+    baseline: Literal["scratch"] | None = None
     """Train the same network from random weights too, and compare."""
-    vary: list[str] = field(default_factory=list)
+    sweep: list[str] = field(default_factory=list)
     """Settings to search on eval: NAME=VALUE,VALUE …"""
     seeds: Annotated[int, Within(least=1, most=1000)] = 1
     """Runs with different seeds; the best on eval is kept, median and spread are reported."""

@@ -39,8 +39,8 @@ from elektron.finetuning.trials import TRIALS, Fitted, Run, Trials, identity
 from elektron.finetuning.wording import closing_words
 from elektron.folders import new_folder
 from elektron.inference.predictor import Predictor
+from elektron.sweep import in_words, with_settings
 from elektron.terminal import say
-from elektron.variation import in_words, with_settings
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             that is taken.
     """
     recipe.check(config)
-    grid = combinations(config.vary)
+    grid = combinations(config.sweep)
     with new_folder(config.out, kept=TRIALS) as folder:
         check_encoder(config.model)
         keep_freed_memory()
@@ -81,9 +81,9 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             texts = texts_read(TASKS[config.task].layout, records)
             count_unknown(texts, encoder.tokenizer).check(name, allow)
         sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
-        if config.against == "scratch":
+        if config.baseline == "scratch":
             if not encoder.pretrained:
-                raise ElektronError("--against scratch compares with a pretrained --model")
+                raise ElektronError("--baseline scratch compares with a pretrained --model")
             sides["scratch"] = encoder.from_scratch()
         bench = Bench(config, data, Trials(folder / TRIALS))
         count = len(sides) * (len(grid) + config.seeds - 1)

@@ -7,7 +7,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.pretraining.config import PretrainConfig
-from elektron.variation import combinations, in_words, values_to_try, with_settings
+from elektron.sweep import combinations, in_words, values_to_try, with_settings
 
 
 def test_values_have_the_types_of_their_fields():

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from elektron.estimate.steps import count_steps, step_at
+from elektron.estimate import estimate
+from elektron.estimate.estimate import Step, count_steps
 from elektron.pretraining.config import PlanOptions, PretrainConfig, RampConfig
 from elektron.pretraining.plans import make_plan
 from elektron.pretraining.ramp import Ramp
@@ -24,7 +25,7 @@ RAMPS = [
 def one_by_one(plan, ramp, total, cost):
     found, number, done = Counter(), 0, 0.0
     while done < total:
-        step = step_at(plan, ramp, done / total, number)
+        step = Step(plan.turn(done / total, number), ramp.shape(number))
         found[step] += 1
         number += 1
         done += cost(step)
@@ -54,3 +55,17 @@ def test_amounts(plan, total):
 
     found = count_steps(its_plan, shapes, total, cost)
     assert found == one_by_one(its_plan, shapes, total, cost)
+
+
+@pytest.mark.parametrize("ramp", RAMPS, ids=str)
+@pytest.mark.parametrize("plan", PLANS)
+def test_strides_of_a_long_run(plan, ramp, monkeypatch):
+    """Each kind of step within a few strides of its number, and all together to the step."""
+    monkeypatch.setattr(estimate, "COUNTED_STEPS", 200)
+    config = PretrainConfig(plan=plan, plan_options=PLANS[plan], ramp=ramp, steps=10_007, batch=16)
+    shapes, its_plan = Ramp(config, 32), make_plan(config, 10_007)
+    found = count_steps(its_plan, shapes, 10_007, lambda step: 1)
+    exact = one_by_one(its_plan, shapes, 10_007, lambda step: 1)
+    assert found.total() == 10_007
+    assert found.keys() == exact.keys()
+    assert all(abs(found[step] - exact[step]) < 10_007 / 50 for step in exact)

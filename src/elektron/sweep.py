@@ -35,7 +35,7 @@ def split_item(item: str, option: str) -> tuple[str, list[str]]:
 
 
 def values_to_try(
-    cls: type, items: Iterable[str], fixed: Collection[str], option: str = "--vary"
+    cls: type, items: Iterable[str], fixed: Collection[str], option: str = "--sweep"
 ) -> dict[str, list[Any]]:
     """The values of each setting that is named, each of the type of its field.
 

@@ -32,16 +32,16 @@ from elektron.errors import ElektronError
 from elektron.evidence.reading import Record, group, mapping, read_json
 from elektron.evidence.variants import Comparison, Probed, Variant, VariantRun
 from elektron.evidence.variants_report import PAGE, write_comparison
-from elektron.folders import is_free, write_whole
+from elektron.folders import is_free, make_folder, write_whole
 from elektron.pretraining.config import resolve
 from elektron.pretraining.foundations import like_the_released_pair, prepare_run
 from elektron.progress import duration
 from elektron.sweep import in_words
+from elektron.terminal import say
 
 log = logging.getLogger(__name__)
 
 TUNING_SEED = 1
-MOST_SEEDS = 1000
 SETTINGS = "settings.json"
 # Where things lie, how often they are written, and what differs between the runs of a variant.
 NOT_THE_VARIANT = ("data", "out", "seed", "log_every", "steps", "tokens", "minutes", "flops")
@@ -57,7 +57,7 @@ def compare(config: CompareConfig) -> Comparison:
         SystemExit: it was interrupted in a pre-training, which has been saved.
     """
     comparison = Work(config).done()
-    print(write_comparison(config.out, comparison))  # noqa: T201
+    say(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
     return comparison
 
@@ -67,8 +67,6 @@ class Work:
 
     def __init__(self, config: CompareConfig) -> None:
         """Check everything; raises ElektronError for what cannot work."""
-        if not 1 <= config.seeds <= MOST_SEEDS:
-            raise ElektronError(f"--seeds must be from 1 to {MOST_SEEDS}, got {config.seeds}")
         self.config = config
         self.budgets = parse_budgets(config.budget)
         self.probes = probe_texts.parse_all(config.probe)
@@ -272,7 +270,7 @@ def open_folder(
                 )
             known[name] = old | settings
         now[kind] = known
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_whole(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
 
 

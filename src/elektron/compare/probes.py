@@ -16,10 +16,9 @@ from pathlib import Path
 from elektron.command_line import typed
 from elektron.configuration import build, settings
 from elektron.errors import ElektronError
-from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.read import split_share
 from elektron.finetuning.search import combinations
+from elektron.missing import refuse_missing_inputs
 from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
@@ -65,9 +64,8 @@ def parse(text: str) -> Probe:
     given, command = (found[1], found[2]) if found else ("", text)
     try:
         config = _configure(shlex.split(command))
-        recipe.check(config)
         combinations(config.sweep)
-        _check_files(config)
+        refuse_missing_inputs(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
     return Probe(given or set_name(config.train[0]), command, config)
@@ -89,12 +87,6 @@ def _configure(argv: Sequence[str]) -> FinetuneConfig:
     for name in FIXED:
         if name in values:
             raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
-    return build(FinetuneConfig, values | {"model": "", "out": Path()}, label=flags.__getitem__)
-
-
-def _check_files(config: FinetuneConfig) -> None:
-    """Hours before they are read."""
-    held_out = split_share(config.eval) is not None
-    for source in (*config.train, *(() if held_out else config.eval), *config.test):
-        if not source.startswith(HUB) and not Path(source).is_file():
-            raise ElektronError(f"{source}: no such file")
+    return build(
+        FinetuneConfig, values | {"model": PRETRAINING, "out": Path()}, label=flags.__getitem__
+    )

@@ -36,6 +36,7 @@ from elektron.evidence.variants import Probed, VariantRun
 from elektron.finetuning.config import FinetuneConfig
 from elektron.folders import write_whole
 from elektron.pretraining.config import PretrainConfig
+from elektron.terminal import showing
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -264,7 +265,8 @@ def _work(run: Run, gpu: str, may_diverge: bool) -> None:
     logging.basicConfig(format="elektron: %(message)s")
     logging.getLogger("elektron").setLevel(logging.INFO)
     try:
-        execute(run, may_diverge)
+        with showing():
+            execute(run, may_diverge)
     except ElektronError as error:
         log.error("%s", error)
         sys.exit(BAD_INPUT)

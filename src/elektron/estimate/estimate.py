@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
-import json
 import math
 import re
 from collections import Counter
@@ -19,7 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from elektron.corpus.blocks import BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.manifest import Manifest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
@@ -33,7 +33,6 @@ from elektron.estimate.step import (
     count_memory,
     measure,
 )
-from elektron.folders import write_whole
 from elektron.models.pair import Pair
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.flops import StepFlops
@@ -131,7 +130,7 @@ class Step(NamedTuple):
 
 
 def estimate(config: EstimateConfig) -> Estimate:
-    """Say on stdout what the run will cost, and write it to `config.json` if that is set.
+    """Print what the run will cost.
 
     Raises:
         ElektronError: what `elektron pretrain` would refuse, a size or speed that is none, or
@@ -140,11 +139,6 @@ def estimate(config: EstimateConfig) -> Estimate:
     from elektron.estimate.table import print_table
 
     found = Estimator(config).estimate()
-    if config.json is not None:
-        try:
-            write_whole(config.json, json.dumps(found.as_json(), indent=1))
-        except OSError as error:
-            raise ElektronError(f"{config.json} cannot be written ({error.strerror})") from error
     print_table(found, config)
     return found
 
@@ -378,18 +372,10 @@ def refuse_bad_values(config: EstimateConfig) -> None:
         raise ElektronError(
             "give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet"
         )
-    for name, least in (("vocab_size", len(SPECIAL_IDS) + 1), ("seq_len", 3), ("devices", 1)):
-        value, option = getattr(config, name), f"--{name.replace('_', '-')}"
-        if value is None:
-            continue
-        if config.data is not None and name != "devices":
+    for name in ("vocab_size", "seq_len"):
+        if config.data is not None and getattr(config, name) is not None:
+            option = f"--{name.replace('_', '-')}"
             raise ElektronError(f"{option} follows from the blocks: leave it or --data out")
-        if value < least:
-            raise ElektronError(f"{option} must be {least} or more, got {value}")
-    if config.throughput is not None and not 0 < config.throughput < math.inf:
-        raise ElektronError(
-            f"--throughput must be tokens a second above 0, got {config.throughput:g}"
-        )
     if config.throughput is not None and config.probe:
         raise ElektronError("--throughput and --probe exclude one another: is it known or not?")
     here = "gpu" if torch.cuda.is_available() else "cpu"

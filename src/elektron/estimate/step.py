@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.blocks import Manifest
+from elektron.corpus.manifest import Manifest
 from elektron.device import Device
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from elektron.estimate.config import EstimateConfig
 from elektron.estimate.estimate import HEADROOM, Estimate
 from elektron.progress import duration, quantity
+from elektron.terminal import console
 
 UNKNOWN = "not known"
 Row = tuple[str, str, str]
@@ -27,13 +27,13 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
         for row in section:
             table.add_row(*map(Text, row))
         table.add_row()
-    console = Console(highlight=False)
-    console.print(table)
-    if found.fit is not None:
-        fits = "It fits" if found.fit.fits else "It does not fit"
-        advice = f": {found.fit.advice}" if found.fit.advice else ""
-        room = f"{config.memory_per_device}, {HEADROOM:.0%} of it left free"
-        console.print(f"{fits} into {room}{advice}.", markup=False)
+    with console() as out:
+        out.print(table)
+        if found.fit is not None:
+            fits = "It fits" if found.fit.fits else "It does not fit"
+            advice = f": {found.fit.advice}" if found.fit.advice else ""
+            room = f"{config.memory_per_device}, {HEADROOM:.0%} of it left free"
+            out.print(f"{fits} into {room}{advice}.", markup=False)
 
 
 def counts(found: Estimate, config: EstimateConfig) -> Iterator[Row]:

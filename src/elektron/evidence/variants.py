@@ -16,7 +16,7 @@ from typing import Any, Literal
 from elektron.evidence.kinds import Kind, kind
 from elektron.evidence.reading import mapping
 from elektron.evidence.resolution import Verdict, verdict
-from elektron.evidence.seeds import Spread
+from elektron.evidence.worth import Spread
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def write_results(
     folder: Path, fitted: Fitted, runs: Sequence[Run], data: Labelled
 ) -> dict[str, Any]:
     """Score the kept training and write all that is left of it into a folder; the metrics."""
-    task, config = fitted.task, fitted.config
+    config = fitted.config
     records = data.reported
     scored = score(fitted.predictor(), records, data.train)
     metrics = scored.metrics

@@ -33,7 +33,7 @@ from elektron.finetuning.training import Epoch
 from elektron.folders import new_folder, write_whole
 from elektron.inference.predictor import Predictor
 from elektron.models.checksums import seal
-from elektron.variation import in_words
+from elektron.sweep import in_words
 
 log = logging.getLogger(__name__)
 

@@ -167,7 +167,7 @@ def longest_input(config: PreTrainedConfig) -> int:
 
 
 @torch.no_grad()
-def try_encoder(name: str, encoder: nn.Module) -> bool:
+def try_encoder(name: str, encoder: PreTrainedModel) -> bool:
     """Whether an encoder reads in one direction only, as GPT and other decoders do.
 
     Raises:

@@ -41,9 +41,9 @@ from elektron.finetuning.files.lines import Lines
 from elektron.finetuning.files.tables import open_source
 from elektron.folders import is_free, new_folder
 from elektron.models.families import LABELS
-from elektron.models.pair import DISCRIMINATOR, GENERATOR, load_network
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
-from elektron.released import load_configuration
+from elektron.released import load_configuration, load_network
 from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.configuration import checked
@@ -196,7 +196,7 @@ class Task(ABC):
         found = checked(cls, {name: value for name, value in content.items() if name in fields})
         for name, its in fields.items():
             value = found.get(name, 0)
-            if name not in found and its.default is its.default_factory is dataclasses.MISSING:
+            if name not in content and its.default is its.default_factory is dataclasses.MISSING:
                 raise ElektronError(f"{name} is missing")
             if isinstance(value, float) and not isfinite(value):
                 raise ElektronError(f"{name} must be finite, got {value}")
@@ -257,6 +257,8 @@ def pad_inputs(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) 
     }
 
 
-def encoder_of(model: PreTrainedModel) -> nn.Module:
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The pretrained part of a model of any task."""
-    return model.encoder if model.config.is_encoder_decoder else model.base_model
+    encoder: Any = model.encoder if model.config.is_encoder_decoder else model.base_model
+    assert isinstance(encoder, PreTrainedModel)
+    return encoder

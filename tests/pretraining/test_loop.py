@@ -1,5 +1,6 @@
 """Whole runs in small: what they leave, how they stop and go on, what they refuse."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from elektron.pretraining.config import (
     resolve,
 )
 from elektron.pretraining.loop import pretrain
+from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
 SUMMARY_FIGURES = (
@@ -414,7 +416,7 @@ def test_rows_longer_than_a_released_pair_reads_need_other_rows(
     rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
     for network in ({}, {"max_positions": 128}):
         config = tiny_config(rows, tmp_path / "more", init_from=str(run), steps=2)
-        config.network = replace(config.network, **network)
+        config.network = dataclasses.replace(config.network, **network)
         with pytest.raises(ElektronError, match=r"--seq-len \d+$") as caught:
             pretrain(config)
         assert "--network.max-positions" not in str(caught.value)

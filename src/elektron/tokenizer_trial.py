@@ -34,6 +34,8 @@ HARMLESS = {
 SECONDS, BYTES = 10, 2 << 30
 LONG, MOST_PROBES = 2000, 300
 """Characters of a probe, and how many there are of each kind."""
+UNKNOWN = "\u0378"
+"""A character that Unicode has not assigned."""
 GROWTH = 20
 """Times as long as a text is, at most, what a normalizer makes of it: NFKD makes 18 characters of U+FDFA."""
 
@@ -65,10 +67,9 @@ def walk(value: Any) -> Iterator[Any]:
 def fault_of_loading(path: Path) -> str | None:
     """What is wrong with a file that is safe to load."""
     try:
-        Tokenizer.from_file(str(path))
-    except (
-        BaseException
-    ) as error:  # its errors have no class of their own, and its panics are no Exception
+        Tokenizer.from_file(str(path)).encode(f"a{UNKNOWN}", UNKNOWN)
+    except BaseException as error:
+        # Its errors have no class of their own, and its panics are no Exception.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return str(error)
@@ -103,7 +104,7 @@ def probes(content: Any) -> Iterator[str]:
     characters = sorted(set("".join(patterns)) | set("a0 .\n-é中"))
     literals = {text for pattern in patterns for text in re.findall(r"[\w ]{2,}", pattern)}
     # Behind it all characters, so that a search does not give up at once for want of one.
-    end = "\x01" + "".join(characters)[:LONG]
+    end = UNKNOWN + "".join(characters)[:LONG]
     for repeated in (*characters[:MOST_PROBES], *sorted(patterns | literals)[:MOST_PROBES]):
         yield repeated * max(1, LONG // len(repeated)) + end
     yield "".join(characters) * max(1, LONG // len(characters))

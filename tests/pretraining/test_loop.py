@@ -1,5 +1,6 @@
 """Whole runs in small: what they leave, how they stop and go on, what they refuse."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from elektron.pretraining.config import (
     resolve,
 )
 from elektron.pretraining.loop import pretrain
+from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
 SUMMARY_FIGURES = (
@@ -413,6 +415,19 @@ def test_blocks_of_another_tokenizer_are_refused_for_a_released_pair(run, blocks
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(ElektronError, match="another tokenizer"):
         pretrain(tiny_config(blocks, tmp_path / "run", init_from=str(other)))
+
+
+def test_rows_longer_than_a_released_pair_reads_need_other_rows(
+    run, corpus_file, tokenizer_folder, tmp_path
+):
+    """Positions of a network that is there already cannot be raised, so that is not what is advised."""
+    rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
+    for network in ({}, {"max_positions": 128}):
+        config = tiny_config(rows, tmp_path / "more", init_from=str(run), steps=2)
+        config.network = dataclasses.replace(config.network, **network)
+        with pytest.raises(ElektronError, match=r"--seq-len \d+$") as caught:
+            pretrain(config)
+        assert "--network.max-positions" not in str(caught.value)
 
 
 def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):

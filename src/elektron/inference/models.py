@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -63,7 +62,7 @@ def check_belonging(
             f"{model}: {TASK_FILE} has {len(labels)} labels and the network {network.config.num_labels}: "
             "they do not belong together"
         )
-    encoder: Any = encoder_of(network)
+    encoder = encoder_of(network)
     longest = longest_input(encoder.config)
     if task.max_length > longest:
         raise ElektronError(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.configuration import checked
@@ -229,7 +229,7 @@ class Task(ABC):
         found = checked(cls, {name: value for name, value in content.items() if name in fields})
         for name, its in fields.items():
             value = found.get(name, 0)
-            if name not in found and its.default is its.default_factory is dataclasses.MISSING:
+            if name not in content and its.default is its.default_factory is dataclasses.MISSING:
                 raise ElektronError(f"{name} is missing")
             if isinstance(value, float) and not isfinite(value):
                 raise ElektronError(f"{name} must be finite, got {value}")
@@ -300,6 +300,8 @@ def variation_of_categories(predicted: Sequence[str], true: Sequence[str], unit:
     return Variation(1 - share, 1 - commonest / len(true), summary)
 
 
-def encoder_of(model: PreTrainedModel) -> nn.Module:
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The pretrained part of a model of any task."""
-    return model.encoder if model.config.is_encoder_decoder else model.base_model
+    encoder: Any = model.encoder if model.config.is_encoder_decoder else model.base_model
+    assert isinstance(encoder, PreTrainedModel)
+    return encoder

@@ -85,6 +85,7 @@ class SequenceToSequence(Task):
     max_target_length: int
     """Longest target in tokens, its end token included: as many as the decoder has positions."""
     decoder_layers: int
+    """Of the new decoder."""
     chinese: bool
     """Whether the targets are in Chinese, where characters are scored as words."""
     decoding: DecodingConfig

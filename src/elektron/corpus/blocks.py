@@ -327,7 +327,7 @@ class Rows:
     def _read(self, file: BlockFile, into: NDArray[Any], offset: int) -> None:
         """Fill an array with the bytes of a file from an offset on."""
         try:
-            count = os.preadv(self._descriptor(file), [into], offset)
+            count = os.preadv(self._descriptor(file), [into.data], offset)
         except OSError as error:
             raise _unreadable(self.folder / file.name, error) from error
         if count != into.nbytes:

@@ -7,6 +7,7 @@ import pytest
 
 from elektron import progress
 from elektron.progress import Progress, duration, quantity
+from elektron.terminal import console, say
 
 
 class Clock:
@@ -103,3 +104,18 @@ def test_quantities() -> None:
     assert quantity(1234, "steps") == "1,234 steps"
     assert quantity(36_200_000, "bytes") == "36.2 MB"
     assert quantity(61, "seconds") == "1 min 1 s"
+
+
+def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress("\x1b[31mfile\n.txt", 1, "rows") as bar:
+        bar.update(1, "\x9b2J")
+    assert capsys.readouterr().err == "\\x1b[31mfile\\n.txt: 1 rows · took 0 s · \\x9b2J\n"
+
+
+def test_what_is_said_has_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    say("two\nlines \x1b]0;title\x07")
+    with console() as out:
+        out.print("[b]bold[/b]")
+    assert capsys.readouterr().out == "two\nlines \\x1b]0;title\\x07\nbold\n"

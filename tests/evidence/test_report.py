@@ -135,3 +135,13 @@ def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: P
         report(ReportConfig([folder], tmp_path))
     with pytest.raises(ElektronError, match="choose another --out"):
         report(ReportConfig([folder], folder / "config.yaml" / "page.html"))
+
+
+def test_only_pages_of_ours_are_written_over(make_run: MakeRun, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    for _ in range(2):
+        assert report(ReportConfig([make_run("run")], out)) == out
+    out.write_bytes(b"\xff years of work")
+    with pytest.raises(ElektronError, match=r"page\.html exists"):
+        report(ReportConfig([make_run("run")], out))
+    assert out.read_bytes() == b"\xff years of work"

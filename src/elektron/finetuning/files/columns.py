@@ -395,9 +395,8 @@ def records_of(table: Table, request: Request) -> Iterator[Record]:
             unlabelled, first = unlabelled + 1, first or where
             continue
         values = columns.values(where, row)
-        if request.labelled and (read := columns.as_read(row, values)):
-            row = row | read
-        yield Record(values, row, where, columns.names)
+        read = columns.as_read(row, values) if request.labelled else {}
+        yield Record(values, row | read if read else row, where, columns.names)
     if unlabelled:
         what = next(role.name for role in columns.found if role.needed == "labelled")
         if unlabelled == count:

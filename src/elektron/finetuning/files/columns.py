@@ -183,6 +183,7 @@ class Columns:
         self.names = {role.name: ",".join(columns) for role, columns in self.found.items()}
         self._say()
         self.labels = self._labels()
+        self.learned = [names for role, names in self.found.items() if role.needed == "labelled"]
         for role, columns in self.found.items():
             if role.name in TEXTS:
                 self._refuse_lists(role, columns[0])
@@ -234,8 +235,7 @@ class Columns:
         """Whether a row has the columns of what is to be learned, and nothing in them."""
         return any(
             all(self._is_none(field_of(row, column)) for column in columns)
-            for role, columns in self.found.items()
-            if role.needed == "labelled"
+            for columns in self.learned
         )
 
     def _is_none(self, value: Any) -> bool:
@@ -398,8 +398,8 @@ def records_of(table: Table, request: Request) -> Iterator[Record]:
             unlabelled, first = unlabelled + 1, first or where
             continue
         values = columns.values(where, row)
-        own = row | columns.as_read(row, values) if request.labelled else row
-        yield Record(values, own, where, columns.names)
+        read = columns.as_read(row, values) if request.labelled else {}
+        yield Record(values, row | read if read else row, where, columns.names)
     if unlabelled:
         what = next(role.name for role in columns.found if role.needed == "labelled")
         if unlabelled == count:

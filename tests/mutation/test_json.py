@@ -13,6 +13,7 @@ ACCEPTED = {
     r"(inspect|pretrain) manifest\.json options.*": "how blocks were made, for `prepare` to compare",
     r"\S+ manifest\.json (duplicates|splits\.\w+\.(documents|pieces)) \d+": "counts that are said only",
     r"report (corpus|examples)\.json .*": "the page leaves out what is not of its type",
+    r"report (summary|details|metrics|runs)\.json .*": "the page leaves out figures that are none",
     r"report metrics\.jsonl .*": "the page draws the lines and figures that are of their types",
     r"pretrain metrics\.jsonl .*": "lines before the checkpoint that are not of their kind say nothing",
 }

@@ -1,11 +1,13 @@
-"""What is said beside figures that a model without any input would reach."""
+"""Predictions as they are kept, and what is said of figures that a model without any input would reach."""
+
+import json
 
 import numpy as np
 import pytest
 
 from elektron.finetuning.figures.measure import bootstrap
 from elektron.finetuning.files.records import Record
-from elektron.finetuning.results import reservations
+from elektron.finetuning.results import reservations, write_predictions
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
@@ -86,3 +88,14 @@ def test_answers_are_compared_with_answering_nothing(answered, count):
     found = said(ANSWERS, true, predictions)
     assert len(found) == count
     assert all("50.0 % of a constant prediction (never an answer)" in text for text in found)
+
+
+def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path):
+    values = {"id": "7", "question": "who?", "context": "the cat", "answers": []}
+    names = {role: role for role in values}
+    record = Record(values, {"id": "7", "question": "who?", "title": "Cats"}, "", names)
+    write_predictions(tmp_path / "p.jsonl", [record], [{"answer": "cat"}])
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == values | {
+        "title": "Cats",
+        "answer": "cat",
+    }

@@ -1,6 +1,7 @@
 """Plain lines where there is no terminal, a bar where there is one, and an honest time left."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with Progress("working", 2, "steps") as bar:
         bar.update(2, "[a] note")
     assert "working" in terminal.getvalue()
-    assert "2 steps · took 0 s · [a] note" in terminal.getvalue()
+    assert re.search(r"2 steps · took \d+ s · \[a\] note", terminal.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,8 @@ def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
 ) -> None:
     with Progress("\x1b[31mfile\n.txt", 1, "rows") as bar:
         bar.update(1, "\x9b2J")
-    assert capsys.readouterr().err == "\\x1b[31mfile\\n.txt: 1 rows · took 0 s · \\x9b2J\n"
+    said = capsys.readouterr().err
+    assert said.startswith("\\x1b[31mfile\\n.txt: 1 rows") and said.endswith(" · \\x9b2J\n")
 
 
 def test_what_is_said_has_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from elektron.evidence.variants_report import (
     draw,
     link,
     render,
+    round_numbers,
     write_comparison,
 )
 from elektron.evidence.variants_table import document, notes
@@ -201,6 +202,18 @@ def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() 
     made = dataclasses.replace(made, runs=runs)
     assert Page(render(made)).elements.count("svg") == 2
     assert cells(document(made).splitlines()[2])[7] == "–"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1e14, 1e16, [1e14, 5e14, 2e15, 1e16]),
+        (0.9e15, 3.5e15, [1e15, 2e15]),
+        (2.1e15, 5.5e15, [5e15]),
+    ],
+)
+def test_round_numbers_of_an_axis_of_powers(low: float, high: float, ticks: list[float]) -> None:
+    assert round_numbers(low, high) == pytest.approx(ticks)
 
 
 def test_all_figures_are_written_beside_table_and_page(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from elektron.evidence import page, wording
@@ -109,13 +110,21 @@ def draw(comparison: Comparison, probe: str) -> Figure:
     axes.set_xlabel("FLOPs", loc="right")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: kind.write_tick(value)))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.scientific(value)))
     points = [(run.flops, run.probes[probe].value) for run in comparison.runs if run.flops]
     if points:  # lines that are moved aside have no data limits of their own
-        axes.set_xlim(min(x for x, _ in points) / ROOM, max(x for x, _ in points) * ROOM)
+        low, high = min(x for x, _ in points) / ROOM, max(x for x, _ in points) * ROOM
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high)))
         bottom, top = min(y for _, y in points), max(y for _, y in points)
         margin = 0.12 * (top - bottom) or 0.05 * abs(top) or 1.0
         axes.set_ylim(bottom - margin, top + margin)
     return figure
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """One to five of 1, 2 and 5 times a power of ten between two numbers, which must differ by a factor above 2.5."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    return found[:: math.ceil(len(found) / 5)]

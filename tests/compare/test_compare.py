@@ -38,7 +38,7 @@ def test_variants_are_trained_probed_and_told_apart(
     config = make_config()
     compare(config)
     printed = capsys.readouterr().out
-    assert "optimizer.lr=0.001" in printed and "not resolved: one seed" in printed
+    assert "optimizer.lr=0.001" in printed and "not resolved: fewer than 3 seeds" in printed
     assert len(printed.split("- Recipe")) == 2, "nothing but the table, and not fine-tuning's words"
     assert (config.out / "comparison.md").read_text() == printed.removesuffix("\n")
     run = config.out / "optimizer.lr=0.01" / "2e8flops" / "seed-1"

@@ -17,9 +17,9 @@ def act(pretrained: list[float], scratch: list[float]) -> SecondAct:
     [
         ([0.66, 0.67, 0.68], [0.62, 0.63, 0.64], "Pre-training is ahead by 4.0 points"),
         ([0.62, 0.63, 0.64], [0.66, 0.67, 0.68], "Pre-training is behind by 4.0 points"),
-        ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved: the seeds of the two overlap"),
+        ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved, seeds overlap"),
         ([0.64, 0.64, 0.64], [0.64, 0.64, 0.64], "Not resolved"),
-        ([0.67, 0.68], [0.62, 0.63], "Not resolved: 67.5 % against 62.5 % from fewer than 3 seeds"),
+        ([0.67, 0.68], [0.62, 0.63], "Not resolved, fewer than 3 seeds: 67.5 % against 62.5 %"),
     ],
 )
 def test_verdict(pretrained: list[float], scratch: list[float], finding: str) -> None:

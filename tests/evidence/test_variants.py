@@ -110,8 +110,8 @@ def test_with_one_budget_there_is_no_column_of_it_and_with_one_seed_no_spread() 
     text = document(comparison(budgets=("2m",), seeds=1))
     assert "budget" not in text.splitlines()[0]
     assert "81.0 % |" in text and "(" not in text.splitlines()[2]
-    assert text.count("not resolved: one seed") == 4
-    assert "one seed resolves nothing" in text
+    assert text.count("not resolved: fewer than 3 seeds") == 4
+    assert "fewer than 3 seeds resolve nothing" in text
 
 
 def test_notes_say_what_the_figures_rest_on() -> None:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.evidence.worth import SEEDS_TO_CLAIM, Spread, finding
+from elektron.evidence.resolution import SEEDS_TO_CLAIM
+from elektron.evidence.worth import Spread, finding
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 

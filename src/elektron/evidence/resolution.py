@@ -1,11 +1,11 @@
-"""Is one variant better than another? The rule, plain enough to be checked by eye.
+"""Is one side better than another? The rule, plain enough to be checked by eye, used by every comparison.
 
-A variant is *ahead* of another where both hold:
+One side is *ahead* of another where all of this holds:
 
-1. Every seed of it is beyond every seed of the other. Of n seeds a side that are alike, all of one
-   side come out beyond all of the other by chance in `chance(n)` of cases: once in three with two
-   seeds, once in ten with three.
-2. The medians differ by more than half the width of the figure's 95 % bootstrap interval (of either
+1. Each has at least SEEDS_TO_CLAIM seeds.
+2. Every seed of it is beyond every seed of the other. Of n seeds a side that are alike, all of one
+   side come out beyond all of the other by chance in `chance(n)` of cases: once in ten with three.
+3. Where 95 % bootstrap intervals are known, the medians differ by more than half their width (of either
    side the median width, of the two the larger), so that other rows would hardly have closed the gap.
 
 *Behind* is the same from the other side. Everything else is *not resolved*, which does not say that
@@ -22,6 +22,8 @@ from typing import Literal
 
 Interval = tuple[float, float]
 
+SEEDS_TO_CLAIM = 3
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -37,7 +39,7 @@ class Verdict:
 def verdict(
     base: Sequence[float],
     other: Sequence[float],
-    intervals: Sequence[Interval | None],
+    intervals: Sequence[Interval | None] | None = None,
     less_is_better: bool = False,
 ) -> Verdict:
     """What the seeds bear out of `other` against `base`.
@@ -45,22 +47,23 @@ def verdict(
     Args:
         base: figures of the one, one a seed.
         other: figures of the other.
-        intervals: the 95 % intervals of the figures of `base`, then of `other`.
+        intervals: the 95 % intervals of the figures of `base`, then of `other`; without them seeds alone decide.
         less_is_better: whether a small figure is a good one.
     """
-    if min(len(base), len(other)) < 2:
-        return Verdict("not resolved", "one seed")
+    if min(len(base), len(other)) < SEEDS_TO_CLAIM:
+        return Verdict("not resolved", f"fewer than {SEEDS_TO_CLAIM} seeds")
     if min(other) <= max(base) and min(base) <= max(other):
         return Verdict("not resolved", "seeds overlap")
-    half = max(half_width(intervals[: len(base)]), half_width(intervals[len(base) :]))
     difference = statistics.median(other) - statistics.median(base)
-    if abs(difference) <= half:
-        return Verdict("not resolved", "within the interval")
+    if intervals is not None:
+        half = max(half_width(intervals[: len(base)]), half_width(intervals[len(base) :]))
+        if abs(difference) <= half:
+            return Verdict("not resolved", "within the interval")
     return Verdict("ahead" if (difference > 0) != less_is_better else "behind")
 
 
 def half_width(intervals: Sequence[Interval | None]) -> float:
-    """Half the median width; without intervals nothing is known, and it is infinite."""
+    """Half the median width; where none is known, it is infinite."""
     widths = [interval[1] - interval[0] for interval in intervals if interval is not None]
     return statistics.median(widths) / 2 if widths else math.inf
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from elektron.configuration import written
 from elektron.evidence import markdown, wording
 from elektron.evidence.drawing import Look, look
-from elektron.evidence.resolution import Verdict, chance
+from elektron.evidence.resolution import SEEDS_TO_CLAIM, Verdict, chance
 from elektron.evidence.variants import Comparison, Variant, VariantRun, median
 
 FIGURES = ("generator loss", "AUC", "FLOPs", "time", "tokens", "parameters")
@@ -167,8 +167,8 @@ def _tuning(comparison: Comparison) -> list[str]:
 
 def _resolved_how(comparison: Comparison) -> str:
     first = comparison.variants[0].name
-    if len(comparison.seeds) < 2:
-        return f"Resolved against {first}: one seed resolves nothing."
+    if len(comparison.seeds) < SEEDS_TO_CLAIM:
+        return f"Resolved against {first}: fewer than {SEEDS_TO_CLAIM} seeds resolve nothing."
     return (
         f"Resolved against {first}: ahead or behind where all seeds of one are beyond all seeds of the "
         "other and the medians differ by more than half of the 95 % bootstrap interval. Of variants that "

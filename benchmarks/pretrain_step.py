@@ -48,18 +48,19 @@ from torch.distributions import Categorical
 from transformers import ElectraConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter, Manifest
+from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
+from elektron.corpus.manifest import Manifest
 from elektron.device import Device, cpu_info, same_bits
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
+from elektron.pretraining.distributed import World
 from elektron.pretraining.export import versions
-from elektron.pretraining.foundations import pair_for
-from elektron.pretraining.loop import Trainer
-from elektron.pretraining.objectives import Turn
+from elektron.pretraining.objectives import UpdateRoles
 from elektron.pretraining.plans import Plan
-from elektron.pretraining.processes import Processes
 from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.setup import pair_for
+from elektron.pretraining.train import Trainer
 from elektron.recipes import pretrain_config
 
 RECIPE, OWN_RECIPE = "electra-small", "elektron-small"
@@ -98,7 +99,7 @@ class Shape:
 
     def config(self, recipe: str, out: Path) -> PretrainConfig:
         """A recipe at this shape."""
-        overrides = {"out": out, "batch": self.rows, "network.layers": self.layers}
+        overrides = {"out": out, "batch_size": self.rows, "network.num_hidden_layers": self.layers}
         return resolve(pretrain_config(recipe, overrides))
 
     def random_rows(self) -> Tensor:
@@ -140,13 +141,13 @@ class Training:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     recipe = pretrain_config(RECIPE)
-    default_rows = recipe.batch if torch.cuda.is_available() else ROWS_ON_CPU
+    default_rows = recipe.batch_size if torch.cuda.is_available() else ROWS_ON_CPU
     parser.add_argument("--rows", type=int, default=default_rows, help="rows in a step")
     parser.add_argument("--length", type=int, default=128, help="tokens in a row")
-    parser.add_argument("--layers", type=int, default=recipe.network.layers)
+    parser.add_argument("--layers", type=int, default=recipe.network.num_hidden_layers)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="of a side's turn, which has a step at least"
+        "--seconds", type=float, default=2.0, help="of a side's roles, which has a step at least"
     )
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/pretrain_step.json"))
     options = parser.parse_args()
@@ -370,7 +371,7 @@ def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
         networks(config, store),
         RunFolder.open(config, store),
         on,
-        Processes(on.device),
+        World(on.device),
         Plan(),
         words=None,
     )
@@ -383,10 +384,10 @@ def elektron_as_it_comes(shape: Shape, config: PretrainConfig, store: BlockStore
 
     def step() -> None:
         with same_bits(trainer.device):
-            trainer.step(prefetcher.take(), share=0.0, rate=1.0)
+            trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
-    slots = trainer.batches.slots(shape.length)
-    flops = trainer.flops(Turn(), shape.rows, shape.length, slots)
+    slots = trainer.batches.max_masked(shape.length)
+    flops = trainer.flops(UpdateRoles(), shape.rows, shape.length, slots)
     return Training(step, Facts(trainer.on.precision, trainer.compiled, flops, trainer.peak_flops))
 
 

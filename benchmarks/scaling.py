@@ -47,9 +47,16 @@ BYTES_A_DOCUMENT = 16
 
 STEPS = 30
 TINY = (
-    *("--config", "quickstart", "--steps", str(STEPS), "--batch", "8", "--log-every", "1"),
-    *("--network.layers", "1", "--network.hidden", "32", "--network.feed-forward", "64"),
-    *("--network.heads", "2", "--network.embedding", "32"),
+    *("--config", "quickstart", "--steps", str(STEPS), "--batch-size", "8", "--log-every", "1"),
+    *(
+        "--network.num-hidden-layers",
+        "1",
+        "--network.hidden-size",
+        "32",
+        "--network.intermediate-size",
+        "64",
+    ),
+    *("--network.num-attention-heads", "2", "--network.embedding-size", "32"),
 )
 STEPS_OF_A_ROUND = 40
 SIDES = {

@@ -40,23 +40,23 @@ from elektron.corpus.prepare import prepare
 from elektron.corpus.vocabulary import train_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
-from elektron.evidence.markdown import table
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune
 from elektron.finetuning.results import RUNS
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.inference.evaluate import evaluate
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.loop import pretrain
+from elektron.pretraining.pretrain import pretrain
 from elektron.recipes import pretrain_config
+from elektron.reporting.markdown import table
 
 SIZES = {
-    "network.layers": 4,
-    "network.hidden": 256,
-    "network.feed_forward": 1024,
-    "network.heads": 4,
-    "network.embedding": 128,
-    "batch": 32,
+    "network.num_hidden_layers": 4,
+    "network.hidden_size": 256,
+    "network.intermediate_size": 1024,
+    "network.num_attention_heads": 4,
+    "network.embedding_size": 128,
+    "batch_size": 32,
     # Nothing is saved on the way.
     "checkpoint.every": 10**9,
 }
@@ -76,7 +76,9 @@ PROBES = {
     " --text 6 --pair 7 --label 5",
     "capitals": "token-classification --train {work}/capitals.train.jsonl --eval {work}/capitals.eval.jsonl",
 }
-FIXED = "--epochs 5 --batch 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
+FIXED = (
+    "--epochs 5 --batch-size 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
+)
 """Of every probe; nothing is chosen on the rows that are reported."""
 TAGGED = "enwiki/valid.txt.gz"
 WORD = re.compile(r"\w+|[^\w\s]")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The article's pipeline from end to end, in its own order: initialise Teacher and Student, train the
-# Teacher on a corpus, train the Student on the Teacher's output, update them in turn, fine-tune on IMDB
+# Teacher on a corpus, train the Student on the Teacher's output, update them in roles, fine-tune on IMDB
 # film reviews, evaluate. docs/article.md says what of it is the paper's and what is not.
 #
 #   examples/article.sh [DATA]
@@ -38,19 +38,19 @@ elektron pretrain --config article --data "$work/blocks" --out "$work/two-stages
 # Embeddings stay apart, as the two stages leave them; at a third of the recipe's rates, because both
 # networks have learned already; with another seed, because the same one would begin again with the rows
 # and masks that the Teacher has seen.
-echo "4 · 交替进行更新 (update Teacher and Student in turn, to maximise their similarity): a step each;" \
+echo "4 · 交替进行更新 (update Teacher and Student in roles, to maximise their similarity): a step each;" \
   "the discriminator also learns the generator's distribution at masked positions (not in the paper)"
 elektron pretrain --config article --data "$work/blocks" --out "$work/in-turn" \
   --steps $((steps / 3)) --seed 2 \
   --init-from "$work/two-stages/discriminator,$work/two-stages/generator" --sharing none \
-  --plan alternating --plan-options.similarity 1 --optimizer.lr 1e-3 --optimizer.muon-lr 0.01
+  --plan alternating --plan-options.similarity 1 --optimizer.learning-rate 1e-3 --optimizer.muon-learning-rate 0.01
 
 # The validation set is a part of the training reviews, and decides which epoch is kept: the figures here
 # are of it, those of step 6 are not. The "conventional Transformer" that the article compares with is the
 # same network from random weights.
 echo "5 · 微调 (fine-tune on film reviews): the discriminator alone, and the same network from scratch"
 common=(--train "$train" --eval 0.08 --text text --label label
-  --max-train "${LABELS:-1000}" --epochs "${EPOCHS:-4}" --max-length 256 --long-text head-tail --dropout 0.3)
+  --max-train "${LABELS:-1000}" --epochs "${EPOCHS:-4}" --max-length 256 --truncation head-tail --dropout 0.3)
 elektron finetune classification --model "$work/in-turn/discriminator" "${common[@]}" --out "$work/student"
 elektron finetune classification --model scratch:article --tokenizer "$work/tokenizer" "${common[@]}" \
   --out "$work/scratch"

@@ -26,6 +26,6 @@ elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pret
   --steps "${STEPS:-600}"
 elektron finetune summarization --model "$work/pretraining/discriminator" --train "$train" \
   --eval 0.02 --test "$dev" --source dialogue --target summary --out "$work/model" \
-  --epochs "${EPOCHS:-6}" --batch 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000 \
+  --epochs "${EPOCHS:-6}" --batch-size 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000 \
  
 python "$here/dialogue_baselines.py" "$train" "$dev" "$work/model"

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.figures.text import Summaries
-from elektron.finetuning.files.read import read_records
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.metrics.text import Summaries
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.sequence_to_sequence import LAYOUT, most_typical
 
 FIGURES = ("rouge1", "rouge2", "rougeL", "distinct_outputs")
@@ -44,7 +44,7 @@ def main(train: str, dev: str, model: str) -> None:
         "the first three turns": list(map(first_turns, dialogues)),
         "the two longest turns": list(map(longest_turns, dialogues)),
         "always the most typical": [constant] * len(dialogues),
-        "the model": [json.loads(line)["text"] for line in predictions],
+        "the model": [json.loads(line)["predicted_text"] for line in predictions],
     }
     references = [[row.values["target"]] for row in dev_rows]
     print(" " * 24, *(f"{name:>16}" for name in FIGURES))

@@ -22,7 +22,7 @@ fi
 elektron tokenizer "$train" --text text --lowercase true --vocab-size 8192 --out "$work/tokenizer"
 elektron prepare "$train" --text text --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 256
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
-  --batch 8 --steps "${STEPS:-11000}" --evaluation.every 1000 --checkpoint.every 1000
+  --batch-size 8 --steps "${STEPS:-11000}" --evaluation.every 1000 --checkpoint.every 1000
 
 # 2,000 of the training reviews are held out to choose settings and epochs on; the test reviews are
 # scored once. Scratch may take more passes, and is stopped where it was best.
@@ -33,7 +33,7 @@ for labels in ${LABELS:-1000 5000 25000}; do
     *) seeds=1 passes=2 scratch_passes=2 ;;
   esac
   common=(--train "$train" --eval 0.08 --test "$test" --text text --label label
-    --max-train "$labels" --seeds "$seeds" --max-length 400 --long-text head-tail --dropout 0.3)
+    --max-train "$labels" --seeds "$seeds" --max-length 400 --truncation head-tail --dropout 0.3)
   elektron finetune classification --model "$work/pretraining/discriminator" "${common[@]}" \
     --epochs $passes --out "$work/pretrained-$labels"
   elektron finetune classification --model scratch:quickstart --tokenizer "$work/tokenizer" \

@@ -12,8 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled, read_labelled
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)

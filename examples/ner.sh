@@ -23,7 +23,7 @@ fi
 elektron tokenizer "$corpus" --out "$work/tokenizer" --vocab-size 8192 --max-documents 20000
 elektron prepare "$corpus" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
-  --batch 16 --steps "${STEPS:-2500}"
+  --batch-size 16 --steps "${STEPS:-2500}"
 # The last tenth of the training rows is for choosing the epoch; dev is scored once (docs/finetuning.md).
 tag() {
   elektron finetune token-classification "$@" --epochs 15 \

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.files.read import read_records
-from elektron.finetuning.files.records import Layout, Role
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Layout, Role
 
 DIALOGUES = Layout((Role("text", ("dialogue",)),))
 TURNS_BEFORE = 4

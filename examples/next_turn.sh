@@ -37,5 +37,5 @@ for name, figures in (("the model", model), (constant["name"], constant)):
     )
 for line in (folder / "predictions.jsonl").read_text().splitlines()[:5]:
     row = json.loads(line)
-    print("", row["source"], f"  was: {row['target']}", f"  is:  {row['text']}", sep="\n")
+    print("", row["source"], f"  was: {row['target']}", f"  is:  {row['predicted_text']}", sep="\n")
 PYTHON

@@ -32,7 +32,7 @@ probes() {
 }
 
 # What is evaluated and saved on the way is of no use here, and takes time.
-compare() { # NAME BUDGET PROBES MRPC_ROWS --vary …
+compare() { # NAME BUDGET PROBES MRPC_ROWS --sweep …
   local lines
   mapfile -t lines < <(probes "$4")
   elektron compare --data "$work/blocks" --out "$work/$1" --budget "${BUDGET:-$2}" \
@@ -54,7 +54,7 @@ for comparison in "$@"; do
   case $comparison in
     objectives)
       compare objectives 1.2e13flops 3 4076 --config quickstart \
-        --vary objective=rtd,all_tokens_mlm,replace_mlm,electra_15,mlm,corrective
+        --sweep objective=rtd,all_tokens_mlm,replace_mlm,electra_15,mlm,corrective
       ;;
     plans)
       # The ready generator's own training is not counted in what its student may spend.
@@ -68,15 +68,15 @@ for comparison in "$@"; do
       variant alternating_similarity "plan: alternating" "plan_options: {similarity: 1.0}"
       variant adversarial "plan: adversarial"
       variant frozen_generator "plan: frozen_generator" "plan_options: {generator: $work/ready}"
-      compare plans 6e12flops 3 2000 --vary "$(all_variants)"
+      compare plans 6e12flops 3 2000 --sweep "$(all_variants)"
       ;;
     sharing)
       # A generator as large as the discriminator, as where the paper compares this.
-      compare sharing 6e12flops 3 2000 --config quickstart --vary sharing=none,embeddings,gdes,all \
+      compare sharing 6e12flops 3 2000 --config quickstart --sweep sharing=none,embeddings,gdes,all \
         network.generator_width=1
       ;;
     extreme)
-      compare extreme 1.5e13flops 1 0 --vary config=electra-small,extreme batch=32 \
+      compare extreme 1.5e13flops 1 0 --sweep config=electra-small,extreme batch=32 \
         optimizer.warmup=0.05
       ;;
     *)

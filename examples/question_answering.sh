@@ -26,12 +26,12 @@ passages=$work/passages.txt
 elektron tokenizer "$corpus" "$passages" --lowercase true --vocab-size 8192 --out "$work/tokenizer"
 elektron prepare "$corpus" "$passages" --tokenizer "$work/tokenizer" --seq-len 256 --out "$work/blocks"
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
-  --batch 8 --steps "${STEPS:-4000}"
+  --batch-size 8 --steps "${STEPS:-4000}"
 
 # Can it learn at all? 200 questions by heart, asked again.
 elektron finetune question-answering --model "$work/pretraining" \
   --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" --max-length 256 \
-  --epochs 25 --batch 16 --learning-rate 5e-3 --dropout 0 --keep last
+  --epochs 25 --batch-size 16 --learning-rate 5e-3 --dropout 0 --keep last
 elektron evaluate "$work/by-heart" "$work/200.jsonl"
 
 # What has it understood? Questions about passages that it has not seen, half of them without an

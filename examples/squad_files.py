@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.figures.squad import Answers
-from elektron.finetuning.files.read import read_records
+from elektron.finetuning.metrics.squad import Answers
+from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 
 COUNT = 200
@@ -37,11 +37,12 @@ def score(questions: str, answers: Path) -> None:
     """Print figures of the answers, and the first that is right."""
     gold = [[answer["text"] for answer in row["answers"]] for row in read(questions)]
     given = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    figures = Answers(gold, [row["answer"] for row in given])()
+    figures = Answers(gold, [row["predicted_answer"] for row in given])()
     print(f"from the corpus: exact match {figures['exact_match']:.1f}, F1 {figures['f1']:.1f}")
     for texts, row in zip(gold, given, strict=True):
-        if row["answer"] in texts:
-            print(f"{row['question']}\n  {row['answer']}\n  {row['source']}: {row['passage']}")
+        if row["predicted_answer"] in texts:
+            print(f"{row['question']}\n  {row['predicted_answer']}")
+            print(f"  {row['predicted_source']}: {row['predicted_passage']}")
             return
 
 

@@ -1,11 +1,14 @@
 """A small language that a small pair can learn, as tokenizer and blocks."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from transformers.utils import logging
+
+from elektron.terminal import showing
 
 SUBJECTS = ["the cat", "the dog", "a small bird", "my old friend", "the red fox", "her brother"]
 VERBS = ["sees", "likes", "follows", "finds", "meets", "forgets"]
@@ -37,6 +40,13 @@ def one_thread() -> None:
     """Small tensors gain nothing from threads, which wait for one another on a busy machine."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()
+
+
+@pytest.fixture(autouse=True)
+def shown() -> Iterator[None]:
+    """Functions write what their commands would."""
+    with showing():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES
 from elektron.models.pair import build_pair
 from elektron.pretraining.config import resolve
-from elektron.pretraining.foundations import configured_sizes
 from elektron.pretraining.plans import copy_weights
+from elektron.pretraining.setup import configured_sizes
 from elektron.recipes import pretrain_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "article.md"
@@ -97,5 +97,5 @@ def test_the_recipe_can_be_continued_in_turn():
 
 
 def test_sharing_that_would_move_the_frozen_generator_is_refused():
-    with pytest.raises(ElektronError, match="would move what both have"):
+    with pytest.raises(ElektronError, match="would change the shared weights"):
         resolve(pretrain_config("article", {"sharing": "embeddings"}))

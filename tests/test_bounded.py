@@ -17,14 +17,15 @@ import pytest
 
 from elektron import bounded, reading
 from elektron.configuration import read_yaml
-from elektron.corpus.blocks import BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.documents import read_documents
+from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
-from elektron.evidence.reading import mapping, read_json
 from elektron.finetuning.tasks.registry import load_task
 from elektron.models.verification import model_faults
+from elektron.reporting.reading import mapping, read_json
 from tests.corpus.test_blocks import edit, make_rows, write
-from tests.finetuning.files.layouts import read
+from tests.finetuning.readers.layouts import read
 
 
 @pytest.mark.parametrize(

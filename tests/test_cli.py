@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import logging
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import types
@@ -13,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import elektron
-from elektron.cli import COMMANDS, main, one_line
+from elektron import cli
+from elektron.cli import COMMANDS, _configure, load, main
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
-from elektron.evidence.config import ReportConfig
 from elektron.pretraining.config import PretrainConfig
+from elektron.progress import Progress
 from elektron.recipes import pretrain_config
+from elektron.reporting.config import ReportConfig
+from elektron.terminal import say, visible
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
@@ -43,8 +52,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.fixture
-def configured(install: Install) -> Callable[..., Any]:
+def configured(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs a command line and returns the configuration that reached the command's function."""
+    monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
 
     def run(command: str, *argv: str) -> Any:
         received: list[Any] = []
@@ -87,8 +97,14 @@ def test_words_and_options_become_the_commands_dataclass(configured: Callable[..
 
 def test_pretrain_merges_the_recipe_with_what_was_typed(configured: Callable[..., Any]) -> None:
     assert configured(
-        "pretrain", "--config", "quickstart", "--minutes", "3", "--optimizer.muon-lr", "1e-2"
-    ) == pretrain_config("quickstart", {"minutes": 3, "optimizer": {"muon_lr": 0.01}})
+        "pretrain",
+        "--config",
+        "quickstart",
+        "--minutes",
+        "3",
+        "--optimizer.muon-learning-rate",
+        "1e-2",
+    ) == pretrain_config("quickstart", {"minutes": 3, "optimizer": {"muon_learning_rate": 0.01}})
     assert configured("pretrain", "--config", "electra-small", "--family", "elektron") == (
         pretrain_config("electra-small", {"family": "elektron"})
     )
@@ -112,7 +128,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("pretrain --stpes 3", "unknown option --stpes: did you mean --steps?"),
         ("pretrain --stpes=3", "unknown option --stpes: did you mean --steps?"),
         ("pretrain --step 3", "unknown option --step: did you mean --steps?"),
-        ("pretrain --lr 3", "unknown option --lr: did you mean --optimizer.lr?"),
+        ("pretrain --lr 3", "unknown option --lr: did you mean --optimizer.learning-rate?"),
         ("pretrain --init_from x", "unknown option --init_from: did you mean --init-from?"),
         ("pretrain --zzzz", "unknown option --zzzz: `elektron pretrain --help` lists them"),
         ("pretrain --network 3", "unknown option --network: did you mean --network."),
@@ -138,7 +154,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("report", "RUNS is missing: Folders"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
+def test_a_mistake_is_answered_in_visible(
     argv: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert complaint(capsys, *argv.split()).startswith(answer)
@@ -161,10 +177,10 @@ def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
-    assert one_line("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
+    assert visible("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
-def test_an_elektron_error_of_the_function_is_one_line(
+def test_an_elektron_error_of_the_function_is_visible(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(config: ReportConfig) -> None:
@@ -197,7 +213,7 @@ def test_a_defect_is_not_hidden(install: Install) -> None:
 def test_warnings_are_lines_on_stderr_while_a_command_runs(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logger = logging.getLogger("elektron.evidence")
+    logger = logging.getLogger("elektron.reporting")
     install("report", lambda config: logger.warning("%d rows\nare odd", 3))
     assert main(["report", "x"]) == 0
     assert capsys.readouterr().err == "elektron: warning: 3 rows\\nare odd\n"
@@ -240,18 +256,171 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     assert done.stdout.startswith(f"usage: elektron {command}")
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "elektron", "pretrain", "--help"],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+SPEAKS = """
+import sys, types
+from elektron.cli import COMMANDS, main
+from elektron.progress import Progress
+from elektron.terminal import say
+module = types.ModuleType("evidence")
+def report(config):
+    with Progress("speaking", 100, "lines") as bar:
+        for line in range(100):
+            say("\u4e2d " * 1000)
+            bar.update(line)
+module.report = report
+sys.modules["elektron.reporting.report"] = module
+sys.exit(main(["report", "x"]))
+"""
+"""A command that has a lot to say."""
+
+
+def shell(
+    line: str, program: str = SPEAKS, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash, in which `$run` is a Python program."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env=ENVIRONMENT | {"run": program, "python": sys.executable} | environment,
+        capture_output=True,
         check=False,
     )
-    os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("help", [True, False])
+def test_a_reader_that_leaves_early_is_no_error(help: bool) -> None:
+    run = "-m elektron pretrain --help" if help else '-c "$run"'
+    done = shell(f"set -o pipefail; $python {run} | head -c 3")
+    assert done.returncode == 0 and done.stderr.count(b"\n") == (not help)
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("run", ["-m elektron", "-m elektron report --help", '-c "$run"'])
+def test_standard_output_that_cannot_be_written_is_said(where: str, run: str) -> None:
+    done = shell(f"$python {run} {where}")
+    assert done.returncode == 2
+    said = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
+    assert len(said) == 1 and said[0].startswith("elektron: standard output cannot be written (")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&- <&-"])
+def test_standard_error_that_cannot_be_written_changes_nothing(where: str) -> None:
+    assert shell(f"$python -m elektron --version {where}").returncode == 0
+    assert shell(f"$python -m elektron report /no/such/folder {where}").returncode == 2
+    done = shell(f'$python -c "$run" {where}', SPEAKS)
+    assert done.returncode == 0 and len(done.stdout) > 300_000
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_of_another_encoding_gets_what_it_has(encoding: str) -> None:
+    done = shell('$python -c "$run"', PYTHONIOENCODING=encoding)
+    assert done.returncode == 0
+    assert done.stdout.startswith(rb"\u4e2d \u4e2d ")
+
+
+def test_an_error_of_the_system_is_one_line(
+    install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    long = "a" * 5000
+    for error, said in (
+        (PermissionError(13, "Permission denied", "/closed/x"), "/closed/x: Permission denied"),
+        (OSError(36, "File name too long", long), "…"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ):
+
+        def fail(config: ReportConfig, error: OSError = error) -> None:
+            raise error
+
+        install("report", fail)
+        answer = complaint(capsys, "report", "x")
+        assert said in answer and len(answer) < 400
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_cleans_up_as_an_interruption_does(
+    number: int, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned = []
+
+    def end(config: ReportConfig) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            cleaned.append(True)
+
+    install("report", end)
+    assert main(["report", "x"]) == 128 + number
+    assert (
+        cleaned and capsys.readouterr().err == f"elektron: ended by {signal.Signals(number).name}\n"
+    )
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(install: Install) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        install("report", lambda config: os.kill(os.getpid(), signal.SIGHUP))
+        assert main(["report", "x"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+PLACES = {
+    "tokenizer": ["CORPUS --out OUT", "corpus.txt --out CLOSED"],
+    "prepare": [
+        "CORPUS --tokenizer TOKENIZER --out OUT",
+        "corpus.txt --tokenizer CLOSED --out OUT",
+    ],
+    "inspect": ["CLOSED"],
+    "verify": ["CLOSED"],
+    "pretrain": ["--data CLOSED --out OUT", "--config CLOSED"],
+    "estimate": ["--data CLOSED"],
+    "finetune": [
+        "classification --model CLOSED --train x.csv --out OUT",
+        "classification --model scratch:quickstart --train CLOSED --out OUT",
+        "classification --model scratch:quickstart --train x.csv --out CLOSED",
+    ],
+    "evaluate": ["CLOSED x.csv", "CLOSED --blimp x.jsonl"],
+    "predict": ["CLOSED --input x.csv"],
+    "compare": ["--data CLOSED --out OUT --variants objective=rtd --steps 2", "--out CLOSED"],
+    "report": ["CLOSED"],
+}
+
+
+@pytest.mark.parametrize("kind", ["long", "closed"])
+@pytest.mark.parametrize(
+    "line", [f"{command} {line}" for command, lines in PLACES.items() for line in lines]
+)
+def test_a_path_that_cannot_be_looked_at_is_one_line(
+    line: str,
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`closed` as a folder is that one may not search, which root cannot be refused: the system's answer is played."""
+    monkeypatch.chdir(tmp_path)
+    closed = tmp_path / "closed" / "x"
+    refused = PermissionError(13, "Permission denied", str(closed))
+    if kind == "closed":
+        for function in ("stat", "lstat", "open", "mkdir", "scandir", "listdir"):
+            monkeypatch.setattr(os, function, _refusing(getattr(os, function), closed, refused))
+        monkeypatch.setattr("io.open", _refusing(io.open, closed, refused))
+    name = str(closed) if kind == "closed" else "a" * 5000
+    words = [name if w in ("CLOSED", "CORPUS", "TOKENIZER") else w for w in line.split()]
+    assert main([str(tmp_path / "out") if word == "OUT" else word for word in words]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("elektron: ") and len(said[-1]) < 6000
+    assert "Traceback" not in "".join(said)
+
+
+def _refusing(function: Callable[..., Any], closed: Path, error: OSError) -> Callable[..., Any]:
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(path, str | os.PathLike) and str(path).startswith(str(closed)):
+            raise error
+        return function(path, *arguments, **options)
+
+    return refuse
 
 
 def test_the_reference_page_is_current() -> None:
@@ -262,3 +431,99 @@ def test_the_reference_page_is_current() -> None:
     assert page.read_text(encoding="utf-8") == reference(), (
         "run: python -m elektron.reference > docs/reference.md"
     )
+
+
+def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own, whose last line of errors lists what heavy it imported."""
+    program = (
+        "import sys; from elektron.cli import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        f"finally: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)\n"
+        "sys.exit(status)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "missing"),
+    [
+        ("tokenizer nothere.txt --out o", "nothere.txt"),
+        ("inspect no/such", "no/such"),
+        ("prepare builtin:docs --tokenizer ./nothere --out o", "./nothere"),
+        ("pretrain --data nothere --out o", "nothere"),
+        ("estimate --data nothere", "nothere"),
+        ("finetune ner --model ./m --train nothere.conll --out o", "nothere.conll"),
+        ("finetune ner --model a/b/c --train hf:x --out o", "a/b/c"),
+        ("evaluate ./m nothere.csv", "nothere.csv"),
+        ("predict ./nothere --input -", "./nothere"),
+        ("compare --data nothere --budget 1m --probe x --out o", "nothere"),
+    ],
+)
+def test_a_missing_input_is_named_before_anything_heavy_is_imported(
+    argv: str, missing: str
+) -> None:
+    done = in_process(*argv.split())
+    *_, line, heavy = done.stderr.splitlines()
+    assert (done.returncode, heavy) == (2, "[]")
+    assert line.startswith("elektron: ") and missing in line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_a_command_are_command_lines_of_it(
+    command: str,
+) -> None:
+    for example in COMMANDS[command].examples:
+        name, *argv = shlex.split(re.split(" [<>] ", example)[0])
+        assert name == command
+        assert isinstance(_configure(name, COMMANDS[name], argv)[0], load(COMMANDS[name].config))
+
+
+def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> None:
+        logging.getLogger("elektron.x").info("a note")
+        logging.getLogger("elektron.x").warning("a warning")
+        with Progress("working", 1, "steps"):
+            pass
+        say("a result")
+
+    install("report", work)
+    assert main(["report", "x", "--quiet"]) == 0
+    assert capsys.readouterr() == ("a result\n", "elektron: warning: a warning\n")
+
+
+def test_json_is_all_of_standard_output(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> dict[str, Any]:
+        say("a table")
+        return {"page": config.runs[0], "figures": [{"loss": float("nan")}], 3: (1, 2)}
+
+    install("report", work)
+    assert main(["report", "x", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "page": "x",
+        "figures": [{"loss": None}],
+        "3": [1, 2],
+    }
+
+
+def test_what_memory_cannot_hold_is_one_line(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(config: ReportConfig) -> None:
+        torch.empty(1 << 50)
+
+    install("report", work)
+    assert "memory" in complaint(capsys, "report", "x")
+
+
+def test_what_was_typed_in_another_encoding_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert r"caf\udce9.txt" in complaint(capsys, "inspect", "caf\udce9.txt")

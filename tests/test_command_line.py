@@ -5,6 +5,7 @@ import pytest
 from elektron.command_line import typed, usage
 from elektron.compare.config import CompareConfig
 from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
 
 
 def test_texts_are_found_under_the_names_of_settings() -> None:
@@ -24,6 +25,12 @@ def test_options_besides_the_settings() -> None:
     assert typed("compare", CompareConfig, ["--recipe", "r"], extra) == {"recipe": "r"}
     with pytest.raises(ElektronError, match="unknown option --recipe"):
         typed("compare", CompareConfig, ["--recipe", "r"])
+
+
+@pytest.mark.parametrize(("old", "new"), [("--sweep", "--sweep"), ("--baseline", "--baseline")])
+def test_an_option_of_an_earlier_version_is_named_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ElektronError, match=f"{old} is {new} now"):
+        typed("finetune", FinetuneConfig, ["classification", f"{old}=x"])
 
 
 def test_usage_names_what_must_be_given() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import hypothesis
 import pytest
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 
 from elektron.cli import COMMANDS, load
 from elektron.configuration import (
+    INT64,
+    Aliases,
     Checked,
     Positional,
+    Within,
     build,
     checked,
     differences,
@@ -28,9 +32,9 @@ from elektron.configuration import (
 )
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
-from elektron.evidence.config import ReportConfig
 from elektron.pretraining.config import FAMILY_DEFAULTS, FAMILY_FIELDS, PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names
+from elektron.reporting.config import ReportConfig
 
 
 @dataclass
@@ -43,6 +47,56 @@ class Frame:
     """Which colour."""
     depth: int | None = None
     """How deep."""
+
+
+@dataclass
+class Bounded(Checked):
+    """Numbers with bounds."""
+
+    count: Annotated[int, Within(least=1, most=9)] = 1
+    """How many."""
+    rate: Annotated[float, Within(above=0, below=1)] | None = None
+    """How fast."""
+    shares: list[float] = field(default_factory=list)
+    """Which parts."""
+    name: Annotated[Literal["long", "other"], Aliases((("l", "long"),))] = "other"
+    """Its name."""
+    text: str | None = None
+    """What it says."""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 0}, "--count must be from 1 to 9, got 0"),
+        ({"count": 10}, "--count must be from 1 to 9"),
+        ({"count": 10**400}, r"--count must be below 2\^63, got one of 1,329 bits"),
+        ({"count": "9" * 5000}, "--count must be a whole number"),
+        ({"rate": 0}, "--rate must be above 0 and below 1, got 0"),
+        ({"rate": 1.0}, "--rate must be above 0 and below 1"),
+        ({"rate": math.nan}, "--rate must be a finite number, got nan"),
+        ({"rate": "1e309"}, "--rate must be a finite number, got 1e309"),
+        ({"shares": [0.5, math.inf]}, "--shares must be a finite number"),
+        ({"text": ""}, "--text must not be empty"),
+        ({"name": "longish"}, "--name must be long or other"),
+    ],
+)
+def test_numbers_are_finite_and_within_the_bounds_of_their_field(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ElektronError, match=message):
+        Bounded(**values)
+    with pytest.raises(ElektronError, match=message):
+        build(Bounded, values, label="--{}".format)
+
+
+def test_what_is_within_the_bounds_is_taken_and_aliases_are_resolved() -> None:
+    bounded = Bounded(count=9, rate=0.5, shares=[1.0], name="l", text="x")
+    assert (bounded.count, bounded.rate, bounded.shares, bounded.name) == (9, 0.5, [1.0], "long")
+    assert build(Bounded, {"name": "l", "rate": "null"}) == Bounded(name="long")
+    kinds = {setting.name: setting.kind for setting in settings(Bounded)}
+    assert kinds["count"] == "a whole number from 1 to 9"
+    assert kinds["rate"] == "a number above 0 and below 1"
 
 
 @dataclass
@@ -190,8 +244,8 @@ def test_the_dataclass_of_every_command_checks_itself() -> None:
 
 
 def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
-    known = ["optimizer.lr", "evaluation.every", "checkpoint.every", "steps"]
-    assert suggestion("lr", known) == ": did you mean optimizer.lr?"
+    known = ["optimizer.learning_rate", "evaluation.every", "checkpoint.every", "steps"]
+    assert suggestion("lr", known) == ": did you mean optimizer.learning_rate?"
     assert suggestion("stpes", known, label="--{}".format) == ": did you mean --steps?"
     assert suggestion("every", known) == ": did you mean evaluation.every or checkpoint.every?"
     assert suggestion("xyz", known) == ""
@@ -207,16 +261,18 @@ paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"
 pictures = st.builds(
     Picture,
     sources=st.lists(paths.map(Path), min_size=1),
-    title=st.text(),
-    note=st.none() | st.text() | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
+    title=st.text(min_size=1),
+    note=st.none()
+    | st.text(min_size=1)
+    | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
     place=st.none() | paths.map(Path) | st.just(Path("null")),
-    copies=st.integers(),
+    copies=st.integers(-INT64, INT64 - 1),
     framed=st.booleans(),
     frame=st.builds(
         Frame,
         width=st.floats(allow_nan=False, allow_infinity=False),
         colour=st.sampled_from(["red", "green"]),
-        depth=st.none() | st.integers(),
+        depth=st.none() | st.integers(-INT64, INT64 - 1),
     ),
 )
 
@@ -293,10 +349,12 @@ def test_differences_names_settings_and_ignores_settings_and_groups() -> None:
     a = PretrainConfig(steps=10)
     b = PretrainConfig(steps=20, seed=2)
     b.evaluation.every = 7
-    b.network.layers = 2
+    b.network.num_hidden_layers = 2
     assert differences(a, a) == []
-    assert differences(a, b) == ["steps", "seed", "network.layers", "evaluation.every"]
-    assert differences(a, b, ignore=("seed", "evaluation", "network.layers")) == ["steps"]
+    assert differences(a, b) == ["steps", "seed", "network.num_hidden_layers", "evaluation.every"]
+    assert differences(a, b, ignore=("seed", "evaluation", "network.num_hidden_layers")) == [
+        "steps"
+    ]
 
 
 # The paper's settings, appendix A, typed here a second time.
@@ -314,46 +372,64 @@ def test_the_paper_recipes_are_the_papers(recipe: str) -> None:
     config = pretrain_config(recipe)
     network, optimizer = config.network, config.optimizer
     assert PAPER[recipe] == (
-        *(network.layers, network.hidden, network.feed_forward, network.heads, network.embedding),
-        *(network.generator_width, config.batch, optimizer.lr, config.steps, config.masking.share),
+        *(
+            network.num_hidden_layers,
+            network.hidden_size,
+            network.intermediate_size,
+            network.num_attention_heads,
+            network.embedding_size,
+        ),
+        *(
+            network.generator_width,
+            config.batch_size,
+            optimizer.learning_rate,
+            config.steps,
+            config.masking.mask_probability,
+        ),
     )
     assert (config.family, config.objective, config.plan) == ("electra", "rtd", "joint")
-    assert (network.dropout, network.max_positions) == (0.1, 512)
-    assert (config.masking.keep, config.discriminator_weight) == (0.15, 50.0)
+    assert (network.dropout, network.max_position_embeddings) == (0.1, 512)
+    assert (config.masking.keep_probability, config.discriminator_weight) == (0.15, 50.0)
     assert (optimizer.name, optimizer.beta1, optimizer.beta2) == ("adamw", 0.9, 0.999)
-    assert (optimizer.eps, optimizer.weight_decay, optimizer.clip) == (1e-6, 0.01, 1.0)
-    assert (optimizer.warmup, optimizer.cooldown) == (10_000, 1.0)
+    assert (optimizer.eps, optimizer.weight_decay, optimizer.max_grad_norm) == (1e-6, 0.01, 1.0)
+    assert (optimizer.warmup, optimizer.decay_fraction) == (10_000, 1.0)
     assert optimizer.bias_correction is False
 
 
 def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
     config = pretrain_config("quickstart")
     network = config.network
-    assert (network.layers, network.hidden, network.heads) == (4, 128, 4)
+    assert (network.num_hidden_layers, network.hidden_size, network.num_attention_heads) == (
+        4,
+        128,
+        4,
+    )
     assert (network.generator_layers, network.generator_width) == (2, 1.0)
-    assert (config.batch, config.steps, config.family) == (32, 600, "elektron")
+    assert (config.batch_size, config.steps, config.family) == (32, 600, "elektron")
     optimizer = config.optimizer
-    assert (optimizer.lr, optimizer.muon_lr) == (3e-3, 0.03)
-    assert (optimizer.beta2, optimizer.cooldown) == (0.98, 0.7)
+    assert (optimizer.learning_rate, optimizer.muon_learning_rate) == (3e-3, 0.03)
+    assert (optimizer.beta2, optimizer.decay_fraction) == (0.98, 0.7)
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) -> None:
     network = resolve(pretrain_config(recipe)).network
-    for size in (network.hidden, network.feed_forward, network.heads):
+    for size in (network.hidden_size, network.intermediate_size, network.num_attention_heads):
         assert size * network.generator_width == pytest.approx(
             round(size * network.generator_width)
         )
-    assert network.hidden % network.heads == 0
+    assert network.hidden_size % network.num_attention_heads == 0
     path = Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml"
     assert path.read_text(encoding="utf-8").startswith("# ")
     assert pretrain_config(path) == pretrain_config(recipe)
 
 
 def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
-    config = pretrain_config("quickstart", {"optimizer.lr": 1e-4, "checkpoint": {"every": 5}})
-    assert (config.optimizer.lr, config.checkpoint.every) == (1e-4, 5)
-    config.optimizer.lr, config.checkpoint.every = 3e-3, 300
+    config = pretrain_config(
+        "quickstart", {"optimizer.learning_rate": 1e-4, "checkpoint": {"every": 5}}
+    )
+    assert (config.optimizer.learning_rate, config.checkpoint.every) == (1e-4, 5)
+    config.optimizer.learning_rate, config.checkpoint.every = 3e-3, 300
     assert config == pretrain_config("quickstart")
 
 
@@ -394,8 +470,8 @@ def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family
     resolved = values_of(resolve(after))
     assert {name: resolved[name] for name in FAMILY_FIELDS} == FAMILY_DEFAULTS[family]
     assert set(differences(before, after)) <= {"family", *FAMILY_FIELDS}
-    tuned = pretrain_config(recipe, {"family": family, "optimizer.lr": 1e-3})
-    assert differences(after, tuned) == ["optimizer.lr"]
+    tuned = pretrain_config(recipe, {"family": family, "optimizer.learning_rate": 1e-3})
+    assert differences(after, tuned) == ["optimizer.learning_rate"]
 
 
 def test_the_same_family_keeps_everything() -> None:

@@ -19,17 +19,17 @@ def cpu(monkeypatch, tmp_path):
         text = f"processor\t: 0\nmodel name\t: Some: CPU\n{field}\t\t: {flags}\n\nprocessor\t: 1\n"
         (tmp_path / "cpuinfo").write_text(text)
         monkeypatch.setattr(platform, "machine", lambda: machine)
-        forget()
+        reset()
 
-    def forget():
+    def reset():
         device.cpu_info.cache_clear()
         device.cpu_is_fast_in_bf16.cache_clear()
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
-    forget()
+    reset()
     yield has
-    forget()
+    reset()
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """A folder appears whole or not at all, and so does a file."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from elektron import folders
+from elektron import folders, lock
 from elektron.errors import ElektronError
-from elektron.folders import is_free, name_to_be, new_folder, write_whole
+from elektron.folders import is_free, name_to_be, new_folder, refuse_foreign, write_whole
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
@@ -30,7 +33,7 @@ def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
 
     monkeypatch.setattr(folders, "sync", look)
     write_whole(tmp_path / "file", "text")
-    assert synced == [("file.partial", {"file.partial"}), (tmp_path.name, {"file"})]
+    assert synced == [(".file.partial", {".file.partial"}), (tmp_path.name, {"file"})]
     synced.clear()
     with new_folder(tmp_path / "new" / "newer" / "out"):
         made = [name for name, _ in synced]
@@ -54,12 +57,145 @@ def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
     assert not is_free(tmp_path / "out")
 
 
-def test_what_came_to_lie_there_meanwhile_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_finished_result_that_cannot_be_moved_stays(tmp_path: Path, inside: bool) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ElektronError, match="out cannot be written"), new_folder(out):
+    if inside:
         out.mkdir()
+    with (
+        pytest.raises(ElektronError, match=r"out cannot be written.*the finished") as error,
+        new_folder(out) as folder,
+    ):
+        (folder / "result").write_text("text")
+        out.mkdir(exist_ok=True)
         (out / "precious").write_text("text")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "precious"]
+    stays = Path(str(error.value).rpartition(" is in ")[2])
+    assert (stays / "result").read_text() == "text"
+    assert stays.name == (".partial" if inside else "out.finished")
+    assert (out / "precious").read_text() == "text"
+    assert not (out / "result").exists()
+    with pytest.raises(ElektronError, match="exists and is not empty"), new_folder(out):
+        pass
+    assert (stays / "result").exists(), "no later command removes it"
+
+
+def test_a_link_stays_one_wherever_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, target in (("link", "empty"), ("dangling", "not/there")):
+        (link := tmp_path / name).symlink_to(target)
+        with new_folder(link) as folder:
+            (folder / "file").touch()
+        assert link.is_symlink() and (tmp_path / target / "file").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "dangling", "not"}
+
+
+def test_the_current_folder_stays_the_one_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    (tmp_path / "lost+found").mkdir()
+    with new_folder(Path()) as folder:
+        assert name_to_be(folder) == Path()
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").touch()
+    assert tmp_path.stat().st_ino == before
+    assert {path.name for path in Path().iterdir()} == {"inner", "lost+found"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount")
+def test_an_empty_mount_point_is_filled(tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "none", out], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        with new_folder(out) as folder:
+            (folder / "file").write_text("text")
+        assert [path.name for path in out.iterdir()] == ["file"]
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there: bool) -> None:
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    program = (
+        "import os, sys; from pathlib import Path; from elektron.folders import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').touch(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, out], check=False)
+    assert list(tmp_path.rglob("half"))
+    assert is_free(out)
+    with new_folder(out) as folder:
+        (folder / "whole").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
+
+
+def test_no_two_processes_write_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WAITS_SECONDS", 0.2)
+    out = tmp_path / "out"
+    with new_folder(out) as folder:
+        (folder / "file").touch()
+        with (
+            pytest.raises(ElektronError, match=r"another process is at work on .*out"),
+            new_folder(out),
+        ):
+            pass
+    assert (out / "file").exists()
+
+
+def test_unfinished_work_is_kept_for_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), new_folder(out, kept="work") as folder:
+        (folder / "work").mkdir()
+        (folder / "work" / "done").touch()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+    assert is_free(out)
+    with new_folder(out, kept="work") as folder:
+        assert {path.name for path in folder.iterdir()} == {".lock", "work"}
+        assert (folder / "work" / "done").exists()
+        (folder / "whole").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "whole"]
+
+
+def test_a_file_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    for text in ("first", "second"):
+        write_whole(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_text() == text
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "file"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_only_files_of_the_same_kind_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    refuse_foreign(path, b"<mark>")
+    for content in (b"", b"<html> <mark>"):
+        path.write_bytes(content)
+        refuse_foreign(path, b"<mark>")
+    path.write_bytes(b"\xff thesis")
+    with pytest.raises(ElektronError, match="file exists"):
+        refuse_foreign(path, b"<mark>")
 
 
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:

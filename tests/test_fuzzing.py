@@ -15,26 +15,27 @@ import pytest
 from hypothesis import strategies as st
 
 from elektron.configuration import build, checked, read_yaml, settings, to_yaml, values_of
-from elektron.corpus.blocks import SPLITS, BlockStore, Manifest
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.documents import read_documents
+from elektron.corpus.manifest import SPLITS, Manifest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.evidence.runs import read_run
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.tasks.registry import load_task
+from elektron.hub import load_configuration
 from elektron.models import ElektronConfig
 from elektron.models.verification import model_faults
-from elektron.pretraining.combinations import refuse_what_does_not_go_together
+from elektron.pretraining.compatibility import check_compatibility
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.verification import checkpoint_faults, run_faults
 from elektron.recipes import pretrain_config
-from elektron.released import load_configuration
+from elektron.reporting.runs import read_run
 from elektron.verify import kind_of
 from tests.corpus.test_blocks import make_rows, write
-from tests.finetuning.files.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, lazily
-from tests.finetuning.files.layouts import TEXTS as LABELLED_TEXTS
+from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, lazily
+from tests.finetuning.readers.layouts import TEXTS as LABELLED_TEXTS
 from tests.fuzzing import BYTES, CASES, TEXTS, damaged, fuzz
 
 
@@ -170,14 +171,14 @@ def test_a_damaged_block_file_that_nobody_verified(cases: int, tmp_path: Path) -
     store = BlockStore.open(folder)
 
     def check(content: bytes) -> None:
-        path.unlink()  # what is mapped already stays what it is
+        path.unlink()  # what is open already stays what it is
         path.write_bytes(content)
 
         def read() -> None:
             for split in SPLITS:
                 rows = store.rows(split)
                 for number in range(len(rows.places)):
-                    rows._batch(number)
+                    rows._check(number)
 
         answered(read)
 
@@ -227,7 +228,7 @@ def test_settings_of_pretraining(cases: int) -> None:
     def check(values: dict[str, Any], name: str) -> None:
         def work() -> None:
             config = resolve(pretrain_config(name, values))
-            refuse_what_does_not_go_together(config)
+            check_compatibility(config)
             assert values_of(config).keys() == {s.name for s in settings(PretrainConfig)}
             assert to_yaml(config)
 

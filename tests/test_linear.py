@@ -44,9 +44,9 @@ from pathlib import Path
 from elektron.corpus.documents import read_documents
 from elektron.corpus.vocabulary import learn_tokenizer
 from elektron.errors import ElektronError
-from elektron.evidence.markdown import block, code, plain
+from elektron.reporting.markdown import block, code, plain
 from elektron.inference.passages import split, terms, title_of
-from tests.finetuning.files.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read
+from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read
 
 folder, length = Path(sys.argv[1]), int(sys.argv[2])
 tokenizer = learn_tokenizer(["the cat sees the river ."], 60)

@@ -12,7 +12,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
 from elektron.errors import ElektronError
-from elektron.finetuning.files.tables import hub_table
+from elektron.finetuning.readers.tables import hub_table
 from elektron.reading import (
     hub_answers,
     hub_commit,

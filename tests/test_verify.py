@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 from elektron.cli import main
 from elektron.configuration import save_yaml
-from elektron.corpus import blocks
+from elektron.corpus import blocks, manifest
 from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
 from elektron.models import ElektronConfig, ElektronForPreTraining
+from elektron.models.checksums import CHECKSUMS, seal
 from elektron.pretraining.checkpoint import write_manifest
 from elektron.pretraining.config import PretrainConfig
 from elektron.verify import kind_of
@@ -30,7 +32,8 @@ def faults(folder: Path) -> list[str]:
 @pytest.fixture
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four files of several record batches, and two of a tokenizer."""
-    monkeypatch.setattr(blocks, "ROWS_PER_BATCH", 4)
+    for module in (blocks, manifest):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
     return write(tmp_path / "blocks", make_rows(30), make_rows(6))
 
@@ -178,6 +181,17 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
+def write_fine_tuned(folder: Path) -> Path:
+    write_model(folder)
+    save_yaml(
+        FinetuneConfig(task="classification", model="m", train=["t"], out=folder),
+        folder / "config.yaml",
+    )
+    (folder / "task.json").write_text('{"task": "classification"}')
+    seal(folder)
+    return folder
+
+
 def write_run(folder: Path) -> Path:
     write_checkpoint(folder / "checkpoints" / "step-00000003")
     write_model(folder / "discriminator")
@@ -199,6 +213,8 @@ CLAIMS = struct.pack("<Q", 1 << 60) + b"{}"
         (write_checkpoint, "manifest.json"),
         (write_model, "model.safetensors"),
         (write_model, "config.json"),
+        (write_fine_tuned, "model.safetensors"),
+        (write_fine_tuned, "checksums.json"),
         (write_run, "checkpoints/step-00000003/weights.safetensors"),
         (write_run, "discriminator/model.safetensors"),
     ],
@@ -213,8 +229,48 @@ def test_checkpoints_models_and_runs(
     (found,) = faults(folder)
     assert str(folder / name) in found and "damaged" in found
     (folder / name).unlink()
+    if name != CHECKSUMS:  # without which it is as transformers saves it
+        (found,) = faults(folder)
+        assert str(folder / name) in found and "missing" in found
+
+
+def test_any_changed_byte_of_a_fine_tuned_models_weights(tmp_path: Path) -> None:
+    folder = write_fine_tuned(tmp_path / "x")
+    assert kind_of(folder)[0] == "a model" and faults(folder) == []
+    path = folder / "model.safetensors"
+    assert path.stat().st_mode == (folder / "config.json").stat().st_mode
+    for place in (-1, len(path.read_bytes()) // 2):
+        whole = bytearray(path.read_bytes())
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        (found,) = faults(folder)
+        assert str(path) in found and "damaged" in found
+        path.write_bytes(whole)
+
+
+def test_a_comparison_is_looked_at_with_all_its_runs_and_models(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "x" / "variant" / "run")
+    write_fine_tuned(tmp_path / "x" / "variant" / "probe")
+    (tmp_path / "x" / "settings.json").write_text("{}")
+    assert kind_of(tmp_path / "x")[0] == "a comparison" and faults(tmp_path / "x") == []
+    damaged = [
+        run / "discriminator" / "model.safetensors",
+        tmp_path / "x" / "variant/probe/task.json",
+    ]
+    for path in damaged:
+        path.write_bytes(b"{")
+    found = faults(tmp_path / "x")
+    assert len(found) == 2 and all(any(str(path) in line for line in found) for path in damaged)
+
+
+def test_what_cannot_be_read_is_not_called_missing_or_damaged(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "x")
+    path = folder / "model.safetensors"
+    path.unlink()
+    path.symlink_to(path)
     (found,) = faults(folder)
-    assert str(folder / name) in found and "missing" in found
+    assert f"{path} cannot be read" in found
 
 
 def test_a_checkpoint_of_which_nothing_but_the_manifest_is_left(tmp_path: Path) -> None:

@@ -7,23 +7,43 @@ Whatever goes wrong by the user's input leaves here as one line on stderr and ex
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from elektron import __version__
-from elektron.command_line import typed
+from elektron.command_line import Option, typed
 from elektron.configuration import build, checked, settings, suggestion
 from elektron.errors import ElektronError, SaidError
+from elektron.missing import refuse_missing_inputs
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
+from elektron.strict_json import as_json
+from elektron.terminal import (
+    ReaderGoneError,
+    complain,
+    let_go,
+    prepare_streams,
+    say,
+    showing,
+    standard_output,
+    visible,
+)
 
 BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
+"""What says enough without the name of a file, which the system does not always give."""
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -36,8 +56,12 @@ class Command:
     """Dataclass of the command's settings."""
     function: str
     """Function that takes the dataclass and does the work."""
+    examples: tuple[str, str]
+    """Two command lines, without `elektron`."""
     recipe: bool = False
     """Whether it takes a recipe, with which what was typed is merged."""
+    json: bool = True
+    """Whether its result can be written as JSON."""
 
 
 COMMANDS = {
@@ -45,95 +69,169 @@ COMMANDS = {
         "the whole way in small, on text that every installation has",
         "elektron.quickstart:QuickstartConfig",
         "elektron.quickstart:quickstart",
+        ("quickstart", "quickstart --out tour --steps 200"),
+        json=False,
     ),
     "tokenizer": Command(
         "train a WordPiece tokenizer on a corpus",
         "elektron.corpus.config:TokenizerConfig",
         "elektron.corpus.vocabulary:train_tokenizer",
+        (
+            "tokenizer corpus/ --out tokenizer",
+            "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer",
+        ),
+        json=False,
     ),
     "prepare": Command(
         "turn a corpus into blocks, the rows that pre-training reads",
         "elektron.corpus.config:PrepareConfig",
         "elektron.corpus.prepare:prepare",
+        (
+            "prepare corpus/ --tokenizer tokenizer --out blocks",
+            "prepare news.jsonl --text body --tokenizer tokenizer --seq-len 256 --out blocks",
+        ),
     ),
     "inspect": Command(
         "look for faults in a corpus, or read prepared blocks",
         "elektron.corpus.config:InspectConfig",
-        "elektron.evidence.inspection:inspect",
+        "elektron.reporting.inspection:inspect",
+        ("inspect corpus/ --tokenizer tokenizer", "inspect blocks --rows 3"),
     ),
     "verify": Command(
         "check that blocks, checkpoints, runs and models are whole",
         "elektron.verify:VerifyConfig",
         "elektron.verify:verify",
+        ("verify blocks run", "verify run/discriminator"),
+        json=False,
     ),
     "pretrain": Command(
         "train a generator and a discriminator on blocks",
         "elektron.pretraining.config:PretrainConfig",
-        "elektron.pretraining.loop:pretrain",
+        "elektron.pretraining.pretrain:pretrain",
+        (
+            "pretrain --data blocks --out run",
+            "pretrain --config electra-small --data blocks --minutes 60 --out run",
+        ),
         recipe=True,
     ),
     "estimate": Command(
         "say before a pre-training what it will cost",
         "elektron.estimate.config:EstimateConfig",
         "elektron.estimate.estimate:estimate",
+        (
+            "estimate --data blocks --probe true",
+            "estimate --config electra-base --vocab-size 30522 --seq-len 128 --memory-per-device 16GB",
+        ),
         recipe=True,
     ),
     "finetune": Command(
         "train an encoder on labelled data, and say how good it is",
         "elektron.finetuning.config:FinetuneConfig",
         "elektron.finetuning.finetune:finetune",
+        (
+            "finetune classification --model run/discriminator --train train.csv --test test.csv --out model",
+            "finetune ner --model run/discriminator --train train.conll --eval dev.conll --seeds 3 --out model",
+        ),
     ),
     "evaluate": Command(
         "score a fine-tuned model on labelled data",
         "elektron.finetuning.config:EvaluateConfig",
         "elektron.inference.evaluate:evaluate",
+        ("evaluate model test.csv", "evaluate run --blimp pairs.jsonl"),
     ),
     "predict": Command(
         "let a fine-tuned model say what it thinks of each row",
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
+        ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
+        json=False,
     ),
     "compare": Command(
         "pre-train variants at equal compute, and say which learns more",
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
+        (
+            "compare --data blocks --sweep objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
+            "compare --data blocks --sweep batch=64,128 --budget 1h 2h --probe 'ner --train train.conll' --out tried",
+        ),
     ),
     "report": Command(
         "draw runs or fine-tuned models as an HTML page",
-        "elektron.evidence.config:ReportConfig",
-        "elektron.evidence.report:report",
+        "elektron.reporting.config:ReportConfig",
+        "elektron.reporting.report:report",
+        ("report run", "report run-a run-b --out comparison.html"),
+    ),
+    "completion": Command(
+        "have a shell complete commands, options and choices",
+        "elektron.completion:CompletionConfig",
+        "elektron.completion:completion",
+        (
+            "completion bash > ~/.local/share/bash-completion/completions/elektron",
+            "completion fish > ~/.config/fish/completions/elektron.fish",
+        ),
+        json=False,
     ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return the exit status: 0, 2 for bad input, 130 if interrupted."""
+    """Run one command line and return the exit status.
+
+    It is 0, 2 for what the user can mend, and 128 and the number of the signal that ended it.
+    """
+    prepare_streams()
     _keep_libraries_quiet()
     _let_waiting_threads_sleep()
-    with _log_on_stderr():
-        try:
-            _run(list(sys.argv[1:] if argv is None else argv))
-            sys.stdout.flush()
-        except SaidError:
-            return BAD_INPUT
-        except ElektronError as error:
-            sys.stderr.write(f"elektron: {one_line(str(error))}\n")
-            return BAD_INPUT
-        except KeyboardInterrupt:
-            sys.stderr.write("elektron: interrupted\n")
-            return INTERRUPTED
-        except BrokenPipeError:
-            if not _stdout_is_broken():
-                raise
+    try:
+        with showing(), _log_on_stderr(), _interrupted_by_signals():
+            return _status_of(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        let_go()
+
+
+def _status_of(argv: list[str]) -> int:
+    try:
+        _run(argv)
+        with standard_output():
+            pass  # what has been written by others must get there too
+    except ReaderGoneError:
+        return 0
+    except SaidError:
+        return BAD_INPUT
+    except ElektronError as error:
+        complain(str(error))
+        return BAD_INPUT
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        complain("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        return 128 + number  # as shells report it
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
+        if not _is_out_of_memory(error):
+            raise
+        complain(_out_of_memory(error))
+        return BAD_INPUT
+    except OSError as error:
+        if error.filename is not None:
+            complain(f"{_short(os.fsdecode(error.filename))}: {error.strerror}")
+        elif error.errno in OF_THE_MACHINE:
+            complain(str(error.strerror))
+        elif error.errno == errno.EBADF:
+            complain("standard input is needed and closed")
+        else:
+            raise
+        return BAD_INPUT
+    except BaseException as error:
+        # A panic in the Rust code of the `tokenizers` library, whose class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        complain(f"the tokenizer fails on this text: {error}")
+        return BAD_INPUT
     return 0
 
 
-def one_line(message: str) -> str:
-    """The message with line breaks, terminal escapes and the like written as `\\n`, `\\x1b`."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in message
-    )
+def _short(path: str) -> str:
+    """A path as a message names it: one that is too long for the system is too long for a line."""
+    return path if len(path) <= 300 else f"{path[:200]}…{path[-50:]}"
 
 
 def overview() -> str:
@@ -149,7 +247,6 @@ def overview() -> str:
             "",
             "`elektron COMMAND --help` lists the options of a command.",
             "New here? `elektron quickstart` needs no data and no download.",
-            "",
         ]
     )
 
@@ -162,9 +259,9 @@ def load(reference: str) -> Any:
 
 def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
-        sys.stdout.write(overview())
+        say(overview())
     elif argv[0] == "--version":
-        sys.stdout.write(f"elektron {__version__}\n")
+        say(f"elektron {__version__}")
     elif argv[0] not in COMMANDS:
         near = suggestion(argv[0], COMMANDS)
         raise ElektronError(
@@ -172,23 +269,57 @@ def _run(argv: list[str]) -> None:
         )
     else:
         command = COMMANDS[argv[0]]
-        config = _configure(argv[0], command, argv[1:])
-        load(command.function)(config)
+        config, quiet, json = _configure(argv[0], command, argv[1:])
+        refuse_missing_inputs(config)
+        if quiet:
+            logging.getLogger("elektron").setLevel(logging.WARNING)
+        with showing(progress=not quiet, results=not json):
+            result = load(command.function)(config)
+        if json:
+            say(as_json(_plain(result), indent=1))
 
 
-def _configure(name: str, command: Command, argv: list[str]) -> Any:
-    """The command's dataclass, from what was typed and, where there are recipes, from a recipe."""
+def _plain(value: Any) -> Any:
+    """A result in JSON's types."""
+    if hasattr(value, "as_json"):
+        return value.as_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:
+    """The command's dataclass, from what was typed and, where there are recipes, from a recipe.
+
+    Besides, whether `--quiet` and `--json` were typed.
+    """
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
+    extra = general_options(command)
+    if command.recipe:
+        extra.insert(0, ("config", "RECIPE", recipe_help()))
+    values = typed(name, config_class, argv, extra, command.examples)
+    quiet, json = values.pop("quiet", False), values.pop("json", False)
     if not command.recipe:
-        return build(config_class, typed(name, config_class, argv), label=flags.__getitem__)
-    values = typed(name, config_class, argv, [("config", "RECIPE", recipe_help())])
+        return build(config_class, values, label=flags.__getitem__), quiet, json
     recipe = values.pop("config", None)
     values = checked(config_class, values, label=flags.__getitem__)
     config = with_recipe(config_class, recipe, values)
     if recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
-    return config
+    return config, quiet, json
+
+
+def general_options(command: Command) -> list[Option]:
+    """Options that are no settings and take no value."""
+    options = [("quiet", "", "No progress and no notes; warnings and errors stay.")]
+    if command.json:
+        options.append(("json", "", "Write the result to standard output as JSON."))
+    return options
 
 
 def recipe_help() -> str:
@@ -240,7 +371,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
-        return f"elektron: {level}{one_line(record.getMessage())}"
+        return f"elektron: {level}{visible(record.getMessage())}"
 
 
 @contextmanager
@@ -260,12 +391,38 @@ def _log_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _stdout_is_broken() -> bool:
-    """Whether the reader of our output is gone, as under `| head`; if so, stop writing to it."""
+def _is_out_of_memory(error: Exception) -> bool:
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in said)
+
+
+def _out_of_memory(error: Exception) -> str:
+    detail = " ".join(str(error).split("\n", 1)[0].split())
+    return (
+        f"out of memory{f' ({detail})' if detail else ''}: use a smaller --micro-batch-size or --batch-size, "
+        "shorter rows, or a smaller model"
+    )
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP clean up as Ctrl-C does; a second one ends the process at once.
+
+    A signal that is ignored, as under `nohup`, stays so.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    handled = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, interrupt)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)

@@ -15,13 +15,18 @@ from typing import Any, NoReturn
 
 from elektron.configuration import Setting, settings, suggestion, summary, written
 from elektron.errors import ElektronError
+from elektron.terminal import say
 
 Option = tuple[str, str, str]
-"""An option that is no setting of the command: its name, what stands for its value, its help."""
+"""An option that is no setting of the command: its name, what stands for its value (empty: it has none), its help."""
 
 
 def typed(
-    name: str, config_class: type, argv: Sequence[str], extra: Sequence[Option] = ()
+    name: str,
+    config_class: type,
+    argv: Sequence[str],
+    extra: Sequence[Option] = (),
+    examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What was typed for each setting, as texts under the settings' dotted names.
 
@@ -30,14 +35,20 @@ def typed(
         config_class: the dataclass of its settings.
         argv: the words after the command's name.
         extra: options besides the settings.
+        examples: command lines for the help, without `elektron`.
 
     Raises:
         ElektronError: an unknown option, one without its value, or a word that is neither.
     """
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:  # bytes of another encoding; no file of ours could hold the name
+            raise ElektronError(f"{word!a} is not UTF-8: rename the file, or set LANG") from None
     options = [setting.flag for setting in settings(config_class) if not setting.positional]
     options += ["--help", *(f"--{option}" for option, _, _ in extra)]
     _refuse_unknown_options(name, options, argv)
-    parser = _parser(name, config_class, extra)
+    parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(list(argv))
     if left_over:
         raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
@@ -62,18 +73,30 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
 
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().removesuffix("\n"))
 
-def _parser(name: str, config_class: type, extra: Sequence[Option]) -> _Parser:
+
+def _parser(
+    name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]
+) -> _Parser:
     """Splits a command line into texts; `checked` gives them their types."""
     parser = _Parser(
         prog=f"elektron {name}",
         usage=usage(name, config_class),
         description=summary(config_class),
+        epilog="\n".join(["examples:", *(f"  elektron {line}" for line in examples)]).replace(
+            "%", "%%"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     for option, metavar, text in extra:
-        parser.add_argument(f"--{option}", metavar=metavar, help=text)
+        if metavar:
+            parser.add_argument(f"--{option}", metavar=metavar, help=text)
+        else:
+            parser.add_argument(f"--{option}", action="store_true", help=text)
     groups: dict[str, Any] = {"": parser}
     for setting in settings(config_class):
         if setting.group not in groups:

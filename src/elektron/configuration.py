@@ -1,7 +1,7 @@
 """Settings, from a dataclass to the command line, to YAML and back: one way for every command.
 
 A command's dataclass is the only place where its settings are named, typed, given a default and
-explained. A setting inside a group has a dotted name, `optimizer.lr`. Whatever comes in, options
+explained. A setting inside a group has a dotted name, `optimizer.learning_rate`. Whatever comes in, options
 that were typed, a YAML file or a mapping from Python, is first flattened to dotted names; then
 the same two functions check it (`checked`) and make the dataclass of it (`build`). A command's
 dataclass that is made in Python checks itself, by the same function: it is `Checked`. The conversion
@@ -19,9 +19,10 @@ import difflib
 import math
 import reprlib
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -42,6 +43,89 @@ Positional = Annotated[Value, _POSITIONAL]
 REQUIRED: Any = dataclasses.MISSING
 """The default of a setting that has none."""
 
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, as part of the type of its field: `Annotated[int, Within(least=1)]`.
+
+    Besides, every number is finite, and whole ones fit into 64 bits.
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is within the bounds."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        lower = f"above {self.above}" if self.above is not None else ""
+        upper = f"below {self.below}" if self.below is not None else ""
+        if self.most is not None:
+            upper = f"at most {self.most}"
+        if self.least is not None:
+            if upper:
+                return f"from {self.least} to {upper.removeprefix('at most ')}"
+            return f"{self.least} or above"
+        return " and ".join(filter(None, [lower, upper]))
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Other names of the choices of a field, as part of its type."""
+
+    names: tuple[tuple[str, str], ...]
+
+
+AboveZero = Annotated[Value, Within(above=0)]
+NotNegative = Annotated[Value, Within(least=0)]
+Size = Annotated[int, Within(least=1, most=1 << 20)]
+"""A number of things that are held in memory at once."""
+Layers = Annotated[int, Within(least=1, most=1000)]
+Entries = Annotated[int, Within(above=5, most=1 << 24)]
+"""Of a vocabulary, which has five special tokens."""
+Share = Annotated[float, Within(least=0, below=1)]
+LearningRate = Annotated[float, Within(above=0, most=10)]
+PositiveShare = Annotated[float, Within(above=0, most=1)]
+INT64 = 1 << 63
+
+MOST_COMPARED = 10_000
+"""Names: more, such as columns of a table of another kind, would take minutes."""
+RENAMED = {
+    "against": "baseline",
+    "batch": "batch_size",
+    "long_text": "truncation",
+    "masking.final_share": "masking.final_mask_probability",
+    "masking.keep": "masking.keep_probability",
+    "masking.share": "masking.mask_probability",
+    "micro_batch": "micro_batch_size",
+    "network.embedding": "network.embedding_size",
+    "network.feed_forward": "network.intermediate_size",
+    "network.heads": "network.num_attention_heads",
+    "network.hidden": "network.hidden_size",
+    "network.layers": "network.num_hidden_layers",
+    "network.max_positions": "network.max_position_embeddings",
+    "optimizer.clip": "optimizer.max_grad_norm",
+    "optimizer.cooldown": "optimizer.decay_fraction",
+    "optimizer.generator_lr": "optimizer.generator_learning_rate",
+    "optimizer.lr": "optimizer.learning_rate",
+    "optimizer.muon_lr": "optimizer.muon_learning_rate",
+    "optimizer.separate": "optimizer.separate_optimizers",
+    "ramp.batch_share": "curriculum.batch_fraction",
+    "ramp.first_batch": "curriculum.first_batch_size",
+    "ramp.first_length": "curriculum.first_length",
+    "ramp.length_share": "curriculum.length_fraction",
+    "vary": "sweep",
+}
+"""Settings of earlier versions, and their names now."""
+
 _NEAR = 0.6  # difflib's own cutoff for close matches
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -52,7 +136,7 @@ class Setting:
     """One field of a configuration dataclass, or of a group inside it."""
 
     name: str
-    """Dotted name, such as `optimizer.lr`."""
+    """Dotted name, such as `optimizer.learning_rate`."""
     type: Any
     """Type of a value that is set, without `| None`."""
     optional: bool
@@ -66,6 +150,10 @@ class Setting:
     the field with; empty for a command's own."""
     positional: bool
     """Whether the command line takes it without an option."""
+    bounds: Within = Within()
+    """Within which a number must be."""
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Other names of its choices."""
 
     @property
     def required(self) -> bool:
@@ -88,7 +176,7 @@ class Setting:
     @property
     def kind(self) -> str:
         """In words, what a value must be."""
-        return _in_words(self.type)
+        return " ".join(filter(None, [_in_words(self.type), str(self.bounds)]))
 
 
 class Checked:
@@ -120,10 +208,9 @@ def settings(cls: type) -> list[Setting]:
     What it inherits from another configuration is a group of its own on the page, not in the names.
     """
     hints, helps = get_type_hints(cls), _helps(cls)
-    positional = {
-        name
+    annotations = {
+        name: list(_annotations(hint))
         for name, hint in get_type_hints(cls, include_extras=True).items()
-        if get_origin(hint) is Annotated and _POSITIONAL in get_args(hint)
     }
     found: list[Setting] = []
     inherited = {
@@ -156,7 +243,14 @@ def settings(cls: type) -> list[Setting]:
                 default,
                 helps[field.name],
                 group,
-                field.name in positional,
+                _POSITIONAL in annotations[field.name],
+                next((a for a in annotations[field.name] if isinstance(a, Within)), Within()),
+                dict(
+                    pair
+                    for a in annotations[field.name]
+                    if isinstance(a, Aliases)
+                    for pair in a.names
+                ),
             )
         )
     return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
@@ -283,11 +377,16 @@ def suggestion(
 ) -> str:
     """`: did you mean X?` with the names most like `name`, or nothing where none is near.
 
-    The last part of a dotted name may be enough: `lr` finds `optimizer.lr`. Of files, whose dots
+    The last part of a dotted name may be enough: `beta1` finds `optimizer.beta1`. Of files, whose dots
     come before a format that many of them share, whole names are compared: not `dotted`.
     """
+    known = list(known)
+    if renamed := RENAMED.get(name.replace("-", "_")):
+        for candidate in known:
+            if candidate.replace("-", "_") == renamed:
+                return f": it is now {label(candidate)}"
     compare = _likeness if dotted else _ratio
-    likeness = {candidate: compare(name, candidate) for candidate in known}
+    likeness = {candidate: compare(name, candidate) for candidate in islice(known, MOST_COMPARED)}
     best = max(likeness.values(), default=0.0)
     if best < _NEAR:
         return ""
@@ -361,15 +460,42 @@ def _flatten(
 
 
 def _convert(setting: Setting, value: Any, label: str) -> Any:
+    """The value as the field has it; raises ElektronError where it does not fit."""
+    converted = _typed(setting, value, label)
+    for part in converted if isinstance(converted, list) else [converted]:
+        if part == "":
+            raise ElektronError(f"{label} must not be empty")
+        if not isinstance(part, int | float):
+            continue
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ElektronError(f"{label} must be a finite number, got {_got(value)}")
+        if not -INT64 <= part < INT64 and isinstance(part, int):
+            raise ElektronError(f"{label} must be below 2^63, got {_got(value)}")
+        if not setting.bounds.holds(part):
+            raise ElektronError(f"{label} must be {setting.bounds}, got {_got(value)}")
+    return converted
+
+
+def _got(value: Any) -> str:
+    """A value in short; Python refuses to write out a whole number of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"one of {value.bit_length():,} bits"
+    return value if isinstance(value, str) and len(value) < 80 else _short.repr(value)
+
+
+def _typed(setting: Setting, value: Any, label: str) -> Any:
+    """The value in the type of the field."""
     if value is None and setting.optional:
         return None
     if isinstance(value, str) and setting.type is str:
         return value
+    if isinstance(value, str) and value in setting.aliases:
+        return setting.aliases[value]
     if isinstance(value, str | Path) and value != "" and setting.type is Path:
         return Path(value)
     if type(value) is setting.type and setting.type in (int, bool):
         return value  # most of what Python gives: jsonargparse takes its time
-    complaint = f"{label} must be {setting.kind}, got {_short.repr(value)}"
+    complaint = f"{label} must be {_in_words(setting.type)}, got {_short.repr(value)}"
     if value is None or setting.type is Path:
         raise ElektronError(complaint)
 
@@ -404,12 +530,21 @@ def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The same with paths as text, which is all that YAML's safe types lack here."""
+    """The same with paths and kinds of text as text, which is all that YAML's safe types lack here."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | str) else value
+
+
+def _annotations(hint: Any) -> Iterator[Any]:
+    """What is annotated to a type, or to a part of a union."""
+    if get_origin(hint) is Annotated:
+        yield from get_args(hint)[1:]
+    elif get_origin(hint) in (Union, types.UnionType):
+        for part in get_args(hint):
+            yield from _annotations(part)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

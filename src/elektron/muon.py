@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elektron.models.shards import divided, divided_like, own_part, whole, whole_of_part
+from elektron.models.dtensors import (
+    distribute_like,
+    full_tensor,
+    gather_shards,
+    is_dtensor,
+    local_tensor,
+)
 
 # Quintic Newton-Schulz iteration whose slope at zero is steep (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -69,7 +75,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     # A sharded matrix is gathered for its update: one at a time bounds the memory.
-                    buckets[id(parameter) if divided(parameter) else parameter.shape].append(
+                    buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(
                         parameter
                     )
             for parameters in buckets.values():
@@ -79,8 +85,8 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        buffers = [own_part(self.state[p]["momentum_buffer"]) for p in parameters]
-        gradients = torch.stack([own_part(p.grad) for p in parameters if p.grad is not None])
+        buffers = [local_tensor(self.state[p]["momentum_buffer"]) for p in parameters]
+        gradients = torch.stack([local_tensor(p.grad) for p in parameters if p.grad is not None])
         keep = torch.ones((), dtype=torch.bool, device=gradients.device)
         if self.found_inf is not None:
             keep = self.found_inf == 0
@@ -91,9 +97,9 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_copy_(buffers, list(torch.where(keep, momentum, before).unbind(0)))
         directions = gradients.lerp_(momentum, group["momentum"])
 
-        weights = torch.stack([whole(p) for p in parameters])
+        weights = torch.stack([full_tensor(p) for p in parameters])
         directions = torch.stack(
-            [whole_of_part(d, p) for d, p in zip(directions.unbind(0), parameters, strict=True)]
+            [gather_shards(d, p) for d, p in zip(directions.unbind(0), parameters, strict=True)]
         )
         stacked = weights.view(len(parameters) * group["parts"], -1, weights.shape[-1])
         rows, columns = stacked.shape[1:]
@@ -105,9 +111,9 @@ class Muon(torch.optim.Optimizer):
             updated *= rows**0.5 / torch.linalg.matrix_norm(updated, keepdim=True).clamp(min=EPS)
         updated = torch.where(keep, updated, stacked).view_as(weights)
         torch._foreach_copy_(
-            [own_part(p) for p in parameters],
+            [local_tensor(p) for p in parameters],
             [
-                own_part(divided_like(new, p))
+                local_tensor(distribute_like(new, p))
                 for new, p in zip(updated.unbind(0), parameters, strict=True)
             ],
         )

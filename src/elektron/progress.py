@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from elektron.terminal import shown as showing_now
+from elektron.terminal import visible
 
 if TYPE_CHECKING:
     import rich.progress
@@ -25,17 +28,26 @@ SECONDS_FOR_A_SPEED = 2.0
 class Progress:
     """Shows the progress of one job; a context manager."""
 
-    def __init__(self, title: str, total: float | None, unit: str, shown: bool = True) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: float | None,
+        unit: str,
+        shown: bool = True,
+        brief: bool = False,
+    ) -> None:
         """`total` is None where it is unknown; `unit` is what is counted, such as `steps`.
 
-        One that is not `shown` says nothing: another process speaks for all.
+        One that is not `shown` says nothing: another process speaks for all. Of one that is `brief`
+        nothing is left when it is done; where there is no terminal it says nothing unless it takes long.
 
         `bytes` and `seconds` are written in larger units where there are many.
         """
-        self.title = title
+        self.title = visible(title)
         self.total = total
         self.unit = unit
-        self.shown = shown
+        self.shown = shown and showing_now.progress
+        self.brief = brief
         self.done = 0.0
         self.note = ""
         self._began = self._last_line = time.monotonic()
@@ -45,14 +57,14 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self.shown and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar = self._cleanup.enter_context(_bar())
+            self._bar = self._cleanup.enter_context(_bar(transient=self.brief))
             self._task = self._bar.add_task(self.title, total=self.total, state="")
         return self
 
     def update(self, done: float, note: str = "") -> None:
         """Say how much is done of the total, and what else is worth knowing now."""
         now = time.monotonic()
-        self.done, self.note = done, note
+        self.done, self.note = done, visible(note)
         if self._first is None:
             self._first = (now, done)
         if self._bar is not None:
@@ -95,7 +107,8 @@ class Progress:
         ]
         end = " · ".join([*parts, *([self.note] if self.note else [])])
         if self._bar is None:
-            self._print_line(end)
+            if not self.brief:
+                self._print_line(end)
         else:
             self._bar.update(self._task, state=end)
         self._cleanup.close()
@@ -103,11 +116,12 @@ class Progress:
     def _print_line(self, text: str) -> None:
         if not self.shown:
             return
-        sys.stderr.write(f"{self.title}: {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # no work is given up for a line of its progress
+            sys.stderr.write(f"{self.title}: {text}\n")
+            sys.stderr.flush()
 
 
-def _bar() -> rich.progress.Progress:
+def _bar(transient: bool) -> rich.progress.Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
@@ -118,6 +132,7 @@ def _bar() -> rich.progress.Progress:
         TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
         console=Console(stderr=True),
         refresh_per_second=4,
+        transient=transient,
     )
 
 

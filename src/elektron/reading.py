@@ -33,6 +33,9 @@ MOST_UNDECODABLE = 0.1
 LONGEST_FIELD = 1 << 28
 """Characters of a csv field: more is a quotation mark that is never closed. Of a line, alike."""
 
+MOST_LISTED = 40
+"""Names in a message."""
+
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 TEXT_SUFFIXES = {".txt"}
 JSON_SUFFIXES = {".jsonl", ".json"}
@@ -51,6 +54,8 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+SAVED_DATASET, SAVED_DATASETS = {"state.json", "dataset_info.json"}, "dataset_dict.json"
+"""Files beside what `datasets`' `save_to_disk` writes of one data set, and beside several."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -74,9 +79,13 @@ def nearest(path: Path) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of columns for a message, on one line and the long ones cut."""
-    flat = (" ".join(name.split()) for name in names)
-    return ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in flat)
+    """Names of columns for a message, on one line, the long ones cut, and of very many the first."""
+    all_names = list(names)
+    flat = (" ".join(name.split()) for name in all_names[:MOST_LISTED])
+    more = len(all_names) - MOST_LISTED
+    return ", ".join(name if len(name) <= 30 else name[:29] + "…" for name in flat) + (
+        f" and {more:,} more" if more > 0 else ""
+    )
 
 
 def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
@@ -102,17 +111,31 @@ def decompressed(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         size = BYTES_AT_ONCE
 
 
-def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> Iterator[str]:
+def decoded(
+    name: str,
+    chunks: Iterator[bytes],
+    undecodable: Counter[str],
+    encoding: str | None = None,
+    cure: str = "convert it to UTF-8",
+) -> Iterator[str]:
     """The text of a file by chunks; what was replaced is counted under the file's name.
+
+    Args:
+        name: of the file, for messages.
+        chunks: its bytes.
+        undecodable: counts what is replaced.
+        encoding: where it is known; every byte must fit it then, unless it is UTF-8.
+        cure: what to do about text in another encoding than UTF-8.
 
     Raises:
         ElektronError: it is not text.
     """
     first = next(chunks, b"")
-    encoding = next((name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8")
+    if encoding is None:
+        encoding = next((name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8")
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     if errors != "strict":
-        _refuse_binary(name, first)
+        _refuse_binary(name, first, cure)
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     chunks = chain([first], chunks)
     del first  # not to be kept until the end of the file
@@ -122,6 +145,22 @@ def decoded(name: str, chunks: Iterator[bytes], undecodable: Counter[str]) -> It
         yield without_surrogates(decoder.decode(b"", final=True), name, undecodable)
     except UnicodeDecodeError as error:
         raise ElektronError(f"{name}: not valid {encoding}: convert it to UTF-8") from error
+
+
+def guessed_encoding(name: str) -> str:
+    """The encoding that the beginning of a file seems to have, where it is not UTF-8; else an empty string."""
+    path = Path(name)
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return _guessed_encoding(next(decompressed(path, file), b""))
+
+
+def _guessed_encoding(first: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(first[:BYTES_AT_ONCE]).best()
+    return "" if best is None or best.encoding in ("ascii", "utf_8") else best.encoding
 
 
 def with_plain_line_ends(chunks: Iterable[str]) -> Iterator[str]:
@@ -145,7 +184,13 @@ def without_surrogates(text: str, name: str, undecodable: Counter[str]) -> str:
 def warn_of_undecodable(name: str, undecodable: Counter[str]) -> None:
     """Say how much of a file was replaced, where any was."""
     if count := undecodable[name]:
-        log.warning("%s: %s bytes are not valid UTF-8 and were replaced", name, f"{count:,}")
+        guess = guessed_encoding(name)
+        log.warning(
+            "%s: %s bytes are not valid UTF-8 and were replaced%s",
+            name,
+            f"{count:,}",
+            f"; the file may be in {guess}" if guess else "",
+        )
 
 
 def split_lines(chunks: Iterable[str], longest: int = sys.maxsize) -> Iterator[str]:
@@ -299,7 +344,7 @@ def hub_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict
     With a `commit`, those of it instead of what the revision stands for by now. Raises
     ElektronError, here or at a row, if it cannot be loaded.
     """
-    from datasets import load_dataset
+    from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetsError
 
     (name, revision), config, split = hub_source(source)
@@ -314,9 +359,16 @@ def hub_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict
             raise unloadable(error) from error
 
     try:
-        data_set = load_dataset(
-            name, config, split=split, revision=commit or revision, streaming=True
-        )
+        if any((Path(name) / file).is_file() for file in ("state.json", SAVED_DATASETS)):
+            data_set = load_from_disk(name)
+            if isinstance(data_set, dict):
+                data_set = data_set[split]
+        else:
+            data_set = load_dataset(
+                name, config, split=split, revision=commit or revision, streaming=True
+            )
+    except KeyError as error:
+        raise ElektronError(f"{source}: no split {split!r}, only {listed(data_set)}") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError: it would be made by a script, which is not run.
         raise unloadable(error) from error
@@ -328,7 +380,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _refuse_binary(name: str, first: bytes) -> None:
+def _refuse_binary(name: str, first: bytes, cure: str) -> None:
     """Raise ElektronError if the beginning of a file is no text in UTF-8."""
     if b"\0" in first:
         raise ElektronError(f"{name}: a binary file (it has NUL bytes), give files of text")
@@ -336,7 +388,8 @@ def _refuse_binary(name: str, first: bytes) -> None:
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(first)
     undecodable = len(LONE_SURROGATE.findall(text))
     if undecodable > MOST_UNDECODABLE * len(first):
+        guess = _guessed_encoding(first)
         raise ElektronError(
-            f"{name}: {undecodable / len(first):.0%} of it is not valid UTF-8: "
-            "a binary file, or text to be converted to UTF-8"
+            f"{name}: {undecodable / len(first):.0%} of it is not valid UTF-8: a binary file, or text "
+            f"in another encoding{f', perhaps {guess}' if guess else ''}: {cure}"
         )

@@ -23,7 +23,7 @@ Every command, every setting, every recipe. This page is made from the code by
 `python -m elektron.reference > docs/reference.md`.
 
 An option is written `--name value` or `--name=value`, in full. A setting inside a group has a
-dotted name, `--optimizer.lr`. In YAML and in Python the same names have underscores where
+dotted name, `--optimizer.learning-rate`. In YAML and in Python the same names have underscores where
 options have hyphens, and YAML nests the groups. Where the default below is empty, `null`
 unsets a setting (text and paths only in YAML, since there might be a file of that name). What
 `elektron pretrain` is not told it takes from its recipe, and only then from the defaults. A

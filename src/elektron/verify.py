@@ -13,8 +13,8 @@ from pathlib import Path
 from elektron.bounded import object_in, read_text
 from elektron.configuration import Checked, Positional
 from elektron.errors import ElektronError
-from elektron.evidence.wording import visible
 from elektron.progress import quantity
+from elektron.terminal import say
 
 Faults = Callable[[Path], Iterator[str]]
 
@@ -38,12 +38,12 @@ def verify(config: VerifyConfig) -> None:
     for folder, (kind, check) in kinds.items():
         before = faults
         for fault in check(folder):
-            print(visible(fault), flush=True)  # noqa: T201
+            say(fault)
             faults += 1
         if faults == before:
-            print(visible(f"{folder}: whole ({kind}, {_size(folder)})"))  # noqa: T201
+            say(f"{folder}: whole ({kind}, {_size(folder)})")
     if faults:
-        where = visible(", ".join(map(str, config.folders)))
+        where = ", ".join(map(str, config.folders))
         raise ElektronError(f"{faults} fault{'s' * (faults > 1)} found in {where}")
 
 
@@ -64,13 +64,17 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
     of_checkpoints = ("progress.json", "weights.safetensors", "optimizer.safetensors")
     if holds(*of_checkpoints) or _names_files(folder / "manifest.json", of_checkpoints):
         return "a checkpoint", _checkpoint_faults
+    if holds("config.json", "model*.safetensors"):
+        return "a model", _model_faults
+    if holds("settings.json", "comparison.json"):
+        return "a comparison", _comparison_faults
     if holds("config.yaml", "metrics.jsonl", "checkpoints/step-*"):
         return "a run", _run_faults
     if holds("manifest.json", "train-*.arrow", "validation-*.arrow"):
         return "blocks", _block_faults
-    if holds("config.json", "model*.safetensors"):
-        return "a model", _model_faults
-    raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run or a model")
+    if holds("tokenizer.json", "metrics.json", "blimp.json"):
+        return "a tokenizer or figures", _json_faults
+    raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run, a model or figures")
 
 
 def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
@@ -83,7 +87,8 @@ def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
 
 
 def _block_faults(folder: Path) -> Iterator[str]:
-    from elektron.corpus.blocks import MANIFEST, BlockStore, Manifest
+    from elektron.corpus.blocks import BlockStore
+    from elektron.corpus.manifest import MANIFEST, Manifest
 
     try:
         store = BlockStore(folder, Manifest.load(folder / MANIFEST))
@@ -109,6 +114,25 @@ def _model_faults(folder: Path) -> Iterator[str]:
     from elektron.models.verification import model_faults
 
     yield from model_faults(folder)
+
+
+def _comparison_faults(folder: Path) -> Iterator[str]:
+    """Its own files, and all the runs and models within."""
+    from elektron.models.verification import json_faults
+
+    for path in sorted(folder.glob("*.json")):
+        yield from json_faults(path)
+    within = {path.parent for name in ("config.yaml", "config.json") for path in folder.rglob(name)}
+    for path in sorted(within):
+        if not within.intersection(path.parents):  # a run's models are looked at with it
+            yield from kind_of(path)[1](path)
+
+
+def _json_faults(folder: Path) -> Iterator[str]:
+    from elektron.models.verification import json_faults
+
+    for path in sorted(folder.rglob("*.json")):
+        yield from json_faults(path)
 
 
 def _size(folder: Path) -> str:

@@ -50,10 +50,10 @@ def test_micro_batches_are_halved_until_they_fit(
     tried = []
 
     def timed_steps(recipe: str, config: Any, *_: object) -> int | None:
-        tried.append(config.micro_batch)
-        if config.micro_batch != 32:
+        tried.append(config.micro_batch_size)
+        if config.micro_batch_size != 32:
             raise torch.OutOfMemoryError
-        return config.micro_batch
+        return config.micro_batch_size
 
     monkeypatch.setattr(benchmark, "timed_steps", timed_steps)
     assert benchmark.measure("electra-small", False, None, tiny=False) == 32

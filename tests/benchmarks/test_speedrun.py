@@ -17,15 +17,15 @@ from tests.finetuning.conftest import animals, write_jsonl  # noqa: F401
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PAIRS = [{"good": "the cat sees the river .", "bad": "the cat the sees river .", "phenomenon": "a"}]
 TINY = {
-    "network.layers": 1,
-    "network.hidden": 16,
-    "network.feed_forward": 16,
-    "network.heads": 2,
-    "network.embedding": 16,
-    "network.max_positions": 128,
+    "network.num_hidden_layers": 1,
+    "network.hidden_size": 16,
+    "network.intermediate_size": 16,
+    "network.num_attention_heads": 2,
+    "network.embedding_size": 16,
+    "network.max_position_embeddings": 128,
     "evaluation.rows": 8,
     "compile": False,
-    "batch": 4,
+    "batch_size": 4,
 }
 
 
@@ -55,7 +55,16 @@ def test_an_arm_becomes_a_row(
     arguments = [
         *("--minutes", "0.01", "--arm", "paper", "mlm", "--seed", "1", "--corpus", corpus_file),
         *("--blimp", write_jsonl(tmp_path / "pairs.jsonl", PAIRS), "--data", tmp_path),
-        *("--set", "optimizer.lr=1e-3", "--vocab-size", 90, "--seq-len", 16, "--every", 1),
+        *(
+            "--set",
+            "optimizer.learning_rate=1e-3",
+            "--vocab-size",
+            90,
+            "--seq-len",
+            16,
+            "--every",
+            1,
+        ),
         *("--labels", 40, "--probe-seeds", 2, "--work", tmp_path / "work", "--json", results),
     ]
     monkeypatch.setattr(sys, "argv", ["speedrun.py", *map(str, arguments)])
@@ -63,7 +72,7 @@ def test_an_arm_becomes_a_row(
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     assert [row["arm"] for row in rows] == ["paper", "mlm"]
     for row in rows:
-        assert row["overrides"]["optimizer.lr"] == "0.001"
+        assert row["overrides"]["optimizer.learning_rate"] == "0.001"
         assert [point["step"] for point in row["curve"]] == list(range(1, row["steps"] + 1))
         assert row["curve"][-1]["generator_loss" if row["arm"] == "paper" else "correction_loss"]
         assert row["generator_loss"] > 0
@@ -85,7 +94,7 @@ def test_every_arm_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("speedrun")
     for name, (recipe, own) in module.ARMS.items():
         settings = resolve(module.pretrain_config(recipe, module.SIZES | own | {"minutes": 1}))
-        assert settings.network.layers == 4, name
+        assert settings.network.num_hidden_layers == 4, name
 
 
 def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from elektron.compare.config import CompareConfig
 from elektron.finetuning import results
-from elektron.finetuning.figures.measure import bootstrap
+from elektron.finetuning.metrics.measure import bootstrap
 from tests.finetuning.conftest import animals  # noqa: F401
 from tests.pretraining.conftest import TINY
 
@@ -28,7 +28,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
     settings = {
         "steps": 5,
-        "batch": 8,
+        "batch_size": 8,
         "log_every": 2,
         "network": TINY,
         "evaluation": {"every": 100, "rows": 8},
@@ -43,7 +43,7 @@ def probe_text(animals: dict[str, Path]) -> str:  # noqa: F811
     """Whether a sentence is of an animal."""
     return (
         f"classification --train {animals['train']} --eval {animals['eval']} "
-        "--max-train 32 --epochs 1 --batch 16 --max-length 16"
+        "--max-train 32 --epochs 1 --batch-size 16 --max-length 16"
     )
 
 
@@ -55,7 +55,7 @@ def make_config(tiny_recipe: Path, blocks: Path, probe_text: str, tmp_path: Path
         settings: dict[str, object] = {
             "config": str(tiny_recipe),
             "data": blocks,
-            "vary": ["optimizer.lr=1e-3,1e-2"],
+            "sweep": ["optimizer.learning_rate=1e-3,1e-2"],
             "budget": ["2e8flops"],
             "probe": [probe_text],
             "seeds": 1,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from elektron.compare.compare import compare
+from elektron.compare.compare import Work, compare
 from elektron.compare.runs import RESULT
 from elektron.errors import ElektronError
 from elektron.finetuning import finetune as finetuning
-from elektron.pretraining import loop
+from elektron.pretraining import pretrain as entry
 from tests.compare.conftest import MakeConfig
 
 
@@ -27,7 +27,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
         return call
 
-    monkeypatch.setattr(loop, "pretrain", noted(loop.pretrain))
+    monkeypatch.setattr(entry, "pretrain", noted(entry.pretrain))
     monkeypatch.setattr(finetuning, "finetune", noted(finetuning.finetune))
     return made
 
@@ -38,13 +38,15 @@ def test_variants_are_trained_probed_and_told_apart(
     config = make_config()
     compare(config)
     printed = capsys.readouterr().out
-    assert "optimizer.lr=0.001" in printed and "not resolved: one seed" in printed
+    assert (
+        "optimizer.learning_rate=0.001" in printed and "not resolved: fewer than 3 seeds" in printed
+    )
     assert len(printed.split("- Recipe")) == 2, "nothing but the table, and not fine-tuning's words"
     assert (config.out / "comparison.md").read_text() == printed.removesuffix("\n")
-    run = config.out / "optimizer.lr=0.01" / "2e8flops" / "seed-1"
+    run = config.out / "optimizer.learning_rate=0.01" / "2e8flops" / "seed-1"
     probe = next(path.parent for path in run.glob("*/task.json"))
     assert {path.name for path in run.iterdir()} == {
-        "pretraining", probe.name, "result.json", "log.txt",
+        "pretraining", probe.name, "result.json",
     }  # fmt: skip
     assert not (run / "pretraining" / "checkpoints").exists()
     assert (run / "pretraining" / "discriminator" / "model.safetensors").is_file()
@@ -52,21 +54,23 @@ def test_variants_are_trained_probed_and_told_apart(
 
     figures = json.loads((config.out / "comparison.json").read_text())
     assert [variant["name"] for variant in figures["variants"]] == [
-        "optimizer.lr=0.001", "optimizer.lr=0.01",
+        "optimizer.learning_rate=0.001", "optimizer.learning_rate=0.01",
     ]  # fmt: skip
-    for entry in figures["runs"]:
-        assert entry["flops"] >= 2e8 and entry["tokens"] > 0
-        assert 0 <= entry["probes"][probe.name]["value"] <= 1
+    for run in figures["runs"]:
+        assert run["flops"] >= 2e8 and run["tokens"] > 0
+        assert 0 <= run["probes"][probe.name]["value"] <= 1
     page = (config.out / "comparison.html").read_text()
-    assert f"./optimizer.lr%3D0.01/2e8flops/seed-1/{probe.name}/report.html" in page
+    assert f"./optimizer.learning_rate%3D0.01/2e8flops/seed-1/{probe.name}/report.html" in page
 
     # A second probe: nothing is done again that is done.
     before = (run / "pretraining" / "summary.json").stat().st_mtime_ns
     calls.clear()
-    more = make_config(probe=[*config.probe, config.probe[0].replace("--epochs 1", "--epochs 2")])
+    more = make_config(
+        probe=[*config.probe, f"more={config.probe[0]}".replace("--epochs 1", "--epochs 2")]
+    )
     compare(more)
     assert (run / "pretraining" / "summary.json").stat().st_mtime_ns == before
-    assert {path.name for path in calls} == {"pretraining", f"{probe.name}-2"}
+    assert {path.name for path in calls} == {"pretraining", "more"}
     calls.clear()
     compare(more)
     assert calls == []
@@ -79,7 +83,7 @@ def test_what_was_done_before_an_interruption_stays(
     noted = finetuning.finetune
 
     def interrupted(probe: Any) -> Any:
-        if "lr=0.01" in str(probe.out):
+        if "learning_rate=0.01" in str(probe.out):
             raise KeyboardInterrupt
         return noted(probe)
 
@@ -87,25 +91,25 @@ def test_what_was_done_before_an_interruption_stays(
         patch.setattr(finetuning, "finetune", interrupted)
         compare(config)
     (first,) = config.out.glob(f"**/{RESULT}")
-    assert "lr=0.001" in str(first)
+    assert "learning_rate=0.001" in str(first)
     before, calls[:] = first.stat().st_mtime_ns, []
     compare(config)
     assert first.stat().st_mtime_ns == before
-    assert {path.parent.parent.parent.name for path in calls} == {"optimizer.lr=0.01"}
+    assert {path.parent.parent.parent.name for path in calls} == {"optimizer.learning_rate=0.01"}
 
 
 def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
     make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare(make_config(vary=[], tune=["optimizer.lr=1e-3,0.3"]))
+    compare(make_config(sweep=[], tune=["optimizer.learning_rate=1e-3,0.3"]))
     assert len([path for path in calls if path.name == "pretraining"]) == 2
-    found = compare(make_config(vary=[], tune=["optimizer.lr=1e-3,0.3"], seeds=2))
+    found = compare(make_config(sweep=[], tune=["optimizer.learning_rate=1e-3,0.3"], seeds=2))
     assert len(found.runs) == 2 and found.seeds == [1, 2]
     (variant,) = found.variants
     assert variant.name == "tiny" and len(variant.trials) == 2
-    assert variant.chosen in ({"optimizer.lr": 1e-3}, {"optimizer.lr": 0.3})
+    assert variant.chosen in ({"optimizer.learning_rate": 1e-3}, {"optimizer.learning_rate": 0.3})
     assert len([path for path in calls if path.name == "pretraining"]) == 3
-    assert "optimizer.lr tuned per variant with seed 1" in capsys.readouterr().out
+    assert "optimizer.learning_rate tuned per variant with seed 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -114,13 +118,22 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
         ({"seeds": 0}, "--seeds must be from 1 to 1000, got 0"),
         ({"seeds": 10**20}, "--seeds must be from 1 to 1000"),
         ({"budget": ["soon"]}, "--budget must be a time"),
-        ({"vary": ["optimizer.lr=1e-3,-1"]}, "variant optimizer.lr=-1.0: --optimizer.lr must be"),
+        (
+            {"sweep": ["optimizer.learning_rate=1e-3,-1"]},
+            "--sweep optimizer.learning_rate must be above 0",
+        ),
         ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),
         ({"data": Path("nowhere")}, "nowhere holds no blocks"),
-        ({"vary": ["network.heads=2,3"]}, "network.heads=3: the discriminator cannot split"),
-        ({"vary": ["network.max_positions=64,8"]}, "network.max_positions=8: rows of 32 tokens"),
         (
-            {"vary": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
+            {"sweep": ["network.num_attention_heads=2,3"]},
+            "network.num_attention_heads=3: the discriminator cannot split",
+        ),
+        (
+            {"sweep": ["network.max_position_embeddings=64,8"]},
+            "network.max_position_embeddings=8: rows of 32 tokens",
+        ),
+        (
+            {"sweep": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
             "masking.segmenter=nope-cut: --masking.segmenter nope:cut: No module",
         ),
     ],
@@ -128,16 +141,29 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
 def test_what_cannot_work_is_refused_before_any_work(
     make_config: MakeConfig, calls: list[Path], changes: dict[str, Any], message: str
 ) -> None:
-    config = make_config(**changes)
     with pytest.raises(ElektronError) as refused:
-        compare(config)
+        compare(make_config(**changes))
     assert message in str(refused.value)
-    assert calls == [] and not config.out.exists()
+    assert calls == [] and not make_config().out.exists()
 
 
 def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text("sentence\tlabel\nthe cat\n")
     probe = f"classification --train {wrong} --eval {wrong}"
-    with pytest.raises(ElektronError, match=r"optimizer.lr=0.001 · 2e8flops · seed 1: .*wrong.tsv"):
+    with pytest.raises(
+        ElektronError, match=r"optimizer.learning_rate=0.001 · 2e8flops · seed 1: .*wrong.tsv"
+    ):
         compare(make_config(probe=[probe]))
+
+
+def test_the_time_left_is_that_of_runs_alike(make_config: MakeConfig) -> None:
+    work = Work(make_config(budget=["1m", "10m"]))
+    short, other, long, _ = work.runs({variant.name: {} for variant in work.variants})
+    work.took = [(short, 60, 30)]
+    assert (work.time_left([short]), work.time_left([long])) == (90, 630)
+    work.took.append((other, 100, 10))
+    assert work.time_left([short, other]) == 200
+    work.gpus = ["0", "1"]
+    assert work.time_left([short, other]) == 100
+    assert work.time_left([]) == 0

@@ -1,5 +1,6 @@
 """A probe is a command line of `elektron finetune`."""
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elektron.cli import COMMANDS, main
-from elektron.compare.probes import parse, parse_all, set_name, told_apart
+from elektron.compare.probes import parse, parse_all, set_name
 from elektron.errors import ElektronError
 
 
@@ -31,19 +32,14 @@ def test_it_is_read_as_the_command_would_read_it(
     monkeypatch.setitem(sys.modules, module, stand_in)
     typed = [
         "summarization", "--train", "sst2/train.tsv", "my file.csv", "--eval=0.2",
-        "--vary", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
+        "--sweep", "learning_rate=1e-4,3e-4", "epochs=1,2", "--decoding.beams", "4", "--max-train", "100",
     ]  # fmt: skip
     assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0
     text = " ".join(f"'{word}'" for word in typed)
     probe = parse(text)
     assert (probe.name, probe.command) == ("sst2", text)
-    assert probe.configured(Path("m"), Path("o"), 7) == received[0]
-
-
-def test_reported_is_test_where_there_is_one(files: Path) -> None:
-    (probe,) = parse_all(["regression --train sst2/train.tsv --test sst2/dev.tsv"])
-    assert (probe.name, probe.split) == ("sst2", "test")
-    assert parse_all(["regression --train sst2/train.tsv"])[0].split == "eval"
+    given = {"model": "m", "out": Path("o"), "seed": 7}
+    assert dataclasses.replace(probe.config, **given) == received[0]
 
 
 @pytest.mark.parametrize(
@@ -55,12 +51,12 @@ def test_reported_is_test_where_there_is_one(files: Path) -> None:
         ("classification --train sst2/train.tsv --epoch 3", "unknown option --epoch: did you mean"),
         ("classification --train sst2/train.tsv --epochs x", "--epochs must be a number"),
         ("classification --train sst2/train.tsv --epochs 0", "--epochs must be above 0"),
-        ("classification --train sst2/train.tsv --vary lr", "--vary takes NAME=VALUE"),
+        ("classification --train sst2/train.tsv --sweep lr", "--sweep takes NAME=VALUE"),
         ("classification --train sst2/train.tsv --eval 1.5", "a share to hold out"),
         ("classification --train sst2/train.tsv --model m", "--model is the comparison's own"),
         ("classification --train sst2/train.tsv --seed 3", "--seed is the comparison's own"),
         ("classification --train sst2/train.tvs", "sst2/train.tvs: no such file"),
-        ("classification --train sst2/train.tsv --test sst2", "sst2: no such file"),
+        ("classification --train sst2/train.tsv --test sst2", "sst2: a folder: give its files"),
         ("classification --train 'sst2/train.tsv", "No closing quotation"),
     ],
 )
@@ -72,11 +68,12 @@ def test_what_cannot_work_is_refused_by_name(files: Path, text: str, message: st
 
 
 def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
-    named, again = parse_all(
-        ["my-task=regression --train sst2/train.tsv", "my-task=regression --train sst2/dev.tsv"]
-    )
-    assert (named.name, again.name) == ("my-task", "my-task-2")
-    assert named.command == "regression --train sst2/train.tsv"
+    task = "regression --train sst2/train.tsv"
+    named, own = parse_all([f"my-task={task}", task])
+    assert (named.name, named.command, own.name) == ("my-task", task, "sst2")
+    for texts in ([task, task], [f"pretraining={task}"]):
+        with pytest.raises(ElektronError, match="is taken: give one before the task"):
+            parse_all(texts)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +94,3 @@ def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
 )
 def test_names_of_data(source: str, name: str) -> None:
     assert set_name(source) == name
-
-
-def test_names_are_told_apart() -> None:
-    assert told_apart(["a", "b", "a", "pretraining"]) == ["a", "b", "a-2", "pretraining-2"]

@@ -1,27 +1,43 @@
 """One run: what is done once, and what ends it."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from elektron.compare.budgets import Budget
-from elektron.compare.runs import RESULT, Run, execute
+from elektron.compare.runs import LOG, RESULT, Run, execute, finished, visible_gpus
+from elektron.compare.variants import Budget
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.pretraining import loop
+from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import PretrainConfig
+from elektron.reporting.variants import Probed, VariantRun
 
 
 def make_run(folder: Path, *probes: str) -> Run:
     out = folder / "pretraining"
     probe = FinetuneConfig(task="regression", model="m", train=["t"], out=folder / "p")
     pretraining = PretrainConfig(out=out)
+    budget = Budget("1m", "time", 60)
     return Run(
-        folder, "v", {"lr": 9}, Budget("time", 60), 1, pretraining, dict.fromkeys(probes, probe)
+        folder.parent, folder, "v", {"lr": 9}, budget, 1, pretraining, dict.fromkeys(probes, probe)
     )
+
+
+def result_of(*probes: str, **changes: Any) -> VariantRun:
+    probed = Probed("regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
+    return VariantRun(
+        "v", {}, "1m", 1, "v/1m/seed-1", probes=dict.fromkeys(probes, probed), **changes
+    )
+
+
+def write_result(folder: Path, result: VariantRun) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / RESULT).write_text(json.dumps(dataclasses.asdict(result)))
 
 
 @pytest.fixture
@@ -33,7 +49,7 @@ def diverging(monkeypatch: pytest.MonkeyPatch) -> None:
         (config.out / "metrics.jsonl").write_text(json.dumps(alarm) + "\n")
         raise ElektronError("the loss was no longer finite")
 
-    monkeypatch.setattr(loop, "pretrain", pretrain)
+    monkeypatch.setattr(entry, "pretrain", pretrain)
 
 
 @pytest.mark.usefixtures("diverging")
@@ -44,7 +60,7 @@ def test_a_run_that_diverges_ends_the_comparison_unless_its_value_was_a_trial(
         execute(make_run(tmp_path / "a", "p"))
     assert not (tmp_path / "a" / RESULT).exists()
     trial = make_run(tmp_path / "b", "p")
-    assert execute(trial, may_diverge=True)["diverged"] == "the loss was no longer finite"
+    assert execute(trial, may_diverge=True).diverged == "the loss was no longer finite"
     assert trial.result() is not None
 
 
@@ -61,7 +77,7 @@ def test_a_trial_that_recovered_and_ends_otherwise_has_not_diverged(
         (config.out / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
         raise ElektronError("no space left")
 
-    monkeypatch.setattr(loop, "pretrain", pretrain)
+    monkeypatch.setattr(entry, "pretrain", pretrain)
     with pytest.raises(ElektronError, match="no space left"):
         execute(make_run(tmp_path / "a", "p"), may_diverge=True)
 
@@ -73,9 +89,58 @@ def test_any_other_error_ends_a_trial_too(tmp_path: Path) -> None:
 
 
 def test_a_result_without_a_probe_is_not_whole(tmp_path: Path) -> None:
-    (tmp_path / RESULT).write_text(json.dumps({"probes": {"p": {}}}))
-    assert make_run(tmp_path).result() == make_run(tmp_path, "p").result() == {"probes": {"p": {}}}
-    assert make_run(tmp_path, "p", "q").result() is None
-    (tmp_path / RESULT).write_text("{")
-    with pytest.raises(ElektronError, match="not valid JSON"):
-        make_run(tmp_path).result()
+    run = tmp_path / "run"
+    write_result(run, result_of("p"))
+    found = make_run(run, "p").result()
+    assert found is not None and found.probes["p"].value == 0.5
+    assert make_run(run).result() == found
+    assert make_run(run, "p", "q").result() is None
+    for text in ("{", '{"probes": {}}', '{"probes": {"p": 1}}', "[]"):
+        (run / RESULT).write_text(text)
+        with pytest.raises(ElektronError, match=r"result\.json: "):
+            make_run(run).result()
+
+
+def test_every_run_is_done_once_on_a_gpu_that_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No GPU is needed to see who does what."""
+    caplog.set_level("INFO")
+    runs = [make_run(tmp_path / name) for name in "abc"]
+    for tokens, run in enumerate(runs):
+        write_result(run.folder, result_of(tokens=tokens))
+    found = {run.folder.name: result.tokens for run, result, _ in finished(runs, ["4", "GPU-7f"])}
+    assert found == {"a": 0, "b": 1, "c": 2}
+    begun = [record.getMessage().rpartition(" ")[2] for record in caplog.records]
+    assert begun[:2] == ["4", "GPU-7f"] and len(begun) == 3
+    assert (tmp_path / "a" / LOG).is_file()
+
+
+def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    write_result(runs[0].folder, result_of())
+    write_result(runs[1].folder, result_of())
+    (runs[0].folder / RESULT).write_text("{")
+    with pytest.raises(ElektronError, match=r"^[^\n]*a/result\.json: not valid JSON[^\n]*$"):
+        list(finished(runs, ["0"]))
+
+
+def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    write_result(run.folder, result_of())
+    (run.folder / LOG).mkdir()
+    with pytest.raises(
+        ElektronError, match=r"its process ended with status 1: .*log\.txt says why"
+    ):
+        list(finished([run], ["0"]))
+
+
+def test_gpus_are_those_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7f")
+    assert visible_gpus() == ["3", "GPU-7f"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []

@@ -1,38 +1,39 @@
 """Which of the tried values is taken."""
 
-from typing import Any
-
 import pytest
 
-from elektron.compare.tuning import best, ranks, trials
+from elektron.compare.compare import best, mean_ranks
 from elektron.errors import ElektronError
+from elektron.reporting.variants import Probed, VariantRun
 
 
-def result(rate: float, diverged: bool = False, **figures: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "tuned": {"lr": rate},
+def trial(rate: float, diverged: str | None = None, **figures: float) -> VariantRun:
+    probes = {
         # What is reported says the opposite of what choices go by.
-        "probes": {name: {"eval": value, "value": -value} for name, value in figures.items()},
+        name: Probed("regression", "pearson", "test", 9, -value, None, value, None)
+        for name, value in figures.items()
     }
-    return found | ({"diverged": "no longer finite"} if diverged else {})
-
-
-def test_ranks() -> None:
-    assert ranks([0.7, 0.9, 0.8]) == [3, 1, 2]
-    assert ranks([0.7, 0.7, 0.8, None]) == [2.5, 2.5, 1, 4]
+    return VariantRun("v", {"lr": rate}, "1m", 1, "f", diverged=diverged, probes=probes)
 
 
 def test_the_best_mean_rank_by_the_rows_that_choices_go_by() -> None:
-    found = trials(
-        [result(1, a=0.6, b=0.9), result(2, a=0.8, b=0.8), result(3, a=0.7, b=0.1)], ["a", "b"]
-    )
-    assert [trial.mean_rank for trial in found] == [2, 1.5, 2.5]
-    assert best("v", found).settings == {"lr": 2}
+    tried = [trial(1, a=0.6, b=0.9), trial(2, a=0.8, b=0.8), trial(3, a=0.7, b=0.1)]
+    ranks = mean_ranks(tried, ["a", "b"])
+    assert ranks == [2, 1.5, 2.5]
+    assert best("v", tried, ranks).tuned == {"lr": 2}
+
+
+def test_equals_share_the_mean_of_their_places_and_the_first_is_taken() -> None:
+    tried = [trial(1, a=0.7), trial(2, a=0.8), trial(3, a=0.8)]
+    ranks = mean_ranks(tried, ["a"])
+    assert ranks == [3, 1.5, 1.5]
+    assert best("v", tried, ranks).tuned == {"lr": 2}
 
 
 def test_a_value_that_diverges_is_last_and_no_choice() -> None:
-    found = trials([result(1, a=-0.3), result(9, diverged=True)], ["a"])
-    assert [trial.mean_rank for trial in found] == [1, 2]
-    assert best("v", found).settings == {"lr": 1}
+    tried = [trial(1, a=-0.3), trial(9, diverged="no longer finite")]
+    ranks = mean_ranks(tried, ["a"])
+    assert ranks == [1, 2]
+    assert best("v", tried, ranks).tuned == {"lr": 1}
     with pytest.raises(ElektronError, match="variant v: the loss was not finite with any"):
-        best("v", found[1:])
+        best("v", tried[1:], ranks[1:])

@@ -1,15 +1,21 @@
-"""Which variants there are, and what they are called."""
+"""Which variants there are, what they are called, and how compute is written."""
 
 from pathlib import Path
 
 import pytest
 
-from elektron.compare.budgets import Budget
-from elektron.compare.variants import Variant, tuned_values, variants
+from elektron.compare.variants import (
+    Budget,
+    Variant,
+    parse_budget,
+    parse_budgets,
+    tuned_values,
+    variants,
+)
 from elektron.errors import ElektronError
 from elektron.recipes import pretrain_config
 
-MINUTE = Budget("time", 60)
+MINUTE = Budget("1m", "time", 60)
 
 
 def configured(variant: Variant, tuned: dict | None = None) -> object:
@@ -17,13 +23,18 @@ def configured(variant: Variant, tuned: dict | None = None) -> object:
 
 
 def test_one_value_is_for_all_and_not_in_the_name() -> None:
-    found = variants("quickstart", ["network.layers=2", "optimizer.lr=1e-3,3e-3"])
-    assert [variant.name for variant in found] == ["optimizer.lr=0.001", "optimizer.lr=0.003"]
+    found = variants(
+        "quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"]
+    )
+    assert [variant.name for variant in found] == [
+        "optimizer.learning_rate=0.001",
+        "optimizer.learning_rate=0.003",
+    ]
     assert configured(found[1]) == pretrain_config(
         "quickstart",
         {
-            "network.layers": 2,
-            "optimizer.lr": 3e-3,
+            "network.num_hidden_layers": 2,
+            "optimizer.learning_rate": 3e-3,
             "minutes": 1,
             "data": "blocks",
             "out": "out",
@@ -33,64 +44,109 @@ def test_one_value_is_for_all_and_not_in_the_name() -> None:
 
 
 def test_several_settings_give_all_combinations() -> None:
-    found = variants("quickstart", ["batch=8,16", "compile=true,null"])
+    found = variants("quickstart", ["batch_size=8,16", "compile=true,null"])
     assert [variant.name for variant in found] == [
-        "batch=8,compile=true",
-        "batch=8,compile=null",
-        "batch=16,compile=true",
-        "batch=16,compile=null",
+        "batch_size=8,compile=true",
+        "batch_size=8,compile=null",
+        "batch_size=16,compile=true",
+        "batch_size=16,compile=null",
     ]
 
 
 def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
     own = tmp_path / "my own.yaml"
-    own.write_text("batch: 7\n")
-    found = variants("elektron-small", [f"config=electra-small,{own}", "network.layers=2"])
+    own.write_text("batch_size: 7\n")
+    found = variants(
+        "elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"]
+    )
     assert [variant.name for variant in found] == ["config=electra-small", "config=my-own"]
     assert [configured(v).family for v in found] == ["electra", "elektron"]  # type: ignore[attr-defined]
-    assert configured(found[1]).batch == 7  # type: ignore[attr-defined]
+    assert configured(found[1]).batch_size == 7  # type: ignore[attr-defined]
 
 
-def test_without_variation_there_is_one_variant() -> None:
+def test_without_a_sweep_there_is_one_variant() -> None:
     assert [v.name for v in variants("electra-small", [])] == ["electra-small"]
     assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
 
 
 def test_tuned_values_come_on_top() -> None:
-    found = variants("quickstart", ["batch=8,16"])
-    values = tuned_values(["optimizer.muon_lr=0.01,0.02"], found)
-    assert values == [{"optimizer.muon_lr": 0.01}, {"optimizer.muon_lr": 0.02}]
-    assert configured(found[0], values[1]).optimizer.muon_lr == 0.02  # type: ignore[attr-defined]
+    found = variants("quickstart", ["batch_size=8,16"])
+    values = tuned_values(["optimizer.muon_learning_rate=0.01,0.02"], found)
+    assert values == [
+        {"optimizer.muon_learning_rate": 0.01},
+        {"optimizer.muon_learning_rate": 0.02},
+    ]
+    assert configured(found[0], values[1]).optimizer.muon_learning_rate == 0.02  # type: ignore[attr-defined]
     assert tuned_values([], found) == [{}]
 
 
 @pytest.mark.parametrize(
-    ("vary", "message"),
+    ("sweep", "message"),
     [
-        (["seed=1,2"], "--vary: seed cannot be varied"),
-        (["steps=1,2"], "--vary: steps cannot be varied"),
-        (["minutes=1"], "--vary: minutes cannot be varied"),
+        (["seed=1,2"], "--sweep: seed cannot be varied"),
+        (["steps=1,2"], "--sweep: steps cannot be varied"),
+        (["minutes=1"], "--sweep: minutes cannot be varied"),
         (["objektive=rtd"], "did you mean objective"),
-        (["family=elektron,bert"], "--vary family must be"),
+        (["family=elektron,bert"], "--sweep family must be"),
         (["config=electra-smal"], "no recipe is named electra-smal: did you mean electra-small"),
         (["config=quickstart", "config=electra-small"], "config is named twice"),
-        (["batch=8,8"], "batch=8 is there twice"),
+        (["batch_size=8,8"], "batch_size=8 is there twice"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(vary: list[str], message: str) -> None:
+def test_what_cannot_be_varied_is_refused(sweep: list[str], message: str) -> None:
     with pytest.raises(ElektronError, match=message):
-        variants("quickstart", vary)
+        variants("quickstart", sweep)
 
 
 def test_what_is_varied_is_not_tuned() -> None:
-    with pytest.raises(ElektronError, match="--tune: batch is in --vary too"):
-        tuned_values(["batch=8,16"], variants("quickstart", ["batch=8"]))
+    with pytest.raises(ElektronError, match="--tune: batch_size is in --sweep too"):
+        tuned_values(["batch_size=8,16"], variants("quickstart", ["batch_size=8"]))
 
 
 def test_a_variant_that_cannot_work_is_named() -> None:
-    found = variants("quickstart", ["batch=8,0"])
-    configured(found[0])
-    with pytest.raises(ElektronError, match="variant batch=0: --batch must be above 0, got 0"):
-        configured(found[1])
-    with pytest.raises(ElektronError, match=r"batch=8,optimizer\.lr=-1\.0: --optimizer\.lr"):
-        configured(found[0], {"optimizer.lr": -1.0})
+    with pytest.raises(ElektronError, match=r"--sweep batch_size must be from 1 to .*, got 0"):
+        variants("quickstart", ["batch_size=8,0"])
+    found = variants("quickstart", ["batch_size=8,16"])
+    with pytest.raises(
+        ElektronError,
+        match=r"batch_size=8,optimizer.learning_rate=-1.0: optimizer.learning_rate must be above 0",
+    ):
+        configured(found[0], {"optimizer.learning_rate": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("10m", Budget("10m", "time", 600)),
+        ("600s", Budget("600s", "time", 600)),
+        ("1.5h", Budget("1.5h", "time", 5400)),
+        ("2H", Budget("2h", "time", 7200)),
+        ("0.5s", Budget("0.5s", "time", 0.5)),
+        ("2e15flops", Budget("2e15flops", "flops", 2e15)),
+        ("2.5e+15FLOPs", Budget("2.5e+15flops", "flops", 2.5e15)),
+        ("123456789flops", Budget("123456789flops", "flops", 123456789)),
+    ],
+)
+def test_a_budget_as_it_is_typed(text: str, budget: Budget) -> None:
+    assert parse_budget(text) == budget
+
+
+def test_a_budget_is_the_length_of_a_pre_training() -> None:
+    assert parse_budget("90s").length == {"minutes": 1.5}
+    assert parse_budget("2e15flops").length == {"flops": 2e15}
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""]
+)
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    with pytest.raises(ElektronError, match="--budget must be a time such as 600s"):
+        parse_budget(text)
+
+
+def test_several_are_ordered_and_of_one_kind() -> None:
+    assert [budget.name for budget in parse_budgets(["1h", "10m"])] == ["10m", "1h"]
+    with pytest.raises(ElektronError, match="all as times or all as operations"):
+        parse_budgets(["1h", "2e15flops"])
+    with pytest.raises(ElektronError, match="given twice"):
+        parse_budgets(["1m", "60s"])

@@ -1,7 +1,8 @@
 """What is written is what is read, and nothing damaged is."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elektron.corpus import blocks
-from elektron.corpus.blocks import BlockStore, BlockWriter, Manifest
+from elektron.corpus import blocks, manifest
+from elektron.corpus.blocks import BlockStore, BlockWriter
+from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 from elektron.folders import new_folder
 
@@ -55,7 +57,8 @@ def write(folder: Path, train: np.ndarray, validation: np.ndarray, **changes: An
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several record batches and files from few rows."""
-    monkeypatch.setattr(blocks, "ROWS_PER_BATCH", 4)
+    for module in (blocks, manifest):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
 
 
@@ -201,7 +204,13 @@ def test_a_manifest_that_cannot_be(tmp_path: Path) -> None:
 
 def test_rows_of_another_length_than_the_manifest_says(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
-    edit(folder, lambda content: content.update(seq_len=LENGTH // 2))
+
+    def change(content: dict[str, Any]) -> None:
+        content["seq_len"] = LENGTH // 2
+        for split in content["splits"].values():
+            split["tokens"] = 0
+
+    edit(folder, change)
     with pytest.raises(ElektronError, match="its layout is not that of the manifest"):
         BlockStore.open(folder).rows("train").take(np.array([0]))
 
@@ -266,7 +275,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
     change(content)
-    (folder / "manifest.json").write_text(blocks.sealed(content))
+    (folder / "manifest.json").write_text(manifest.sealed(content))
 
 
 def test_any_other_text_of_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -291,3 +300,99 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     edit(folder, lambda content: content.update(format=99))
     with pytest.raises(ElektronError, match=r"format 99.*prepare"):
         BlockStore.open(folder)
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, small_batches: None) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    rows = BlockStore.open(folder).rows("train")
+    rows.take(np.arange(30))
+    os.truncate(folder / "train-00001.arrow", 40)
+    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all(), "of another file"
+    with pytest.raises(ElektronError, match=r"train-00001\.arrow is damaged"):
+        rows.take(np.arange(12, 24))
+
+
+def test_a_file_that_is_overwritten_while_it_is_read(tmp_path: Path, small_batches: None) -> None:
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    rows = BlockStore.open(folder).rows("train")
+    path = folder / "train-00000.arrow"
+    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all()
+    whole = path.read_bytes()
+    os.utime(path, ns=(1, 1))
+    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all(), "touched, and the same"
+    place = whole.index(make_rows(30)[:4].astype(np.uint16).tobytes())
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(8))
+    os.utime(path, ns=(2, 2))
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow is damaged.*record batch 0"):
+        rows.take(np.arange(4))
+    path.write_bytes(whole)
+    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all()
+
+
+def test_a_disk_that_fails_is_no_damage(
+    tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = BlockStore.open(write(tmp_path / "b", make_rows(30), make_rows(2))).rows("train")
+
+    def fail(*arguments: Any) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(blocks.os, "preadv", fail)
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow cannot be read \(Input/output"):
+        rows.take(np.arange(4))
+
+
+def test_more_files_than_may_be_open(
+    tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "MOST_OPEN", 2)
+    rows = BlockStore.open(write(tmp_path / "b", make_rows(60), make_rows(2))).rows("train")
+    order = np.random.default_rng(1).permutation(60)
+    assert (rows.take(order) == make_rows(60)[order]).all()
+    assert len(rows.descriptors) == 2
+
+
+WRONG = (None, -1, 10**30, 1e300, "", "text", [], {}, [None], {"a": None}, True)
+
+
+def leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places of all values in a JSON document."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in inner:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*path, key))
+
+
+def test_a_manifest_with_any_wrong_value_is_refused_or_means_the_same(tmp_path: Path) -> None:
+    """Sealed anew: whoever can write there can do that. What is accepted reads the rows that are there."""
+    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
+    whole = json.loads((folder / "manifest.json").read_text())
+    accepted = set()
+    for place in leaves(whole):
+        for wrong in WRONG:
+
+            def change(content: dict[str, Any], place: Any = place, wrong: Any = wrong) -> None:
+                for key in place[:-1]:
+                    content = content[key]
+                content[place[-1]] = wrong
+
+            if place == ("sha256",):
+                continue
+            edit(folder, change)
+            try:
+                store = BlockStore.open(folder)
+                list(store.faults())
+                assert store.fingerprint
+                assert (store.rows("train").take(np.arange(30)) == make_rows(30)).all()
+                accepted.add(place[0] if place[0] != "splits" else place[2])
+            except ElektronError as error:
+                assert "\n" not in str(error)
+            (folder / "manifest.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False))
+    assert accepted == {
+        *("tokenizer", "corpus", "options", "tokenizer_files"),  # texts, whatever they say
+        *("duplicates", "documents", "pieces"),  # figures that nothing is read by
+        *("all_special_ids", "files"),
+    }

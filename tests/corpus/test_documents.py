@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +117,108 @@ def test_tables(tmp_path: Path, name: str, content: str) -> None:
     assert texts(tmp_path / name, column="id") == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")],
+)
+def test_a_quotation_mark_that_would_join_rows_is_refused(
+    tmp_path: Path, row: str, complaint: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n4,a\n5,b\n" + row + "\n" + "7,c\n" * 40)
+    with pytest.raises(ElektronError, match=rf"a\.csv, {complaint}"):
+        texts(path)
+
+
+def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('id\ttext\n1\t"never closed\n2\tthe "second" one\n')
+    assert texts(path) == ['"never closed', 'the "second" one']
+    many = "".join(f'{n}\t"line {n}\nand another"\n' for n in range(50_000))
+    path.write_text("id\ttext\n" + many)  # the first megabyte ends inside a field
+    assert texts(path) == [f"line {n}\nand another" for n in range(50_000)]
+
+
+def test_excel_says_what_is_between_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n")
+    assert texts(tmp_path / "a.csv") == ["one, two"]
+
+
+def test_a_table_of_very_many_columns_is_refused_in_one_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(f"column{n}" for n in range(200_000)) + "\n")
+    with pytest.raises(ElektronError, match="no column 'colunm5'"):
+        texts(path, column="colunm5")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text": "one [1]"}, {"text": "zwei, \\"drei\\""}]',
+        '[\n {"text": "one [1]"},\n {"text": "zwei, \\"drei\\""}\n]\n',
+        '["one [1]", "zwei, \\"drei\\""]',
+        '{\n "text": "one [1]"\n}\n{\n "text":\n "zwei, \\"drei\\""}',
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_json_that_is_no_object_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, chunk: int
+) -> None:
+    monkeypatch.setattr(reading, "BYTES_AT_ONCE", chunk)
+    monkeypatch.setattr(reading, "FIRST_BYTES", 40)
+    (tmp_path / "a.json").write_text(content)
+    assert texts(tmp_path / "a.json") == ["one [1]", 'zwei, "drei"']
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('[{"text": "one"}', "no end"),
+        ('[{"text": "one"}, {"text": "tw', "not valid JSON"),
+        ('[{"text": "one"}]\n[{"text": "two"}]', "behind the end"),
+        ("[1, 2]", "row 1: neither"),
+        ('[{"text": "one"}, {"other": "two"}]', "row 2: no field 'text'"),
+        ('{"text": {"0": "one", "1": "two"}}', "'text' is not text, but an object"),
+        ('{"text": ["one", "two"]}', "'text' is not text, but a list"),
+    ],
+)
+def test_json_that_cannot_be_read_whole(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ElektronError, match=rf"a\.json.*{complaint}"):
+        texts(tmp_path / "a.json")
+
+
+def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
+    rows = {"n": [1, 2], "text": ["one", "two"]}
+    data_set = Dataset.from_dict(rows)
+    data_set.save_to_disk(tmp_path / "one")
+    assert texts(tmp_path / "one") == texts(f"hf:{tmp_path / 'one'}") == ["one", "two"]
+    splits = {"train": data_set, "test": Dataset.from_dict({"n": [3], "text": ["three"]})}
+    DatasetDict(splits).save_to_disk(tmp_path / "both")
+    assert texts(tmp_path / "both") == ["three", "one", "two"]
+    assert texts(f"hf:{tmp_path / 'both'}::test") == ["three"]
+    with pytest.raises(ElektronError, match="no split 'dev', only train, test"):
+        texts(f"hf:{tmp_path / 'both'}::dev")
+    (arrow,) = (tmp_path / "one").glob("*.arrow")
+    arrow.write_bytes(b"no arrow")
+    with pytest.raises(ElektronError, match=r"\.arrow: not readable Arrow"):
+        texts(tmp_path / "one")
+
+
+def test_the_folder_that_wikiextractor_writes(tmp_path: Path) -> None:
+    begin = '<doc id="{}" url="https://a.org/?curid=1" title="{}">'
+    one = begin.format(12, 'A "quoted" title') + "\nTitle\n\nFirst.\nSecond.\n\n</doc>\n"
+    two = begin.format(13, "B") + "\nB\n\n<doc> is mark-up.\n\n</doc>\n"
+    (tmp_path / "AA").mkdir()
+    (tmp_path / "AA" / "wiki_00").write_text(one + two)
+    (tmp_path / "AA" / "wiki_01").write_text(
+        '{"id": "14", "title": "C", "text": "C is a letter."}\n'
+    )
+    expected = ["Title\n\nFirst.\nSecond.", "B\n\n<doc> is mark-up.", "C is a letter."]
+    assert texts(tmp_path) == expected
+    assert texts(tmp_path / "AA" / "wiki_00") == expected[:2]
+
+
 def test_large_fields_and_short_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n1," + "x" * 300_000 + "\n")
@@ -164,6 +267,56 @@ def test_folders_globs_and_their_order(tmp_path: Path) -> None:
     assert texts(tmp_path) == ["a/c.jsonl", "a/z.txt", "b.txt"]
     assert texts(tmp_path / "**" / "*.txt") == ["a/z.txt", "b.txt"]
     assert texts(tmp_path / "b.txt", tmp_path / "a") == ["b.txt", "a/c.jsonl", "a/z.txt"]
+
+
+def test_links_pipes_and_what_leads_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c.txt").write_text("two")
+    for name in ("up", "upwards"):  # circles, through which there are 2^40 ways
+        (tmp_path / "b" / name).symlink_to(tmp_path)
+    (tmp_path / "again.txt").symlink_to(tmp_path / "a.txt")
+    (tmp_path / "dangling.txt").symlink_to(tmp_path / "nowhere.txt")
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    for source in (tmp_path, tmp_path / "**" / "*.txt"):
+        caplog.clear()
+        assert texts(source) == ["one", "two"]
+        (said,) = [r.getMessage() for r in caplog.records if "not read" in r.getMessage()]
+        assert all(name in said for name in ("dangling.txt", "loop.txt", "pipe.txt"))
+
+
+def test_a_folder_behind_a_link_is_read(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.txt").write_text("one")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "part").symlink_to(tmp_path / "real")
+    assert texts(tmp_path / "corpus") == texts(tmp_path / "**" / "a.*") == ["one"]
+    assert texts(tmp_path / "*" / "**") == texts(tmp_path / "r*" / "a.txt") == ["one"]
+
+
+def test_what_may_not_be_searched_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def forbidding(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    with pytest.raises(ElektronError, match=r"closed: cannot be read .*Permission denied"):
+        Corpus([str(tmp_path)])
+
+
+def test_a_name_longer_than_names_can_be() -> None:
+    with pytest.raises(ElektronError, match="cannot be read"):
+        Corpus(["x" * 5000])
 
 
 def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> None:
@@ -231,7 +384,7 @@ def test_a_few_undecodable_bytes_are_replaced_and_counted(
     assert document.text.endswith("\ufffdbung \ufffdrgert")
     assert corpus.undecodable == {str(path): 2}
     (record,) = caplog.records
-    assert record.getMessage() == f"{path}: 2 bytes are not valid UTF-8 and were replaced"
+    assert f"{path}: 2 bytes are not valid UTF-8" in record.getMessage()
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

@@ -43,12 +43,14 @@ def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
 def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(
     vocab_size: int, packing: str
 ) -> None:
-    rows = Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).rows(["word word"], 0)
+    rows = (
+        Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).pack(["word word"], 0).rows
+    )
     assert rows.max() == vocab_size - 1
     for past in (0, 65_536):
         encoder = Encoder(encoding(vocab_size + past, vocab_size, packing=packing))
         with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is past"):
-            encoder.rows(["word word"], 0)
+            encoder.pack(["word word"], 0)
 
 
 def test_a_special_token_past_the_vocabulary_is_refused() -> None:

@@ -42,7 +42,7 @@ def cluster() -> Iterator[None]:
 
 
 def children(name: str) -> list[int]:
-    """Processes that descend from this one and whose command line begins with or has the name."""
+    """World that descend from this one and whose command line begins with or has the name."""
     parents, found = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -113,8 +113,8 @@ def test_a_worker_serves_one_preparation_after_another() -> None:
     chunks = [Chunk(0, "train", ["word word"])]
     for word in (5, 6, 5):
         with on_ray(1, encoding(word, 7)) as rows_of:
-            [(_, rows)] = rows_of(chunks)
-        assert np.array_equal(rows, [[2, word, word, 3, 0, 0, 0, 0]])
+            [(_, packed)] = rows_of(chunks)
+        assert np.array_equal(packed.rows, [[2, word, word, 3, 0, 0, 0, 0]])
 
 
 @pytest.mark.usefixtures("cluster")
@@ -129,7 +129,7 @@ def test_machines_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("cluster")
 def test_no_more_at_once_than_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engines, "rows_on_ray", noting(tmp_path))
+    monkeypatch.setattr(engines, "pack_on_ray", noting(tmp_path))
     chunks = [Chunk(number, "train", ["word"]) for number in range(8)]
     with on_ray(1, encoding(5, 6)) as rows_of:
         assert [chunk.number for chunk, _ in rows_of(chunks)] == list(range(8))
@@ -177,7 +177,7 @@ def test_a_killed_worker_is_replaced(
 
 def killed_at_work() -> int:
     """A Ray process that works on a chunk, after its end."""
-    while not (workers := children("ray::rows_on_ray")):
+    while not (workers := children("ray::pack_on_ray")):
         pass
     os.kill(workers[0], signal.SIGKILL)
     return workers[0]
@@ -190,7 +190,7 @@ def test_a_chunk_that_kills_every_worker(
     def die(*_: object) -> None:
         os._exit(1)
 
-    monkeypatch.setattr(engines, "rows_on_ray", die)
+    monkeypatch.setattr(engines, "pack_on_ray", die)
     monkeypatch.setattr(engines, "RETRIES_ON_RAY", 1)
     with pytest.raises(ElektronError, match=r"^Ray gave up \(.*try fewer --workers$"):
         prepare(replace(config, engine="ray"))

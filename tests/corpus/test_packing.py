@@ -145,10 +145,10 @@ def test_paper_packing_follows_its_generator() -> None:
 
 def test_pieces_by_hand() -> None:
     rows = np.array([[CLS, 9, SEP, CLS, 8, 7, SEP, PAD], [CLS, 9, 9, 9, 9, 9, 9, SEP]])
-    piece_ids, position_ids = pieces(rows, CLS, PAD)
-    assert piece_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, -1], [0] * 8]
+    document_ids, position_ids = pieces(rows, CLS, PAD)
+    assert document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, -1], [0] * 8]
     assert position_ids.tolist() == [[0, 1, 2, 0, 1, 2, 3, 0], list(range(8))]
-    assert piece_ids.dtype == position_ids.dtype == np.int64
+    assert document_ids.dtype == position_ids.dtype == np.int64
 
 
 def test_segments_by_hand() -> None:
@@ -159,9 +159,9 @@ def test_segments_by_hand() -> None:
 @given(documents_of_lengths.filter(any))
 def test_pieces_undo_dense_packing(lengths: list[int]) -> None:
     rows = pack_dense(numbered(lengths), 32, CLS, SEP, PAD).astype(np.int64)
-    piece_ids, position_ids = pieces(rows, CLS, PAD)
-    assert ((piece_ids == -1) == (rows == PAD)).all()
+    document_ids, position_ids = pieces(rows, CLS, PAD)
+    assert ((document_ids == -1) == (rows == PAD)).all()
     assert ((position_ids == 0) == ((rows == CLS) | (rows == PAD))).all()
     steps = np.diff(position_ids, axis=1)
-    same_piece = (np.diff(piece_ids, axis=1) == 0) & (piece_ids[:, 1:] >= 0)
+    same_piece = (np.diff(document_ids, axis=1) == 0) & (document_ids[:, 1:] >= 0)
     assert (steps[same_piece] == 1).all()

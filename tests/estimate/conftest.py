@@ -11,14 +11,19 @@ from elektron.pretraining.config import (
 from elektron.recipes import with_recipe
 from tests.pretraining.conftest import TINY
 
-SHALLOW = TINY | {"embedding": 32, "generator_width": 1.0, "generator_layers": 1, "layers": 2}
+SHALLOW = TINY | {
+    "embedding_size": 32,
+    "generator_width": 1.0,
+    "generator_layers": 1,
+    "num_hidden_layers": 2,
+}
 
 
 def tiny(**changes: Any) -> EstimateConfig:
     """A tiny run without blocks."""
     settings: dict[str, Any] = {
         "steps": 12,
-        "batch": 8,
+        "batch_size": 8,
         "log_every": 4,
         "vocab_size": 90,
         "seq_len": 32,

@@ -13,7 +13,13 @@ from elektron.models.pair import build_pair
 from tests.conftest import OBJECTS, SUBJECTS, VERBS
 
 SIZES = Sizes(
-    layers=2, hidden=32, feed_forward=64, heads=2, embedding=16, max_positions=64, dropout=0.0
+    num_hidden_layers=2,
+    hidden_size=32,
+    intermediate_size=64,
+    num_attention_heads=2,
+    embedding_size=16,
+    max_position_embeddings=64,
+    dropout=0.0,
 )
 
 

@@ -6,8 +6,8 @@ import pytest
 from transformers import pipeline
 
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.records import Record
 from elektron.finetuning.finetune import finetune
+from elektron.finetuning.readers.records import Record
 from elektron.inference.models import load_predictor
 from tests.finetuning.conftest import labelled_sentences
 from tests.finetuning.test_finetune import animal_config
@@ -44,7 +44,7 @@ def test_text_is_generated(encoders: dict[str, Path], tmp_path: Path) -> None:
         train=[str(tmp_path / name) for name in ("source", "target")],
         out=tmp_path / "model",
         epochs=30.0,
-        batch=32,
+        batch_size=32,
         learning_rate=5e-3,
         decoder_layers=1,
         target_vocab_size=400,

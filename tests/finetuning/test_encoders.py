@@ -2,11 +2,17 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+)
 
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import check_encoder, load_encoder, scratch_encoder
+from elektron.finetuning.encoders import UNLIMITED, check_encoder, load_encoder, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
 from elektron.models.elektron import INITIAL_GAIN
 
@@ -131,22 +137,6 @@ def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_fold
         load_encoder(str(tmp_path))
 
 
-def test_text_of_another_language_is_said_aloud(encoders, caplog):
-    encoder = load_encoder(str(encoders["elektron"]))
-    encoder.check_vocabulary(encoder.tokenizer(["the cat sees the river ."])["input_ids"])
-    assert not caplog.text
-    encoder.check_vocabulary(encoder.tokenizer(["Здравствуй, мир"])["input_ids"])
-    assert "unknown to the vocabulary" in caplog.text
-
-
-def test_a_vocabulary_of_the_training_texts_was_not_made_for_other_text(tokenizer_folder, caplog):
-    tokenizer = load_tokenizer(str(tokenizer_folder))
-    encoder = scratch_encoder("quickstart", tokenizer, learned=True)
-    encoder.check_vocabulary(tokenizer(["Здравствуй, мир"])["input_ids"])
-    assert "other text" not in caplog.text
-    assert "--tokenizer takes one of more text" in caplog.text
-
-
 def test_no_model_no_traceback(tmp_path):
     with pytest.raises(ElektronError, match="no model can be read"):
         load_encoder(str(tmp_path))
@@ -180,3 +170,60 @@ def test_a_slip_in_the_name_is_found_at_once(name, complaint, tmp_path, monkeypa
 def test_a_model_a_run_and_a_recipe_pass(encoders):
     for name in (encoders["electra"], encoders["electra"].parent, "scratch:quickstart"):
         check_encoder(str(name))
+
+
+SMALL = {
+    "vocab_size": 90,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+
+
+def random_encoder(folder, tokenizer_folder, family, **sizes):
+    load_tokenizer(str(tokenizer_folder)).save_pretrained(folder)
+    AutoModel.from_config(CONFIG_MAPPING[family](**sizes)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "longest"),
+    [
+        ("bert", {}, 40),
+        ("roberta", {}, 39),
+        ("longformer", {"attention_window": 8}, 39),
+        ("luke", {"entity_vocab_size": 5, "entity_emb_size": 8}, 39),
+        ("xmod", {"languages": ["en_XX"], "default_language": "en_XX"}, 39),
+        ("xlm-roberta-xl", {}, 39),
+        ("data2vec-text", {"pad_token_id": 1}, 38),
+        ("ibert", {}, 39),
+        ("esm", {"position_embedding_type": "absolute", "token_dropout": False}, 39),
+        ("mpnet", {}, 38),
+        ("yoso", {}, 40),
+    ],
+)
+def test_the_longest_input_is_what_the_model_can_read(
+    tmp_path, tokenizer_folder, family, changes, longest
+):
+    encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes))
+    assert encoder.longest_input == longest
+    model = AutoModel.from_config(encoder.config).eval()
+    model(torch.full((1, longest), 7), attention_mask=torch.ones(1, longest))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, longest + 1), 7), attention_mask=torch.ones(1, longest + 1))
+
+
+def test_relative_positions_have_no_end(tmp_path, tokenizer_folder):
+    sizes = {"vocab_size": 90, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
+    encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, "xlnet", **sizes))
+    assert encoder.longest_input == UNLIMITED
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_decoders_are_refused(tmp_path, tokenizer_folder, family):
+    name = random_encoder(tmp_path, tokenizer_folder, family, **SMALL)
+    with pytest.raises(ElektronError, match=rf"{family}.* decoder.*: give an encoder"):
+        load_encoder(name)

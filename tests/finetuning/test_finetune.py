@@ -1,7 +1,9 @@
 """Whole fine-tunings in small: files in, a folder that loads anywhere out; and everything that is refused."""
 
+import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import pipeline
@@ -10,17 +12,18 @@ from elektron.cli import main
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
-from elektron.finetuning.files.records import Record
 from elektron.finetuning.finetune import Bench, finetune, texts_read
 from elektron.finetuning.labelled import Labelled
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import TASKS
+from elektron.finetuning.trials import Trials
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
 
-QUICK = {"learning_rate": 5e-3, "batch": 16, "dropout": 0.0, "layer_decay": 1.0}
+QUICK = {"learning_rate": 5e-3, "batch_size": 16, "dropout": 0.0, "layer_decay": 1.0}
 
 
 def animal_config(encoders, animals, out, family="elektron", **options):
@@ -59,7 +62,7 @@ def test_what_lies_in_the_folder(electra, animals):
     assert low <= metrics["accuracy"] <= high
     predictions = lines(electra / "predictions.jsonl")
     assert len(predictions) == 60
-    assert predictions[0].keys() == {"sentence", "label", "predicted_label", "score"}
+    assert predictions[0].keys() == {"sentence", "label", "predicted_label", "predicted_score"}
     assert [row["label"] for row in predictions] == [row["predicted_label"] for row in predictions]
 
 
@@ -118,8 +121,8 @@ def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, caps
         test=[str(animals["test"])],
         epochs=2.0,
         seeds=2,
-        vary=["learning_rate=1e-6,5e-3"],
-        against="scratch",
+        sweep=["learning_rate=1e-6,5e-3"],
+        baseline="scratch",
     )
     finetune(config)
     runs = read(tmp_path / "m/runs.json")
@@ -136,6 +139,77 @@ def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, caps
     assert sum(run["kept"] for run in runs) == 1
     assert max(runs[:3], key=lambda run: run["eval"]["accuracy"])["kept"]
     assert "Was it worth it?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("finished", [2, 3])
+def test_finished_trainings_survive_an_interruption(
+    finished, encoders, animals, tmp_path, monkeypatch, caplog
+):
+    """With two finished of four, the better one of those tried; with three, also a seed that beats it or not."""
+
+    def config(out, **options):
+        return animal_config(
+            encoders,
+            animals,
+            out,
+            test=[str(animals["test"])],
+            epochs=1.0,
+            seeds=3,
+            sweep=["learning_rate=1e-6,5e-3"],
+            **options,
+        )
+
+    def interrupted(bench, *arguments):
+        if len(bench.runs) == finished:
+            raise KeyboardInterrupt
+        return fit(bench, *arguments)
+
+    def runs(out):
+        return [run | {"seconds": 0} for run in read(out / "runs.json")]
+
+    fit = Bench.fit
+    finetune(config(tmp_path / "whole"))
+    with monkeypatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(Bench, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(config(tmp_path / "m"))
+    assert f"{finished} of 4 trainings are finished and kept" in caplog.text
+    assert not (tmp_path / "m").exists()
+    trained = []
+    monkeypatch.setattr(
+        Bench, "fit", lambda bench, *a: trained.append(len(bench.runs)) or fit(bench, *a)
+    )
+    finetune(config(tmp_path / "m"))
+    assert trained == list(range(finished, 4))
+    assert runs(tmp_path / "m") == runs(tmp_path / "whole")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole")]
+    assert weights[0] == weights[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"m", "whole"}
+    assert not list(tmp_path.rglob("trials"))
+
+
+def test_trainings_of_other_settings_are_not_taken_over(
+    encoders, animals, tmp_path, monkeypatch, caplog
+):
+    def interrupted(bench, *arguments):
+        if bench.runs:
+            raise KeyboardInterrupt
+        return fit(bench, *arguments)
+
+    fit = Bench.fit
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Bench, "fit", interrupted)
+        finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, seeds=2))
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=2))
+    assert "1 finished trainings" in caplog.text and "dropped" in caplog.text
+    assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2, 2]
+
+
+def test_out_is_refused_before_anything_is_read(encoders, animals, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "m"):
+        with pytest.raises(ElektronError, match=r"not empty|cannot be written"):
+            finetune(animal_config(encoders, animals, out, train=["no such file"]))
 
 
 def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(animals, tmp_path):
@@ -206,7 +280,7 @@ class Parrot:
         self.says = says
         self.asked = 0
         self.task = Classification(
-            labels=["a", "b"], max_length=8, pairs=False, long_text="head", stride=0
+            labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0
         )
 
     def predictor(self):
@@ -226,16 +300,18 @@ def collapse(says, train, evaluation):
     config = FinetuneConfig(task="classification", model="m", train=["t"], out="o")
     parrot = Parrot(says)
     predictions = parrot.predict(evaluation)
-    found = Bench(config, Labelled(train, evaluation, [])).collapse(parrot, predictions)
+    found = Bench(config, Labelled(train, evaluation, []), Trials(Path("none"))).collapse(
+        parrot, predictions
+    )
     return found, parrot.asked - len(evaluation)
 
 
 @pytest.mark.parametrize(
     ("says", "train", "evaluation", "found"),
     [
-        (lambda record: "a", "ab" * 300, "abab", ("it says 'a' of every text", 200)),
-        (lambda record: "a", "ab" * 300, "aaaa", ("it says 'a' of every text", 200)),
-        (lambda record: "a", "abab", "a", ("it says 'a' of every text", 4)),
+        (lambda record: "a", "ab" * 300, "abab", ("it predicts 'a' for every text", 200)),
+        (lambda record: "a", "ab" * 300, "aaaa", ("it predicts 'a' for every text", 200)),
+        (lambda record: "a", "abab", "a", ("it predicts 'a' for every text", 4)),
         (lambda record: record.values["label"], "abab", "aaaa", (None, 4)),
         (lambda record: record.values["label"], "abab", "abab", (None, 0)),
         (lambda record: "a", "aaaa", "aa", (None, 4)),
@@ -247,13 +323,23 @@ def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(
     assert collapse(says, train, evaluation) == found
 
 
-def test_a_collapsed_run_says_so_and_begins_again(encoders, animals, tmp_path, caplog):
-    # At such a rate nothing is learned, and an untrained head says one thing of everything.
-    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, learning_rate=1e-9))
-    (run,) = read(tmp_path / "m/runs.json")
-    if run["collapsed"]:
-        assert "begins again with another seed" in caplog.text
-        assert "has collapsed again" in caplog.text
+@pytest.mark.parametrize(
+    ("epochs", "trainings", "advice"),
+    [(1.0, 1, "more --epochs may help"), (16.0, 3, "another --learning-rate or more --epochs")],
+)
+def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
+    encoders, animals, tmp_path, caplog, monkeypatch, epochs, trainings, advice
+):
+    monkeypatch.setattr(Bench, "collapse", lambda *_: "it says 'a' of every text")
+    attempts = []
+    attempt = Bench.attempt
+    monkeypatch.setattr(
+        Bench, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these)
+    )
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=epochs, batch_size=64))
+    assert attempts == list(range(trainings))
+    assert caplog.text.count("begins again with another seed") == trainings - 1
+    assert advice in caplog.text
 
 
 def test_several_labels_at_once(encoders, tmp_path):
@@ -275,7 +361,12 @@ def test_several_labels_at_once(encoders, tmp_path):
     )
     assert metrics["f1_micro"] > 0.9
     assert read(tmp_path / "m/task.json")["several"]
-    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {"text", "label", "labels", "scores"}
+    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {
+        "text",
+        "label",
+        "predicted_labels",
+        "predicted_scores",
+    }
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
@@ -358,7 +449,55 @@ def test_tags(encoders, tmp_path, family):
             )
         )
         (row,) = lines(tmp_path / "p.jsonl")
-        assert "B-ANI" in row["tags"]
+        assert "B-ANI" in row["predicted_tags"]
+
+
+def as_kaggle_has_it(path, rows):
+    """A token a row, with the number of the sentence in its first row."""
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Sentence #", "Word", "POS", "Tag"])
+        for number, row in enumerate(rows, start=1):
+            for place, (token, tag) in enumerate(zip(row["tokens"], row["tags"], strict=True)):
+                writer.writerow(["" if place else f"Sentence: {number}", token, "X", tag])
+    return path.with_suffix(".csv")
+
+
+def as_doccano_has_it(path, rows):
+    """A text with the characters of its entities."""
+    found = []
+    for row in rows:
+        text, spans = " ".join(row["tokens"]), []
+        for token, tag in zip(row["tokens"], row["tags"], strict=True):
+            if tag != "O":
+                spans.append([text.index(token), text.index(token) + len(token), tag[2:]])
+        found.append({"text": text, "label": spans})
+    return write_jsonl(path.with_suffix(".jsonl"), found)
+
+
+@pytest.mark.parametrize("written", [as_kaggle_has_it, as_doccano_has_it])
+def test_tags_of_other_forms(encoders, tmp_path, written):
+    rows = tagged_sentences(120, 6)
+    path = written(tmp_path / "train", rows)
+    metrics = finetune(
+        FinetuneConfig(
+            task="token-classification",
+            model=str(encoders["elektron"]),
+            train=[str(path)],
+            eval=[str(path)],
+            out=tmp_path / "m",
+            epochs=8.0,
+            **QUICK,
+        )
+    )
+    assert metrics["rows"] == len(rows)
+    assert metrics["f1"] > 0.9
+    assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
+    # The very file predicts without a word about its columns.
+    output = tmp_path / "p.jsonl"
+    predict(PredictConfig(model=str(tmp_path / "m"), input=str(path), output=output))
+    said = [row.get("predicted_tags", row.get("tags")) for row in lines(output)]
+    assert [len(tags) for tags in said] == [len(row["tokens"]) for row in rows]
 
 
 def test_multiple_choice(encoders, tmp_path):
@@ -381,7 +520,10 @@ def test_multiple_choice(encoders, tmp_path):
         )
     )
     assert metrics["accuracy"] > 0.7
-    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {"choice", "predicted_label"}
+    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {
+        "predicted_choice",
+        "predicted_label",
+    }
 
 
 class TestBadInput:
@@ -431,7 +573,14 @@ class TestBadInput:
 
     def test_a_model_that_is_not_there_before_the_files_are_read(self, capsys, tmp_path, animals):
         for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
-            arguments = ["finetune", "classification", "--model", name, "--train", "absent.tsv"]
+            arguments = [
+                "finetune",
+                "classification",
+                "--model",
+                name,
+                "--train",
+                str(animals["train"]),
+            ]
             self.refuse(capsys, tmp_path, arguments, said)
 
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
@@ -473,6 +622,51 @@ class TestBadInput:
                     model="scratch:quickstart",
                     train=[str(animals["train"])],
                     out=tmp_path / "m",
-                    against="scratch",
+                    baseline="scratch",
                 )
             )
+
+
+def test_labels_of_different_programs_are_the_same_classes(encoders, tmp_path):
+    """Floats of pandas in training, numbers in evaluation; a file without a header is read again as it was."""
+    rows = [(text, "1" if label == "animal" else "0") for text, label in labelled_sentences(80, 5)]
+    train = tmp_path / "train.csv"
+    train.write_text("".join(f"{n},{text},{label}.0\n" for n, (text, label) in enumerate(rows)))
+    out = tmp_path / "m"
+    finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["electra"]),
+            train=[str(train)],
+            text="2",
+            label="3",
+            out=out,
+            epochs=1,
+        )
+    )
+    assert json.loads((out / "task.json").read_text())["labels"] == ["0", "1"]
+    assert {row["3"] for row in lines(out / "predictions.jsonl")} <= {"0", "1"}
+    predict(PredictConfig(model=str(out), input=str(train), output=tmp_path / "p.jsonl"))
+    assert [row["2"] for row in lines(tmp_path / "p.jsonl")] == [text for text, _ in rows]
+    test = [{"text": text, "label": int(label)} for text, label in rows]
+    unlabelled = {"text": "the cat", "label": "-"}
+    figures = evaluate(EvaluateConfig(model=str(out), data=[*test, unlabelled]))
+    assert figures["rows"] == len(rows)
+
+
+def test_a_class_that_is_not_drawn_is_known(encoders, tmp_path):
+    rows = [{"text": t, "label": x} for t, x in [*labelled_sentences(40, 5), ("a bird .", "rare")]]
+    metrics = finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["electra"]),
+            train=rows,
+            eval=rows,
+            max_train=2,
+            out=tmp_path / "m",
+            epochs=1,
+        )
+    )
+    assert metrics["rows"] == 41
+    labels = json.loads((tmp_path / "m/task.json").read_text())["labels"]
+    assert labels == ["animal", "person", "rare"]

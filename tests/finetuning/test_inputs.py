@@ -45,9 +45,9 @@ def test_windows_hold_everything_and_overlap(tokenizer, ids):
     assert whole == ids
 
 
-@pytest.mark.parametrize("long_text", ["head", "head-tail", "windows"])
-def test_what_fits_is_read_as_it_is(tokenizer, long_text):
-    (row,) = encode(["the cat ."], None, tokenizer, 10, long_text, 2)
+@pytest.mark.parametrize("truncation", ["head", "head-tail", "windows"])
+def test_what_fits_is_read_as_it_is(tokenizer, truncation):
+    (row,) = encode(["the cat ."], None, tokenizer, 10, truncation, 2)
     assert row["input_ids"] == tokenizer("the cat .")["input_ids"]
 
 

@@ -29,7 +29,7 @@ def resolved(options=None, **facts):
 def test_the_papers_settings_by_size(width, rate, decay):
     found = resolved(width=width)
     assert (found.learning_rate, found.layer_decay) == (rate, decay)
-    assert (found.batch, found.epochs, found.dropout, found.weight_decay) == (32, 3, 0.1, 0.0)
+    assert (found.batch_size, found.epochs, found.dropout, found.weight_decay) == (32, 3, 0.1, 0.0)
     assert found.warmup == 0.1
 
 
@@ -47,21 +47,26 @@ def test_random_weights_get_more_epochs_and_no_layer_decay():
 
 
 def test_what_is_given_stays():
-    found = resolved({"learning_rate": 1e-5, "epochs": 1.5, "batch": 8, "max_length": 100})
-    assert (found.learning_rate, found.epochs, found.batch, found.max_length) == (1e-5, 1.5, 8, 100)
+    found = resolved({"learning_rate": 1e-5, "epochs": 1.5, "batch_size": 8, "max_length": 100})
+    assert (found.learning_rate, found.epochs, found.batch_size, found.max_length) == (
+        1e-5,
+        1.5,
+        8,
+        100,
+    )
     assert found.stride < 100
 
 
 def test_nothing_that_decides_the_training_is_left_open():
     for task in ("classification", "translation"):
         found = resolved({"task": task})
-        needed = ["learning_rate", "layer_decay", "epochs", "batch", "weight_decay", "dropout"]
+        needed = ["learning_rate", "layer_decay", "epochs", "batch_size", "weight_decay", "dropout"]
         needed += [
             "optimizer",
             "muon_learning_rate",
             "label_smoothing",
             "max_length",
-            "long_text",
+            "truncation",
             "stride",
             "keep",
         ]
@@ -81,7 +86,7 @@ def test_longer_than_the_encoder_reads_is_refused():
         ("muon_learning_rate", 0.0),
         ("layer_decay", 1.5),
         ("epochs", -1.0),
-        ("batch", 0),
+        ("batch_size", 0),
         ("seeds", 0),
         ("seed", -1),
         pytest.param("seed", 10**400, id="seed-of-400-digits"),
@@ -90,7 +95,7 @@ def test_longer_than_the_encoder_reads_is_refused():
         ("weight_decay", -1.0),
         ("max_length", 3),
         ("stride", 512),
-        ("micro_batch", 64),
+        ("micro_batch_size", 64),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(name, value):

@@ -9,7 +9,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import load_encoder
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.training import smoothed_loss, train
 from tests.finetuning.conftest import labelled_sentences
@@ -27,7 +27,12 @@ class Setup:
 
     def __init__(self, folder, **options):
         self.encoder = load_encoder(str(folder))
-        settings = {"dropout": 0.0, "epochs": 3.0, "batch": 16, "learning_rate": 5e-3} | options
+        settings = {
+            "dropout": 0.0,
+            "epochs": 3.0,
+            "batch_size": 16,
+            "learning_rate": 5e-3,
+        } | options
         config = FinetuneConfig(
             task="classification", model="m", train=["t"], out=Path("o"), **settings
         )
@@ -74,6 +79,21 @@ def test_the_best_epoch_is_kept(encoders):
     assert not torch.equal(seen[1], seen[2])
 
 
+def test_patience_ends_the_training_after_epochs_that_were_not_the_best(encoders):
+    figures = (0.5, 0.9, 0.8, 0.9, 0.7, 0.6)
+    history = Setup(encoders["elektron"], epochs=6.0, patience=2).train(accuracies(*figures))
+    assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.8, 0.9]
+    assert history.kept == 1
+    patient = Setup(encoders["elektron"], epochs=6.0, patience=5).train(accuracies(*figures))
+    assert len(patient.epochs) == 6
+
+
+def test_patience_needs_a_best_epoch():
+    config = FinetuneConfig(task="mt", model="m", train=["t"], out=Path("o"), patience=1)
+    with pytest.raises(ElektronError, match="--patience needs --keep best"):
+        recipe.check(config)
+
+
 def test_the_last_epoch_is_kept_where_asked(encoders):
     setup = Setup(encoders["elektron"], keep="last")
     history = setup.train(accuracies(0.9, 0.8, 0.7))
@@ -102,8 +122,10 @@ def trained_weights(folder, **options):
 def test_micro_batches_add_up_to_the_batch(encoders):
     whole = trained_weights(encoders["elektron"])
     # Of equal parts the mean of means is the mean.
-    assert torch.allclose(trained_weights(encoders["elektron"], micro_batch=4), whole, atol=1e-4)
-    assert not torch.allclose(trained_weights(encoders["elektron"], batch=4), whole, atol=1e-4)
+    assert torch.allclose(
+        trained_weights(encoders["elektron"], micro_batch_size=4), whole, atol=1e-4
+    )
+    assert not torch.allclose(trained_weights(encoders["elektron"], batch_size=4), whole, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_bits(encoders):
@@ -114,7 +136,7 @@ def test_the_same_seed_gives_the_same_bits(encoders):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_muon_learns_through_the_trainer_and_keeps_norms(encoders, precision):
     setup = Setup(
-        encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch=8
+        encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch_size=8
     )
     matrix = setup.model.base_model.layers[0].feed_forward.inner.weight
     before = matrix.detach().clone()
@@ -153,6 +175,6 @@ def test_smoothing_spreads_a_share_of_the_targets_probability():
 
 def test_smoothing_and_micro_batches_go_together(encoders):
     whole = trained_weights(encoders["elektron"], label_smoothing=0.1)
-    parts = trained_weights(encoders["elektron"], label_smoothing=0.1, micro_batch=4)
+    parts = trained_weights(encoders["elektron"], label_smoothing=0.1, micro_batch_size=4)
     assert torch.allclose(parts, whole, atol=1e-4)
     assert not torch.allclose(trained_weights(encoders["elektron"]), whole, atol=1e-4)

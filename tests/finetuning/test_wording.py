@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from elektron.finetuning.finetune import Run
+from elektron.finetuning.trials import Run
 from elektron.finetuning.wording import closing_words
 
 

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import math
 import re
@@ -8,7 +9,7 @@ import pytest
 
 from elektron.errors import ElektronError
 from elektron.inference.output import writing
-from tests.finetuning.files.layouts import read
+from tests.finetuning.readers.layouts import read
 
 ROWS = [
     {"text": 'says "so", and\tgoes', "label": "a", "score": 0.5, "tags": ["B", "O"]},
@@ -121,3 +122,21 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ElektronError, match="cannot be written"):
         write(tmp_path / "file/p.jsonl", ROWS)
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real.jsonl").write_text("before")
+    (tmp_path / "link.jsonl").symlink_to("real.jsonl")
+    write(tmp_path / "link.jsonl", ROWS)
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+    with writing(None) as writer:
+        writer.write([{"text": "é 中 😀"}])
+    assert json.loads(raw.getvalue().decode("utf-8")) == {"text": "é 中 😀"}
+    assert raw.getvalue().isascii() == (encoding != "utf-8")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.records import Record
 from elektron.inference.passages import (
     NOWHERE,
     OpenBook,

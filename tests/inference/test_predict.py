@@ -16,14 +16,15 @@ from transformers import ElectraConfig, ElectraForSequenceClassification
 from elektron.cli import main
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.files.lines import open_lines
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.lines import open_lines
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
+from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
-from tests.finetuning.files.layouts import read
+from tests.finetuning.readers.layouts import read
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def texts():
 
 def alone(model, texts):
     """What each text gets on its own."""
-    predictor = load_predictor(str(model), batch=1)
+    predictor = load_predictor(str(model), batch_size=1)
     return [predictor.predict([Record({"text": text}, {}, "")])[0]["score"] for text in texts]
 
 
@@ -64,12 +65,21 @@ def test_rows_come_back_in_their_order_whatever_the_batches(model, texts, tmp_pa
     monkeypatch.setattr(module, "CHUNK", 7)
     path = write_jsonl(tmp_path / "in.jsonl", [{"id": n, "text": t} for n, t in enumerate(texts)])
     out = tmp_path / "out.jsonl"
-    arguments = ["predict", str(model), "--input", str(path), "--output", str(out), "--batch", "4"]
+    arguments = [
+        "predict",
+        str(model),
+        "--input",
+        str(path),
+        "--output",
+        str(out),
+        "--batch-size",
+        "4",
+    ]
     assert main(arguments) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30))
-    assert [row["score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
-    assert len({row["score"] for row in rows}) > 10
+    assert [row["predicted_score"] for row in rows] == pytest.approx(alone(model, texts), abs=1e-4)
+    assert len({row["predicted_score"] for row in rows}) > 10
 
 
 def test_from_standard_input_to_standard_output(model, texts):
@@ -82,7 +92,7 @@ def test_from_standard_input_to_standard_output(model, texts):
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["text"] for row in rows] == texts
-    assert all(row.keys() == {"text", "label", "score"} for row in rows)
+    assert all(row.keys() == {"text", "predicted_label", "predicted_score"} for row in rows)
 
 
 def test_json_lines_on_standard_input(model, texts, monkeypatch, capsys):
@@ -149,7 +159,7 @@ def test_what_has_arrived_is_answered_together():
 @pytest.mark.parametrize("count", ["0", "-1"])
 def test_no_passage_at_all_is_refused(model, capsys, count):
     assert main(["predict", str(model), "--documents", "x", "--passages", count]) == 2
-    assert f"--passages must be above 0, got {count}" in capsys.readouterr().err
+    assert f"--passages must be from 1 to 1048576, got {count}" in capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_rows(model, tmp_path, monkeypatch):
@@ -244,3 +254,12 @@ def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision,
     arguments = ["predict", str(model), "--input", str(path), "--precision", precision]
     assert main([*arguments, "--output", str(tmp_path / "out.jsonl")]) == 0
     assert seen == {dtype}
+
+
+def test_rows_from_python_come_back_with_their_predictions(model):
+    pandas = pytest.importorskip("pandas")
+    rows = [{"text": "the cat .", "n": 1}, {"text": "the dog .", "n": 2}]
+    for given in (rows, pandas.DataFrame(rows)):
+        found = module.predictions(PredictConfig(model=str(model), input=given))
+        assert [(row["text"], row["n"]) for row in found] == [("the cat .", 1), ("the dog .", 2)]
+        assert all(row["predicted_label"] in ("animal", "person", "plant") for row in found)

@@ -4,15 +4,21 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.models.families import FAMILIES, Places, Sizes, make_places
+from elektron.models.families import FAMILIES, PackedPositions, Sizes, make_packed_positions
 from elektron.models.pair import Pair, build_pair
 from elektron.models.sharing import Sharing
-from elektron.pretraining.combinations import SHALLOWER_GENERATOR, WIDE_EMBEDDINGS
+from elektron.pretraining.compatibility import SHALLOWER_GENERATOR, WIDE_EMBEDDINGS
 
 VOCABULARY = 97
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 SIZES = Sizes(
-    layers=2, hidden=32, feed_forward=64, heads=4, embedding=24, max_positions=40, dropout=0.0
+    num_hidden_layers=2,
+    hidden_size=32,
+    intermediate_size=64,
+    num_attention_heads=4,
+    embedding_size=24,
+    max_position_embeddings=40,
+    dropout=0.0,
 )
 
 logging.disable_progress_bar()
@@ -21,15 +27,15 @@ logging.disable_progress_bar()
 def fitting(family: str, sizes: Sizes = SIZES) -> Sizes:
     """The sizes as the family can have them."""
     if family in WIDE_EMBEDDINGS:
-        return dataclasses.replace(sizes, embedding=sizes.hidden)
+        return dataclasses.replace(sizes, embedding_size=sizes.hidden_size)
     return sizes
 
 
 def smaller(family: str, sizes: Sizes) -> Sizes:
     """Half the width, or half the layers."""
     if family in SHALLOWER_GENERATOR:
-        return sizes.smaller(1.0, max(1, sizes.layers // 2))
-    return sizes.smaller(0.5, sizes.layers)
+        return sizes.smaller(1.0, max(1, sizes.num_hidden_layers // 2))
+    return sizes.smaller(0.5, sizes.num_hidden_layers)
 
 
 def make_pair(
@@ -55,10 +61,10 @@ def make_pair(
     return pair.eval()
 
 
-def alone(ids: torch.Tensor) -> Places:
+def alone(ids: torch.Tensor) -> PackedPositions:
     """Rows that are one text each, without padding."""
     order = torch.arange(ids.shape[1]).expand_as(ids)
-    return make_places(torch.zeros_like(ids), order, torch.zeros_like(ids))
+    return make_packed_positions(torch.zeros_like(ids), order, torch.zeros_like(ids))
 
 
 @pytest.fixture(params=list(FAMILIES))

@@ -19,10 +19,16 @@ from transformers import (
 from elektron.models import attention
 from elektron.models.attention import LONGEST_ROW, NAME, use_fast_attention
 from elektron.models.families import FAMILIES, Sizes
-from elektron.released import load_network
+from elektron.models.loading import load_network
 
 SIZES = Sizes(
-    layers=2, hidden=32, feed_forward=64, heads=2, embedding=16, max_positions=64, dropout=0.0
+    num_hidden_layers=2,
+    hidden_size=32,
+    intermediate_size=64,
+    num_attention_heads=2,
+    embedding_size=16,
+    max_position_embeddings=64,
+    dropout=0.0,
 )
 SMALL = {
     "vocab_size": 50,
@@ -66,7 +72,7 @@ def masks() -> dict[str, torch.Tensor | None]:
         "none": None,
         "padding": padding,
         "additive": torch.zeros(2, 1, 12, 12).masked_fill(~padding, torch.finfo(torch.float32).min),
-        "window": (torch.arange(12)[:, None] - torch.arange(12)).abs() < 4,
+        "metric_sums": (torch.arange(12)[:, None] - torch.arange(12)).abs() < 4,
     }
 
 

@@ -225,3 +225,13 @@ def test_the_modelling_files_import_torch_and_transformers_alone():
 def test_auto_model_reads_the_registered_family(model, tmp_path):
     model.save_pretrained(tmp_path)
     assert type(AutoModel.from_pretrained(tmp_path)) is ElektronModel
+
+
+@pytest.mark.parametrize("head", ["ForPreTraining", "ForMaskedLM", "ForSequenceClassification"])
+def test_the_encoder_loads_without_its_head_and_without_a_report(tmp_path, head):
+    model = getattr(elektron.models, f"Elektron{head}")
+    model(ElektronConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)).save_pretrained(
+        tmp_path
+    )
+    _, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]

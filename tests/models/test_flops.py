@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from elektron.models.families import FAMILIES
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.flops import StepFlops
-from elektron.pretraining.objectives import OBJECTIVES, Turn
+from elektron.pretraining.objectives import OBJECTIVES, UpdateRoles
 from tests.models.conftest import SPECIAL_IDS, VOCABULARY, Sizes
 from tests.pretraining.objectives.batches import ONE, objective_of, pair_for
 
@@ -16,9 +16,14 @@ ROWS, LENGTH, SLOTS = 3, 20, 4
 
 def sizes(embedding: int = 16) -> Sizes:
     return Sizes(
-        layers=2, hidden=32, feed_forward=64, heads=4, embedding=embedding, max_positions=40,
+        num_hidden_layers=2,
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=4,
+        embedding_size=embedding,
+        max_position_embeddings=40,
         dropout=0.0,
-    )  # fmt: skip
+    )
 
 
 def make_batch() -> MicroBatch:
@@ -29,13 +34,13 @@ def make_batch() -> MicroBatch:
         masked_positions=torch.arange(SLOTS).repeat(ROWS, 1),
         weights=torch.ones(ROWS, SLOTS),
         uniforms=torch.rand(ROWS, SLOTS),
-        piece_ids=torch.zeros_like(ids),
+        document_ids=torch.zeros_like(ids),
         position_ids=torch.arange(LENGTH).repeat(ROWS, 1),
         token_type_ids=torch.zeros_like(ids),
     )
 
 
-def counted_and_computed(pair, name: str, turn: Turn) -> tuple[int, int]:
+def counted_and_computed(pair, name: str, roles: UpdateRoles) -> tuple[int, int]:
     """What torch counts in a step, and what the formula says."""
     for network in (pair.generator, pair.discriminator):
         if network is not None:
@@ -44,12 +49,12 @@ def counted_and_computed(pair, name: str, turn: Turn) -> tuple[int, int]:
     batch, objective = make_batch(), objective_of(name)
     step = GlobalBatch([batch], float(ROWS * SLOTS), float(ROWS * LENGTH))
     with FlopCounterMode(display=False) as counter:
-        output = objective(pair, batch, turn, ONE)
-        if turn.generator and objective.generates:
+        output = objective(pair, batch, roles, ONE)
+        if roles.generator and objective.generates:
             objective.generator_loss(output, step).backward()
-        if turn.discriminator:
+        if roles.discriminator:
             objective.discriminator_loss(output, step).backward()
-    computed = StepFlops(pair, objective)(turn, ROWS, LENGTH, SLOTS)
+    computed = StepFlops(pair, objective)(roles, ROWS, LENGTH, SLOTS)
     return counter.get_total_flops(), computed
 
 
@@ -57,28 +62,28 @@ def counted_and_computed(pair, name: str, turn: Turn) -> tuple[int, int]:
 @pytest.mark.parametrize("embedding", [16, 32])
 def test_families(family, embedding):
     pair = pair_for("rtd", family, sizes=sizes(embedding)).train()
-    counted, computed = counted_and_computed(pair, "rtd", Turn())
+    counted, computed = counted_and_computed(pair, "rtd", UpdateRoles())
     assert computed == pytest.approx(counted, rel=0.01)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_objectives(name):
     pair = pair_for(name, sizes=sizes()).train()
-    counted, computed = counted_and_computed(pair, name, Turn())
+    counted, computed = counted_and_computed(pair, name, UpdateRoles())
     assert computed == pytest.approx(counted, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    "turn",
+    "roles",
     [
-        Turn(generator=False),
-        Turn(discriminator=False),
-        Turn(generator=False, similarity=True),
+        UpdateRoles(generator=False),
+        UpdateRoles(discriminator=False),
+        UpdateRoles(generator=False, similarity=True),
     ],
 )
-def test_turns(turn):
+def test_update_roles(roles):
     pair = pair_for("rtd", sizes=sizes()).train()
-    if turn.similarity:
+    if roles.similarity:
         pair.add_corrector()
-    counted, computed = counted_and_computed(pair, "rtd", turn)
+    counted, computed = counted_and_computed(pair, "rtd", roles)
     assert computed == pytest.approx(counted, rel=0.01)

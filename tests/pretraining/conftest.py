@@ -5,22 +5,23 @@ from typing import Any
 
 import pytest
 
-from elektron.pretraining import loop
+from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import (
     CheckpointConfig,
     EvaluationConfig,
     NetworkConfig,
     PretrainConfig,
 )
+from elektron.pretraining.train import Trainer
 
 TINY = {
-    "layers": 1,
-    "hidden": 32,
-    "feed_forward": 64,
-    "heads": 2,
-    "embedding": 16,
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "embedding_size": 16,
     "generator_width": 0.5,
-    "max_positions": 64,
+    "max_position_embeddings": 64,
 }
 
 
@@ -28,7 +29,7 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
     """A run of a second or two."""
     settings = {
         "steps": 12,
-        "batch": 8,
+        "batch_size": 8,
         "log_every": 4,
         "network": NetworkConfig(**TINY),
         "evaluation": EvaluationConfig(every=6, rows=16),
@@ -41,7 +42,7 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
 def finished(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 12 steps that has come to its end; whoever changes it takes a copy."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    loop.pretrain(tiny_config(blocks, out))
+    entry.pretrain(tiny_config(blocks, out))
     return out
 
 
@@ -52,15 +53,15 @@ class KilledError(Exception):
 @contextmanager
 def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs in the block die before they take the step, and are expected to."""
-    take_step = loop.Trainer.step
+    take_step = Trainer.train_step
 
-    def step_or_die(self: loop.Trainer, *arguments: Any) -> None:
+    def step_or_die(self: Trainer, *arguments: Any) -> None:
         if self.progress.step == step:
             raise KilledError
         take_step(self, *arguments)
 
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(loop.Trainer, "step", step_or_die)
+        patched.setattr(Trainer, "train_step", step_or_die)
         yield
 
 
@@ -71,10 +72,10 @@ def steps_inside(
     first: int = 0,
 ) -> Iterator[list[int]]:
     """Runs in the block take the steps from `first` on inside a `context` each; their numbers."""
-    take_step = loop.Trainer.step
+    take_step = Trainer.train_step
     taken: list[int] = []
 
-    def step_inside(self: loop.Trainer, *arguments: Any) -> None:
+    def step_inside(self: Trainer, *arguments: Any) -> None:
         step = self.progress.step
         if step < first:
             take_step(self, *arguments)
@@ -84,5 +85,5 @@ def steps_inside(
         taken.append(step)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "step", step_inside)
+        patched.setattr(Trainer, "train_step", step_inside)
         yield taken

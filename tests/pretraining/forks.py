@@ -1,4 +1,4 @@
-"""Processes that train together as forks of this one, which has imported everything: they start in a second.
+"""World that train together as forks of this one, which has imported everything: they start in a second.
 
 Only for scripts that have run nothing yet: threads of a parent are not there in a fork.
 """

@@ -25,10 +25,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from elektron.configuration import load_yaml, save_yaml
-from elektron.models.shards import own_part
-from elektron.pretraining import loop, spikes
+from elektron.models.dtensors import local_tensor
+from elektron.pretraining import loss_spikes
+from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import corruption
+from elektron.pretraining.train import Trainer
 from tests.pretraining.conftest import KilledError
 from tests.pretraining.forks import work_in
 
@@ -102,15 +104,15 @@ def do(each: Job) -> None:
             torch.set_default_dtype(torch.float64)
         rows: dict[str, Tensor] = {}
         samples: dict[str, Tensor] = {}
-        patched.setattr(loop.Trainer, "step", step_that_tells(rows, each))
+        patched.setattr(Trainer, "train_step", step_that_tells(rows, each))
         if each.records or each.samples_of:
             known = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
             patched.setattr(corruption, "sample_tokens", known_samples(known, samples))
         if each.sensitive:
-            patched.setattr(spikes, "WINDOW", 4)
-            patched.setattr(spikes, "SIGMAS", 0.0)
+            patched.setattr(loss_spikes, "WINDOW", 4)
+            patched.setattr(loss_spikes, "SIGMAS", 0.0)
         with suppress(KilledError):
-            loop.pretrain(load_yaml(PretrainConfig, Path(each.config)))
+            entry.pretrain(load_yaml(PretrainConfig, Path(each.config)))
     phase = Path(each.config).stem.removeprefix("config-")
     rank = os.environ.get("RANK", "0")
     save_file(rows, each.folder / f"rows-{phase}-{rank}.safetensors")
@@ -120,29 +122,29 @@ def do(each: Job) -> None:
 
 def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
     """A trainer's step that puts down what of its rows is no padding, named `step|field`, and what it HELD."""
-    take_step = loop.Trainer.step
+    take_step = Trainer.train_step
 
-    def step(self: loop.Trainer, batch: Any, *arguments: Any) -> None:
+    def step(self: Trainer, batch: Any, *arguments: Any) -> None:
         if self.progress.step == each.killed_before:
             self.saver.wait()
             raise KilledError
-        last = self.processes.rank == self.processes.count - 1
+        last = self.world.rank == self.world.size - 1
         if self.progress.step == each.poisoned and last:
             poison_next_step(self)
         for name in ROWS:
             found = [
-                getattr(micro_batch, name)[micro_batch.piece_ids.amax(1) >= 0]
+                getattr(micro_batch, name)[micro_batch.document_ids.amax(1) >= 0]
                 for micro_batch in batch.micro_batches
             ]
             rows[f"{self.progress.step:03d}|{name}"] = torch.cat(found)
         take_step(self, batch, *arguments)
         tensors = [*self.pair.parameters(), *self.optimizer.state_tensors().values()]
-        rows[HELD] = torch.tensor([sum(own_part(tensor).numel() for tensor in tensors)])
+        rows[HELD] = torch.tensor([sum(local_tensor(tensor).numel() for tensor in tensors)])
 
     return step
 
 
-def poison_next_step(trainer: loop.Trainer) -> None:
+def poison_next_step(trainer: Trainer) -> None:
     """Let the losses of the step that is about to be taken be no numbers."""
     backward, take = trainer.optimizer.backward, trainer.optimizer.step
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
-from elektron.pretraining.loop import pretrain
+from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import tiny_config
 from tests.pretraining.forks import work_in
 

@@ -14,7 +14,7 @@ from elektron.configuration import save_yaml
 from elektron.pretraining import checkpoint
 from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
 from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_train import metrics
 
 # What is waited for comes in seconds: a run that hangs fails here, and not by the reader's patience.
 AT_MOST_SECONDS = 180

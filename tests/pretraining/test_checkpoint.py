@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from elektron.errors import ElektronError
+from elektron.folders import PARTIAL
 from elektron.pretraining import checkpoint
 from elektron.pretraining.checkpoint import (
     COUNTERS,
@@ -26,7 +27,7 @@ from elektron.pretraining.checkpoint import (
     write_manifest,
 )
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
-from elektron.pretraining.loop import pretrain
+from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.verification import checkpoint_faults, run_faults
 from tests.pretraining.conftest import killed_before, tiny_config
 
@@ -58,16 +59,56 @@ def damage(path: Path) -> None:
 
 
 def test_each_broken_one_gets_a_name_of_its_own(tmp_path: Path) -> None:
+    whole = write(tmp_path, 6)
     for _ in range(3):
-        damage(write(tmp_path, 6) / WEIGHTS)
-        assert checkpoint.newest_whole(tmp_path) is None
+        damage(write(tmp_path, 12) / WEIGHTS)
+        assert checkpoint.newest_valid(tmp_path) == whole
     aside = sorted(path.name for path in (tmp_path / FOLDER).iterdir())
-    assert aside == [f"broken-step-00000006{number}" for number in ("", "-2", "-3")]
+    assert aside == [*(f"broken-step-00000012{n}" for n in ("", "-2", "-3")), whole.name]
+
+
+def loop_of_links(path: Path) -> None:
+    """A file that the system refuses to open, whoever asks."""
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, OPTIMIZER, COUNTERS, MANIFEST])
+def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(
+    run: Path, blocks: Path, file: str
+) -> None:
+    loop_of_links(of_step(run, 12) / file)
+    before = sorted(run.rglob("*"))
+    with pytest.raises(ElektronError, match=rf"{file} cannot be read \(Too many levels"):
+        pretrain(tiny_config(blocks, run))
+    assert sorted(run.rglob("*")) == before
+    assert ["cannot be read" in fault for fault in run_faults(run)] == [True]
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_listed_is_not_an_empty_one(
+    run: Path, blocks: Path
+) -> None:
+    (run / FOLDER).rename(run / "elsewhere")
+    (run / FOLDER).symlink_to(run / FOLDER)
+    with pytest.raises(ElektronError, match=rf"{FOLDER} cannot be read"):
+        pretrain(tiny_config(blocks, run))
+
+
+def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(
+    run: Path, blocks: Path
+) -> None:
+    for step in (6, 12):
+        damage(of_step(run, step) / WEIGHTS)
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is whole"):
+        pretrain(tiny_config(blocks, run))
+    assert [path.name for path in checkpoint.checkpoints(run)] == ["step-00000006", "step-00000012"]
+    (run / FOLDER).rename(run / "aside")
+    assert pretrain(tiny_config(blocks, run))["steps"] == 12
 
 
 def test_a_broken_one_is_not_taken_for_what_is_to_be_written(tmp_path: Path) -> None:
     damage(write(tmp_path, 6) / WEIGHTS)
-    assert checkpoint.newest_whole(tmp_path) is None
+    write(tmp_path, 6)
     damage(write(tmp_path, 6) / WEIGHTS)
     assert not list(checkpoint.faults(write(tmp_path, 6)))
     assert (tmp_path / FOLDER / "broken-step-00000006-2").is_dir()
@@ -87,7 +128,7 @@ def test_a_kill_between_the_old_one_and_the_new_leaves_the_old(tmp_path: Path) -
     there = write(tmp_path, 6)
     there.rename(there.with_name(".replaced-step-00000006"))
     checkpoint.clear(tmp_path)
-    assert checkpoint.newest_whole(tmp_path) == there
+    assert checkpoint.newest_valid(tmp_path) == there
     shutil.copytree(there, there.with_name(".replaced-step-00000006"))
     checkpoint.clear(tmp_path)
     assert list((tmp_path / FOLDER).iterdir()) == [there]
@@ -100,7 +141,7 @@ def test_a_new_one_that_cannot_take_the_place_of_the_old_leaves_it(
     rename = Path.rename
 
     def refuse(path: Path, target: Path) -> Path:
-        if target == there and ".partial-" in path.name:
+        if target == there and path.name.endswith(PARTIAL):
             raise OSError(5, "Input/output error")
         return rename(path, target)
 
@@ -128,9 +169,10 @@ def test_one_that_cannot_be_looked_at_is_said_in_one_line(
 
     there = write(tmp_path, 6)
     monkeypatch.setattr(checkpoint, "digest", refuse)
-    assert "weights.safetensors is damaged (Input/output error)" in next(checkpoint.faults(there))
-    with pytest.raises(ElektronError, match="cannot be written"):
-        write(tmp_path, 6)
+    for look in (lambda: next(checkpoint.faults(there)), lambda: write(tmp_path, 6)):
+        with pytest.raises(ElektronError, match=r"cannot be read \(Input/output error\)"):
+            look()
+    assert there.is_dir()
 
 
 def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> None:
@@ -140,14 +182,15 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     (run / "aside").rename(second)
     found = list(run_faults(run))
     assert len(found) == 2 and "is the checkpoint of step 12, under another's name" in found[0]
-    assert checkpoint.newest_whole(run) is None
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* under another's name"):
+        checkpoint.newest_valid(run)
 
 
 def test_one_of_another_run_is_refused_and_stays(
     run: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one with the same networks, which only learns at another rate."""
-    other = tiny_config(blocks, tmp_path / "other", optimizer=OptimizerConfig(lr=1e-4))
+    other = tiny_config(blocks, tmp_path / "other", optimizer=OptimizerConfig(learning_rate=1e-4))
     with killed_before(9, monkeypatch):
         pretrain(other)
     shutil.rmtree(of_step(run, 12))
@@ -163,8 +206,8 @@ def test_one_of_another_run_is_refused_and_stays(
 
 def test_what_was_allowed_to_change_leaves_a_run_the_same(run: Path, blocks: Path) -> None:
     shutil.rmtree(of_step(run, 12))
-    changed = {"optimizer": OptimizerConfig(lr=1e-4), "steps": 10}
-    allow = ResumeConfig(allow=["optimizer.lr", "steps"])
+    changed = {"optimizer": OptimizerConfig(learning_rate=1e-4), "steps": 10}
+    allow = ResumeConfig(allow=["optimizer.learning_rate", "steps"])
     pretrain(tiny_config(blocks, run, **changed, resume=allow))
     pretrain(tiny_config(blocks, run, **changed, resume=allow))
     (run / "summary.json").unlink()
@@ -200,12 +243,12 @@ def test_any_other_text_of_a_manifest_is_found(tmp_path: Path) -> None:
     [
         '{"step": "x"}',
         '{"step": -1}',
-        '{"step": 6, "passed_over": [["a"]]}',
-        '{"step": 6, "passed_over": [[1, 2, 3]]}',
-        '{"step": 6, "passed_over": 5}',
-        '{"step": 6, "passed_over": [["1", "2"]]}',
-        '{"step": 6, "passed_over": [[1.5, 2]]}',
-        '{"step": 6, "passed_over": {"ab": 1}}',
+        '{"step": 6, "skipped_rows": [["a"]]}',
+        '{"step": 6, "skipped_rows": [[1, 2, 3]]}',
+        '{"step": 6, "skipped_rows": 5}',
+        '{"step": 6, "skipped_rows": [["1", "2"]]}',
+        '{"step": 6, "skipped_rows": [[1.5, 2]]}',
+        '{"step": 6, "skipped_rows": {"ab": 1}}',
         '{"step": true}',
         '{"step": 6, "seconds": NaN}',
         '{"step": 6, "flops": "1"}',
@@ -259,7 +302,7 @@ def with_a_strange_name(state: dict[str, Tensor]) -> None:
 
 
 def with_another_window(state: dict[str, Tensor]) -> None:
-    state["window"] = torch.zeros(3, dtype=torch.float64)
+    state["metric_sums"] = torch.zeros(3, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +312,8 @@ def with_another_window(state: dict[str, Tensor]) -> None:
         (of_another_type, "is torch.float64"),
         (without_one, "is missing"),
         (without_any, "no state of the optimizers"),
-        (with_a_strange_name, "strange is of another optimizer"),
-        (with_another_window, r"window is torch.float64 \(3,\)"),
+        (with_a_strange_name, "strange belongs to another optimizer"),
+        (with_another_window, r"metric_sums is torch.float64 \(3,\)"),
     ],
 )
 def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from elektron.models.families import FAMILIES
 from elektron.pretraining.config import NetworkConfig
-from elektron.pretraining.loop import pretrain
 from elektron.pretraining.objectives import OBJECTIVES
+from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import TINY, killed_before, steps_inside, tiny_config
-from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_train import metrics
 
 pytestmark = pytest.mark.cuda
-NETWORK = NetworkConfig(**(TINY | {"embedding": 32, "generator_width": 1.0, "dropout": 0.0}))
+NETWORK = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0, "dropout": 0.0}))
 LOSSES = ("generator_loss", "discriminator_loss", "correction_loss")
 
 
@@ -70,7 +70,7 @@ def test_a_step_does_not_wait_for_the_device(
 ) -> None:
     settings = {
         "steps": 6,
-        "batch": 128,
+        "batch_size": 128,
     }  # with few tokens, gradients of embeddings take another way
     config = tiny_config(blocks, tmp_path / "run", family=family, compile=compiled, **settings)
     with steps_inside(sync_is_an_error, monkeypatch, first=2) as taken:  # the first ones compile

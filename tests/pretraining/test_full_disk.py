@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.pretraining import checkpoint, loop
+from elektron.pretraining import checkpoint, train
 from elektron.pretraining.config import CheckpointConfig
-from elektron.pretraining.loop import Trainer, pretrain
+from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.train import Trainer
 from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_loop import metrics, same_weights
+from tests.pretraining.test_train import metrics, same_weights
 
 MEGABYTE = 2**20
 FOR_METRICS = 2**16
@@ -50,7 +51,7 @@ def fill(disk: Path, but: int = 0) -> None:
 
 def at_step(step: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Have something happen after a step, when everything that was to be saved has been."""
-    take_step = Trainer.step
+    take_step = Trainer.train_step
 
     def step_and_act(self: Trainer, *arguments: object) -> None:
         take_step(self, *arguments)
@@ -58,7 +59,7 @@ def at_step(step: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatc
             self.saver.wait()
             act()
 
-    monkeypatch.setattr(Trainer, "step", step_and_act)
+    monkeypatch.setattr(Trainer, "train_step", step_and_act)
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +123,14 @@ def test_models_without_room_are_written_by_the_same_command_later(
         config = tiny_config(
             blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20
         )
-        export = loop.export
+        export = train.export
 
         def fill_and_export(*arguments: Any) -> None:
             fill(disk)
             export(*arguments)
 
         with monkeypatch.context() as patched:
-            patched.setattr(loop, "export", fill_and_export)
+            patched.setattr(train, "export", fill_and_export)
             with pytest.raises(ElektronError, match="the models cannot be written into"):
                 pretrain(config)
         (disk / "ballast").unlink()

@@ -7,12 +7,12 @@ import pytest
 
 from elektron.models.families import FAMILIES
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig
-from elektron.pretraining.loop import pretrain
 from elektron.pretraining.objectives import OBJECTIVES
+from elektron.pretraining.pretrain import pretrain
 from tests.host_sync import HostSyncError, NoHostSync
 from tests.pretraining.conftest import TINY, steps_inside, tiny_config
 
-SHALLOW = NetworkConfig(**(TINY | {"embedding": 32, "generator_width": 1.0}))
+SHALLOW = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0}))
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ SHALLOW = NetworkConfig(**(TINY | {"embedding": 32, "generator_width": 1.0}))
         {"plan": "alternating"},
         {"plan": "adversarial"},
         {"sharing": "gdes"},
-        {"micro_batch": 4},
-        {"optimizer": OptimizerConfig(name="adamw", separate=True)},
+        {"micro_batch_size": 4},
+        {"optimizer": OptimizerConfig(name="adamw", separate_optimizers=True)},
         {"optimizer": OptimizerConfig(skip_spikes=True)},
     ],
     ids=str,

@@ -8,18 +8,18 @@ import time
 
 import pytest
 
+from elektron import lock
 from elektron.errors import ElektronError
-from elektron.pretraining import lock
-from elektron.pretraining.lock import LOCK, only_one
-from elektron.pretraining.loop import pretrain
+from elektron.lock import LOCK, exclusive_lock
+from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import killed_before, tiny_config
-from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_train import metrics
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from elektron.pretraining.lock import only_one
-with only_one(Path(sys.argv[1])):
+from elektron.lock import exclusive_lock
+with exclusive_lock(Path(sys.argv[1]), Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -36,13 +36,16 @@ def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypat
         pretrain(config)
     (partial := config.out / "checkpoints/.step-00000009.partial-x").mkdir()
     before = (config.out / "metrics.jsonl").read_bytes()
-    with only_one(config.out), pytest.raises(ElektronError, match="another process is at work"):
+    with (
+        exclusive_lock(config.out, config.out),
+        pytest.raises(ElektronError, match="another process is at work"),
+    ):
         pretrain(config)
     assert partial.exists()
     assert (config.out / "metrics.jsonl").read_bytes() == before
     assert pretrain(config)["steps"] == 12
     assert [line["step"] for line in metrics(config.out, "train")] == [4, 8, 12]
-    with only_one(config.out):
+    with exclusive_lock(config.out, config.out):
         assert pretrain(config)["steps"] == 12, "a finished run is only read"
 
 
@@ -50,14 +53,14 @@ def test_one_that_is_about_to_end_is_waited_for(tmp_path):
     held = threading.Event()
 
     def hold():
-        with only_one(tmp_path):
+        with exclusive_lock(tmp_path, tmp_path):
             held.set()
             time.sleep(0.3)
 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    with only_one(tmp_path):
+    with exclusive_lock(tmp_path, tmp_path):
         pass
     thread.join()
 
@@ -67,11 +70,14 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path, impatient):
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ElektronError, match="another process"), only_one(tmp_path):
+        with (
+            pytest.raises(ElektronError, match="another process"),
+            exclusive_lock(tmp_path, tmp_path),
+        ):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with only_one(tmp_path):
+        with exclusive_lock(tmp_path, tmp_path):
             pass
 
 

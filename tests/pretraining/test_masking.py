@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elektron.pretraining.masking import choose_words, draws_in_row, mask_rows, slots_in_row
+from elektron.pretraining.masking import choose_words, draws_in_row, mask_rows, max_masked_positions
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 NEVER_MASKED = [0, 1, 2, 3, 4]
@@ -20,7 +20,7 @@ def text_rows(rows: int, length: int, real: int) -> np.ndarray:
 
 
 def mask(ids: np.ndarray, share: float = 0.15, keep: float = 0.15, seed: int = 0):
-    draws = draws_in_row(ids.shape[1], slots_in_row(ids.shape[1], share))
+    draws = draws_in_row(ids.shape[1], max_masked_positions(ids.shape[1], share))
     uniforms = np.random.default_rng(seed).random((len(ids), draws))
     return mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, keep)
 
@@ -37,7 +37,7 @@ def test_whatever_the_row_slots_are_exact(length, share, seed, data):
     ids = text_rows(5, length, real)
     masks = mask(ids, share, seed=seed)
     slots = max(1, round(share * length))
-    assert slots_in_row(length, share) == slots
+    assert max_masked_positions(length, share) == slots
     assert masks.positions.shape == masks.weights.shape == (5, slots)
     used = min(max(1, round(share * real)), slots, real - 2)
     assert (masks.weights.sum(1) == used).all()
@@ -84,7 +84,7 @@ def test_words_are_masked_whole_and_never_beyond_the_slots(length, share, seed):
     generator = np.random.default_rng(seed)
     ids = text_rows(4, length, int(generator.integers(3, length + 1)))
     begins = generator.random(ids.shape) < 0.5
-    slots = slots_in_row(length, share)
+    slots = max_masked_positions(length, share)
     uniforms = generator.random((4, draws_in_row(length, slots)))
     masks = mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, 0.15, begins)
     assert masks.positions.shape == (4, slots)

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from elektron.pretraining.config import OptimizerConfig
-from elektron.pretraining.optimizers import PairOptimizer, encoder_matrices, schedule
+from elektron.pretraining.optimizers import PairOptimizer, encoder_matrices
+from elektron.pretraining.schedules import learning_rate_factor
 from tests.models.conftest import alone, make_pair
 
 
 def config(**changes):
-    return OptimizerConfig(**({"name": "adamw", "lr": 1e-2, "bias_correction": True} | changes))
+    return OptimizerConfig(
+        **({"name": "adamw", "learning_rate": 1e-2, "bias_correction": True} | changes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ def config(**changes):
     ],
 )
 def test_warmup_times_linear_fall(share, step, warmup, cooldown, expected):
-    assert schedule(share, step, warmup, cooldown) == pytest.approx(expected)
+    assert learning_rate_factor(share, step, warmup, cooldown) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
@@ -60,7 +63,7 @@ def set_gradients(optimizer, value):
 
 def test_both_networks_are_clipped_by_their_joint_norm():
     pair = make_pair("elektron")
-    optimizer = PairOptimizer(pair, config(clip=1.0))
+    optimizer = PairOptimizer(pair, config(max_grad_norm=1.0))
     set_gradients(optimizer, 2.0)
     numbers = {
         name: sum(p.numel() for p in parameters)
@@ -84,7 +87,7 @@ def test_adam_without_correction_takes_the_small_first_step_of_the_official_code
     for correction in (True, False):
         pair = make_pair("electra")
         optimizer = PairOptimizer(
-            pair, config(bias_correction=correction, weight_decay=0.0, clip=1e9, eps=1e-6)
+            pair, config(bias_correction=correction, weight_decay=0.0, max_grad_norm=1e9, eps=1e-6)
         )
         parameter = next(iter(pair.parameters()))
         before = parameter.detach().clone()
@@ -148,7 +151,9 @@ def test_apart_each_loss_has_its_own_gradient_clipping_rate_and_moments():
     pair = make_pair("elektron")
     table = pair.discriminator.get_input_embeddings().weight
     expected = [torch.autograd.grad(loss, table)[0] for loss in reversed(losses(pair))]
-    optimizer = PairOptimizer(pair, config(separate=True, generator_lr=5e-2, clip=0.5))
+    optimizer = PairOptimizer(
+        pair, config(separate_optimizers=True, generator_learning_rate=5e-2, max_grad_norm=0.5)
+    )
     for _ in range(2):  # two micro-batches
         optimizer.backward(*losses(pair))
     for part, gradient in zip(optimizer.parts, expected, strict=True):
@@ -176,7 +181,7 @@ def test_apart_a_heavier_discriminator_leaves_the_generators_step_alone():
     moved = []
     for weight in (1.0, 1000.0):
         pair = make_pair("elektron")
-        optimizer = PairOptimizer(pair, config(separate=True))
+        optimizer = PairOptimizer(pair, config(separate_optimizers=True))
         generator, discriminator = losses(pair)
         optimizer.backward(generator, weight * discriminator)
         optimizer.step(1.0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from elektron.pretraining.config import OptimizerConfig, PlanOptions, PretrainConfig
-from elektron.pretraining.objectives import Turn
-from elektron.pretraining.objectives.base import places_of
+from elektron.pretraining.objectives import UpdateRoles
+from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.objectives.corruption import at_positions
 from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import copy_weights, make_plan
@@ -26,19 +26,19 @@ def plan_of(name, steps=100, **options):
 
 
 def turns(plan, steps=100):
-    return [plan.turn(step / steps, step) for step in range(steps)]
+    return [plan.roles(step / steps, step) for step in range(steps)]
 
 
 def test_joint_trains_both_at_every_step():
-    assert set(turns(plan_of("joint"))) == {Turn()}
+    assert set(turns(plan_of("joint"))) == {UpdateRoles()}
 
 
 @pytest.mark.parametrize(("options", "first"), [({}, 50), ({"generator_steps": 30}, 30)])
 def test_two_stage_trains_one_and_then_the_other(options, first):
     plan = plan_of("two_stage", **options)
     taken = turns(plan)
-    assert [turn.generator for turn in taken] == [True] * first + [False] * (100 - first)
-    assert [turn.discriminator for turn in taken] == [False] * first + [True] * (100 - first)
+    assert [roles.generator for roles in taken] == [True] * first + [False] * (100 - first)
+    assert [roles.discriminator for roles in taken] == [False] * first + [True] * (100 - first)
     assert plan.stage((first - 1) / 100) == 0
     assert plan.stage(first / 100) == 1
 
@@ -48,13 +48,13 @@ def test_the_second_stage_begins_at_its_step_whatever_the_rounding(steps, first)
     plan = plan_of("two_stage", steps, generator_steps=first)
     assert plan.stage((first - 1) / steps) == 0
     assert plan.stage(first / steps) == 1
-    assert plan.share_of_stage(first / steps) == pytest.approx(0, abs=1e-9)
-    assert plan.share_of_stage(1.0) == pytest.approx(1)
+    assert plan.stage_fraction(first / steps) == pytest.approx(0, abs=1e-9)
+    assert plan.stage_fraction(1.0) == pytest.approx(1)
 
 
 def test_each_stage_has_a_schedule_of_its_own():
     plan = plan_of("two_stage")
-    assert [plan.share_of_stage(s) for s in (0, 0.25, 0.5, 0.75)] == [0, 0.5, 0, 0.5]
+    assert [plan.stage_fraction(s) for s in (0, 0.25, 0.5, 0.75)] == [0, 0.5, 0, 0.5]
 
 
 def test_the_second_stage_starts_from_all_weights_of_a_generator_of_the_same_size():
@@ -85,39 +85,44 @@ def test_disentangled_embeddings_are_not_added_twice():
 
 def test_alternating_takes_turns():
     taken = turns(plan_of("alternating", generator_turn=2, discriminator_turn=3), 10)
-    assert [turn.generator for turn in taken] == [True, True, False, False, False] * 2
-    assert all(turn.generator != turn.discriminator for turn in taken)
-    assert not any(turn.similarity for turn in taken)
+    assert [roles.generator for roles in taken] == [True, True, False, False, False] * 2
+    assert all(roles.generator != roles.discriminator for roles in taken)
+    assert not any(roles.similarity for roles in taken)
 
 
 def test_similarity_is_the_discriminators_business():
     taken = turns(plan_of("alternating", similarity=2.0), 4)
-    assert [turn.similarity for turn in taken] == [False, True, False, True]
+    assert [roles.similarity for roles in taken] == [False, True, False, True]
 
 
-def step(pair, optimizer, objective, turn):
-    output = objective(pair, make_batch(), turn, torch.ones(()))
+def step(pair, optimizer, objective, roles):
+    output = objective(pair, make_batch(), roles, torch.ones(()))
     optimizer.backward(
-        objective.generator_loss(output, whole(make_batch())) if turn.generator else None,
-        objective.discriminator_loss(output, whole(make_batch())) if turn.discriminator else None,
+        objective.generator_loss(output, whole(make_batch())) if roles.generator else None,
+        objective.discriminator_loss(output, whole(make_batch())) if roles.discriminator else None,
     )
     optimizer.step(1.0)
     return output
 
 
 def adamw(pair, lr=3e-3):
-    return PairOptimizer(pair, OptimizerConfig(name="adamw", lr=lr, bias_correction=True))
+    return PairOptimizer(
+        pair, OptimizerConfig(name="adamw", learning_rate=lr, bias_correction=True)
+    )
 
 
 @pytest.mark.parametrize(
-    ("turn", "still"),
-    [(Turn(generator=False), "generator"), (Turn(discriminator=False), "discriminator")],
+    ("roles", "still"),
+    [
+        (UpdateRoles(generator=False), "generator"),
+        (UpdateRoles(discriminator=False), "discriminator"),
+    ],
 )
-def test_who_has_no_turn_stays_as_it_is(turn, still):
+def test_a_network_that_is_not_trained_stays_as_it_is(roles, still):
     pair = make_pair("elektron", sharing="none")
     other = {"generator": "discriminator", "discriminator": "generator"}[still]
     before = {n: p.clone() for n, p in pair.named_parameters()}
-    step(pair, adamw(pair), objective_of("rtd"), turn)
+    step(pair, adamw(pair), objective_of("rtd"), roles)
     for name, parameter in pair.named_parameters():
         if name.startswith(still):
             assert torch.equal(parameter, before[name]), name
@@ -128,7 +133,7 @@ def test_who_has_no_turn_stays_as_it_is(turn, still):
     )
 
 
-def test_who_has_no_turn_drops_nothing_out():
+def test_a_network_that_is_not_trained_has_no_dropout():
     pair = make_pair("electra", sharing="embeddings")
     pair.set_trained(generator=False, discriminator=True)
     assert not pair.generator.generator_predictions.training
@@ -144,8 +149,10 @@ def test_similarity_brings_the_students_distribution_to_the_teachers():
     pair = make_pair("elektron", sharing="none")
     pair.add_corrector()
     objective, optimizer = objective_of("rtd", similarity=5.0), adamw(pair)
-    turn = Turn(generator=False, similarity=True)
-    divergences = [step(pair, optimizer, objective, turn).similarity_loss.item() for _ in range(40)]
+    roles = UpdateRoles(generator=False, similarity=True)
+    divergences = [
+        step(pair, optimizer, objective, roles).similarity_loss.item() for _ in range(40)
+    ]
     assert divergences[-1] < 0.3 * divergences[0]
     assert min(divergences) >= 0
 
@@ -154,8 +161,8 @@ def test_similarity_is_the_kl_divergence_at_used_slots():
     pair = make_pair("elektron")
     pair.add_corrector()
     batch = make_batch()
-    output = run("rtd", pair, batch, Turn(generator=False, similarity=True), similarity=1.0)
-    places = places_of(batch)
+    output = run("rtd", pair, batch, UpdateRoles(generator=False, similarity=True), similarity=1.0)
+    places = packed_positions(batch)
     teacher = pair.token_logits(pair.generator_states(batch.masked_ids, places)).softmax(-1)
     states = pair.discriminator_states(output.corrupted_ids, places)
     student = pair.corrected_logits(states).softmax(-1)
@@ -165,7 +172,7 @@ def test_similarity_is_the_kl_divergence_at_used_slots():
 
 
 def log_probability_of_samples(pair, batch, samples):
-    logits = pair.token_logits(pair.generator_states(batch.masked_ids, places_of(batch)))
+    logits = pair.token_logits(pair.generator_states(batch.masked_ids, packed_positions(batch)))
     chosen = at_positions(logits.log_softmax(-1), batch.masked_positions)
     return chosen.gather(-1, samples[..., None]).squeeze(-1)
 
@@ -186,7 +193,7 @@ def test_samples_that_fool_the_discriminator_become_likelier_and_others_less(foo
         pair.discriminator.prediction.weight.zero_()
         pair.discriminator.prediction.bias.fill_(-6.0 if fooled else 6.0)
         pair.baseline.bias.fill_(-0.5)  # it expects about 1 nat
-    output = objective(pair, batch, Turn(adversarial=True), torch.ones(()))
+    output = objective(pair, batch, UpdateRoles(adversarial=True), torch.ones(()))
     samples = output.corrupted_ids.gather(1, batch.masked_positions)
     used = batch.weights > 0
     assert output.replaced.gather(1, batch.masked_positions)[used].all()
@@ -203,13 +210,13 @@ def test_the_reward_is_the_discriminators_loss_and_the_baseline_learns_it():
     optimizer = adamw(pair, lr=5e-2)
     errors = []
     for _ in range(60):
-        output = objective(pair, batch, Turn(adversarial=True), torch.ones(()))
+        output = objective(pair, batch, UpdateRoles(adversarial=True), torch.ones(()))
         losses = torch.nn.functional.binary_cross_entropy_with_logits(
             output.logits, output.replaced.float(), reduction="none"
         )
         reward = at_positions(losses, batch.masked_positions)
         states = at_positions(
-            pair.generator_states(batch.masked_ids, places_of(batch)), batch.masked_positions
+            pair.generator_states(batch.masked_ids, packed_positions(batch)), batch.masked_positions
         )
         baseline = -torch.nn.functional.logsigmoid(pair.baseline(states)).squeeze(-1)
         errors.append(((reward - baseline) * batch.weights).abs().sum().item())
@@ -227,7 +234,7 @@ def test_a_reward_that_was_foreseen_teaches_the_generator_nothing():
         pair.discriminator.prediction.weight.zero_()
         pair.discriminator.prediction.bias.fill_(bias)
         pair.baseline.bias.fill_(bias)  # samples here are all replaced: their loss is -log σ(bias)
-    run("rtd", pair, batch, Turn(adversarial=True)).policy_loss.backward()
+    run("rtd", pair, batch, UpdateRoles(adversarial=True)).policy_loss.backward()
     assert not with_gradient(pair.discriminator)
     for name, parameter in pair.generator.named_parameters():
         assert parameter.grad is None or parameter.grad.abs().max() < 1e-6, name
@@ -238,7 +245,7 @@ def test_a_frozen_generators_samples_get_colder():
     assert plan.temperature(0) == 3
     assert plan.temperature(0.5) == pytest.approx(1 + 2 / math.e)
     assert plan.temperature(1) == pytest.approx(1 + 2 / math.e**2)
-    assert set(turns(plan)) == {Turn(generator=False)}
+    assert set(turns(plan)) == {UpdateRoles(generator=False)}
 
 
 def test_no_optimizer_knows_a_frozen_generator():

@@ -1,4 +1,4 @@
-"""Processes that are killed come back from the last checkpoint, and a run that is stopped loses nothing."""
+"""World that are killed come back from the last checkpoint, and a run that is stopped loses nothing."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from tests.pretraining.launched import (
     when,
     workers,
 )
-from tests.pretraining.test_loop import metrics, same_weights
+from tests.pretraining.test_train import metrics, same_weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -161,7 +161,7 @@ def test_a_second_signal_acts_at_once_only_where_one_is_alone(rank, monkeypatch)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
-        assert interruption.asked
+        assert interruption.requested
         if rank is None:
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)

@@ -10,16 +10,16 @@ from elektron.errors import ElektronError
 from elektron.pretraining.checkpoint import Progress
 from elektron.pretraining.config import (
     CheckpointConfig,
+    CurriculumConfig,
     EvaluationConfig,
     MaskingConfig,
     OptimizerConfig,
-    RampConfig,
     ResumeConfig,
 )
-from elektron.pretraining.loop import pretrain
-from elektron.pretraining.measures import Horizon
+from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.schedules import RunLength
 from tests.pretraining.conftest import killed_before, tiny_config
-from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_train import metrics
 
 
 def allowing(*names: str) -> ResumeConfig:
@@ -45,14 +45,21 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
-    changed = {"optimizer": OptimizerConfig(lr=1e-4), "masking": MaskingConfig(keep=0.1)}
+    changed = {
+        "optimizer": OptimizerConfig(learning_rate=1e-4),
+        "masking": MaskingConfig(keep_probability=0.1),
+    }
     with pytest.raises(
-        ElektronError, match=r"or go on .* by --resume.allow masking.keep optimizer.lr"
+        ElektronError,
+        match=r"or go on .* by --resume.allow masking.keep_probability optimizer.learning_rate",
     ):
         pretrain(tiny_config(blocks, out, **changed))
-    with pytest.raises(ElektronError, match=r"another run \(optimizer.lr .*allow optimizer.lr"):
-        pretrain(tiny_config(blocks, out, **changed, resume=allowing("masking.keep")))
-    allow = allowing("optimizer.lr", "masking.keep")
+    with pytest.raises(
+        ElektronError,
+        match=r"another run \(optimizer.learning_rate .*allow optimizer.learning_rate",
+    ):
+        pretrain(tiny_config(blocks, out, **changed, resume=allowing("masking.keep_probability")))
+    allow = allowing("optimizer.learning_rate", "masking.keep_probability")
     assert pretrain(tiny_config(blocks, out, **changed, resume=allow))["steps"] == 12
     assert [line["step"] for line in metrics(out, "resumed")] == [6]
 
@@ -60,13 +67,16 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("network.layers", "cannot change in the midst of a run"),
+        ("network.num_hidden_layers", "cannot change in the midst of a run"),
         ("optimizer.name", "cannot change in the midst of a run"),
         ("objective", "cannot change in the midst of a run"),
-        ("batch", r"midst of a run \(the rows that its steps have taken are counted by it\)"),
-        ("ramp.first_batch", r"\(the rows that its steps have taken are counted by it\)"),
+        ("batch_size", r"midst of a run \(the rows that its steps have taken are counted by it\)"),
+        (
+            "curriculum.first_batch_size",
+            r"\(the rows that its steps have taken are counted by it\)",
+        ),
         ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
-        ("optimizer.lrr", "no such setting: did you mean optimizer.lr?"),
+        ("optimizer.lrr", "no such setting: did you mean optimizer.learning_rate?"),
     ],
 )
 def test_what_no_run_can_go_on_with_is_refused(name, message, finished, blocks):
@@ -85,14 +95,18 @@ def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
 
 def test_other_blocks_of_the_same_tokenizer_if_allowed(blocks, tmp_path, monkeypatch):
     other = tmp_path / "other"
-    prepare(PrepareConfig(["builtin:docs"], str(blocks / "tokenizer"), other, seq_len=32, seed=5))
+    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
+    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=32, seed=5, allow_unknown=True))
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
     with pytest.raises(ElektronError, match=r"on other blocks .*--resume.allow data"):
-        pretrain(tiny_config(other, out))
-    assert pretrain(tiny_config(other, out, resume=allowing("data")))["steps"] == 12
-    assert pretrain(tiny_config(other, out))["steps"] == 12, "these are its blocks now"
+        pretrain(tiny_config(other, out, allow_unknown=True))
+    allowed = tiny_config(other, out, resume=allowing("data"), allow_unknown=True)
+    assert pretrain(allowed)["steps"] == 12
+    assert pretrain(tiny_config(other, out, allow_unknown=True))["steps"] == 12, (
+        "these are its blocks now"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,53 +121,55 @@ def test_a_length_stays_in_its_unit(changes, finished, blocks):
 
 
 def test_no_share_is_below_0_or_above_1():
-    horizon = Horizon(steps=20)
+    run_length = RunLength(steps=20)
     for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):
-        assert horizon.share_of_schedule(Progress(step=step, schedule_from=begins)) == share
-    assert horizon.share(Progress(step=25)) == 1.0
-    assert Horizon(None, seconds=60).share(Progress(seconds=-1)) == 0.0
+        assert run_length.schedule_fraction(Progress(step=step, schedule_from=begins)) == share
+    assert run_length.fraction_done(Progress(step=25)) == 1.0
+    assert RunLength(None, seconds=60).fraction_done(Progress(seconds=-1)) == 0.0
 
 
-@pytest.mark.parametrize("ramp", [{"first_batch": 2}, {"first_length": 8}], ids=str)
-def test_the_stages_of_a_ramp_do_not_move(ramp, blocks, tmp_path, monkeypatch):
+@pytest.mark.parametrize("curriculum", [{"first_batch_size": 2}, {"first_length": 8}], ids=str)
+def test_the_stages_of_a_ramp_do_not_move(curriculum, blocks, tmp_path, monkeypatch):
     """In a longer run the steps behind it would be of other rows, and their tokens others."""
-    config = tiny_config(blocks, tmp_path / "run", ramp=RampConfig(**ramp))
+    config = tiny_config(blocks, tmp_path / "run", curriculum=CurriculumConfig(**curriculum))
     with killed_before(9, monkeypatch):
         pretrain(config)
-    longer = tiny_config(blocks, config.out, ramp=RampConfig(**ramp), steps=20)
+    longer = tiny_config(blocks, config.out, curriculum=CurriculumConfig(**curriculum), steps=20)
     with pytest.raises(ElektronError, match=r"another run \(steps .*choose another --out$"):
         pretrain(longer)
     longer.resume = allowing("steps")
-    with pytest.raises(ElektronError, match=r"steps: it cannot change .*stages of its ramp"):
+    with pytest.raises(ElektronError, match=r"steps: it cannot change .*stages of its curriculum"):
         pretrain(longer)
     assert pretrain(config)["steps"] == 12
 
 
 def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
-    with pytest.raises(ElektronError, match=r"batch 8 there, 4 here\): choose another --out$"):
-        pretrain(tiny_config(blocks, finished, batch=4))
+    with pytest.raises(ElektronError, match=r"batch_size 8 there, 4 here\): choose another --out$"):
+        pretrain(tiny_config(blocks, finished, batch_size=4))
 
 
 def test_blocks_of_longer_rows_are_refused(finished, blocks, tmp_path):
     """The tokens behind it would be counted by their length."""
     other = tmp_path / "other"
-    prepare(PrepareConfig(["builtin:docs"], str(blocks / "tokenizer"), other, seq_len=64))
+    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
+    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=64, allow_unknown=True))
     with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
-        pretrain(tiny_config(other, finished, steps=20, resume=allowing("data", "steps")))
+        resume = allowing("data", "steps")
+        pretrain(tiny_config(other, finished, steps=20, resume=resume, allow_unknown=True))
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"optimizer": OptimizerConfig(lr=1e-5)}, "optimizer.lr"),
+        ({"optimizer": OptimizerConfig(learning_rate=1e-5)}, "optimizer.learning_rate"),
         ({"steps": 8}, "steps"),
-        ({"steps": 8, "optimizer": OptimizerConfig(lr=1e-5)}, "optimizer.lr"),
+        ({"steps": 8, "optimizer": OptimizerConfig(learning_rate=1e-5)}, "optimizer.learning_rate"),
     ],
     ids=str,
 )
 def test_a_finished_run_stays_what_it_was(changes, named, finished, blocks):
     before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
-    allow = allowing("optimizer.lr", "steps")
+    allow = allowing("optimizer.learning_rate", "steps")
     with pytest.raises(ElektronError, match=rf"is finished, and .*{named}.* cannot change what"):
         pretrain(tiny_config(blocks, finished, **changes, resume=allow))
     assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
@@ -162,7 +178,10 @@ def test_a_finished_run_stays_what_it_was(changes, named, finished, blocks):
 def test_more_tokens_that_are_no_more_steps_do_not_make_a_run_longer(blocks, tmp_path):
     out = tmp_path / "run"
     pretrain(tiny_config(blocks, out, steps=None, tokens=1000))  # 4 steps of 8 × 32
-    slow = {"optimizer": OptimizerConfig(lr=1e-5), "resume": allowing("optimizer.lr", "tokens")}
+    slow = {
+        "optimizer": OptimizerConfig(learning_rate=1e-5),
+        "resume": allowing("optimizer.learning_rate", "tokens"),
+    }
     with pytest.raises(ElektronError, match="make it longer"):
         pretrain(tiny_config(blocks, out, steps=None, tokens=1001, **slow))
     assert pretrain(tiny_config(blocks, out, steps=None, tokens=1100, **slow))["steps"] == 5

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.pretraining.loop import pretrain
+from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.run_folder import RunFolder
 from elektron.pretraining.verification import run_faults
 from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_loop import metrics
+from tests.pretraining.test_train import metrics
 
 
 @pytest.fixture

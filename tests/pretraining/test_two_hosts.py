@@ -21,7 +21,7 @@ from tests.pretraining.launched import (
     started,
     when,
 )
-from tests.pretraining.test_loop import metrics, same_weights
+from tests.pretraining.test_train import metrics, same_weights
 
 pytestmark = pytest.mark.slow
 

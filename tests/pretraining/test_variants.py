@@ -10,22 +10,27 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTokenClass
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.models.families import FAMILIES
-from elektron.pretraining.checkpoint import newest_whole, read_progress
+from elektron.pretraining.checkpoint import newest_valid, read_progress
 from elektron.pretraining.config import (
     CheckpointConfig,
+    CurriculumConfig,
     MaskingConfig,
     NetworkConfig,
     OptimizerConfig,
     PlanOptions,
-    RampConfig,
 )
-from elektron.pretraining.loop import pretrain
 from elektron.pretraining.objectives import OBJECTIVES
+from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
-from tests.pretraining.test_loop import metrics, same_weights
+from tests.pretraining.test_train import metrics, same_weights
 
 DETECTING = ("rtd", "electra_15", "all_tokens_mlm", "corrective")
-SHALLOW = TINY | {"embedding": 32, "generator_width": 1.0, "generator_layers": 1, "layers": 2}
+SHALLOW = TINY | {
+    "embedding_size": 32,
+    "generator_width": 1.0,
+    "generator_layers": 1,
+    "num_hidden_layers": 2,
+}
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
@@ -53,9 +58,9 @@ def test_objectives_leave_the_network_that_people_keep(objective, blocks, tmp_pa
 
 @pytest.mark.parametrize("objective", ["replace_mlm", "mlm"])
 def test_objectives_without_a_detector_learn(objective, blocks, tmp_path):
-    network = NetworkConfig(**(TINY | {"embedding": 32}))
+    network = NetworkConfig(**(TINY | {"embedding_size": 32}))
     config = tiny_config(
-        blocks, tmp_path / "run", objective=objective, steps=150, batch=16, network=network,
+        blocks, tmp_path / "run", objective=objective, steps=150, batch_size=16, network=network,
         optimizer=OptimizerConfig(warmup=0.1),
     )  # fmt: skip
     summary = pretrain(config)
@@ -96,7 +101,7 @@ def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
     pretrain(tiny_config(blocks, whole, **settings))
     with killed_before(14, monkeypatch):
         pretrain(tiny_config(blocks, out, **settings))
-    progress = read_progress(newest_whole(out))
+    progress = read_progress(newest_valid(out))
     assert (progress.step, progress.stage, progress.stage_step) == (12, 1, 8)
     pretrain(tiny_config(blocks, out, **settings))
     assert same_weights(whole, out)
@@ -112,16 +117,16 @@ def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
         {"plan": "alternating"},
         {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
         {"plan": "adversarial"},
-        {"optimizer": OptimizerConfig(separate=True)},
+        {"optimizer": OptimizerConfig(separate_optimizers=True)},
         {"sharing": "none"},
         {"sharing": "tokens"},
         {"sharing": "gdes"},
         {"sharing": "all", "network": NetworkConfig(**(TINY | {"generator_width": 1.0}))},
         {"plan": "two_stage", "sharing": "gdes"},
         {"masking": MaskingConfig(unit="whole_word")},
-        {"masking": MaskingConfig(share=0.4, final_share=0.15)},
-        {"ramp": RampConfig(first_length=8, first_batch=2)},
-        {"objective": "all_tokens_mlm", "micro_batch": 3},
+        {"masking": MaskingConfig(mask_probability=0.4, final_mask_probability=0.15)},
+        {"curriculum": CurriculumConfig(first_length=8, first_batch_size=2)},
+        {"objective": "all_tokens_mlm", "micro_batch_size": 3},
     ],
     ids=str,
 )
@@ -145,8 +150,12 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
 
 def test_a_ramp_takes_fewer_tokens_and_operations(blocks, tmp_path):
     flat = pretrain(tiny_config(blocks, tmp_path / "flat"))
-    ramped = pretrain(tiny_config(blocks, tmp_path / "ramped", ramp=RampConfig(first_batch=2)))
-    short = pretrain(tiny_config(blocks, tmp_path / "short", ramp=RampConfig(first_length=8)))
+    ramped = pretrain(
+        tiny_config(blocks, tmp_path / "ramped", curriculum=CurriculumConfig(first_batch_size=2))
+    )
+    short = pretrain(
+        tiny_config(blocks, tmp_path / "short", curriculum=CurriculumConfig(first_length=8))
+    )
     assert ramped["tokens"] == (3 * 2 + 3 * 4 + 6 * 8) * 32
     assert ramped["flops"] < flat["flops"]
     assert short["tokens"] == flat["tokens"]
@@ -224,7 +233,9 @@ def test_flops_end_the_run(blocks, tmp_path):
 
 
 def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
-    config = tiny_config(paper_blocks, tmp_path / "run", ramp=RampConfig(first_length=8))
+    config = tiny_config(
+        paper_blocks, tmp_path / "run", curriculum=CurriculumConfig(first_length=8)
+    )
     with pytest.raises(ElektronError, match="--packing dense"):
         pretrain(config)
 
@@ -232,11 +243,11 @@ def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{"plan": "alternating"}, {"optimizer": OptimizerConfig(separate=True)}],
+    [{"plan": "alternating"}, {"optimizer": OptimizerConfig(separate_optimizers=True)}],
     ids=["alternating", "separate"],
 )
 def test_compiled_is_the_same_run(changes, blocks, tmp_path):
-    """Under a plan whose networks learn in turn, and with two backward passes in a step."""
+    """Under a plan whose networks learn in roles, and with two backward passes in a step."""
     plain = pretrain(tiny_config(blocks, tmp_path / "plain", steps=4, **changes))
     compiled = pretrain(
         tiny_config(blocks, tmp_path / "compiled", steps=4, compile=True, **changes)
@@ -248,7 +259,7 @@ def test_compiled_is_the_same_run(changes, blocks, tmp_path):
 @pytest.mark.parametrize("objective", ["mlm", "replace_mlm"])
 def test_what_an_objective_without_a_detector_left_can_be_continued(objective, blocks, tmp_path):
     first = pretrain(tiny_config(blocks, tmp_path / "first", objective=objective))
-    slow = OptimizerConfig(lr=1e-9, muon_lr=1e-9)
+    slow = OptimizerConfig(learning_rate=1e-9, muon_learning_rate=1e-9)
     more = tiny_config(
         blocks, tmp_path / "more", objective=objective, init_from=str(tmp_path / "first"),
         optimizer=slow, steps=2,
@@ -260,12 +271,12 @@ def test_what_an_objective_without_a_detector_left_can_be_continued(objective, b
 
 def test_a_run_that_was_refused_leaves_no_folder(blocks, tmp_path):
     for changes, message in (
-        ({"ramp": RampConfig(first_length=24)}, "does not double"),
+        ({"curriculum": CurriculumConfig(first_length=24)}, "does not double"),
         ({"masking": MaskingConfig(unit="whole_word", segmenter=":cut")}, "segmenter"),
         ({"plan": "two_stage", "steps": 1}, "two stages"),
         ({"plan": "two_stage", "steps": None, "tokens": 3 * 8 * 32,
           "plan_options": PlanOptions(generator_steps=3)}, "two stages"),
-        ({"plan": "alternating", "plan_options": PlanOptions(generator_turn=12)}, "has none"),
+        ({"plan": "alternating", "plan_options": PlanOptions(generator_turn=12)}, "discriminator never"),
     ):  # fmt: skip
         with pytest.raises(ElektronError, match=message):
             pretrain(tiny_config(blocks, tmp_path / "run", **changes))

@@ -8,41 +8,47 @@ that is done is not done again.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from pathlib import Path
 from typing import Any
 
-from elektron.compare import budgets as budget_texts
+from scipy.stats import rankdata
+
 from elektron.compare import probes as probe_texts
-from elektron.compare import tuning
-from elektron.compare.budgets import Budget
+from elektron.compare import variants as variants_of
 from elektron.compare.config import CompareConfig
-from elektron.compare.folder import open_folder
-from elektron.compare.pace import Pace
-from elektron.compare.probes import PRETRAINING, Probe
-from elektron.compare.runs import Run
-from elektron.compare.variants import Variant, tuned_values, variants
-from elektron.compare.workers import devices, finished
+from elektron.compare.probes import Probe
+from elektron.compare.runs import Run, finished, visible_gpus
+from elektron.compare.variants import Budget, parse_budgets, tuned_values, variants
+from elektron.configuration import values_of, written
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.evidence import variants as found
-from elektron.evidence.kinds import kind
-from elektron.evidence.reading import Record
-from elektron.evidence.variants_report import PAGE, write_comparison
-from elektron.evidence.wording import duration
+from elektron.folders import is_free, make_folder, write_whole
 from elektron.pretraining.config import resolve
-from elektron.pretraining.foundations import like_the_released_pair, prepare_run
-from elektron.variation import in_words
+from elektron.pretraining.setup import prepare_run, with_released_sizes
+from elektron.progress import duration
+from elektron.reporting.reading import Record, group, mapping, read_json
+from elektron.reporting.variants import Comparison, Probed, Variant, VariantRun
+from elektron.reporting.variants_report import PAGE, write_comparison
+from elektron.sweep import in_words
+from elektron.terminal import say
 
 log = logging.getLogger(__name__)
 
 TUNING_SEED = 1
-MOST_SEEDS = 1000
+SETTINGS = "settings.json"
+# Where things lie, how often they are written, and what differs between the runs of a variant.
+NOT_THE_VARIANT = ("data", "out", "seed", "log_every", "steps", "tokens", "minutes", "flops")
+NOT_THE_PROBE = ("model", "out", "seed")
 
 
-def compare(config: CompareConfig) -> found.Comparison:
+def compare(config: CompareConfig) -> Comparison:
     """Run what is configured, as far as it is not done, and write what came out into `config.out`.
 
     Raises:
@@ -50,19 +56,10 @@ def compare(config: CompareConfig) -> found.Comparison:
             a run that failed.
         SystemExit: it was interrupted in a pre-training, which has been saved.
     """
-    work = Work(config)
-    comparison = work.done()
-    print(write_comparison(config.out, comparison))  # noqa: T201
+    comparison = Work(config).done()
+    say(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
     return comparison
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The values that a variant is run with, and those that were tried."""
-
-    chosen: dict[str, Any]
-    trials: list[found.Trial]
 
 
 class Work:
@@ -70,39 +67,22 @@ class Work:
 
     def __init__(self, config: CompareConfig) -> None:
         """Check everything; raises ElektronError for what cannot work."""
-        if not 1 <= config.seeds <= MOST_SEEDS:
-            raise ElektronError(f"--seeds must be from 1 to {MOST_SEEDS}, got {config.seeds}")
         self.config = config
-        self.budgets: list[Budget] = budget_texts.parse_all(config.budget)
-        self.probes: list[Probe] = probe_texts.parse_all(config.probe)
-        self.variants: list[Variant] = variants(config.config, config.vary)
+        self.budgets = parse_budgets(config.budget)
+        self.probes = probe_texts.parse_all(config.probe)
+        self.variants = variants(config.config, config.sweep)
         self.candidates = tuned_values(config.tune, self.variants)
         self.seeds = list(range(1, config.seeds + 1))
         # Making a run checks its configuration.
         smallest, *_ = [self.trials(budget) for budget in self.budgets]
-        self.rehearse(smallest)
-        open_folder(
-            config.out,
-            config.data,
-            {run.variant: run.pretraining for run in smallest},
-            {probe.name: probe.config for probe in self.probes},
-            tuned=list(self.candidates[0]),
-        )
-        self.devices = devices()
-        self.pace = Pace()
+        store = BlockStore.open(config.data)
+        refuse_what_cannot_train(smallest, store)
+        open_folder(config.out, store, smallest, self.probes, list(self.candidates[0]))
+        self.gpus = visible_gpus()
+        self.took: list[tuple[Run, float, float]] = []
+        """Of the runs of this session: seconds of training, and of probes, reports and all else."""
 
-    def rehearse(self, runs: Sequence[Run]) -> None:
-        """Refuse what pre-training would refuse, before anything is trained."""
-        store = BlockStore.open(self.config.data)
-        tokenizer = load_tokenizer(str(store.tokenizer_folder))
-        for run in runs:
-            try:
-                config = resolve(like_the_released_pair(run.pretraining))
-                prepare_run(config, store.manifest, tokenizer)
-            except ElektronError as error:
-                raise ElektronError(f"variant {run.variant}: {error}") from None
-
-    def run(self, variant: Variant, tuned: Mapping[str, Any], budget: Budget, seed: int) -> Run:
+    def run(self, variant: variants_of.Variant, tuned: Record, budget: Budget, seed: int) -> Run:
         """One run of a variant."""
         config = self.config
         return Run.of(config.out, config.data, variant, tuned, budget, seed, self.probes)
@@ -115,7 +95,7 @@ class Work:
             for variant in self.variants
         ]
 
-    def runs(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Run]:
+    def runs(self, chosen: Mapping[str, Record]) -> list[Run]:
         """All runs that the table is made of, given what was chosen for each variant."""
         return [
             self.run(variant, chosen[variant.name], budget, seed)
@@ -124,33 +104,51 @@ class Work:
             for variant in self.variants
         ]
 
-    def done(self) -> found.Comparison:
+    def done(self) -> Comparison:
         """Do everything that is to be done; what came out."""
-        tuned = self.tune()
-        runs = self.runs({name: each.chosen for name, each in tuned.items()})
-        return self.comparison(tuned, runs, self.finish(runs))
+        found = [
+            Variant(variant.name, variant.settings, self.candidates[0]) for variant in self.variants
+        ]
+        if len(self.candidates) > 1:
+            found = self.tuned(found)
+        results = self.finish(self.runs({variant.name: variant.chosen for variant in found}))
+        return Comparison(
+            recipe=self.config.config,
+            data=str(self.config.data),
+            shared=self.variants[0].shared,
+            budget_kind=self.budgets[0].kind,
+            budgets=[budget.name for budget in self.budgets],
+            seeds=self.seeds,
+            tuned=list(self.candidates[0]),
+            probes={probe.name: probe.command for probe in self.probes},
+            variants=found,
+            # A probe that the command no longer names is left out.
+            runs=[replace(run, probes=self.named(run.probes)) for run in results],
+        )
 
-    def tune(self) -> dict[str, Tuned]:
-        """For each variant the best of the values tried; without a choice nothing is tried."""
-        if len(self.candidates) == 1:
-            return {variant.name: Tuned(self.candidates[0], []) for variant in self.variants}
+    def named(self, probes: Mapping[str, Probed]) -> dict[str, Probed]:
+        """Of a run's probes, those of this command."""
+        return {probe.name: probes[probe.name] for probe in self.probes}
+
+    def tuned(self, untuned: Sequence[Variant]) -> list[Variant]:
+        """Each variant with the best of the values tried."""
         trials = self.trials(self.budgets[0])
         tried_in = {run.folder for run in trials}
-        guess = self.runs({variant.name: self.candidates[0] for variant in self.variants})
+        guess = self.runs({variant.name: variant.chosen for variant in untuned})
         later = [run for run in guess if run.folder not in tried_in]
         results = self.finish(trials, later, may_diverge=True)
-        chosen = {}
-        for variant in self.variants:
-            own = [r for run, r in zip(trials, results, strict=True) if run.variant == variant.name]
-            tried = tuning.trials(own, [probe.name for probe in self.probes])
-            best = tuning.best(variant.name, tried)
-            chosen[variant.name] = Tuned(best.settings, tried)
-            log.info("%s: best with %s", variant.name, in_words(best.settings))
-        return chosen
+        found = []
+        for variant in untuned:
+            tried = [result for result in results if result.variant == variant.name]
+            ranks = mean_ranks(tried, [probe.name for probe in self.probes])
+            chosen = best(variant.name, tried, ranks).tuned
+            found.append(replace(variant, chosen=chosen, trials=tried, mean_ranks=ranks))
+            log.info("%s: best with %s", variant.name, in_words(chosen))
+        return found
 
     def finish(
         self, runs: Sequence[Run], later: Sequence[Run] = (), may_diverge: bool = False
-    ) -> list[Record]:
+    ) -> list[VariantRun]:
         """The results of all these runs, in their order, after doing what is left of them.
 
         Args:
@@ -163,22 +161,23 @@ class Work:
         total = len(runs) + len(later)
         if results:
             log.info("%d of %d runs are done already", len(results), total)
-        at_work = finished(list(left.values()), self.devices, may_diverge)
+        at_work = finished(list(left.values()), self.gpus, may_diverge)
         try:
             for run, result, seconds in at_work:
-                self.pace.took(run, seconds, result.get("seconds") or 0.0)
+                training = min(result.seconds or 0.0, seconds)
+                self.took.append((run, training, seconds - training))
                 results[run.folder] = result
                 del left[run.folder]
-                rest = self.pace.left([*left.values(), *later], max(1, len(self.devices)))
-                said = [
-                    f"{len(results)} of {total}",
+                rest = self.time_left([*left.values(), *later])
+                log.info(
+                    "%d of %d · %s · %s · took %s · about %s left",
+                    len(results),
+                    total,
                     run.title,
-                    self.in_words(result),
-                    f"took {duration(seconds)}",
-                ]
-                if rest:
-                    said.append(f"about {duration(rest)} left")
-                log.info("%s", " · ".join(said))
+                    figures_of(result),
+                    duration(seconds),
+                    duration(rest),
+                )
         except (KeyboardInterrupt, SystemExit):
             at_work.close()  # asks what is still running to save and stop, and waits for it
             log.info(
@@ -189,78 +188,120 @@ class Work:
             raise
         return [results[run.folder] for run in runs]
 
-    def in_words(self, result: Record) -> str:
-        """The figures of a run."""
-        if "diverged" in result:
-            return "the loss was no longer finite"
-        return ", ".join(
-            f"{name} {kind(probed['figure'], probed['task']).write(probed['value'])}"
-            for name, probed in result["probes"].items()
-        )
-
-    def comparison(
-        self, tuned: Mapping[str, Tuned], runs: Sequence[Run], results: Sequence[Record]
-    ) -> found.Comparison:
-        """Everything that the page says."""
-        return found.Comparison(
-            recipe=self.config.config,
-            data=str(self.config.data),
-            shared=self.variants[0].shared,
-            budget_kind=self.budgets[0].kind,
-            budgets=[budget.name for budget in self.budgets],
-            seeds=self.seeds,
-            tuned=list(self.candidates[0]) if len(self.candidates) > 1 else [],
-            probes=[_probe(probe, results[0]["probes"][probe.name]) for probe in self.probes],
-            variants=[
-                found.Variant(
-                    name=variant.name,
-                    settings=variant.varied,
-                    parameters=next(
-                        result["parameters"]
-                        for run, result in zip(runs, results, strict=True)
-                        if run.variant == variant.name
-                    ),
-                    chosen=tuned[variant.name].chosen,
-                    trials=tuned[variant.name].trials,
-                )
-                for variant in self.variants
-            ],
-            runs=[self.variant_run(*pair) for pair in zip(runs, results, strict=True)],
-        )
-
-    def variant_run(self, run: Run, result: Record) -> found.VariantRun:
-        """One run for the table."""
-        inside = run.folder.relative_to(self.config.out)
-        return found.VariantRun(
-            variant=run.variant,
-            budget=run.budget.name,
-            seed=run.seed,
-            folder=(inside / PRETRAINING).as_posix(),
-            flops=result["flops"],
-            seconds=result["seconds"],
-            tokens=result["tokens"],
-            generator_loss=result["generator_loss"],
-            discriminator_auc=result["discriminator_auc"],
-            device=result["device"],
-            probes={
-                name: found.Probed(
-                    value=probed["value"],
-                    interval=tuple(probed["interval"]) if probed["interval"] else None,
-                    collapsed=probed["collapsed"],
-                    folder=(inside / name).as_posix(),
-                )
-                for name, probed in result["probes"].items()
-                if name in run.probes
-            },
-        )
+    def time_left(self, runs: Iterable[Run]) -> float:
+        """Seconds of all these runs, from those done: training in proportion to the budget, the rest as it was."""
+        total = 0.0
+        for run in runs:
+            alike = [took for took in self.took if took[0].budget == run.budget] or self.took
+            total += statistics.mean(
+                training * run.budget.amount / done.budget.amount + rest
+                for done, training, rest in alike
+            )
+        return total / max(1, len(self.gpus))
 
 
-def _probe(probe: Probe, probed: Record) -> found.Probe:
-    return found.Probe(
-        name=probe.name,
-        command=probe.command,
-        task=probed["task"],
-        figure=probed["figure"],
-        split=probe.split,
-        rows=probed["rows"],
+def figures_of(result: VariantRun) -> str:
+    """The figures of a run."""
+    if result.diverged:
+        return "the loss was no longer finite"
+    return ", ".join(
+        f"{name} {probed.kind.write(probed.value)}" for name, probed in result.probes.items()
     )
+
+
+def refuse_what_cannot_train(runs: Iterable[Run], store: BlockStore) -> None:
+    """Raise ElektronError for what pre-training would refuse, before anything is trained."""
+    tokenizer = load_tokenizer(str(store.tokenizer_folder))
+    for run in runs:
+        try:
+            config = resolve(with_released_sizes(run.pretraining))
+            prepare_run(config, store.manifest, tokenizer)
+        except ElektronError as error:
+            raise ElektronError(f"variant {run.variant}: {error}") from None
+
+
+def open_folder(
+    out: Path,
+    store: BlockStore,
+    runs: Iterable[Run],
+    probes: Iterable[Probe],
+    tuned: Sequence[str] = (),
+) -> None:
+    """Make the folder of a comparison, or find that it is of the same one, and note what is new in it.
+
+    Its `settings.json` has the settings of every variant and probe that was ever run there, and the fingerprint of
+    the blocks. A command with further variants, probes, budgets or seeds adds runs; what it no longer names stays.
+    What is there under the same name with other settings is refused, so that nothing is mixed up.
+
+    Args:
+        out: the folder.
+        store: the blocks.
+        runs: one of each variant.
+        probes: the probes.
+        tuned: settings whose values stand in the names of folders.
+
+    Raises:
+        ElektronError: the folder holds something else; the message names what differs.
+    """
+    ignored = (*NOT_THE_VARIANT, *tuned)
+    now: Record = {
+        "blocks": store.fingerprint,
+        "variants": {run.variant: settings_of(run.pretraining, ignored) for run in runs},
+        "probes": {probe.name: settings_of(probe.config, NOT_THE_PROBE) for probe in probes},
+    }
+    before = read_json(out / SETTINGS, mapping)
+    if before is None and not is_free(out):
+        raise ElektronError(f"{out} exists and is no comparison's folder: choose another --out")
+    if before is not None and before.get("blocks") != now["blocks"]:
+        raise ElektronError(
+            f"{out} holds a comparison on other blocks: choose another --out, or give the blocks "
+            "it was begun with"
+        )
+    for kind in ("variants", "probes"):
+        known = group(before, kind)
+        for name, settings in now[kind].items():
+            old = group(known, name)
+            # A setting that one of the two does not know is of another version, with its default here.
+            changed = [s for s in settings if s in old and old[s] != settings[s]]
+            if changed:
+                what = ", ".join(f"{s} {old[s]} there, {settings[s]} here" for s in changed)
+                raise ElektronError(
+                    f"{out} holds another {kind[:-1]} {name} ({what}): choose another --out"
+                )
+            known[name] = old | settings
+        now[kind] = known
+    make_folder(out)
+    write_whole(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
+
+
+def settings_of(config: Any, ignored: Sequence[str]) -> dict[str, str]:
+    """All settings as they are written."""
+    values = values_of(config).items()
+    return {name: written(value) for name, value in values if name not in ignored}
+
+
+def mean_ranks(trials: Sequence[VariantRun], probes: Sequence[str]) -> list[float]:
+    """Of each trial over the probes, 1 is best: the probes' figures have no common scale.
+
+    Ranks are by the rows that choices go by, never by test rows. A trial that diverged ranks last.
+    """
+    columns = [
+        rankdata([-inf if t.diverged or (e := t.probes[name].eval) is None else e for t in trials])
+        for name in probes
+    ]
+    return [len(trials) + 1 - statistics.mean(ranks) for ranks in zip(*columns, strict=True)]
+
+
+def best(variant: str, trials: Sequence[VariantRun], ranks: Sequence[float]) -> VariantRun:
+    """The trial with the best mean rank, of equals the first.
+
+    Raises:
+        ElektronError: all have diverged.
+    """
+    finite = [pair for pair in zip(ranks, trials, strict=True) if not pair[1].diverged]
+    if not finite:
+        raise ElektronError(
+            f"variant {variant}: the loss was not finite with any of the values of --tune: "
+            "give lower ones"
+        )
+    return min(finite, key=lambda pair: pair[0])[1]

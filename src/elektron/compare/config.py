@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from elektron.configuration import Checked
+from elektron.configuration import Checked, Within
 from elektron.recipes import DEFAULT_RECIPE
 
 
@@ -17,7 +18,7 @@ class CompareConfig(Checked):
     """Recipe of all variants: a name, or the path of a YAML file."""
     data: Path
     """Folder of blocks, made by `elektron prepare`."""
-    vary: list[str] = field(default_factory=list)
+    sweep: list[str] = field(default_factory=list)
     """Settings of `elektron pretrain`, NAME=VALUE,VALUE …, in all combinations; one value is for
     all variants, and `config` varies the recipe."""
     budget: list[str]
@@ -26,7 +27,7 @@ class CompareConfig(Checked):
     probe: list[str]
     """Tasks to fine-tune on, each in quotes: what follows `elektron finetune`, without --model, --out
     and --seed; a name may stand before it, NAME=TASK …"""
-    seeds: int = 3
+    seeds: Annotated[int, Within(least=1, most=1000)] = 3
     """Each variant is pre-trained and fine-tuned with the seeds 1 to N."""
     tune: list[str] = field(default_factory=list)
     """Settings to choose for each variant, NAME=VALUE,VALUE …, by seed 1 at the smallest budget

@@ -7,21 +7,18 @@ model, the folder and the seed are the comparison's own. It is named after its t
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from elektron.command_line import typed
 from elektron.configuration import build, settings
 from elektron.errors import ElektronError
-from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.read import split_share
 from elektron.finetuning.search import combinations
+from elektron.missing import refuse_missing_inputs
 from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
@@ -39,29 +36,22 @@ class Probe:
     command: str
     """What follows `elektron finetune`."""
     config: FinetuneConfig
-    """Without a model of its own; see `configured`."""
-
-    @property
-    def split(self) -> Literal["test", "eval"]:
-        """The rows whose figures are reported."""
-        return "test" if self.config.test else "eval"
-
-    def configured(self, model: Path, out: Path, seed: int) -> FinetuneConfig:
-        """The probe of one pre-trained model."""
-        return dataclasses.replace(self.config, model=str(model), out=out, seed=seed)
+    """Without a model, folder and seed of its own."""
 
 
 def parse_all(texts: Sequence[str]) -> list[Probe]:
-    """All probes, under names that tell them apart.
+    """All probes.
 
     Raises:
-        ElektronError: one is no command line of `finetune`, or a file of it does not exist.
+        ElektronError: one is no command line of `finetune`, a file of it does not exist, or two have one name.
     """
     probes = [parse(text) for text in texts]
-    names = told_apart(probe.name for probe in probes)
-    return [
-        dataclasses.replace(probe, name=name) for probe, name in zip(probes, names, strict=True)
-    ]
+    names = [PRETRAINING, *(probe.name for probe in probes)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ElektronError(
+            f"--probe: the name {twice[0]} is taken: give one before the task, NAME=TASK …"
+        )
+    return probes
 
 
 def parse(text: str) -> Probe:
@@ -70,12 +60,12 @@ def parse(text: str) -> Probe:
     Raises:
         ElektronError: as `parse_all`, naming the probe.
     """
-    given, command = _name_and_command(text)
+    found = re.fullmatch(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
+    given, command = (found[1], found[2]) if found else ("", text)
     try:
         config = _configure(shlex.split(command))
-        recipe.check(config)
-        combinations(config.vary)
-        _check_files(config)
+        combinations(config.sweep)
+        refuse_missing_inputs(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
     return Probe(given or set_name(config.train[0]), command, config)
@@ -91,36 +81,12 @@ def set_name(source: str) -> str:
     return re.sub(r"[^\w+-]", "-", named) or COMMAND
 
 
-def _name_and_command(text: str) -> tuple[str, str]:
-    """What a probe calls itself, empty if nothing, and its command line."""
-    found = re.match(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
-    return (found[1], found[2]) if found else ("", text)
-
-
-def told_apart(names: Iterable[str]) -> list[str]:
-    """The names, those that are taken already with a number."""
-    found: list[str] = []
-    for name in names:
-        number, free = 1, name
-        while free in (*found, PRETRAINING):
-            number += 1
-            free = f"{name}-{number}"
-        found.append(free)
-    return found
-
-
 def _configure(argv: Sequence[str]) -> FinetuneConfig:
     flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
     values = typed(COMMAND, FinetuneConfig, argv)
     for name in FIXED:
         if name in values:
             raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
-    return build(FinetuneConfig, values | {"model": "", "out": Path()}, label=flags.__getitem__)
-
-
-def _check_files(config: FinetuneConfig) -> None:
-    """Hours before they are read."""
-    held_out = split_share(config.eval) is not None
-    for source in (*config.train, *(() if held_out else config.eval), *config.test):
-        if not source.startswith(HUB) and not Path(source).is_file():
-            raise ElektronError(f"{source}: no such file")
+    return build(
+        FinetuneConfig, values | {"model": PRETRAINING, "out": Path()}, label=flags.__getitem__
+    )

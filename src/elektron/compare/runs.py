@@ -1,50 +1,67 @@
-"""One run of a comparison: a pre-training, then every probe of what it left.
+"""One run of a comparison: a pre-training, then every probe of what it left; and several of them on devices.
 
-A run's folder holds `pretraining/`, a folder for each probe, and `result.json`, which is written
-last. Each part is done once: a pre-training that was interrupted goes on from its checkpoint, and a
-finished run that lacks a probe gets only that. Checkpoints are removed when the pre-training is
-finished: there is nothing left to resume, and a comparison has many.
+A run's folder holds `pretraining/`, a folder for each probe, and `result.json`, which is written last. Each part
+is done once: a pre-training that was interrupted goes on from its checkpoint, and a finished run that lacks a probe
+gets only that. Checkpoints of a finished pre-training are removed: there is nothing left to resume.
+
+On a CPU runs go one after another in this process. On GPUs each is a process that sees one device: its memory is
+given back whole, and what one run has compiled does not count against the next. Its output goes to `log.txt` in the
+run's folder. The processes stand in process groups of their own, so that Ctrl-C reaches the command alone, which then
+asks them to save and stop.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
+import logging
+import multiprocessing
+import os
 import shutil
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from elektron.compare.budgets import Budget
 from elektron.compare.probes import PRETRAINING, Probe
-from elektron.compare.variants import Variant, folder_name
+from elektron.compare.variants import Budget, Variant, folder_name
 from elektron.errors import ElektronError
-from elektron.evidence.reading import Record, group, mapping, read_json
 from elektron.finetuning.config import FinetuneConfig
 from elektron.folders import write_whole
 from elektron.pretraining.config import PretrainConfig
+from elektron.reporting.reading import number, read_json
+from elektron.reporting.variants import Probed, VariantRun
+from elektron.terminal import showing, shown
 
 RESULT = "result.json"
 LOG = "log.txt"
-FIGURES = (
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+BAD_INPUT = 2
+"""Exit status of a process whose error is the last line of its log."""
+FROM_SUMMARY = (
     "flops",
     "seconds",
     "tokens",
-    "steps",
     "generator_loss",
     "discriminator_auc",
     "parameters",
     "device",
-    "precision",
 )
 """What is kept of a pre-training's summary."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Run:
     """What is to be done in one folder."""
 
+    out: Path
+    """The comparison's folder."""
     folder: Path
     variant: str
     tuned: dict[str, Any]
@@ -63,22 +80,24 @@ class Run:
         tuned: Mapping[str, Any],
         budget: Budget,
         seed: int,
-        probes: list[Probe],
+        probes: Sequence[Probe],
     ) -> Run:
         """The run of a variant; raises ElektronError where its configuration cannot work."""
         parts = filter(None, [variant.name, folder_name(tuned), budget.name, f"seed-{seed}"])
         folder = out.joinpath(*parts)
         pretraining = folder / PRETRAINING
-        model = pretraining / "discriminator"
+        given: dict[str, Any] = {"model": str(pretraining / "discriminator"), "seed": seed}
         return cls(
-            folder=folder,
-            variant=variant.name,
-            tuned=dict(tuned),
-            budget=budget,
-            seed=seed,
-            pretraining=variant.configured(tuned, budget, data, pretraining, seed),
-            probes={
-                probe.name: probe.configured(model, folder / probe.name, seed) for probe in probes
+            out,
+            folder,
+            variant.name,
+            dict(tuned),
+            budget,
+            seed,
+            variant.configured(tuned, budget, data, pretraining, seed),
+            {
+                probe.name: dataclasses.replace(probe.config, out=folder / probe.name, **given)
+                for probe in probes
             },
         )
 
@@ -88,17 +107,15 @@ class Run:
         parts = [self.variant, folder_name(self.tuned), self.budget.name, f"seed {self.seed}"]
         return " · ".join(filter(None, parts))
 
-    def result(self) -> Record | None:
+    def result(self) -> VariantRun | None:
         """What the run has come to; None while anything of it is to be done."""
-        found = read_json(self.folder / RESULT, mapping)
-        if found is None or (
-            "diverged" not in found and self.probes.keys() - group(found, "probes")
-        ):
+        found = read_json(self.folder / RESULT, VariantRun.read)
+        if found is None or (found.diverged is None and self.probes.keys() - found.probes.keys()):
             return None
         return found
 
 
-def execute(run: Run, may_diverge: bool = False) -> Record:
+def execute(run: Run, may_diverge: bool = False) -> VariantRun:
     """Do what is left to do of a run; what its `result.json` says.
 
     Args:
@@ -113,64 +130,60 @@ def execute(run: Run, may_diverge: bool = False) -> Record:
     if (done := run.result()) is not None:
         return done
     run.folder.mkdir(parents=True, exist_ok=True)
-    result: Record = {
-        "variant": run.variant,
-        "tuned": run.tuned,
-        "budget": run.budget.name,
-        "seed": run.seed,
-    }
+    folder = run.folder.relative_to(run.out).as_posix()
+    result = VariantRun(run.variant, run.tuned, run.budget.name, run.seed, folder)
     try:
-        result |= _pretrain(run)
-        result["probes"] = {name: _probe(run, config) for name, config in run.probes.items()}
+        with showing(shown.progress, results=False):  # the comparison has its own
+            result = dataclasses.replace(result, **_pretrain(run.pretraining))
+            probes = {name: _probe(config) for name, config in run.probes.items()}
+        result = dataclasses.replace(result, probes=probes)
     except ElektronError as error:
         if not (may_diverge and _has_diverged(run.pretraining.out)):
             raise ElektronError(f"{run.title}: {error}") from error
-        result |= {"diverged": str(error), "probes": {}}
-    write_whole(run.folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False))
+        result = dataclasses.replace(result, diverged=str(error))
+    text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False)
+    write_whole(run.folder / RESULT, text)
     return result
 
 
-def _pretrain(run: Run) -> Record:
+def _pretrain(config: PretrainConfig) -> dict[str, Any]:
     """Pre-train, or go on, and draw the report; the figures that are kept."""
-    from elektron.evidence.config import ReportConfig
-    from elektron.evidence.report import report
-    from elektron.evidence.task_report import REPORT
-    from elektron.pretraining.loop import pretrain
+    from elektron.pretraining.pretrain import pretrain
+    from elektron.reporting.config import ReportConfig
+    from elektron.reporting.report import report
+    from elektron.reporting.task_report import REPORT
 
-    summary = pretrain(run.pretraining)
-    out = run.pretraining.out
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    if not (out / REPORT).exists():
-        report(ReportConfig(runs=[out]))
-    return {name: summary.get(name) for name in FIGURES}
+    summary = pretrain(config)
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    if not (config.out / REPORT).exists():
+        report(ReportConfig(runs=[config.out]))
+    return {name: summary.get(name) for name in FROM_SUMMARY}
 
 
-def _probe(run: Run, config: FinetuneConfig) -> Record:
-    """Fine-tune unless that is done; figures on the reported rows, and those that choices go by."""
-    from elektron.evidence.results import is_result, read_result
+def _probe(config: FinetuneConfig) -> Probed:
+    """Fine-tune unless that is done; the figures that are kept."""
     from elektron.finetuning.finetune import finetune
+    from elektron.reporting.results import is_result, read_result
 
     if not is_result(config.out):
-        with (run.folder / LOG).open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            finetune(config)
+        finetune(config)
     found = read_result(config.out)
-    kept = found.kept
-    return {
-        "task": found.task,
-        "figure": found.figure,
-        "split": found.split,
-        "rows": found.rows,
-        "value": found.figures[found.figure],
-        "interval": found.intervals.get(found.figure),
-        "eval": kept.evaluation.get(found.figure) if kept else None,
-        "collapsed": kept.collapsed if kept else None,
-    }
+    return Probed(
+        task=found.task,
+        figure=found.figure,
+        split="test" if config.test else "eval",
+        rows=found.rows,
+        value=found.figures[found.figure],
+        interval=found.intervals.get(found.figure),
+        eval=found.kept.evaluation.get(found.figure) if found.kept else None,
+        collapsed=found.kept.collapsed if found.kept else None,
+    )
 
 
 def _has_diverged(out: Path) -> bool:
     """Whether the pre-training ended because its loss was no longer finite."""
-    from elektron.evidence.reading import number
-    from elektron.evidence.runs import METRICS, read_run
+    from elektron.pretraining.config import METRICS
+    from elektron.reporting.runs import read_run
 
     if not (out / METRICS).is_file():
         return False
@@ -179,3 +192,90 @@ def _has_diverged(out: Path) -> bool:
     last = run.metrics.alarm[-1] if run.metrics.alarm else {}
     here = (number(last, "step") or 0) >= (number(run.position, "step") or 0)
     return last.get("alarm") == "not-finite" and here
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    return named[:count] if named else [str(number) for number in range(count)]
+
+
+def finished(
+    runs: Sequence[Run], gpus: Sequence[str], may_diverge: bool = False
+) -> Generator[tuple[Run, VariantRun, float], None, None]:
+    """Every run with its result and the seconds it took, as they end; closing it stops those that are at work.
+
+    Args:
+        runs: the runs, in the order in which they are to begin.
+        gpus: where to run; none for the CPU.
+        may_diverge: as in `execute`.
+
+    Raises:
+        ElektronError: a run cannot work; the others have been stopped.
+    """
+    if not gpus:
+        for run in runs:
+            log.info("%s begins", run.title)
+            began = time.monotonic()
+            yield run, execute(run, may_diverge), time.monotonic() - began
+        return
+    waiting, free = list(runs), list(gpus)
+    busy: dict[int, tuple[Run, str, BaseProcess, float]] = {}
+    try:
+        while waiting or busy:
+            while waiting and free:
+                run, gpu = waiting.pop(0), free.pop(0)
+                process = _start(run, gpu, may_diverge)
+                busy[process.sentinel] = run, gpu, process, time.monotonic()
+            ended = wait(list(busy))
+            for sentinel in [sentinel for sentinel in busy if sentinel in ended]:
+                run, gpu, process, began = busy.pop(sentinel)
+                process.join()
+                free.append(gpu)
+                yield run, _result(run, process.exitcode), time.monotonic() - began
+    finally:
+        for _, _, process, _ in busy.values():
+            process.terminate()
+        for _, _, process, _ in busy.values():
+            process.join()
+
+
+def _start(run: Run, gpu: str, may_diverge: bool) -> BaseProcess:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_work, args=(run, gpu, may_diverge))
+    process.start()
+    log.info("%s begins on GPU %s", run.title, gpu)
+    return process
+
+
+def _work(run: Run, gpu: str, may_diverge: bool) -> None:
+    """The process of a run; an error is the last line of its log."""
+    os.setpgrp()
+    os.environ[VISIBLE] = gpu  # before torch is imported
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / LOG).open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    logging.basicConfig(format="elektron: %(message)s")
+    logging.getLogger("elektron").setLevel(logging.INFO)
+    try:
+        with showing():
+            execute(run, may_diverge)
+    except ElektronError as error:
+        log.error("%s", error)
+        sys.exit(BAD_INPUT)
+
+
+def _result(run: Run, status: int | None) -> VariantRun:
+    """What the process has left, or the error that ended it."""
+    if status == BAD_INPUT:
+        *_, error = (run.folder / LOG).read_text(encoding="utf-8").splitlines()
+        raise ElektronError(error.removeprefix("elektron: "))
+    if status or (found := run.result()) is None:
+        raise ElektronError(
+            f"{run.title}: its process ended with status {status}: {run.folder / LOG} says why"
+        )
+    return found

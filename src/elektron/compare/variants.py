@@ -1,28 +1,78 @@
-"""The variants of a comparison: every combination of the values that its settings vary over.
+"""The variants of a comparison, and the compute that each may use.
 
-A variant is named as its settings are typed, `objective=rtd,network.layers=4`, without those that
-all variants share. The recipe itself is varied as `config`; a variant that needs several settings of
-its own is then a recipe of its own.
+The variants are every combination of the values of `--sweep`. A variant is named as its settings are typed,
+`objective=rtd,network.num_hidden_layers=4`, without those that all variants share. The recipe itself is varied as
+`config`; a variant that needs several settings of its own is then a recipe of its own.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from elektron.compare.budgets import Budget
 from elektron.configuration import written
 from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_path
-from elektron.variation import combinations, split_item, values_to_try
+from elektron.sweep import combinations, split_item, values_to_try
 
 FIXED = ("data", "out", "seed", *LENGTHS)
 """Settings that the comparison gives to each run."""
 RECIPE = "config"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+OPERATIONS = "flops"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of one kind of compute."""
+
+    name: str
+    """As it is typed: `10m`, `90s`, `2e15flops`."""
+    kind: Literal["time", "flops"]
+    amount: float
+    """Seconds of training, or operations of forward and backward passes."""
+
+    @property
+    def length(self) -> dict[str, float]:
+        """The setting of a pre-training that asks for it."""
+        return {"flops": self.amount} if self.kind == "flops" else {"minutes": self.amount / 60}
+
+
+def parse_budget(text: str) -> Budget:
+    """A budget as it is typed.
+
+    Raises:
+        ElektronError: it is none, or nothing could be done with it.
+    """
+    name = text.strip().lower()
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?(?:e\+?\d+)?)({'|'.join(SECONDS)}|{OPERATIONS})", name)
+    if found is None or not 0 < float(found[1]) < math.inf:
+        raise ElektronError(
+            f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, "
+            f"got {text!r}"
+        )
+    if found[2] == OPERATIONS:
+        return Budget(name, "flops", float(found[1]))
+    return Budget(name, "time", float(found[1]) * SECONDS[found[2]])
+
+
+def parse_budgets(texts: Sequence[str]) -> list[Budget]:
+    """All budgets, the smallest first.
+
+    Raises:
+        ElektronError: one is no budget, two are equal, or they are of both kinds, which have no order.
+    """
+    budgets = sorted(map(parse_budget, texts), key=lambda budget: budget.amount)
+    if len({budget.kind for budget in budgets}) > 1:
+        raise ElektronError(f"--budget {' '.join(texts)}: give all as times or all as operations")
+    if len({budget.amount for budget in budgets}) < len(budgets):
+        raise ElektronError(f"--budget {' '.join(texts)}: one is given twice")
+    return budgets
 
 
 @dataclass(frozen=True)
@@ -32,7 +82,7 @@ class Variant:
     name: str
     """Also that of its folder."""
     recipe: str
-    varied: dict[str, Any]
+    settings: dict[str, Any]
     """What tells it from the others; under `config` its recipe."""
     shared: dict[str, Any]
     """Settings of all variants."""
@@ -45,7 +95,7 @@ class Variant:
         Raises:
             ElektronError: it cannot work; the message names the variant.
         """
-        own = {name: value for name, value in self.varied.items() if name != RECIPE}
+        own = {name: value for name, value in self.settings.items() if name != RECIPE}
         fixed = {"data": data, "out": out, "seed": seed} | budget.length
         try:
             config = pretrain_config(self.recipe, self.shared | own | dict(tuned) | fixed)
@@ -56,26 +106,35 @@ class Variant:
         return config
 
 
-def variants(recipe: str, vary: Sequence[str]) -> list[Variant]:
+def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     """All variants, in the order of the values.
 
     Raises:
         ElektronError: a setting or value that does not exist or cannot be varied, a recipe that
             does not exist, or two variants that are the same.
     """
-    values = _values(vary)
+    values: dict[str, list[Any]] = {}
+    for item in sweep:
+        name, texts = split_item(item, "--sweep")
+        if name in values:
+            raise ElektronError(f"--sweep: {name} is named twice: give all its values at once")
+        values |= (
+            {RECIPE: list(texts)}
+            if name == RECIPE
+            else values_to_try(PretrainConfig, [item], FIXED)
+        )
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     differing = {name: options for name, options in values.items() if len(options) > 1}
     recipe = shared.pop(RECIPE, recipe)
     found = []
-    for varied in combinations(differing):
-        own_recipe = str(varied.get(RECIPE, recipe))
+    for settings in combinations(differing):
+        own_recipe = str(settings.get(RECIPE, recipe))
         recipe_path(own_recipe)
-        name = folder_name(varied) or _recipe_name(own_recipe)
-        found.append(Variant(name, own_recipe, varied, shared))
+        name = folder_name(settings) or _recipe_name(own_recipe)
+        found.append(Variant(name, own_recipe, settings, shared))
     names = [variant.name for variant in found]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(f"--vary: {twice[0]} is there twice")
+        raise ElektronError(f"--sweep: {twice[0]} is there twice")
     return found
 
 
@@ -87,33 +146,24 @@ def tuned_values(tune: Sequence[str], of: Sequence[Variant]) -> list[dict[str, A
     """
     values = values_to_try(PretrainConfig, tune, FIXED, "--tune")
     for name in values:
-        if name in of[0].varied or name in of[0].shared:
-            raise ElektronError(f"--tune: {name} is in --vary too: leave it out of one of them")
+        if name in of[0].settings or name in of[0].shared:
+            raise ElektronError(f"--tune: {name} is in --sweep too: leave it out of one of them")
     return combinations(values)
 
 
 def folder_name(chosen: Mapping[str, Any]) -> str:
-    """`objective=rtd,network.layers=4`, without what has no place in a folder's name."""
-    return ",".join(f"{name}={_value(name, value)}" for name, value in chosen.items())
+    """`objective=rtd,network.num_hidden_layers=4`, without what has no place in a folder's name."""
+    return ",".join(
+        f"{name}={_recipe_name(value) if name == RECIPE else as_folder(written(value))}"
+        for name, value in chosen.items()
+    )
 
 
-def _values(vary: Sequence[str]) -> dict[str, list[Any]]:
-    """The values of each setting, and of `config`, in the order that they were typed in."""
-    named = [split_item(item, "--vary") for item in vary]
-    items = [item for item, (name, _) in zip(vary, named, strict=True) if name != RECIPE]
-    found = values_to_try(PretrainConfig, items, FIXED)
-    recipes = [texts for name, texts in named if name == RECIPE]
-    if len(recipes) > 1:
-        raise ElektronError("--vary: config is named twice: give all its values at once")
-    if recipes:
-        found[RECIPE] = list(recipes[0])
-    return {name: found[name] for name, _ in named}
-
-
-def _value(name: str, value: Any) -> str:
-    text = _recipe_name(value) if name == RECIPE else written(value)
+def as_folder(text: str) -> str:
+    """The text without what has no place in a folder's name."""
     return re.sub(r"[^\w.+-]", "-", text)
 
 
 def _recipe_name(recipe: str) -> str:
-    return Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+    path = Path(recipe)
+    return as_folder(path.stem if path.suffix in (".yaml", ".yml") else recipe)

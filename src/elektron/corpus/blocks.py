@@ -1,180 +1,51 @@
-"""The block store: rows of token ids on disk, written once, verified, mapped into memory.
+"""The block store: rows of token ids on disk, written once, verified, read row by row.
 
 A folder of blocks holds `train-00000.arrow`, `validation-00000.arrow` and so on, a copy of the
 tokenizer under `tokenizer/`, and `manifest.json`. Each file is an Arrow IPC file with one column,
 `input_ids`, of fixed-size lists, so that any tool that reads Arrow reads the rows. All record
 batches of a split have the same number of rows, except its last: a row's place follows from its
-number. Reading maps the files into memory and copies nothing but the rows that are asked for.
+number.
 
 Nothing damaged is trained on. The manifest states a SHA-256 of itself, of every file, and of every
 record batch; `BlockStore.open` compares sizes, `BlockStore.verify` every byte, `BlockStore.faults`
-that and every record batch, and a record batch is checked again when it is first touched. A token
+that and every record batch, and a record batch is checked when it is first touched, and again when its
+file has been written to since. A token
 id that the vocabulary does not have is neither written nor handed out.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elektron.bounded import object_in, read_text
+from elektron.corpus.manifest import (
+    MANIFEST,
+    ROWS_PER_BATCH,
+    SPLITS,
+    BlockFile,
+    Manifest,
+    Split,
+    SplitManifest,
+)
 from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError
 from elektron.reading import first_line
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
 
-ROWS_PER_BATCH = 4096
 # At 128 tokens a row a file has 256 MB: few enough files to keep open, small enough to copy.
 BATCHES_PER_FILE = 256
-
-Split = Literal["train", "validation"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-Packing = Literal["dense", "paper"]
-
-
-@dataclass(frozen=True)
-class BlockFile:
-    """One Arrow file."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    batches: list[str]
-    """SHA-256 of the token ids of each record batch."""
-
-
-@dataclass(frozen=True)
-class SplitManifest:
-    """One split in numbers."""
-
-    documents: int
-    rows: int
-    tokens: int
-    """Tokens that are not padding."""
-    pieces: int
-    """How often [CLS] begins a text."""
-    files: list[BlockFile]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a folder of blocks holds and how it was made."""
-
-    seq_len: int
-    packing: Packing
-    vocab_size: int
-    tokenizer: str
-    """Fingerprint of the tokenizer."""
-    special_ids: dict[str, int]
-    """Ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
-    all_special_ids: list[int]
-    corpus: list[str]
-    """The sources as they were given."""
-    options: dict[str, Any]
-    """Whatever else shapes the rows."""
-    duplicates: int = 0
-    """Documents dropped because an equal one came before."""
-    splits: dict[str, SplitManifest] = field(default_factory=dict)
-    tokenizer_files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each file of the tokenizer's folder."""
-    format: int = FORMAT
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the token ids on disk: the smallest that holds the vocabulary."""
-        return np.dtype(np.uint16 if self.vocab_size <= np.iinfo(np.uint16).max else np.uint32)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of what training depends on: not of where the text lay or how files are named."""
-        content = asdict(self)
-        for name in ("corpus", "options", "tokenizer_files", "duplicates"):
-            del content[name]
-        content["splits"] = {
-            name: {
-                "documents": split.documents,
-                "rows": split.rows,
-                "batches": [batch for file in split.files for batch in file.batches],
-            }
-            for name, split in self.splits.items()
-        }
-        return _digest_of_json(content)
-
-    def save(self, path: Path) -> None:
-        """Write the manifest with a checksum of itself."""
-        path.write_text(sealed(asdict(self)), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            ElektronError: it is missing, damaged, or of another version of the format.
-        """
-        try:
-            text = read_text(path)
-            content = object_in(text)
-            whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
-        except OSError as error:
-            raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise ElektronError(f"{path}: damaged ({error}): prepare the blocks again") from error
-        if "format" not in content:
-            raise ElektronError(f"{path}: not a manifest of blocks")
-        if content["format"] != FORMAT:
-            raise ElektronError(
-                f"{path}: format {content['format']}, but this version reads {FORMAT}: "
-                "prepare the blocks again"
-            )
-        content.pop("sha256", None)
-        if not whole:
-            raise ElektronError(
-                f"{path}: damaged (its checksum does not fit): prepare the blocks again"
-            )
-        try:
-            return cls._of(content)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise ElektronError(f"{path}: not a manifest of blocks ({error})") from error
-
-    @classmethod
-    def _of(cls, content: dict[str, Any]) -> Manifest:
-        """The manifest with this content; whatever it lacks comes up as one of Python's own errors."""
-        splits = {
-            name: SplitManifest(**split | {"files": [BlockFile(**file) for file in split["files"]]})
-            for name, split in content["splits"].items()
-        }
-        manifest = cls(**content | {"splits": splits})
-        files = [file.name for split in splits.values() for file in split.files]
-        for name in (*files, *manifest.tokenizer_files):
-            if Path(name).name != name:
-                raise ValueError(f"{name!r} is no name of a file in its folder")
-        if set(splits) != set(SPLITS) or manifest.seq_len < 1 or manifest.vocab_size < 1:
-            raise ValueError("splits, row length or vocabulary cannot be")
-        return manifest
-
-
-def sealed(content: dict[str, Any]) -> str:
-    """A manifest with a checksum of itself, as it is written: another text says the same of no blocks."""
-    content = {"sha256": _digest_of_json(content)} | content
-    return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _digest_of_json(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+MOST_OPEN = 256
+"""Files that are kept open at once; systems allow a thousand or so."""
 
 
 def _digest_of_ids(ids: NDArray[Any]) -> str:
@@ -199,11 +70,12 @@ class BlockWriter:
         """Append rows `(rows, seq_len)` that hold so many documents."""
         self.splits[split].write(rows, documents)
 
-    def finish(self, duplicates: int) -> Manifest:
+    def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder by now."""
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
+            unknown=unknown,
             splits={name: split.finish() for name, split in self.splits.items()},
             tokenizer_files={
                 path.name: _digest_of_file(path)
@@ -376,82 +248,147 @@ class BlockStore:
 
 
 class Rows:
-    """The rows of one split, mapped into memory."""
+    """The rows of one split, read as they are asked for.
+
+    They are read, not mapped into memory: a file that is cut or cannot be read while it is mapped ends
+    the process without a word.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, split: Split) -> None:
         self.folder = folder
         self.manifest = manifest
         self.files = manifest.splits[split].files
         self.count = manifest.splits[split].rows
-        # Where each record batch stands; those of a file are mapped together, on first use.
+        # The place of each record batch.
         self.places = [(file, place) for file in self.files for place in range(len(file.batches))]
-        self.mapped: dict[str, list[NDArray[Any]]] = {}
-        self.checked: dict[int, NDArray[Any]] = {}
+        self.offsets: dict[str, list[int]] = {}
+        """By file, where the token ids of each record batch begin."""
+        self.states: dict[str, tuple[int, int]] = {}
+        """By file, its size and time of change when it was first read."""
+        self.descriptors: dict[str, int] = {}
+        """Of the files that are open, the longest open one first."""
+        self.checked: dict[int, tuple[BlockFile, int]] = {}
+        """By record batch that is as it was written, its file and where it begins there."""
 
     def __len__(self) -> int:
         return self.count
+
+    def __del__(self) -> None:
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows by number, in the order asked for: `(len(indices), seq_len)`.
 
         Raises:
             IndexError: there is no row of such a number.
-            ElektronError: a record batch that is touched for the first time is damaged.
+            ElektronError: a record batch is damaged, or cannot be read.
         """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
             raise IndexError(f"rows are numbered from 0 to {self.count - 1}")
-        taken = np.empty((len(indices), self.manifest.seq_len), dtype=np.int64)
+        taken = np.empty((len(indices), self.manifest.seq_len), dtype=self.manifest.dtype)
         batches, places = np.divmod(indices, ROWS_PER_BATCH)
-        # Row by row: for the scattered rows of a step this is faster than sorting them by batch.
-        for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
-            row[:] = self._batch(batch)[place]
-        return taken
-
-    def _batch(self, number: int) -> NDArray[Any]:
-        """A record batch `(rows, seq_len)` without a copy, checked when it is first touched."""
-        if number not in self.checked:
-            file, place = self.places[number]
-            if file.name not in self.mapped:
-                self.mapped[file.name] = self._map(file)
-            batch = self.mapped[file.name][place]
-            path = self.folder / file.name
-            if _digest_of_ids(batch) != file.batches[place]:
-                raise _damaged(path, f"checksum of record batch {place}")
-            if len(batch) != min(ROWS_PER_BATCH, self.count - number * ROWS_PER_BATCH):
-                raise _damaged(path, f"record batch {place} has {len(batch)} rows")
-            refuse_unknown_ids(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
-            self.checked[number] = batch
-        return self.checked[number]
+        row_bytes = taken.itemsize * self.manifest.seq_len
+        while True:
+            files = {}
+            # Row by row: for the scattered rows of a step this is faster than sorting them by batch.
+            for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
+                file, begin = self.checked.get(batch) or self._check(batch)
+                files[file.name] = file
+                self._read(file, row, begin + place * row_bytes)
+            # What was written to meanwhile is checked and read again.
+            changed = [file for file in files.values() if self._forget_if_changed(file)]
+            if not changed:
+                return taken.astype(np.int64)
 
     def faults(self) -> Iterator[str]:
         """A line for every record batch that is not what the manifest says."""
-        if self.count != sum(file.rows for file in self.files):
-            yield f"{self.folder / MANIFEST}: its numbers of rows do not add up"
         for number in range(len(self.places)):
             try:
-                self._batch(number)
+                self._check(number)
             except ElektronError as error:
                 yield str(error)
 
-    def _map(self, file: BlockFile) -> list[NDArray[Any]]:
-        """The record batches of a file as views of the mapped file."""
+    def _check(self, number: int) -> tuple[BlockFile, int]:
+        """The file of a record batch and where it begins there, if it is what the manifest says."""
+        file, place = self.places[number]
+        path = self.folder / file.name
+        if file.name not in self.offsets:
+            self.offsets[file.name] = self._layout(file)
+        begin = self.offsets[file.name][place]
+        count = min(ROWS_PER_BATCH, self.count - number * ROWS_PER_BATCH)
+        batch = np.empty((count, self.manifest.seq_len), dtype=self.manifest.dtype)
+        self._read(file, batch, begin)
+        if _digest_of_ids(batch) != file.batches[place]:
+            raise _damaged(path, f"checksum of record batch {place}")
+        refuse_unknown_ids(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
+        self.checked[number] = file, begin
+        return file, begin
+
+    def _read(self, file: BlockFile, into: NDArray[Any], offset: int) -> None:
+        """Fill an array with the bytes of a file from an offset on."""
+        try:
+            count = os.preadv(self._descriptor(file), [into.data], offset)
+        except OSError as error:
+            raise _unreadable(self.folder / file.name, error) from error
+        if count != into.nbytes:
+            raise _damaged(self.folder / file.name, "it has become shorter")
+
+    def _descriptor(self, file: BlockFile) -> int:
+        """The file, opened."""
+        if file.name not in self.descriptors:
+            if len(self.descriptors) >= MOST_OPEN:
+                os.close(self.descriptors.pop(next(iter(self.descriptors))))
+            descriptor = os.open(self.folder / file.name, os.O_RDONLY)
+            self.descriptors[file.name] = descriptor
+            self.states.setdefault(file.name, _state(descriptor))
+        return self.descriptors[file.name]
+
+    def _forget_if_changed(self, file: BlockFile) -> bool:
+        """Whether a file was written to since it was first read; then all that is known of it is forgotten."""
+        if _state(self._descriptor(file)) == self.states[file.name]:
+            return False
+        os.close(self.descriptors.pop(file.name))
+        del self.states[file.name], self.offsets[file.name]
+        self.checked = {
+            number: found for number, found in self.checked.items() if found[0] is not file
+        }
+        return True
+
+    def _layout(self, file: BlockFile) -> list[int]:
+        """Where the token ids of each record batch of a file begin."""
         path = self.folder / file.name
         try:
+            size, _ = _state(self._descriptor(file))
+            if size != file.bytes:
+                raise _damaged(path, f"{size:,} bytes long, {file.bytes:,} were written")
+            # Mapped for a moment, since that alone tells where things lie.
             with pa.memory_map(str(path)) as source:
+                first = source.read_buffer(1).address
                 reader = pa.ipc.open_file(source)
                 count = reader.num_record_batches
                 if reader.schema != row_schema(self.manifest) or count != len(file.batches):
                     raise _damaged(path, "its layout is not that of the manifest")
-                batches = [reader.get_batch(number) for number in range(count)]
-                for (
-                    batch
-                ) in batches:  # one that claims more than there is would be read past its end
-                    batch.validate()
-                columns = [batch.column(0) for batch in batches]
-                flat = [column.flatten().to_numpy(zero_copy_only=True) for column in columns]
+                offsets, rows = [], 0
+                for number in range(count):
+                    batch = reader.get_batch(number)
+                    batch.validate()  # one that claims more than there is would be read past its end
+                    ids = batch.column(0).flatten().to_numpy(zero_copy_only=True)
+                    offsets.append(ids.ctypes.data - first)
+                    rows += len(batch)
         except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise _unreadable(path, error) from error
             raise _damaged(path, first_line(error)) from error
-        return [ids.reshape(-1, self.manifest.seq_len) for ids in flat]
+        if rows != file.rows or not all(0 <= offset < size for offset in offsets):
+            raise _damaged(path, "its layout is not that of the manifest")
+        return offsets
+
+
+def _state(descriptor: int) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def row_schema(manifest: Manifest) -> pa.Schema:
@@ -461,3 +398,7 @@ def row_schema(manifest: Manifest) -> pa.Schema:
 
 def _damaged(path: Path, how: str) -> ElektronError:
     return ElektronError(f"{path} is damaged ({how}): prepare the blocks again")
+
+
+def _unreadable(path: Path, error: OSError) -> ElektronError:
+    return ElektronError(f"{path} cannot be read ({error.strerror})")

@@ -2,9 +2,10 @@
 
 A source is a file, a folder, a glob, `hf:NAME[@REVISION][:config][:split]` for a data set of
 the hub, or `builtin:docs`. The end of a file's name says how it is read: `.txt` and unknown endings as text,
-`.jsonl` and `.json` as one JSON object a line, `.csv` and `.tsv` as a table with a header,
-`.parquet` by record batches; all but the last also with `.gz` or `.zst` behind. In text, blank
-lines separate documents if the first megabyte has one; otherwise each line is a document.
+`.jsonl` and `.json` as JSON objects, one a line or in an array, `.csv` and `.tsv` as a table with a header,
+`.parquet` and `.arrow` by record batches; all but the last two also with `.gz` or `.zst` behind. In
+text, WikiExtractor's marks separate documents, else blank lines if the first megabyte has one;
+otherwise each line is a document.
 
 How files are decoded stands in `elektron.reading`. Documents longer than LONGEST_DOCUMENT are
 handed on in parts, so that one endless document needs no endless memory.
@@ -13,11 +14,9 @@ handed on in parts, so that one endless document needs no endless memory.
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
 import json
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,12 +28,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from elektron.configuration import suggestion
+from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, parts_of
 from elektron.errors import ElektronError
 from elektron.reading import (
     HUB,
     JSON_SUFFIXES,
-    KNOWN_SUFFIXES,
-    LONGEST_FIELD,
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
     bounded,
@@ -44,22 +42,27 @@ from elektron.reading import (
     first_line,
     hub_commit,
     hub_rows,
-    json_object,
     listed,
-    nearest,
     split_lines,
     warn_of_undecodable,
     with_bounded_lines,
     with_plain_line_ends,
     without_surrogates,
 )
+from elektron.rows import json_values, quoted_rows
 
 log = logging.getLogger(__name__)
 
 LONGEST_DOCUMENT = 1_000_000
 """Characters."""
-BUILTIN = "builtin:docs"
 
+WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" title=".*">')
+"""The line before a document in what WikiExtractor writes."""
+EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+"""What Excel writes before a table."""
+MOST_LINES_OF_FIELD = 200
+"""A field that goes on for more lines has a quotation mark that does not enclose it."""
+WIKI_END = "</doc>"
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -93,8 +96,12 @@ class Corpus:
         """
         self.sources = list(sources)
         self.text_column = text_column
-        self.parts = [part for source in sources for part in _parts(source)]
+        self.parts = [part for source in sources for part in parts_of(source)]
         files = [part for part in self.parts if isinstance(part, Path)]
+        if text_column is not None and files and not any(map(has_columns, self.parts)):
+            raise ElektronError(
+                f"--text {text_column}: {', '.join(sources)} is plain text, which has no columns"
+            )
         self.total_bytes = (
             sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         )
@@ -183,20 +190,28 @@ class Corpus:
     def _texts_of_file(self, path: Path) -> Iterator[str]:
         suffix = file_suffix(path)
         try:
-            if suffix in PARQUET_SUFFIXES:
-                yield from self._parquet(path)
+            if suffix in PARQUET_SUFFIXES | ARROW_SUFFIXES:
+                yield from self._columnar(path, suffix in ARROW_SUFFIXES)
             elif suffix in JSON_SUFFIXES:
-                yield from self._json_lines(path, self._decoded(path))
+                yield from self._json(path, self._decoded(path))
             elif suffix in TABLE_SUFFIXES:
                 yield from self._table(path, self._decoded(path))
             else:
-                yield from self._plain_text(self._decoded(path))
+                yield from self._text(path, self._decoded(path))
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
         warn_of_undecodable(str(path), self.undecodable)
 
-    def _plain_text(self, chunks: Iterator[str]) -> Iterator[str]:
+    def _text(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         first = next(chunks, "")
+        beginning = first.lstrip()
+        if WIKI_DOCUMENT.match(beginning):
+            self.layouts["documents of WikiExtractor"] += 1
+            yield from _wiki_documents(split_lines(chain([first], chunks), LONGEST_DOCUMENT))
+            return
+        if WIKIEXTRACTOR.fullmatch(path.stem) and beginning.startswith("{"):
+            yield from self._json(path, chain([first], chunks))
+            return
         blank_lines = BLANK_LINE.search(first.strip()) is not None
         self.layouts["blank lines between documents" if blank_lines else "one document a line"] += 1
         lines = split_lines(chain([first], chunks), LONGEST_DOCUMENT)
@@ -216,67 +231,77 @@ class Corpus:
                 length += len(line) + 1
         yield "\n".join(document)
 
-    def _json_lines(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
+    def _json(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
+        """One object a line; or an array, or objects over several lines."""
         column = None
-        for number, line in enumerate(split_lines(with_bounded_lines(str(path), chunks)), start=1):
-            if not line or line.isspace():
+        for where, row in json_values(str(path), chunks):
+            if isinstance(row, str):  # of an array
+                yield row
                 continue
-            row = json_object(line, f"{path}, line {number}")
             column = column or self._column(path, {k: isinstance(v, str) for k, v in row.items()})
             if column not in row:
-                raise ElektronError(f"{path}, line {number}: no field {column!r}")
+                raise ElektronError(f"{where}: no field {column!r}")
             text = row[column]
             if isinstance(text, str):
                 yield text
             elif text is not None:
-                raise ElektronError(f"{path}, line {number}: field {column!r} is not text")
+                hint = ""
+                if isinstance(text, dict | list):
+                    hint = f", but {'an object' if isinstance(text, dict) else 'a list'}: give one text a row"
+                raise ElektronError(f"{where}: field {column!r} is not text{hint}")
 
     def _table(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         """A table with a header; the separator is the one that the header has most of."""
-        bounded_lines = with_bounded_lines(str(path), chunks)
-        lines = (line + "\n" for line in split_lines(bounded_lines))
+        first = next(chunks, "")
+        more = next(chunks, "")
+        lines = split_lines(with_bounded_lines(str(path), chain([first, more], chunks)))
         header = next(lines, "")
-        delimiter = max("\t,;|" if file_suffix(path) == ".tsv" else ",;\t|", key=header.count)
-        csv.field_size_limit(LONGEST_FIELD)
-        reader = csv.reader(chain([header], lines), delimiter=delimiter)
-        try:
-            names = next(reader, [])
-            if not names:
-                return
-            column = names.index(self._column(path, dict.fromkeys(names, True)))
-            for row in reader:
-                if len(row) > column:
-                    yield row[column]
-                elif row:
-                    raise ElektronError(
-                        f"{path}, line {reader.line_num}: "
-                        f"{len(row)} columns, the header has {len(names)}"
-                    )
-        except csv.Error as error:
-            raise ElektronError(
-                f"{path}, line {reader.line_num}: not valid csv ({error})"
-            ) from error
+        if told := EXCEL_SEPARATOR.fullmatch(header):
+            header = next(lines, "")
+        likeliest = "\t,;|" if file_suffix(path) == ".tsv" else ",;\t|"
+        delimiter = told[1] if told else max(likeliest, key=header.count)
+        lines = chain([header], lines)
+        rows: Iterator[tuple[int, list[str]]]
+        if delimiter == "\t" and not _quotes_enclose(first, delimiter, bool(more)):
+            log.info("%s: quotation marks do not enclose fields and are read as text", path)
+            rows = ((n, line.split(delimiter)) for n, line in enumerate(lines, start=1))
+        else:
+            rows = quoted_rows(str(path), lines, delimiter)
+        _, names = next(rows, (0, []))
+        if not names:
+            return
+        column = names.index(self._column(path, dict.fromkeys(names, True)))
+        for number, row in rows:
+            if len(row) > column:
+                yield row[column]
+            elif row:
+                raise ElektronError(
+                    f"{path}, line {number}: {len(row)} columns, the header has {len(names)}"
+                )
 
-    def _parquet(self, path: Path) -> Iterator[str]:
+    def _columnar(self, path: Path, is_arrow: bool) -> Iterator[str]:
+        """Parquet, or the Arrow stream that `datasets` writes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self._reading(path) as file:
             try:
-                table = pq.ParquetFile(file)
+                table = pa.ipc.open_stream(file) if is_arrow else pq.ParquetFile(file)
+                schema = table.schema if is_arrow else table.schema_arrow
                 column = self._column(
-                    path, {field.name: _holds_text(field.type) for field in table.schema_arrow}
+                    path, {field.name: _holds_text(field.type) for field in schema}
                 )
-                for batch in table.iter_batches(batch_size=256, columns=[column]):
+                batches = table if is_arrow else table.iter_batches(256, columns=[column])
+                for batch in batches:
                     # Nobody has to have checked that it is UTF-8.
-                    texts = batch.column(0).cast(pa.large_string()).cast(pa.large_binary())
+                    values = batch.column(batch.schema.get_field_index(column))
+                    texts = values.cast(pa.large_string()).cast(pa.large_binary())
                     for text in texts.to_pylist():
                         if text is not None:
                             yield text.decode(errors="surrogateescape")
             except pa.ArrowException as error:
-                raise ElektronError(
-                    f"{path}: not readable parquet ({first_line(error)})"
-                ) from error
+                kind = "Arrow stream" if is_arrow else "parquet"
+                raise ElektronError(f"{path}: not readable {kind} ({first_line(error)})") from error
             finally:
                 self._open_file = None
 
@@ -315,40 +340,39 @@ class Corpus:
                 self._bytes_of_finished_files += path.stat().st_size
 
 
-def _parts(source: str) -> Sequence[Path | str]:
-    """The files of a source, or the source itself where it is none."""
-    if source == BUILTIN or source.startswith(HUB):
-        return [source]
-    path = Path(source)
-    if path.is_dir():
-        files = _files_in(path)
-        if not files:
-            raise ElektronError(
-                f"{source}: a folder without text; files must end in "
-                f"{', '.join(sorted(KNOWN_SUFFIXES))}, plain or with .gz or .zst behind"
-            )
-        return files
-    if path.is_file():
-        return [path]
-    if path.exists():
-        raise ElektronError(f"{source}: neither a file nor a folder")
-    if glob.has_magic(source):
-        matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (absolute ones too)
-        if files := [Path(match) for match in matches if Path(match).is_file()]:
-            return files
-        raise ElektronError(f"{source}: no file matches")
-    if source.startswith("builtin:"):
-        raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
-    raise ElektronError(f"{source}: no such file or folder{nearest(path)}")
+def has_columns(part: Path | str) -> bool:
+    """Whether a part of a corpus is of a form whose text is in a named column."""
+    tables = JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
+    return part != BUILTIN if isinstance(part, str) else file_suffix(part) in tables
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """Files with known endings at any depth, sorted; hidden ones are left out."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if file_suffix(path) in KNOWN_SUFFIXES)
+def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:
+    """Whether quotation marks enclose fields in the beginning of a table, which may be cut inside a field."""
+    lines = [line + "\n" for line in beginning.split("\n")]
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    row = 0
+    try:
+        for _ in reader:
+            row = reader.line_num
+    except csv.Error:
+        at_the_end = reader.line_num == len(lines)
+        return is_cut and at_the_end and len(lines) - row < MOST_LINES_OF_FIELD
+    return True
+
+
+def _wiki_documents(lines: Iterator[str]) -> Iterator[str]:
+    """The documents between `<doc …>` and `</doc>`."""
+    document: list[str] = []
+    length = 0
+    for line in lines:
+        ended = line == WIKI_END
+        if ended or length + len(line) > LONGEST_DOCUMENT:
+            yield "\n".join(document)
+            document, length = [], 0
+        if not ended and not WIKI_DOCUMENT.fullmatch(line):
+            document.append(line)
+            length += len(line) + 1
+    yield "\n".join(document)
 
 
 def _holds_text(column_type: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import parent_process
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 import elektron
 from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
+from elektron.corpus.unknown import Unknown, UnknownCounter, visible_characters
 from elektron.errors import ElektronError
 
 
@@ -37,6 +38,15 @@ class Encoding:
     seq_len: int
     seed: int
     dtype: str
+
+
+class Packed(NamedTuple):
+    """What a chunk of documents becomes."""
+
+    rows: NDArray[Any]
+    """`(rows, seq_len)` token ids."""
+    unknown: Unknown
+    """How much of its text is lost in them."""
 
 
 class Encoder:
@@ -56,34 +66,43 @@ class Encoder:
         )
         self.is_special = np.zeros(encoding.vocab_size, dtype=bool)
         self.is_special[encoding.all_special_ids] = True
+        self.counter = UnknownCounter(self.tokenizer, encoding.special_ids["unk"])
 
-    def rows(self, texts: Sequence[str], chunk: int) -> NDArray[Any]:
-        """Pack the documents of a chunk, `(rows, seq_len)`; its number decides random choices."""
+    def pack(self, texts: Sequence[str], chunk: int) -> Packed:
+        """Pack the documents of a chunk; its number decides random choices."""
         encoding = self.encoding
+        unknown = Unknown()
         cls_id, sep_id, pad_id = (encoding.special_ids[kind] for kind in ("cls", "sep", "pad"))
         if encoding.packing == "dense":
-            rows = pack_dense(self._tokens(texts), encoding.seq_len, cls_id, sep_id, pad_id)
+            rows = pack_dense(
+                self._tokens(texts, unknown), encoding.seq_len, cls_id, sep_id, pad_id
+            )
         else:
-            lines = self._tokens_of_lines(texts)
+            lines = self._tokens_of_lines(texts, unknown)
             generator = np.random.default_rng([encoding.seed, chunk])
             rows = pack_paper(lines, encoding.seq_len, cls_id, sep_id, pad_id, generator)
-        return rows.astype(encoding.dtype)
+        return Packed(rows.astype(encoding.dtype), unknown)
 
-    def _tokens(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of each text, none of them special."""
+    def _tokens(self, texts: Sequence[str], unknown: Unknown) -> list[NDArray[np.int32]]:
+        """Token ids of each text, none of them special; what is lost is added to `unknown`."""
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         ends = np.cumsum([len(text) for text in ids])
         flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
         refuse_unknown_ids(flat, self.encoding.vocab_size, "from the tokenizer")
+        unknown_id = self.encoding.special_ids["unk"]
+        lossy = [text for text, numbers in zip(texts, ids, strict=True) if unknown_id in numbers]
+        found = self.counter.count(lossy)
+        found.characters = visible_characters(texts)
+        unknown.add(found)
         # Some tokenizers can still spell a special token; in rows it would begin or end a piece.
-        flat[self.is_special[flat]] = self.encoding.special_ids["unk"]
+        flat[self.is_special[flat]] = unknown_id
         return np.split(flat, ends[:-1])
 
-    def _tokens_of_lines(self, texts: Sequence[str]) -> list[list[list[int]]]:
+    def _tokens_of_lines(self, texts: Sequence[str], unknown: Unknown) -> list[list[list[int]]]:
         """Token ids of each line of each text."""
         lines = [text.split("\n") for text in texts]
-        tokens = iter(self._tokens([line for document in lines for line in document]))
+        tokens = iter(self._tokens([line for document in lines for line in document], unknown))
         return [[next(tokens).tolist() for _ in document] for document in lines]
 
 
@@ -92,7 +111,7 @@ _encoder: Encoder | None = None
 
 
 def start_worker(encoding: Encoding) -> None:
-    """Make a process ready for `rows_in_worker`."""
+    """Make a process ready for `pack_in_worker`."""
     global _encoder  # noqa: PLW0603
     # There is a process for each core already.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -102,10 +121,10 @@ def start_worker(encoding: Encoding) -> None:
     _encoder = Encoder(encoding)
 
 
-def rows_in_worker(texts: Sequence[str], chunk: int) -> NDArray[Any]:
-    """`Encoder.rows` in a worker process that `start_worker` has made ready."""
+def pack_in_worker(texts: Sequence[str], chunk: int) -> Packed:
+    """`Encoder.pack` in a worker process that `start_worker` has made ready."""
     assert _encoder is not None
-    return _encoder.rows(texts, chunk)
+    return _encoder.pack(texts, chunk)
 
 
 def versions() -> str:
@@ -113,8 +132,8 @@ def versions() -> str:
     return f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
 
 
-def rows_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> NDArray[Any]:
-    """`Encoder.rows` in a process of Ray, which serves one preparation after another.
+def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> Packed:
+    """`Encoder.pack` in a process of Ray, which serves one preparation after another.
 
     Raises:
         ElektronError: the `versions` there are not those of the process that asks.
@@ -127,7 +146,7 @@ def rows_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: in
             )
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _encoder = Encoder(encoding)
-    return _encoder.rows(texts, chunk)
+    return _encoder.pack(texts, chunk)
 
 
 def _end_with_parent() -> None:

@@ -1,7 +1,7 @@
 """Who turns chunks of documents into rows: this process, processes of this machine, or a Ray cluster.
 
 An engine is a context manager that gives a function from chunks to chunks with their rows, in the
-same order. All of them call `Encoder.rows`, which knows nothing but the texts of a chunk and its
+same order. All of them call `Encoder.pack`, which knows nothing but the texts of a chunk and its
 number, so the bytes do not depend on the engine. No engine holds more than a few chunks for each
 worker. What goes wrong with a chunk is raised here as it was raised there.
 """
@@ -23,18 +23,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
-
-from elektron.corpus.blocks import Split
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.encoding import (
     Encoder,
     Encoding,
-    rows_in_worker,
-    rows_on_ray,
+    Packed,
+    pack_in_worker,
+    pack_on_ray,
     start_worker,
     versions,
 )
+from elektron.corpus.manifest import Split
 from elektron.errors import ElektronError
 from elektron.reading import first_line
 
@@ -57,7 +56,7 @@ class Chunk:
     texts: list[str]
 
 
-Rows = Iterator[tuple[Chunk, NDArray[Any]]]
+Rows = Iterator[tuple[Chunk, Packed]]
 RowsOf = Callable[[Iterable[Chunk]], Rows]
 
 
@@ -73,18 +72,18 @@ def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[
 def in_this_process(encoding: Encoding) -> Iterator[RowsOf]:
     """One worker, which needs no process of its own."""
     encoder = Encoder(encoding)
-    yield lambda chunks: ((chunk, encoder.rows(chunk.texts, chunk.number)) for chunk in chunks)
+    yield lambda chunks: ((chunk, encoder.pack(chunk.texts, chunk.number)) for chunk in chunks)
 
 
 @contextmanager
 def on_this_machine(workers: int, encoding: Encoding) -> Iterator[RowsOf]:
-    """Processes started afresh: forking one that may hold threads of other libraries is not safe."""
+    """World started afresh: forking one that may hold threads of other libraries is not safe."""
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), start_worker, (encoding,)
     )
 
-    def submit(chunk: Chunk) -> Future[NDArray[Any]]:
-        return pool.submit(rows_in_worker, chunk.texts, chunk.number)
+    def submit(chunk: Chunk) -> Future[Packed]:
+        return pool.submit(pack_in_worker, chunk.texts, chunk.number)
 
     try:
         yield _in_order(submit, workers)
@@ -116,13 +115,13 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
     with ray_cluster(workers or cores()):
         # One that grows on demand may begin with none.
         workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(rows_on_ray)
+        task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(pack_on_ray)
         shared = ray.put(encoding)
         free = threading.Semaphore(workers)
 
-        def submit(chunk: Chunk) -> Future[NDArray[Any]]:
+        def submit(chunk: Chunk) -> Future[Packed]:
             free.acquire()
-            rows: Future[NDArray[Any]] = task.remote(
+            rows: Future[Packed] = task.remote(
                 shared, versions(), chunk.texts, chunk.number
             ).future()
             rows.add_done_callback(lambda _: free.release())
@@ -195,11 +194,11 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
-def _in_order(submit: Callable[[Chunk], Future[NDArray[Any]]], workers: int) -> RowsOf:
+def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> RowsOf:
     """Have chunks worked on by others, some ahead of what is asked for."""
 
     def rows_of(chunks: Iterable[Chunk]) -> Rows:
-        waiting: deque[tuple[Chunk, Future[NDArray[Any]]]] = deque()
+        waiting: deque[tuple[Chunk, Future[Packed]]] = deque()
         for chunk in chunks:
             waiting.append((chunk, submit(chunk)))
             if len(waiting) > workers * CHUNKS_AHEAD_OF_WORKER:

@@ -7,7 +7,6 @@ worth a look, or wrong. The thresholds are rules of thumb, meant to catch what u
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.documents import Corpus, Document
-from elektron.corpus.selection import SeenTexts
+from elektron.corpus.selection import Sample, SeenTexts
+from elektron.corpus.unknown import TOO_MUCH, WORTH_SAYING, count_unknown, visible_characters
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.progress import Progress
 
@@ -49,12 +49,8 @@ HTML_WRONG = 0.3
 # Tokens a word: 1.2 to 1.6 is usual for a vocabulary made for the text.
 TOKENS_PER_WORD_LOOK = 2.0
 TOKENS_PER_WORD_WRONG = 3.0
-# Share of [UNK] among tokens.
-UNKNOWN_LOOK = 1e-3
-UNKNOWN_WRONG = 1e-2
-
-SAMPLE_DOCUMENTS = 2000
-SAMPLE_CHARACTERS = 5000
+# Characters of a mean word: longer ones are no words, as in Thai or protein sequences.
+UNSPACED = 20
 DOCUMENTS_AT_ONCE = 1000
 
 SCRIPTS = (  # noqa: SIM905 (a line for each would fill the screen)
@@ -66,7 +62,7 @@ CONTROL = regex.compile(
     r"[\p{Cc}--\s\N{REPLACEMENT CHARACTER}]|\N{REPLACEMENT CHARACTER}", regex.V1
 )
 HTML = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
-WORD = regex.compile(r"\p{Han}|[\w--\p{Han}]+", regex.V1)
+WORD = regex.compile(r"\p{Han}|[[\w\p{M}]--\p{Han}]+", regex.V1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ class CorpusFigures:
     line_lengths: Lengths = field(default_factory=Lengths)
     characters_in_long_lines: int = 0
     with_html: int = 0
-    sample: list[str] = field(default_factory=list)
+    sample: Sample = field(default_factory=Sample)
 
     def add(self, document: Document) -> None:
         """Count one document."""
@@ -133,6 +129,7 @@ class CorpusFigures:
             if len(line) > LONG_LINE:
                 self.characters_in_long_lines += len(line)
         self.with_html += HTML.search(text) is not None
+        self.sample.add(text)
 
 
 def inspect_corpus(config: InspectConfig) -> list[Finding]:
@@ -150,13 +147,12 @@ def inspect_corpus(config: InspectConfig) -> list[Finding]:
         *_writing(figures),
     ]
     if tokenizer is not None:
-        findings += _tokens(figures.sample, tokenizer)
+        findings += _tokens(figures.sample.texts, tokenizer)
     return findings
 
 
 def _figures(corpus: Corpus) -> CorpusFigures:
     figures, seen = CorpusFigures(), SeenTexts()
-    chance = random.Random(0)
     total = corpus.total_bytes
     documents = iter(corpus)
     with Progress("inspecting", total, "documents" if total is None else "bytes") as progress:
@@ -165,18 +161,8 @@ def _figures(corpus: Corpus) -> CorpusFigures:
             figures.duplicates += len(batch) - int(new.sum())
             for document in batch:
                 figures.add(document)
-                _keep_in_sample(figures, document, chance)
             progress.update(figures.documents if total is None else corpus.bytes_read)
     return figures
-
-
-def _keep_in_sample(figures: CorpusFigures, document: Document, chance: random.Random) -> None:
-    """Reservoir sampling (Vitter 1985): every document has the same chance to stay."""
-    text = document.text[:SAMPLE_CHARACTERS]
-    if len(figures.sample) < SAMPLE_DOCUMENTS:
-        figures.sample.append(text)
-    elif (place := chance.randrange(figures.documents)) < SAMPLE_DOCUMENTS:
-        figures.sample[place] = text
 
 
 def _sizes(figures: CorpusFigures) -> Iterator[Finding]:
@@ -246,7 +232,7 @@ def _writing(figures: CorpusFigures) -> Iterator[Finding]:
         "worth a look" if main < MAIN_SCRIPT_LOOK else "fine",
         "several scripts share one vocabulary: give it room with --vocab-size",
     )
-    languages = Counter(py3langid.classify(text)[0] for text in figures.sample)
+    languages = Counter(py3langid.classify(text)[0] for text in figures.sample.texts)
     main = max(languages.values(), default=0) / max(1, languages.total())
     yield Finding(
         f"languages, guessed from {languages.total():,} documents",
@@ -259,20 +245,24 @@ def _writing(figures: CorpusFigures) -> Iterator[Finding]:
 def _tokens(sample: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
     encodings = tokenizer.backend_tokenizer.encode_batch_fast(sample, add_special_tokens=False)
     ids = Counter(token for encoding in encodings for token in encoding.ids)
-    words = sum(len(WORD.findall(text)) for text in sample)
-    rate = ids.total() / max(1, words)
+    words = [word for text in sample for word in WORD.findall(text)]
+    if sum(map(len, words)) > UNSPACED * len(words):
+        characters = visible_characters(sample) / max(1, ids.total())
+        yield Finding("characters per token, of text without spaces", f"{characters:.2f}")
+    else:
+        rate = ids.total() / max(1, len(words))
+        yield Finding(
+            "tokens per word (a Chinese character is a word)",
+            f"{rate:.2f}",
+            _verdict(rate, TOKENS_PER_WORD_LOOK, TOKENS_PER_WORD_WRONG),
+            "the vocabulary does not fit the text: train one on it, or a larger one",
+        )
+    unknown = count_unknown(sample, tokenizer)
     yield Finding(
-        "tokens per word (a Chinese character is a word)",
-        f"{rate:.2f}",
-        _verdict(rate, TOKENS_PER_WORD_LOOK, TOKENS_PER_WORD_WRONG),
-        "the vocabulary does not fit the text: train one on it, or a larger one",
-    )
-    share = ids[tokenizer.unk_token_id] / max(1, ids.total())
-    yield Finding(
-        "unknown tokens",
-        f"{share:.3%}",
-        _verdict(share, UNKNOWN_LOOK, UNKNOWN_WRONG),
-        "the vocabulary lacks characters of the text: train one on it, or a larger one",
+        "characters that become [UNK]",
+        f"{unknown.share:.3%}",
+        _verdict(unknown.share, WORTH_SAYING, TOO_MUCH),
+        f"mostly {unknown.cause}",
     )
 
 

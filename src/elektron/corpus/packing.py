@@ -270,9 +270,9 @@ def pieces(
     padding = input_ids == pad_id
     places = np.arange(input_ids.shape[1])
     beginnings = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    piece_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - begins[:, :1])
+    document_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - begins[:, :1])
     position_ids = np.where(padding, 0, places - beginnings)
-    return piece_ids, position_ids
+    return document_ids, position_ids
 
 
 def segments(input_ids: NDArray[np.int64], sep_id: int, pad_id: int) -> NDArray[np.int64]:

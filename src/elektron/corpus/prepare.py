@@ -14,20 +14,14 @@ from itertools import islice
 from pathlib import Path
 
 from elektron.allocator import return_freed_memory
-from elektron.corpus.blocks import (
-    MANIFEST,
-    SPLITS,
-    TOKENIZER,
-    BlockStore,
-    BlockWriter,
-    Manifest,
-    Split,
-)
+from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
 from elektron.corpus.encoding import Encoding
 from elektron.corpus.engines import Chunk, engine
+from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
+from elektron.corpus.unknown import TOO_MUCH, Unknown
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.folders import is_free, new_folder
@@ -53,7 +47,6 @@ def prepare(config: PrepareConfig) -> Manifest:
         ElektronError: the corpus or the tokenizer cannot be used, there is too little text, or
             the folder holds something else.
     """
-    _check(config)
     return_freed_memory()
     corpus = Corpus(config.corpus, config.text)
     tokenizer = load_tokenizer(config.tokenizer)
@@ -97,30 +90,21 @@ def prepare(config: PrepareConfig) -> Manifest:
             Progress("preparing", total, "documents" if total is None else "bytes") as progress,
         ):
             documents = 0
-            for chunk, rows in rows_of(_chunks(corpus, selection)):
-                writer.write(chunk.split, rows, len(chunk.texts))
+            unknown, name = Unknown(), ", ".join(config.corpus)
+            for chunk, packed in rows_of(_chunks(corpus, selection)):
+                writer.write(chunk.split, packed.rows, len(chunk.texts))
+                unknown.add(packed.unknown)
+                if documents == 0 and unknown.share > TOO_MUCH and not config.allow_unknown:
+                    unknown.check(name, allow=False)  # not only when all has been read
                 documents += len(chunk.texts)
                 progress.update(
                     documents if total is None else corpus.bytes_read, f"{documents:,} documents"
                 )
-        manifest = writer.finish(selection.duplicates)
+        unknown.check(name, config.allow_unknown)
+        manifest = writer.finish(selection.duplicates, unknown.share)
         _refuse_too_little(config, manifest)
     _say_what_there_is(config.out, manifest)
     return manifest
-
-
-def _check(config: PrepareConfig) -> None:
-    """Raise ElektronError for a value that cannot work."""
-    if not 0 <= config.validation < 1:
-        raise ElektronError(
-            f"--validation must be a share from 0 to below 1, got {config.validation}"
-        )
-    if config.seq_len < SHORTEST_ROW:
-        raise ElektronError(f"--seq-len must be at least {SHORTEST_ROW}, got {config.seq_len}")
-    if not 0 <= config.seed < 2**63:
-        raise ElektronError(f"--seed must be 0 or above and below 2^63, got {config.seed}")
-    if config.workers is not None and config.workers < 1:
-        raise ElektronError(f"--workers must be at least 1, got {config.workers}")
 
 
 def _blocks_there(out: Path, plan: Manifest) -> Manifest:

@@ -6,15 +6,18 @@ Both follow from hashes, so neither depends on how many documents there are or w
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elektron.corpus.blocks import Split
 from elektron.corpus.documents import Document
+from elektron.corpus.manifest import Split
 
 DIGEST_BYTES = 16
+SAMPLE_DOCUMENTS = 2000
+SAMPLE_CHARACTERS = 5000
 
 
 def draw(document: Document, seed: int) -> float:
@@ -22,6 +25,23 @@ def draw(document: Document, seed: int) -> float:
     key = document.group or document.text
     digest = hashlib.blake2b(key.encode(), digest_size=8, salt=seed.to_bytes(16, "big"))
     return int.from_bytes(digest.digest(), "big") / 2**64
+
+
+class Sample:
+    """Beginnings of documents, each of which has the same chance to be kept (reservoir sampling, Vitter 1985)."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._seen = 0
+        self._chance = random.Random(0)
+
+    def add(self, text: str) -> None:
+        """Keep the beginning of a document, or not."""
+        self._seen += 1
+        if len(self.texts) < SAMPLE_DOCUMENTS:
+            self.texts.append(text[:SAMPLE_CHARACTERS])
+        elif (place := self._chance.randrange(self._seen)) < SAMPLE_DOCUMENTS:
+            self.texts[place] = text[:SAMPLE_CHARACTERS]
 
 
 class SeenTexts:

@@ -1,7 +1,8 @@
 """Train a WordPiece tokenizer on a corpus, and load any tokenizer that pre-training can use.
 
 The tokenizer is BERT's: punctuation and Chinese characters stand alone, words are cut into the
-longest pieces that the vocabulary has. Accents are kept unless asked.
+longest pieces that the vocabulary has. Accents are kept unless asked. Unlike BERT's, it composes
+characters (NFC) and splits words of more than LONGEST_WORD characters, which would become [UNK].
 
 Training gives the same bytes for the same documents. The trainer of the `tokenizers` library
 numbers the characters that it meets in an order that changes from run to run, and ties between
@@ -20,18 +21,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
-from transformers import BertTokenizer, PreTrainedTokenizerBase
+from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.documents import Corpus
+from elektron.corpus.selection import Sample
+from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
 from elektron.folders import is_free, new_folder
+from elektron.hub import has_capitals, load_tokenizer_files
 from elektron.progress import Progress
 from elektron.reading import refuse_missing_folder
-from elektron.released import load_tokenizer_files
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,13 @@ MADE_FROM = "made_from.json"
 # The rarest characters, together this share of the text, become [UNK]: a corpus from the web has
 # thousands that occur a few times each and would fill the vocabulary.
 RARE_CHARACTERS_SHARE = 1e-4
+# But not as long as all characters together take less than this share of the vocabulary, or so many pieces of a
+# small one (at most half of it): every word with an unknown character is lost whole.
+ALPHABET_SHARE, SMALL_ALPHABET = 0.1, 500
+# WordPiece's own limit. Protein sequences and scripts without spaces, such as Thai, have longer words.
+LONGEST_WORD = 100
+# A vocabulary with more than this share of pieces in capitals was not made for lowercased text.
+CAPITALS_SHARE = 0.01
 # What reads a text without being told otherwise cuts it here; the recipes' models read as much.
 MODEL_MAX_LENGTH = 512
 
@@ -54,13 +64,6 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         ElektronError: the corpus cannot be read or does not support so large a vocabulary, or
             the folder holds something else.
     """
-    if config.vocab_size <= len(SPECIAL_TOKENS):
-        raise ElektronError(
-            f"--vocab-size must be above the {len(SPECIAL_TOKENS)} special tokens, "
-            f"got {config.vocab_size}"
-        )
-    if config.max_documents is not None and config.max_documents < 1:
-        raise ElektronError(f"--max-documents must be above 0, got {config.max_documents}")
     corpus = Corpus(config.corpus, config.text)
     made_from = _made_from(config, corpus)
     if not is_free(config.out):
@@ -68,15 +71,17 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
-    chosen = _chosen_documents(config, corpus)
-    vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen))
-    if len(vocabulary) < config.vocab_size:
-        raise ElektronError(
-            f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
-            f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
-        )
-    tokenizer = _tokenizer(vocabulary, config)
     with new_folder(config.out) as folder:
+        chosen = _chosen_documents(config, corpus)
+        sample = Sample()
+        vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen), sample)
+        if len(vocabulary) < config.vocab_size:
+            raise ElektronError(
+                f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
+                f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
+            )
+        tokenizer = _tokenizer(vocabulary, config)
+        count_unknown(sample.texts, tokenizer).check(", ".join(config.corpus), config.allow_unknown)
         tokenizer.save_pretrained(folder)
         (folder / MADE_FROM).write_text(
             json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8"
@@ -90,7 +95,7 @@ def learn_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """A tokenizer for these texts, with `most` entries or as many as they support."""
     config = TokenizerConfig(corpus=[], out=Path(), vocab_size=most, lowercase=lowercase)
-    return _tokenizer(_learn_vocabulary(config, lambda _: iter(texts)), config)
+    return _tokenizer(_learn_vocabulary(config, lambda _: iter(texts), Sample()), config)
 
 
 def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedTokenizerBase:
@@ -109,14 +114,7 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
             f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
         )
     refuse_missing_folder(name)
-    if (folder / "tokenizer.json").is_file():
-        _refuse_damaged(folder / "tokenizer.json")
-    try:
-        tokenizer = load_tokenizer_files(name)
-    except (OSError, ValueError, KeyError) as error:
-        what = "cannot be loaded" if folder.exists() else "no such folder, nor found on the hub"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ElektronError(f"{name}: {what} ({reason})") from error
+    tokenizer = load_tokenizer_files(name)
     if not tokenizer.is_fast:
         raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
     missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
@@ -124,6 +122,7 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
         raise ElektronError(
             f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
         )
+    _warn_of_capitals(name, tokenizer)
     return tokenizer
 
 
@@ -145,7 +144,9 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _made_from(config: TokenizerConfig, corpus: Corpus) -> dict[str, Any]:
     """What decides the bytes of the tokenizer."""
-    options = {k: v for k, v in asdict(config).items() if k not in ("corpus", "out")}
+    options = {
+        k: v for k, v in asdict(config).items() if k not in ("corpus", "out", "allow_unknown")
+    }
     return {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
 
 
@@ -171,29 +172,56 @@ def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
         )
 
 
-def _refuse_damaged(path: Path) -> None:
-    """Raise ElektronError if a tokenizer's file cannot be what `tokenizers` has written."""
-    try:
-        Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more specific
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ElektronError(f"{path}: damaged ({reason}): make or fetch it again") from error
+def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Say so where text is lowercased although the vocabulary has capitals."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return
+    special = set(tokenizer.all_special_tokens)
+    pieces = [p for p in tokenizer.get_vocab() if p not in special and not p.startswith("[unused")]
+    capitals = [piece for piece in pieces if has_capitals(piece)]
+    if len(capitals) > CAPITALS_SHARE * len(pieces):
+        log.warning(
+            "%s: text is lowercased, and %s of %s pieces of the vocabulary have capitals and are never used: "
+            "set do_lower_case to false in tokenizer_config.json",
+            name,
+            f"{len(capitals):,}",
+            f"{len(pieces):,}",
+        )
 
 
 def _tokenizer(vocabulary: list[str], config: TokenizerConfig) -> PreTrainedTokenizerBase:
     """BERT's tokenizer with this vocabulary, its special tokens first."""
-    tokenizer: PreTrainedTokenizerBase = BertTokenizer(
+    bert = BertTokenizer(
         vocab={piece: number for number, piece in enumerate(vocabulary)},
         do_lower_case=config.lowercase,
         strip_accents=config.strip_accents,
         tokenize_chinese_chars=True,
-        model_max_length=MODEL_MAX_LENGTH,
     )
-    return tokenizer
+    backend = bert.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [backend.pre_tokenizer, pre_tokenizers.FixedLength(length=LONGEST_WORD)]
+    )
+    # BertTokenizer makes its own rules when it is loaded and ignores those in tokenizer.json.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=MODEL_MAX_LENGTH,
+        model_input_names=bert.model_input_names,
+        **{f"{kind}_token": token for kind, token in zip(NEEDED, SPECIAL_TOKENS, strict=True)},
+    )
 
 
-def _learn_vocabulary(config: TokenizerConfig, texts: Callable[[str], Iterator[str]]) -> list[str]:
-    """The pieces in the order of their ids, from texts that are gone through twice, each time under a title."""
+def _learn_vocabulary(
+    config: TokenizerConfig, texts: Callable[[str], Iterator[str]], sample: Sample
+) -> list[str]:
+    """Learn the pieces, in the order of their ids.
+
+    Args:
+        config: size and rules.
+        texts: the texts, which are gone through twice, each time under a title.
+        sample: receives some of them.
+    """
     rules = _tokenizer(SPECIAL_TOKENS, config).backend_tokenizer
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))
     learner.normalizer = rules.normalizer
@@ -202,6 +230,7 @@ def _learn_vocabulary(config: TokenizerConfig, texts: Callable[[str], Iterator[s
     counts: Counter[str] = Counter()
     for text in texts("counting characters"):
         counts.update(learner.normalizer.normalize_str(text))
+        sample.add(text)
     characters, pieces = _alphabet(counts, learner, config)
     trainer = WordPieceTrainer(
         vocab_size=config.vocab_size,
@@ -226,6 +255,7 @@ def _alphabet(
     visible = {c: n for c, n in counts.items() if not c.isspace()}
     dispensable = RARE_CHARACTERS_SHARE * sum(visible.values())
     room = config.vocab_size - len(SPECIAL_TOKENS)
+    spare = max(ALPHABET_SHARE * room, min(SMALL_ALPHABET, room / 2))
     characters: list[str] = []
     pieces: list[str] = []
     left = sum(visible.values())
@@ -233,7 +263,9 @@ def _alphabet(
         inside_a_word = learner.normalizer.normalize_str(f"a{character}a")
         joins = len(learner.pre_tokenizer.pre_tokenize_str(inside_a_word)) == 1
         forms = [character, CONTINUATION + character] if joins else [character]
-        if count < config.min_frequency or left <= dispensable or len(pieces) + len(forms) > room:
+        size = len(pieces) + len(forms)
+        dispensed = left <= dispensable and size > spare
+        if count < config.min_frequency or dispensed or size > room:
             log.info(
                 "%s of %s characters, %.3f %% of the text, are rare and become [UNK]",
                 f"{len(visible) - len(characters):,}",

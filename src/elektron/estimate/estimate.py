@@ -1,36 +1,418 @@
 """`elektron estimate`: what a pre-training will cost, before it.
 
-Nothing is trained. The networks are built without memory (on torch's `meta` device) and counted; the
-run's steps are counted by kind (`steps.py`); operations are `pretraining/flops.py`'s, which the run
-itself counts by; memory and disk follow from sizes (`memory.py`, `disk.py`). Time cannot be told from
-sizes: it needs a throughput, given or probed (`probe.py`). What is not known stays None, and the table
-says what would tell.
+Nothing is trained. The networks are built without memory (on torch's `meta` device), the run's steps are counted
+by kind, operations by the run's own `StepFlops`, and the memory of a step on fake tensors (`step.py`). Time needs a
+speed, given or measured. What is not known stays None, and the table says what would tell.
 """
 
 from __future__ import annotations
 
-import json
+import bisect
+import dataclasses
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import torch
+
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.manifest import Manifest
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.device import Device
 from elektron.errors import ElektronError
-from elektron.estimate.config import EstimateConfig
-from elektron.estimate.figures import Estimate, as_json
-from elektron.estimate.run import Run
+from elektron.estimate.config import HEADROOM, EstimateConfig
+from elektron.estimate.step import (
+    Counted,
+    DeviceMemory,
+    Kind,
+    Measured,
+    bytes_of,
+    count_memory,
+    measure,
+)
 from elektron.estimate.table import print_table
-from elektron.folders import write_whole
+from elektron.models.pair import Pair
+from elektron.pretraining.config import PretrainConfig, resolve
+from elektron.pretraining.curriculum import Curriculum, Shape
+from elektron.pretraining.flops import StepFlops
+from elektron.pretraining.masking import max_masked_positions
+from elektron.pretraining.objectives import UpdateRoles, make_objective
+from elektron.pretraining.plans import Plan
+from elektron.pretraining.setup import (
+    check_rows,
+    pair_for,
+    prepare_run,
+    released_networks,
+    with_released_sizes,
+)
+
+NOMINAL_STEPS = 1000
+"""Length of a run whose steps cannot be known, to see which kinds of step it has."""
+COUNTED_STEPS = 10_000
+"""A run of more steps is counted by so many of them."""
+SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+"""Ids of special tokens where there is no tokenizer yet: they cost the same wherever they stand."""
+UNITS = {"b": 1} | {
+    f"{prefix}{binary}b": base**power
+    for binary, base in (("", 1000), ("i", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
+
+
+class Length(NamedTuple):
+    """How long a run is."""
+
+    steps: int | None = None
+    tokens: int | None = None  # padding included
+    flops: int | None = None
+    passes: float | None = None  # over the corpus
+    seconds: float | None = None
+    tokens_per_second: float | None = None  # on all devices
+
+
+class Fit(NamedTuple):
+    """Whether a device has memory enough, and what would fit where it does not."""
+
+    fits: bool
+    advice: str | None = None
+
+
+class Disk(NamedTuple):
+    """Bytes in the run's folder at its end."""
+
+    checkpoint: int  # weights and the optimizer's state
+    checkpoints: int | None  # how many there will be at most, if the steps are known
+    models: int
+
+    @property
+    def total(self) -> int | None:
+        """Of all, if the steps are known."""
+        if self.checkpoints is None:
+            return None
+        return self.checkpoint * self.checkpoints + self.models
+
+
+class Estimate(NamedTuple):
+    """What a run will cost."""
+
+    parameters: dict[str, int]  # as exported, and in all, with what the networks share counted once
+    length: Length
+    rows_at_once: int  # that pass through the networks of one device
+    memory: DeviceMemory
+    fit: Fit | None  # None where the memory of a device was not told
+    disk: Disk
+    measured: Measured | None
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures as JSON has them; speeds as a list."""
+        content = {
+            name: value._asdict() if hasattr(value, "_asdict") else value
+            for name, value in self._asdict().items()
+        }
+        content["memory"]["total"], content["disk"]["total"] = self.memory.total, self.disk.total
+        if self.measured is not None:
+            content["measured"]["speeds"] = [
+                roles._asdict() | {"length": length} | speed._asdict()
+                for (roles, length), speed in self.measured.speeds.items()
+            ]
+        return content
+
+
+class Step(NamedTuple):
+    """One kind of step; steps of a kind cost the same."""
+
+    roles: UpdateRoles
+    shape: Shape
 
 
 def estimate(config: EstimateConfig) -> Estimate:
-    """Say on stdout what the run will cost, and write it to `config.json` if that is set.
+    """Print what the run will cost.
 
     Raises:
         ElektronError: what `elektron pretrain` would refuse, a size or speed that is none, or
             neither blocks nor the numbers that stand for them.
     """
-    found = Run(config).estimate()
-    if config.json is not None:
-        try:
-            write_whole(config.json, json.dumps(as_json(found), indent=1))
-        except OSError as error:
-            raise ElektronError(f"{config.json} cannot be written ({error.strerror})") from error
+    found = Estimator(config).estimate()
     print_table(found, config)
     return found
+
+
+class Estimator:
+    """A configured run, of which nothing but sizes exists."""
+
+    def __init__(self, config: EstimateConfig) -> None:
+        """Check everything; raises ElektronError for what cannot work."""
+        refuse_bad_values(config)
+        self.asked = config
+        self.config = resolve(with_released_sizes(config))
+        self.store = None if config.data is None else BlockStore.open(config.data)
+        if self.store is not None:
+            check_rows(self.config, self.store)
+        self.manifest = self.store.manifest if self.store else manifest_of(config)
+        self.devices = config.devices or config.nproc or 1
+        tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
+        self.curriculum, self.plan, _ = prepare_run(self.config, self.manifest, tokenizer)
+        if self.devices > self.curriculum.batches[0]:
+            raise ElektronError(
+                f"{self.devices} devices cannot share the {self.curriculum.batches[0]} rows of a step: "
+                "raise --batch-size or lower --devices"
+            )
+        self.objective = make_objective(
+            self.config, self.manifest.special_ids, self.manifest.vocab_size
+        )
+        self.pair = self.build_pair("cpu" if released_networks(self.config) else "meta")
+        self.step_flops = StepFlops(self.pair, self.objective)
+        self.is_gpu = (config.target or ("gpu" if torch.cuda.is_available() else "cpu")) == "gpu"
+        self.steps = self.count(self.curriculum.steps or NOMINAL_STEPS, lambda step: 1)
+        """The kinds of step that the run has."""
+
+    def build_pair(self, device: str) -> Pair:
+        """The networks as the run begins."""
+        with torch.device(device):
+            pair = pair_for(self.config, self.manifest)
+            self.plan.prepare(pair)
+        return pair
+
+    def estimate(self) -> Estimate:
+        """All figures."""
+        kept = [self.pair.kept(self.objective.detects), self.pair.generator]
+        models = sum(bytes_of(network.parameters()) for network in kept if network is not None)
+        parameters = self.pair.parameter_counts(self.objective.detects)
+        parameters["total"] = sum(p.numel() for p in self.pair.parameters())
+        measured = self.measured() if self.asked.probe else None
+        length = self.length(self.step_seconds(measured))
+        counted = self.counted(self.config.micro_batch_size)
+        steps, checkpoint = length.steps, bytes_of([*counted.weights, *counted.state])
+        memory = self.memory(self.config)
+        return Estimate(
+            parameters=parameters,
+            length=length,
+            rows_at_once=max(self.rows(step, self.config.micro_batch_size) for step in self.steps),
+            memory=memory,
+            fit=self.fit(memory),
+            disk=Disk(checkpoint, steps and checkpoints_kept(self.config, steps), models),
+            measured=measured,
+        )
+
+    def length(self, seconds: Callable[[Step], float] | None) -> Length:
+        """Of the whole run, as far as its length and what is known of its speed tell."""
+        if self.curriculum.steps is not None:
+            counts = self.steps
+        elif self.config.flops is not None:
+            counts = self.count(self.config.flops, self.flops)
+        elif seconds is not None and self.config.minutes is not None:
+            counts = self.count(self.config.minutes * 60, seconds)
+        else:
+            return Length()
+
+        def summed(cost: Callable[[Step], Any]) -> Any:
+            return sum(number * cost(step) for step, number in counts.items())
+
+        tokens, took = summed(lambda step: step.shape.tokens), summed(seconds) if seconds else None
+        rows = summed(lambda step: step.shape.store_rows)
+        return Length(
+            steps=counts.total(),
+            tokens=tokens,
+            flops=summed(self.flops),
+            passes=rows / len(self.store.rows("train")) if self.store else None,
+            seconds=took,
+            tokens_per_second=tokens / took if took else None,
+        )
+
+    def count(self, total: float, cost: Callable[[Step], float]) -> Counter[Step]:
+        """The steps that it takes to a total."""
+        return count_steps(self.plan, self.curriculum, total, cost)
+
+    def flops(self, step: Step) -> int:
+        """Of one step."""
+        slots = max_masked_positions(step.shape.length, self.config.masking.mask_probability)
+        return self.step_flops(step.roles, step.shape.rows, step.shape.length, slots)
+
+    def rows(self, step: Step, micro_batch: int | None) -> int:
+        """Rows of a step that pass through the networks of one device at once."""
+        share = math.ceil(step.shape.store_rows / self.devices)
+        return min(share, micro_batch or share) * step.shape.parts
+
+    def step_seconds(self, measured: Measured | None) -> Callable[[Step], float] | None:
+        """How long a step takes, if that is known: its share of rows on one device, and no waiting for others."""
+
+        def tokens(step: Step) -> int:
+            return self.rows(step, None) * step.shape.length
+
+        if measured is not None:
+            speeds = measured.speeds
+
+            def seconds(step: Step) -> float:
+                _, token, update = speeds[step.roles, step.shape.length]
+                return tokens(step) * token + update
+
+            return seconds
+        throughput = self.asked.throughput
+        return None if throughput is None else lambda step: tokens(step) / throughput
+
+    def measured(self) -> Measured:
+        """The speed of each kind of step on this device, with as many rows at once as the run would have."""
+        kinds: dict[Kind, int] = {}
+        for step in self.steps:
+            kind = step.roles, step.shape.length
+            kinds[kind] = max(kinds.get(kind, 0), self.rows(step, self.config.micro_batch_size))
+        flops = self.length(None).flops
+        return measure(self.config, lambda: self.build_pair("cpu"), self.manifest, kinds, flops)
+
+    def memory(self, config: PretrainConfig) -> DeviceMemory:
+        """The most that a device holds."""
+        accumulates = any(
+            self.rows(step, config.micro_batch_size) < self.rows(step, None) for step in self.steps
+        )
+        devices = self.devices if config.parallel == "fsdp" else 1
+        return self.counted(config.micro_batch_size).on_device(accumulates, devices)
+
+    @functools.cache  # noqa: B019
+    def counted(self, micro_batch: int | None) -> Counted:
+        """What steps hold: those of each roles that have most tokens, in the longest rows."""
+        kinds: dict[UpdateRoles, tuple[int, int, int]] = {}
+        for roles, shape in self.steps:
+            rows = self.rows(Step(roles, shape), micro_batch)
+            kinds[roles] = max(
+                kinds.get(roles, (0, 0, 0)), (rows * shape.length, shape.length, rows)
+            )
+        return count_memory(
+            self.config,
+            self.pair,
+            self.manifest,
+            {(roles, length): rows for roles, (_, length, rows) in kinds.items()},
+            precision_of(self.config, self.is_gpu),
+            self.is_gpu,
+        )
+
+    def fit(self, memory: DeviceMemory) -> Fit | None:
+        """Whether it fits into the memory of a device, if that was told."""
+        if self.asked.memory_per_device is None:
+            return None
+        available = read_size(self.asked.memory_per_device) * (1 - HEADROOM)
+        if memory.total <= available:
+            return Fit(True)
+        ways = [self.fewer_rows(self.config, available)]
+        if self.devices > 1 and self.config.parallel != "fsdp" and not self.config.compile:
+            divided = dataclasses.replace(self.config, parallel="fsdp")
+            if self.memory(divided).total <= available:
+                ways.append("--parallel fsdp")
+            elif fewer := self.fewer_rows(divided, available):
+                ways.append(f"--parallel fsdp {fewer}")
+        if found := [way for way in ways if way is not None]:
+            return Fit(False, f"{' or '.join(found)} would fit")
+        smaller = (
+            ""
+            if released_networks(self.config)
+            else ": lower --network.num-hidden-layers or --network.hidden-size"
+        )
+        return Fit(False, f"not even --micro-batch-size 1 would fit{smaller}")
+
+    def fewer_rows(self, config: PretrainConfig, available: float) -> str | None:
+        """The largest --micro-batch-size that fits, of those that divide a device's rows."""
+        rows = math.ceil(max(step.shape.store_rows for step in self.steps) / self.devices)
+        now = min(rows, config.micro_batch_size or rows)
+        sizes = [size for size in range(1, now) if rows % size == 0]
+        fitting = bisect.bisect_right(
+            sizes,
+            available,
+            key=lambda size: self.memory(dataclasses.replace(config, micro_batch_size=size)).total,
+        )
+        return f"--micro-batch-size {sizes[fitting - 1]}" if fitting else None
+
+
+def count_steps(
+    plan: Plan, curriculum: Curriculum, total: float, cost: Callable[[Step], float]
+) -> Counter[Step]:
+    """How many steps of each kind bring a run to `total`, in the unit of `cost`: 1, seconds or operations.
+
+    Longer runs than COUNTED_STEPS are counted in strides, each of steps like its first. A stride is one more than a
+    multiple of the plan's period, so that the strides' first steps go through all turns.
+    """
+    cycle = [Step(plan.roles(0.0, n), curriculum.shape(n)) for n in range(plan.period)]
+    strides = total * plan.period / (sum(map(cost, cycle)) * COUNTED_STEPS)
+    stride = int(strides) // plan.period * plan.period + 1
+    found: Counter[Step] = Counter()
+    number, done = 0, 0.0
+    while done < total:
+        step = Step(plan.roles(done / total, number), curriculum.shape(number))
+        its = cost(step)
+        times = min(stride, math.ceil((total - done) / its))
+        found[step] += times
+        number += times
+        done += times * its
+    return found
+
+
+def checkpoints_kept(config: PretrainConfig, steps: int) -> int:
+    """How many a run of so many steps leaves at most: the newest, those at round steps, and the best of all."""
+    every, round_step = config.checkpoint.every, config.checkpoint.keep_every
+    count = math.ceil(steps / every)
+    newest = min(count, config.checkpoint.keep)
+    older = count - newest
+    round_ones = older * every // math.lcm(every, round_step) if round_step else 0
+    # The best cannot be older than the first evaluation.
+    best = older > round_ones and older * every >= config.evaluation.every
+    return newest + round_ones + best
+
+
+def precision_of(config: PretrainConfig, is_gpu: bool) -> torch.dtype:
+    """Of matrix products: this machine's, or on a GPU that is not here bf16, which all since 2020 are fast in."""
+    if is_gpu == torch.cuda.is_available():
+        return Device.choose(config.precision).dtype
+    half = config.precision == "bf16" or (config.precision is None and is_gpu)
+    return torch.bfloat16 if half else torch.float32
+
+
+def refuse_bad_values(config: EstimateConfig) -> None:
+    """Raise ElektronError for a setting of the estimate itself that makes no sense."""
+    if config.data is None and (config.vocab_size is None or config.seq_len is None):
+        raise ElektronError(
+            "give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet"
+        )
+    for name in ("vocab_size", "seq_len"):
+        if config.data is not None and getattr(config, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ElektronError(f"{option} follows from the blocks: leave it or --data out")
+    if config.throughput is not None and config.probe:
+        raise ElektronError("--throughput and --probe exclude one another: is it known or not?")
+    here = "gpu" if torch.cuda.is_available() else "cpu"
+    if config.probe and config.target not in (None, here):
+        raise ElektronError(
+            f"--probe measures this machine's {here.upper()}: leave out --target {config.target}"
+        )
+    if config.memory_per_device is not None:
+        read_size(config.memory_per_device)
+
+
+def read_size(size: str) -> float:
+    """A size as it is typed, `16GB` or `80 GiB`, in bytes.
+
+    Raises:
+        ElektronError: it is none.
+    """
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})", size.strip().lower())
+    if found is None or not float(found[1]):
+        raise ElektronError(
+            f"--memory-per-device must be a size such as 16GB or 80GiB, got {size!r}"
+        )
+    return float(found[1]) * UNITS[found[2]]
+
+
+def manifest_of(config: EstimateConfig) -> Manifest:
+    """What blocks would be like that are not there yet."""
+    assert config.seq_len is not None
+    assert config.vocab_size is not None
+    return Manifest(
+        seq_len=config.seq_len,
+        packing="dense",
+        vocab_size=config.vocab_size,
+        tokenizer="",
+        special_ids=SPECIAL_IDS,
+        all_special_ids=list(SPECIAL_IDS.values()),
+        corpus=[],
+        options={},
+    )

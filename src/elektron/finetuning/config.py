@@ -9,40 +9,66 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from elektron.configuration import Checked, Positional
+from elektron.configuration import (
+    AboveZero,
+    Aliases,
+    Checked,
+    Entries,
+    Layers,
+    LearningRate,
+    NotNegative,
+    Positional,
+    PositiveShare,
+    Share,
+    Size,
+    Within,
+)
+from elektron.finetuning.in_memory import as_source
 
-TaskName = Literal[
-    "classification",
-    "regression",
-    "token-classification",
-    "question-answering",
-    "multiple-choice",
-    "translation",
-    "summarization",
-    "generation",
+LEAST_LENGTH = 8
+"""Tokens: special ones and something between them."""
+TASK_ALIASES = (
+    ("ner", "token-classification"),
+    ("qa", "question-answering"),
+    ("mt", "translation"),
+)
+TaskName = Annotated[
+    Literal[
+        "classification",
+        "regression",
+        "token-classification",
+        "question-answering",
+        "multiple-choice",
+        "translation",
+        "summarization",
+        "generation",
+    ],
+    Aliases(TASK_ALIASES),
 ]
 
 
 @dataclass(kw_only=True)
 class FilesConfig(Checked):
-    """How files are read: columns by name, or by number from 1."""
+    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
 
     text: str | None = None
     """Column of the text."""
     pair: str | None = None
     """Column of the second text, where two are judged together."""
     label: str | None = None
-    """Column of the label or number."""
+    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
     tokens: str | None = None
     """Column of the tokens to be tagged."""
     tags: str | None = None
-    """Column of their tags."""
+    """Column of their tags, or of the entities' characters."""
+    sentence: str | None = None
+    """Column of the sentence's number or id, where each row has one token."""
     question: str | None = None
     """Column of the question."""
     context: str | None = None
-    """Column of the passage that holds the answer."""
+    """Column of the passage that holds the answer, or that a choice is about."""
     answers: str | None = None
     """Column of the answers: text, or SQuAD's form."""
     choices: str | None = None
@@ -50,7 +76,7 @@ class FilesConfig(Checked):
     source: str | None = None
     """Column of the text to translate, summarize or answer."""
     target: str | None = None
-    """Column of the text that should come out."""
+    """Column of the text that should come out, or columns with commas between them: any of the texts would do."""
     label_separator: str | None = None
     """What stands between labels where a text has several; jsonl may have lists."""
     delimiter: str | None = None
@@ -59,25 +85,29 @@ class FilesConfig(Checked):
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
     """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
+    allow_unknown: bool = False
+    """Go on though more than 5 % of the text's characters become [UNK]."""
 
 
 @dataclass
 class DecodingConfig:
     """How text is generated; `None` is what the model was made with."""
 
-    beams: int | None = None
+    beams: Annotated[int, Within(least=1, most=1000)] | None = None
     """Beams; 1 is greedy."""
     length_penalty: float | None = None
     """Above 0 favours longer output, below 0 shorter."""
-    no_repeat_ngram: int | None = None
+    no_repeat_ngram: NotNegative[int] | None = None
     """No sequence of so many tokens occurs twice; 0 allows it."""
     sample: bool | None = None
     """Draw tokens instead of taking the likeliest."""
-    temperature: float | None = None
+    temperature: AboveZero[float] | None = None
     """Of sampling: below 1 keeps closer to the likeliest."""
-    top_p: float | None = None
+    top_p: PositiveShare | None = None
     """Sample from the likeliest tokens that have this share of the probability."""
-    max_length: int | None = None
+    max_length: Size | None = None
     """Longest output in tokens."""
 
 
@@ -86,7 +116,8 @@ class FinetuneConfig(FilesConfig):
     """Train a pretrained encoder on labelled data and say how good it is."""
 
     task: Positional[TaskName]
-    """What is learned."""
+    """What is learned; `ner`, `qa` and `mt` are short for token-classification, question-answering and
+    translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: list[str]
@@ -95,63 +126,73 @@ class FinetuneConfig(FilesConfig):
     """Files to choose on, or the share of the training rows that is held out for it."""
     test: list[str] = field(default_factory=list)
     """Files to be scored on, once, at the end."""
+    eval_columns: list[str] = field(default_factory=list)
+    """Columns of --eval where they are called otherwise than in --train: text=NAME label=NAME …"""
+    test_columns: list[str] = field(default_factory=list)
+    """Columns of --test where they are called otherwise than in --train: text=NAME label=NAME …"""
     out: Path
     """Folder for the model, its figures and predictions."""
-    against: Literal["scratch"] | None = None
+    baseline: Literal["scratch"] | None = None
     """Train the same network from random weights too, and compare."""
-    vary: list[str] = field(default_factory=list)
+    sweep: list[str] = field(default_factory=list)
     """Settings to search on eval: NAME=VALUE,VALUE …"""
-    seeds: int = 1
+    seeds: Annotated[int, Within(least=1, most=1000)] = 1
     """Runs with different seeds; the best on eval is kept, median and spread are reported."""
-    seed: int = 1
+    seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
     """Of the first run: decides new weights, the order of rows, dropout and what is held out."""
     tokenizer: str | None = None
     """With scratch:RECIPE: folder of the tokenizer (default: trained on the training texts)."""
-    max_train: int | None = None
+    max_train: AboveZero[int] | None = None
     """Train on so many rows, drawn by the seed."""
     optimizer: Literal["adamw", "muon"] | None = None
     """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: adamw)."""
-    muon_learning_rate: float | None = None
+    muon_learning_rate: LearningRate | None = None
     """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
-    learning_rate: float | None = None
+    learning_rate: LearningRate | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
-    layer_decay: float | None = None
+    layer_decay: PositiveShare | None = None
     """Each layer below learns at this share of the rate of the one above it."""
-    epochs: float | None = None
+    epochs: AboveZero[float] | None = None
     """Passes over the training rows."""
-    batch: int | None = None
+    batch_size: Size | None = None
     """Rows in a step (default: 32; translation and generation 64, summarization 16)."""
-    micro_batch: int | None = None
+    micro_batch_size: Size | None = None
     """Rows that pass through the network at once (default: all of the batch)."""
-    warmup: float = 0.1
+    warmup: Share = 0.1
     """Share of the steps over which the rate rises."""
-    weight_decay: float | None = None
+    weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices."""
-    dropout: float | None = None
+    dropout: Share | None = None
     """Dropout in the encoder and before the head."""
-    label_smoothing: float | None = None
+    label_smoothing: Share | None = None
     """Share of the target's probability that is spread over all classes or tokens."""
-    max_length: int | None = None
+    max_length: Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)] | None = None
     """Longest input in tokens."""
-    long_text: Literal["head", "head-tail", "windows"] | None = None
+    truncation: Literal["head", "head-tail", "windows"] | None = None
     """What is read of longer texts: the head, head and tail, or all of it in overlapping windows."""
-    stride: int | None = None
+    stride: NotNegative[int] | None = None
     """Tokens by which windows overlap."""
     keep: Literal["best", "last"] | None = None
     """Which epoch is kept: the best on eval or the last (default: best, but last for generated text)."""
+    patience: AboveZero[int] | None = None
+    """Stop early: after so many epochs in a row that were not the best on eval (default: train all epochs)."""
     null_threshold: float | None = None
     """Of answers: how much surer "no answer" must be (default: the best on eval)."""
     target_tokenizer: str | None = None
     """Tokenizer of the output (default: trained on the training targets)."""
-    target_vocab_size: int = 8000
+    target_vocab_size: Entries = 8000
     """Entries in a vocabulary that is trained on the targets."""
-    decoder_layers: int | None = None
+    decoder_layers: Layers | None = None
     """Layers of the decoder."""
-    max_target_length: int | None = None
+    max_target_length: Size | None = None
     """Longest target in tokens."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
+
+    def __post_init__(self) -> None:
+        self.train, self.eval, self.test = map(as_source, (self.train, self.eval, self.test))
+        super().__post_init__()
 
 
 @dataclass(kw_only=True)
@@ -168,8 +209,12 @@ class EvaluateConfig(FilesConfig):
     """For a model that was not made here: what it does (default: by its class)."""
     out: Path | None = None
     """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
-    batch: int | None = None
+    batch_size: Size | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.data = as_source(self.data)
+        super().__post_init__()

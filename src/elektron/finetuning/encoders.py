@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
 from elektron.errors import ElektronError
+from elektron.finetuning.recipe import SCRATCH
+from elektron.hub import UNLOADABLE, load_configuration
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
-from elektron.released import load_configuration, load_network
+from elektron.models.loading import POOLER, load_bare_encoder
+from elektron.reading import first_line
 
 log = logging.getLogger(__name__)
 
-SCRATCH = "scratch:"
 DISCRIMINATOR = "discriminator"
 
 # Root mean square of an initial embedding.
 INITIAL_SIZE = 0.02
-# With more unknown tokens than this a vocabulary was made for other text.
-MOST_UNKNOWN = 0.05
+UNLIMITED = 1 << 30
+"""Tokens: more than any text has."""
+PROBE_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,6 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
     """Of the encoder alone; None stands for random weights, drawn anew for each model."""
-    learned: bool = False
-    """Whether its vocabulary was learned just now, from the training texts."""
 
     @property
     def pretrained(self) -> bool:
@@ -57,10 +56,7 @@ class Encoder:
     @property
     def longest_input(self) -> int:
         """Tokens that it can read at once."""
-        positions = getattr(self.config, "max_position_embeddings", None) or 512
-        # RoBERTa and its kin count positions from behind the padding's.
-        offset = self.config.pad_token_id + 1 if self.config.model_type in OFFSET_POSITIONS else 0
-        return int(positions) - offset
+        return longest_input(self.config)
 
     def from_scratch(self) -> Encoder:
         """The same architecture and vocabulary with random weights."""
@@ -77,33 +73,25 @@ class Encoder:
         return config
 
     def fill(self, module: nn.Module) -> None:
-        """Put the weights into the encoder of a new model, and say how many found their place.
+        """Put the weights into the encoder of a new model.
 
         Raises:
-            ElektronError: hardly any did.
+            ElektronError: some of the encoder's, a pooler's apart, are not among them.
         """
         if self.weights is None:
             return
-        own = module.state_dict()
         fitting = {
-            name: weight
-            for name, weight in self.weights.items()
-            if name in own and own[name].shape == weight.shape
+            name: self.weights[name]
+            for name, own in module.state_dict().items()
+            if name in self.weights and own.shape == self.weights[name].shape
         }
-        if len(fitting) < len(own) / 2:
+        missing = module.state_dict().keys() - fitting.keys()
+        if missing := {name for name in missing if name.partition(".")[0] != POOLER}:
             raise ElektronError(
-                f"{self.name}: of {len(own)} weights of the encoder only {len(fitting)} are in its "
-                "files: it is no encoder for this task"
+                f"{self.name}: {len(missing)} weights of the encoder that this task needs are not in its "
+                f"files, such as {min(missing)}: it is no encoder for this task"
             )
         module.load_state_dict(fitting, strict=False)
-        missing = sorted(own.keys() - fitting.keys())
-        if missing:
-            log.warning(
-                "%s: %d weights of the encoder are not in its files and start at random: %s",
-                self.name,
-                len(missing),
-                ", ".join(missing[:3]),
-            )
 
     def hand_over(self, model: PreTrainedModel) -> dict[str, int]:
         """How many weights of a task model were loaded, and how many are new."""
@@ -111,7 +99,6 @@ class Encoder:
         if self.weights is None:
             return {"loaded_weights": 0, "new_weights": total}
         loaded = {name: weight.numel() for name, weight in self.weights.items()}
-        from elektron.finetuning.tasks.base import encoder_of
 
         found = sum(
             parameter.numel()
@@ -120,26 +107,7 @@ class Encoder:
         )
         return {"loaded_weights": found, "new_weights": total - found}
 
-    def check_vocabulary(self, token_ids: Sequence[Sequence[int]]) -> None:
-        """Say so where many tokens of the training texts are unknown."""
-        tokens = sum(map(len, token_ids))
-        unknown = sum(list(ids).count(self.tokenizer.unk_token_id) for ids in token_ids)
-        if not tokens or unknown <= MOST_UNKNOWN * tokens:
-            return
-        vocabulary = f"the vocabulary of {self.name}: was it made for other text?"
-        if self.learned:
-            vocabulary = (
-                "the vocabulary that was learned from them, since they are so few: "
-                "--tokenizer takes one of more text"
-            )
-        log.warning(
-            "%.0f %% of the training texts' tokens are unknown to %s",
-            100 * unknown / tokens,
-            vocabulary,
-        )
 
-
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
 DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -150,6 +118,58 @@ DROPOUTS = (
     "dropout",
     "classifier_dropout",
 )
+
+
+def longest_input(config: PreTrainedConfig) -> int:
+    """Tokens that an encoder can read at once; UNLIMITED where its positions are relative.
+
+    RoBERTa and its kin have a row for padding in their table of positions, and count from behind it.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
+    if positions == -1:  # as XLNet says
+        return UNLIMITED
+    try:
+        with torch.device("meta"):
+            encoder = AutoModel.from_config(config)
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"no {config.model_type} has the sizes of its config.json ({first_line(error)})"
+        ) from error
+    padding = (
+        module.padding_idx
+        for name, module in encoder.named_modules()
+        if name.endswith("position_embeddings") and hasattr(module, "padding_idx")
+    )
+    return int(positions) - max((row + 1 for row in padding if row is not None), default=0)
+
+
+@torch.no_grad()
+def try_encoder(name: str, encoder: PreTrainedModel) -> bool:
+    """Whether an encoder reads in one direction only, as GPT and other decoders do.
+
+    Raises:
+        ElektronError: it cannot read a few tokens at all.
+    """
+    ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
+    other = ids.clone()
+    other[0, -1] = 0
+    try:
+        first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
+    except UNLOADABLE as error:
+        raise ElektronError(
+            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is its config.json damaged?"
+        ) from error
+    return bool(torch.equal(first, second))
+
+
+def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Raise ElektronError for a tokenizer that gives ids which a network has no embedding of."""
+    highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
+    if highest >= vocab_size:
+        raise ElektronError(
+            f"{name}: its tokenizer has the id {highest:,} and the model {vocab_size:,} embeddings: they do not "
+            "belong together"
+        )
 
 
 def check_encoder(name: str) -> None:
@@ -184,42 +204,40 @@ def load_encoder(name: str) -> Encoder:
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
-    tokenizer = load_tokenizer(name)
-    if len(tokenizer) > config.vocab_size:
+    encoder, weights = load_bare_encoder(name)
+    if try_encoder(name, encoder):
         raise ElektronError(
-            f"{name}: its tokenizer has {len(tokenizer):,} entries and the model "
-            f"{config.vocab_size:,}: they do not belong together"
+            f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an "
+            "encoder"
         )
-    encoder = _load_weights(name)
+    tokenizer = load_tokenizer(name)
+    check_token_ids(name, tokenizer, config.vocab_size)
     _say_what_looks_wrong(name, config, encoder)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
-    return Encoder(name, config, tokenizer, encoder.state_dict())
+    return Encoder(name, config, tokenizer, weights)
 
 
-def scratch_encoder(
-    recipe: str, tokenizer: PreTrainedTokenizerBase, learned: bool = False
-) -> Encoder:
+def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
 
     Args:
         recipe: name or path.
         tokenizer: any.
-        learned: whether it was learned just now, from the texts that the encoder is for.
 
     Raises:
         ElektronError: there is no such recipe.
     """
     from elektron.pretraining.config import resolve
-    from elektron.pretraining.foundations import configured_sizes
+    from elektron.pretraining.setup import configured_sizes
     from elektron.recipes import pretrain_config
 
     settings = resolve(pretrain_config(recipe))
     sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
-    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None, learned)
+    return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
 
 
 def _without_run(name: str) -> str:
@@ -227,17 +245,6 @@ def _without_run(name: str) -> str:
     inside = Path(name) / DISCRIMINATOR
     is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
     return str(inside) if is_run else name
-
-
-def _load_weights(name: str) -> PreTrainedModel:
-    """The bare encoder; safetensors only."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # heads that are not wanted here are no news
-    try:
-        encoder: PreTrainedModel = load_network(AutoModel, name)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    return encoder
 
 
 def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrainedModel) -> None:
@@ -274,3 +281,10 @@ def untrained(encoder: nn.Module) -> bool:
         elif isinstance(module, nn.LayerNorm):
             constants.append((module.weight, 1.0))
     return bool(constants) and not any(bool((p != start).any()) for p, start in constants)
+
+
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The pretrained part of a model of any task."""
+    encoder: Any = model.encoder if model.config.is_encoder_decoder else model.base_model
+    assert isinstance(encoder, PreTrainedModel)
+    return encoder

@@ -22,18 +22,18 @@ def encode(
     pairs: Sequence[str] | None,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-    long_text: LongText,
+    truncation: LongText,
     stride: int,
 ) -> list[dict[str, Any]]:
     """Inputs of each text, one or several, with `record`, the number of the text.
 
-    Of a pair the longer text is cut first, at its end; `long_text` is for texts that stand alone.
+    Of a pair the longer text is cut first, at its end; `truncation` is for texts that stand alone.
     """
     if pairs is not None:
         return _inputs(tokenizer, list(texts), list(pairs), truncation=True, max_length=max_length)
-    if long_text == "windows":
+    if truncation == "windows":
         return _windows(texts, tokenizer, max_length, stride)
-    if long_text == "head-tail":
+    if truncation == "head-tail":
         return _head_and_tail(texts, tokenizer, max_length)
     return _inputs(tokenizer, list(texts), truncation=True, max_length=max_length)
 

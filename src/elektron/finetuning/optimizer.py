@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from elektron.device import Device
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.tasks.base import encoder_of
+from elektron.finetuning.encoders import encoder_of
 from elektron.models.elektron import ElektronModel
 from elektron.muon import Muon
 

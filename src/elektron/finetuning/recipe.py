@@ -10,41 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
 from elektron.reading import listed
 
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
+SCRATCH = "scratch:"
 WITHOUT_CLASSES = ("regression", "question-answering")
 MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
 """RTE has 2,500 training rows; with as few, three passes are not enough."""
 READ_AT_ONCE = 512
 """Tokens: what the paper's models read."""
-LEAST_LENGTH = 8
-"""Tokens: special ones and something between them."""
-SEEDS = 2**31
-"""Seeds are below this: transformers seeds numpy too, which takes 32 bits, and further seeds are counted from it."""
-
-ABOVE_ZERO = (
-    "muon_learning_rate",
-    "learning_rate",
-    "layer_decay",
-    "epochs",
-    "batch",
-    "micro_batch",
-    "max_train",
-    "seeds",
-    "decoder_layers",
-    "max_target_length",
-    "target_vocab_size",
-)
-SHARES = ("warmup", "dropout", "label_smoothing")
 OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),
@@ -92,14 +73,14 @@ def resolve(
         "learning_rate": size.learning_rate,
         "layer_decay": size.layer_decay if pretrained else 1.0,
         "epochs": epochs(config.task, rows, pretrained),
-        "batch": 32,
+        "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,
         "dropout": 0.1,
         "label_smoothing": 0.0,
         "max_length": min(READ_AT_ONCE, longest),
-        "long_text": "head",
+        "truncation": "head",
         "stride": min(128, (config.max_length or min(READ_AT_ONCE, longest)) // 4),
-        "keep": "best",
+        "keep": resolved_keep(config.task),
     }
     if config.task in WRITING:
         passes, batch = WRITING[config.task]
@@ -107,12 +88,11 @@ def resolve(
             "learning_rate": 1e-3,
             "layer_decay": 1.0,
             "epochs": passes,
-            "batch": batch,
+            "batch_size": batch,
             "label_smoothing": 0.1,
             "max_length": min(256, longest),
             "max_target_length": 128,
             "decoder_layers": 3,
-            "keep": "last",
         }
     filled = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **filled)
@@ -136,9 +116,9 @@ def epochs(task: str, rows: int, pretrained: bool) -> float:
     return few if pretrained else 3 * few
 
 
-def in_short(value: float) -> str:
-    """A number as it was typed, or nearly; a whole one may be larger than any float."""
-    return str(value) if isinstance(value, int) else f"{value:g}"
+def resolved_keep(task: str) -> str:
+    """Which epoch is kept where nothing is said."""
+    return "last" if task in WRITING else "best"
 
 
 def check(config: FinetuneConfig) -> None:
@@ -147,21 +127,6 @@ def check(config: FinetuneConfig) -> None:
     Raises:
         ElektronError: names the setting, what it got and what would do.
     """
-    limits: list[tuple[str, float | None, Callable[[float], bool], str]] = [
-        *((name, getattr(config, name), lambda v: v > 0, "above 0") for name in ABOVE_ZERO),
-        *(
-            (name, getattr(config, name), lambda v: 0 <= v < 1, "from 0 to below 1")
-            for name in SHARES
-        ),
-        ("layer_decay", config.layer_decay, lambda v: v <= 1, "at most 1"),
-        ("weight_decay", config.weight_decay, lambda v: v >= 0, "0 or above"),
-        ("seed", config.seed, lambda v: 0 <= v < SEEDS, "0 or above and below 2^31"),
-        ("max_length", config.max_length, lambda v: v >= LEAST_LENGTH, f"{LEAST_LENGTH} or above"),
-    ]
-    for name, value, fits, what in limits:
-        if value is not None and not fits(value):
-            flag = "--" + name.replace("_", "-")
-            raise ElektronError(f"{flag} must be {what}, got {in_short(value)}")
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
@@ -171,7 +136,13 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError(
             f"--stride {stride} must be 0 or more, and well below the {length} tokens read"
         )
+    if config.patience is not None and (config.keep or resolved_keep(config.task)) == "last":
+        raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
+    if config.tokenizer is not None and not config.model.startswith(SCRATCH):
+        raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
-    if config.micro_batch is not None and config.micro_batch > (config.batch or 32):
-        raise ElektronError(f"--micro-batch {config.micro_batch} is more than --batch")
+    if config.micro_batch_size is not None and config.micro_batch_size > (config.batch_size or 32):
+        raise ElektronError(
+            f"--micro-batch-size {config.micro_batch_size} is more than --batch-size"
+        )

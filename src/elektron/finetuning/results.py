@@ -25,19 +25,19 @@ import transformers
 
 from elektron import __version__
 from elektron.configuration import save_yaml
-from elektron.evidence.model_card import write_model_card
-from elektron.evidence.task_report import plot, write_report
-from elektron.finetuning.beside import Beside
-from elektron.finetuning.figures.measure import bootstrap
-from elektron.finetuning.files.records import Record
 from elektron.finetuning.labelled import Labelled
+from elektron.finetuning.metrics.measure import bootstrap
+from elektron.finetuning.prediction_columns import Beside
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction, Task
-from elektron.folders import new_folder
+from elektron.reporting.kinds import kind as figure_kind
+from elektron.reporting.model_card import write_model_card
+from elektron.reporting.task_report import plot, write_report
 from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
-    from elektron.finetuning.finetune import Fitted, Run
-    from elektron.inference.predictor import Predictor
+    from elektron.finetuning.predictor import Predictor
+    from elektron.finetuning.trials import Fitted, Run
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,21 @@ DETAILS = "details.json"
 CONFIG = "config.yaml"
 
 
-def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[str, Any]:
-    """Write `config.out` whole, and say on standard output what came out; the metrics."""
-    task, config = fitted.task, fitted.config
+def write_results(
+    folder: Path, fitted: Fitted, runs: Sequence[Run], data: Labelled
+) -> dict[str, Any]:
+    """Score the kept training and write all that is left of it into a folder; the metrics."""
+    config = fitted.config
     records = data.reported
-    scored = score(fitted.predictor(), records)
+    scored = score(fitted.predictor(), records, data.train)
     metrics = scored.metrics
     metrics |= {"split": data.reported_on, "seconds": round(sum(run.seconds for run in runs), 1)}
+    collapses = [run.collapsed for run in runs if run.collapsed]
+    warnings = [
+        *data.remarks,
+        *(f"{run.name} has collapsed: {run.collapsed}" for run in runs if run.collapsed),
+        *(said for said in scored.details.pop("warnings") if not said.endswith(tuple(collapses))),
+    ]
     details = {
         "model": config.model,
         "train_rows": len(data.train),
@@ -63,17 +71,13 @@ def write_results(fitted: Fitted, runs: Sequence[Run], data: Labelled) -> dict[s
         "chosen_on": "eval",
         "reported_on": data.reported_on,
         "hand_over": fitted.encoder.hand_over(fitted.model),
-        "baseline": baseline(task, data),
-        "warnings": list(data.remarks) + collapses(runs),
+        "warnings": warnings,
     } | scored.details
-    with new_folder(config.out) as folder:
-        fitted.model.save_pretrained(folder)
-        fitted.encoder.tokenizer.save_pretrained(folder)
-        task.save(folder)
-        write_json(folder / RUNS, [as_record(run) for run in runs])
-        save_yaml(config, folder / CONFIG)
-        write_figures(folder, metrics, details, records, scored.predictions)
-        write_model_card(folder)
+    fitted.save_model(folder)
+    write_json(folder / RUNS, [as_record(run) for run in runs])
+    save_yaml(config, folder / CONFIG)
+    write_figures(folder, metrics, details, records, scored.predictions)
+    write_model_card(folder)
     return metrics
 
 
@@ -101,17 +105,33 @@ class Scored:
     details: dict[str, Any]
 
 
-def score(predictor: Predictor, records: Sequence[Record]) -> Scored:
-    """Predictions for labelled records with their figures, 95 % intervals and what goes into detail."""
+def score(
+    predictor: Predictor, records: Sequence[Record], train: Sequence[Record] | None = None
+) -> Scored:
+    """Predictions for labelled records with their figures, 95 % intervals and what goes into detail.
+
+    `train`: the training records, where they are known.
+    """
     task: Task = predictor.task
-    predictions = predictor.predict(records)
+    predictions = predictor.predict(records, "scoring")
     measure = task.measure(records, predictions)
     features = task.features(records, predictor.tokenizer, labelled=True)
-    metrics: dict[str, Any] = {"loss": predictor.loss(features)} | measure()
+    metrics: dict[str, Any] = {
+        "loss": predictor.loss(features, "loss of labelled rows")
+    } | measure()
     metrics |= task.figures(records, predictions)
     metrics["rows"] = len(records)
     metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}
+    constant = task.constant(records, train or records)
+    baseline: dict[str, Any] | None = None
+    if constant is not None:
+        baseline = {"name": constant.name} | task.measure(records, constant.predictions)()
+    warnings = reservations(task, records, predictions, metrics, baseline)
+    for warning in warnings:
+        log.warning("%s", warning)
     details = {
+        "baseline": baseline,
+        "warnings": warnings,
         "figure": task.figure,
         "notes": task.notes(measure),
         "columns": dict(records[0].names),
@@ -133,20 +153,32 @@ def versions() -> dict[str, str]:
     }
 
 
-def baseline(task: Task, data: Labelled) -> dict[str, Any] | None:
-    """The figures of the best answer that does not read the text, on the reported rows."""
-    constant = task.baseline(data.train, data.reported)
-    if constant is None:
-        return None
-    figures = task.measure(data.reported, [constant] * len(data.reported))()
-    said = constant.get("label", constant.get("text", constant.get("score")))
-    name = f"{said:.4g}" if isinstance(said, float) else repr(str(said)[:60])
-    return {"name": f"always {name}"} | figures
-
-
-def collapses(runs: Sequence[Run]) -> list[str]:
-    """The runs that said the same of everything."""
-    return [f"{run.name} has collapsed: {run.collapsed}" for run in runs if run.collapsed]
+def reservations(
+    task: Task,
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    metrics: dict[str, Any],
+    baseline: dict[str, Any] | None,
+) -> list[str]:
+    """Where the predictions are little better than those of a model that does not read the text."""
+    found = []
+    variation = task.variation(records, predictions)
+    if variation.collapsed:
+        found.append(f"the model depends little on its input: {variation.summary}")
+    if baseline is None:
+        return found
+    for name in task.compared:
+        value, of_constant, kind = metrics[name], baseline[name], figure_kind(name, task.name)
+        sign = -1 if kind.less_is_better else 1
+        # Other rows move errors of the model and of the constant alike: an interval says too little.
+        ends = [value] if kind.less_is_better else metrics["intervals"][name]
+        if min(sign * end for end in ends) <= sign * of_constant:
+            clearly = "worse" if sign * value < sign * of_constant else "not clearly better"
+            found.append(
+                f"{kind.title} of {kind.write(value)} is {clearly} than the "
+                f"{kind.write(of_constant)} of a constant prediction ({baseline['name']})"
+            )
+    return found
 
 
 def as_record(run: Run) -> dict[str, Any]:
@@ -157,7 +189,22 @@ def as_record(run: Run) -> dict[str, Any]:
 def write_predictions(
     path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
 ) -> None:
-    """One JSON object a line, in the order of the records."""
+    """One JSON object a line, in the order of the records, with what the task reads of each.
+
+    The rows of nested files, such as SQuAD's, leave out what many of them share.
+    """
+    records = [
+        dataclasses.replace(
+            record,
+            columns={
+                record.names[role]: value
+                for role, value in record.values.items()
+                if role in record.names and "," not in record.names[role]
+            }
+            | record.columns,
+        )
+        for record in records
+    ]
     with path.open("w", encoding="utf-8") as file:
         file.writelines(as_json(row) + "\n" for row in Beside().rows(records, predictions))
 

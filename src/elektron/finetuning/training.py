@@ -87,14 +87,14 @@ def train(
     Raises:
         ElektronError: the loss is no longer finite.
     """
-    assert config.batch is not None
+    assert config.batch_size is not None
     assert config.epochs is not None
-    micro_batch = config.micro_batch or config.batch
-    accumulation = -(-config.batch // micro_batch)
+    micro_batch = config.micro_batch_size or config.batch_size
+    accumulation = -(-config.batch_size // micro_batch)
     steps = math.ceil(config.epochs * math.ceil(len(features) / (micro_batch * accumulation)))
     optimizer = make_optimizer(model, config)
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
-    watcher = _Watcher(task, look, config.keep == "best")
+    watcher = _Watcher(task, look, config.keep == "best", config.patience)
     with (
         tempfile.TemporaryDirectory(prefix="elektron-") as scratch,
         Progress(title, steps, "steps") as bar,
@@ -156,10 +156,17 @@ def smoothed_loss(share: float) -> Callable[..., Tensor]:
 class _Watcher(TrainerCallback):
     """Looks at the model after each epoch and keeps the weights of the best."""
 
-    def __init__(self, task: Task, look: Callable[[], dict[str, float]], keep_best: bool) -> None:
+    def __init__(
+        self,
+        task: Task,
+        look: Callable[[], dict[str, float]],
+        keep_best: bool,
+        patience: int | None = None,
+    ) -> None:
         self.task = task
         self.look = look
         self.keep_best = keep_best
+        self.patience = patience
         self.history = History()
         self.best: dict[str, Tensor] | None = None
 
@@ -187,6 +194,9 @@ class _Watcher(TrainerCallback):
                     name: tensor.detach().to("cpu", copy=True)
                     for name, tensor in model.state_dict().items()
                 }
+        since_best = len(self.history.epochs) - 1 - self.history.kept
+        if self.patience is not None and since_best >= self.patience:
+            control.should_training_stop = True
 
     def is_best(self) -> bool:
         """Whether no earlier epoch was as good."""

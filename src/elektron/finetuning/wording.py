@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elektron.evidence.wording import visible
-from elektron.evidence.worth import Side, finding
+from elektron.reporting.worth import Spread, finding
+from elektron.terminal import visible
 
 if TYPE_CHECKING:
-    from elektron.finetuning.finetune import Run
+    from elektron.finetuning.trials import Run
 
 SIDES = ("pretrained", "scratch")
 
@@ -67,13 +66,12 @@ def table_of_runs(runs: Sequence[Run], figure: str) -> str:
 
 def worth_it(runs: Sequence[Run], figure: str) -> str:
     """Pretrained against scratch: medians, spreads, and what they bear out."""
-    sides = {side: chosen_figures(runs, side, figure) for side in SIDES}
+    pretrained, scratch = (Spread(chosen_figures(runs, side, figure)) for side in SIDES)
     lines = [
-        f"  {side:12} median {statistics.median(values):.4f}, "
-        f"from {min(values):.4f} to {max(values):.4f}, seeds: {len(values)}"
-        for side, values in sides.items()
+        f"  {side:12} median {spread.median:.4f}, "
+        f"from {spread.ends[0]:.4f} to {spread.ends[1]:.4f}, seeds: {len(spread.values)}"
+        for side, spread in zip(SIDES, (pretrained, scratch), strict=True)
     ]
-    pretrained, scratch = (Side(sides[side], statistics.median(sides[side])) for side in SIDES)
     said = finding(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
     return "Was it worth it?\n" + "\n".join(lines) + f"\n  {said}"
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from elektron.configuration import Positional
+from elektron.configuration import Positional, Size
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
+from elektron.finetuning.in_memory import as_source
 
 
 @dataclass(kw_only=True)
@@ -24,10 +25,14 @@ class PredictConfig(FilesConfig):
     """For a model that was not made here: what it does (default: by its class)."""
     documents: list[str] = field(default_factory=list)
     """Answer questions from this corpus: files, folders, globs, hf:NAME or builtin:docs."""
-    passages: int = 10
+    passages: Size = 10
     """Passages of the documents that are read for each question."""
-    batch: int | None = None
+    batch_size: Size | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.input = as_source(self.input)
+        super().__post_init__()

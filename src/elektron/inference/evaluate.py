@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
+from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
-from elektron.finetuning.files.read import read_records
+from elektron.finetuning.labelled import with_label
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import texts_read
 from elektron.finetuning.results import score, write_figures
+from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.wording import figures_in_words
-from elektron.folders import is_free, new_folder
+from elektron.folders import new_folder
 from elektron.inference.models import load_predictor, precision_of_finetuning
+from elektron.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +36,24 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         return evaluate_minimal_pairs(config)
     if not config.data:
         raise ElektronError("give labelled files, or minimal pairs with --blimp FILE")
-    if config.out is not None and not is_free(config.out):
-        raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
-    precision = config.precision or precision_of_finetuning(config.model)
-    predictor = load_predictor(config.model, config.task, config.decoding, config.batch, precision)
-    records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
-    predictor.task.check(records)
-    scored = score(predictor, records)
-    if config.out is not None:
-        with new_folder(config.out) as folder:
+    with new_folder(config.out) if config.out is not None else nullcontext() as folder:
+        precision = config.precision or precision_of_finetuning(config.model)
+        predictor = load_predictor(
+            config.model, config.task, config.decoding, config.batch_size, precision
+        )
+        records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
+        if isinstance(predictor.task, Classification):
+            records = with_label(records, predictor.task.labels)
+        predictor.task.check(records)
+        texts = texts_read(predictor.task.layout, records)
+        count_unknown(texts, predictor.tokenizer).check(
+            ", ".join(config.data), config.allow_unknown
+        )
+        scored = score(predictor, records)
+        if folder is not None:
             predictor.task.save(folder)
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
             write_figures(folder, metrics, details, records, scored.predictions)
-    print(figures_in_words(scored.metrics))  # noqa: T201
+    say(figures_in_words(scored.metrics))
     return scored.metrics

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,16 +36,18 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
-from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import bootstrap
-from elektron.finetuning.files.lines import Lines
-from elektron.finetuning.files.tables import open_source
-from elektron.folders import is_free, new_folder
+from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.metrics.measure import bootstrap
+from elektron.finetuning.readers.lines import Lines
+from elektron.finetuning.readers.tables import open_source
+from elektron.folders import new_folder
+from elektron.hub import load_configuration
 from elektron.models.families import LABELS
-from elektron.models.pair import DISCRIMINATOR, GENERATOR, load_network
+from elektron.models.loading import load_network
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
-from elektron.released import load_configuration
 from elektron.strict_json import as_json
+from elektron.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -86,25 +89,24 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
         ElektronError: there is no such file or model, or the model is of another kind.
     """
     assert config.blimp is not None
-    if config.out is not None and not is_free(config.out):
-        raise ElektronError(f"{config.out} exists and is not empty: choose another --out")
-    keep_freed_memory()
-    pairs = read_minimal_pairs(config.blimp)
-    on = Device.choose(config.precision)
-    models = {
-        name: evaluate_model(folder, pairs, on) for name, folder in models_of(config.model).items()
-    }
-    result = {
-        "model": config.model,
-        "file": config.blimp,
-        "device": on.name,
-        "precision": on.precision,
-        "models": models,
-    }
-    if config.out is not None:
-        with new_folder(config.out) as folder:
+    with new_folder(config.out) if config.out is not None else nullcontext() as folder:
+        keep_freed_memory()
+        pairs = read_minimal_pairs(config.blimp)
+        on = Device.choose(config.precision)
+        models = {
+            name: evaluate_model(place, pairs, on)
+            for name, place in models_of(config.model).items()
+        }
+        result = {
+            "model": config.model,
+            "file": config.blimp,
+            "device": on.name,
+            "precision": on.precision,
+            "models": models,
+        }
+        if folder is not None:
             (folder / RESULT).write_text(as_json(result) + "\n", encoding="utf-8")
-    print(table(models))  # noqa: T201
+    say(table(models))
     return result
 
 
@@ -149,7 +151,8 @@ def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[
     tokenizer = load_tokenizer(name)
     if kind != "discriminator" and tokenizer.mask_token_id is None:
         raise ElektronError(f"{name}: its tokenizer has no mask token")
-    longest = Encoder(name, model.config, tokenizer, None).longest_input
+    check_token_ids(name, tokenizer, model.config.vocab_size)
+    longest = longest_input(model.config)
     read = {}
     for pair in pairs:
         for text in (pair.good, pair.bad):
@@ -218,7 +221,7 @@ def pseudo_log_likelihoods(
     on: Device,
     progress: Callable[[int], None],
 ) -> Scores:
-    """The sum of the log-probabilities of a sentence's tokens, each masked in turn: `(sentences,)`."""
+    """The sum of the log-probabilities of a sentence's tokens, each masked in roles: `(sentences,)`."""
     scores = np.zeros(len(sentences))
     done = 0
     for numbers, input_ids, real in by_length(sentences):

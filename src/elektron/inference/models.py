@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, Precision
 from elektron.errors import ElektronError
-from elektron.evidence.reading import mapping, read_json
-from elektron.evidence.results import DETAILS
 from elektron.finetuning.config import DecodingConfig
+from elektron.finetuning.encoders import check_token_ids, encoder_of, longest_input, try_encoder
+from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.tasks.base import TASK_FILE, Task
 from elektron.finetuning.tasks.registry import load_task
-from elektron.inference.predictor import Predictor
+from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
+from elektron.reporting.reading import mapping, read_json
+from elektron.reporting.results import DETAILS
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 """By the names that torch has for them."""
@@ -22,7 +27,7 @@ def load_predictor(
     model: str,
     expected: str | None = None,
     decoding: DecodingConfig | None = None,
-    batch: int | None = None,
+    batch_size: int | None = None,
     precision: Precision | None = None,
 ) -> Predictor:
     """The model of a folder or hub name with its task and tokenizer, on the best device.
@@ -31,21 +36,42 @@ def load_predictor(
         model: made by `elektron finetune`, or by transformers with one of its heads.
         expected: the task that it should be of, where that matters.
         decoding: settings of text generation in place of the model's own.
-        batch: most rows that pass through the network at once, where it should be fewer than fit.
+        batch_size: most rows that pass through the network at once, where it should be fewer than fit.
         precision: of matrix products, where it should not be the device's choice.
 
     Raises:
         ElektronError: there is no such model, or it is of another task.
     """
-    if batch is not None and batch < 1:
-        raise ElektronError(f"--batch must be above 0, got {batch}")
     keep_freed_memory()
     task = load_task(model, expected)
     if decoding is not None:
         task = task.decoded_by(decoding)
     tokenizer = load_tokenizer(model)
     network = task.load_model(model)
-    return Predictor(task, network, tokenizer, Device.choose(precision), batch)
+    check_belonging(model, task, tokenizer, network)
+    return Predictor(task, network, tokenizer, Device.choose(precision), batch_size)
+
+
+def check_belonging(
+    model: str, task: Task, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel
+) -> None:
+    """Raise ElektronError if the parts of a model's folder are not of one model."""
+    labels = getattr(task, "labels", None)
+    if labels is not None and len(labels) != network.config.num_labels:
+        raise ElektronError(
+            f"{model}: {TASK_FILE} has {len(labels)} labels and the network {network.config.num_labels}: "
+            "they do not belong together"
+        )
+    encoder = encoder_of(network)
+    longest = longest_input(encoder.config)
+    if task.max_length > longest:
+        raise ElektronError(
+            f"{model}: by {TASK_FILE} it reads {task.max_length} tokens, and its network {longest}"
+        )
+    check_token_ids(model, tokenizer, encoder.config.vocab_size)
+    if isinstance(task, SequenceToSequence):
+        check_token_ids(model, task.tokenizer, network.config.decoder.vocab_size)
+    try_encoder(model, encoder)
 
 
 def precision_of_finetuning(model: str) -> Precision | None:

@@ -8,9 +8,9 @@ written together, and a row with another one later is refused, because there is 
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from elektron.errors import ElektronError
-from elektron.finetuning.beside import Row
+from elektron.finetuning.prediction_columns import Row
+from elektron.folders import make_parents, new_file
 from elektron.reading import first_line
 from elektron.strict_json import as_json
+from elektron.terminal import standard_output, visible
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +49,20 @@ def writing(output: Path | None) -> Iterator[Writer]:
         ElektronError: the ending is none of SUFFIXES, or nothing can be written there.
     """
     if output is None:
-        yield JsonLines(sys.stdout)
+        yield JsonLinesOnStdout()
         return
     if output.suffix not in SUFFIXES:
         raise ElektronError(f"--output {output}: must end in {', '.join(SUFFIXES)}")
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        writer = open_file(partial, output.suffix)
+        make_parents(output)
+        with new_file(output) as path:
+            writer = open_file(path, output.suffix)
+            try:
+                yield writer
+            finally:
+                writer.close()
     except OSError as error:
         raise ElektronError(f"{output} cannot be written ({error.strerror})") from error
-    try:
-        yield writer
-        writer.close()
-        partial.replace(output)
-    except OSError as error:
-        raise ElektronError(f"{output} cannot be written ({error.strerror})") from error
-    finally:
-        writer.close()
-        partial.unlink(missing_ok=True)
 
 
 def open_file(path: Path, suffix: str) -> Writer:
@@ -85,14 +82,33 @@ class JsonLines:
         self.file = file
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Append, and let a reader at the other end of a pipe have it at once."""
+        """Append."""
         self.file.writelines(as_json(row) + "\n" for row in rows)
-        self.file.flush()
 
     def close(self) -> None:
-        """Close a file; standard output stays open."""
-        if self.file is not sys.stdout:
-            self.file.close()
+        """Close the file."""
+        self.file.close()
+
+
+class JsonLinesOnStdout:
+    """The same on standard output, where a reader at the other end of a pipe has them at once.
+
+    What a terminal would act on is escaped, and in encodings other than UTF-8 all that is not ASCII: it is
+    the same JSON.
+    """
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append."""
+        with standard_output() as out:
+            unicode = (out.encoding or "utf-8").lower() in ("utf-8", "utf8")
+            for row in rows:
+                line = as_json(row)
+                if not unicode or (out.isatty() and visible(line) != line):
+                    line = json.dumps(json.loads(line))
+                out.write(line + "\n")
+
+    def close(self) -> None:
+        """Standard output stays open."""
 
 
 class Header:

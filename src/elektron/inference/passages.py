@@ -20,8 +20,8 @@ from bm25s.stopwords import STOPWORDS_EN_PLUS
 
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
-from elektron.finetuning.figures.writing import CHARACTER
-from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.metrics.writing import CHARACTER
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import Prediction
 from elektron.progress import Progress
 

@@ -15,15 +15,16 @@ from pathlib import Path
 from select import select
 from typing import IO, TYPE_CHECKING, Any
 
+from elektron.corpus.unknown import TOO_MUCH, Unknown, UnknownCounter
 from elektron.errors import ElektronError
-from elektron.finetuning.beside import Beside
-from elektron.finetuning.files.read import read_records
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.prediction_columns import Beside, Row
+from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Layout, Record, texts_read
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Writer, writing
-from elektron.inference.predictor import Predictor
 from elektron.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ Say = Callable[[Sequence[Record]], list[Prediction]]
 
 CHUNK = 1024
 """Rows."""
+COUNTED = 64
+"""Rows of a chunk, at least, in which lost characters are counted."""
 
 
 def predict(config: PredictConfig) -> int:
@@ -45,10 +48,39 @@ def predict(config: PredictConfig) -> int:
     """
     if config.input != "-" and config.output is not None:
         refuse_same_file(Path(config.input), config.output)
-    if config.passages < 1:
-        raise ElektronError(f"--passages must be above 0, got {config.passages}")
+    with writing(config.output) as writer:
+        return answer(config, writer)
+
+
+def predictions(config: PredictConfig) -> list[Row]:
+    """Each row of the input with its prediction, in Python's memory; `config.output` is left alone.
+
+    Raises:
+        ElektronError: as in `predict`.
+    """
+    collected = Collected()
+    answer(config, collected)
+    return collected.rows
+
+
+class Collected:
+    """A writer into memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append."""
+        self.rows += rows
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def answer(config: PredictConfig, writer: Writer) -> int:
+    """Let a writer have a prediction for each row of the input; how many there were."""
     predictor = load_predictor(
-        config.model, config.task, config.decoding, config.batch, config.precision
+        config.model, config.task, config.decoding, config.batch_size, config.precision
     )
     say: Say
     if config.documents:
@@ -57,16 +89,38 @@ def predict(config: PredictConfig) -> int:
         layout, say = QUESTIONS, open_book(predictor, config).predictions
     else:
         layout, say = predictor.task.files(), predictor.predict
-    with (
-        writing(config.output) as writer,
-        Progress(f"predicting {config.input}", None, "rows") as bar,
-    ):
-        answers = Answers(say, writer, bar.update)
+    unknown = UnknownText(predictor, layout, config)
+    with Progress(f"predicting {config.input}", None, "rows") as bar:
+        answers = Answers(unknown.counted(say), writer, bar.update)
         stdin: IO[bytes] = sys.stdin.buffer
         if config.output is None:
             stdin = BufferedReader(Arriving(stdin, before_waiting=answers.give))
         answers.take(read_records([config.input], layout, config, False, stdin))
+    unknown.found.check(config.input, allow=True)
     return answers.given
+
+
+class UnknownText:
+    """Counts the characters of the input that become [UNK], and refuses a file whose first rows have too many."""
+
+    def __init__(self, predictor: Predictor, layout: Layout, config: PredictConfig) -> None:
+        self.counter = UnknownCounter.of(predictor.tokenizer)
+        self.layout = layout
+        self.config = config
+        self.found = Unknown()
+
+    def counted(self, say: Say) -> Say:
+        """The same function, which counts the rows that it is given."""
+
+        def counted(records: Sequence[Record]) -> list[Prediction]:
+            may_refuse = not self.found.characters and not self.config.allow_unknown
+            some = records[:: max(1, len(records) // COUNTED)]
+            self.found.add(self.counter.count(texts_read(self.layout, some)))
+            if may_refuse and self.found.share > TOO_MUCH and self.config.input != "-":
+                self.found.check(self.config.input, allow=False)
+            return say(records)
+
+        return counted
 
 
 class Answers:

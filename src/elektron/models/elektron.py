@@ -288,6 +288,11 @@ class ElektronPreTrainedModel(PreTrainedModel):
 class ElektronModel(ElektronPreTrainedModel):
     """The encoder: token ids in, normalised hidden states out."""
 
+    # Of the heads in heads.py, with which it may have been saved.
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^(dense|prediction|decoder|classifier|qa_outputs)\."
+    ]
+
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
         self.embeddings = ElektronEmbeddings(config)

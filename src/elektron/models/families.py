@@ -47,44 +47,46 @@ POSITION_BUCKETS = 32
 class Sizes:
     """The sizes of one network; `embedding` is the width of the embeddings it reads."""
 
-    layers: int
-    hidden: int
-    feed_forward: int
-    heads: int
-    embedding: int
-    max_positions: int
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    embedding_size: int
+    max_position_embeddings: int
     dropout: float
 
-    def smaller(self, width: float, layers: int) -> Sizes:
+    def smaller(self, width: float, num_hidden_layers: int) -> Sizes:
         """`layers` layers at `width` times the width; heads shrink along and never below one (paper, §3.2)."""
         return Sizes(
-            layers=layers,
-            hidden=round(self.hidden * width),
-            feed_forward=round(self.feed_forward * width),
-            heads=max(1, round(self.heads * width)),
-            embedding=self.embedding,
-            max_positions=self.max_positions,
+            num_hidden_layers=num_hidden_layers,
+            hidden_size=round(self.hidden_size * width),
+            intermediate_size=round(self.intermediate_size * width),
+            num_attention_heads=max(1, round(self.num_attention_heads * width)),
+            embedding_size=self.embedding_size,
+            max_position_embeddings=self.max_position_embeddings,
             dropout=self.dropout,
         )
 
 
-class Places(NamedTuple):
-    """Where the tokens of some rows stand."""
+class PackedPositions(NamedTuple):
+    """The document, position and segment of every token of packed rows."""
 
-    piece_ids: Tensor
-    """`(rows, length)`: which text of the row a token belongs to, -1 for padding."""
+    document_ids: Tensor
+    """`(batch, length)`: the document of the row that a token belongs to, -1 for padding."""
     position_ids: Tensor
-    """`(rows, length)`: positions, restarting with each text."""
+    """`(batch, length)`: positions, restarting with each document."""
     token_type_ids: Tensor
-    """`(rows, length)`: 1 in the second segment of `paper` packing."""
+    """`(batch, length)`: 1 in the second segment of `paper` packing."""
     attention_mask: Tensor
-    """`(rows, 1, length, length)`: whether two tokens belong to one text; made once for both networks."""
+    """`(batch, 1, length, length)`: whether two tokens belong to the same document; made once for both networks."""
 
 
-def make_places(piece_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor) -> Places:
-    """The places of packed rows `(rows, length)`, with the attention mask that follows from them."""
-    same_piece = piece_ids[:, None, :, None] == piece_ids[:, None, None, :]
-    return Places(piece_ids, position_ids, token_type_ids, same_piece)
+def make_packed_positions(
+    document_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor
+) -> PackedPositions:
+    """The positions of packed rows `(batch, length)`, with their attention mask."""
+    same_document = document_ids[:, None, :, None] == document_ids[:, None, None, :]
+    return PackedPositions(document_ids, position_ids, token_type_ids, same_document)
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Family:
     discriminator_class: type[PreTrainedModel]
     generator_class: type[PreTrainedModel]
     make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
-    encode: Callable[[PreTrainedModel, Tensor, Places], Tensor]
-    """Hidden states `(rows, length, hidden)` of an encoder for token ids; a token sees its own text only."""
+    encode: Callable[[PreTrainedModel, Tensor, PackedPositions], Tensor]
+    """Hidden states `(batch, length, hidden)` of an encoder for token ids; a token attends to its own document only."""
     token_logits: Callable[[PreTrainedModel, Tensor], Tensor]
     """Scores `(…, vocabulary)` of a `generator_class` for hidden states `(…, hidden)`."""
     replaced_logits: Callable[[PreTrainedModel, Tensor], Tensor]
@@ -107,49 +109,51 @@ class Family:
     """Whether the norms of those matrices have no effect on the function, so that Muon may keep them constant."""
 
 
-def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
+def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`electra`, with segments."""
     states: Tensor = encoder(
         input_ids,
-        attention_mask=places.attention_mask,
-        position_ids=places.position_ids,
-        token_type_ids=places.token_type_ids,
+        attention_mask=packed.attention_mask,
+        position_ids=packed.position_ids,
+        token_type_ids=packed.token_type_ids,
     ).last_hidden_state
     return states
 
 
-def encode_elektron(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
+def encode_elektron(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`elektron`, which has no segments."""
     states: Tensor = encoder(
-        input_ids, attention_mask=places.attention_mask, position_ids=places.position_ids
+        input_ids, attention_mask=packed.attention_mask, position_ids=packed.position_ids
     ).last_hidden_state
     return states
 
 
-def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
+def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`deberta-v2`: its embeddings take one mask and its layers another, which its forward has not foreseen.
 
     Positions are relative and count within a row, so those within a text are what they would be if
     it stood alone.
     """
-    embedded = encoder.embeddings(input_ids, mask=places.piece_ids >= 0)
+    embedded = encoder.embeddings(input_ids, mask=packed.document_ids >= 0)
     states: Tensor = encoder.encoder(
-        embedded, places.attention_mask, output_hidden_states=False
+        embedded, packed.attention_mask, output_hidden_states=False
     ).last_hidden_state
     return states
 
 
-def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, places: Places) -> Tensor:
+def encode_modernbert(
+    encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions
+) -> Tensor:
     """`modernbert`, which would not narrow a mask of ours to its windows."""
     order = torch.arange(input_ids.shape[1], device=input_ids.device)
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
     states: Tensor = encoder(
         input_ids,
         attention_mask={
-            "full_attention": places.attention_mask,
-            "sliding_attention": places.attention_mask & near,
+            "full_attention": packed.attention_mask,
+            "sliding_attention": packed.attention_mask & near,
         },
-        position_ids=places.position_ids,
+        position_ids=packed.position_ids,
     ).last_hidden_state
     return states
 
@@ -158,12 +162,12 @@ def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
     """The paper's architecture: post-norm, learned positions, gelu, initial σ 0.02."""
     return ElectraConfig(
         vocab_size=vocab_size,
-        embedding_size=sizes.embedding,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
+        embedding_size=sizes.embedding_size,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_hidden_layers,
+        num_attention_heads=sizes.num_attention_heads,
+        intermediate_size=sizes.intermediate_size,
+        max_position_embeddings=sizes.max_position_embeddings,
         hidden_dropout_prob=sizes.dropout,
         attention_probs_dropout_prob=sizes.dropout,
         pad_token_id=special_ids["pad"],
@@ -176,12 +180,12 @@ def elektron_config(
     """The project's own architecture, see `elektron.py`."""
     return ElektronConfig(
         vocab_size=vocab_size,
-        embedding_size=sizes.embedding,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
+        embedding_size=sizes.embedding_size,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_hidden_layers,
+        num_attention_heads=sizes.num_attention_heads,
+        intermediate_size=sizes.intermediate_size,
+        max_position_embeddings=sizes.max_position_embeddings,
         hidden_dropout_prob=sizes.dropout,
         attention_probs_dropout_prob=sizes.dropout,
         pad_token_id=special_ids["pad"],
@@ -201,12 +205,12 @@ def deberta_config(
     """
     return DebertaV2Config(
         vocab_size=vocab_size,
-        embedding_size=sizes.embedding,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
+        embedding_size=sizes.embedding_size,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_hidden_layers,
+        num_attention_heads=sizes.num_attention_heads,
+        intermediate_size=sizes.intermediate_size,
+        max_position_embeddings=sizes.max_position_embeddings,
         hidden_dropout_prob=sizes.dropout,
         attention_probs_dropout_prob=sizes.dropout,
         pooler_dropout=sizes.dropout,
@@ -228,11 +232,11 @@ def modernbert_config(
     """ModernBERT in smaller; every third layer sees the whole row. Sentences are read by their mean."""
     return ModernBertConfig(
         vocab_size=vocab_size,
-        hidden_size=sizes.hidden,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
-        max_position_embeddings=sizes.max_positions,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_hidden_layers,
+        num_attention_heads=sizes.num_attention_heads,
+        intermediate_size=sizes.intermediate_size,
+        max_position_embeddings=sizes.max_position_embeddings,
         attention_dropout=sizes.dropout,
         embedding_dropout=sizes.dropout,
         mlp_dropout=sizes.dropout,
@@ -359,12 +363,12 @@ def fix_first_logit(discriminator: PreTrainedModel) -> None:
 def sizes_of(config: Any) -> Sizes:
     """The sizes that a model's configuration states."""
     return Sizes(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        feed_forward=config.intermediate_size,
-        heads=config.num_attention_heads,
-        embedding=getattr(config, "embedding_size", None) or config.hidden_size,
-        max_positions=config.max_position_embeddings,
+        num_hidden_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_attention_heads=config.num_attention_heads,
+        embedding_size=getattr(config, "embedding_size", None) or config.hidden_size,
+        max_position_embeddings=config.max_position_embeddings,
         dropout=getattr(config, "hidden_dropout_prob", getattr(config, "mlp_dropout", 0.0)),
     )
 
@@ -375,17 +379,26 @@ def check_sizes(network: str, sizes: Sizes) -> None:
     Raises:
         ElektronError: a width of 0, or heads that do not divide the width into even parts.
     """
-    if min(sizes.layers, sizes.hidden, sizes.feed_forward, sizes.heads, sizes.embedding) < 1:
+    if (
+        min(
+            sizes.num_hidden_layers,
+            sizes.hidden_size,
+            sizes.intermediate_size,
+            sizes.num_attention_heads,
+            sizes.embedding_size,
+        )
+        < 1
+    ):
         raise ElektronError(
             f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width"
         )
-    if sizes.hidden % sizes.heads:
+    if sizes.hidden_size % sizes.num_attention_heads:
         raise ElektronError(
-            f"the {network} cannot split a width of {sizes.hidden} over {sizes.heads} heads: "
-            "choose network.heads (and network.generator_width) so that heads divide the width"
+            f"the {network} cannot split a width of {sizes.hidden_size} over {sizes.num_attention_heads} heads: "
+            "choose network.num_attention_heads (and network.generator_width) so that heads divide the width"
         )
-    if sizes.hidden // sizes.heads % 2:
+    if sizes.hidden_size // sizes.num_attention_heads % 2:
         raise ElektronError(
-            f"the {network}'s heads would be {sizes.hidden // sizes.heads} wide, "
-            "and positions need an even width: choose another network.heads"
+            f"the {network}'s heads would be {sizes.hidden_size // sizes.num_attention_heads} wide, "
+            "and positions need an even width: choose another network.num_attention_heads"
         )

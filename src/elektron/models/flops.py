@@ -32,30 +32,33 @@ from elektron.models.families import sizes_of
 def encoder_flops(config: Any, rows: int, length: int) -> int:
     """Forward pass of the encoder that a configuration describes, over `rows` rows of `length` tokens."""
     sizes = sizes_of(config)
-    hidden, feed_forward = sizes.hidden, sizes.feed_forward
+    hidden, feed_forward = sizes.hidden_size, sizes.intermediate_size
     matrices = 3 if config.model_type == "modernbert" else 2
     token = 8 * hidden**2 + 2 * matrices * hidden * feed_forward + 4 * length * hidden
     once = 0
     if config.model_type == "deberta-v2":
         buckets = config.position_buckets
-        span = 2 * (buckets if buckets > 0 else sizes.max_positions)
+        span = 2 * (buckets if buckets > 0 else sizes.max_position_embeddings)
         kinds = len(config.pos_att_type)
         token += kinds * 2 * span * hidden
         once = kinds * 2 * span * hidden**2
-    projection = 2 * sizes.embedding * hidden if sizes.embedding != hidden else 0
-    return rows * length * (projection + sizes.layers * token) + sizes.layers * once
+    projection = 2 * sizes.embedding_size * hidden if sizes.embedding_size != hidden else 0
+    return (
+        rows * length * (projection + sizes.num_hidden_layers * token)
+        + sizes.num_hidden_layers * once
+    )
 
 
 def token_head_flops(config: Any) -> int:
     """Forward pass, at one position, of the head that predicts tokens."""
     sizes = sizes_of(config)
     vocabulary: int = config.vocab_size
-    return 2 * sizes.embedding * (sizes.hidden + vocabulary)
+    return 2 * sizes.embedding_size * (sizes.hidden_size + vocabulary)
 
 
 def replaced_head_flops(config: Any) -> int:
     """Forward pass, at one position, of the head for replaced tokens."""
-    hidden = sizes_of(config).hidden
+    hidden = sizes_of(config).hidden_size
     match config.model_type:
         case "deberta-v2":
             return 4 * hidden

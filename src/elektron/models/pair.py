@@ -17,24 +17,24 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
-from elektron import released
 from elektron.errors import ElektronError
+from elektron.hub import load_configuration
 from elektron.models.attention import use_fast_attention
+from elektron.models.checksums import seal
+from elektron.models.dtensors import copy_to_cpu
 from elektron.models.families import (
     FAMILIES,
     LABELS,
     Family,
-    Places,
+    PackedPositions,
     Sizes,
     check_sizes,
     fix_first_logit,
     sizes_of,
 )
-from elektron.models.shards import in_host_memory
+from elektron.models.loading import load_network
 from elektron.models.sharing import GdesEmbedding, Sharing, share
-from elektron.released import load_configuration
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 Arguments = ParamSpec("Arguments")
@@ -91,7 +91,7 @@ class Pair(nn.Module):
         assert self.generator is not None
         self.baseline = nn.Linear(self.generator.config.hidden_size, 1)
 
-    def generator_states(self, input_ids: Tensor, places: Places) -> Tensor:
+    def generator_states(self, input_ids: Tensor, places: PackedPositions) -> Tensor:
         """The generator's hidden states `(batch, length, generator width)`."""
         assert self.generator is not None
         return self.generator_family.encode(self.generator.base_model, input_ids, places)
@@ -101,7 +101,7 @@ class Pair(nn.Module):
         assert self.generator is not None
         return self.generator_family.token_logits(self.generator, hidden_states)
 
-    def discriminator_states(self, input_ids: Tensor, places: Places) -> Tensor:
+    def discriminator_states(self, input_ids: Tensor, places: PackedPositions) -> Tensor:
         """The discriminator's hidden states `(batch, length, width)`."""
         return self.family.encode(self.discriminator.base_model, input_ids, places)
 
@@ -194,6 +194,7 @@ class Pair(nn.Module):
             for name, network in networks.items():
                 network.save_pretrained(folder / name, state_dict=weights[name])
                 tokenizer.save_pretrained(folder / name)
+                seal(folder / name)
 
 
 def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, Tensor]:
@@ -209,7 +210,7 @@ def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, 
     first_names: dict[Tensor, str] = {}
     for name, tensor in state.items():
         first_names.setdefault(tensor, name)
-    kept = in_host_memory({name: tensor for tensor, name in first_names.items()}, keeps)
+    kept = copy_to_cpu({name: tensor for tensor, name in first_names.items()}, keeps)
     return {name: kept[first_names[tensor]] for name, tensor in state.items()} if keeps else {}
 
 
@@ -268,10 +269,10 @@ def pair_with_generator(
             f"{generator_name} has {config.vocab_size} tokens to write and the blocks {vocab_size}: "
             "the discriminator could not read all of them"
         )
-    if sharing == "gdes" and sizes_of(config).embedding != sizes.embedding:
+    if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
         raise ElektronError(
             f"gdes needs embeddings of one width: those of {generator_name} are "
-            f"{sizes_of(config).embedding} wide, network.embedding is {sizes.embedding}"
+            f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
         )
     check_sizes(DISCRIMINATOR, sizes)
     generator = load_network(generator_family.generator_class, generator_name)
@@ -389,27 +390,3 @@ def released_family(name: str, config: PreTrainedConfig) -> Family:
             f"pre-training continues from {' or '.join(FAMILIES)}"
         )
     return FAMILIES[config.model_type]
-
-
-def load_network(model_class: type[PreTrainedModel], name: str) -> PreTrainedModel:
-    """A network whose every weight comes from the file; safetensors only.
-
-    Raises:
-        ElektronError: it cannot be read, or weights are missing, as when a generator is given for a
-            discriminator.
-    """
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its table of what does not fit becomes one line below
-    try:
-        network, report = released.load_network(
-            model_class, name, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    unfit = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    if unfit:
-        raise ElektronError(
-            f"{name!r} is no {model_class.__name__}: {len(unfit)} of its weights are missing or "
-            f"of another size, such as {unfit[0]}; is it the right half of the pair?"
-        )
-    return network

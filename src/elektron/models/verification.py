@@ -1,8 +1,8 @@
 """What is wrong with a model's folder, without loading the model.
 
-The folders are transformers', which keep no checksums: what can be told is whether every file that
-should be there is, whether the header of the weights accounts for every byte behind it, and whether
-JSON is JSON.
+Models that were saved here have checksums of their weights and tokenizers. Of others, in transformers'
+format, what can be told is whether every file that should be there is, whether the header of the weights
+accounts for every byte behind it, and whether JSON is JSON.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from elektron.bounded import read_text
+from elektron.bounded import read_text, refuse_inaccessible, unreadable
 from elektron.errors import ElektronError
+from elektron.models.checksums import checksum_faults
 from elektron.reading import first_line
 
 CONFIG = "config.json"
@@ -25,15 +26,19 @@ SHARDS = "model.safetensors.index.json"
 
 def model_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a model that is missing or cannot be what was written."""
+    found = checksum_faults(folder)
+    yield from found.values()
     if not (folder / CONFIG).is_file():
         yield f"{folder / CONFIG} is missing: export the model again"
     tensors = {path: tensor_names(path) for path in sorted(folder.glob("*.safetensors"))}
-    yield from (fault for fault in tensors.values() if isinstance(fault, str))
-    for path in sorted(folder.glob("**/*.json")):
+    yield from (
+        fault for path, fault in tensors.items() if isinstance(fault, str) and path not in found
+    )
+    for path in sorted({*folder.glob("**/*.json")} - found.keys()):
         yield from json_faults(path)
     if (folder / SHARDS).is_file():
         yield from _shard_faults(folder, tensors)
-    elif folder / WEIGHTS not in tensors:
+    elif folder / WEIGHTS not in tensors and folder / WEIGHTS not in found:
         yield f"{folder / WEIGHTS} is missing: export the model again"
 
 
@@ -43,8 +48,11 @@ def tensor_names(path: Path) -> set[str] | str:
     The header is bounded by the library, and nothing behind it is read.
     """
     try:
+        refuse_inaccessible(path)
         with safe_open(path, framework="numpy") as file:
             return set(file.keys())
+    except ElektronError as error:
+        return str(error)
     except (OSError, SafetensorError) as error:
         return f"{path} is damaged ({first_line(error)})"
 
@@ -56,7 +64,7 @@ def json_faults(path: Path) -> Iterator[str]:
     except ElektronError as error:
         yield str(error)
     except (OSError, ValueError, RecursionError) as error:
-        yield f"{path} is damaged ({first_line(error)})"
+        yield str(unreadable(path, error, "restore it"))
 
 
 def _shard_faults(folder: Path, tensors: dict[Path, set[str] | str]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Blocks in, a trained pair out. Nothing heavy is imported here; see `loop.py` for the way through."""
+"""Blocks in, a trained pair out. Nothing heavy is imported here; see `train.py` for the step."""

@@ -1,8 +1,7 @@
-"""What a step trains on: rows from the store, masked, with everything the networks need beside them.
+"""Batches: rows of the blocks, masked, with the positions and documents of their tokens.
 
-A global batch is a pure function of (blocks, seed, step). It is made on the host by a thread that
-stays one step ahead, and handed over in micro-batches, the parts that pass through the networks at
-once. The counts that divide the losses are those of the whole global batch.
+A global batch is a pure function of (blocks, seed, step). A thread on the host makes it one step ahead, in
+micro-batches. The token counts that divide the losses are those of the global batch.
 """
 
 from __future__ import annotations
@@ -21,53 +20,55 @@ from torch import Tensor
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.packing import pieces, segments
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.masking import draws_in_row, mask_rows, slots_in_row
-from elektron.pretraining.ramp import Ramp, Shape
+from elektron.pretraining.curriculum import Curriculum, Shape
+from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms, rows_from
-from elektron.pretraining.words import WordFinder
+from elektron.pretraining.whole_words import WordFinder
 
 # Held-out rows are masked and sampled alike in every run, whatever its seed, so that curves compare.
 EVALUATION_SEED = 20_200_323
 
 
 class MicroBatch(NamedTuple):
-    """Rows that pass through the networks at once."""
+    """Rows of one forward pass."""
 
     input_ids: Tensor
-    """`(rows, length)`: the original text."""
+    """`(batch, length)`: the original text."""
     masked_ids: Tensor
-    """`(rows, length)`: the generator's input."""
+    """`(batch, length)`: the generator's input."""
     masked_positions: Tensor
-    """`(rows, slots)`"""
+    """`(batch, masked)`"""
     weights: Tensor
-    """`(rows, slots)`: 1 for used slots, 0 for the rest."""
+    """`(batch, masked)`: 1 for masked positions, 0 for padding of this axis."""
     uniforms: Tensor
-    """`(rows, slots)`: one number in [0, 1) for each sample of the generator."""
-    piece_ids: Tensor
-    """`(rows, length)`: which text of the row a token belongs to, -1 for padding."""
+    """`(batch, masked)`: one number in [0, 1) for each sample of the generator."""
+    document_ids: Tensor
+    """`(batch, length)`: the document of the row that a token belongs to, -1 for padding."""
     position_ids: Tensor
-    """`(rows, length)`: positions, restarting with each text."""
+    """`(batch, length)`: positions, restarting with each document."""
     token_type_ids: Tensor
-    """`(rows, length)`: 1 in the second segment of `paper` packing."""
+    """`(batch, length)`: 1 in the second segment of `paper` packing."""
 
     @property
     def originals(self) -> Tensor:
-        """`(rows, slots)`: the tokens at the masked positions."""
+        """`(batch, masked)`: the tokens at the masked positions."""
         return self.input_ids.gather(1, self.masked_positions)
 
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The rows of a step, or this process's part of them, and the counts of all."""
+    """The local rows of a step, and the token counts of all ranks' rows."""
 
     micro_batches: list[MicroBatch]
     masked_tokens: float | Tensor
-    """Used slots: what the generator's loss is divided by."""
+    """Masked tokens, which divide the generator's loss."""
     real_tokens: float | Tensor
-    """Tokens that are not padding: what the discriminator's loss is divided by."""
+    """Tokens that are not padding, which divide the detection loss."""
 
-    def counting(self, masked_tokens: float | Tensor, real_tokens: float | Tensor) -> GlobalBatch:
-        """The same rows with other counts."""
+    def with_counts(
+        self, masked_tokens: float | Tensor, real_tokens: float | Tensor
+    ) -> GlobalBatch:
+        """The same rows with other token counts."""
         return replace(self, masked_tokens=masked_tokens, real_tokens=real_tokens)
 
 
@@ -80,107 +81,107 @@ class BatchMaker:
         config: PretrainConfig,
         device: torch.device,
         words: WordFinder | None = None,
-        part: Callable[[int], tuple[int, int]] = lambda rows: (0, rows),
-        largest_part: Callable[[int], int] | None = None,
+        local_rows: Callable[[int], tuple[int, int]] = lambda rows: (0, rows),
+        max_local_rows: Callable[[int], int] | None = None,
     ) -> None:
         self.manifest = store.manifest
         self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
         self.config = config
         self.device = device
         self.words = words
-        """Where words are masked whole, what knows their beginnings."""
-        self.part = part
-        """Of so many rows, the first and the number of those that this process takes."""
-        self.largest_part = largest_part
-        """Where all processes must take as many micro-batches: rows of the one that takes most."""
-        self.ramp = Ramp(config, self.manifest.seq_len)
-        self.passed_over: list[list[int]] = []
-        """`[step, rows]`: from this step on, so many more rows of the order are left out."""
+        """Finds the starts of words, for whole-word masking."""
+        self.local_rows = local_rows
+        """From a number of rows to the first and the number of this rank's rows."""
+        self.max_local_rows = max_local_rows
+        """From a number of rows to the most that a rank takes, where all ranks must take as many micro-batches."""
+        self.curriculum = Curriculum(config, self.manifest.seq_len)
+        self.skipped_rows: list[list[int]] = []
+        """`[step, rows]`: from this step on, so many more rows of the data order are skipped."""
 
     def training(self, step: int) -> GlobalBatch:
-        """This process's part of the global batch of a training step, with counts of its own."""
-        shape = self.ramp.shape(step)
-        first, count = self.part(shape.store_rows)
-        left_out = sum(rows for since, rows in self.passed_over if step >= since)
+        """The local rows of a training step, with local token counts."""
+        shape = self.curriculum.shape(step)
+        first, count = self.local_rows(shape.store_rows)
+        skipped = sum(rows for since, rows in self.skipped_rows if step >= since)
         rows = rows_from(
-            self.ramp.rows_before(step) + left_out + first,
+            self.curriculum.rows_before(step) + skipped + first,
             count,
             len(self.rows["training"]),
             self.config.seed,
         )
-        share = self.ramp.mask_share(step)
+        share = self.curriculum.mask_probability(step)
         batch = self.make(
             "training", rows, shape, share, self.config.seed, step, first * shape.parts
         )
-        if self.largest_part is None or self.config.micro_batch is None:
+        if self.max_local_rows is None or self.config.micro_batch_size is None:
             return batch
-        most = -(-self.largest_part(shape.store_rows) // self.config.micro_batch)
+        most = -(-self.max_local_rows(shape.store_rows) // self.config.micro_batch_size)
         padding = [self.padding_like(batch.micro_batches[0])] * (most - len(batch.micro_batches))
         return replace(batch, micro_batches=batch.micro_batches + padding)
 
     def padding_like(self, micro_batch: MicroBatch) -> MicroBatch:
-        """Rows of padding only, which are in no loss, gradient or metric."""
+        """Rows of padding, which are in no loss, gradient or metric."""
         padding = torch.full_like(micro_batch.input_ids, self.manifest.special_ids["pad"])
         return micro_batch._replace(
             input_ids=padding,
             masked_ids=padding,
             weights=torch.zeros_like(micro_batch.weights),
-            piece_ids=torch.full_like(padding, -1),
+            document_ids=torch.full_like(padding, -1),
             position_ids=torch.zeros_like(padding),
             token_type_ids=torch.zeros_like(padding),
         )
 
     def evaluation(self) -> Iterator[GlobalBatch]:
-        """Held-out rows, a micro-batch at a time, always with the same masks and uniforms.
+        """Held-out rows in micro-batches, always with the same masks and random numbers.
 
-        Rows stand in the order of the corpus, so those used are spread evenly over all of them.
+        Rows are in the order of the corpus, so those used are spread evenly over all of them.
         """
         held_out = len(self.rows["evaluation"])
         total = min(held_out, self.config.evaluation.rows)
         spread = np.linspace(0, held_out - 1, total, dtype=np.int64)
-        size = self.config.micro_batch or self.config.batch
+        size = self.config.micro_batch_size or self.config.batch_size
         for first in range(0, total, size):
             rows = spread[first : first + size]
             shape = Shape(len(rows), 1, self.manifest.seq_len)
-            share = self.config.masking.share
+            share = self.config.masking.mask_probability
             yield self.make("evaluation", rows, shape, share, EVALUATION_SEED, 0, first)
 
-    def slots(self, length: int) -> int:
-        """Mask slots in a row, enough for the largest share of the run."""
-        return slots_in_row(length, self.config.masking.share)
+    def max_masked(self, length: int) -> int:
+        """The most masked positions in a row, enough for the highest mask probability of the run."""
+        return max_masked_positions(length, self.config.masking.mask_probability)
 
     def make(
         self,
         stream: Literal["training", "evaluation"],
         rows: NDArray[np.int64],
         shape: Shape,
-        mask_share: float,
+        mask_probability: float,
         seed: int,
         step: int,
         first_row: int,
     ) -> GlobalBatch:
-        """Rows of the store by number, masked with the random numbers of (seed, step, row)."""
-        manifest, slots = self.manifest, self.slots(shape.length)
+        """Rows by number, masked with the random numbers of (seed, step, row)."""
+        manifest, max_masked = self.manifest, self.max_masked(shape.length)
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
-        masking_draws = draws_in_row(shape.length, slots)
+        masking_draws = draws_in_row(shape.length, max_masked)
         uniforms = row_uniforms(
-            seed, step, first_row, len(input_ids), masking_draws + slots, stream
+            seed, step, first_row, len(input_ids), masking_draws + max_masked, stream
         )
         masks = mask_rows(
             input_ids,
             uniforms[:, :masking_draws],
             manifest.special_ids,
             manifest.all_special_ids,
-            mask_share,
-            self.config.masking.keep,
+            mask_probability,
+            self.config.masking.keep_probability,
             None if self.words is None else self.words.begin(input_ids),
         )
         pad = manifest.special_ids["pad"]
         if manifest.packing == "dense":
-            piece_ids, position_ids = pieces(input_ids, manifest.special_ids["cls"], pad)
+            document_ids, position_ids = pieces(input_ids, manifest.special_ids["cls"], pad)
             token_type_ids = np.zeros_like(input_ids)
         else:
-            piece_ids = np.where(input_ids == pad, -1, 0)
+            document_ids = np.where(input_ids == pad, -1, 0)
             position_ids = np.tile(np.arange(input_ids.shape[1]), (len(input_ids), 1))
             token_type_ids = segments(input_ids, manifest.special_ids["sep"], pad)
         arrays = (
@@ -189,11 +190,11 @@ class BatchMaker:
             masks.positions,
             masks.weights,
             uniforms[:, masking_draws:].astype(np.float32),
-            piece_ids,
+            document_ids,
             position_ids,
             token_type_ids,
         )
-        size = (self.config.micro_batch or len(rows)) * shape.parts
+        size = (self.config.micro_batch_size or len(rows)) * shape.parts
         return GlobalBatch(
             micro_batches=[
                 MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
@@ -204,7 +205,7 @@ class BatchMaker:
         )
 
     def to_device(self, array: NDArray[np.generic]) -> Tensor:
-        """Copy to the device, without waiting where it is a GPU."""
+        """Copy to the device, asynchronously to a GPU."""
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -212,7 +213,7 @@ class BatchMaker:
 
 
 class Prefetcher:
-    """Has the next step's batch ready, and knows how long the loop has waited for it."""
+    """Makes the next step's batch in a thread, and measures how long the loop has waited for it."""
 
     def __init__(self, maker: BatchMaker, first_step: int) -> None:
         self.maker = maker
@@ -231,5 +232,5 @@ class Prefetcher:
         return batch
 
     def close(self) -> None:
-        """Let the thread go."""
+        """Stop the thread."""
         self.pool.shutdown(cancel_futures=True)

@@ -29,11 +29,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import object_in, read_text
+from elektron.bounded import MALFORMED, object_in, read_text, unreadable
 from elektron.errors import ElektronError
 from elektron.folders import new_folder, remains
+from elektron.models.checksums import digest
+from elektron.models.dtensors import copy_to_cpu, distribute_like
 from elektron.models.pair import Pair
-from elektron.models.shards import divided_like, in_host_memory
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.optimizers import PairOptimizer, refuse_unlike
 
@@ -44,8 +45,8 @@ IDENTITY = "run.json"
 """In the run's folder: what it was begun as, whatever has since been changed in it."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, ElektronError)
-"""What reading a small file of JSON may raise that was damaged or made up."""
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What opening a file raises where there is none. All other errors of the system say nothing of the file."""
 NAMES = "step-????????"
 BROKEN = "broken-"
 DROPPED = ".dropped-"
@@ -71,7 +72,7 @@ class Progress:
     it was made longer."""
     skipped: int = 0
     """Steps skipped for gradients that were no finite numbers, since a line of metrics without any."""
-    passed_over: list[list[int]] = field(default_factory=list)
+    skipped_rows: list[list[int]] = field(default_factory=list)
     """`[step, rows]`: from this step on, so many more rows of the order are left out."""
     settings: str = ""
     """The identity that a run of the settings and blocks would have that the remembered losses come from."""
@@ -83,7 +84,7 @@ class Progress:
         """Raise ValueError if these are no counters of a run."""
         counts = [self.step, self.stage, self.stage_step, self.skipped]
         amounts = [self.seconds, self.flops, self.schedule_from]
-        for pair in _list(self.passed_over):
+        for pair in _list(self.skipped_rows):
             if len(_list(pair)) != 2:
                 raise ValueError("what it passed over are no pairs")
             counts += pair
@@ -127,8 +128,8 @@ class Snapshot:
         """
         state = optimizer.state_tensors() | measures
         return cls(
-            in_host_memory(dict(pair.named_parameters()), keeps),
-            in_host_memory(state, keeps),
+            copy_to_cpu(dict(pair.named_parameters()), keeps),
+            copy_to_cpu(state, keeps),
             copy.deepcopy(progress),
         )
 
@@ -143,7 +144,7 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     try:
         if not holds(folder, snapshot.progress):
             try:
-                with new_folder(folder) as partial:
+                with new_folder(folder, owned=True) as partial:
                     save_file(snapshot.weights, partial / WEIGHTS)
                     save_file(snapshot.state, partial / OPTIMIZER)
                     counters = json.dumps(asdict(snapshot.progress))
@@ -170,7 +171,7 @@ def holds(checkpoint: Path, progress: Progress) -> bool:
     if not checkpoint.exists():
         return False
     if found := next(faults(checkpoint), None):
-        set_aside(checkpoint, found)
+        mark_broken(checkpoint, found)
         return False
     there = read_progress(checkpoint)
     return replace(there, seconds=progress.seconds) == progress
@@ -200,22 +201,16 @@ def identity(out: Path) -> str | None:
         return str(object_in(read_text(path))["run"])
     except FileNotFoundError:
         return None
-    except UNREADABLE as error:
-        raise ElektronError(f"{path} is damaged ({error}): restore it") from error
+    except (OSError, *MALFORMED) as error:
+        raise unreadable(path, error, "restore it") from error
 
 
-def stranger(checkpoint: Path) -> str | None:
+def other_run(checkpoint: Path) -> str | None:
     """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
     of_run = object_in(read_text(checkpoint / MANIFEST)).get("run")
     if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
         return None
     return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of_text(text: str) -> str:
@@ -224,16 +219,22 @@ def digest_of_text(text: str) -> str:
 
 
 def faults(checkpoint: Path) -> Iterator[str]:
-    """A line for everything about a checkpoint that is not as its manifest and its name say."""
+    """A line for everything about a checkpoint that is not as its manifest and its name say.
+
+    Raises:
+        ElektronError: a file is there and cannot be read, which is no fault of the checkpoint.
+    """
     try:
         text = read_text(checkpoint / MANIFEST)
         manifest = object_in(text)
         listed, run = dict(manifest["files"]), manifest.get("run")
         whole = text == manifest_of(listed, run)
-    except FileNotFoundError:
+    except ABSENT:
         yield f"{checkpoint / MANIFEST} is missing"
         return
-    except UNREADABLE as error:
+    except OSError as error:
+        raise inaccessible(checkpoint / MANIFEST, error) from error
+    except MALFORMED as error:
         yield f"{checkpoint / MANIFEST} is damaged ({error})"
         return
     if not whole:
@@ -249,7 +250,9 @@ def faults(checkpoint: Path) -> Iterator[str]:
         return
     try:
         step = progress_in(checkpoint / COUNTERS).step
-    except UNREADABLE as error:
+    except OSError as error:
+        raise inaccessible(checkpoint / COUNTERS, error) from error
+    except MALFORMED as error:
         yield f"{checkpoint / COUNTERS} is damaged ({error})"
         return
     if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
@@ -257,32 +260,59 @@ def faults(checkpoint: Path) -> Iterator[str]:
 
 
 def fault_of(path: Path, expected: Any) -> str | None:
-    """What is wrong with a file that should have a certain digest, if anything is."""
+    """What is wrong with a file that should have a certain digest, if anything is.
+
+    Raises:
+        ElektronError: it is there and cannot be read.
+    """
     try:
         whole = digest(path) == expected
-    except FileNotFoundError:
+    except ABSENT:
         return "is missing"
     except OSError as error:
-        return f"is damaged ({error.strerror})"
+        raise inaccessible(path, error) from error
     return None if whole else "is damaged (not what was written)"
 
 
-def newest_whole(out: Path) -> Path | None:
-    """The newest checkpoint whose every file is as it was written; broken ones are set aside on the way."""
+def inaccessible(path: Path, error: OSError) -> ElektronError:
+    """One line about a file or folder of checkpoints to which the system denies access."""
+    return ElektronError(
+        f"{path} cannot be read ({error.strerror}): nothing has been changed, and the same command "
+        "goes on when it can be read"
+    )
+
+
+def newest_valid(out: Path) -> Path | None:
+    """The newest checkpoint whose every file is as it was written; newer ones that are broken are set aside.
+
+    Raises:
+        ElektronError: there are checkpoints and none is whole, or one cannot be read; all stay where they are.
+    """
+    broken: dict[Path, str] = {}
     for path in reversed(checkpoints(out)):
         found = next(faults(path), None)
         if found is None:
+            for newer, fault in broken.items():
+                mark_broken(newer, fault)
             return path
-        set_aside(path, found)
+        broken[path] = found
+    if broken:
+        raise ElektronError(
+            f"none of the {len(broken)} checkpoints of {out} is whole ({next(iter(broken.values()))}): "
+            f"restore one, or move {out / FOLDER} away to begin anew"
+        )
     return None
 
 
-def set_aside(checkpoint: Path, fault: str) -> None:
+def mark_broken(checkpoint: Path, fault: str) -> None:
     """Give a broken checkpoint a name that nothing goes on from."""
     name = BROKEN + checkpoint.name
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     aside = next(path for free in names if not (path := checkpoint.with_name(free)).exists())
-    checkpoint.rename(aside)
+    try:
+        checkpoint.rename(aside)
+    except OSError as error:
+        raise ElektronError(f"{fault}, and cannot be set aside ({error.strerror})") from error
     log.warning("%s: it is set aside as %s", fault, aside)
 
 
@@ -292,8 +322,17 @@ def name_of(step: int) -> str:
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted((out / FOLDER).glob(NAMES))
+    """The run's checkpoints, oldest first.
+
+    Raises:
+        ElektronError: their folder cannot be read.
+    """
+    try:
+        return sorted(path for path in (out / FOLDER).iterdir() if fnmatch(path.name, NAMES))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise inaccessible(out / FOLDER, error) from error
 
 
 def read_progress(checkpoint: Path) -> Progress:
@@ -304,12 +343,12 @@ def read_progress(checkpoint: Path) -> Progress:
     """
     try:
         return progress_in(checkpoint / COUNTERS)
-    except UNREADABLE as error:
+    except (OSError, *MALFORMED) as error:
         raise damaged(checkpoint, error) from error
 
 
 def progress_in(path: Path) -> Progress:
-    """What a file of counters holds; for whatever else it is, one of UNREADABLE."""
+    """What a file of counters holds; for whatever else it is, one of MALFORMED."""
     progress = Progress(**object_in(read_text(path)))
     progress.check()
     return progress
@@ -343,11 +382,20 @@ def drop(checkpoint: Path) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what killed processes have left half written or half deleted."""
+    """Remove what killed processes have left half written or half deleted.
+
+    Raises:
+        ElektronError: the system does not allow it.
+    """
     folder = out / FOLDER
-    for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
-        shutil.rmtree(path)
-    settle(folder)
+    try:
+        for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
+            shutil.rmtree(path)
+        settle(folder)
+    except OSError as error:
+        raise ElektronError(
+            f"{error.filename} cannot be removed ({error.strerror}): {folder} has to be writable"
+        ) from error
 
 
 def settle(folder: Path) -> None:
@@ -368,7 +416,7 @@ def load(
     Raises:
         ElektronError: the checkpoint is damaged or belongs to another run or other networks.
     """
-    if strange := stranger(checkpoint):
+    if strange := other_run(checkpoint):
         raise ElektronError(strange)
     progress = read_progress(checkpoint)
     parameters = dict(pair.named_parameters())
@@ -384,7 +432,7 @@ def load(
             for name, parameter in parameters.items():
                 value = weights.get_tensor(name)
                 refuse_unlike(name, value, parameter.shape, parameter.dtype)
-                parameter.copy_(divided_like(value, parameter))
+                parameter.copy_(distribute_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
             if missing := [name for name in measures if name not in names]:
@@ -407,7 +455,6 @@ def load(
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:
     """One line about a checkpoint that cannot be read."""
-    return ElektronError(
-        f"checkpoint {checkpoint} is damaged ({error}): move it away and run again "
-        "to go on from the one before it"
+    return unreadable(
+        checkpoint, error, "move it away and run again to go on from the one before it"
     )

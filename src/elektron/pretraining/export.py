@@ -12,13 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from elektron import __version__
 from elektron.device import Device
 from elektron.errors import ElektronError
-from elektron.evidence.runs import EXAMPLES
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import EXAMPLES
 from elektron.pretraining.evaluation import find_examples
 from elektron.pretraining.objectives import Objective
 from elektron.pretraining.run_folder import RunFolder
-from elektron.pretraining.sharding import put_away
+from elektron.pretraining.sharding import reshard
 
 
 def export(
@@ -40,7 +40,7 @@ def export(
     if objective.detects:
         with on.autocast():
             found = find_examples(pair, batches, objective, tokenizer)
-        put_away(pair)
+        reshard(pair)
     try:
         pair.save(folder.path, tokenizer, objective.name, objective.detects, folder.writes)
         if found is not None and folder.writes:

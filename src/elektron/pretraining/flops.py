@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from elektron.models.flops import encoder_flops, replaced_head_flops, token_head_flops
 from elektron.models.pair import Pair
-from elektron.pretraining.objectives import Objective, Turn
+from elektron.pretraining.objectives import Objective, UpdateRoles
 
 LEARNING = 3
 
@@ -20,30 +20,34 @@ class StepFlops:
         self.pair = pair
         self.objective = objective
 
-    def __call__(self, turn: Turn, rows: int, length: int, slots: int) -> int:
+    def __call__(self, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:
         """Of one step.
 
         Args:
-            turn: who learns.
+            roles: who learns.
             rows: rows in the step.
             length: tokens in a row.
-            slots: mask slots in a row.
+            max_masked: masked positions in a row.
         """
         total = 0
         if self.pair.generator is not None:
             config = self.pair.generator.config
-            forward = encoder_flops(config, rows, length) + rows * slots * token_head_flops(config)
-            total += (LEARNING if turn.generator else 1) * forward
-        if turn.discriminator:
-            total += LEARNING * self.discriminator(turn, rows, length, slots)
+            forward = encoder_flops(config, rows, length) + rows * max_masked * token_head_flops(
+                config
+            )
+            total += (LEARNING if roles.generator else 1) * forward
+        if roles.discriminator:
+            total += LEARNING * self.discriminator(roles, rows, length, max_masked)
         return total
 
-    def discriminator(self, turn: Turn, rows: int, length: int, slots: int) -> int:
+    def discriminator(self, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:
         """Its forward pass, with the heads that the objective and the turn ask for."""
         config, objective = self.pair.discriminator.config, self.objective
         detected = rows * length if objective.detects else 0
-        corrected = (slots if objective.corrects_slots else length) if objective.corrects else 0
-        compared = slots if turn.similarity else 0
+        corrected = (
+            (max_masked if objective.corrects_masked_only else length) if objective.corrects else 0
+        )
+        compared = max_masked if roles.similarity else 0
         return (
             encoder_flops(config, rows, length)
             + detected * replaced_head_flops(config)

@@ -1,4 +1,4 @@
-"""Whether replaced-token detection is learning, and alarms in words when it is not.
+"""Checks whether replaced-token detection is being learned, and raises alarms if it is not.
 
 What went wrong for users of earlier tools showed in these figures long before the end of a run:
 a discriminator on the majority class, logits without spread, a generator that never left token
@@ -41,12 +41,12 @@ class Health:
     raised: set[str] = field(default_factory=set)
 
     def watch_training(self, auc: float | None) -> None:
-        """Take in the AUC of the training metrics."""
+        """Add the AUC of a line of training metrics."""
         if auc is not None:
             self.aucs.append(auc)
 
-    def judge(self, step: int, evaluation: dict[str, float | None]) -> list[Alarm]:
-        """New alarms at an evaluation."""
+    def check(self, step: int, evaluation: dict[str, float | None]) -> list[Alarm]:
+        """Alarms that an evaluation raises for the first time."""
         if step < self.warmup_steps + STEPS_OF_GRACE:
             return []
         alarms = [alarm for alarm in self.findings(evaluation) if alarm.name not in self.raised]
@@ -54,7 +54,7 @@ class Health:
         return alarms
 
     def findings(self, evaluation: dict[str, float | None]) -> list[Alarm]:
-        """All that is wrong at an evaluation."""
+        """All alarms that an evaluation raises."""
         found = []
         # Without a generator it is the discriminator that fills in masks.
         who = "generator" if evaluation["generator_loss"] is not None else "discriminator"

@@ -30,7 +30,7 @@ class Interruption:
         return self
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come."""
         return self.received is not None
 

@@ -1,13 +1,13 @@
 """Where the generator has to fill in.
 
-Each row has the same number of slots, so that every step has the same shapes; a row with little
+Each row has the same number of masked positions, so that every step has the same shapes; a row with little
 text uses fewer of them, and the others carry weight 0. As in the official code, 85 % of the
-chosen positions become [MASK] and 15 % keep their token, and every used slot gets a generator
+chosen positions become [MASK] and 15 % keep their token, and every masked position gets a generator
 sample in the corruption. Unlike it, positions are drawn without replacement: drawing with
 replacement masks 14.2 % instead of 15 % at length 128.
 
-Whole words are drawn in random order; a word that does not fit into the slots that are left is
-passed over, so that the slots are filled and never exceeded.
+Whole words are drawn in random order; a word that no longer fits is skipped, so that their number is
+reached where possible and never exceeded.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Masks(NamedTuple):
     """What masking decides for a batch of rows."""
 
     masked_ids: NDArray[np.int64]
-    """`(rows, length)`: the generator's input."""
+    """`(batch, length)`: the generator's input."""
     positions: NDArray[np.int64]
-    """`(rows, slots)`: one distinct position a slot."""
+    """`(batch, masked)`: distinct positions."""
     weights: NDArray[np.float32]
-    """`(rows, slots)`: 1 for used slots, 0 for the rest, which are in no loss, sample or metric."""
+    """`(batch, masked)`: 1 for masked positions, 0 for padding of this axis, which is in no loss, sample or metric."""
 
 
-def slots_in_row(length: int, share: float) -> int:
-    """Mask slots in a row of `length` tokens: a constant for its length and share."""
+def max_masked_positions(length: int, share: float) -> int:
+    """The most masked positions in a row of `length` tokens: a constant for its length and share."""
     return max(1, round(share * length))
 
 
-def draws_in_row(length: int, slots: int) -> int:
-    """Uniform numbers that masking takes for a row: one a position, one a slot."""
-    return length + slots
+def draws_in_row(length: int, max_masked: int) -> int:
+    """Uniform numbers that masking takes for a row: one for each position and one for each masked position."""
+    return length + max_masked
 
 
 def mask_rows(
@@ -52,29 +52,31 @@ def mask_rows(
     """Choose positions and build the generator's input.
 
     Args:
-        input_ids: `(rows, length)` token ids.
-        uniforms: `(rows, draws_in_row(length, slots))` numbers in [0, 1), slots enough for the share.
+        input_ids: `(batch, length)` token ids.
+        uniforms: `(batch, draws_in_row(length, max_masked))` numbers in [0, 1).
         special_ids: ids of `pad` and `mask`.
         never_masked: ids of all special tokens.
         share: share of a row's real tokens to choose.
         keep: share of the chosen that keep their token.
-        word_begins: `(rows, length)`, where words begin, to mask whole words; None for single tokens.
+        word_begins: `(batch, length)`, where words begin, to mask whole words; None for single tokens.
     """
     length = input_ids.shape[1]
-    slots = uniforms.shape[1] - length
+    max_masked = uniforms.shape[1] - length
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)
-    wanted = np.minimum(np.maximum(1, np.rint(share * real)), np.minimum(slots, maskable.sum(1)))
+    wanted = np.minimum(
+        np.maximum(1, np.rint(share * real)), np.minimum(max_masked, maskable.sum(1))
+    )
     if word_begins is None:
-        # Positions that may be masked come first, in random order; the slots take the first ones.
+        # Positions that may be masked come first, in random order; the first ones are masked.
         order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
         used = wanted
     else:
         chosen = choose_words(maskable, word_begins, uniforms[:, :length], wanted.astype(np.int64))
         order = np.argsort(~chosen, axis=1, kind="stable")
         used = chosen.sum(1)
-    positions = order[:, :slots]
-    weights = np.arange(slots) < used[:, None]
+    positions = order[:, :max_masked]
+    weights = np.arange(max_masked) < used[:, None]
 
     becomes_mask = weights & (uniforms[:, length:] >= keep)
     chosen_ids = np.take_along_axis(input_ids, positions, axis=1)
@@ -90,7 +92,7 @@ def choose_words(
     uniforms: NDArray[np.float64],
     wanted: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Positions `(rows, length)` of whole words, as many as fit into `wanted` `(rows,)` positions a row.
+    """Positions `(batch, length)` of whole words, as many as fit into `wanted` `(rows,)` positions a row.
 
     A row whose words are all longer than that gets a part of one: it has to learn something too.
     """

@@ -1,12 +1,12 @@
-"""AdamW, or Muon with AdamW, over both networks, and the schedule of their rates.
+"""AdamW, or Muon with AdamW, over both networks.
 
 `adamw` can leave out Adam's bias correction, as the official ELECTRA code does. `muon` gives the
 matrices inside the encoder layers to Muon (`elektron.muon`) and everything else, embeddings and heads
-included, to AdamW. Weight decay falls on matrices only, and not on those whose norm is kept constant.
+included, to AdamW. Weight decay applies to matrices only, except those whose norm is kept constant.
 
 Together or apart: usually one loss, λ times the discriminator's and the generator's, moves everything,
 and one norm clips it, as in the official code. Apart (Dong et al. 2023), each network has its own
-optimizer, rate and clipping, and what they share is moved by each loss in turn, with moments for
+optimizer, rate and clipping, and what they share is moved by each loss in roles, with moments for
 each: then λ weighs nothing against the generator.
 
 Parameters may be divided among processes (`sharding.py`); so are then gradients and moments. AdamW
@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from elektron.models.dtensors import distribute_like, full_tensor
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
-from elektron.models.shards import divided_like, whole
 from elektron.muon import Muon
 from elektron.pretraining.config import OptimizerConfig
-from elektron.pretraining.processes import Processes
+from elektron.pretraining.distributed import World
 
 COUNT = "step"
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
@@ -35,32 +35,14 @@ CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 STEP_WITHOUT_CORRECTION = 1e9
 
 
-def schedule(share: float, step: int, warmup: float, cooldown: float) -> float:
-    """The factor on the peak rate: a warm-up times a linear fall to 0, both at once as in the official code.
-
-    Args:
-        share: how much of the run is done, from 0 to 1.
-        step: steps done.
-        warmup: below 1 a share of the run, else a number of steps.
-        cooldown: last share of the run over which the rate falls.
-    """
-    if warmup == 0:
-        warm = 1.0
-    elif warmup < 1:
-        warm = min(1.0, share / warmup)
-    else:
-        warm = min(1.0, step / warmup)
-    return warm * min(1.0, (1.0 - share) / cooldown)
-
-
 class PairOptimizer:
-    """The optimizers of a pair, which step together, and their state under the parameters' names."""
+    """The optimizers of both networks, which step together, and their state under the parameters' names."""
 
     def __init__(
         self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32
     ) -> None:
         assert config.name is not None
-        assert config.lr is not None
+        assert config.learning_rate is not None
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
         networks = {
             name: [p for p in pair.parameters_of(name) if p.requires_grad]
@@ -71,18 +53,21 @@ class PairOptimizer:
         constant_norm = all(family.scale_invariant for family in families)
         options = MuonOptions(matrices, muon_dtype, constant_norm)
         self.parts: list[NetworkOptimizer]
-        if config.separate:
-            rates = {DISCRIMINATOR: config.lr, GENERATOR: config.generator_lr or config.lr}
+        if config.separate_optimizers:
+            rates = {
+                DISCRIMINATOR: config.learning_rate,
+                GENERATOR: config.generator_learning_rate or config.learning_rate,
+            }
             self.parts = [
                 NetworkOptimizer({name: parameters}, options, config, rates[name])
                 for name, parameters in networks.items()
                 if parameters
             ]
         else:
-            self.parts = [NetworkOptimizer(networks, options, config, config.lr)]
+            self.parts = [NetworkOptimizer(networks, options, config, config.learning_rate)]
 
     def backward(self, generator_loss: Tensor | None, discriminator_loss: Tensor | None) -> None:
-        """Add the losses' gradients to what the next step will follow."""
+        """Accumulate the gradients of the losses for the next step."""
         losses = {GENERATOR: generator_loss, DISCRIMINATOR: discriminator_loss}
         for part in self.parts:
             own = [loss for name in part.networks if (loss := losses[name]) is not None]
@@ -90,32 +75,36 @@ class PairOptimizer:
                 part.backward(torch.stack(own).sum())
 
     def step(
-        self, rate: float, processes: Processes | None = None, allowed: Tensor | None = None
+        self, rate: float, world: World | None = None, allowed: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Clip, update at `rate` times the peak rates, clear gradients; the norms before clipping, by network.
+        """All-reduce and clip the gradients, update the parameters, clear the gradients.
 
-        Gradients become the sums of all `processes`'. Embeddings that are shared are counted with the
-        discriminator, unless the networks are apart.
+        Where a gradient is non-finite or `allowed` is false, neither parameters nor moments are updated.
 
-        Where a gradient is no finite number, nothing is updated, neither weights nor moments: the
-        norms say so, which are then no finite numbers either. Nor is it where `allowed` is false.
-        A network that got no gradient stays as it is and has a norm of 0.
+        Args:
+            rate: the factor on the peak learning rates.
+            world: the ranks whose gradients are summed.
+            allowed: whether to update, `()` on the device.
+
+        Returns:
+            Gradient norms before clipping, by network: 0 without gradients, non-finite where a gradient is. Shared
+            embeddings count as the discriminator's, unless optimizers are separate.
         """
         norms: dict[str, Tensor] = {}
         for part in self.parts:
-            if processes is not None:
-                processes.sum_gradients(part.parameters, part.gradients)
+            if world is not None:
+                world.all_reduce_gradients(part.parameters, part.gradients)
             norms |= part.norms()
-        keep = torch.isfinite(torch.stack(list(norms.values()))).all()
+        update = torch.isfinite(torch.stack(list(norms.values()))).all()
         if allowed is not None:
-            keep &= allowed
+            update &= allowed
         for part in self.parts:
-            part.step(rate, norms, keep)
-        zero = torch.zeros((), device=keep.device)
+            part.step(rate, norms, update)
+        zero = torch.zeros((), device=update.device)
         return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimizers' state, named `optimizer|parameter|key`."""
+        """The optimizers' state, as `optimizer|parameter|key`."""
         return {
             f"{number}|{self.names[parameter]}|{key}": value
             for number, optimizer in enumerate(self.optimizers())
@@ -124,14 +113,14 @@ class PairOptimizer:
         }
 
     def load_state_tensors(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over a state as `state_tensors` gave it, of whole tensors, in the place of any other.
+        """Load a state of whole tensors, as `state_tensors` returned it.
 
         Raises:
-            ValueError: it is not the state of these optimizers. What is no moment of a parameter would
-                have a fused step read and write where nothing of its belongs.
+            ValueError: it is not the state of these optimizers. A tensor of another shape would make a fused step
+                read and write out of bounds.
         """
         for part in self.parts:
-            part.forget()
+            part.reset()
         places = {
             f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
             for number, optimizer in enumerate(self.optimizers())
@@ -142,12 +131,12 @@ class PairOptimizer:
         taken: set[str] = set()
         for name, value in tensors:
             if name not in places:
-                raise ValueError(f"{name} is of another optimizer")
+                raise ValueError(f"{name} belongs to another optimizer")
             state, parameter, key = places[name]
             shape = torch.Size() if key == COUNT else parameter.shape
             refuse_unlike(name, value, shape, torch.float32 if key == COUNT else parameter.dtype)
             state[key] = (
-                value.to(parameter.device) if key == COUNT else divided_like(value, parameter)
+                value.to(parameter.device) if key == COUNT else distribute_like(value, parameter)
             )
             taken.add(name)
         for name, (state, _, _) in places.items():
@@ -155,24 +144,24 @@ class PairOptimizer:
                 raise ValueError(f"{name} is missing")
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All of them, always in the same order."""
+        """All optimizers, in a fixed order."""
         return [optimizer for part in self.parts for optimizer in part.optimizers]
 
 
 @dataclass(frozen=True)
 class MuonOptions:
-    """Which matrices Muon takes, if any, and how."""
+    """Which matrices Muon updates, if any, and how."""
 
     parts: dict[nn.Parameter, int]
-    """Its parameters, and how many matrices each is stacked from."""
+    """Muon's parameters, and how many matrices each is stacked from."""
     dtype: torch.dtype
-    """Of its iterations."""
+    """dtype of its iterations."""
     constant_norm: bool
-    """Whether matrices keep the norm that they start with."""
+    """Whether matrices update their initial norm."""
 
 
 class NetworkOptimizer:
-    """AdamW, or Muon and AdamW, for one network or both, and the gradients that are meant for it."""
+    """AdamW, or Muon and AdamW, for one network or both, and the gradients for them."""
 
     def __init__(
         self,
@@ -181,9 +170,9 @@ class NetworkOptimizer:
         config: OptimizerConfig,
         lr: float,
     ) -> None:
-        self.clip = config.clip
+        self.max_grad_norm = config.max_grad_norm
         self.bias_correction = config.bias_correction
-        # What both have is counted with the first that has it.
+        # Shared parameters count as the first network's.
         seen: set[nn.Parameter] = set()
         self.networks: dict[str, list[nn.Parameter]] = {}
         for name, parameters in networks.items():
@@ -209,7 +198,7 @@ class NetworkOptimizer:
             self.optimizers.append(
                 Muon(
                     [{"params": found, "parts": parts} for parts, found in groups.items()],
-                    lr=config.muon_lr,
+                    lr=config.muon_learning_rate,
                     weight_decay=0.0 if muon.constant_norm else config.weight_decay,
                     constant_norm=muon.constant_norm,
                     dtype=muon.dtype,
@@ -217,10 +206,10 @@ class NetworkOptimizer:
             )
         for group in self.groups():
             group["peak_lr"] = group["lr"]
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Have no moments, as before the first step."""
+    def reset(self) -> None:
+        """Clear the state, as before the first step."""
         for optimizer in self.optimizers:
             optimizer.state.clear()
         if not self.bias_correction:
@@ -231,7 +220,7 @@ class NetworkOptimizer:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients to those kept here, out of reach of another optimizer's."""
+        """Accumulate a loss's gradients here, apart from those of another optimizer."""
         for parameter in self.parameters:
             parameter.grad = self.gradients.pop(parameter, None)
         loss.backward()
@@ -241,15 +230,15 @@ class NetworkOptimizer:
                 parameter.grad = None
 
     def norms(self) -> dict[str, Tensor]:
-        """The norm of what each network got, if it got anything."""
+        """The gradient norm of each network that has gradients."""
         return {
-            name: whole(get_total_norm(found))
+            name: full_tensor(get_total_norm(found))
             for name, parameters in self.networks.items()
             if (found := [self.gradients[p] for p in parameters if p in self.gradients])
         }
 
-    def step(self, rate: float, norms: dict[str, Tensor], keep: Tensor) -> None:
-        """Clip by the joint norm and update what got a gradient, if `keep`, a boolean on the device.
+    def step(self, rate: float, norms: dict[str, Tensor], update: Tensor) -> None:
+        """Clip by the joint norm and update the parameters with gradients, if `keep`, a boolean on the device.
 
         Both are done inside the optimizers' own kernels, as for gradients that a `GradScaler` has scaled:
         nothing is copied, and nothing waits for the device.
@@ -259,20 +248,20 @@ class NetworkOptimizer:
         for parameter, gradient in self.gradients.items():
             parameter.grad = gradient
         own = torch.stack([norms[name] for name in self.networks if name in norms])
-        excess = (torch.linalg.vector_norm(own) + CLIP_EPS) / self.clip
+        excess = (torch.linalg.vector_norm(own) + CLIP_EPS) / self.max_grad_norm
         for group in self.groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
-            # Both kinds read these, as from a `GradScaler`, in fp32.
+            # Both optimizers read these in fp32, as from a `GradScaler`.
             vars(optimizer).update(
-                grad_scale=excess.clamp(min=1.0).float(), found_inf=(~keep).float()
+                grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float()
             )
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
 
 
-# What each keeps of a parameter once that has had a gradient.
+# The state of a parameter that has had a gradient.
 STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: (COUNT, "exp_avg", "exp_avg_sq"),
     Muon: ("momentum_buffer",),
@@ -280,7 +269,7 @@ STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
 
 
 def refuse_unlike(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
-    """Raise ValueError for a tensor of another shape or type."""
+    """Raise ValueError for a tensor of another shape or dtype."""
     if value.shape != shape or value.dtype != dtype:
         there = f"{value.dtype} {tuple(value.shape)}"
         raise ValueError(f"{name} is {there} and should be {dtype} {tuple(shape)}")
@@ -298,7 +287,7 @@ def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
 
 
 def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices, none for norms and biases."""
+    """Parameter groups with weight decay for matrices, and without for norms and biases."""
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -1,9 +1,8 @@
 """Plans: which network is trained when.
 
-A plan is asked before every step, with the share of the run that is done and the step's number. It
-answers with the turn (who learns) and the temperature of the samples. `two_stage` has two stages,
-with a schedule of the learning rate for each and something to do between them; the other plans have
-one. What a plan needs of the past is a function of these numbers, so a resumed run needs nothing else.
+Before every step a plan gives the update roles (which network is trained, and on which extra losses) and the sampling
+temperature, as functions of the fraction of the run that is done and of the step. `two_stage` has two stages, each with
+its own learning-rate schedule; the other plans have one. Plans have no state, so a resumed run needs nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from elektron.errors import ElektronError
 from elektron.models.pair import Pair
 from elektron.models.sharing import GdesEmbedding
 from elektron.pretraining.config import PlanOptions, PretrainConfig
-from elektron.pretraining.objectives import Turn
+from elektron.pretraining.objectives import UpdateRoles
 
 log = logging.getLogger(__name__)
 
@@ -29,72 +28,72 @@ TEMPERATURE_DECAY = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """`joint`, the paper's default: both networks learn at every step."""
+    """`joint`, the paper's default: both networks are trained at every step."""
 
     name: ClassVar[str] = "joint"
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """With the configured numbers, for a run of `steps` steps if that is known."""
+        """The plan with its configured options, for a run of `steps` steps if that is known."""
         return cls()
 
-    def turn(self, share: float, step: int) -> Turn:
-        """Who learns in step number `step` (from 0), when `share` of the run is done."""
-        return Turn()
+    def roles(self, fraction: float, step: int) -> UpdateRoles:
+        """The update roles in step number `step` (from 0), when `fraction` of the run is done."""
+        return UpdateRoles()
 
     @property
     def period(self) -> int:
-        """Steps after which, within a stage, the turns repeat."""
+        """Steps after which the roles repeat within a stage."""
         return 1
 
-    def temperature(self, share: float) -> float:
-        """Of the generator's samples."""
+    def temperature(self, fraction: float) -> float:
+        """Sampling temperature of the generator."""
         return 1.0
 
-    def stage(self, share: float) -> int:
-        """Which stage the run is in, counted from 0."""
+    def stage(self, fraction: float) -> int:
+        """The stage that the run is in, from 0."""
         return 0
 
-    def share_of_stage(self, share: float) -> float:
-        """How much of its stage is done."""
-        return share
+    def stage_fraction(self, fraction: float) -> float:
+        """How much of the current stage is done, from 0 to 1."""
+        return fraction
 
-    def judges(self, stage: int) -> bool:
-        """Whether the discriminator learns in a stage, and so has anything to say."""
+    def trains_discriminator(self, stage: int) -> bool:
+        """Whether the discriminator is trained in a stage, and so is worth evaluating."""
         return True
 
     @property
     def shortest_stage(self) -> float:
-        """Share of the run that its shortest stage takes."""
+        """Fraction of the run that its shortest stage takes."""
         return 1.0
 
     def enter(self, stage: int, pair: Pair) -> None:
-        """Do what has to be done between two stages."""
+        """Prepare the networks for a stage."""
 
     def prepare(self, pair: Pair) -> None:
-        """Do what has to be done before the first step."""
+        """Change the networks before the first step and before the optimizer is made."""
 
 
 @dataclass(frozen=True)
 class TwoStage(Plan):
     """The generator alone, then the discriminator against what it has become (paper, §3.2).
 
-    Between the stages the generator's weights are copied into the discriminator where shapes allow;
-    without that the discriminator may never leave the majority class. Each stage has a warm-up and a
-    fall of the rate of its own. It is what the article calls the teacher's and the student's stage.
+    Between the stages the generator's weights are copied into the discriminator where shapes match;
+    without that the discriminator may never leave the majority class. Each stage has its own warm-up and
+    decay. The article calls them the teacher's and the student's stage.
     """
 
     name: ClassVar[str] = "two_stage"
 
     boundary: float = 0.5
-    """Share of the run that the first stage takes."""
+    """Fraction of the run that the first stage takes."""
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """`generator_steps` of all, or half.
+        """`generator_steps` of all steps, or half of them.
 
         Raises:
-            ElektronError: nothing is left for one of the two.
+            ElektronError: no step is left for one of the stages.
         """
         first = options.generator_steps or (steps or 2) // 2
         if steps is not None and not 0 < first < steps:
@@ -109,31 +108,26 @@ class TwoStage(Plan):
 
     @property
     def shortest_stage(self) -> float:
-        """Of the two."""
         return min(self.boundary, 1 - self.boundary)
 
-    def turn(self, share: float, step: int) -> Turn:
-        """One network in each stage."""
-        second = self.stage(share) == 1
-        return Turn(generator=not second, discriminator=second)
+    def roles(self, fraction: float, step: int) -> UpdateRoles:
+        second = self.stage(fraction) == 1
+        return UpdateRoles(generator=not second, discriminator=second)
 
-    def stage(self, share: float) -> int:
-        """The second from the boundary on."""
-        # A step's share is step / steps: at the boundary it may be off by rounding.
-        return int(share >= self.boundary or math.isclose(share, self.boundary))
+    def stage(self, fraction: float) -> int:
+        # A step's fraction is step / steps: at the boundary it may be off by rounding.
+        return int(fraction >= self.boundary or math.isclose(fraction, self.boundary))
 
-    def judges(self, stage: int) -> bool:
-        """In the second stage."""
+    def trains_discriminator(self, stage: int) -> bool:
         return stage == 1
 
-    def share_of_stage(self, share: float) -> float:
-        """From 0 to 1 in each."""
-        if self.stage(share) == 0:
-            return share / self.boundary
-        return max(0.0, share - self.boundary) / (1 - self.boundary)
+    def stage_fraction(self, fraction: float) -> float:
+        if self.stage(fraction) == 0:
+            return fraction / self.boundary
+        return max(0.0, fraction - self.boundary) / (1 - self.boundary)
 
     def enter(self, stage: int, pair: Pair) -> None:
-        """Let the discriminator begin as the generator ended."""
+        """Start the discriminator from the generator's weights."""
         if stage == 1:
             copied, total = copy_weights(pair)
             log.info(
@@ -146,10 +140,10 @@ class TwoStage(Plan):
 
 @dataclass(frozen=True)
 class Alternating(Plan):
-    """Some steps for the generator, then some for the discriminator, in turn.
+    """Some steps for the generator, then some for the discriminator, alternating.
 
-    With a similarity the discriminator also learns the generator's distribution over tokens at
-    masked positions: it is what remains of the article's "updated in turn to maximise similarity".
+    With `similarity`, the discriminator is also trained towards the generator's token distribution at masked
+    positions, after the article's "updated in turn to maximise similarity".
     """
 
     name: ClassVar[str] = "alternating"
@@ -160,52 +154,49 @@ class Alternating(Plan):
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """Single steps in turn, unless said otherwise.
+        """One step each, unless configured otherwise.
 
         Raises:
-            ElektronError: the run ends before the discriminator has a turn.
+            ElektronError: the run ends before the discriminator is trained.
         """
         generator_turn = options.generator_turn or 1
         if steps is not None and generator_turn >= steps:
             raise ElektronError(
-                f"the generator's first turn takes {generator_turn} of {steps} steps, and the "
-                "discriminator has none: give more steps, or fewer to --plan-options.generator-turn"
+                f"plan alternating trains the generator first, for {generator_turn} of {steps} steps, and the "
+                "discriminator never: give more steps, or a lower --plan-options.generator-turn"
             )
         return cls(generator_turn, options.discriminator_turn or 1, bool(options.similarity))
 
-    def turn(self, share: float, step: int) -> Turn:
-        """The generator first."""
+    def roles(self, fraction: float, step: int) -> UpdateRoles:
         generator = step % (self.generator_turn + self.discriminator_turn) < self.generator_turn
-        return Turn(generator, not generator, similarity=self.similarity and not generator)
+        return UpdateRoles(generator, not generator, similarity=self.similarity and not generator)
 
     @property
     def period(self) -> int:
-        """Both turns."""
         return self.generator_turn + self.discriminator_turn
 
 
 @dataclass(frozen=True)
 class Adversarial(Plan):
-    """The generator learns to mislead the discriminator, by policy gradient (paper, appendix F)."""
+    """The generator is trained to fool the discriminator, by policy gradient (paper, appendix F)."""
 
     name: ClassVar[str] = "adversarial"
 
-    def turn(self, share: float, step: int) -> Turn:
-        """Both, and the generator from the discriminator's mistakes."""
-        return Turn(adversarial=True)
+    def roles(self, fraction: float, step: int) -> UpdateRoles:
+        return UpdateRoles(adversarial=True)
 
     def prepare(self, pair: Pair) -> None:
-        """A head that foresees the reward."""
+        """Add the head that predicts the reward."""
         pair.add_baseline()
 
 
 @dataclass(frozen=True)
 class FrozenGenerator(Plan):
-    """A ready-made generator, whose samples get harder as their temperature falls (Fast-ELECTRA, Dong et al. 2023).
+    """A pre-trained generator whose sampling temperature decays to 1 (Fast-ELECTRA, Dong et al. 2023).
 
-    With T_0 at first and τ the share of the run in which the excess falls to a third (to 1/e),
+    With T_0 the initial temperature and τ the fraction of the run in which its excess over 1 decays to 1/e,
 
-        T(share) = 1 + (T_0 − 1) · exp(−share / τ).
+        T(fraction) = 1 + (T_0 − 1) · exp(−fraction / τ).
     """
 
     name: ClassVar[str] = "frozen_generator"
@@ -215,22 +206,19 @@ class FrozenGenerator(Plan):
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
-        """The temperature and its fall."""
         return cls(
             START_TEMPERATURE if options.temperature is None else options.temperature,
             TEMPERATURE_DECAY if options.temperature_decay is None else options.temperature_decay,
         )
 
-    def turn(self, share: float, step: int) -> Turn:
-        """The discriminator only."""
-        return Turn(generator=False)
+    def roles(self, fraction: float, step: int) -> UpdateRoles:
+        return UpdateRoles(generator=False)
 
-    def temperature(self, share: float) -> float:
-        """High at first."""
-        return 1 + (self.start - 1) * math.exp(-share / self.decay)
+    def temperature(self, fraction: float) -> float:
+        return 1 + (self.start - 1) * math.exp(-fraction / self.decay)
 
     def prepare(self, pair: Pair) -> None:
-        """No optimizer shall know the generator."""
+        """Freeze the generator before the optimizer is made."""
         assert pair.generator is not None
         pair.generator.requires_grad_(False)
 
@@ -247,14 +235,17 @@ def make_plan(config: PretrainConfig, steps: int | None) -> Plan:
 
 @torch.no_grad()
 def copy_weights(pair: Pair) -> tuple[int, int]:
-    """Copy the generator's encoder into the discriminator's where shapes are equal; how many weights, of how many.
+    """Copy the generator's encoder weights into the discriminator's where shapes match.
 
-    Disentangled embeddings read the generator's already.
+    Gradient-disentangled embeddings read the generator's already.
+
+    Returns:
+        How many weights were copied, and how many the discriminator's encoder has.
     """
     assert pair.generator is not None
     source = dict(pair.generator.base_model.named_parameters())
     target = dict(pair.discriminator.base_model.named_parameters())
-    apart = {
+    disentangled = {
         f"{name}.weight"
         for name, module in pair.discriminator.base_model.named_modules()
         if isinstance(module, GdesEmbedding)
@@ -262,7 +253,7 @@ def copy_weights(pair: Pair) -> tuple[int, int]:
     fitting = [
         name
         for name, parameter in target.items()
-        if name in source and source[name].shape == parameter.shape and name not in apart
+        if name in source and source[name].shape == parameter.shape and name not in disentangled
     ]
     for name in fitting:
         target[name].copy_(source[name])

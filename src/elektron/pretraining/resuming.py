@@ -9,18 +9,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from elektron.configuration import differences, suggestion, values_of, written
+from elektron.configuration import differences, values_of, written
 from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 
 # Where things lie, how often they are written and who works on them in which way does not make another run.
-NOT_THE_RUN = ("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume")
+NOT_THE_RUN = (
+    "data",
+    "out",
+    "log_every",
+    "nproc",
+    "parallel",
+    "collective_timeout",
+    "resume",
+    "allow_unknown",
+)
 BLOCKS = "data"
 """What other blocks are allowed by."""
 NEVER = ("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed")
-NEVER_IN_OPTIMIZER = ("optimizer.name", "optimizer.separate", "optimizer.bias_correction")
+NEVER_IN_OPTIMIZER = (
+    "optimizer.name",
+    "optimizer.separate_optimizers",
+    "optimizer.bias_correction",
+)
 BUT = ("network.dropout",)
-ROWS = ("batch", "ramp")
+ROWS = ("batch_size", "curriculum")
 """By what it is counted which rows the steps before have taken, and which come next."""
 
 
@@ -34,9 +47,6 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     before, now = values_of(earlier), values_of(config)
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
-        if name not in now:
-            near = ": separate names by blanks" if "," in name else suggestion(name, now)
-            raise ElektronError(f"--resume.allow {name}: no such setting{near}")
         if why := why_it_stays(name, config):
             raise ElektronError(
                 f"--resume.allow {name}: it cannot change in the midst of a run ({why}): "
@@ -79,8 +89,8 @@ def why_it_stays(name: str, config: PretrainConfig) -> str | None:
         return "the rows that its steps have taken are counted by it"
     if name in LENGTHS and config.plan == "two_stage":
         return "the stages of its plan would move"
-    if name in LENGTHS and (config.ramp.first_length or config.ramp.first_batch):
-        return "the stages of its ramp would move, and those behind it with them"
+    if name in LENGTHS and (config.curriculum.first_length or config.curriculum.first_batch_size):
+        return "the stages of its curriculum would move, and those behind it with them"
     if (group in NEVER or name in NEVER_IN_OPTIMIZER) and name not in BUT:
         return "it would be another run"
     return None

@@ -13,23 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.bounded import object_in, read_text
+from elektron.bounded import object_in, read_text, unreadable
 from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
-from elektron.evidence.runs import CONFIG, CORPUS, METRICS, SUMMARY
-from elektron.folders import PARTIAL, write_whole
+from elektron.folders import LOST, PARTIAL, make_folder, write_whole
+from elektron.lock import LOCK
 from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
-from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.lock import LOCK
-from elektron.pretraining.measures import Horizon
-from elektron.pretraining.ramp import Ramp
+from elektron.pretraining.config import CONFIG, CORPUS, METRICS, SUMMARY, PretrainConfig
+from elektron.pretraining.curriculum import Curriculum
 from elektron.pretraining.resuming import (
     BLOCKS,
     NOT_THE_RUN,
     allowed_changes,
     in_words,
 )
+from elektron.pretraining.schedules import RunLength
 from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class RunFolder:
         earlier, changed = folder.compared(config, store)
         if earlier is None:
             try:
-                folder.path.mkdir(parents=True, exist_ok=True)
+                make_folder(folder.path)
                 folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 folder.write_json(CORPUS, corpus_in_numbers(store))
                 save_yaml(config, folder.path / CONFIG)
@@ -140,15 +139,15 @@ class RunFolder:
             raise ElektronError(
                 f"{self.path / SUMMARY} is damaged ({error}): choose another --out"
             ) from error
-        steps = Ramp(config, store.manifest.seq_len).steps
-        return Horizon.of(config, steps).share(reached) < 1
+        steps = Curriculum(config, store.manifest.seq_len).steps
+        return RunLength.of(config, steps).fraction_done(reached) < 1
 
     def is_new(self) -> bool:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {LOCK, CORPUS, IDENTITY}
-        first |= {f"{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
+        first = {LOCK, LOST, CORPUS, IDENTITY}
+        first |= {f".{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
     @property
@@ -176,8 +175,12 @@ class RunFolder:
         path = self.path / METRICS
         if not path.exists():
             return []
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unreadable(path, error, "") from error
         # Not by splitlines, which also breaks a text at characters that JSON may have within its strings.
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = text.split("\n")
         return [logged for line in lines if (logged := as_line(line)) is not None]
 
     def cut_metrics(self, step: int) -> None:
@@ -201,9 +204,7 @@ class RunFolder:
         try:
             return object_in(read_text(path))
         except (OSError, ValueError) as error:
-            raise ElektronError(
-                f"{path} is damaged ({error}): restore it, or choose another --out"
-            ) from error
+            raise unreadable(path, error, "restore it, or choose another --out") from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""

@@ -1,18 +1,15 @@
-"""`--parallel fsdp`: both networks are divided among the processes, by torch's `fully_shard` (FSDP2).
+"""`--parallel fsdp`: both networks are sharded over the ranks by torch's `fully_shard` (FSDP2).
 
-Each process keeps its part of every parameter, of its gradient and of its moments. An encoder layer is
-put together for its own passes; embeddings and heads, of which the networks share some, are one group
-that is whole while an objective works with the pair (`Pair.forward`). Rows, masks, counts and updates
-are those of `processes.py`.
+Each rank keeps a shard of every parameter, gradient and moment. An encoder layer is gathered for its own passes;
+embeddings and heads, some of which the networks share, are one group that is gathered while the objective runs
+(`Pair.forward`).
 
-Gradients are summed, not averaged: the losses are divided by the counts of all rows already. They are
-summed after each micro-batch, so that no process ever has whole gradients of a network. So all must
-take as many micro-batches as the one with most (`BatchMaker`).
+Gradients are summed, not averaged, because the losses are divided by global counts already. They are reduced after
+each micro-batch, so that no rank holds the whole gradients of a network; therefore all ranks take the same number of
+micro-batches (`BatchMaker`).
 
-Under bf16 layers travel in bf16, which is what autocast would make of their matrices and biases anyway
-(and would keep until the backward pass), and gradients are summed in fp32. Their norms, which autocast
-leaves alone, travel in fp32, and so do embeddings and heads, which it rounds where they are multiplied.
-What the optimizers hold is fp32.
+Under bf16, layers are gathered in bf16, as autocast would cast their matrices and biases anyway, and gradients are
+reduced in fp32. Norms, embeddings and heads are gathered in fp32. The optimizers' state is fp32.
 """
 
 from __future__ import annotations
@@ -24,34 +21,29 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from elektron.device import Device
 from elektron.models.pair import Pair
-from elektron.pretraining.processes import Processes
+from elektron.pretraining.distributed import World
 
 
-def shard(pair: Pair, on: Device, processes: Processes) -> None:
-    """Divide the networks among several processes; alone, one keeps all.
-
-    Before: everything that changes which parameters there are. After: the optimizers.
-    """
-    if not processes.several:
-        return
-    mesh = init_device_mesh(on.device.type, (processes.count,))
-    # Autocast casts what goes in where it is used; uniform numbers and weights must not be rounded.
-    exact = rounded = MixedPrecisionPolicy(cast_forward_inputs=False)
+def shard(pair: Pair, on: Device, world: World) -> None:
+    """Shard both networks over the ranks. Call it after the last change of the parameters, before the optimizers."""
+    mesh = init_device_mesh(on.device.type, (world.size,))
+    # Autocast casts inputs where they are used; uniform numbers and weights must not be rounded.
+    fp32 = mixed = MixedPrecisionPolicy(cast_forward_inputs=False)
     if on.dtype != torch.float32:
-        rounded = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
+        mixed = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
     for layer in pair.encoder_layers():
         norms: list[nn.Module] = [m for m in layer.modules() if isinstance(m, nn.LayerNorm)]
-        if rounded is not exact and norms:
-            fully_shard(norms, mesh=mesh, mp_policy=exact)
-        fully_shard(layer, mesh=mesh, mp_policy=rounded)
-    fully_shard(pair, mesh=mesh, mp_policy=exact)
+        if mixed is not fp32 and norms:
+            fully_shard(norms, mesh=mesh, mp_policy=fp32)
+        fully_shard(layer, mesh=mesh, mp_policy=mixed)
+    fully_shard(pair, mesh=mesh, mp_policy=fp32)
     for module in pair.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
 
 
-def put_away(pair: Pair) -> None:
-    """Divide again what is whole after passes that no backward pass followed."""
+def reshard(pair: Pair) -> None:
+    """Free the gathered parameters after forward passes without a backward pass."""
     if isinstance(pair, FSDPModule):
         pair.reshard()

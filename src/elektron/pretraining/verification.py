@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from elektron.bounded import read_text
+from elektron.bounded import read_text, unreadable
 from elektron.errors import ElektronError
-from elektron.evidence.runs import METRICS, SUMMARY
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.models.verification import json_faults, model_faults, tensor_names
-from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, stranger
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, faults, identity, other_run
+from elektron.pretraining.config import METRICS, SUMMARY
 from elektron.pretraining.run_folder import as_line, load_settings
 
 ADVICE = "the run will set the checkpoint aside and go on from the one before it"
@@ -18,7 +18,10 @@ ADVICE = "the run will set the checkpoint aside and go on from the one before it
 
 def checkpoint_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a checkpoint that is missing or cannot be what was written."""
-    found = [f"{fault}: {ADVICE}" for fault in faults(folder)]
+    try:
+        found = [f"{fault}: {ADVICE}" for fault in faults(folder)]
+    except ElektronError as error:
+        found = [str(error)]
     yield from found
     # A file that was written so may still be no checkpoint's.
     if not found:
@@ -26,7 +29,7 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
             if isinstance(unreadable := tensor_names(path), str):
                 yield f"{unreadable}: {ADVICE}"
         try:
-            strange = stranger(folder)
+            strange = other_run(folder)
         except ElektronError:
             return  # said of the run already
         if strange:
@@ -67,7 +70,7 @@ def _faults_of_metrics(path: Path, finished: bool) -> Iterator[str]:
         yield str(error)
         return
     except (OSError, ValueError) as error:
-        yield f"{path} is damaged ({error})"
+        yield str(unreadable(path, error, "restore it"))
         return
     for number, line in enumerate(lines, start=1):
         in_the_making = not finished and number == len(lines)

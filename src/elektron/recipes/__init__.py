@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from elektron.configuration import build, checked, read_yaml, suggestion
 from elektron.errors import ElektronError
-from elektron.pretraining.combinations import SHALLOWER_GENERATOR
+from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
     FAMILY_FIELDS,
     LENGTHS,
@@ -29,7 +29,7 @@ DEFAULT_RECIPE = "elektron-small"
 
 # How a generator is made smaller is another thing in another kind of family.
 _GENERATOR_FIELDS = (
-    "network.embedding",
+    "network.embedding_size",
     "network.generator_width",
     "network.generator_layers",
 )
@@ -40,7 +40,7 @@ def pretrain_config(
 ) -> PretrainConfig:
     """A recipe, by name or path, with some settings replaced.
 
-    `overrides` may be nested or have dotted names: `{"steps": 100, "optimizer.lr": 3e-4}`.
+    `overrides` may be nested or have dotted names: `{"steps": 100, "optimizer.learning_rate": 3e-4}`.
     Without a recipe it is DEFAULT_RECIPE. What the family decides is still None; `resolve` fills
     it in. Raises ElektronError for a recipe, name or value that does not exist or fit, and for
     more than one of steps, tokens, minutes and flops in the recipe or in the overrides.

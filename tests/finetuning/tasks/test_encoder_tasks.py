@@ -8,7 +8,7 @@ import pytest
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice, right_choice
 from elektron.finetuning.tasks.regression import Regression
@@ -17,6 +17,9 @@ from elektron.finetuning.tasks.token_classification import (
     first_pieces,
     tokens_of,
 )
+
+CODER, THUMB = "\U0001f469\u200d\U0001f4bb", "\U0001f44d\U0001f3fd"
+"""Two emoji of several characters each."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def record(**values):
 
 
 def config(task="classification", **options):
-    settings = {"max_length": 16, "long_text": "head", "stride": 4} | options
+    settings = {"max_length": 16, "truncation": "head", "stride": 4} | options
     return FinetuneConfig(task=task, model="m", train=["t"], out=Path("o"), **settings)
 
 
@@ -59,7 +62,7 @@ class TestClassification:
         assert task.files().label_separator == "|"
 
     def test_windows_bear_the_label_of_the_whole_and_are_averaged(self, tokenizer):
-        task = self.learn("a", "b", long_text="windows")
+        task = self.learn("a", "b", truncation="windows")
         rows = [record(text="the cat sees the blue house . " * 4, label="b")]
         features = task.features(rows, tokenizer, labelled=True)
         assert len(features) > 2
@@ -73,12 +76,38 @@ class TestClassification:
         with pytest.raises(ElektronError, match="is --label the right column"):
             self.learn(*map(str, range(100)))
 
-    def test_one_label_said_of_everything_is_a_collapse(self):
-        task = self.learn("a", "b")
-        assert task.collapsed([{"label": "a"}, {"label": "a"}]) == "it says 'a' of every text"
-        assert task.collapsed([{"label": "a"}, {"label": "b"}]) is None
-        assert task.varied([record(label="a"), record(label="b")])
-        assert not task.varied([record(label="a"), record(label="a ")])
+    @pytest.mark.parametrize(
+        ("predicted", "true", "collapsed"),
+        [
+            ("a" * 100, "ab" * 50, "it predicts 'a' for every text"),
+            ("a" * 199 + "b", "ab" * 100, "it predicts 'a' for 99.5 % of the texts"),
+            ("a" * 199 + "b", "a" * 199 + "b", None),
+            ("a" * 98 + "bb", "ab" * 50, None),
+            ("a" * 9, "a" * 9, None),
+        ],
+    )
+    def test_collapse_is_nearly_one_label_where_there_are_several(self, predicted, true, collapsed):
+        found = self.learn("a", "b").variation(
+            [record(label=name) for name in true], [{"label": name} for name in predicted]
+        )
+        assert (found.summary if found.collapsed else None) == collapsed
+
+    def test_the_constant_prediction_is_the_commonest_label(self):
+        rows = [record(label=name) for name in "abb"]
+        constant = self.learn("a", "b").constant(rows, [])
+        assert constant.name == "always 'b'"
+        assert self.learn("a", "b").measure(rows, constant.predictions)()["accuracy"] == 2 / 3
+
+    def test_the_constant_prediction_of_several_labels_has_the_highest_micro_f1(self):
+        rows = [record(text="x", label=list(names)) for names in ("ab", "ab", "ac", "")]
+        task = Classification.learn(rows, config("classification"), None)
+        constant = task.constant(rows, [])
+        assert constant.name == "always 'a', 'b'"
+        # Of 8 predicted and 6 true labels 5 are the same.
+        figures = task.measure(rows, constant.predictions)()
+        assert figures["f1_micro"] == pytest.approx(2 * 5 / (8 + 6))
+        assert task.variation(rows, constant.predictions).collapsed
+        assert task.compared == ("f1_micro",)
 
 
 class TestRegression:
@@ -95,11 +124,24 @@ class TestRegression:
         with pytest.raises(ElektronError, match=r"line 2.*is no number"):
             Regression.learn([record(text="x", label=label)], config("regression"), None)
 
-    def test_whether_numbers_differ(self):
-        rows = [record(text="x", label=value) for value in ("1", "3", "1.0")]
+    @pytest.mark.parametrize(
+        ("predicted", "collapsed"),
+        [((2009.0, 2011.0), False), ((2010.0, 2010.1), False), ((2010.0, 2010.01), True)],
+    )
+    def test_collapse_is_judged_by_the_spread_of_the_truth(self, predicted, collapsed):
+        rows = [record(text="x", label=value) for value in (2008, 2012)]
         task = Regression.learn(rows, config("regression"), None)
-        assert task.varied(rows)
-        assert not task.varied([rows[0], rows[2]])
+        predictions = [{"score": score} for score in predicted]
+        assert task.variation(rows, predictions).collapsed is collapsed
+        assert not task.variation([rows[0], rows[0]], predictions).collapsed
+
+    def test_the_constant_prediction_is_the_mean(self):
+        rows = [record(text="x", label=value) for value in (2008, 2010, 2012)]
+        task = Regression.learn(rows, config("regression"), None)
+        constant = task.constant(rows, [])
+        figures = task.measure(rows, constant.predictions)()
+        assert (constant.name, figures["pearson"]) == ("always 2010", 0)
+        assert figures["mse"] == pytest.approx(8 / 3)
 
     def test_one_number_only(self):
         with pytest.raises(ElektronError, match="same number, 2"):
@@ -120,10 +162,14 @@ class TestTokenClassification:
         assert feature["labels"][0] == feature["labels"][-1] == -100
         assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
 
-    def test_whether_tags_differ(self):
+    def test_always_the_commonest_tag_is_a_collapse_where_tags_differ(self):
         task = self.task("O", "B-X")
-        assert task.varied([record(tags=["O", "O"]), record(tags=["B-X"])])
-        assert not task.varied([record(tags=["O", "O"]), record(tags=["O"])])
+        rows = [record(tags=["O", "O"]), record(tags=["B-X"])]
+        constant = task.constant(rows, [])
+        assert constant == ("always 'O'", [{"tags": ["O", "O"]}, {"tags": ["O"]}])
+        found = task.variation(rows, constant.predictions)
+        assert (found.collapsed, found.summary) == (True, "it predicts 'O' for every token")
+        assert not task.variation(rows[:1], constant.predictions[:1]).collapsed
 
     def test_which_pieces_begin_words(self):
         assert first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
@@ -145,6 +191,23 @@ class TestTokenClassification:
         wrong = [n for n, tag in enumerate(said["tags"]) if tag == "B-X"]
         # What lies in two parts is taken from the one where it is further inside.
         assert set(wrong) <= {0, len(tokens) - 1}
+
+    @pytest.mark.parametrize(
+        ("text", "tokens"),
+        [
+            ("हिन्दी में।", ["हिन्दी", "में", "।"]),
+            ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+            ("ที่นี่ ไทย", ["ที่นี่", "ไทย"]),
+            ("שָׁלוֹם עוֹלָם!", ["שָׁלוֹם", "עוֹלָם", "!"]),
+            ("Cafe\u0301, gro\u0308\u00dfer", ["Cafe\u0301", ",", "gro\u0308\u00dfer"]),
+            ("テ\u3099ータ", ["テ\u3099", "ー", "タ"]),
+            ("\u0645\u06cc\u200c\u062e\u0648", ["\u0645\u06cc\u200c\u062e\u0648"]),
+            (f"ok {CODER}{THUMB}", ["ok", CODER, THUMB]),
+            ("a_b 3.5% x²", ["a_b", "3", ".", "5", "%", "x²"]),
+        ],
+    )
+    def test_combined_characters_are_not_cut(self, text, tokens):
+        assert tokens_of(record(tokens=text)) == tokens
 
     def test_running_text_is_cut_into_words_and_chinese_characters(self):
         assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [
@@ -189,15 +252,43 @@ class TestMultipleChoice:
             right_choice(record(choices=choices, label="1"))
         assert right_choice(record(choices=choices, label="B")) == 1
 
-    def test_whether_right_choices_stand_in_different_places(self):
+    def test_always_the_commonest_place_is_a_collapse_where_places_differ(self):
         rows = [record(choices=["cat", "dog"], label=label) for label in (1, "A", "dog")]
         task = MultipleChoice(max_length=16)
-        assert task.varied(rows)
-        assert not task.varied([rows[0], rows[2]])
+        constant = task.constant(rows, [])
+        assert constant.name == "always choice 1"
+        assert task.measure(rows, constant.predictions)()["accuracy"] == 2 / 3
+        assert task.variation(rows, constant.predictions).collapsed
+        assert not task.variation(rows[::2], constant.predictions[:2]).collapsed
 
     def test_one_choice_is_none(self):
         with pytest.raises(ElektronError, match="two choices or more"):
             right_choice(record(choices=["cat"], label=0))
+
+    def test_a_passage_is_read_before_question_and_choice(self, tokenizer):
+        choices = ["the dog", "the cat"]
+        rows = [
+            record(context="a long road .", text="who sees", choices=choices, label=label)
+            for label in (0, 1)
+        ]
+        task = MultipleChoice(max_length=64)
+        read = task.features(rows, tokenizer, labelled=True)[1]["choices"][1]["input_ids"]
+        assert read == tokenizer("a long road .", "who sees the cat")["input_ids"]
+        task = MultipleChoice.learn(rows, config("multiple-choice"), None)
+        # A model that learned from passages needs them; one that did not reads none.
+        needed = {role.name: role.needed for role in task.files().roles}
+        assert needed["context"] == "always"
+        without = [record(text="who", choices=choices, label=label) for label in (0, 1)]
+        task = MultipleChoice.learn(without, config("multiple-choice"), None)
+        assert "context" not in {role.name for role in task.files().roles}
+
+    def test_of_a_long_passage_the_end_is_cut(self, tokenizer):
+        task = MultipleChoice(max_length=16)
+        row = record(context="a long road " * 20, text="who sees", choices=["the dog", "a cat"])
+        for choice in task.features([row], tokenizer, labelled=False)[0]["choices"]:
+            assert len(choice["input_ids"]) == 16
+        end = tokenizer("who sees a cat", add_special_tokens=False)["input_ids"]
+        assert choice["input_ids"][-len(end) - 1 : -1] == end
 
     def test_rows_with_fewer_choices_are_filled_up_and_never_take_the_filling(self, tokenizer):
         rows = [

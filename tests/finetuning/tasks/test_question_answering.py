@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.question_answering import (
     CLS,
     QuestionAnswering,
@@ -27,7 +27,13 @@ from elektron.finetuning.tasks.question_answering import (
 from elektron.models.families import FAMILIES, Sizes
 
 SIZES = Sizes(
-    layers=2, hidden=64, feed_forward=128, heads=4, embedding=32, max_positions=64, dropout=0.0
+    num_hidden_layers=2,
+    hidden_size=64,
+    intermediate_size=128,
+    num_attention_heads=4,
+    embedding_size=32,
+    max_position_embeddings=64,
+    dropout=0.0,
 )
 CONTEXT = "the cat sees the blue house . my old friend likes some warm bread ."
 
@@ -335,12 +341,22 @@ def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apa
     def said(*margins: float) -> list[dict]:
         return [{"answer": "", "no_answer_margin": margin} for margin in margins]
 
-    assert task().collapsed(said(3.0, 3.05, 2.98)) is not None
-    assert task().collapsed(said(3.0, 5.0, 2.0)) is None
-    assert task().collapsed([*said(3.0, 3.0), {"answer": "a", "no_answer_margin": 3.0}]) is None
-    unanswerable = record("who?", "the cat")
-    assert task().varied([unanswerable, record("what?", "the cat", "cat")])
-    assert not task().varied([unanswerable])
+    def collapsed(predictions: list[dict], answered: bool = True) -> bool:
+        unanswerable = record("who?", "the cat")
+        last = record("what?", "the cat", "cat") if answered else unanswerable
+        return task().variation([unanswerable, unanswerable, last], predictions).collapsed
+
+    assert collapsed(said(3.0, 3.05, 2.98))
+    assert not collapsed(said(3.0, 5.0, 2.0))
+    assert not collapsed([*said(3.0, 3.0), {"answer": "a", "no_answer_margin": 3.0}])
+    assert not collapsed(said(3.0, 3.05, 2.98), answered=False)
+
+
+def test_the_constant_prediction_is_no_answer_where_that_is_right_of_some_questions():
+    records = [record("who?", "the cat"), record("what?", "the cat", "cat")]
+    constant = task().constant(records, [])
+    assert task().measure(records, constant.predictions)()["f1"] == 50
+    assert task().constant(records[1:], []) is None
 
 
 # The whole way

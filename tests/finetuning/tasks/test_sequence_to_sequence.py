@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModel, AutoTokenizer, ElectraConfig, ElectraModel, EncoderDecoderModel
 
 from elektron.corpus.config import TokenizerConfig
@@ -19,7 +21,7 @@ from elektron.corpus.vocabulary import fingerprint, load_tokenizer, train_tokeni
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.files.records import Record
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.decoder import start_from_encoder
 from elektron.finetuning.tasks.sequence_to_sequence import (
     Generation,
@@ -515,25 +517,37 @@ def test_any_of_several_targets_will_do(encoder):
     assert figures["rougeL"] == pytest.approx(100)
 
 
+def test_translations_are_compared_with_all_targets(encoder):
+    targets = [["one thing here", "another matter there now"], ["nothing at all"]] * 4
+    records = [record("a", target) for target in targets]
+    said = ["another matter there now", "nothing is there at all"] * 4
+    task = Translation.learn(records, config(), encoder)
+    measure = task.measure(records, [{"text": text} for text in said])
+    streams = [["one thing here", "nothing at all"] * 4, ["another matter there now", None] * 4]
+    assert measure()["bleu"] == pytest.approx(BLEU().corpus_score(said, streams).score)
+    assert measure()["chrf"] == pytest.approx(CHRF().corpus_score(said, streams).score)
+    assert "nrefs:var" in task.notes(measure)["bleu"]
+
+
 def test_baselines_write_the_same_whatever_is_read(encoder):
     targets = ["yes", "no", "yes", "it is a long story"]
     records = [record("s", target) for target in targets]
     task = Generation.learn(records, config(), encoder)
-    assert task.baseline(records, records) == {"text": "yes"}
+    assert task.constant(records[:1], records) == ("always 'yes'", [{"text": "yes"}])
     summaries = ["a man walks home", "a man runs", "a man walks", "the rain in spring"]
     records = [record("s", target) for target in summaries]
-    assert Summarization.learn(records, config(), encoder).baseline(records, []) == {
-        "text": most_typical(summaries)
-    }
+    constant = Summarization.learn(records, config(), encoder).constant(records[:1], records)
+    assert constant.predictions == [{"text": most_typical(summaries)}]
     assert most_typical(summaries) == "a man walks"
 
 
 def test_sees_that_all_is_the_same(encoder):
     task = Generation.learn(RECORDS, config(), encoder)
-    assert task.collapsed([{"text": "yes"}] * 3) == "it writes 'yes' for every text"
-    assert task.collapsed([{"text": "yes"}, {"text": "no"}]) is None
-    assert task.varied([record("s", "yes"), record("t", "no")])
-    assert not task.varied([record("s", "yes"), record("t", "yes")])
+    records = [record("s", "yes"), record("t", "no")]
+    found = task.variation(records, [{"text": "yes"}] * 2)
+    assert (found.collapsed, found.summary) == (True, "it predicts 'yes' for every text")
+    assert not task.variation(records, [{"text": "yes"}, {"text": "no"}]).collapsed
+    assert not task.variation(records[:1] * 2, [{"text": "yes"}] * 2).collapsed
 
 
 def test_refuses_records_with_nothing_in_them(encoder):
@@ -544,7 +558,7 @@ def test_refuses_records_with_nothing_in_them(encoder):
     with pytest.raises(ElektronError, match="file, line 4: the source is empty"):
         task.check([record("", "b", 4)])
     with pytest.raises(ElektronError, match="windows"):
-        Translation.learn(RECORDS, config(long_text="windows"), encoder)
+        Translation.learn(RECORDS, config(truncation="windows"), encoder)
 
 
 def test_other_encoders_lend_their_width(source_tokenizer):

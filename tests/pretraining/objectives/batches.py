@@ -4,7 +4,7 @@ import torch
 
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.config import PlanOptions, PretrainConfig
-from elektron.pretraining.objectives import Turn, make_objective
+from elektron.pretraining.objectives import UpdateRoles, make_objective
 from tests.models.conftest import SPECIAL_IDS, VOCABULARY, make_pair
 
 ONE = torch.ones(())
@@ -23,7 +23,7 @@ def make_batch() -> MicroBatch:
         masked_positions=torch.tensor([[2, 6], [1, 3]]),
         weights=torch.tensor([[1.0, 1.0], [1.0, 0.0]]),
         uniforms=torch.tensor([[0.1, 0.9], [0.5, 0.3]]),
-        piece_ids=torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, -1, -1, -1]]),
+        document_ids=torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, -1, -1, -1]]),
         position_ids=torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2], [0, 1, 2, 3, 4, 0, 0, 0]]),
         token_type_ids=torch.zeros(2, 8, dtype=torch.long),
     )
@@ -51,8 +51,8 @@ def pair_for(name: str, family: str = "elektron", **changes):
     return pair.eval()
 
 
-def run(name: str, pair, batch: MicroBatch, turn: Turn | None = None, **options):
-    return objective_of(name, **options)(pair, batch, turn or Turn(), ONE)
+def run(name: str, pair, batch: MicroBatch, roles: UpdateRoles | None = None, **options):
+    return objective_of(name, **options)(pair, batch, roles or UpdateRoles(), ONE)
 
 
 def with_gradient(module) -> set[str]:

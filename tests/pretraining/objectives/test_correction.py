@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from elektron.pretraining.objectives.base import places_of
+from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.objectives.correction import copy_losses
 from tests.models.conftest import VOCABULARY
 from tests.pretraining.objectives.batches import (
@@ -18,7 +18,7 @@ from tests.pretraining.objectives.batches import (
 
 
 def corrected_log_probabilities(pair, ids, batch):
-    states = pair.discriminator_states(ids, places_of(batch))
+    states = pair.discriminator_states(ids, packed_positions(batch))
     return pair.corrected_logits(states).log_softmax(-1), pair.replaced_logits(states)
 
 
@@ -101,7 +101,7 @@ def test_all_tokens_mlm_predicts_every_real_token_through_the_gate(family):
     copy = 1 - gate.sigmoid()
     p = log_probabilities.gather(-1, batch.input_ids[..., None]).squeeze(-1).exp()
     probability = copy * ~output.replaced + (1 - copy) * p
-    real = batch.piece_ids >= 0
+    real = batch.document_ids >= 0
     torch.testing.assert_close(
         output.correction_loss, -probability[real].log().sum(), rtol=1e-4, atol=1e-4
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from elektron.pretraining.objectives.base import places_of
+from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.objectives.corruption import at_positions, corrupt, sample_tokens
 from tests.models.conftest import VOCABULARY, make_pair
 from tests.pretraining.objectives.batches import ONE, make_batch
@@ -11,7 +11,7 @@ from tests.pretraining.objectives.batches import ONE, make_batch
 
 def test_only_used_slots_are_filled(family):
     batch = make_batch()
-    corruption = corrupt(make_pair(family), batch, places_of(batch), True, ONE)
+    corruption = corrupt(make_pair(family), batch, packed_positions(batch), True, ONE)
     changed = (corruption.corrupted_ids != batch.input_ids).nonzero().tolist()
     assert {tuple(place) for place in changed} <= {(0, 2), (0, 6), (1, 1)}
     assert len(changed) > 0
@@ -22,7 +22,7 @@ def test_a_sample_equal_to_the_original_counts_as_original():
     pair, batch = make_pair("elektron"), make_batch()
     with torch.no_grad():
         pair.generator.decoder.bias[11] = 1e4  # now it always says 11, the original at (0, 2)
-    corruption = corrupt(pair, batch, places_of(batch), True, ONE)
+    corruption = corrupt(pair, batch, packed_positions(batch), True, ONE)
     assert corruption.corrupted_ids[0, 2] == 11
     assert not corruption.replaced[0, 2]
     assert corruption.replaced[0, 6]
@@ -35,7 +35,8 @@ def test_temperature_bends_the_samples_and_not_the_losses():
     with torch.no_grad():
         pair.generator.decoder.bias[50] = 8.0  # likeliest by far
     cold, warm, hot = (
-        corrupt(pair, batch, places_of(batch), True, torch.tensor(t)) for t in (0.01, 1.0, 1e6)
+        corrupt(pair, batch, packed_positions(batch), True, torch.tensor(t))
+        for t in (0.01, 1.0, 1e6)
     )
     assert (cold.samples[batch.weights > 0] == 50).all()
     uniform = (batch.uniforms * VOCABULARY).long()
@@ -46,17 +47,17 @@ def test_temperature_bends_the_samples_and_not_the_losses():
 
 def test_a_generator_that_does_not_learn_gets_no_gradient():
     pair, batch = make_pair("elektron"), make_batch()
-    assert not corrupt(pair, batch, places_of(batch), False, ONE).losses.requires_grad
-    assert corrupt(pair, batch, places_of(batch), True, ONE).losses.requires_grad
+    assert not corrupt(pair, batch, packed_positions(batch), False, ONE).losses.requires_grad
+    assert corrupt(pair, batch, packed_positions(batch), True, ONE).losses.requires_grad
 
 
 def test_unused_slots_carry_no_gradient(family):
     pair, batch = make_pair(family), make_batch()
-    corrupt(pair, batch, places_of(batch), True, ONE).losses.sum().backward()
+    corrupt(pair, batch, packed_positions(batch), True, ONE).losses.sum().backward()
     with_slot = [p.grad.clone() for p in pair.generator.parameters()]
     pair.zero_grad()
     moved = batch._replace(masked_positions=torch.tensor([[2, 6], [1, 2]]))
-    corrupt(pair, moved, places_of(batch), True, ONE).losses.sum().backward()
+    corrupt(pair, moved, packed_positions(batch), True, ONE).losses.sum().backward()
     for before, parameter in zip(with_slot, pair.generator.parameters(), strict=True):
         torch.testing.assert_close(before, parameter.grad)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from elektron.models.families import make_places
+from elektron.models.families import make_packed_positions
 from elektron.pretraining.batches import MicroBatch
 from elektron.pretraining.evaluation import auc_of_histogram
-from elektron.pretraining.objectives import Turn
-from elektron.pretraining.objectives.base import logit_histogram, places_of
+from elektron.pretraining.objectives import UpdateRoles
+from elektron.pretraining.objectives.base import logit_histogram, packed_positions
 from tests.models.conftest import SIZES, alone, make_pair
 from tests.pretraining.objectives.batches import (
     ONE,
@@ -27,16 +27,16 @@ def test_losses_are_the_papers(family):
     pair, batch = make_pair(family), make_batch()
     output = run("rtd", pair, batch)
 
-    logits = pair.token_logits(pair.generator_states(batch.masked_ids, places_of(batch)))
+    logits = pair.token_logits(pair.generator_states(batch.masked_ids, packed_positions(batch)))
     log_probabilities = logits.log_softmax(-1)
     expected = -sum(log_probabilities[place] for place in USED)
     torch.testing.assert_close(output.generator_loss, expected)
 
-    states = pair.discriminator_states(output.corrupted_ids, places_of(batch))
+    states = pair.discriminator_states(output.corrupted_ids, packed_positions(batch))
     logits = pair.replaced_logits(states)
     replaced = output.corrupted_ids != batch.input_ids
     probability = torch.where(replaced, logits.sigmoid(), 1 - logits.sigmoid())
-    real = batch.piece_ids >= 0
+    real = batch.document_ids >= 0
     torch.testing.assert_close(output.detection_loss, -probability[real].log().sum())
     assert torch.equal(output.replaced, replaced)
 
@@ -48,7 +48,7 @@ def test_electra_15_asks_about_the_masked_positions_only():
         all_of_them.logits, all_of_them.replaced.float(), reduction="none"
     )
     torch.testing.assert_close(few.detection_loss, sum(losses[r, p] for r, p, _ in USED))
-    assert few.asked.nonzero().tolist() == [[0, 2], [0, 6], [1, 1]]
+    assert few.loss_mask.nonzero().tolist() == [[0, 2], [0, 6], [1, 1]]
     assert few.histogram.sum() == 3
     objective = objective_of("electra_15")
     torch.testing.assert_close(
@@ -80,8 +80,8 @@ def test_packed_texts_equal_separate_texts(family):
     pair, batch = make_pair(family), make_batch()
     output = run("rtd", pair, batch)
     with torch.no_grad():
-        packed = pair.discriminator_states(output.corrupted_ids, places_of(batch))[0]
-        packed_generator = pair.generator_states(batch.masked_ids, places_of(batch))[0]
+        packed = pair.discriminator_states(output.corrupted_ids, packed_positions(batch))[0]
+        packed_generator = pair.generator_states(batch.masked_ids, packed_positions(batch))[0]
         for here in (slice(0, 5), slice(5, 8)):
             ids, masked = output.corrupted_ids[:1, here], batch.masked_ids[:1, here]
             separate = pair.discriminator_states(ids, alone(ids))[0]
@@ -93,14 +93,14 @@ def test_packed_texts_equal_separate_texts(family):
 def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
     """modernbert's local layers see 64 tokens to each side, deberta-v2 puts distances into buckets."""
     length = 150
-    pair = make_pair(family, dataclasses.replace(SIZES, max_positions=2 * length))
+    pair = make_pair(family, dataclasses.replace(SIZES, max_position_embeddings=2 * length))
     torch.manual_seed(0)
     ids = torch.randint(5, 90, (1, 2 * length))
-    piece_ids = (torch.arange(2 * length) >= length).long()[None]
+    document_ids = (torch.arange(2 * length) >= length).long()[None]
     order = torch.arange(length).repeat(2)[None]
     with torch.no_grad():
         packed = pair.discriminator_states(
-            ids, make_places(piece_ids, order, torch.zeros_like(ids))
+            ids, make_packed_positions(document_ids, order, torch.zeros_like(ids))
         )
         for here in (slice(0, length), slice(length, 2 * length)):
             # As transformers' own forward would have it, which also says what a window is.
@@ -116,11 +116,11 @@ def test_eager_equals_compiled(family):
     def loss(output):
         return output.generator_loss + output.detection_loss
 
-    eager = objective(pair, batch, Turn(), ONE)
+    eager = objective(pair, batch, UpdateRoles(), ONE)
     loss(eager).backward()
     gradients = {name: p.grad.clone() for name, p in pair.named_parameters() if p.grad is not None}
     pair.zero_grad()
-    compiled = torch.compile(objective, fullgraph=True)(pair, batch, Turn(), ONE)
+    compiled = torch.compile(objective, fullgraph=True)(pair, batch, UpdateRoles(), ONE)
     loss(compiled).backward()
     for name, before, after in zip(eager._fields, eager, compiled, strict=True):
         if before is None:

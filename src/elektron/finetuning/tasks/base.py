@@ -14,26 +14,29 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.configuration import checked
 from elektron.errors import ElektronError
-from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.files.records import Layout, Record
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.readers.records import Layout, Record
 from elektron.folders import write_whole
 from elektron.models.attention import use_fast_attention
-from elektron.released import load_network
+from elektron.models.loading import load_network
 
 TASK_FILE = "task.json"
-FORMAT = 1
+FORMAT = 2
 IGNORED_LABEL = -100
 
 Feature = dict[str, Any]
@@ -44,6 +47,32 @@ Output = Any
 Prediction = dict[str, Any]
 """What is added to a row: JSON-able, `label` and `score` and the like."""
 Batch = dict[str, Tensor]
+
+
+COLLAPSED = 0.02
+"""A model has collapsed if its predictions vary by no more than this share of what the truth does."""
+
+
+class Constant(NamedTuple):
+    """Predictions that do not depend on the text."""
+
+    name: str
+    """Such as `always 'positive'`."""
+    predictions: list[Prediction]
+
+
+class Variation(NamedTuple):
+    """How much predictions vary, and how much the truth does, in the same unit."""
+
+    predicted: float
+    true: float
+    summary: str
+    """Such as `it predicts 'positive' for every text`."""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model predicts (nearly) the same everywhere, though the truth differs."""
+        return self.true > 0 and self.predicted <= COLLAPSED * self.true
 
 
 @dataclass(kw_only=True)
@@ -155,17 +184,23 @@ class Task(ABC):
         """What is said beside the figures of a measure, such as the signatures of scorers."""
         return {}
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
-        """The best prediction that does not read the text, if the task has one."""
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The figures that should be better than those of a constant prediction."""
+        return (self.figure,)
+
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+        """The best predictions for labelled records that do not depend on the text; None if there are none.
+
+        Args:
+            records: what the predictions are for and chosen on: no other constant gets more.
+            train: where a text that is written for all of them is taken from.
+        """
         return None
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """In words, how a model has come to say the same of everything; None if it has not."""
-        return None
-
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether who is right about these labelled records says different things, so that a model should."""
-        return True
+    @abstractmethod
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """How much the predictions for labelled records vary, and how much the truth does."""
 
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings of text generation; only tasks that generate have any."""
@@ -180,9 +215,32 @@ class Task(ABC):
 
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
-        """The task in the content of a `task.json` that lay in `folder`."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+        """The task in the content of a `task.json` that lay in `folder`.
+
+        Raises:
+            ElektronError: a value is missing, or of no use.
+        """
+        return cls(**cls.fields_in(content))
+
+    @classmethod
+    def fields_in(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """The fields of the task in the content of a `task.json`, each of its type and finite."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        found = checked(cls, {name: value for name, value in content.items() if name in fields})
+        for name, its in fields.items():
+            value = found.get(name, 0)
+            if name not in content and its.default is its.default_factory is dataclasses.MISSING:
+                raise ElektronError(f"{name} is missing")
+            if isinstance(value, float) and not isfinite(value):
+                raise ElektronError(f"{name} must be finite, got {value}")
+            if name.endswith("length") and value < (LEAST_LENGTH if name == "max_length" else 1):
+                raise ElektronError(f"{name} is too small: {value}")
+        if not 0 <= found.get("stride", 0) < found["max_length"]:
+            raise ElektronError(f"stride must be from 0 to below max_length, got {found['stride']}")
+        labels = found.get("labels", [])
+        if len(set(labels)) < len(labels):
+            raise ElektronError("labels are there twice")
+        return found
 
 
 @dataclass(kw_only=True)
@@ -232,6 +290,11 @@ def pad_inputs(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) 
     }
 
 
-def encoder_of(model: PreTrainedModel) -> nn.Module:
-    """The pretrained part of a model of any task."""
-    return model.encoder if model.config.is_encoder_decoder else model.base_model
+def variation_of_categories(predicted: Sequence[str], true: Sequence[str], unit: str) -> Variation:
+    """Variation as the share of values other than the commonest; `unit` is what each value is of."""
+    value, count = Counter(predicted).most_common(1)[0]
+    share = count / len(predicted)
+    rows = f"every {unit}" if count == len(predicted) else f"{100 * share:.1f} % of the {unit}s"
+    _, commonest = Counter(true).most_common(1)[0]
+    summary = f"it predicts {value[:60]!r} for {rows}"
+    return Variation(1 - share, 1 - commonest / len(true), summary)

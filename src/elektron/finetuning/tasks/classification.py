@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,13 +17,29 @@ from elektron.configuration import suggestion
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.classification import Classes, LabelSets
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.files.records import Layout, Record, Role
-from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.metrics.classification import Classes, LabelSets
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.readers.labels import class_name
+from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.tasks.base import (
+    Constant,
+    Prediction,
+    Variation,
+    variation_of_categories,
+)
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
-LABELS = ("label", "labels", "class", "category", "sentiment", "topic", "target", "Quality")
+LABELS = (
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "category",
+    "sentiment",
+    "topic",
+    "target",
+    "Quality",
+)
 
 # From this probability on a label is among those of a text that may have several.
 HAS_LABEL = 0.5
@@ -33,7 +50,7 @@ class Classification(SentenceTask):
     """Which label, or which labels, a text or a pair of texts has."""
 
     name: ClassVar[str] = "classification"
-    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled")))
+    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled", several=True)))
     figure: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForSequenceClassification
 
@@ -79,16 +96,21 @@ class Classification(SentenceTask):
 
     def check(self, records: Sequence[Record]) -> None:
         """Refuse a label that training never had."""
-        known = set(self.labels)
+        numbers = self.numbers
         for record in records:
             for name in label_names(record):
-                if name not in known:
+                if name not in numbers:
                     near = suggestion(name, self.labels)
                     some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
                     raise ElektronError(
                         f"{record.where}: the label {name!r} is none of the training data's"
                         f"{near or f': {some}'}"
                     )
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each class by its name as files are read, whichever way a model of others writes it."""
+        return {class_name(name): number for number, name in enumerate(self.labels)}
 
     def head_settings(self) -> dict[str, Any]:
         """Names of the classes, and whether they exclude one another."""
@@ -104,8 +126,8 @@ class Classification(SentenceTask):
         """The number of the class, or a 1 for each that the text has."""
         names = label_names(record)
         if self.several:
-            return [float(label in names) for label in self.labels]
-        return self.labels.index(names[0])
+            return [float(name in names) for name in self.numbers]
+        return self.numbers[names[0]]
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """`label` and `score`, or `labels` and their `scores`."""
@@ -128,10 +150,9 @@ class Classification(SentenceTask):
                 self._sets([prediction["labels"] for prediction in predictions]),
                 self.labels,
             )
-        numbers = {name: number for number, name in enumerate(self.labels)}
         return Classes(
-            np.array([numbers[label_names(record)[0]] for record in records]),
-            np.array([numbers[prediction["label"]] for prediction in predictions]),
+            np.array([self.numbers[label_names(record)[0]] for record in records]),
+            np.array([self.labels.index(prediction["label"]) for prediction in predictions]),
             self.labels,
         )
 
@@ -146,33 +167,43 @@ class Classification(SentenceTask):
             found["confusion"] = {"labels": self.labels, "counts": measure.confusion().tolist()}
         return found
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
-        """Always the commonest label."""
-        if self.several:
-            return None
-        counts = Counter(name for record in train for name in label_names(record))
-        return {"label": counts.most_common(1)[0][0], "score": 1.0}
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Micro F1 where there are several labels: few rows have all of them right by chance or otherwise."""
+        return ("f1_micro",) if self.several else ("accuracy",)
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every prediction is the same label."""
-        said = {
-            prediction.get("label", str(prediction.get("labels"))) for prediction in predictions
-        }
-        return f"it says {said.pop()!r} of every text" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the commonest label; of several, as many as give the highest micro F1."""
+        counts = Counter(name for record in records for name in label_names(record))
+        labels = [name for name, _ in counts.most_common()]
+        if not self.several:
+            prediction: Prediction = {"label": labels[0], "score": 1.0}
+            return Constant(f"always {labels[0]!r}", [prediction] * len(records))
+        found = np.cumsum([counts[name] for name in labels])
+        predicted = len(records) * np.arange(1, len(labels) + 1)
+        best = int(np.argmax(found / (predicted + counts.total()))) + 1 if labels else 0
+        said = ", ".join(map(repr, labels[:best])) or "no label"
+        prediction = {"labels": labels[:best], "scores": [1.0] * best}
+        return Constant(f"always {said}", [prediction] * len(records))
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their labels differ."""
-        return len({tuple(sorted(label_names(record))) for record in records}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By labels, or sets of labels."""
+        predicted = [p["labels"] if self.several else [p["label"]] for p in predictions]
+        return variation_of_categories(
+            [", ".join(sorted(names)) or "no label" for names in predicted],
+            [", ".join(sorted(label_names(record))) or "no label" for record in records],
+            unit="text",
+        )
 
     def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-        return np.array([[label in row for label in self.labels] for row in names])
+        return np.array([[class_name(label) in row for label in self.labels] for row in names])
 
 
 def label_names(record: Record) -> list[str]:
     """The labels of a record as text: one, or all of a list."""
     value = record.values["label"]
     values = value if isinstance(value, list) else [value]
-    return [as_name(item) for item in values]
+    return [class_name(as_name(item)) for item in values]
 
 
 def as_name(value: Any) -> str:

@@ -20,7 +20,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from elektron.errors import ElektronError
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.tasks.target_vocabulary import (
     end_token_id,
@@ -47,8 +46,6 @@ def new_encoder_decoder(
     `dropout` is for both; None leaves the encoder's as it is and gives the decoder 0.1.
     """
     start, end = start_token_id(target_tokenizer), end_token_id(target_tokenizer)
-    if layers < 1:
-        raise ElektronError(f"--decoder-layers must be above 0, got {layers}")
     config = EncoderDecoderConfig.from_encoder_decoder_configs(
         encoder.config_for({}, dropout),
         decoder_config(encoder.config, target_tokenizer, layers, positions, dropout),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -13,20 +14,24 @@ from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerBase
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.classification import Classes
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.files.columns import KEY, TEXT
-from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import encode
+from elektron.finetuning.metrics.classification import Classes
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.readers.columns import KEY, TEXT
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     Batch,
+    Constant,
     EncoderTask,
     Feature,
     Output,
     Prediction,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 from elektron.finetuning.tasks.classification import as_name, softmax
+from elektron.finetuning.tasks.sentences import with_or_without
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -41,14 +46,22 @@ class MultipleChoice(EncoderTask):
             Role("text", ("text", "question", "context", "sent1", "ctx", "premise")),
             Role("choices", ("choices", "endings", "options")),
             Role("label", ("label", "answer", "answerKey"), "labelled"),
+            Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
         )
     )
     figure: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForMultipleChoice
 
+    passages: bool | None = None
+    """Whether there is a passage that the text asks about; None: where the records have one."""
+
+    def files(self) -> Layout:
+        """A passage is needed where training had one, and not read where it had none."""
+        return with_or_without(super().files(), "context", self.passages)
+
     @classmethod
     def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """Nothing but how long texts are read.
+        """How long texts are read, and whether there are passages.
 
         Raises:
             ElektronError: the right choice is always in the same place.
@@ -59,7 +72,7 @@ class MultipleChoice(EncoderTask):
                 f"{records[0].values['label']!r} is right: there is nothing to tell apart"
             )
         assert config.max_length is not None
-        return cls(max_length=config.max_length)
+        return cls(max_length=config.max_length, passages="context" in records[0].values)
 
     def check(self, records: Sequence[Record]) -> None:
         """Refuse a label that is none of the choices."""
@@ -73,9 +86,16 @@ class MultipleChoice(EncoderTask):
     def features(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
     ) -> list[Feature]:
-        """One feature a record, `choices` the inputs of its text with each choice."""
-        texts = [str(record.values["text"]) for record in records for _ in choices_of(record)]
-        choices = [choice for record in records for choice in choices_of(record)]
+        """One feature a record, `choices` the inputs of its text with each choice.
+
+        Where there is a passage, it is read with the text and the choice together.
+        """
+        texts, choices = [], []
+        for record in records:
+            text, passage = str(record.values["text"]), record.values.get("context")
+            for choice in choices_of(record):
+                texts.append(text if passage is None else str(passage))
+                choices.append(choice if passage is None else f"{text} {choice}")
         inputs = iter(encode(texts, choices, tokenizer, self.max_length, "head", 0))
         found: list[Feature] = []
         for number, record in enumerate(records):
@@ -131,19 +151,18 @@ class MultipleChoice(EncoderTask):
             [str(place) for place in range(most)],
         )
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
         """Always the place that is right most often."""
-        places = [right_choice(record) for record in train]
-        return {"label": max(set(places), key=places.count), "score": 1.0}
+        place, _ = Counter(map(right_choice, records)).most_common(1)[0]
+        return Constant(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every prediction is the same place."""
-        said = {prediction["label"] for prediction in predictions}
-        return f"it takes choice {said.pop()} every time" if len(said) == 1 else None
-
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether the right choices stand in different places."""
-        return len({right_choice(record) for record in records}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By the place of the choice."""
+        return variation_of_categories(
+            [f"choice {prediction['label']}" for prediction in predictions],
+            [f"choice {right_choice(record)}" for record in records],
+            unit="row",
+        )
 
 
 def choices_of(record: Record) -> list[str]:

@@ -23,16 +23,19 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrai
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.figures.squad import Answers, best_null_threshold
-from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.metrics.squad import Answers, best_null_threshold
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     Batch,
+    Constant,
     EncoderTask,
     Feature,
     Output,
     Prediction,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 
 CLS = 0
@@ -69,7 +72,8 @@ class QuestionAnswering(EncoderTask):
         (
             Role("question", ("question", "query")),
             Role("context", ("context", "passage", "paragraph", "document", "text")),
-            Role("answers", ("answers", "answer"), "labelled"),
+            Role("answers", ("answers", "answer", "answer_text", "answers.text"), "labelled"),
+            Role("answer_start", ("answer_start", "answers.answer_start"), "never"),
             Role("id", ("id",), "never"),
         ),
         shape="squad",
@@ -217,21 +221,25 @@ class QuestionAnswering(EncoderTask):
             "null_threshold": self.null_threshold or 0.0,
         }
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if no question is answered and none is surer to have no answer than another.
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+        """Never an answer, where some questions have none."""
+        if all(right_answers(record) for record in records):
+            return None
+        return Constant("never an answer", [{"answer": ""}] * len(records))
+
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By answers, and by margins.
 
         A weak model that does tell questions apart may still do best, by the threshold that suits it
         best, to answer none; training it again would not help.
         """
-        unanswered = all(prediction["answer"] == "" for prediction in predictions)
+        found = variation_of_categories(
+            [prediction["answer"] or "no answer" for prediction in predictions],
+            [next(iter(right_answers(record)), "no answer") for record in records],
+            unit="question",
+        )
         margins = [prediction["no_answer_margin"] for prediction in predictions]
-        if unanswered and np.std(margins) < ALIKE:
-            return "it says of every question alike that there is no answer"
-        return None
-
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether any has an answer, so that to answer nothing is wrong."""
-        return any(right_answers(record) for record in records)
+        return found._replace(predicted=1.0) if np.std(margins) >= ALIKE else found
 
     def _windows(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.bounded import read_text
+from elektron.bounded import MALFORMED, object_in, read_text, unreadable
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import DISCRIMINATOR
+from elektron.finetuning.encoders import DISCRIMINATOR, UNLIMITED, longest_input
+from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
@@ -19,7 +19,7 @@ from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
-from elektron.released import load_configuration
+from elektron.hub import load_configuration
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
@@ -60,25 +60,27 @@ def load_task(model: str, expected: str | None = None) -> Task:
 
 def _read(path: Path) -> Task:
     try:
-        content = json.loads(read_text(path))
+        content = object_in(read_text(path))
         name, number = content["task"], content["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
-    if number != FORMAT or name not in TASKS:
+    except (OSError, *MALFORMED) as error:
+        raise unreadable(path, error, "fine-tune again") from error
+    if number != FORMAT or name not in list(TASKS):
         raise ElektronError(f"{path}: of another version of elektron, or not elektron's")
     try:
         return TASKS[name].load(content, str(path.parent))
-    except TypeError as error:
-        raise ElektronError(f"{path}: damaged ({error}): fine-tune again") from error
+    except ElektronError as error:
+        raise unreadable(path, error, "fine-tune again") from error
 
 
 def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
     """What the class and configuration of a model saved by transformers say."""
     architecture = (config.architectures or ["a bare encoder"])[0]
-    length = getattr(config, "max_position_embeddings", 512)
+    length = longest_input(config)
+    if length == UNLIMITED:
+        length = READ_AT_ONCE
     labels = [config.id2label[number] for number in sorted(config.id2label)]
     if architecture.endswith("ForSequenceClassification"):
-        sentence: dict[str, Any] = {"pairs": None, "long_text": "head", "stride": 0}
+        sentence: dict[str, Any] = {"pairs": None, "truncation": "head", "stride": 0}
         if config.num_labels == 1:
             return Regression(mean=0.0, spread=1.0, max_length=length, **sentence)
         several = config.problem_type == "multi_label_classification"

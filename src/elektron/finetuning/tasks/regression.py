@@ -17,15 +17,13 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.figures.regression import Numbers
-from elektron.finetuning.files.records import Layout, Record, Role
-from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.metrics.regression import Numbers
+from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.tasks.base import Constant, Prediction, Variation
 from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
 MOST_POINTS = 2000
-# Predictions that differ by a smaller share of the largest are all the same.
-LEAST_SPREAD = 1e-3
 
 
 @dataclass(kw_only=True)
@@ -110,19 +108,22 @@ class Regression(SentenceTask):
         ]
         return {"points": pairs[:: -(-len(pairs) // MOST_POINTS)]}
 
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction | None:
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Predictions may follow the truth from afar: their errors count too."""
+        return ("pearson", "mse")
+
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
         """Always the mean."""
-        return {"score": float(np.mean([number_of(record) for record in train]))}
+        mean = float(np.mean([number_of(record) for record in records]))
+        return Constant(f"always {mean:.5g}", [{"score": mean}] * len(records))
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every prediction is the same number."""
-        scores = [prediction["score"] for prediction in predictions]
-        alike = max(scores) - min(scores) < LEAST_SPREAD * abs(max(scores, key=abs))
-        return f"it says {scores[0]:.3g} of every text" if alike and len(scores) > 1 else None
-
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their numbers differ."""
-        return len({number_of(record) for record in records}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By standard deviation."""
+        scores = np.array([prediction["score"] for prediction in predictions])
+        true = np.array([number_of(record) for record in records])
+        summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"
+        return Variation(float(scores.std()), float(true.std()), summary)
 
 
 def number_of(record: Record) -> float:

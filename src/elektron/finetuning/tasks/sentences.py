@@ -13,12 +13,33 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import LongText, encode
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import EncoderTask, Feature, Output, Prediction
 
-TEXT = Role("text", ("text", "sentence", "sentence1", "review", "content", "#1 String", "premise"))
-PAIR = Role("pair", ("pair", "sentence2", "#2 String", "hypothesis", "text_pair"), "together")
+FIRST = (
+    "text",
+    "text_a",
+    "text1",
+    "sentence",
+    "sentence1",
+    "sentence_a",
+    "question1",
+    "review",
+    "content",
+)
+SECOND = (
+    "pair",
+    "text_b",
+    "text2",
+    "sentence2",
+    "sentence_b",
+    "question2",
+    "hypothesis",
+    "text_pair",
+)
+TEXT = Role("text", (*FIRST, "#1 String", "premise"))
+PAIR = Role("pair", (*SECOND, "#2 String"), "together")
 
 
 @dataclass(kw_only=True)
@@ -27,29 +48,21 @@ class SentenceTask(EncoderTask):
 
     pairs: bool | None
     """Whether two texts are judged together; None: where the records have two."""
-    long_text: LongText
+    truncation: LongText
     """What is read of texts longer than `max_length`."""
     stride: int
     """Tokens by which windows overlap."""
 
     def files(self) -> Layout:
         """Two texts are needed where training had two, and one where it had one."""
-        layout = super().files()
-        roles = [
-            dataclasses.replace(role, needed="always")
-            if role.name == "pair" and self.pairs
-            else role
-            for role in layout.roles
-            if role.name != "pair" or self.pairs is not False
-        ]
-        return dataclasses.replace(layout, roles=tuple(roles))
+        return with_or_without(super().files(), "pair", self.pairs)
 
     @staticmethod
     def reading(records: Sequence[Record], config: FinetuneConfig) -> dict[str, Any]:
         """How texts are read, from the resolved configuration and what the records have."""
         return {
             "max_length": config.max_length,
-            "long_text": config.long_text,
+            "truncation": config.truncation,
             "stride": config.stride,
             "pairs": "pair" in records[0].values,
         }
@@ -70,7 +83,7 @@ class SentenceTask(EncoderTask):
         pairs = None
         if self.pairs or (self.pairs is None and "pair" in records[0].values):
             pairs = [str(record.values["pair"]) for record in records]
-        found = encode(texts, pairs, tokenizer, self.max_length, self.long_text, self.stride)
+        found = encode(texts, pairs, tokenizer, self.max_length, self.truncation, self.stride)
         if labelled:
             targets = [self.target(record) for record in records]
             for feature in found:
@@ -87,3 +100,13 @@ class SentenceTask(EncoderTask):
             sums[feature["record"]] = sums[feature["record"]] + logits
             counts[feature["record"]] += 1
         return [self.prediction(total / count) for total, count in zip(sums, counts, strict=True)]
+
+
+def with_or_without(layout: Layout, name: str, there: bool | None) -> Layout:
+    """A layout in which a role is needed, or is left out; where that is not known, as it was."""
+    roles = [
+        dataclasses.replace(role, needed="always") if role.name == name and there else role
+        for role in layout.roles
+        if role.name != name or there is not False
+    ]
+    return dataclasses.replace(layout, roles=tuple(roles))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
-from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from pathlib import Path
@@ -22,23 +20,27 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from elektron.configuration import build
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.figures.text import Summaries, Translations, is_chinese
-from elektron.finetuning.figures.writing import words
-from elektron.finetuning.files.records import Layout, Record, Role
 from elektron.finetuning.inputs import LongText, encode
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.metrics.text import Summaries, Translations, is_chinese
+from elektron.finetuning.metrics.writing import words
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     IGNORED_LABEL,
     Batch,
+    Constant,
     Feature,
     Output,
     Prediction,
     Task,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
@@ -46,13 +48,19 @@ from elektron.finetuning.tasks.target_vocabulary import (
     learn_vocabulary,
     start_token_id,
 )
-from elektron.released import load_network, load_tokenizer_files
+from elektron.hub import load_tokenizer_files
+from elektron.models.loading import load_network
 
 log = logging.getLogger(__name__)
 
 SOURCES = ("source", "src", "document", "dialogue", "article", "text", "question", "input", "en")
-TARGETS = ("target", "tgt", "summary", "highlights", "title", "answer", "response", "output", "de")
-LAYOUT = Layout((Role("source", SOURCES), Role("target", TARGETS, "labelled")), shape="parallel")
+TARGETS = (
+    *("target", "tgt", "summary", "highlights", "title", "answer", "response", "output", "de"),
+    "summary1,summary2,summary3",
+)
+LAYOUT = Layout(
+    (Role("source", SOURCES), Role("target", TARGETS, "labelled", several=True)), shape="parallel"
+)
 
 TARGET_TOKENIZER = "target_tokenizer"
 DECODER_LAYERS = 3
@@ -73,11 +81,12 @@ class SequenceToSequence(Task):
     usual_decoding: ClassVar[DecodingConfig]
     """Where nothing else is asked for."""
 
-    long_text: LongText
+    truncation: LongText
     """What is read of texts longer than `max_length`."""
     max_target_length: int
     """Longest target in tokens, its end token included: as many as the decoder has positions."""
     decoder_layers: int
+    """Of the new decoder."""
     chinese: bool
     """Whether the targets are in Chinese, where characters are scored as words."""
     decoding: DecodingConfig
@@ -95,11 +104,18 @@ class SequenceToSequence(Task):
             ElektronError: long texts are to be read in windows, or the output's tokenizer or the
                 decoding settings are of no use.
         """
-        if config.long_text == "windows":
+        if config.truncation == "windows":
             raise ElektronError(
-                f"--long-text windows is of no use for {cls.name}: head or head-tail"
+                f"--truncation windows is of no use for {cls.name}: head or head-tail"
             )
         targets = [target_texts(record)[0] for record in records]
+        if several := sum(len(target_texts(record)) > 1 for record in records):
+            log.info(
+                "%s of %s training rows have several targets: the first is learned, figures of "
+                "other rows compare with all",
+                f"{several:,}",
+                f"{len(records):,}",
+            )
         tokenizer = (
             learn_vocabulary(targets, config.target_vocab_size)
             if config.target_tokenizer is None
@@ -110,7 +126,7 @@ class SequenceToSequence(Task):
         usual_length = int(np.ceil(np.quantile(np.minimum(lengths, longest), LONG_ENOUGH)))
         task = cls(
             max_length=config.max_length or encoder.longest_input,
-            long_text=config.long_text or "head",
+            truncation=config.truncation or "head",
             max_target_length=longest,
             decoder_layers=config.decoder_layers or DECODER_LAYERS,
             chinese=is_chinese(targets),
@@ -151,7 +167,7 @@ class SequenceToSequence(Task):
     ) -> list[Feature]:
         """Token ids of the sources, and of the targets with an end token."""
         sources = [str(record.values["source"]) for record in records]
-        found = encode(sources, None, tokenizer, self.max_length, self.long_text, stride=0)
+        found = encode(sources, None, tokenizer, self.max_length, self.truncation, stride=0)
         if labelled:
             end = end_token_id(self.tokenizer)
             targets = [target_texts(record)[0] for record in records]
@@ -198,14 +214,18 @@ class SequenceToSequence(Task):
         """The signatures of BLEU and its kin."""
         return dict(measure.signatures)  # type: ignore[attr-defined]
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every output is the same."""
-        said = {prediction["text"] for prediction in predictions}
-        return f"it writes {said.pop()!r} for every text" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the training target that is most like other training targets, by ROUGE-L."""
+        text = most_typical([target_texts(record)[0] for record in train])
+        return Constant(f"always {text[:60]!r}", [{"text": text}] * len(records))
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their targets differ."""
-        return len({text for record in records for text in target_texts(record)}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By whole texts."""
+        return variation_of_categories(
+            [prediction["text"] for prediction in predictions],
+            [target_texts(record)[0] for record in records],
+            unit="text",
+        )
 
     def decoded_by(self, decoding: DecodingConfig) -> Self:
         """The task with these settings in place of its own, where they are given.
@@ -260,9 +280,12 @@ class SequenceToSequence(Task):
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
         """The task in the content of a `task.json` that lay in `folder`, with its tokenizer."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields = {name: value for name, value in content.items() if name in known}
-        fields["decoding"] = DecodingConfig(**fields["decoding"])
+        decoding = content.get("decoding")
+        if not isinstance(decoding, dict):
+            raise ElektronError("decoding must be a group of settings")
+        fields = cls.fields_in(content | {"decoding": None})
+        fields["decoding"] = build(DecodingConfig, decoding)
+        refuse_impossible(fields["decoding"], fields["max_target_length"])
         tokenizer = load_tokenizer_files(folder, TARGET_TOKENIZER)
         return cls(**fields, target_tokenizer=tokenizer)
 
@@ -279,7 +302,7 @@ class Translation(SequenceToSequence):
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
         """BLEU and chrF."""
-        references = [target_texts(record)[0] for record in records]
+        references = list(map(target_texts, records))
         return Translations(references, written_texts(predictions), self.chinese)
 
 
@@ -293,10 +316,6 @@ class WritingTask(SequenceToSequence):
         """ROUGE, BLEU and how various the outputs are."""
         return Summaries(list(map(target_texts, records)), written_texts(predictions))
 
-    @abstractmethod
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """A training target that is written whatever is read."""
-
 
 @dataclass(kw_only=True)
 class Summarization(WritingTask):
@@ -306,11 +325,6 @@ class Summarization(WritingTask):
     usual_decoding: ClassVar[DecodingConfig] = DecodingConfig(
         beams=4, length_penalty=1.0, no_repeat_ngram=3, sample=False, temperature=1.0, top_p=1.0
     )
-
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """Always the training target that is most like other training targets, by ROUGE-L."""
-        targets = [target_texts(record)[0] for record in train]
-        return {"text": most_typical(targets)}
 
 
 @dataclass(kw_only=True)
@@ -324,11 +338,6 @@ class Generation(WritingTask):
     usual_decoding: ClassVar[DecodingConfig] = DecodingConfig(
         beams=1, length_penalty=1.0, no_repeat_ngram=3, sample=True, temperature=0.7, top_p=0.9
     )
-
-    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> Prediction:
-        """Always the commonest training target."""
-        targets = Counter(target_texts(record)[0] for record in train)
-        return {"text": targets.most_common(1)[0][0]}
 
 
 def load_target_tokenizer(name: str) -> PreTrainedTokenizerBase:

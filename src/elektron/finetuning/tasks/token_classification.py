@@ -7,7 +7,6 @@ each word's tag is taken from the part in which most context surrounds it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +19,31 @@ from elektron.configuration import suggestion
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.figures.measure import Measure
-from elektron.finetuning.figures.tagging import Tags
-from elektron.finetuning.files.records import Layout, Record, Role
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.metrics.tagging import Tags
+from elektron.finetuning.metrics.writing import tokens as words_and_symbols
+from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     IGNORED_LABEL,
     Batch,
+    Constant,
     EncoderTask,
     Feature,
     Output,
     Prediction,
+    Variation,
     pad_inputs,
+    variation_of_categories,
 )
 
-# In running text, which has no tokens of its own, words, punctuation and Chinese or Japanese
-# characters are taken for tokens.
-WORD = re.compile(r"[一-鿿㐀-䶿぀-ヿ]|[^\W一-鿿㐀-䶿぀-ヿ]+|[^\w\s]")
+TAG_COLUMNS = (
+    *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
+    *("entities", "spans", "pos_tags", "pos"),
+)
+SENTENCE_COLUMNS = (
+    *("sentence #", "sentence_id", "sent_id", "sentence id", "sentence_idx", "sentence_number"),
+    *("sentence_no", "sentence_nr", "sent_no", "sentence"),
+)
 
 
 @dataclass(kw_only=True)
@@ -45,8 +53,9 @@ class TokenClassification(EncoderTask):
     name: ClassVar[str] = "token-classification"
     layout: ClassVar[Layout] = Layout(
         (
-            Role("tokens", ("tokens", "words", "text", "sentence")),
-            Role("tags", ("tags", "ner_tags", "labels", "pos_tags"), "labelled"),
+            Role("tokens", ("tokens", "words", "token", "word", "text", "sentence")),
+            Role("tags", TAG_COLUMNS, "labelled"),
+            Role("sentence", SENTENCE_COLUMNS, "never"),
         ),
         shape="tagged",
     )
@@ -185,20 +194,26 @@ class TokenClassification(EncoderTask):
         assert isinstance(measure, Tags)
         return {"per_class": measure.per_type()}
 
-    def collapsed(self, predictions: Sequence[Prediction]) -> str | None:
-        """Says so if every token has the same tag."""
-        said = {tag for prediction in predictions for tag in prediction["tags"]}
-        return f"it says {said.pop()!r} of every token" if len(said) == 1 else None
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+        """Always the commonest tag."""
+        counts = Counter(tag for record in records for tag in record.values["tags"])
+        tag = counts.most_common(1)[0][0] if counts else self.labels[0]
+        predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
+        return Constant(f"always {tag!r}", predictions)
 
-    def varied(self, records: Sequence[Record]) -> bool:
-        """Whether their tags differ."""
-        return len({tag for record in records for tag in record.values["tags"]}) > 1
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """By tokens."""
+        return variation_of_categories(
+            [tag for prediction in predictions for tag in prediction["tags"]],
+            [tag for record in records for tag in record.values["tags"]],
+            unit="token",
+        )
 
 
 def tokens_of(record: Record) -> list[str]:
     """The tokens of a record: its own, or those of a running text."""
     tokens = record.values["tokens"]
-    return WORD.findall(tokens) if isinstance(tokens, str) else [str(token) for token in tokens]
+    return words_and_symbols(tokens) if isinstance(tokens, str) else [str(t) for t in tokens]
 
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.objectives.base import Objective, Output, Turn
+from elektron.pretraining.objectives.base import Objective, Output, UpdateRoles
 from elektron.pretraining.objectives.correction import AllTokensMlm, Corrective, Mlm, ReplaceMlm
 from elektron.pretraining.objectives.detection import Electra15, Rtd
 
@@ -33,4 +33,4 @@ def make_objective(
     return OBJECTIVES[config.objective](**weights)
 
 
-__all__ = ["OBJECTIVES", "Objective", "Output", "Turn", "make_objective"]
+__all__ = ["OBJECTIVES", "Objective", "Output", "UpdateRoles", "make_objective"]

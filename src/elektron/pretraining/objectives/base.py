@@ -1,8 +1,8 @@
-"""What all objectives have in common: one call on a micro-batch, and one loss from what it returns.
+"""The base class of objectives: the forward pass of a micro-batch, and the losses from its outputs.
 
-An objective is called with the networks, a micro-batch and the turn: who learns in this step. It
-returns sums, still on the device; `loss` divides each by its count over the global batch and adds
-them up. What does not exist under an objective, or was not asked for in a turn, is None.
+An objective is called with the networks, a micro-batch and the update roles of the step. It returns sums on the
+device; `generator_loss` and `discriminator_loss` divide them by their counts over the global batch. Outputs that an
+objective or the roles do not produce are None.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from elektron.models.families import Places, make_places
+from elektron.models.families import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.corruption import (
@@ -30,91 +30,93 @@ HISTOGRAM_BINS = 512
 HISTOGRAM_LIMIT = 8.0
 
 
-class Turn(NamedTuple):
-    """Who learns in a step, and from what besides the objective."""
+class UpdateRoles(NamedTuple):
+    """Which networks are trained in a step, and on which losses besides the objective's."""
 
     generator: bool = True
     discriminator: bool = True
     adversarial: bool = False
-    """Whether the generator learns from the discriminator's mistakes instead of the originals."""
+    """Whether the generator is trained to fool the discriminator instead of to predict the originals."""
     similarity: bool = False
-    """Whether the discriminator learns the generator's distribution at masked positions too."""
+    """Whether the discriminator is also trained towards the generator's distribution at masked positions."""
 
 
 class Output(NamedTuple):
-    """Sums over a micro-batch, and what examples and evaluation look at."""
+    """Sums over a micro-batch, and the tensors that evaluation and examples need."""
 
     generator_loss: Tensor | None = None
-    """The generator's cross-entropy over used slots, in nats."""
+    """The generator's cross-entropy over masked positions, in nats."""
     generator_correct: Tensor | None = None
-    """Used slots whose likeliest token is the original."""
+    """Number of masked positions at which the generator's most likely token is the original."""
     policy_loss: Tensor | None = None
-    """What the generator learns from instead, over used slots, under plan `adversarial`."""
+    """Policy-gradient loss of the generator over masked positions, under plan `adversarial`."""
     detection_loss: Tensor | None = None
-    """The discriminator's binary cross-entropy over the tokens it is asked about, in nats."""
+    """The discriminator's binary cross-entropy over the tokens in `loss_mask`, in nats."""
     correction_loss: Tensor | None = None
-    """The discriminator's cross-entropy with the originals, over the tokens it is asked about, in nats."""
+    """The discriminator's cross-entropy with the original tokens that it predicts, in nats."""
     correction_correct: Tensor | None = None
-    """Used slots where the discriminator's likeliest token is the original."""
+    """Number of masked positions at which the discriminator's most likely token is the original."""
     similarity_loss: Tensor | None = None
-    """KL divergence of the discriminator's distribution from the generator's, over used slots, in nats."""
+    """KL divergence of the discriminator's distribution from the generator's, over masked positions, in nats."""
     corrupted_ids: Tensor | None = None
-    """`(rows, length)`: the discriminator's input."""
+    """`(batch, length)`: the discriminator's input."""
     replaced: Tensor | None = None
-    """`(rows, length)`: whether the token was replaced."""
+    """`(batch, length)`: whether the token was replaced."""
     logits: Tensor | None = None
-    """`(rows, length)`: the discriminator's logits, positive for "replaced"."""
-    asked: Tensor | None = None
-    """`(rows, length)`: whether the discriminator is asked if the token was replaced."""
+    """`(batch, length)`: the discriminator's logits; positive means replaced."""
+    loss_mask: Tensor | None = None
+    """`(batch, length)`: the tokens in the detection loss."""
     histogram: Tensor | None = None
-    """`(2, HISTOGRAM_BINS)`: tokens it is asked about by original or replaced, and by logit."""
+    """`(2, HISTOGRAM_BINS)`: counts of the tokens in `loss_mask`, original and replaced, by logit."""
 
     def updated(self, **changes: Tensor) -> Output:
-        """A copy with other values, as by `_replace`, which torch 2.11 cannot compile."""
+        """A copy with changes, as `_replace`, which torch 2.11 cannot compile."""
         return Output(*(changes.get(name, getattr(self, name)) for name in Output._fields))
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What is predicted where."""
+    """What the networks predict, and at which tokens."""
 
     name: ClassVar[str]
     generates: ClassVar[bool] = True
-    """Whether there is a generator."""
+    """Whether it has a generator."""
     detects: ClassVar[bool] = True
-    """Whether the discriminator says of tokens if they were replaced."""
+    """Whether the discriminator predicts which tokens were replaced."""
     corrects: ClassVar[bool] = False
-    """Whether the discriminator predicts tokens, and so has an output matrix."""
-    corrects_slots: ClassVar[bool] = True
-    """Whether it predicts those at masked positions only."""
+    """Whether the discriminator predicts original tokens, and so has an output matrix."""
+    corrects_masked_only: ClassVar[bool] = True
+    """Whether it predicts tokens at masked positions only."""
 
     detection_weight: float
-    """λ: weight of the discriminator's loss of replaced tokens."""
+    """λ: weight of the detection loss."""
     similarity_weight: float = 0.0
-    """Weight of the likeness to the generator, where a turn asks for it."""
+    """Weight of the KL divergence from the generator, where the roles ask for it."""
 
-    def __call__(self, pair: Pair, batch: MicroBatch, turn: Turn, temperature: Tensor) -> Output:
-        """Pass a micro-batch through the networks that the turn needs."""
-        places = places_of(batch)
-        corruption = corrupt(pair, batch, places, turn.generator, temperature)
+    def __call__(
+        self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor
+    ) -> Output:
+        """The forward pass of a micro-batch through the networks that the roles need."""
+        packed = packed_positions(batch)
+        corruption = corrupt(pair, batch, packed, roles.generator, temperature)
         generated = Output(
             generator_loss=corruption.losses.sum(),
             generator_correct=corruption.correct,
             corrupted_ids=corruption.corrupted_ids,
             replaced=corruption.replaced,
         )
-        if not turn.discriminator:
+        if not roles.discriminator:
             return generated
-        states = pair.discriminator_states(corruption.corrupted_ids, places)
-        output = self.judge(pair, batch, corruption, states, generated)
-        if turn.adversarial:
+        states = pair.discriminator_states(corruption.corrupted_ids, packed)
+        output = self.discriminator_terms(pair, batch, corruption, states, generated)
+        if roles.adversarial:
             output = output.updated(policy_loss=policy_loss(pair, batch, corruption, output))
-        if turn.similarity:
+        if roles.similarity:
             output = output.updated(similarity_loss=similarity(pair, batch, corruption, states))
         return output
 
     @abstractmethod
-    def judge(
+    def discriminator_terms(
         self,
         pair: Pair,
         batch: MicroBatch,
@@ -122,26 +124,26 @@ class Objective(ABC):
         states: Tensor,
         generated: Output,
     ) -> Output:
-        """Add what the discriminator has to say to what was generated.
+        """Add the discriminator's outputs to the generator's.
 
         Args:
             pair: the networks.
             batch: the micro-batch.
-            corruption: the discriminator's input, and how it came about.
-            states: `(rows, length, width)`, the discriminator's hidden states.
-            generated: the output so far.
+            corruption: the discriminator's input and the generator's outputs.
+            states: the discriminator's hidden states, `(batch, length, hidden_size)`.
+            generated: the generator's outputs.
         """
 
     def generator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
-        """What the generator learns from, a mean over the global batch's masked tokens."""
+        """The generator's loss, a mean over the masked tokens of the global batch."""
         loss = output.generator_loss if output.policy_loss is None else output.policy_loss
         return None if loss is None else loss / batch.masked_tokens
 
     def discriminator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
-        """What the discriminator learns from: λ times its loss of replaced tokens, and what else there is."""
+        """The discriminator's loss: λ times the detection loss, and the objective's other terms."""
         parts = [
-            (self.detection_weight, output.detection_loss, self.asked_tokens(batch)),
-            (self.correction_weight, output.correction_loss, self.corrected_tokens(batch)),
+            (self.detection_weight, output.detection_loss, self.detection_tokens(batch)),
+            (self.correction_weight, output.correction_loss, self.correction_tokens(batch)),
             (self.similarity_weight, output.similarity_loss, batch.masked_tokens),
         ]
         losses = [weight * loss / count for weight, loss, count in parts if loss is not None]
@@ -149,11 +151,11 @@ class Objective(ABC):
 
     @property
     def correction_weight(self) -> float:
-        """Weight of the discriminator's prediction of tokens."""
+        """Weight of the correction loss."""
         return 1.0
 
     def total_loss(self, figures: dict[str, float | None]) -> float:
-        """All losses of an evaluation, weighted as in training."""
+        """The weighted sum of an evaluation's losses, as in training."""
         weights = {
             "generator_loss": 1.0,
             "discriminator_loss": self.detection_weight,
@@ -161,51 +163,53 @@ class Objective(ABC):
         }
         return sum(weight * (figures[name] or 0.0) for name, weight in weights.items())
 
-    def asked_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """Of how many tokens the discriminator is asked if they were replaced."""
+    def detection_tokens(self, batch: GlobalBatch) -> float | Tensor:
+        """How many tokens are in the detection loss."""
         return batch.real_tokens
 
-    def corrected_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """How many tokens the discriminator predicts."""
+    def correction_tokens(self, batch: GlobalBatch) -> float | Tensor:
+        """How many tokens are in the correction loss."""
         return batch.masked_tokens
 
 
-def places_of(batch: MicroBatch) -> Places:
-    """Where the tokens of a micro-batch stand."""
-    return make_places(batch.piece_ids, batch.position_ids, batch.token_type_ids)
+def packed_positions(batch: MicroBatch) -> PackedPositions:
+    """The document ids, positions and attention mask of a micro-batch."""
+    return make_packed_positions(batch.document_ids, batch.position_ids, batch.token_type_ids)
 
 
-def slot_mask(batch: MicroBatch) -> Tensor:
-    """`(rows, length)`: the positions of used slots."""
+def masked_position_mask(batch: MicroBatch) -> Tensor:
+    """`(batch, length)`: whether a token is masked."""
     empty = torch.zeros_like(batch.input_ids, dtype=torch.bool)
     return empty.scatter(1, batch.masked_positions, batch.weights > 0)
 
 
-def logit_histogram(logits: Tensor, replaced: Tensor, asked: Tensor) -> Tensor:
-    """Count tokens by class and logit: `(2, HISTOGRAM_BINS)`. What is no number counts as 0."""
+def logit_histogram(logits: Tensor, replaced: Tensor, loss_mask: Tensor) -> Tensor:
+    """Counts of tokens by class and logit, `(2, HISTOGRAM_BINS)`. NaN counts as 0."""
     scaled = (
         logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1
     ) / 2
     bins = (scaled * (HISTOGRAM_BINS - 1)).long() + replaced.long() * HISTOGRAM_BINS
     counts = torch.zeros(2 * HISTOGRAM_BINS, device=logits.device)
-    return counts.scatter_add(0, bins.flatten(), asked.flatten().to(counts.dtype)).view(
+    return counts.scatter_add(0, bins.flatten(), loss_mask.flatten().to(counts.dtype)).view(
         2, HISTOGRAM_BINS
     )
 
 
-def with_detection(output: Output, logits: Tensor, asked: Tensor) -> Output:
-    """What the discriminator says of the tokens that it is asked about."""
+def with_detection(output: Output, logits: Tensor, loss_mask: Tensor) -> Output:
+    """Add the detection logits and their histogram."""
     assert output.replaced is not None
     logits = logits.detach()
     return output.updated(
-        logits=logits, asked=asked, histogram=logit_histogram(logits, output.replaced, asked)
+        logits=logits,
+        loss_mask=loss_mask,
+        histogram=logit_histogram(logits, output.replaced, loss_mask),
     )
 
 
 def with_correction(
     output: Output, batch: MicroBatch, loss: Tensor, token_logits: Tensor
 ) -> Output:
-    """What the discriminator predicts; `token_logits` `(rows, slots, vocabulary)` are those at masked positions."""
+    """Add the correction loss; `token_logits` `(batch, masked, vocabulary)` are those at masked positions."""
     correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
     return output.updated(correction_loss=loss, correction_correct=correct.sum())
 
@@ -216,15 +220,14 @@ def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:
 
 
 def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: Output) -> Tensor:
-    """What teaches the generator to mislead the discriminator (paper, appendix F), over used slots.
+    """The loss that trains the generator to fool the discriminator (paper, appendix F), over masked positions.
 
     The loss L_D of the discriminator at a masked position t is the reward for the sample there, and
-    by the policy gradient (Williams 1992), less a baseline b that foresees it,
+    by the policy gradient (Williams 1992), with a baseline b that predicts it,
 
         ∇ = E[ Σ_t ∇ log G(sample_t) · (L_D(t) − b(t)) ],    b(t) = −log σ(w · h_G(t)).
 
-    G goes up this gradient. b learns by squared error, and h_G, the generator's states, do not learn
-    from it.
+    G ascends this gradient. b is trained by squared error, without gradient into the generator's states h_G.
     """
     assert pair.baseline is not None
     assert output.logits is not None
@@ -242,7 +245,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: O
 
 
 def similarity(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
-    """KL(generator ‖ discriminator) of the token distributions at used slots, in nats."""
+    """KL(generator ‖ discriminator) of the token distributions at masked positions, in nats."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     divergences = F.kl_div(
         logits.log_softmax(-1),

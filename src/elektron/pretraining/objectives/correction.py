@@ -1,4 +1,4 @@
-"""Objectives under which the discriminator predicts tokens, alone or besides detecting replaced ones."""
+"""Objectives under which the discriminator predicts original tokens, with or without replaced-token detection."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.base import (
     Objective,
     Output,
-    Turn,
-    places_of,
+    UpdateRoles,
+    packed_positions,
     with_correction,
     with_detection,
 )
@@ -30,8 +30,10 @@ from elektron.pretraining.objectives.detection import Rtd
 MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 
 
-def correct_at_slots(pair: Pair, batch: MicroBatch, states: Tensor, output: Output) -> Output:
-    """Cross-entropy of the corrector with the originals at used slots."""
+def correct_at_masked_positions(
+    pair: Pair, batch: MicroBatch, states: Tensor, output: Output
+) -> Output:
+    """Cross-entropy of the corrector with the originals at masked positions."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     losses = token_losses(logits, batch.originals) * batch.weights
     return with_correction(output, batch, losses.sum(), logits)
@@ -51,7 +53,7 @@ class ReplaceMlm(Objective):
     detects: ClassVar[bool] = False
     corrects: ClassVar[bool] = True
 
-    def judge(
+    def discriminator_terms(
         self,
         pair: Pair,
         batch: MicroBatch,
@@ -59,8 +61,8 @@ class ReplaceMlm(Objective):
         states: Tensor,
         generated: Output,
     ) -> Output:
-        """Tokens at used slots."""
-        return correct_at_slots(pair, batch, states, generated)
+        """Predict the original tokens at masked positions."""
+        return correct_at_masked_positions(pair, batch, states, generated)
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,16 @@ class Mlm(ReplaceMlm):
     """Of [MASK]."""
     vocab_size: int = 0
 
-    def __call__(self, pair: Pair, batch: MicroBatch, turn: Turn, temperature: Tensor) -> Output:
-        """Mask, and let the discriminator predict; there is no other turn."""
+    def __call__(
+        self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor
+    ) -> Output:
+        """Mask, and predict the original tokens; roles and temperature have no effect."""
         masked_ids = self.masked(batch)
-        states = pair.discriminator_states(masked_ids, places_of(batch))
-        return correct_at_slots(pair, batch, states, Output(corrupted_ids=masked_ids))
+        states = pair.discriminator_states(masked_ids, packed_positions(batch))
+        return correct_at_masked_positions(pair, batch, states, Output(corrupted_ids=masked_ids))
 
     def masked(self, batch: MicroBatch) -> Tensor:
-        """`(rows, length)`: the text with masks, by the one uniform number that each slot has."""
+        """`(batch, length)`: the text with masks, decided by one uniform number for each masked position."""
         originals = batch.originals
         among_random = (batch.uniforms - MASK_SHARE) / RANDOM_SHARE
         random_ids = (among_random.clamp(0, 1) * self.vocab_size).long()
@@ -107,21 +111,21 @@ class Mlm(ReplaceMlm):
 class AllTokensMlm(Objective):
     """All-Tokens MLM (paper, §3.5): every token of the corruption is predicted, with a copy gate.
 
-    The gate c_t = 1 − σ(D(corrupted)_t) says how far the token may be taken as it stands:
+    The gate c_t = 1 − σ(D(corrupted)_t) is the probability of copying the token:
 
         P(x_t | corrupted) = c_t · [corrupted_t = x_t] + (1 − c_t) · softmax(corrector)_t[x_t],
         L = mean over m of −log G(x_m | masked)  +  λ · mean over real t of −log P(x_t | corrupted).
 
-    The gate is in effect a detector: it has the head for replaced tokens, and its figures are the
-    detector's. The scores are those of every token, (rows, length, vocabulary): much memory, for
-    which `micro_batch` is the remedy.
+    The gate acts as a detector: it is computed by the detection head, and detection metrics are computed from it.
+    The token logits are those of all tokens, `(batch, length, vocabulary)`: lower `micro_batch_size` if they do
+    not fit in memory.
     """
 
     name: ClassVar[str] = "all_tokens_mlm"
     corrects: ClassVar[bool] = True
-    corrects_slots: ClassVar[bool] = False
+    corrects_masked_only: ClassVar[bool] = False
 
-    def judge(
+    def discriminator_terms(
         self,
         pair: Pair,
         batch: MicroBatch,
@@ -129,32 +133,32 @@ class AllTokensMlm(Objective):
         states: Tensor,
         generated: Output,
     ) -> Output:
-        """Every token's probability, and the gate as a detector."""
+        """The probability of every token, and the gate as a detector."""
         gate = at_least_fp32(pair.replaced_logits(states))
         token_logits = at_least_fp32(pair.corrected_logits(states))
         losses = copy_losses(
             gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced
         )
-        real = batch.piece_ids >= 0
-        at_slots = at_positions(token_logits.detach(), batch.masked_positions)
-        output = with_correction(generated, batch, (losses * real).sum(), at_slots)
+        real = batch.document_ids >= 0
+        at_masked = at_positions(token_logits.detach(), batch.masked_positions)
+        output = with_correction(generated, batch, (losses * real).sum(), at_masked)
         return with_detection(output, gate, real)
 
     @property
     def correction_weight(self) -> float:
-        """λ: nearly all tokens are there to be copied, as nearly all are original under `rtd`."""
+        """λ: nearly all tokens are copied, as nearly all are original under `rtd`."""
         return self.detection_weight
 
-    def corrected_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """All real ones."""
+    def correction_tokens(self, batch: GlobalBatch) -> float | Tensor:
+        """All tokens but padding."""
         return batch.real_tokens
 
 
 @dataclass(frozen=True)
 class Corrective(Rtd):
-    """Corrective language modelling (COCO-LM, Meng et al. 2021): detect replaced tokens, and say what was there.
+    """Corrective language modelling (COCO-LM, Meng et al. 2021): detect replaced tokens and predict the originals.
 
-    As `rtd`, and with the copy probability c = 1 − σ(D), which learns from detection only (sg),
+    As `rtd`, and with the copy probability c = 1 − σ(D), which is trained by detection only (sg stops the gradient),
 
         L = L_rtd  +  mean over m of −log( sg(c_m) · [corrupted_m = x_m] + sg(1 − c_m) · softmax(corrector)_m[x_m] ).
     """
@@ -162,7 +166,7 @@ class Corrective(Rtd):
     name: ClassVar[str] = "corrective"
     corrects: ClassVar[bool] = True
 
-    def judge(
+    def discriminator_terms(
         self,
         pair: Pair,
         batch: MicroBatch,
@@ -170,8 +174,8 @@ class Corrective(Rtd):
         states: Tensor,
         generated: Output,
     ) -> Output:
-        """Detection everywhere, tokens at used slots."""
-        output = super().judge(pair, batch, corruption, states, generated)
+        """Detection at all tokens, correction at masked positions."""
+        output = super().discriminator_terms(pair, batch, corruption, states, generated)
         assert output.logits is not None
         positions = batch.masked_positions
         token_logits = at_least_fp32(pair.corrected_logits(at_positions(states, positions)))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from elektron.models.families import Places
+from elektron.models.families import PackedPositions
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import MicroBatch
 
@@ -21,36 +21,36 @@ class Corruption(NamedTuple):
     """What the generator made of a micro-batch."""
 
     token_logits: Tensor
-    """`(rows, slots, vocabulary)`: its scores at the masked positions, at temperature 1."""
+    """`(batch, masked, vocabulary)`: its scores at the masked positions, at temperature 1."""
     losses: Tensor
-    """`(rows, slots)`: cross-entropy with the original, in nats, 0 in unused slots."""
+    """`(batch, masked)`: cross-entropy with the original, in nats, 0 in padded masked positions."""
     correct: Tensor
-    """Used slots whose likeliest token is the original."""
+    """Masked positions whose likeliest token is the original."""
     states: Tensor
-    """`(rows, slots, generator width)`: its hidden states there."""
+    """`(batch, masked, generator_hidden_size)`: its hidden states there."""
     samples: Tensor
-    """`(rows, slots)`: the tokens drawn."""
+    """`(batch, masked)`: the tokens drawn."""
     corrupted_ids: Tensor
-    """`(rows, length)`: the text with samples at the masked positions."""
+    """`(batch, length)`: the text with samples at the masked positions."""
     replaced: Tensor
-    """`(rows, length)`: whether the token differs from the original."""
+    """`(batch, length)`: whether the token differs from the original."""
 
 
 def corrupt(
-    pair: Pair, batch: MicroBatch, places: Places, learns: bool, temperature: Tensor
+    pair: Pair, batch: MicroBatch, packed: PackedPositions, trained: bool, temperature: Tensor
 ) -> Corruption:
-    """Let the generator fill in the masked positions.
+    """Replace the masked tokens by samples of the generator.
 
     Args:
         pair: the networks.
         batch: the micro-batch.
-        places: where its tokens stand.
-        learns: whether gradients are wanted.
+        packed: its document ids, positions and attention mask.
+        trained: whether gradients are needed.
         temperature: of the samples, a number; the losses are those at temperature 1.
     """
-    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+    with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
         states = at_positions(
-            pair.generator_states(batch.masked_ids, places), batch.masked_positions
+            pair.generator_states(batch.masked_ids, packed), batch.masked_positions
         )
         token_logits = at_least_fp32(pair.token_logits(states))
         originals = batch.originals
@@ -72,7 +72,7 @@ def corrupt(
 
 
 def at_positions(values: Tensor, positions: Tensor) -> Tensor:
-    """Of `(rows, length, …)` those at `(rows, slots)`: `(rows, slots, …)`."""
+    """Of `(batch, length, …)` those at `(batch, masked)`: `(batch, masked, …)`."""
     index = positions if values.ndim == 2 else positions[..., None].expand(-1, -1, values.shape[-1])
     return values.gather(1, index)
 
@@ -83,7 +83,7 @@ def at_least_fp32(tensor: Tensor) -> Tensor:
 
 
 def token_losses(token_logits: Tensor, tokens: Tensor) -> Tensor:
-    """Cross-entropy `(rows, slots)` in nats of logits `(rows, slots, vocabulary)` with the tokens."""
+    """Cross-entropy `(batch, masked)` in nats of logits `(batch, masked, vocabulary)` with the tokens."""
     losses = F.cross_entropy(token_logits.flatten(0, 1), tokens.flatten(), reduction="none")
     return losses.view_as(tokens)
 

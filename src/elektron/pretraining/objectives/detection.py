@@ -1,4 +1,4 @@
-"""Replaced-token detection: the discriminator says which tokens are not the original ones."""
+"""Replaced-token detection: the discriminator predicts which tokens are not the originals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elektron.pretraining.objectives.base import (
     Objective,
     Output,
     detection_losses,
-    slot_mask,
+    masked_position_mask,
     with_detection,
 )
 from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32
@@ -23,8 +23,8 @@ from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32
 class Rtd(Objective):
     """The paper's objective (Clark et al. 2020).
 
-    The generator G predicts the originals x at the masked positions m; the discriminator D says of
-    every real token t of the corruption whether it differs from the original:
+    The generator G predicts the original tokens x at the masked positions m; the discriminator D predicts for
+    every token t of the corrupted input that is not padding whether it differs from the original:
 
         L = mean over m of −log G(x_m | masked)
           + λ · mean over real t of BCE(D(corrupted)_t, [corrupted_t ≠ x_t]).
@@ -32,7 +32,7 @@ class Rtd(Objective):
 
     name: ClassVar[str] = "rtd"
 
-    def judge(
+    def discriminator_terms(
         self,
         pair: Pair,
         batch: MicroBatch,
@@ -40,20 +40,20 @@ class Rtd(Objective):
         states: Tensor,
         generated: Output,
     ) -> Output:
-        """Every token's logit, and the loss over those that are asked about."""
+        """The logits of all tokens, and the loss over those in the loss mask."""
         logits = at_least_fp32(pair.replaced_logits(states))
-        asked = self.asked(batch)
-        loss = (detection_losses(logits, corruption.replaced) * asked).sum()
-        return with_detection(generated.updated(detection_loss=loss), logits, asked)
+        loss_mask = self.loss_mask(batch)
+        loss = (detection_losses(logits, corruption.replaced) * loss_mask).sum()
+        return with_detection(generated.updated(detection_loss=loss), logits, loss_mask)
 
-    def asked(self, batch: MicroBatch) -> Tensor:
-        """`(rows, length)`: the tokens that are in the loss."""
-        return batch.piece_ids >= 0
+    def loss_mask(self, batch: MicroBatch) -> Tensor:
+        """`(batch, length)`: the tokens in the detection loss, here all but padding."""
+        return batch.document_ids >= 0
 
 
 @dataclass(frozen=True)
 class Electra15(Rtd):
-    """ELECTRA 15 % (paper, §3.5): as `rtd`, but D is asked about the masked positions only:
+    """ELECTRA 15 % (paper, §3.5): as `rtd`, but the detection loss covers the masked positions only:
 
         L = mean over m of −log G(x_m | masked)
           + λ · mean over m of BCE(D(corrupted)_m, [corrupted_m ≠ x_m]).
@@ -63,10 +63,10 @@ class Electra15(Rtd):
 
     name: ClassVar[str] = "electra_15"
 
-    def asked(self, batch: MicroBatch) -> Tensor:
-        """The used slots."""
-        return slot_mask(batch)
+    def loss_mask(self, batch: MicroBatch) -> Tensor:
+        """The masked positions."""
+        return masked_position_mask(batch)
 
-    def asked_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """As many as there are used slots."""
+    def detection_tokens(self, batch: GlobalBatch) -> float | Tensor:
+        """The masked tokens."""
         return batch.masked_tokens

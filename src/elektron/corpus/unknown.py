@@ -1,0 +1,179 @@
+"""Text that a tokenizer replaces by its unknown token: how many characters, and why.
+
+One [UNK] stands for a whole word, however long, so the share of unknown tokens says little about how much
+text is lost. Here characters are counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+
+from elektron.errors import ElektronError
+
+if TYPE_CHECKING:  # a worker process of `prepare` does without it
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+WORTH_SAYING, TOO_MUCH = 1e-3, 0.05
+"""Shares of lost characters that are reported, and that are refused."""
+LONG_WORDS = "words longer than the tokenizer's max_input_chars_per_word"
+DECOMPOSED = "characters in composed form (NFC), where the vocabulary has them decomposed (NFD)"
+COMPOSED = "characters in decomposed form (NFD), where the vocabulary has them composed (NFC)"
+CAPITALS = "capital letters, which the vocabulary lacks"
+CHARACTERS = "characters that the vocabulary lacks"
+CURES = {
+    LONG_WORDS: "train a tokenizer with `elektron tokenizer`: it splits them",
+    DECOMPOSED: "convert the text to NFD, or set strip_accents in tokenizer_config.json if the vocabulary was "
+    "made with it",
+    COMPOSED: "convert the text to NFC",
+    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a BERT tokenizer",
+    CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger --vocab-size",
+}
+GO_ON = "to go on regardless, give --allow-unknown true"
+EXPLAINED_WORDS = 500
+"""The most frequent lost words of a count, whose causes are looked for."""
+SHOWN_CHARACTERS = 12
+SHOWN_WORD = 20
+SAMPLED_TEXTS = 2000
+SAMPLED_CHARACTERS = 5000
+
+
+@dataclass
+class Unknown:
+    """How much of a text becomes [UNK]."""
+
+    characters: int = 0
+    """Visible characters in all."""
+    lost: int = 0
+    """Characters covered by unknown tokens."""
+    causes: Counter[str] = field(default_factory=Counter)
+    """Lost characters of the most frequent lost words, by cause."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """A lost word for each cause."""
+    missing: Counter[str] = field(default_factory=Counter)
+    """Characters that the vocabulary lacks."""
+
+    @property
+    def share(self) -> float:
+        return self.lost / max(1, self.characters)
+
+    def add(self, other: Unknown) -> None:
+        """Add another count to this one."""
+        self.characters += other.characters
+        self.lost += other.lost
+        self.causes += other.causes
+        self.missing += other.missing
+        self.examples = other.examples | self.examples
+
+    @property
+    def cause(self) -> str:
+        """The cause of most of the loss, with an example, and what to do about it."""
+        if not self.causes:
+            return ""
+        ((name, _),) = self.causes.most_common(1)
+        word = self.examples[name]
+        shown = f"such as {word if len(word) <= SHOWN_WORD else word[:SHOWN_WORD] + '…'!r}"
+        if name == CHARACTERS:
+            shown = " ".join(c for c, _ in self.missing.most_common(SHOWN_CHARACTERS))
+        return f"{name} ({shown}): {CURES[name]}"
+
+    def check(self, name: str, allow: bool) -> None:
+        """Warn of lost text, or refuse it.
+
+        Args:
+            name: of the file, corpus or model, for the message.
+            allow: warn however much is lost.
+
+        Raises:
+            ElektronError: too much is lost.
+        """
+        if self.share <= WORTH_SAYING:
+            return
+        said = f"{name}: {self.share:.1%} of the characters become [UNK], mostly {self.cause}"
+        if self.share > TOO_MUCH and not allow:
+            raise ElektronError(f"{said}; {GO_ON}")
+        log.warning("%s", said)
+
+
+class UnknownCounter:
+    """Counts what a tokenizer loses of texts."""
+
+    def __init__(self, tokenizer: Tokenizer, unknown_id: int) -> None:
+        """`unknown_id` is the id of its unknown token."""
+        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.encode_special_tokens = True
+        self.unknown_id = unknown_id
+        model = self.tokenizer.model
+        is_wordpiece = isinstance(model, WordPiece)
+        self.longest_word = model.max_input_chars_per_word if is_wordpiece else None
+        self.continuation = model.continuing_subword_prefix if is_wordpiece else ""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> UnknownCounter:
+        """The counter for a tokenizer of transformers."""
+        assert tokenizer.unk_token_id is not None
+        return cls(tokenizer.backend_tokenizer, tokenizer.unk_token_id)
+
+    def count(self, texts: Sequence[str]) -> Unknown:
+        """Count the characters of these texts that become [UNK], and find out why."""
+        found = Unknown(visible_characters(texts))
+        words: Counter[str] = Counter()
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            if self.unknown_id not in encoding.ids:
+                continue
+            for token_id, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True):
+                if token_id == self.unknown_id:
+                    words["".join(text[begin:end].split())] += 1
+        found.lost = sum(len(word) * count for word, count in words.items())
+        for word, count in words.most_common(EXPLAINED_WORDS):
+            self._explain(word, count, found)
+        return found
+
+    def _explain(self, word: str, count: int, found: Unknown) -> None:
+        cause = self._cause(word)
+        found.causes[cause] += len(word) * count
+        found.examples.setdefault(cause, word)
+        if cause == CHARACTERS:
+            for place, character in enumerate(self._normalized(word)):
+                piece = self.continuation + character if place else character
+                if self.tokenizer.token_to_id(piece) is None:
+                    found.missing[character] += count
+
+    def _cause(self, word: str) -> str:
+        if self.longest_word is not None and len(self._normalized(word)) > self.longest_word:
+            return LONG_WORDS
+        if self._is_known(unicodedata.normalize("NFD", word)):
+            return DECOMPOSED
+        if self._is_known(unicodedata.normalize("NFC", word)):
+            return COMPOSED
+        return CAPITALS if self._is_known(word.lower()) else CHARACTERS
+
+    def _normalized(self, word: str) -> str:
+        normalizer = self.tokenizer.normalizer
+        return word if normalizer is None else normalizer.normalize_str(word)
+
+    def _is_known(self, word: str) -> bool:
+        return self.unknown_id not in self.tokenizer.encode(word, add_special_tokens=False).ids
+
+
+def visible_characters(texts: Sequence[str]) -> int:
+    """Characters without blanks."""
+    return sum(len("".join(text.split())) for text in texts)
+
+
+def count_unknown(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Unknown:
+    """Count what a tokenizer loses of an evenly spread sample of texts."""
+    step = max(1, len(texts) // SAMPLED_TEXTS)
+    return UnknownCounter.of(tokenizer).count([text[:SAMPLED_CHARACTERS] for text in texts[::step]])

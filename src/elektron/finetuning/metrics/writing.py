@@ -1,0 +1,56 @@
+"""How a text is written: with spaces between words, or without, as Chinese and Japanese are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import regex
+
+CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
+"""A character that may be a word of its own: Chinese characters and Japanese syllables."""
+LETTER = regex.compile(r"\p{L}")
+LATIN = regex.compile(r"[A-Za-z]")
+_LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"
+# Combining marks belong to the letter before them; joiners (Persian, Indic scripts) stand inside words.
+WORD = regex.compile(
+    rf"{CHARACTER.pattern}\p{{M}}*|{_LETTERS}(?:{_LETTERS}|[\u200c\u200d](?={_LETTERS}))*"
+)
+TOKEN = regex.compile(rf"{WORD.pattern}|(?!\s)\X")
+"""A word, or another visible character with all that is combined with it, such as an emoji."""
+
+NEARLY_ALL = 0.99
+"""Of the letters; English has a few borrowed ones, other European languages many of their own."""
+
+
+def is_chinese(texts: Iterable[str]) -> bool:
+    """Whether most of the letters are Chinese characters or Japanese syllables."""
+    return share(CHARACTER, texts) > 0.5
+
+
+def is_plain_latin(texts: Iterable[str]) -> bool:
+    """Whether the letters are those of English."""
+    return share(LATIN, texts) >= NEARLY_ALL
+
+
+def share(of: regex.Pattern[str], texts: Iterable[str]) -> float:
+    """How many of the letters these are; 0 without letters."""
+    found = letters = 0
+    for text in texts:
+        found += len(of.findall(text))
+        letters += len(LETTER.findall(text))
+    return found / letters if letters else 0.0
+
+
+def words(text: str) -> list[str]:
+    """Its words and numbers without punctuation; Chinese and Japanese by character."""
+    return WORD.findall(text)
+
+
+def tokens(text: str) -> list[str]:
+    """Its words and, one by one, its punctuation and symbols."""
+    return TOKEN.findall(text)
+
+
+def characters_apart(text: str) -> str:
+    """With spaces around each Chinese or Japanese character."""
+    return CHARACTER.sub(r" \g<0> ", text)

@@ -1,0 +1,286 @@
+"""Models and tokenizers of any origin, by folder or hub name: data is read, nothing of theirs is run.
+
+All `from_pretrained` of the package are here, so that the rules hold everywhere:
+
+- Weights come from safetensors. Pickled ones are refused with the command that converts them apart.
+- A network is what its files say: weights that are missing, of another shape or not finite are refused by name.
+- A class is found by `model_type` among those of transformers and our own. What a configuration says
+  of code is not followed: `auto_map`, and attention by a kernel of the hub, which is a download that runs.
+- Keys that a class does not know are dropped, as are those with an underscore, and listed.
+- `NAME@REVISION` pins what the hub has under a name to a branch, a tag or a commit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import logging
+import re
+import unicodedata
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    CONFIG_MAPPING,
+    AutoTokenizer,
+    BertTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.hub import cached_file
+
+from elektron.bounded import object_in, read_text
+from elektron.errors import ElektronError
+from elektron.reading import (
+    Place,
+    first_line,
+    hub_answers,
+    located,
+    nearest,
+    refuse_missing_folder,
+)
+from elektron.tokenizer_trial import fault_of_tokenizer
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+TRIAL_LENGTH = 8
+MOST_BYTES = 1 << 26
+"""Of a tokenizer; those with the largest vocabularies have half as many."""
+LOADS_CODE = frozenset(
+    {"auto_map", "attn_implementation", "experts_implementation", "quantization_config"}
+)
+"""Keys of a configuration that name code, or kernels and quantizers to be fetched."""
+OUR_FAMILY = "elektron"
+"""Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
+ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
+"""The key that the class is found by, what our pre-training adds to the configuration of any family, and
+the token that ends a text, which generation reads from any configuration."""
+MOST_LAYERS = 1000
+"""More would take hours to build before anything is compared with the weights."""
+
+# The last line: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
+UNLOADABLE = (
+    *(OSError, SafetensorError, ValueError, LookupError, AttributeError),
+    *(TypeError, ArithmeticError, AssertionError, RuntimeError, MemoryError),
+)
+
+
+def load_configuration(name: str) -> PreTrainedConfig:
+    """The configuration of a folder or hub model, without what its class does not know.
+
+    Raises:
+        ElektronError: there is none, or it is of no kind that transformers or elektron has.
+    """
+    refuse_missing_folder(name)
+    try:
+        values = _json_file(located(name), CONFIG)
+    except (OSError, ValueError, RecursionError) as error:
+        folder = Path(located(name).name)
+        near = "" if folder.exists() else nearest(folder)
+        raise ElektronError(
+            f"no model can be read from {name!r} (a folder or hub name is expected): "
+            f"{first_line(error).rstrip('.')}{near}"
+        ) from error
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        raise ElektronError(
+            f"no model can be read from {name!r}: its model_type is {kind!r}, which neither transformers "
+            "nor elektron has, and code that comes with a model is not run"
+        )
+    try:
+        known, dropped = _known(values)
+        config: PreTrainedConfig = CONFIG_MAPPING[kind](**known)
+        layers = getattr(config, "num_hidden_layers", 0)
+        architectures = list(config.architectures or [])
+    except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ElektronError(
+            f"{name!r}: its {CONFIG} is no configuration of {kind} ({on_one_line(error)})"
+        ) from error
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ElektronError(f"{name!r}: its {CONFIG} asks for {layers:,} layers: is it damaged?")
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and not (isinstance(positions, int) and positions >= -1):
+        raise ElektronError(f"{name!r}: the max_position_embeddings in its {CONFIG} are no number")
+    if not all(isinstance(architecture, str) for architecture in architectures):
+        raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
+    if dropped:
+        _say_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")
+    return config
+
+
+def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub name, by a class of transformers.
+
+    Raises:
+        ElektronError: there is none, or it cannot be used.
+    """
+    try:
+        tokenizer = _tokenizer_files(name, subfolder)
+        # Settings of a wrong type are found where they are used.
+        tokenizer(
+            ["a"], ["a"], truncation=True, max_length=TRIAL_LENGTH, return_attention_mask=False
+        )
+        tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
+    except UNLOADABLE as error:
+        what = "cannot be loaded" if Path(name).exists() else "no such folder, nor found on the hub"
+        raise ElektronError(f"{Path(name) / subfolder}: {what} ({on_one_line(error)})") from error
+    return tokenizer
+
+
+def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
+    place = located(name)
+    try:
+        path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **hub_options(place))
+    except OSError:
+        path = None  # transformers makes it of other files
+    if path is not None and (
+        fault := fault_of_tokenizer(Path(path), read_text(Path(path), MOST_BYTES))
+    ):
+        raise ElektronError(f"{path}: damaged ({fault[:200]}): make or fetch it again")
+    try:
+        settings = _json_file(place, TOKENIZER_CONFIG, subfolder)
+    except OSError:
+        settings = {}  # old tokenizers have none
+    try:
+        config = load_configuration(name)
+    except ElektronError:
+        config = PreTrainedConfig()  # it lies alone, or beside a model that we need not know
+    folding = {} if "do_lower_case" in settings else _folding(name, subfolder)
+    tokenizer_class: Any = AutoTokenizer
+    options: dict[str, Any] = {"config": config, **folding}
+    if "auto_map" in settings:
+        _say_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
+        tokenizer_class, options = PreTrainedTokenizerFast, {}
+    elif folding and not config.model_type and "tokenizer_class" not in settings:
+        tokenizer_class, options = BertTokenizer, folding
+    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
+        place.name, subfolder=subfolder, **hub_options(place), **options
+    )
+    return tokenizer
+
+
+def _folding(name: str, subfolder: str) -> dict[str, bool]:
+    """How a BERT tokenizer folds case and accents where its configuration does not say; empty for other tokenizers.
+
+    transformers lowercases then, whatever stands in `tokenizer.json`. Where there is a `vocab.txt` alone, text
+    is folded as the vocabulary is.
+    """
+    place = located(name)
+
+    def file(which: str) -> Path | None:
+        path = cached_file(
+            place.name,
+            which,
+            subfolder=subfolder,
+            _raise_exceptions_for_missing_entries=False,
+            **hub_options(place),
+        )
+        return None if path is None else Path(path)
+
+    if (written := file("tokenizer.json")) is not None:
+        normalizer = object_in(read_text(written)).get("normalizer")
+        if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
+            return {}
+        return {
+            "do_lower_case": normalizer["lowercase"],
+            "strip_accents": normalizer["strip_accents"],
+            "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+        }
+    if (vocabulary := file("vocab.txt")) is None:
+        return {}
+    pieces = [piece for piece in read_text(vocabulary).splitlines() if not piece.startswith("[")]
+    lowercase = not any(map(has_capitals, pieces))
+    strip_accents = lowercase and not any(map(_has_accents, pieces))
+    _say_once(
+        f"{name}: a vocab.txt without settings: text is {'lowercased' if lowercase else 'not lowercased'} and accents "
+        f"are {'removed' if strip_accents else 'kept'}, as in the vocabulary"
+    )
+    return {"do_lower_case": lowercase, "strip_accents": strip_accents}
+
+
+def has_capitals(piece: str) -> bool:
+    """Whether lowercasing changes a piece of a vocabulary."""
+    return piece != piece.lower()
+
+
+def _has_accents(piece: str) -> bool:
+    return any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", piece))
+
+
+def hub_options(place: Place) -> dict[str, Any]:
+    """Which revision is read, and that the hub is left alone where it is not needed or does not answer."""
+    local = Path(place.name).is_dir() or not hub_answers()
+    return {"revision": place.revision, "local_files_only": local}
+
+
+def _json_file(place: Place, file: str, subfolder: str = "") -> dict[str, Any]:
+    """The object in a JSON file of a folder, or of the hub or what is here of it."""
+    path = cached_file(place.name, file, subfolder=subfolder, **hub_options(place))
+    if path is None:
+        raise FileNotFoundError(f"no {file} there")
+    content = json.loads(read_text(Path(path)))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return content
+
+
+def _known(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """What of a configuration its class knows, and the names of the rest; parts of it alike."""
+    dropped: list[str] = []
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.startswith("_") or key in LOADS_CODE:
+            if key != "auto_map" or values["model_type"] != OUR_FAMILY:
+                dropped.append(prefix + key)
+        elif isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
+            kept[key], inner = _known(value, f"{prefix}{key}.")
+            dropped += inner
+        else:
+            kept[key] = value
+    unknown = _unknown(CONFIG_MAPPING[values["model_type"]], kept)
+    dropped += [prefix + key for key in kept if key in unknown]
+    return {key: value for key, value in kept.items() if key not in unknown}, dropped
+
+
+def _unknown(config_class: type[PreTrainedConfig], values: dict[str, Any]) -> set[str]:
+    """The keys that a class merely stores, and that the code of its model never names."""
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    stored = (
+        set(vars(config_class(**values))) - set(vars(PreTrainedConfig())) - fields - ALWAYS_KNOWN
+    )
+    unknown = stored & values.keys()
+    if not unknown:
+        return unknown
+    words = _words_of_model(config_class.__module__)
+    # A value must not take the place of a method either.
+    return {
+        key for key in unknown if key not in words or callable(getattr(config_class, key, None))
+    }
+
+
+@cache
+def _words_of_model(module: str) -> set[str]:
+    """All words in the code of a model: some read settings that their configuration class does not have."""
+    spec = importlib.util.find_spec(module.replace(".configuration_", ".modeling_"))
+    if spec is None or spec.origin is None:
+        return set()
+    return set(re.findall(r"\w+", Path(spec.origin).read_text(encoding="utf-8")))
+
+
+@cache
+def _say_once(message: str) -> None:
+    """A model's configuration is read several times, for its tokenizer and its weights."""
+    log.info("%s", message)
+
+
+def on_one_line(error: BaseException) -> str:
+    """What an error says, its lines put together and cut."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

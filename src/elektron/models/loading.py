@@ -1,0 +1,161 @@
+"""Networks from a folder or the hub: safetensors only, and every weight from the files.
+
+Weights that are missing, of another shape or not finite are refused by name. Pickled weights are refused with the
+command that converts them in a process of its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import has_file
+
+from elektron.bounded import refuse_inaccessible
+from elektron.errors import ElektronError
+from elektron.hub import CONFIG, UNLOADABLE, hub_options, load_configuration, on_one_line
+from elektron.models.attention import use_fast_attention
+from elektron.reading import Place, located
+
+PICKLED = "pytorch_model*.bin"
+GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
+"""Weights that a layer of family `elektron` has, and that it had instead in older versions."""
+POOLER = "pooler"
+"""The module that BERT and its kin have between an encoder and a head. It belongs to the head: models that were
+not saved with one for sentences come without it."""
+CONVERSION = (
+    "import pathlib, sys, torch; from safetensors.torch import save_file; "
+    f"folder = pathlib.Path(sys.argv[1]); files = sorted(folder.glob('{PICKLED}')); "
+    "save_file({n: t.contiguous().clone() for f in files "
+    "for n, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
+    "folder / 'model.safetensors', metadata={'format': 'pt'})"
+)
+"""A program for another process, since unpickling can run code even where torch forbids most of it."""
+
+
+def load_network(model_class: Any, name: str) -> Any:
+    """`model_class.from_pretrained`, in fp32 and from safetensors, every weight from the files.
+
+    Args:
+        model_class: of transformers, or one of its Auto classes.
+        name: folder or hub name, also `NAME@REVISION`.
+
+    Raises:
+        ElektronError: there is no such model, its weights cannot be read, do not fit its configuration or are
+            not finite.
+    """
+    return _load(model_class, name)[0]
+
+
+def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """A model without its head, and those of its weights that come from the files: all but perhaps a pooler's.
+
+    Raises:
+        ElektronError: as for `load_network`.
+    """
+    encoder, new = _load(AutoModel, name, but=POOLER)
+    return encoder, {key: value for key, value in encoder.state_dict().items() if key not in new}
+
+
+def _load(model_class: Any, name: str, but: str | None = None) -> tuple[Any, set[str]]:
+    """The model, and the names of weights that start at random: all of the module `but`, or none."""
+    place = located(name)
+    config = load_configuration(name)
+    if Path(name).is_dir():
+        if _only_pickled(place):
+            raise _pickled(place)
+        for path in sorted(Path(name).glob("*.safetensors")):
+            refuse_inaccessible(path)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
+    try:
+        network, report = model_class.from_pretrained(
+            place.name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **hub_options(place),
+        )
+    except UNLOADABLE as error:
+        if isinstance(error, OSError) and _only_pickled(place):
+            raise _pickled(place) from error
+        raise ElektronError(
+            f"the weights of {name!r} cannot be read: {on_one_line(error)}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    if any(GAIN in key for key in report["missing_keys"]) and any(
+        SEPARATE_QUERY in key for key in report["unexpected_keys"]
+    ):
+        raise ElektronError(
+            f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
+            "use the version that made it"
+        )
+    new = {key for key in report["missing_keys"] if key.partition(".")[0] == but}
+    _refuse_unfit(name, network, report, new)
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and not value.sum().isfinite():
+            raise ElektronError(
+                f"{name!r}: its weights {key} are not all finite numbers: they are damaged, or training "
+                "has diverged"
+            )
+    use_fast_attention(network)
+    return network, new
+
+
+def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]) -> None:
+    """Raise ElektronError for weights that are not those of the network; a head that it has no use for may be there."""
+    parts = {child for child, _ in network.base_model.named_children()}
+    prefix = f"{network.base_model_prefix}."
+    complaints = {
+        "missing": report["missing_keys"] - new,
+        "of another shape": {key for key, *_ in report["mismatched_keys"]},
+        "unexpected": {
+            key
+            for key in report["unexpected_keys"]
+            if key.removeprefix(prefix).partition(".")[0] in parts
+        },
+    }
+    found = [
+        f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys
+    ]
+    if found:
+        saved = (network.config.architectures or ["no class"])[0]
+        raise ElektronError(
+            f"{name!r} cannot be loaded as {type(network).__name__}, because its weights do not fit: "
+            f"{', '.join(found)}; its {CONFIG} names {saved}"
+        )
+
+
+def _only_pickled(place: Place) -> bool:
+    """Whether there are weights, but none in safetensors."""
+    folder = Path(place.name)
+    if folder.is_dir():
+        return any(folder.glob(PICKLED)) and not any(folder.glob("*.safetensors"))
+    try:
+        return any(
+            has_file(place.name, file, **hub_options(place))
+            for file in ("pytorch_model.bin", "pytorch_model.bin.index.json")
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def _pickled(place: Place) -> ElektronError:
+    folder, first = place.name, ""
+    if not Path(folder).is_dir():
+        folder = place.name.rpartition("/")[2]
+        revision = "" if place.revision == "main" else f" --revision {shlex.quote(place.revision)}"
+        first = f"hf download {place.name}{revision} --local-dir {folder} && "
+    return ElektronError(
+        f"{place.name} has its weights only in pickled files ({PICKLED}), which could run code and are not "
+        f'opened: convert them in a process apart and give the folder: {first}python -c "{CONVERSION}" '
+        f"{shlex.quote(folder)}"
+    )

@@ -1,0 +1,58 @@
+"""When a run is compiled, and which part of its step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from elektron.models.pair import Pair
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.objectives import Objective
+
+RECOMPILE_LIMIT = 64
+COMPILED_FROM_FLOPS, COMPILED_FROM_SECONDS = 8e12, 180
+"""Compiling the layers of a small pair takes half a minute on two CPU cores and saves a quarter of each step's
+time or more: it pays for runs of more FLOPs than this, or of more seconds."""
+
+
+def should_compile(config: PretrainConfig, device: torch.device, flops: float | None) -> bool:
+    """Whether a run is compiled: as configured, else on GPUs and for long runs on CPUs.
+
+    Args:
+        config: the settings of the run.
+        device: where it is trained.
+        flops: of the whole run, if its length tells.
+    """
+    if config.compile is not None:
+        return config.compile
+    if config.parallel == "fsdp":
+        return False
+    if device.type == "cuda":
+        return True
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        return False  # Inductor needs a C++ compiler
+    if config.minutes is not None:
+        return config.minutes * 60 >= COMPILED_FROM_SECONDS
+    return flops is not None and flops >= COMPILED_FROM_FLOPS
+
+
+def compile_step(
+    objective: Objective, pair: Pair, device: torch.device, separate_optimizers: bool
+) -> Callable[..., Any]:
+    """The objective, compiled as a whole on GPUs; on CPUs the pair's encoder layers are compiled.
+
+    On CPUs one layer takes a fraction of the time to compile and runs as fast. Separate optimizers take two
+    backward passes, and a compiled objective has one.
+    """
+    torch.compiler.reset()  # earlier runs of this process count towards the recompile limit
+    # The same code is compiled for networks of two sizes, trained or not, and for each stage of a curriculum.
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    if device.type == "cpu" or separate_optimizers:
+        for layer in pair.encoder_layers():
+            layer.compile(fullgraph=True, dynamic=False)
+        return objective
+    return torch.compile(objective, fullgraph=True, dynamic=False)

@@ -1,0 +1,115 @@
+"""`elektron pretrain`: checks everything that can be checked, claims the run's folder, starts the trainer.
+
+With `--nproc`, this process checks and then starts torchrun, whose processes come here again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+
+from elektron.allocator import keep_freed_memory
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.device import Device, same_bits
+from elektron.folders import followed
+from elektron.lock import exclusive_lock
+from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
+from elektron.pretraining.distributed import World, check_world_size, set_local_device
+from elektron.pretraining.interruption import Interruption
+from elektron.pretraining.launching import (
+    launch,
+    launched,
+    quiet_unless,
+    stop_with_the_launcher,
+    warn_of_hosts_that_cannot_return,
+)
+from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.setup import (
+    open_blocks,
+    pair_for,
+    prepare_run,
+    with_released_sizes,
+)
+from elektron.pretraining.train import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Train a generator and a discriminator, or resume the run that is in `config.out`.
+
+    Args:
+        config: the settings of the run.
+
+    Returns:
+        The content of `summary.json`: the metrics of the last evaluation, and what the run was and took.
+
+    Raises:
+        ElektronError: an impossible configuration, unusable blocks, the folder of another run, or
+            gradients that stay non-finite.
+        SystemExit: the run was interrupted, after it has been saved.
+    """
+    config = resolve(with_released_sizes(config))
+    keep_freed_memory()
+    store = open_blocks(config)
+    tokenizer = load_tokenizer(str(store.tokenizer_folder))
+    torch.manual_seed(config.seed)
+    curriculum, plan, words = prepare_run(config, store.manifest, tokenizer)
+    pair = pair_for(config, store.manifest)
+    if config.nproc is not None and not launched():
+        check_world_size(config.nproc, curriculum.shape(0).store_rows)
+        with own_folder(config, store) as folder:
+            pass  # its errors are reported once, here, before any process is started
+        if not folder.finished:
+            launch(config)
+        return folder.read_json(SUMMARY)
+    stop_with_the_launcher()
+    set_local_device()
+    on = Device.choose(config.precision)
+    with (
+        World(on.device, timedelta(seconds=config.collective_timeout)) as world,
+        quiet_unless(world.is_main),
+        same_bits(on.device),
+        ExitStack() as held,
+    ):
+        with world.propagate_rank0_error():
+            check_world_size(world.size, curriculum.shape(0).store_rows)
+        warn_of_hosts_that_cannot_return()
+        folder = open_folder(config, store, world, held)
+        if folder.finished:
+            return folder.read_json(SUMMARY)
+        trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
+        with Interruption() as interruption:
+            return trainer.train(interruption)
+
+
+@contextmanager
+def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
+    """The run's folder, created if it is new, and locked against other processes inside the block."""
+    folder = RunFolder(config.out)
+    earlier, changed = folder.compared(config, store)
+    if earlier is not None and folder.finished and not changed:
+        log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
+        yield folder  # nothing will be written
+        return
+    with exclusive_lock(followed(config.out), config.out):
+        yield RunFolder.open(config, store)
+
+
+def open_folder(
+    config: PretrainConfig, store: BlockStore, world: World, held: ExitStack
+) -> RunFolder:
+    """The run's folder; rank 0 creates it and holds its lock until `held` is closed."""
+    with world.propagate_rank0_error():
+        if world.is_main:
+            folder = held.enter_context(own_folder(config, store))
+    if not world.is_main:
+        folder = RunFolder.open(config, store, writes=False)
+    world.barrier()
+    return folder

@@ -1,0 +1,247 @@
+"""What a run starts from: its blocks, and the networks that fit them.
+
+The networks are new, of the configured sizes, or released ones to continue from, whose family, sizes and tokenizer
+the run then has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.manifest import SPLITS, Manifest
+from elektron.corpus.unknown import GO_ON, TOO_MUCH
+from elektron.corpus.vocabulary import fingerprint, load_tokenizer
+from elektron.errors import ElektronError
+from elektron.hub import load_configuration
+from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
+from elektron.models.pair import (
+    DISCRIMINATOR,
+    GENERATOR,
+    Pair,
+    build_pair,
+    load_pair,
+    pair_with_generator,
+    released_family,
+)
+from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
+from elektron.pretraining.config import NetworkConfig, PretrainConfig
+from elektron.pretraining.curriculum import Curriculum
+from elektron.pretraining.objectives import OBJECTIVES
+from elektron.pretraining.plans import Plan, make_plan
+from elektron.pretraining.whole_words import WordFinder, load_segmenter
+
+log = logging.getLogger(__name__)
+
+
+def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
+    """The configuration with the family and sizes of the networks that it continues from, if any."""
+    if config.init_from is None:
+        return config
+    name, _ = split_init_from(config.init_from)
+    released = load_configuration(name)
+    family = released_family(name, released)
+    if family.name != config.family:
+        log.info("%s is of family %s: so is this run", name, family.name)
+    sizes = dataclasses.asdict(sizes_of(released))
+    del sizes["dropout"]
+    if (family.name in SHALLOWER_GENERATOR) != (config.family in SHALLOWER_GENERATOR):
+        # How a generator is made smaller was meant for the other kind of family.
+        sizes |= {"generator_width": None, "generator_layers": None}
+    network = dataclasses.replace(config.network, **sizes)
+    return dataclasses.replace(config, family=family.name, network=network)
+
+
+def open_blocks(config: PretrainConfig) -> BlockStore:
+    """Open and verify the blocks."""
+    if config.data is None:
+        raise ElektronError(
+            "--data is missing: the folder of blocks that `elektron prepare` has written"
+        )
+    store = BlockStore.open(config.data)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        # Once on each host; other ranks check what they read when they first read it.
+        store.verify()
+    check_rows(config, store)
+    if store.manifest.unknown > TOO_MUCH and not config.allow_unknown:
+        raise ElektronError(
+            f"{config.data}: {store.manifest.unknown:.1%} of the characters of its text became [UNK]: prepare it "
+            f"with another tokenizer (`elektron inspect --tokenizer` says why); {GO_ON}"
+        )
+    return store
+
+
+def check_rows(config: PretrainConfig, store: BlockStore) -> None:
+    """Refuse blocks without training or validation rows, or whose rows the curriculum cannot split."""
+    for split in SPLITS:
+        if not len(store.rows(split)):
+            raise ElektronError(
+                f"{config.data} has no {split} rows: prepare it again from more documents "
+                "or with another --validation"
+            )
+    if store.manifest.packing == "dense" and config.family == "electra":
+        log.info(
+            "the blocks are packed densely, not as the paper packs: several texts a row, "
+            "each under its own attention"
+        )
+    if store.manifest.packing != "dense" and config.curriculum.first_length is not None:
+        raise ElektronError(
+            "--curriculum.first-length cuts rows into parts, and rows packed as in the paper hold pairs of "
+            "segments that belong together: prepare the blocks with --packing dense"
+        )
+
+
+def prepare_run(
+    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[Curriculum, Plan, WordFinder | None]:
+    """The curriculum, the plan and the word finder of a run, after all checks that need no networks.
+
+    Without a tokenizer, for blocks that do not exist yet, whatever depends on it is skipped.
+
+    Raises:
+        ElektronError: sizes that no network can have, rows that do not fit, released networks with
+            another tokenizer, a plan without steps for it, no such segmenter.
+    """
+    sizes, generator_sizes = configured_sizes(config.network)
+    check_sizes(DISCRIMINATOR, sizes)
+    if OBJECTIVES[config.objective].generates and config.plan_options.generator is None:
+        check_sizes(GENERATOR, generator_sizes)
+    refuse_longer_rows(config, manifest.seq_len, sizes.max_position_embeddings)
+    if tokenizer is not None:
+        for name in released_networks(config):
+            check_same_tokenizer(name, tokenizer, manifest.vocab_size)
+    curriculum = Curriculum(config, manifest.seq_len)
+    words = None
+    if config.masking.unit == "whole_word" and tokenizer is not None:
+        words = WordFinder(tokenizer, config.masking.segmenter)
+    elif config.masking.segmenter is not None:
+        load_segmenter(config.masking.segmenter)
+    return curriculum, make_plan(config, curriculum.steps), words
+
+
+def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> None:
+    """Raise ElektronError for rows that are longer than the networks' positions."""
+    if length > positions:
+        way = "raise --network.max-position-embeddings or "
+        if released := released_networks(config):
+            way = f"those of {' and '.join(released)} cannot be raised: "
+        raise ElektronError(
+            f"rows of {length} tokens are longer than the {positions} positions of the "
+            f"networks: {way}prepare shorter rows with --seq-len {positions}"
+        )
+
+
+def released_networks(config: PretrainConfig) -> list[str]:
+    """The folders or hub names of the networks that the run starts from."""
+    if config.init_from is not None:
+        return [half for half in split_init_from(config.init_from) if half is not None]
+    if config.plan_options.generator is not None:
+        return [generator_of_run(config.plan_options.generator)]
+    return []
+
+
+def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
+    """Build or load the networks for the rows that the manifest describes."""
+    objective = OBJECTIVES[config.objective]
+    sizes, generator_sizes = configured_sizes(config.network)
+    sharing = config.sharing or "embeddings"
+    ready_generator = config.plan_options.generator
+    if config.init_from is not None:
+        discriminator, generator = split_init_from(config.init_from)
+        pair = load_pair(
+            discriminator,
+            generator if objective.generates else None,
+            generator_sizes if objective.generates else None,
+            manifest.special_ids,
+            sharing,
+        )
+    elif ready_generator is not None:
+        pair = pair_with_generator(
+            FAMILIES[config.family],
+            sizes,
+            generator_of_run(ready_generator),
+            manifest.vocab_size,
+            manifest.special_ids,
+            sharing,
+        )
+    else:
+        pair = build_pair(
+            FAMILIES[config.family],
+            sizes,
+            generator_sizes if objective.generates else None,
+            manifest.vocab_size,
+            manifest.special_ids,
+            sharing,
+        )
+    if objective.corrects or config.plan_options.similarity:
+        pair.add_corrector()
+    else:
+        pair.corrector = None
+    for network in (pair.discriminator, pair.generator):
+        if network is not None:
+            refuse_longer_rows(config, manifest.seq_len, network.config.max_position_embeddings)
+    return pair
+
+
+def split_init_from(init_from: str) -> tuple[str, str | None]:
+    """The discriminator and the generator, if any, of `--init-from DISCRIMINATOR[,GENERATOR]` or of a run's folder."""
+    discriminator, _, generator = init_from.partition(",")
+    run = Path(discriminator)
+    if not generator and not (run / "config.json").exists():
+        inside = [run / name for name in (DISCRIMINATOR, GENERATOR)]
+        there = [str(path) if (path / "config.json").exists() else None for path in inside]
+        if there[0] is not None:
+            return there[0], there[1]
+    return discriminator, generator or None
+
+
+def generator_of_run(name: str) -> str:
+    """The generator in the folder of a pre-training run, or the name itself."""
+    folder = Path(name)
+    inner = folder / GENERATOR
+    if not (folder / "config.json").exists() and (inner / "config.json").exists():
+        return str(inner)
+    if (folder / DISCRIMINATOR / "config.json").exists():
+        raise ElektronError(
+            f"{name} is a run without a generator; of objective mlm, {folder / DISCRIMINATOR} can be one"
+        )
+    return name
+
+
+def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:
+    """The sizes of discriminator and generator in a resolved configuration."""
+    assert network.dropout is not None
+    assert network.embedding_size is not None
+    assert network.generator_width is not None
+    assert network.generator_layers is not None
+    sizes = Sizes(
+        network.num_hidden_layers,
+        network.hidden_size,
+        network.intermediate_size,
+        network.num_attention_heads,
+        network.embedding_size,
+        network.max_position_embeddings,
+        network.dropout,
+    )
+    return sizes, sizes.smaller(network.generator_width, network.generator_layers)
+
+
+def check_same_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Refuse a released network for blocks of another tokenizer, whose ids mean other tokens."""
+    released = load_tokenizer(name)
+    if fingerprint(released) != fingerprint(tokenizer):
+        raise ElektronError(
+            f"the blocks were made with another tokenizer than {name}: "
+            f"run `elektron prepare … --tokenizer {name}`"
+        )
+    entries: int = load_configuration(name).vocab_size
+    if entries < vocab_size:
+        raise ElektronError(
+            f"{name} has {entries} embeddings and the blocks "
+            f"{vocab_size} tokens: prepare them with its own tokenizer"
+        )

@@ -1,0 +1,167 @@
+"""`elektron inspect`: a corpus or prepared blocks, as a person reads them.
+
+What a corpus is like is found out in `elektron.corpus.inspection`. Rows of blocks are shown with
+the positions that masking would choose, by the very function that pre-training calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+from transformers import PreTrainedTokenizerBase
+
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.config import InspectConfig
+from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
+from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.pretraining.config import MaskingConfig
+from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
+from elektron.pretraining.randomness import row_uniforms
+from elektron.terminal import console, visible
+
+# Padding is computed on and learns nothing.
+PADDING_LOOK = {"dense": 0.01, "paper": 0.3}
+PADDING_WRONG = {"dense": 0.1, "paper": 0.6}
+# Fewer held-out rows than this make the evaluation's figures jump.
+FEW_HELD_OUT_ROWS = 100
+
+LEGEND = r"""│ begins a text. Of what the generator fills in: [bold reverse]\[word][/] is masked, \
+[bold]{word}[/] keeps its token."""
+COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
+
+
+def inspect(config: InspectConfig) -> list[Finding]:
+    """Say on stdout what a corpus or a folder of blocks is like; the findings.
+
+    Raises:
+        ElektronError: the corpus cannot be read, or the blocks are damaged.
+    """
+    folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
+    if not folders:
+        findings = inspect_corpus(config)
+        with console() as out:
+            out.print(_table(findings))
+        return findings
+    if len(config.corpus) > 1:
+        raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
+    store = BlockStore.open(folders[0])
+    store.verify()
+    findings = list(_of_blocks(store.manifest))
+    with console() as out:
+        out.print(_table(findings))
+        if config.rows:
+            out.print(f"\n{LEGEND}")
+        for number, text in rows_as_read(store, config.rows):
+            out.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
+    return findings
+
+
+def rows_as_read(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
+    """Some training rows, evenly spread: their numbers, and their text as rich's markup.
+
+    A piece or segment stands on a line of its own. `[word]` is masked; `{word}` is chosen too,
+    but keeps its token.
+    """
+    rows, manifest = store.rows("train"), store.manifest
+    tokenizer = load_tokenizer(str(store.tokenizer_folder))
+    masking = MaskingConfig()
+    numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=np.int64))
+    input_ids = rows.take(numbers)
+    slots = max_masked_positions(manifest.seq_len, masking.mask_probability)
+    masks = mask_rows(
+        input_ids,
+        row_uniforms(0, 0, 0, len(numbers), draws_in_row(manifest.seq_len, slots)),
+        manifest.special_ids,
+        manifest.all_special_ids,
+        masking.mask_probability,
+        masking.keep_probability,
+    )
+    chosen = np.zeros(input_ids.shape, dtype=bool)
+    np.put_along_axis(chosen, masks.positions, masks.weights > 0, axis=1)
+    for number, ids, masked_ids, is_chosen in zip(
+        numbers, input_ids, masks.masked_ids, chosen, strict=True
+    ):
+        becomes_mask = is_chosen & (masked_ids == manifest.special_ids["mask"])
+        yield int(number), _as_read(ids.tolist(), is_chosen, becomes_mask, manifest, tokenizer)
+
+
+def _as_read(
+    ids: Iterable[int],
+    chosen: Iterable[bool],
+    becomes_mask: Iterable[bool],
+    manifest: Manifest,
+    tokenizer: PreTrainedTokenizerBase,
+) -> str:
+    """One row, its words put together again."""
+    special = manifest.special_ids
+    lines = [""]
+    for token_id, is_chosen, is_masked in zip(ids, chosen, becomes_mask, strict=True):
+        if token_id in (special["cls"], special["sep"]):
+            lines.append("")
+        if token_id in (special["cls"], special["sep"], special["pad"]):
+            continue
+        token = str(tokenizer.convert_ids_to_tokens(token_id))
+        text = shown(token.removeprefix("##"))
+        if is_masked:
+            text = rf"[bold reverse]\[{text}][/]"
+        elif is_chosen:
+            text = f"[bold]{{{text}}}[/]"
+        lines[-1] += text if token.startswith("##") else f" {text}"
+    return "\n".join(f"│{line}" for line in lines if line)
+
+
+def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
+    train, validation = (manifest.splits[split] for split in SPLITS)
+    yield Finding("whole", "every checksum fits")
+    yield Finding("made from", ", ".join(manifest.corpus))
+    yield Finding(
+        "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"
+    )
+    yield Finding("duplicates dropped", f"{manifest.duplicates:,}")
+    yield Finding(
+        "rows",
+        f"{train.rows:,} of {manifest.seq_len} tokens, {validation.rows:,} held out",
+        "worth a look" if validation.rows < FEW_HELD_OUT_ROWS else "fine",
+        "few rows to evaluate on: hold out more with --validation",
+    )
+    yield Finding("vocabulary", f"{manifest.vocab_size:,} entries, stored as {manifest.dtype.name}")
+    kind = "pieces" if manifest.packing == "dense" else "stretches of one document"
+    yield Finding(
+        f"{manifest.packing} packing",
+        f"{train.pieces / max(1, train.rows):.2f} {kind} a row, "
+        f"{train.pieces / max(1, train.documents):.2f} a document",
+    )
+    padding = 1 - train.tokens / max(1, train.rows * manifest.seq_len)
+    look, wrong = PADDING_LOOK[manifest.packing], PADDING_WRONG[manifest.packing]
+    yield Finding(
+        "padding",
+        f"{padding:.2%}",
+        "wrong" if padding > wrong else "worth a look" if padding > look else "fine",
+        "computed on for nothing: shorter rows (--seq-len), or --packing dense",
+    )
+
+
+def _table(findings: Iterable[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "", "finding", "what it may mean"):
+        table.add_column(heading)
+    for finding in findings:
+        color = COLORS[finding.verdict]
+        table.add_row(
+            f"[{color}]{finding.verdict}[/]",
+            shown(finding.subject),
+            shown(finding.value),
+            "" if finding.verdict == "fine" else shown(finding.advice),
+        )
+    return table
+
+
+def shown(text: str) -> str:
+    """Text of others as rich's markup: neither its markup nor a terminal's escapes mean anything."""
+    return escape(visible(text))

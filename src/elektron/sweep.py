@@ -1,0 +1,90 @@
+"""Settings that are tried with several values each: `NAME=VALUE,VALUE …` is all combinations of them.
+
+One mechanism for every command that runs the same thing under different settings: the search of
+`elektron finetune` and the variants of `elektron compare`. Names and values are those of a
+configuration's dataclass, and are checked as if they were typed one by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from elektron.configuration import checked, settings, suggestion, written
+from elektron.errors import ElektronError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Config = TypeVar("Config", bound=DataclassInstance)
+
+
+def split_item(item: str, option: str) -> tuple[str, list[str]]:
+    """`optimizer.learning_rate=1e-3,3e-3` as the setting's dotted name and the texts of its values.
+
+    Raises:
+        ElektronError: it has another form; `option` is what it was typed for.
+    """
+    flag, equals, values = item.partition("=")
+    if not equals or not values:
+        raise ElektronError(f"{option} takes NAME=VALUE,VALUE …, got {item!r}")
+    name = flag.strip().lstrip("-").replace("-", "_")
+    return name, [value.strip() for value in values.split(",")]
+
+
+def values_to_try(
+    cls: type, items: Iterable[str], fixed: Collection[str], option: str = "--sweep"
+) -> dict[str, list[Any]]:
+    """The values of each setting that is named, each of the type of its field.
+
+    Args:
+        cls: dataclass of the settings.
+        items: `NAME=VALUE,VALUE`, one a setting.
+        fixed: settings that cannot be varied.
+        option: what the items were typed for, for messages.
+
+    Raises:
+        ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
+            value that does not fit.
+    """
+    known = [setting.name for setting in settings(cls) if setting.name not in fixed]
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        name, values = split_item(item, option)
+        if name not in known:
+            near = suggestion(name, known)
+            raise ElektronError(
+                f"{option}: {name} cannot be varied{near or ': ' + ', '.join(known)}"
+            )
+        if name in found:
+            raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
+        found[name] = [
+            checked(cls, {name: value}, label=f"{option} {{}}".format)[name] for value in values
+        ]
+    return found
+
+
+def combinations(values: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every choice of one value for each setting; one empty choice where there are no settings."""
+    return [
+        dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())
+    ]
+
+
+def with_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
+    """The configuration with some settings, under dotted names, replaced."""
+    for name, value in chosen.items():
+        group, dot, inner = name.partition(".")
+        if dot:
+            changed = dataclasses.replace(getattr(config, group), **{inner: value})
+            config = dataclasses.replace(config, **{group: changed})
+        else:
+            config = dataclasses.replace(config, **{name: value})
+    return config
+
+
+def in_words(chosen: Mapping[str, Any]) -> str:
+    """`learning_rate 0.0003, epochs 3`."""
+    return ", ".join(f"{name} {written(value)}" for name, value in chosen.items())

@@ -1,0 +1,134 @@
+"""Standard output and standard error: any text can be written there, and no terminal obeys it.
+
+Names of files, labels and texts come from others. Characters that a terminal would act on are written
+out, as are those that its encoding does not have. A stream that is closed is replaced, so that no file
+that is opened later takes its descriptor.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from elektron.errors import ElektronError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Not printable by Unicode's table, but part of ordinary text: no-break and ideographic spaces and
+# the joiners of Persian and of Indian scripts.
+ORDINARY = "\u00a0\u3000\u200c\u200d"
+
+
+def visible(text: str) -> str:
+    """The text with control characters, terminal escapes and the like written as `\\x1b`."""
+    return "".join(
+        character
+        if character.isprintable() or character in ORDINARY
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+@dataclass
+class Shown:
+    """What is written now."""
+
+    progress: bool = False
+    results: bool = False
+
+
+shown = Shown()
+
+
+@contextmanager
+def showing(progress: bool = True, results: bool = True) -> Iterator[None]:
+    """Write progress, results or both inside the block, as commands do; functions called from Python do not."""
+    before = shown.progress, shown.results
+    shown.progress, shown.results = progress, results
+    try:
+        yield
+    finally:
+        shown.progress, shown.results = before
+
+
+class ReaderGoneError(BrokenPipeError):
+    """Whoever read standard output has enough, as `head` has after a few lines."""
+
+
+@contextmanager
+def standard_output() -> Iterator[TextIO]:
+    """Standard output to write to; it has been written when the block ends.
+
+    Raises:
+        ReaderGoneError: nobody reads it any longer.
+        ElektronError: it cannot be written.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+    except OSError as error:
+        raise ElektronError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def say(text: str) -> None:
+    """Print text of one or more lines on standard output, where results are shown."""
+    if not shown.results:
+        return
+    with standard_output() as out:
+        out.writelines(f"{visible(line)}\n" for line in text.split("\n"))
+
+
+@contextmanager
+def console() -> Iterator[Console]:
+    """rich's console; what was printed there is on standard output when the block ends, where results are shown."""
+    from rich.console import Console
+
+    rich_console = Console(highlight=False)
+    with rich_console.capture() as printed:
+        yield rich_console
+    if shown.results:
+        with standard_output() as out:
+            out.write(printed.get())
+
+
+def complain(message: str) -> None:
+    """Write one line on standard error; where that cannot be written, nobody reads it."""
+    with suppress(OSError):
+        sys.stderr.write(f"elektron: {visible(message)}\n")
+        sys.stderr.flush()
+
+
+def prepare_streams() -> None:
+    """Have streams for standard output and error that take all text, whatever this process was started with."""
+    for name, flags, mode in (
+        ("stdin", os.O_WRONLY, "r"),
+        (
+            "stdout",
+            os.O_RDONLY,
+            "w",
+        ),  # not as it is used: what is read or written there is an error
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def let_go() -> None:
+    """Write no more to streams that cannot be written: Python would try once more when it exits, and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,75 @@
+"""Counting in strides, against taking every step."""
+
+from collections import Counter
+
+import pytest
+
+from elektron.estimate import estimate
+from elektron.estimate.estimate import Step, count_steps
+from elektron.pretraining.config import CurriculumConfig, PlanOptions, PretrainConfig
+from elektron.pretraining.curriculum import Curriculum
+from elektron.pretraining.plans import make_plan
+
+PLANS = {
+    "joint": PlanOptions(),
+    "two_stage": PlanOptions(),
+    "alternating": PlanOptions(generator_turn=2, discriminator_turn=3),
+}
+RAMPS = [
+    CurriculumConfig(),
+    CurriculumConfig(first_batch_size=2, batch_fraction=0.7),
+    CurriculumConfig(first_length=8, first_batch_size=4, length_fraction=0.3),
+]
+
+
+def one_by_one(plan, curriculum, total, cost):
+    found, number, done = Counter(), 0, 0.0
+    while done < total:
+        step = Step(plan.roles(done / total, number), curriculum.shape(number))
+        found[step] += 1
+        number += 1
+        done += cost(step)
+    return found
+
+
+@pytest.mark.parametrize("curriculum", RAMPS, ids=str)
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("steps", [7, 8, 100, 1013])
+def test_steps(plan, curriculum, steps):
+    config = PretrainConfig(
+        plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=steps, batch_size=16
+    )
+    shapes, its_plan = Curriculum(config, 32), make_plan(config, steps)
+    found = count_steps(its_plan, shapes, steps, lambda step: 1)
+    assert found == one_by_one(its_plan, shapes, steps, lambda step: 1)
+    assert found.total() == steps
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("total", [1, 500, 12_345, 99_999])
+def test_amounts(plan, total):
+    """Of time or operations, where steps are of different cost."""
+    config = PretrainConfig(plan=plan, plan_options=PLANS[plan], flops=total, batch_size=16)
+    shapes, its_plan = Curriculum(config, 32), make_plan(config, None)
+
+    def cost(step):
+        return 10 + 7 * step.roles.generator + 30 * step.roles.discriminator
+
+    found = count_steps(its_plan, shapes, total, cost)
+    assert found == one_by_one(its_plan, shapes, total, cost)
+
+
+@pytest.mark.parametrize("curriculum", RAMPS, ids=str)
+@pytest.mark.parametrize("plan", PLANS)
+def test_strides_of_a_long_run(plan, curriculum, monkeypatch):
+    """Each kind of step within a few strides of its number, and all together to the step."""
+    monkeypatch.setattr(estimate, "COUNTED_STEPS", 200)
+    config = PretrainConfig(
+        plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=10_007, batch_size=16
+    )
+    shapes, its_plan = Curriculum(config, 32), make_plan(config, 10_007)
+    found = count_steps(its_plan, shapes, 10_007, lambda step: 1)
+    exact = one_by_one(its_plan, shapes, 10_007, lambda step: 1)
+    assert found.total() == 10_007
+    assert found.keys() == exact.keys()
+    assert all(abs(found[step] - exact[step]) < 10_007 / 50 for step in exact)

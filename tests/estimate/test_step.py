@@ -1,0 +1,137 @@
+"""A step on its own: memory counted on fake tensors against real ones, and what is compiled."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from elektron.device import Device
+from elektron.estimate.estimate import Estimator
+from elektron.estimate.step import (
+    FP32,
+    DeviceMemory,
+    LiveBytes,
+    TrainingStep,
+    bytes_of,
+    count_memory,
+)
+from elektron.models.families import FAMILIES
+from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions
+from elektron.pretraining.objectives import OBJECTIVES
+from tests.estimate.conftest import tiny
+
+SIZES = {
+    "num_hidden_layers": 3,
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+ROWS, LENGTH, VOCABULARY = 6, 64, 400
+CPU = torch.device("cpu")
+
+
+def sizes(family: str) -> dict[str, Any]:
+    if family not in SHALLOWER_GENERATOR:
+        return SIZES | {"embedding_size": 32, "generator_width": 0.5}
+    return SIZES | {"embedding_size": 64, "generator_width": 1.0, "generator_layers": 2}
+
+
+def estimator(**changes: Any) -> Estimator:
+    network = sizes(changes.get("family", "elektron")) | {"dropout": changes.pop("dropout", 0.0)}
+    settings = {"network": NetworkConfig(**network), "batch_size": ROWS, "seq_len": LENGTH}
+    return Estimator(tiny(**(settings | {"vocab_size": VOCABULARY, "target": "cpu"} | changes)))
+
+
+def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int:
+    """Bytes at the fullest moment of real steps on a CPU, after a first one that made the optimizer's state."""
+    with LiveBytes() as live:
+        pair = run.build_pair("cpu")
+        live.add(pair.parameters())
+        step = TrainingStep(run.config, pair, run.manifest, Device(CPU, dtype))
+        for _ in range(2):
+            live.peak = live.now
+            for roles, shape in run.steps:
+                for _ in range(micro_batches):
+                    step.passes(roles, step.batch(shape.rows // micro_batches, shape.length))
+                step.update()
+    return live.peak
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_memory_of_families(family, dropout, precision):
+    run = estimator(family=family, dropout=dropout, precision=precision)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert run.memory(run.config).total == pytest.approx(real_peak(run, dtype), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"objective": objective} for objective in OBJECTIVES),
+        {"plan": "adversarial"},
+        {"plan": "two_stage"},
+        {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
+        {"sharing": "gdes"},
+        {"optimizer": OptimizerConfig(separate_optimizers=True)},
+    ],
+    ids=str,
+)
+def test_memory_of_objectives_and_plans(changes):
+    run = estimator(precision="fp32", **changes)
+    assert run.memory(run.config).total == pytest.approx(real_peak(run, torch.float32), rel=0.01)
+
+
+def test_memory_of_micro_batches():
+    run = estimator(precision="fp32", micro_batch_size=ROWS // 2)
+    peak = real_peak(run, torch.float32, micro_batches=2)
+    assert run.memory(run.config).total == pytest.approx(peak, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_gradients_and_optimizer_state_to_the_byte(name, separate):
+    run = estimator(
+        optimizer=OptimizerConfig(name=name, learning_rate=1e-3, separate_optimizers=separate)
+    )
+    memory = run.memory(run.config)
+    step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
+    (kind,) = run.steps
+    step.passes(kind.roles, step.batch(ROWS, LENGTH))
+    learning = [p for part in step.optimizer.parts for p in part.parameters]
+    step.update()
+    assert memory.optimizer == bytes_of(step.optimizer.state_tensors().values())
+    assert memory.gradients == FP32 * sum(p.numel() for p in learning)
+
+
+def test_gpus_and_precision():
+    """A GPU that is not here multiplies in bf16, and keeps no scores under dropout."""
+    on = {"family": "electra", "dropout": 0.1}
+    cpu = estimator(**on, precision="fp32")
+    gpu = estimator(**on, target="gpu")
+    without = estimator(family="electra", target="gpu")
+    assert gpu.memory(gpu.config).activations < cpu.memory(cpu.config).activations / 2
+    scores = 3 * (3 + 3 // 2) * ROWS * 4 * LENGTH**2
+    assert gpu.memory(gpu.config).activations - without.memory(without.config).activations < scores
+
+
+def test_parts_of_what_is_divided():
+    run = estimator(precision="bf16")
+    counted = run.counted(None)
+    one, four = counted.on_device(accumulates=True), counted.on_device(True, devices=4)
+    assert four.unsharded == one.weights
+    for name in ("weights", "gradients", "optimizer"):
+        assert getattr(one, name) / 4 <= getattr(four, name) < getattr(one, name) / 3
+    assert DeviceMemory(1, 1, 1, 1, 1, unsharded=9).total == 9
+    assert DeviceMemory(1, 1, 1, 1, 1, unsharded=2).total == 5
+
+
+def test_released_networks_lose_their_weights_to_the_count_only():
+    run = estimator()
+    pair = run.build_pair("cpu")
+    kinds = {(step.roles, step.shape.length): step.shape.rows for step in run.steps}
+    real = count_memory(run.config, pair, run.manifest, kinds, torch.float32, False)
+    assert real.peak == estimator(precision="fp32").counted(None).peak

@@ -1,0 +1,56 @@
+"""Layouts as tasks have them, and a short way to read with them."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.tasks.sequence_to_sequence import Summarization
+from elektron.finetuning.tasks.token_classification import TokenClassification
+
+TEXTS = Layout(
+    (
+        Role("text", ("text", "sentence")),
+        Role("pair", ("pair", "sentence2"), "together"),
+        Role("label", ("label", "labels"), "labelled", several=True),
+    )
+)
+CHOICES = Layout(
+    (
+        Role("text", ("question", "text")),
+        Role("choices", ("choices", "ending0,ending1")),
+        Role("label", ("label",), "labelled"),
+    )
+)
+TAGGED = TokenClassification.layout
+SQUAD = QuestionAnswering.layout
+PARALLEL = Summarization.layout
+
+
+def read(
+    *sources: Path | str,
+    layout: Layout = TEXTS,
+    labelled: bool = True,
+    stdin: bytes = b"",
+    **options: Any,
+) -> list[Record]:
+    return list(lazily(*sources, layout=layout, labelled=labelled, stdin=stdin, **options))
+
+
+def lazily(
+    *sources: Path | str,
+    layout: Layout = TEXTS,
+    labelled: bool = True,
+    stdin: bytes = b"",
+    **options: Any,
+) -> Iterator[Record]:
+    names = [str(source) for source in sources]
+    return read_records(names, layout, FilesConfig(**options), labelled, io.BytesIO(stdin))
+
+
+def values(*sources: Path | str, **options: Any) -> list[dict[str, Any]]:
+    return [record.values for record in read(*sources, **options)]

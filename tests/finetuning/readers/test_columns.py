@@ -1,0 +1,164 @@
+"""Columns by role: text that is none, dotted names, columns of one file alone, and those of training."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Layout
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.sequence_to_sequence import Translation
+from tests.finetuning.readers.layouts import PARALLEL, TEXTS, read, values
+
+
+def objects(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("text", [["the", "cat"], {"body": "the cat"}])
+def test_a_text_is_neither_a_list_nor_an_object(tmp_path: Path, text: Any) -> None:
+    path = objects(tmp_path / "a.jsonl", {"text": "fine", "label": 1}, {"text": text, "label": 1})
+    with pytest.raises(ElektronError, match=r"line 2: the text must be a text"):
+        read(path)
+    with pytest.raises(ElektronError, match=r"line 2: the text must be a text"):
+        read(path, labelled=False)
+
+
+@pytest.mark.parametrize("text", ["['the', 'cat']", '["the", "cat"]', "{'body': 'the cat'}"])
+def test_nor_is_it_written_as_one_throughout(tmp_path: Path, text: str) -> None:
+    path = objects(tmp_path / "a.jsonl", *[{"text": text, "label": n} for n in range(3)])
+    with pytest.raises(ElektronError, match=r"a\.jsonl, column text: the text must be a text"):
+        read(path)
+    rows = [{"text": text, "label": 1}, {"text": "[sic]", "label": 2}]
+    assert values(objects(path, *rows)) == rows
+    numbers = [{"text": "[12]", "label": 1}]
+    assert values(objects(path, *numbers)) == numbers
+
+
+def test_an_object_has_its_parts_named_and_a_dotted_name_takes_one(tmp_path: Path) -> None:
+    path = objects(tmp_path / "a.jsonl", {"data": {"text": "a"}, "note": {"label": "x"}})
+    with pytest.raises(ElektronError, match=r"--text.*data\.text"):
+        read(path)
+    (record,) = read(path, text="data.text", label="note.label")
+    assert record.values == {"text": "a", "label": "x"}
+    assert record.names == {"text": "data.text", "label": "note.label"}
+    assert values(path, text="data.text", label="note.label", labelled=False)[0]["text"] == "a"
+    with pytest.raises(ElektronError, match=r"no column 'data\.body'.*data\.text"):
+        read(path, text="data.body", label="note.label")
+    path = objects(path, {"data": {"text": "a"}, "label": 1}, {"data": {}, "label": 1})
+    with pytest.raises(ElektronError, match=r"line 2: no text: there is no column 'data\.text'"):
+        read(path, text="data.text")
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_translations_by_language(tmp_path: Path, as_text: bool) -> None:
+    pair = {"en": "the cat", "de": "die Katze"}
+    path = objects(tmp_path / "a.jsonl", {"translation": str(pair) if as_text else pair})
+    layout = Translation.layout
+    assert values(path, layout=layout) == [{"source": "the cat", "target": "die Katze"}]
+    assert values(path, layout=layout, source="de", target="en") == [
+        {"source": "die Katze", "target": "the cat"}
+    ]
+    path = objects(path, {"translation": {"fr": "le chat", "is": "köttur"}})
+    with pytest.raises(ElektronError, match=r"--target.*translation\.fr, translation\.is"):
+        read(path, layout=layout)
+    assert (
+        values(path, layout=layout, source="translation.is", target="fr")[0]["source"] == "köttur"
+    )
+
+
+def test_columns_that_are_not_used_are_mentioned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    read(objects(tmp_path / "a.jsonl", {"id": 1, "text": "a", "label": 1, "author": "b"}))
+    assert "not used: id, author" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("text", "text_b"), ("text_a", "text_b"), ("question1", "question2")]
+)
+def test_two_texts_are_a_pair(tmp_path: Path, first: str, second: str) -> None:
+    path = objects(tmp_path / "a.jsonl", {first: "a", second: "b", "label": 1})
+    assert values(path, layout=Classification.layout) == [{"text": "a", "pair": "b", "label": 1}]
+
+
+def test_files_of_one_use_may_have_columns_of_their_own(tmp_path: Path) -> None:
+    train = objects(tmp_path / "train.jsonl", {"says": "a", "is": "x"})
+    test = objects(tmp_path / "test.jsonl", {"body": "b", "is": "y"})
+    config = FinetuneConfig(
+        task="classification",
+        model="m",
+        train=[str(train)],
+        out=tmp_path / "out",
+        text="says",
+        label="is",
+        test_columns=["text=body"],
+    )
+
+    def found(path: Path, own: Any = "") -> list[dict[str, Any]]:
+        records = read_records([str(path)], TEXTS, config, labelled=True, own=own)
+        return [record.values for record in records]
+
+    assert found(train) == [{"text": "a", "label": "x"}]
+    assert found(test, "test_columns") == [{"text": "b", "label": "y"}]
+    with pytest.raises(ElektronError, match=r"no column 'says'.*--eval-columns text="):
+        found(test, "eval_columns")
+    for wrong in (["body"], ["text="], ["nose=body"]):
+        config.eval_columns = wrong
+        with pytest.raises(ElektronError, match="--eval-columns"):
+            found(test, "eval_columns")
+
+
+def trained_on(layout: Layout, **columns: str) -> Layout:
+    """A layout that knows the columns of training."""
+    return dataclasses.replace(
+        layout,
+        roles=tuple(
+            dataclasses.replace(role, guesses=(columns[role.name], *role.guesses))
+            if role.name in columns
+            else role
+            for role in layout.roles
+        ),
+    )
+
+
+def test_the_file_of_training_is_read_again_without_options(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("7,a,x\n8,b,y\n9,2,x\n")
+    layout = trained_on(TEXTS, text="2", label="3")
+    for labelled in (True, False):
+        found = values(path, layout=layout, labelled=labelled)
+        assert [row["text"] for row in found] == ["a", "b", "2"]
+    path.write_text("7,text\n8,b\n")  # a header that is known comes before numbers
+    assert values(path, layout=layout, labelled=False) == [{"text": "b"}]
+    path.write_text("a,b\n8,c\n")  # as wide, but not as long as what was trained on
+    with pytest.raises(ElektronError, match="which column is which"):
+        read(path, layout=layout, labelled=False)
+    nested = objects(tmp_path / "a.jsonl", {"data": {"body": "a"}, "hot": 1, "cold": 0})
+    layout = trained_on(TEXTS, text="data.body", label="hot,cold")
+    assert values(nested, layout=layout) == [{"text": "a", "label": ["hot"]}]
+
+
+def test_a_very_wide_table_has_a_short_message(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(f"c{n}" for n in range(100_000)) + "\n" + "x," * 99_999 + "x\n")
+    for options in ({}, {"text": "nothing"}, {"header": True}):
+        with pytest.raises(ElektronError, match="more") as caught:
+            read(path, **options)
+        assert len(str(caught.value)) < 2000
+
+
+def test_a_target_without_text_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = objects(tmp_path / "a.jsonl", *[{"source": "a", "target": said} for said in ("b", None)])
+    assert values(path, layout=PARALLEL) == [{"source": "a", "target": "b"}]
+    assert "1 of 2 rows have no target" in caplog.text

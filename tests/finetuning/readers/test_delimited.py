@@ -1,0 +1,300 @@
+"""Tables of text: what separates columns, what names them, and which row is at fault."""
+
+import csv
+import gzip
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elektron.errors import ElektronError
+from tests.finetuning.readers.layouts import CHOICES, TEXTS, lazily, read, values
+
+GOOD, BAD = {"text": "good", "label": "1"}, {"text": "bad", "label": "0"}
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+def test_the_delimiter_is_sniffed(tmp_path: Path, suffix: str, delimiter: str) -> None:
+    rows = ["text,label", "good,1", "bad,0"]
+    path = write(tmp_path, f"a{suffix}", "\n".join(rows).replace(",", delimiter))
+    assert values(path) == [GOOD, BAD]
+
+
+def test_commas_in_tab_separated_text_do_not_count(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text\tlabel\na, b\t1\nc, d\t0\n")
+    assert values(path) == [{"text": "a, b", "label": "1"}, {"text": "c, d", "label": "0"}]
+
+
+@pytest.mark.parametrize(("option", "between"), [(r"\t", "\t"), ("~", "~"), ("\t", "\t")])
+def test_the_delimiter_can_be_given(tmp_path: Path, option: str, between: str) -> None:
+    path = write(tmp_path, "a.txt", f"text{between}label\ngood{between}1\n")
+    assert values(path, delimiter=option) == [GOOD]
+
+
+def test_a_delimiter_of_several_characters_needs_quoting_off(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "text ||| label\ngood ||| 1\n")
+    assert values(path, delimiter=" ||| ", quoting=False) == [GOOD]
+    with pytest.raises(ElektronError, match="--quoting false"):
+        read(path, delimiter=" ||| ")
+    with pytest.raises(ElektronError, match="--delimiter must not be empty"):
+        read(path, delimiter="")
+
+
+def test_quotation_marks_enclose_fields_in_csv_and_are_text_between_tabs(tmp_path: Path) -> None:
+    table = write(tmp_path, "a.csv", 'text,label\n"a ""b"",\nc",1\nd,0\n')
+    first, second = read(table)
+    assert first.values["text"] == 'a "b",\nc'
+    assert (first.where, second.where) == (f"{table}, line 2", f"{table}, line 4")
+    tabs = write(tmp_path, "a.tsv", 'text\tlabel\n"unclosed\t1\n"b"\t0\n')
+    assert [value["text"] for value in values(tabs)] == ['"unclosed', '"b"']
+    assert values(write(tmp_path, "b.tsv", 'text\tlabel\n"b"\t1\n'), quoting=True)[0] == {
+        "text": "b",
+        "label": "1",
+    }
+    assert values(write(tmp_path, "b.csv", 'text,label\n"b,1\n'), quoting=False)[0] == {
+        "text": '"b',
+        "label": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('text,label\na,1\n"b,0\nc,1\n', "line 3: a quotation mark is opened here and never"),
+        ('text,label\na,1\n"b" c,0\n', "line 3: a quotation mark inside a field is not doubled"),
+        ("text,label\na\rb,0\n", "line 2: a carriage return"),
+        ("text,label,text\na,1,b\n", "several columns are called 'text'"),
+        ("text,label\na,1\nb\n", "line 3: no label: there is no column 'label'.* only text"),
+        ("text,label\na,1\n ,0\n", "line 3: the text is empty"),
+        ("text,label\n", "a.csv: empty"),
+        ("", "a.csv: empty"),
+        ("\n \n", "a.csv: empty"),
+        ("text,stars\na,1\n", r"which column is the label\? .*--label.*there are: text, stars"),
+        ('"one\ntwo",label\na,1\n', "there are: one two, label"),
+        ("review,stars\na,1\nb,2\n", r"--text and --label.*1 \('review'\), 2 \('stars'\)"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(ElektronError, match=complaint) as caught:
+        read(write(tmp_path, "a.csv", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_column_is_told_with_the_nearest_name_and_all_others(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "sentence,label\na,1\n")
+    with pytest.raises(ElektronError, match="'sentense' for --text: did you mean sentence") as e:
+        read(path, text="sentense")
+    assert "(there are: sentence, label)" in str(e.value)
+    with pytest.raises(ElektronError, match="no column '3' for --label"):
+        read(path, text="sentence", label="3")
+
+
+def test_columns_by_number_mean_no_header_unless_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "a.tsv", "x\tgood\t1\textra\nx\tbad\t0\n")
+    first, second = read(path, text="2", label="3")
+    assert first.values == GOOD
+    assert first.columns == {"1": "x", "2": "good", "3": "1", "4": "extra"}
+    assert second.columns == {"1": "x", "2": "bad", "3": "0"}
+    headed = write(tmp_path, "b.tsv", "text\tlabel\ngood\t1\n")
+    assert values(headed, text="1", label="2", header=True) == [GOOD]
+    assert len(values(headed, text="1", label="2")) == 2
+    assert "--header true" in caplog.text
+    with pytest.raises(ElektronError, match="line 2: no label"):
+        read(write(tmp_path, "c.tsv", "a\t1\nb\n"), text="1", label="2")
+
+
+def test_a_name_and_a_number_mean_a_header(tmp_path: Path) -> None:
+    assert values(write(tmp_path, "a.csv", "t,l\ngood,1\n"), text="t", label="2") == [GOOD]
+
+
+def test_text_and_label_without_header_are_told_apart_by_their_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "a.tsv", "a film\tgood\nsome book\tbad\nthe play\tgood\nodd\tbad\n")
+    with caplog.at_level(logging.INFO, "elektron"):
+        assert values(path)[0] == {"text": "a film", "label": "good"}
+    assert (
+        "without a header; text is column 1 (guessed), label is column 2 (guessed)" in caplog.text
+    )
+    swapped = write(tmp_path, "b.csv", "1,a film\n0,some book\n0,the play\n1,oddity\n")
+    assert values(swapped)[1] == {"text": "some book", "label": "0"}
+    assert values(swapped, labelled=False)[1] == {"text": "some book", "label": "0"}
+    assert values(swapped, header=False)[1] == {"text": "some book", "label": "0"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a\tb\n",  # one row says nothing
+        "review\tstars\na film\t1\nsome book\t0\nthe play\t1\n",  # the first line may be names
+        "1\tone thing\n2\tanother\n3\ta third\n",  # numbers of rows are no labels
+        "yes\tno\nno\tno\nyes\tyes\nno\tno\n",  # both may be labels
+        "one\tword\there\none\tmore\there\n",
+    ],
+)
+def test_nothing_is_guessed_where_it_may_be_wrong(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ElektronError, match=r"which column is which\? Give --text and --label"):
+        read(write(tmp_path, "a.tsv", content))
+
+
+def test_usual_names_are_found_in_any_case_and_guesses_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = "\ufeffSentence, Label ,sentence2\na,x,b\nc,y,d\n"
+    path = write(tmp_path, "a.csv", content)
+    with caplog.at_level(logging.INFO, "elektron"):
+        records = read(path)
+    assert records[0].values == {"text": "a", "pair": "b", "label": "x"}
+    assert records[0].columns == {"Sentence": "a", "Label": "x", "sentence2": "b"}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: comma-separated, with a header; text is column Sentence (guessed), "
+        "label is column Label (guessed), pair is column sentence2 (guessed)"
+    ]
+
+
+def test_to_predict_no_label_is_needed_but_one_that_is_there_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,1\n  ,\n")
+    assert values(path, labelled=False) == [{"text": "a", "label": "1"}, {"text": ""}]
+    bare = write(tmp_path, "b.csv", "text,other\na,1\n")
+    assert values(bare, labelled=False, label="missing") == [{"text": "a"}]
+    with pytest.raises(ElektronError, match="line 3: no text"):
+        read(write(tmp_path, "c.tsv", "label\ttext\n1\ta\n1\n"), labelled=False)
+
+
+def test_blank_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+    for name, between in (("a.csv", ","), ("a.tsv", "\t")):
+        content = f"\ntext{between}label\n\n  \ngood{between}1\n\n"
+        (record,) = read(write(tmp_path, name, content))
+        assert record.where == f"{tmp_path / name}, line 5"
+
+
+def test_one_column_of_text_may_have_commas(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text\nwell, yes\n"quoted, too"\n""\n')
+    texts = [value["text"] for value in values(path, labelled=False)]
+    assert texts == ["well, yes", "quoted, too", ""]
+
+
+def test_more_fields_than_the_header_are_kept_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, _ = read(write(tmp_path, "a.tsv", "text\tlabel\na\t1\tx\nb\t0\n"))
+    assert first.columns == {"text": "a", "label": "1", "3": "x"}
+    assert "1 rows have more fields than the header, the first on line 2" in caplog.text
+
+
+def test_several_labels_in_a_field(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,x; y;\nb,\n")
+    labels = [value["label"] for value in values(path, label_separator=";")]
+    assert labels == [["x", "y"], []]
+
+
+def test_choices_stand_in_one_column_or_in_several(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "q,a,b,label\nwhy?,so,,0\n")
+    assert values(path, layout=CHOICES, text="q", choices="a, b", label="label") == [
+        {"text": "why?", "choices": ["so", ""], "label": "0"}
+    ]
+    assert values(path, layout=CHOICES, text="1", choices="2,3", label="4")[1]["choices"] == [
+        "so",
+        "",
+    ]
+    usual = write(tmp_path, "b.csv", "question,ending0,ending1,label\nwhy?,so,no,0\n")
+    assert values(usual, layout=CHOICES)[0]["choices"] == ["so", "no"]
+    listed = write(tmp_path, "c.csv", 'question,choices,label\nwhy?,"[""so"", 2]",0\n')
+    assert values(listed, layout=CHOICES)[0]["choices"] == ["so", "2"]
+    with pytest.raises(ElektronError, match="no column 'a,c' for --choices"):
+        read(path, layout=CHOICES, text="q", choices="a,c")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_line_ends(tmp_path: Path, ends: str) -> None:
+    for name, between in (("a.csv", ","), ("a.tsv", "\t")):
+        rows = [f"text{between}label", f"good{between}1", f"bad{between}0", ""]
+        found = values(write(tmp_path, name, ends.join(rows)))
+        assert found == [GOOD, BAD]
+
+
+def test_other_separators_of_lines_are_text(tmp_path: Path) -> None:
+    texts = ["a\x0bb", "c\x85d", "e\u2028f", "g\x1ch", "i\0j"[:1]]
+    path = write(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{t}\t1\n" for t in texts))
+    assert [value["text"] for value in values(path)] == texts
+
+
+def test_a_huge_field(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f'text,label\n"{"x," * 2_000_000}",1\n')
+    assert len(values(path)[0]["text"]) == 4_000_000
+
+
+def test_rows_come_before_the_end_of_the_file_is_seen(tmp_path: Path) -> None:
+    rows = "".join(f"{'text ' * 300}{n},1\n" for n in range(3000))
+    records = lazily(write(tmp_path, "a.csv", f"text,label\n{rows},1\n"))
+    assert next(records).values["label"] == "1"
+    with pytest.raises(ElektronError, match="line 3002"):
+        list(records)
+
+
+def test_compressed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tsv.gz", gzip.compress(b"text\tlabel\ngood\t1\n"))
+    assert values(path) == [GOOD]
+
+
+wild = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), min_size=1).filter(
+    lambda text: not text.isspace()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(wild, wild), min_size=1, max_size=8))
+def test_what_csv_wrote_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    written = io.StringIO()
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "label"), *rows])
+    path = tmp_path_factory.mktemp("t") / "a.csv"
+    path.write_bytes(written.getvalue().encode())
+    records = read(path)
+    assert [record.columns for record in records] == [{"text": t, "label": v} for t, v in rows]
+    assert [record.values for record in records] == [
+        {"text": text, "label": label.strip()} for text, label in rows
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=80),
+        st.text('text,label\t"\n\r;|\ufeff1é ', max_size=60).map(str.encode),
+        st.text('text,label\t"\n1', max_size=60).map(lambda text: f"text,label\n{text}".encode()),
+    ),
+    suffix=st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".csv.gz"]),
+    options=st.sampled_from(
+        [{}, {"labelled": False}, {"text": "1", "label": "2"}, {"quoting": True}, {"header": False}]
+    ),
+)
+def test_any_bytes_are_rows_or_an_error_of_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str, options: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("t") / f"a{suffix}"
+    path.write_bytes(content)
+    try:
+        records = read(path, layout=TEXTS, **options)
+    except ElektronError as error:
+        assert "\n" not in str(error)
+        assert str(path) in str(error)
+    else:
+        assert records
+        assert all(json.dumps(record.columns).encode() for record in records)

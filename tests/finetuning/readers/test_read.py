@@ -1,0 +1,242 @@
+"""Sources of every kind, standard input, and rows that are held out."""
+
+import dataclasses
+import io
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.labelled import classes_of
+from elektron.finetuning.readers.read import hold_out, read_records, split_share, stratified
+from elektron.finetuning.readers.records import Record, by_their_roles
+from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read, values
+
+LAYOUTS = [TEXTS, CHOICES, TAGGED, SQUAD, PARALLEL]
+
+
+def predicted(stdin: bytes, **options: Any) -> list[dict[str, Any]]:
+    return values("-", labelled=False, stdin=stdin, **options)
+
+
+def test_standard_input_is_told_by_its_first_line() -> None:
+    assert predicted("Schön, gut\n\nja\n".encode()) == [
+        {"text": "Schön, gut"},
+        {"text": ""},
+        {"text": "ja"},
+    ]
+    assert predicted(b'{"text": "a", "n": 1}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
+    assert predicted(b"1\ta\n2\tb\n", text="2") == [{"text": "a"}, {"text": "b"}]
+    assert predicted(b"x;y\n1;a\n", text="y") == [{"text": "a"}]
+    assert predicted(b"id\ttext\n1\ta\n") == [{"text": "a"}]
+    assert predicted(b"a\tb\nc\td\n") == [{"text": "a\tb"}, {"text": "c\td"}]
+    assert predicted(b'{"open\n') == [{"text": '{"open'}]
+    assert values("-", stdin=b"text\tlabel\na\t1\n") == [{"text": "a", "label": "1"}]
+    assert read("-", labelled=False, stdin=b"a\n")[0].where == "-, line 1"
+
+
+def test_a_line_is_answered_before_the_next_is_there() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        records = read_records(["-"], TEXTS, FilesConfig(), labelled=False, stdin=stdin)
+        for line in (b"one\n", b"two\n"):
+            pipe.write(line)
+            got: list[Record] = []
+            thread = threading.Thread(target=lambda: got.append(next(records)), daemon=True)  # noqa: B023
+            thread.start()
+            thread.join(timeout=20)
+            assert [record.values["text"] for record in got] == [line.decode().strip()]
+
+
+def test_nothing_is_read_before_the_first_row_is_asked_for() -> None:
+    class Untouched(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            raise AssertionError("was read")
+
+    read_records(["-"], TEXTS, FilesConfig(), True, stdin=cast("IO[bytes]", Untouched()))
+
+
+def test_plain_text_is_a_text_a_line_and_a_table_where_all_lines_have_tabs(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\ufeffwell, yes\nno; no\n\nlast")
+    records = read(path, labelled=False)
+    assert [r.values["text"] for r in records] == ["well, yes", "no; no", "", "last"]
+    assert records[3].columns == {"text": "last"}
+    assert records[3].where == f"{path}, line 4"
+    path.write_text("id\ttext\n1\tyes\n")
+    assert values(path, labelled=False) == [{"text": "yes"}]
+    path.write_text("yes|1\n")
+    assert values(path, labelled=False, delimiter="|", header=False, text="1") == [{"text": "yes"}]
+
+
+def test_sources_come_in_order(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,1\n")
+    (tmp_path / "b.jsonl").write_text('{"label": 2, "sentence": "b"}\n')
+    assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [
+        {"text": "b", "label": 2},
+        {"text": "a", "label": "1"},
+    ]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.tsv.gz", "a.txt.zst", "-"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_empty_files(tmp_path: Path, layout: Any, name: str, labelled: bool) -> None:
+    path = name if name == "-" else str(tmp_path / name)
+    if name.endswith((".gz", ".zst")):
+        kind = "gzip" if name.endswith(".gz") else "zstd"
+        with pa.CompressedOutputStream(path, kind) as stream:
+            stream.write(b"")
+    elif name != "-":
+        Path(path).touch()
+    with pytest.raises(ElektronError, match=r"^\S*: empty"):
+        read(path, layout=layout, labelled=labelled)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("folder", "a folder: give its files, or hf:"),
+        ("tran.csv", "no such file: did you mean .*train.csv"),
+        ("trian.csv", r"no such file: did you mean \S*train.csv\?"),
+        ("tran.parquet", "no such file: did you mean .*train.parquet"),
+        ("nul.csv", "binary file"),
+        ("latin.csv", "not valid UTF-8"),
+        ("broken.csv.gz", "damaged"),
+        ("x" * 400 + ".csv", "cannot be read"),
+        ("no/such/file.csv", "no such file"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, layout: Any, name: str, complaint: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "train.csv").write_text("text,label\na,1\n")
+    (tmp_path / "train.parquet").touch()
+    (tmp_path / "other.csv").touch()
+    (tmp_path / "nul.csv").write_bytes(b"text,label\na\0,1\n")
+    (tmp_path / "latin.csv").write_bytes("äöü,öäü\n".encode("latin-1"))
+    (tmp_path / "broken.csv.gz").write_bytes(b"text,label\na,1\n")
+    with pytest.raises(ElektronError, match=complaint) as caught:
+        read(tmp_path / name, layout=layout)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_undecodable_bytes_are_replaced_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\n" + b"a plain text,1\n" * 20 + "für,0\n".encode("latin-1"))
+    assert read(path)[-1].values["text"] == "f\ufffdr"
+    assert f"{path}: 1 bytes are not valid UTF-8 and were replaced" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nüber,1\n".encode(encoding))
+    assert values(path) == [{"text": "über", "label": "1"}]
+
+
+def test_no_source() -> None:
+    with pytest.raises(ElektronError, match="no file"):
+        read()
+
+
+def test_a_share_instead_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert split_share(["0.1"]) == 0.1
+    assert split_share(["dev.csv"]) is None
+    assert split_share(["0.1", "0.2"]) is None
+    assert split_share([]) is None
+    for wrong in ("0", "1", "1.5", "-0.1", "nan", "inf", "10"):
+        with pytest.raises(ElektronError, match="between 0 and 1"):
+            split_share([wrong])
+    (tmp_path / "10").touch()
+    assert split_share(["10"]) is None
+
+
+def records(count: int) -> list[Record]:
+    return [Record({"text": str(n)}, {}, f"line {n}") for n in range(count)]
+
+
+def test_rows_are_held_out_by_the_seed() -> None:
+    rows = records(100)
+    train, held_out = hold_out(rows, 0.1, seed=1)
+    assert len(held_out) == 10
+    assert sorted([*train, *held_out], key=rows.index) == rows
+    assert train == sorted(train, key=rows.index)
+    assert hold_out(rows, 0.1, seed=1) == (train, held_out)
+    assert hold_out(rows, 0.1, seed=2)[1] != held_out
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 0.1), (0, 0.5), (1, 0.5), (3, 0.9)])
+def test_neither_side_may_be_empty(count: int, share: float) -> None:
+    with pytest.raises(ElektronError, match=f"of {count} rows cannot be held out"):
+        hold_out(records(count), share, seed=1)
+
+
+def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,label\n0,a,0\n1, b ,0\n")
+    assert [dict(record.names) for record in read(path)] == [{"text": "text", "label": "label"}] * 2
+    path = tmp_path / "b.csv"
+    path.write_text("text,ending0,ending1,label\nwhat,a,b,0\n")
+    assert read(path, layout=CHOICES)[0].names["choices"] == "ending0,ending1"
+
+
+def test_a_column_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("source,target\na,b\n")
+    with pytest.raises(ElektronError, match=r"--text is no column .*: it has --source, --target"):
+        read(path, layout=PARALLEL, text="source")
+
+
+def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("sentence\tlabel\tsentence2\na\t1\tb\nshort\t1\n")
+    with pytest.raises(ElektronError, match="line 3"):
+        read(path)
+    rows = b'{"text": "a", "sentence2": "b"}\n{"text": "a"}\n'
+    with pytest.raises(ElektronError, match=r"line 2: no pair: .*'sentence2'"):
+        read("-", labelled=False, stdin=rows)
+
+
+def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,x|y\n")
+    layout = dataclasses.replace(TEXTS, label_separator="|")
+    assert values(path, layout=layout)[0]["label"] == ["x", "y"]
+    assert values(path, layout=layout, label_separator="y")[0]["label"] == ["x|"]
+
+
+def of_classes(**counts: int) -> list[Record]:
+    names = [name for name, count in counts.items() for _ in range(count)]
+    return [by_their_roles({"label": name}, "file") for name in names]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -> None:
+    rows = of_classes(common=60, some=20, rare=1, lone=1)
+    train, held_out = hold_out(rows, 0.25, seed, classes_of)
+    assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
+    assert len(train) + len(held_out) == len(rows)
+    drawn = stratified(rows, 9, seed, classes_of)
+    assert Counter(rows[index].values["label"] for index in drawn) == {
+        "common": 5,
+        "some": 2,
+        "rare": 1,
+        "lone": 1,
+    }
+
+
+def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
+    tags = [["O", "B"], ["O", "S"], *[["O"]] * 18]
+    rows = [by_their_roles({"tags": found}, "file") for found in tags]
+    for seed in range(5):
+        assert {0, 1} < stratified(rows, 4, seed, classes_of)

@@ -1,0 +1,47 @@
+"""Names of predictions beside columns: free in all rows, and the same in all of them."""
+
+import json
+import math
+
+from elektron.finetuning.prediction_columns import Beside
+from elektron.finetuning.readers.records import Record
+from elektron.strict_json import as_json
+
+SAID = {"label": "said", "score": 0.5}
+
+
+def rows(beside: Beside, *columns: dict) -> list[dict]:
+    return beside.rows([Record({}, own, "") for own in columns], [SAID] * len(columns))
+
+
+def test_predictions_have_one_name_however_columns_are_called() -> None:
+    found = rows(Beside(), {"text": "a"}, {"text": "b", "label": "own"})
+    assert found == [
+        {"text": "a", "predicted_label": "said", "predicted_score": 0.5},
+        {"text": "b", "label": "own", "predicted_label": "said", "predicted_score": 0.5},
+    ]
+
+
+def test_the_prefix_is_repeated_where_a_row_has_the_name() -> None:
+    own = {"label": 1, "predicted_label": 2}
+    first, second = rows(Beside(), {"text": "a"}, own)
+    assert second == own | {"predicted_predicted_label": "said", "predicted_score": 0.5}
+    assert first == {"text": "a", "predicted_predicted_label": "said", "predicted_score": 0.5}
+
+
+def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog) -> None:
+    beside = Beside()
+    assert rows(beside, {"text": "a"})[0]["predicted_label"] == "said"
+    (second,) = rows(beside, {"text": "b", "predicted_label": "own"})
+    (third,) = rows(beside, {"text": "c"})
+    assert second["predicted_label"] == "own"
+    assert second["predicted_predicted_label"] == "said"
+    assert third == {"text": "c", "predicted_predicted_label": "said", "predicted_score": 0.5}
+    (line,) = caplog.messages
+    assert line.startswith("a column 'predicted_label' appears only now")
+
+
+def test_json_has_no_word_for_what_is_no_finite_number() -> None:
+    row = {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}, "e": "NaN"}
+    back = json.loads(as_json(row), parse_constant=lambda word: 1 / 0)
+    assert back == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": "NaN"}

@@ -1,0 +1,101 @@
+"""Predictions as they are kept, and what is said of figures that a model without any input would reach."""
+
+import json
+
+import numpy as np
+import pytest
+
+from elektron.finetuning.metrics.measure import bootstrap
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.results import reservations, write_predictions
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.tasks.regression import Regression
+
+READING = {"max_length": 8, "pairs": False, "truncation": "head", "stride": 0}
+CLASSES = Classification(labels=["a", "b"], **READING)
+SETS = Classification(labels=["a", "b", "c"], several=True, **READING)
+NUMBERS = Regression(mean=0.0, spread=1.0, **READING)
+ANSWERS = QuestionAnswering(max_length=64, stride=8, no_answers=True)
+
+
+def said(task, values, predictions):
+    """The reservations about predictions for rows of which these values are true."""
+    role = "answers" if task is ANSWERS else "label"
+    records = [Record({"text": "t", role: value}, {}, "") for value in values]
+    measure = task.measure(records, predictions)
+    constant = task.constant(records, records)
+    baseline = {"name": constant.name} | task.measure(records, constant.predictions)()
+    metrics = measure() | {"intervals": bootstrap(measure, resamples=200)}
+    return reservations(task, records, predictions, metrics, baseline)
+
+
+def labels(names):
+    return [{"label": name} for name in names]
+
+
+def test_classes():
+    true = "a" * 60 + "b" * 140
+    assert said(CLASSES, true, labels("a" * 50 + "b" * 150)) == []
+    # All but one row the same: MCC is about 0, whatever the accuracy.
+    collapsed, no_better = said(CLASSES, true, labels("b" * 199 + "a"))
+    assert "it predicts 'b' for 99.5 % of the texts" in collapsed
+    assert "Accuracy of 69.5 % is worse than the 70.0 %" in no_better
+    assert "always 'b'" in no_better
+    # The predictions differ, but hardly as the truth does: 141 of 200 are right.
+    (no_better,) = said(CLASSES, true, labels("a" * 21 + "b" * 39 + "a" * 20 + "b" * 120))
+    assert "Accuracy of 70.5 % is not clearly better than the 70.0 %" in no_better
+
+
+def test_a_constant_prediction_that_the_training_rows_would_not_suggest_counts_too():
+    # The commonest label of these rows need not be that of the training rows.
+    assert len(said(CLASSES, "a" * 5 + "b" * 95, labels("b" * 100))) == 2
+
+
+def test_sets_of_labels_are_compared_by_micro_f1():
+    true = [["a"], ["a", "b"], ["c"], []] * 30
+    assert said(SETS, true, [{"labels": names} for names in true]) == []
+    (nothing, no_better) = said(SETS, true, [{"labels": []}] * 120)
+    assert "no label" in nothing
+    assert no_better.startswith("F1, micro average of 0.0 % is worse")
+
+
+def test_numbers_are_judged_by_the_spread_of_the_truth():
+    true = np.linspace(2008, 2012, 100).tolist()
+
+    def scores(numbers):
+        return [{"score": number} for number in numbers]
+
+    assert said(NUMBERS, true, scores(np.linspace(2008.5, 2011.5, 100))) == []
+    (collapsed,) = said(NUMBERS, true, scores(np.linspace(2009.99, 2010.01, 100)))
+    assert "it predicts 2010 for every text" in collapsed
+    # In the right order, and far off.
+    (far,) = said(NUMBERS, true, scores(np.linspace(1008, 1012, 100)))
+    assert far.startswith("Mean squared error")
+    shuffled = np.random.default_rng(0).permutation(true)
+    assert [text.partition(" of ")[0] for text in said(NUMBERS, true, scores(shuffled))] == [
+        *("Pearson correlation", "Mean squared error")
+    ]
+
+
+@pytest.mark.parametrize(("answered", "count"), [(30, 0), (1, 1), (0, 1)])
+def test_answers_are_compared_with_answering_nothing(answered, count):
+    true = [[{"text": "cat", "answer_start": 0}]] * 50 + [[]] * 50
+    predictions = [
+        {"answer": "cat" if place < answered else "", "no_answer_margin": float(place)}
+        for place in range(100)
+    ]
+    found = said(ANSWERS, true, predictions)
+    assert len(found) == count
+    assert all("50.0 % of a constant prediction (never an answer)" in text for text in found)
+
+
+def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path):
+    values = {"id": "7", "question": "who?", "context": "the cat", "answers": []}
+    names = {role: role for role in values}
+    record = Record(values, {"id": "7", "question": "who?", "title": "Cats"}, "", names)
+    write_predictions(tmp_path / "p.jsonl", [record], [{"answer": "cat"}])
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == values | {
+        "title": "Cats",
+        "predicted_answer": "cat",
+    }

@@ -1,0 +1,42 @@
+"""Which runs are compiled."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from elektron.pretraining.compilation import COMPILED_FROM_FLOPS, should_compile
+from elektron.pretraining.config import PretrainConfig
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+BY_STEPS = PretrainConfig(steps=10)
+BY_TIME = PretrainConfig(minutes=3)
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "sh")  # an executable that exists
+
+
+@pytest.mark.parametrize(
+    ("config", "device", "flops", "compiled"),
+    [
+        (BY_STEPS, GPU, None, True),
+        (BY_STEPS, CPU, COMPILED_FROM_FLOPS, True),
+        (BY_STEPS, CPU, COMPILED_FROM_FLOPS / 2, False),
+        (BY_STEPS, CPU, None, False),
+        (BY_TIME, CPU, None, True),
+        (dataclasses.replace(BY_TIME, minutes=2.0), CPU, None, False),
+        (dataclasses.replace(BY_STEPS, parallel="fsdp"), GPU, None, False),
+        (dataclasses.replace(BY_STEPS, compile=True), CPU, 1, True),
+        (dataclasses.replace(BY_STEPS, compile=False), GPU, None, False),
+    ],
+)
+def test_gpus_and_long_runs_compile(compiler, config, device, flops, compiled):
+    assert should_compile(config, device, flops) is compiled
+
+
+def test_without_a_compiler_nothing_compiles_on_cpus(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not should_compile(BY_TIME, CPU, None)
+    assert should_compile(BY_TIME, GPU, None)

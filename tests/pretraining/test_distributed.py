@@ -1,0 +1,277 @@
+"""Several processes train what one does: rows, masks, counts, weights, metrics; and they stop and go on together."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+from elektron.configuration import save_yaml
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.pretraining import pretrain as entry
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import CurriculumConfig, OptimizerConfig, PretrainConfig, resolve
+from elektron.pretraining.distributed import (
+    World,
+    check_world_size,
+    gradient_buckets,
+    set_local_device,
+    unique_store,
+)
+from elektron.pretraining.launching import warn_of_hosts_that_cannot_return
+from elektron.pretraining.pretrain import own_folder, pretrain
+from tests.pretraining.conftest import killed_before, tiny_config
+from tests.pretraining.test_train import metrics, same_weights
+
+CPU = torch.device("cpu")
+ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}
+
+
+def torchrun(config: PretrainConfig, processes: int, *more: str) -> subprocess.CompletedProcess:
+    recipe = config.out.with_suffix(".yaml")
+    save_yaml(config, recipe)
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(processes), *more),
+            *("-m", "elektron", "pretrain", "--config", str(recipe)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def member(rank: int, count: int) -> World:
+    """A process that is told who it is and never speaks to the others."""
+    world = World(CPU)
+    world.rank, world.size = rank, count
+    return world
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("curriculum", [CurriculumConfig(), CurriculumConfig(first_length=8)])
+def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(
+    count, curriculum, blocks, tmp_path
+):
+    store = BlockStore.open(blocks)
+    config = resolve(tiny_config(blocks, tmp_path, batch_size=7, curriculum=curriculum))
+    whole = BatchMaker(store, config, CPU).training(3)
+    parts = [
+        BatchMaker(store, config, CPU, local_rows=member(rank, count).local_rows).training(3)
+        for rank in range(count)
+    ]
+    for field, expected in zip(whole.micro_batches[0]._fields, whole.micro_batches[0], strict=True):
+        together = torch.cat([getattr(part.micro_batches[0], field) for part in parts])
+        assert torch.equal(together, expected), field
+    assert sum(part.masked_tokens for part in parts) == whole.masked_tokens
+    assert sum(part.real_tokens for part in parts) == whole.real_tokens
+
+
+def test_where_all_must_take_as_many_micro_batches_padding_fills_up(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    config = resolve(tiny_config(blocks, tmp_path, batch_size=7, micro_batch_size=3))
+    few, many = (
+        BatchMaker(store, config, CPU, None, its.local_rows, its.max_local_rows).training(3)
+        for its in (member(0, 2), member(1, 2))
+    )
+    assert [len(micro.input_ids) for micro in many.micro_batches] == [3, 1]
+    rows, padding = few.micro_batches
+    assert len(rows.input_ids) == 3
+    assert not padding.weights.any()
+    assert (padding.document_ids == -1).all()
+    assert (padding.input_ids == store.manifest.special_ids["pad"]).all()
+    without = BatchMaker(store, config, CPU, None, member(0, 2).local_rows).training(3)
+    assert len(without.micro_batches) == 1
+    assert without.real_tokens == few.real_tokens
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2])
+def test_a_new_start_never_takes_the_dead_for_the_living(slow):
+    """Each start of three processes meets what the start before it has said, and one process is late."""
+    store, number = dist.HashStore(), 0
+
+    def start(rank: int) -> str:
+        if rank == slow:
+            time.sleep(0.3)
+        mine = unique_store(store, rank, 3, timedelta(seconds=20))
+        mine.set(f"address/{rank}", f"{number}")
+        return "".join(mine.get(f"address/{other}").decode() for other in range(3))
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            assert list(pool.map(start, range(3))) == [f"{number}" * 3] * 3
+
+
+def test_who_does_not_come_is_not_waited_for_without_end():
+    store = dist.HashStore()
+    store.set_timeout(timedelta(seconds=0.2))
+    with pytest.raises(dist.DistStoreError):
+        unique_store(store, 0, 3, timedelta(seconds=0.2))
+    for rank in (1, 2):
+        store.set(f"here/{rank}", "one that is gone")
+    with pytest.raises(dist.DistStoreError, match="not all of 3 processes joined"):
+        unique_store(store, 0, 3, timedelta(seconds=0.2))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "restarts", "warned"), [(2, 3, True), (1, 3, False), (2, 0, False)]
+)
+def test_hosts_that_could_not_return_are_warned_of(hosts, restarts, warned, monkeypatch, caplog):
+    monkeypatch.setenv("GROUP_WORLD_SIZE", str(hosts))
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", str(restarts))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    warn_of_hosts_that_cannot_return()
+    assert ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text) is warned
+    caplog.clear()
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    warn_of_hosts_that_cannot_return()
+    assert not caplog.text
+
+
+def test_too_many_processes_are_refused():
+    with pytest.raises(ElektronError, match="9 processes cannot share 8 rows"):
+        check_world_size(9, 8)
+
+
+def test_gradients_travel_in_few_messages_of_one_type():
+    tensors = [torch.zeros(3), torch.zeros(2, 2), torch.zeros(5, dtype=torch.float64)]
+    assert [len(group) for group in gradient_buckets(tensors)] == [2, 1]
+    many = [torch.empty(10 * 2**20, device="meta") for _ in range(4)]
+    assert [len(group) for group in gradient_buckets(many)] == [1, 1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def alone(blocks, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    pretrain(one_or_several(blocks, out))
+    return out
+
+
+def one_or_several(blocks: Path, out: Path, **changes) -> PretrainConfig:
+    """20 steps of 7 rows, which two processes cannot halve, in micro-batches of 2."""
+    settings = {
+        "steps": 20,
+        "batch_size": 7,
+        "micro_batch_size": 2,
+        "optimizer": OptimizerConfig(**ADAMW),
+    }
+    return tiny_config(blocks, out, **(settings | changes))
+
+
+def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
+    out = tmp_path / "run"
+    done = torchrun(one_or_several(blocks, out), 2)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        load_file(folder / "discriminator/model.safetensors") for folder in (out, alone)
+    )
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
+    for kind in ("train", "evaluation"):
+        for mine, its in zip(metrics(out, kind), metrics(alone, kind), strict=True):
+            for name in ("generator_loss", "discriminator_loss", "replaced_share"):
+                assert mine[name] == pytest.approx(its[name], rel=1e-3), (kind, name)
+    assert json.loads((out / "summary.json").read_text())["processes"] == 2
+    spoken = done.stderr.count("family elektron")
+    assert spoken == 1, "one process speaks for all"
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, blocks, tmp_path, monkeypatch):
+    """Six steps alone, the rest by two, in the middle of an epoch."""
+    out = tmp_path / "run"
+    with killed_before(9, monkeypatch):
+        pretrain(one_or_several(blocks, out))
+    done = torchrun(one_or_several(blocks, out), 2)
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+    ours, theirs = (load_file(f / "discriminator/model.safetensors") for f in (out, alone))
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_nproc_starts_them_and_the_same_run_has_the_same_bits(parallel, blocks, tmp_path):
+    config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8, parallel=parallel)
+    assert pretrain(config)["processes"] == 2
+    second = one_or_several(blocks, tmp_path / "second", steps=8, parallel=parallel)
+    done = torchrun(second, 2)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(tmp_path / "first", tmp_path / "second")
+
+
+def test_another_run_s_folder_is_refused_before_anything_is_started(alone, blocks, monkeypatch):
+    monkeypatch.setattr(entry, "launch", lambda config: pytest.fail("started"))
+    other = one_or_several(blocks, alone, nproc=2, seed=2)
+    with pytest.raises(ElektronError, match="holds another run"):
+        pretrain(other)
+    same = one_or_several(blocks, alone, nproc=2)
+    assert pretrain(same)["steps"] == 20, "it is finished"
+
+
+def test_what_the_first_process_refuses_is_said_once(alone, blocks, tmp_path):
+    """The others end with it and break off no conversation."""
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    said_once(torchrun(one_or_several(blocks, out, seed=2), 2), "holds another run")
+
+
+@pytest.mark.slow
+def test_a_last_checkpoint_that_cannot_be_written_is_said_once(blocks, tmp_path):
+    out = tmp_path / "run"
+    config = one_or_several(blocks, out)
+    with own_folder(resolve(config), BlockStore.open(blocks)):
+        (out / "checkpoints").touch()
+    done = torchrun(config, 2)
+    said_once(done, "step-00000020 cannot be written")
+    assert not (out / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_bad_input_is_said_once_and_harms_nothing(blocks, tmp_path):
+    done = torchrun(one_or_several(blocks, tmp_path / "run", batch_size=1), 2)
+    said_once(done, "2 processes cannot share 1 rows")
+
+
+def said_once(done: subprocess.CompletedProcess, what: str) -> None:
+    """Whether a refusal is all that was said, but for torchrun's own account of statuses."""
+    assert done.returncode != 0
+    assert done.stderr.count(f"{what}") == 1, done.stderr
+    assert done.stderr.count("Traceback") == 1, done.stderr
+    assert "exitcode  : 2" in done.stderr
+    assert "exitcode  : 1" not in done.stderr
+
+
+def test_rows_come_in_the_same_order_whatever_the_number():
+    rows = np.arange(23)
+    for count in (1, 2, 4):
+        parts = [member(rank, count).local_rows(23) for rank in range(count)]
+        assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (
+            rows.tolist()
+        )
+
+
+def test_each_process_of_a_host_takes_its_own_gpu(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    set_local_device()
+    assert taken == [], "there is none"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    set_local_device()
+    assert taken == [3]
+    monkeypatch.delenv("LOCAL_RANK")
+    set_local_device()
+    assert taken == [3]

@@ -1,0 +1,618 @@
+"""Whole runs in small: what they leave, how they stop and go on, what they refuse."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForPreTraining
+
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.pretraining import checkpoint, train
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import (
+    CheckpointConfig,
+    CurriculumConfig,
+    EvaluationConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    resolve,
+)
+from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.train import Trainer
+from elektron.reporting.runs import read_run
+from tests.conftest import prepare_blocks
+from tests.pretraining.conftest import TINY, killed_before, tiny_config
+
+SUMMARY_FIGURES = (
+    "generator_loss",
+    "generator_accuracy",
+    "discriminator_loss",
+    "discriminator_auc",
+    "discriminator_precision",
+    "discriminator_recall",
+    "steps",
+    "tokens",
+    "seconds",
+    "tokens_per_second",
+    "flops",
+)
+
+
+def metrics(out, kind):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def weights(out):
+    return load_file(out / "discriminator" / "model.safetensors")
+
+
+def same_weights(first, second):
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def run(blocks, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    pretrain(tiny_config(blocks, out))
+    return out
+
+
+def test_a_run_leaves_what_it_promises(run):
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(SUMMARY_FIGURES) <= set(summary)
+    assert summary["steps"] == 12
+    assert summary["tokens"] == 12 * 8 * 32
+    assert summary["flops"] > 0
+    assert [line["step"] for line in metrics(run, "train")] == [4, 8, 12]
+    assert [line["step"] for line in metrics(run, "evaluation")] == [6, 12]
+    assert (run / "config.yaml").is_file()
+    examples = json.loads((run / "examples.json").read_text())
+    for example in examples:
+        assert len({len(example[key]) for key in example}) == 1
+    for name in ("generator", "discriminator"):
+        assert AutoTokenizer.from_pretrained(run / name)("the cat", "a dog")["token_type_ids"]
+    assert AutoModelForMaskedLM.from_pretrained(run / "generator").config.hidden_size == 16
+
+
+def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=2))
+    said = capsys.readouterr().out
+    assert f"AUC {summary['discriminator_auc']:.3f}" in said and "2 steps" in said
+    assert f"elektron finetune TASK --model {tmp_path}/run/discriminator" in said
+    assert f"elektron report {tmp_path}/run" in said
+
+
+def test_the_generator_learns(blocks, tmp_path):
+    optimizer = OptimizerConfig(warmup=0.1)
+    network = NetworkConfig(**(TINY | {"generator_width": 1.0, "embedding_size": 32}))
+    config = tiny_config(
+        blocks, tmp_path / "run", steps=200, batch_size=16, optimizer=optimizer, network=network
+    )
+    summary = pretrain(config)
+    first = metrics(tmp_path / "run", "train")[0]
+    assert summary["generator_loss"] < first["generator_loss"] - 1.0
+    assert summary["generator_accuracy"] > 0.3
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run, blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "again"))
+    assert same_weights(run, tmp_path / "again")
+    pretrain(tiny_config(blocks, tmp_path / "other", seed=2))
+    assert not same_weights(run, tmp_path / "other")
+
+
+def test_micro_batches_add_up_to_the_batch(run, blocks, tmp_path):
+    pretrain(tiny_config(blocks, tmp_path / "micro", micro_batch_size=3))
+    whole, parts = (metrics(out, "train")[0] for out in (run, tmp_path / "micro"))
+    for name in ("generator_loss", "discriminator_loss", "replaced_share"):
+        assert parts[name] == pytest.approx(whole[name], rel=2e-3)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(run, blocks, caplog):
+    before = (run / "summary.json").read_bytes()
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(blocks, run))
+    assert "is finished" in caplog.text
+    assert (run / "summary.json").read_bytes() == before
+
+
+def stop_after(step, monkeypatch):
+    """Have the process receive SIGTERM while it takes the given step."""
+    take_step = Trainer.train_step
+
+    def step_and_signal(self, batch, share, rate):
+        take_step(self, batch, share, rate)
+        if self.progress.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "train_step", step_and_signal)
+
+
+@pytest.mark.parametrize("step", [5, 8])
+def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        stop_after(step, patched)
+        with pytest.raises(SystemExit) as stopped:
+            pretrain(tiny_config(blocks, out))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not (out / "summary.json").exists()
+    pretrain(tiny_config(blocks, out))
+    assert same_weights(run, out)
+    volatile = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
+    for kind in ("train", "evaluation"):
+        ours, theirs = (
+            [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, kind)]
+            for o in (out, run)
+        )
+        assert ours == theirs
+
+
+def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    pretrain(tiny_config(blocks, out))
+    assert same_weights(run, out)
+    assert [line["step"] for line in metrics(out, "train")] == [4, 8, 12]
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+
+
+@pytest.mark.parametrize("file", ["weights", "optimizer", "progress", "manifest"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_broken_checkpoint_is_set_aside_and_the_one_before_it_used(
+    file, damage, run, blocks, tmp_path, monkeypatch, caplog
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        stop_after(7, patched)
+        with pytest.raises(SystemExit):
+            pretrain(tiny_config(blocks, out))
+    newest = checkpoint.checkpoints(out)[-1]
+    assert newest.name == "step-00000007"
+    (path,) = newest.glob(f"{file}.*")
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "flip" else content[:-1])
+    with caplog.at_level("WARNING", "elektron"):
+        pretrain(tiny_config(blocks, out))
+    assert f"step-00000007/{path.name}" in caplog.text
+    aside = out / "checkpoints/broken-step-00000007"
+    assert aside.is_dir(), "never deleted"
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+    assert same_weights(run, out)
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(
+    run, blocks, tmp_path, monkeypatch, caplog
+):
+    write, writes = checkpoint.save_file, []
+
+    def full_disk(tensors, path):
+        writes.append(path)
+        if len(writes) == 2:  # the optimizer's state at step 6
+            raise OSError(28, "No space left on device")
+        write(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with caplog.at_level("WARNING", "elektron"):
+        pretrain(tiny_config(blocks, tmp_path / "run"))
+    assert "No space left on device" in caplog.text
+    assert "training goes on" in caplog.text
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "run")] == ["step-00000012"]
+    assert not list((tmp_path / "run/checkpoints").glob(".*")), "nothing half-written is left"
+    assert same_weights(run, tmp_path / "run")
+
+
+def test_an_interrupted_run_that_cannot_be_saved_says_so(blocks, tmp_path, monkeypatch):
+    def full_disk(tensors, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    stop_after(3, monkeypatch)
+    with pytest.raises(ElektronError, match=r"cannot be written .*No space left"):
+        pretrain(tiny_config(blocks, tmp_path / "run"))
+
+
+def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
+    for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0), (4, None), (5, 4.5)):
+        folder = tmp_path / "checkpoints" / f"step-{step:08d}"
+        folder.mkdir(parents=True)
+        progress = {"step": step, "seconds": 1.0, "flops": 1.0, "held_out_loss": loss}
+        (folder / "progress.json").write_text(json.dumps(progress))
+    checkpoint.rotate(tmp_path, keep=2, keep_every=3)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "3", "4", "5"]
+    checkpoint.rotate(tmp_path, keep=2, keep_every=None)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "4", "5"]
+    (tmp_path / "checkpoints/step-00000002/progress.json").write_text("{")
+    checkpoint.rotate(tmp_path, keep=1, keep_every=None)
+    assert [path.name[-1] for path in checkpoint.checkpoints(tmp_path)] == ["2", "5"]
+
+
+def poisoned(monkeypatch, steps, rows=None):
+    """Have the gradients of some steps be no numbers: always, or only while they see certain rows."""
+    take_step = Trainer.train_step
+
+    def step(self, batch, share, rate):
+        seen = int(batch.micro_batches[0].input_ids.sum())
+        if self.progress.step in steps and (
+            rows is None or rows.setdefault(self.progress.step, seen) == seen
+        ):
+            hook = next(self.pair.discriminator.prediction.parameters()).register_hook(
+                lambda gradient: gradient * float("nan")
+            )
+            take_step(self, batch, share, rate)
+            hook.remove()
+        else:
+            take_step(self, batch, share, rate)
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+
+
+def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path, monkeypatch):
+    poisoned(monkeypatch, {5, 6})
+    summary = pretrain(tiny_config(blocks, tmp_path / "run"))
+    assert summary["steps"] == 12
+    assert [line["skipped_steps"] for line in metrics(tmp_path / "run", "train")] == [0, 2, 0]
+    assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / "run").values())
+    assert summary["generator_loss"] > 0
+
+
+def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(
+    blocks, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    poisoned(monkeypatch, set(range(6)))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
+    assert pretrain(tiny_config(blocks, out))["steps"] == 12
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+
+
+def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 1)
+    poisoned(monkeypatch, {6, 7}, rows={})
+    config = tiny_config(blocks, tmp_path / "run")
+    with caplog.at_level("WARNING", "elektron"):
+        assert pretrain(config)["steps"] == 12
+    assert "rolling back to step 6 and skipping the 16 rows since" in caplog.text
+    assert [line["skipped_rows"] for line in metrics(tmp_path / "run", "rolled_back")] == [16]
+    progress = checkpoint.read_progress(checkpoint.checkpoints(tmp_path / "run")[-1])
+    assert progress.skipped_rows == [[6, 16]]
+    assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [4, 8, 12]
+
+
+def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 1)
+    poisoned(monkeypatch, {6, 7})
+    out = tmp_path / "run"
+    with pytest.raises(ElektronError, match=r"skipping rows 2 times has not helped: .*lower --opt"):
+        pretrain(tiny_config(blocks, out))
+    kept = load_file(checkpoint.checkpoints(out)[-1] / "weights.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert not (out / "summary.json").exists()
+    poisoned(monkeypatch, {0, 1, 2, 3})
+    with pytest.raises(ElektronError, match="no checkpoint to roll back to"):
+        pretrain(tiny_config(blocks, tmp_path / "early"))
+
+
+def test_another_run_does_not_get_the_folder(run, blocks, paper_blocks, tmp_path):
+    before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*"))
+    with pytest.raises(ElektronError, match=r"another run \(steps 12 there, 14 here\)"):
+        pretrain(tiny_config(blocks, run, steps=14))
+    with pytest.raises(ElektronError, match="on other blocks"):
+        pretrain(tiny_config(paper_blocks, run))
+    assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*")) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ElektronError, match="no run's folder"):
+        pretrain(tiny_config(blocks, tmp_path))
+
+
+def test_moved_blocks_and_other_logging_are_the_same_run(run, blocks, tmp_path):
+    shutil.copytree(blocks, tmp_path / "moved")
+    assert pretrain(tiny_config(tmp_path / "moved", run, log_every=1))["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"network": NetworkConfig(**(TINY | {"num_attention_heads": 3}))},
+            "heads divide the width",
+        ),
+        (
+            {"network": NetworkConfig(**(TINY | {"max_position_embeddings": 16}))},
+            "--network.max-position-embeddings",
+        ),
+        ({"data": None}, "--data is missing"),
+    ],
+)
+def test_impossible_runs_leave_no_folder(changes, message, blocks, tmp_path):
+    config = tiny_config(blocks, tmp_path / "run")
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with pytest.raises(ElektronError, match=message):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damaged_blocks_are_refused_before_anything_is_written(damage, blocks, tmp_path):
+    copy = tmp_path / "blocks"
+    shutil.copytree(blocks, copy)
+    file = copy / "train-00000.arrow"
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-100])
+    else:
+        file.unlink()
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow"):
+        pretrain(tiny_config(copy, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_family_on_the_papers_packing_loads_in_transformers(paper_blocks, tmp_path):
+    pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=6))
+    model = ElectraForPreTraining.from_pretrained(tmp_path / "run/discriminator")
+    assert model.config.embedding_size == 16
+
+
+def test_segments_of_paper_rows_reach_the_networks(paper_blocks, tmp_path):
+    store = BlockStore.open(paper_blocks)
+    batches = BatchMaker(store, resolve(tiny_config(paper_blocks, tmp_path)), torch.device("cpu"))
+    batch = batches.training(0).micro_batches[0]
+    separators = (batch.input_ids == store.manifest.special_ids["sep"]).sum(1)
+    two_segments = batch.token_type_ids.max(1).values == 1
+    assert torch.equal(two_segments, separators == 2)
+    assert two_segments.any()
+
+
+def test_a_released_pair_is_continued(run, blocks, tmp_path):
+    halves = f"{run / 'discriminator'},{run / 'generator'}"
+    config = tiny_config(blocks, tmp_path / "more", init_from=halves, steps=6)
+    config.optimizer.learning_rate = 1e-9
+    config.optimizer.muon_learning_rate = 1e-9
+    config.network.hidden_size = 999  # the released pair's sizes count
+    pretrain(config)
+    before = metrics(run, "evaluation")[-1]
+    after = metrics(tmp_path / "more", "evaluation")[-1]
+    assert after["generator_loss"] == pytest.approx(before["generator_loss"], abs=1e-3)
+    assert after["discriminator_auc"] == pytest.approx(before["discriminator_auc"], abs=1e-3)
+
+
+def test_a_released_pair_brings_its_family(paper_blocks, tmp_path, caplog):
+    pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=2))
+    halves = f"{tmp_path / 'run/discriminator'},{tmp_path / 'run/generator'}"
+    with caplog.at_level("INFO", "elektron"):
+        pretrain(tiny_config(paper_blocks, tmp_path / "more", init_from=halves, steps=2))
+    assert "is of family electra" in caplog.text
+    config = (tmp_path / "more/config.yaml").read_text()
+    assert "family: electra" in config
+    assert "name: adamw" in config
+
+
+def test_blocks_of_another_tokenizer_are_refused_for_a_released_pair(run, blocks, tmp_path):
+    other = tmp_path / "discriminator"
+    shutil.copytree(run / "discriminator", other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["the"], vocabulary["cat"] = vocabulary["cat"], vocabulary["the"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ElektronError, match="another tokenizer"):
+        pretrain(tiny_config(blocks, tmp_path / "run", init_from=str(other)))
+
+
+def test_rows_longer_than_a_released_pair_reads_need_other_rows(
+    run, corpus_file, tokenizer_folder, tmp_path
+):
+    """Positions of a network that is there already cannot be raised, so that is not what is advised."""
+    rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
+    for network in ({}, {"max_position_embeddings": 128}):
+        config = tiny_config(rows, tmp_path / "more", init_from=str(run), steps=2)
+        config.network = dataclasses.replace(config.network, **network)
+        with pytest.raises(ElektronError, match=r"--seq-len \d+$") as caught:
+            pretrain(config)
+        assert "--network.max-position-embeddings" not in str(caught.value)
+
+
+def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):
+    began = time.monotonic()
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, minutes=0.03))
+    assert time.monotonic() - began < 30
+    assert 1.8 <= summary["seconds"] < 10
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run", "train")]
+    assert rates[-1] < rates[0]
+
+
+def test_tokens_become_steps(blocks, tmp_path):
+    summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, tokens=1000))
+    assert summary["steps"] == 4  # of 8 × 32 tokens
+
+
+def test_a_warmup_longer_than_the_run_is_shortened_aloud(blocks, tmp_path, caplog):
+    config = tiny_config(blocks, tmp_path / "run", optimizer=OptimizerConfig(warmup=10_000))
+    pretrain(config)
+    assert "does not fit" in caplog.text
+    assert max(line["learning_rate"] for line in metrics(tmp_path / "run", "train")) > 1e-3
+
+
+def test_evaluation_does_not_depend_on_the_seed_of_the_run(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    rows = [
+        next(
+            iter(
+                BatchMaker(
+                    store, resolve(tiny_config(blocks, tmp_path, seed=s)), torch.device("cpu")
+                ).evaluation()
+            )
+        )
+        for s in (1, 2)
+    ]
+    for first, second in zip(*(batch.micro_batches[0] for batch in rows), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step(blocks, tmp_path):
+    store = BlockStore.open(blocks)
+    maker = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
+    maker.training(7)
+    again = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
+    for first, second in zip(
+        maker.training(3).micro_batches[0], again.training(3).micro_batches[0], strict=True
+    ):
+        assert torch.equal(first, second)
+    assert np.array_equal(
+        np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel())
+    )
+
+
+def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(pretrain(tiny_config(blocks, tmp_path / "run", steps=4)))
+    )
+    thread.start()
+    thread.join()
+    assert results[0]["steps"] == 4
+
+
+def shaken(monkeypatch, steps):
+    """Have the discriminator's loss be a hundred times as large in some steps."""
+    take_step = Trainer.train_step
+
+    def step(self, batch, share, rate):
+        shaken = self.progress.step in steps
+        with monkeypatch.context() as patched:
+            if shaken:
+                real = type(self.objective).discriminator_loss
+                patched.setattr(
+                    type(self.objective), "discriminator_loss", lambda *given: real(*given) * 100
+                )
+            take_step(self, batch, share, rate)
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, monkeypatch, caplog):
+    shaken(monkeypatch, {111})
+    out = tmp_path / "run"
+    long = {"steps": 116, "evaluation": EvaluationConfig(every=200, rows=16)}
+    long |= {"checkpoint": CheckpointConfig(every=110)}
+    config = tiny_config(blocks, out, optimizer=OptimizerConfig(skip_spikes=skip), **long)
+    with caplog.at_level("WARNING", "elektron"):
+        with killed_before(113, monkeypatch):
+            pretrain(config)
+        pretrain(config)  # from step 110, which knows the losses before it
+    lines = {line["step"]: line for line in metrics(out, "train")}
+    assert [step for step, line in lines.items() if line["loss_spikes"]] == [112]
+    assert lines[112]["loss_spikes"] == 1
+    assert lines[112]["skipped_steps"] == skip
+    assert "step 112: a loss far above those before it in 1 of the last" in caplog.text
+    assert ("which were skipped" in caplog.text) is skip
+
+
+def test_a_run_whose_weights_no_longer_move_is_no_success(blocks, tmp_path, monkeypatch):
+    """However seldom metrics are logged, its last steps are judged; going back within them does not help."""
+    out = tmp_path / "run"
+    poisoned(monkeypatch, set(range(1, 30)))
+    often = CheckpointConfig(every=10)
+    config = tiny_config(blocks, out, steps=30, log_every=1000, checkpoint=often)
+    with pytest.raises(ElektronError, match="skipping rows 2 times has not helped"):
+        pretrain(config)
+    assert not (out / "summary.json").exists()
+    assert not (out / "discriminator").exists()
+    assert [line["skipped_steps"] for line in metrics(out, "train")] == [10]
+    poisoned(monkeypatch, {0})
+    short = tiny_config(blocks, tmp_path / "short", steps=5, log_every=1000)
+    with pytest.raises(ElektronError, match=r"5 steps .*no checkpoint to roll back to"):
+        pretrain(short)
+
+
+def test_a_last_step_that_is_skipped_costs_nothing_but_itself(blocks, tmp_path, monkeypatch):
+    poisoned(monkeypatch, {12})
+    assert pretrain(tiny_config(blocks, tmp_path / "run", steps=13))["steps"] == 13
+    assert [line["skipped_steps"] for line in metrics(tmp_path / "run", "train")] == [0, 0, 0, 1]
+
+
+def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
+    """The checkpoint lies among those that sent the run back; it forgets them, and says that it did."""
+    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 3)
+    out = tmp_path / "run"
+    poisoned(monkeypatch, {4, 5, 6, 7}, rows={})
+    with caplog.at_level("WARNING", "elektron"):
+        assert pretrain(tiny_config(blocks, out, steps=16))["steps"] == 16
+    lines = {line["step"]: line["skipped_steps"] for line in metrics(out, "train")}
+    assert lines == {4: 0, 8: 0, 12: 0, 16: 0}
+    assert caplog.text.count("rolling back") == 1
+    (alarm,) = metrics(out, "alarm")
+    assert (alarm["step"], alarm["alarm"]) == (6, "not-finite")
+    assert alarm["message"].startswith("4 steps before step 8 were skipped")
+    assert [each["alarm"] for each in read_run(out).metrics.alarm] == ["not-finite"]
+
+
+LONG = {
+    "log_every": 20,
+    "evaluation": EvaluationConfig(every=300, rows=16),
+    "checkpoint": CheckpointConfig(every=50),
+}
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "spikes"),
+    [(CurriculumConfig(), 5), (CurriculumConfig(first_length=16), 0)],
+    ids=str,
+)
+def test_another_level_of_losses_stops_no_run(curriculum, spikes, blocks, tmp_path, monkeypatch):
+    """From step 110 on losses are others: that of longer rows is expected, and any is believed in the end."""
+    shaken(monkeypatch, range(110, 220))
+    skips = OptimizerConfig(skip_spikes=True)
+    config = tiny_config(
+        blocks,
+        tmp_path / "run",
+        steps=220,
+        batch_size=4,
+        curriculum=curriculum,
+        optimizer=skips,
+        **LONG,
+    )
+    assert pretrain(config)["steps"] == 220
+    lines = metrics(tmp_path / "run", "train")
+    assert sum(line["loss_spikes"] for line in lines) == spikes
+    assert sum(line["skipped_steps"] for line in lines) == spikes
+    assert metrics(tmp_path / "run", "rolled_back") == []
+
+
+def test_spikes_are_counted_among_the_steps_since_the_last_line(
+    blocks, tmp_path, monkeypatch, caplog
+):
+    """Those before a checkpoint too, after which a run goes on in the midst of two lines."""
+    shaken(monkeypatch, {105, 107})
+    long = {"steps": 116, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}
+    config = tiny_config(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=108), **long)
+    config.optimizer.skip_spikes = True
+    with caplog.at_level("WARNING", "elektron"):
+        with killed_before(109, monkeypatch):
+            pretrain(config)
+        pretrain(config)
+    assert "step 110: a loss far above those before it in 2 of the last 10 steps" in caplog.text

@@ -1,0 +1,78 @@
+"""What `inspect` prints of blocks."""
+
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.config import InspectConfig, PrepareConfig
+from elektron.corpus.prepare import prepare
+from elektron.errors import ElektronError
+from elektron.reporting.inspection import inspect, rows_as_read, shown
+
+
+@pytest.fixture(params=["dense", "paper"])
+def blocks(
+    request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path
+) -> Path:
+    prepare(
+        PrepareConfig(
+            [str(corpus_file)],
+            str(tokenizer_folder),
+            tmp_path / "blocks",
+            seq_len=32,
+            packing=request.param,
+            workers=1,
+        )
+    )
+    return tmp_path / "blocks"
+
+
+def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    findings = inspect(InspectConfig([str(blocks)], rows=3))
+    printed = capsys.readouterr().out
+    assert "every checksum fits" in printed
+    assert printed.count("\nrow ") == 3
+    legend = printed[: printed.index("\nrow ")]
+    assert "[word] is masked" in legend and "{word} keeps its token" in legend
+    assert {finding.subject for finding in findings} >= {"rows", "padding", "documents"}
+
+
+def test_rows_are_read_with_their_masks(blocks: Path) -> None:
+    texts = [Text.from_markup(text).plain for _, text in rows_as_read(BlockStore.open(blocks), 4)]
+    assert len(texts) == 4
+    assert all(text.startswith("│ ") for text in texts)
+    masked = sum(text.count("[") + text.count("{") for text in texts)
+    assert 8 <= masked <= 4 * 5
+    assert "CLS" not in "".join(texts)
+
+
+def test_a_corpus_is_inspected_too(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    findings = inspect(InspectConfig([str(corpus_file)]))
+    assert findings[0].subject == "documents"
+    assert "worth a look" in capsys.readouterr().out
+
+
+def test_names_of_files_are_text_whatever_is_in_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "[red]\x1b[31m<script>.txt"
+    path.write_bytes(b"plain text \x1b[31m[bold]here[/bold] " * 30 + b"\xfc")
+    inspect(InspectConfig([str(path)]))
+    assert "\x1b" not in capsys.readouterr().out
+    assert Text.from_markup(shown(path.name)).plain == "[red]\\x1b[31m<script>.txt"
+
+
+def test_blocks_beside_a_corpus(blocks: Path, corpus_file: Path) -> None:
+    with pytest.raises(ElektronError, match="inspected alone"):
+        inspect(InspectConfig([str(blocks), str(corpus_file)]))
+
+
+def test_damaged_blocks(blocks: Path) -> None:
+    path = blocks / "train-00000.arrow"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ElektronError, match=r"train-00000\.arrow is damaged"):
+        inspect(InspectConfig([str(blocks)]))

@@ -1,0 +1,178 @@
+"""The model card: metadata that the hub can read, and text that stays text."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from elektron.reporting.markdown import block, code, plain, table
+from elektron.reporting.model_card import write_model_card
+from tests.reporting import tuned
+from tests.reporting.pages import HOSTILE
+from tests.reporting.test_task_report import hostile
+
+MARKS = HOSTILE + "`` | [a](http://evil) ![b](c)\n# head\n---\n- x: y"
+HEADINGS = {
+    f"## {heading}"
+    for heading in (
+        "Figures",
+        "Was pre-training worth it?",
+        "How to use it",
+        "How it was made",
+        "Limits",
+    )
+}
+
+
+def card(folder: Path) -> tuple[dict[str, Any], str]:
+    """Metadata and text."""
+    assert write_model_card(folder) == folder / "README.md"
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline"),
+    [
+        ("classification", "text-classification"),
+        ("regression", "text-classification"),
+        ("tagging", "token-classification"),
+        ("answers", "question-answering"),
+        ("translation", "translation"),
+    ],
+)
+def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
+    files = tuned.KINDS[name]()
+    metadata, text = card(tuned.write(tmp_path / name, files))
+    assert metadata["library_name"] == "transformers" and metadata["pipeline_tag"] == pipeline
+    assert "license" not in metadata and "language" not in metadata
+    (index,) = metadata["model-index"]
+    (result,) = index["results"]
+    assert index["name"] == name and result["task"]["type"] == pipeline
+    assert result["dataset"] == {"name": "test.tsv", "type": "files", "split": "test"}
+    values = [metric["value"] for metric in result["metrics"]]
+    assert files["metrics.json"]["loss"] in values and 1200 not in values
+    for heading in ("## Figures", "## How to use it", "## How it was made", "## Limits"):
+        assert heading in text
+
+
+def test_the_hub_reads_it(tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    folder = tuned.write(tmp_path / "a", tuned.classification())
+    write_model_card(folder)
+    results = hub.ModelCard.load(folder / "README.md").data.eval_results
+    assert {result.metric_type: result.metric_value for result in results}["accuracy"] == 0.8292
+
+
+def test_it_says_what_the_seeds_bear_out_and_how_it_was_made(tmp_path: Path) -> None:
+    _, text = card(tuned.write(tmp_path / "a", tuned.classification()))
+    for words in (
+        "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows.",
+        "Pre-training is ahead by 9.2 points",
+        "Trained on 9,600 rows of `train.tsv`.",
+        "import elektron.models",
+        "1,312,640 weights are the pretrained model’s",
+        "| `learning_rate` | `0.001` |",
+    ):
+        assert words in text, words
+
+
+def test_choosing_and_reporting_on_the_same_rows_is_a_limit(tmp_path: Path) -> None:
+    metadata, text = card(tuned.write(tmp_path / "a", tuned.many_classes()))
+    assert "the rows that the model was chosen on" in text.partition("## Limits")[2]
+    assert metadata["model-index"][0]["results"][0]["dataset"]["split"] == "eval"
+    assert "held out of the training rows" in text
+
+
+@pytest.mark.parametrize("revision", ["", "v1.0"])
+def test_hub_data_is_named(revision: str, tmp_path: Path) -> None:
+    files = tuned.classification()
+    source = f"hf:glue{revision and '@' + revision}:sst2:validation"
+    files["config.yaml"] = tuned.CONFIG | {"test": [source]}
+    metadata, _ = card(tuned.write(tmp_path / "a", files))
+    data_set = metadata["model-index"][0]["results"][0]["dataset"]
+    assert (data_set["type"], data_set.get("revision", "")) == ("glue", revision)
+
+
+def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:
+    _, text = card(tuned.write(tmp_path / "reviews", tuned.classification()))
+    assert str(tmp_path) not in text and "model='reviews'" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("{folder}/run/discriminator", "discriminator"),
+        ("/home/somebody/models/small/", "small"),
+        ("../models/small", "small"),
+        ("C:\\Users\\somebody\\small", "small"),
+        ("google/electra-small-discriminator@main", "google/electra-small-discriminator@main"),
+        ("scratch:quickstart", "scratch:quickstart"),
+    ],
+)
+def test_of_a_local_encoder_only_its_name_is_published(
+    model: str, shown: str, tmp_path: Path
+) -> None:
+    files = tuned.classification()
+    files["details.json"] |= {"model": model.format(folder=tmp_path)}
+    _, text = card(tuned.write(tmp_path / "reviews", files))
+    assert f"an encoder (`{shown}`)" in text
+    assert "somebody" not in text and str(tmp_path) not in text
+
+
+@pytest.mark.parametrize("name", tuned.KINDS)
+def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
+    files = {
+        file: content if file == "task.json" else hostile(content)
+        for file, content in tuned.KINDS[name]().items()
+    }
+    files["task.json"] |= {"labels": [MARKS, "b"]}
+    files["details.json"] |= {
+        "warnings": [MARKS],
+        "notes": {MARKS: MARKS},
+        "versions": {MARKS: MARKS},
+    }
+    files["metrics.json"] |= {MARKS: 0.5, "split": MARKS}
+    metadata, text = card(tuned.write(tmp_path / HOSTILE.replace("/", ""), files))
+    assert set(metadata) <= {"library_name", "pipeline_tag", "tags", "model-index"}
+    # What is left outside of code holds no element, no link and no heading but the card's own.
+    prose = re.sub(r"(?ms)^(`{3,}).*?^\1$", "", text)
+    prose = re.sub(r"(?s)(?<![\\`])(`+)(?!`).*?(?<!`)\1(?!`)", "", prose)
+    assert "<" not in prose and not re.search(r"(?<!\\)\[", prose)
+    title, *headings = [line for line in prose.splitlines() if line.startswith("#")]
+    assert title.startswith("# ") and set(headings) <= HEADINGS
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+
+
+def test_escaping_is_spare() -> None:
+    usual = "Accuracy is 82.9 % (80.8 to 85.0 %): learning_rate 1e-4, always 'pos'."
+    assert plain(usual) == usual
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("# a", r"\# a"),
+        ("- a", r"\- a"),
+        ("12. a", r"12\. a"),
+        ("1.5", "1.5"),
+        ("*a* _b_", r"\*a\* \_b\_"),
+        ("<a> & b", "&lt;a&gt; &amp; b"),
+        ("[a](http://b)", r"\[a\](http\://b)"),
+        ("a|b", r"a\|b"),
+        ("a\nb", r"a\\nb"),
+    ],
+)
+def test_what_could_mean_something_is_escaped(text: str, escaped: str) -> None:
+    assert plain(text) == escaped
+
+
+def test_code_cannot_be_closed_from_inside() -> None:
+    assert code("a``b") == "```a``b```" and code("`") == "`` ` ``"
+    assert block("x\n```\ny", "sh").startswith("````sh\n")
+
+
+def test_a_bar_in_a_cell_makes_no_column() -> None:
+    assert table(["a"], [[code("x|y")], [plain("x|y")]]).count(r"\|") == 2

@@ -1,0 +1,56 @@
+"""The rule by which one variant is ahead of another."""
+
+import itertools
+
+import pytest
+
+from elektron.reporting.resolution import chance, half_width, verdict
+
+NARROW = (0.49, 0.51)
+WIDE = (0.3, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "interval", "said"),
+    [
+        ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], NARROW, "ahead"),
+        ([0.80, 0.81, 0.82], [0.70, 0.71, 0.72], NARROW, "behind"),
+        ([0.70, 0.71, 0.80], [0.80, 0.81, 0.82], NARROW, "not resolved: seeds overlap"),
+        ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], WIDE, "not resolved: within the interval"),
+        ([0.70], [0.99], NARROW, "not resolved: fewer than 3 seeds"),
+        ([0.70, 0.71, 0.72], [0.99, 0.98], NARROW, "not resolved: fewer than 3 seeds"),
+        ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], None, "not resolved: within the interval"),
+    ],
+)
+def test_seeds_and_interval_must_both_bear_it_out(base, other, interval, said):
+    intervals = [interval] * (len(base) + len(other))
+    assert str(verdict(base, other, intervals)) == said
+
+
+def test_a_small_figure_may_be_the_good_one():
+    assert (
+        str(verdict([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True)) == "ahead"
+    )
+    assert (
+        str(verdict([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True))
+        == "behind"
+    )
+
+
+def test_the_wider_interval_of_the_two_counts():
+    base, other = [0.70, 0.71, 0.72], [0.80, 0.81, 0.82]
+    assert str(verdict(base, other)) == "ahead"
+    for intervals in ([NARROW] * 3 + [WIDE] * 3, [WIDE] * 3 + [NARROW] * 3):
+        assert str(verdict(base, other, intervals)) == "not resolved: within the interval"
+    assert half_width([NARROW, WIDE, NARROW, None]) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_how_often_chance_alone_pulls_seeds_apart(seeds):
+    places = range(2 * seeds)
+    apart = sum(
+        max(side) < min(set(places) - set(side)) or min(side) > max(set(places) - set(side))
+        for side in itertools.combinations(places, seeds)
+    )
+    every = len(list(itertools.combinations(places, seeds)))
+    assert chance(seeds) == every // apart

@@ -1,0 +1,115 @@
+"""Reading the folder of a run: whole, growing and damaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elektron.errors import ElektronError
+from elektron.reporting.reading import number
+from elektron.reporting.runs import read_run, read_runs
+from tests.reporting.conftest import SECOND_ACT, MakeRun
+
+
+def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
+    run = read_run(make_run("mine", second_act=SECOND_ACT))
+    assert run.name == "mine" and run.finished
+    assert run.config["network.num_hidden_layers"] == 4 and run.config["family"] == "elektron"
+    assert [len(run.metrics.train), len(run.metrics.evaluation)] == [60, 12]
+    assert run.latest["generator_loss"] == run.metrics.evaluation[-1]["generator_loss"]
+    assert run.second_act is not None and run.second_act.pretrained.values[1] == 0.671
+    assert len(run.examples) == 4
+
+
+def test_a_run_in_progress_is_read_up_to_its_cut_line(make_run: MakeRun) -> None:
+    run = read_run(make_run(finished=False))
+    assert not run.finished and run.examples == [] and run.second_act is None
+    assert run.metrics.unreadable == 0, "the line being written is no damage"
+    assert run.latest["kind"] == "evaluation" and run.latest["step"] == 600
+    assert run.position["step"] == 640
+
+
+def test_damaged_lines_are_left_out_and_counted(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    damaged = b'{"kind": "train", "ste\n[1]\n\xff\xfe\n\n'
+    lines = damaged + b'{"kind": "resumed", "step": NaN}\n{"kind": "new"}\n'
+    (folder / "metrics.jsonl").write_bytes(lines)
+    run = read_run(folder)
+    assert run.metrics.unreadable == 3
+    assert number(run.metrics.resumed[0], "step") is None
+    assert run.latest == {} and run.position == {}
+
+
+@given(st.binary(max_size=300))
+def test_any_metrics_file_is_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "config.yaml").write_text("")
+    (folder / "metrics.jsonl").write_bytes(content)
+    read_run(folder)
+
+
+@pytest.mark.parametrize("value", [None, True, "3", [3], float("nan"), float("inf"), 10**400])
+def test_what_is_no_finite_number_is_unknown(value: object) -> None:
+    assert number({"loss": value}, "loss") is None
+    assert number({"loss": 3}, "loss") == 3.0 and number({}, "loss") is None
+
+
+def test_names_tell_runs_apart_and_each_is_read_once(make_run: MakeRun) -> None:
+    one, two = make_run("a/muon"), make_run("b/muon")
+    again = two / ".." / "muon"
+    assert [run.name for run in read_runs([one, two, again])] == ["a/muon", "b/muon"]
+    assert [run.name for run in read_runs([one])] == ["muon"]
+    assert [run.name for run in read_runs([make_run("quickstart/run")])] == ["quickstart/run"]
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ElektronError) as caught:
+        read_run(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_no_run_is_refused_with_what_is_missing(make_run: MakeRun, tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "absent")
+    folder = make_run("quickstart/run")
+    assert "is not a folder" in refusal(folder / "config.yaml")
+    assert f"no config.yaml: did you mean {folder}?" in refusal(folder.parent)
+    (folder / "metrics.jsonl").unlink()
+    assert "no metrics.jsonl: a run has it once" in refusal(folder)
+    with pytest.raises(ElektronError, match="no run to report on"):
+        read_runs([])
+
+
+@pytest.mark.parametrize(
+    "file", ["summary.json", "corpus.json", "examples.json", "second_act.json"]
+)
+@pytest.mark.parametrize(
+    "content", [b"", b'{"a": ', b"\xff\xfe", b"7", b"null", b"[" * 100_000, b"1" * 5000]
+)
+def test_a_damaged_file_is_refused_by_name(make_run: MakeRun, file: str, content: bytes) -> None:
+    folder = make_run()
+    (folder / file).write_bytes(content)
+    message = refusal(folder)
+    assert str(folder / file) in message and "move it away" in message
+
+
+def test_examples_and_second_act_of_another_shape_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    examples = json.loads((folder / "examples.json").read_text())
+    examples[0]["masked"].pop()
+    (folder / "examples.json").write_text(json.dumps(examples))
+    assert "differ in length" in refusal(folder)
+    (folder / "examples.json").write_text('[{"tokens": []}]')
+    assert "has no 'original'" in refusal(folder)
+    (folder / "examples.json").unlink()
+    act = SECOND_ACT | {"scratch": {"accuracies": [], "mean": 1, "spread": 0}}
+    (folder / "second_act.json").write_text(json.dumps(act))
+    assert "accuracies must not be empty" in refusal(folder)
+
+
+def test_a_damaged_configuration_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "config.yaml").write_text("steps: [1,")
+    assert "not valid YAML" in refusal(folder)

@@ -1,0 +1,249 @@
+"""The page on a fine-tuned model: it says what the folder says, stands alone, and escapes."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from elektron.errors import ElektronError
+from elektron.reporting.config import ReportConfig
+from elektron.reporting.report import report
+from elektron.reporting.task_report import plot, write_report
+from tests.reporting import tuned
+from tests.reporting.conftest import MakeRun
+from tests.reporting.pages import HOSTILE, Page, stands_alone
+
+SAID = {
+    "classification": [
+        "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows",
+        "A constant prediction (always 'pos') gets 50.3 %.",
+        "Pre-training is ahead by 9.2 points (82.7 % against 73.5 %)",
+        "1 of 3 seeds from scratch has collapsed.",
+        "Another 1,200 test rows would move such a figure by about ± 2.1 points",
+        "Settings that were tried",
+        "Errors with the highest scores",
+        "elektron.models",
+    ],
+    "many-classes": ["the rows that the model was chosen on", "evaluation rows", "topic 13"],
+    "regression": [
+        "Pearson correlation on test: median 0.869 of 2 seeds, from 0.866 to 0.871.",
+        "Largest errors",
+        "A man plays the guitar",
+        'function_to_apply="none"',
+    ],
+    "tagging": ["Sentences with most errors", "Lovelace", "I-PER", "PER"],
+    "answers": ["70.4 %", "Exact match", "the winter of 1907", "1843"],
+    "translation": ["BLEU is 17.4", "nrefs:1|case:mixed", "Der Ausschuss trifft sich"],
+}
+
+
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def changed(files: tuned.Files, name: str, **values: Any) -> tuned.Files:
+    return files | {name: files[name] | values}
+
+
+@pytest.mark.parametrize("name", tuned.KINDS)
+def test_each_task_has_a_page_and_a_picture(name: str, tmp_path: Path) -> None:
+    folder = tuned.write(tmp_path / name, tuned.KINDS[name]())
+    assert write_report(folder) == folder / "report.html"
+    told = page(folder)
+    stands_alone(told)
+    for words in SAID[name]:
+        assert words in told.words, words
+    ids = [value for attribute, value in told.attributes if attribute == "id"]
+    assert len(ids) == len(set(ids))
+    assert plot(folder) == folder / "plot.png"
+    with Image.open(folder / "plot.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_the_report_command_takes_such_folders(tmp_path: Path) -> None:
+    folder = tuned.write(tmp_path / "a", tuned.tagging())
+    assert report(ReportConfig([folder])) == folder / "report.html"
+    assert "Token classification" in (folder / "report.html").read_text()
+
+
+def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
+    worse = changed(tuned.classification(), "metrics.json", accuracy=0.8, f1=0.84)
+    folders = [
+        tuned.write(tmp_path / "a", tuned.classification()),
+        tuned.write(tmp_path / "b", worse),
+    ]
+    text = report(ReportConfig(folders, tmp_path / "page.html")).read_text()
+    told = Page(text)
+    stands_alone(told)
+    assert "2 models compared" in told.words and "different rows" not in told.words
+    assert text.count('class="best"') == 2, "one model is better in accuracy, the other in F1"
+    assert "svg" in told.elements
+
+
+def test_models_scored_on_other_rows_are_not_ranked(tmp_path: Path) -> None:
+    folders = [
+        tuned.write(tmp_path / "a", tuned.classification()),
+        tuned.write(tmp_path / "b", tuned.many_classes()),
+        tuned.write(tmp_path / "c", tuned.regression()),
+    ]
+    told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
+    assert "scored on different rows" in told.words and "svg" not in told.elements
+
+
+def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:
+    model = tuned.write(tmp_path / "model", tuned.tagging())
+    with pytest.raises(ElektronError, match="two reports, not one") as refusal:
+        report(ReportConfig([make_run(), model]))
+    assert "\n" not in str(refusal.value)
+
+
+def test_many_classes_are_told_by_their_most_confused_pairs(tmp_path: Path) -> None:
+    told = page(tuned.write(tmp_path / "a", tuned.many_classes(45)))
+    assert "those most often taken for one another" in told.words
+    assert "5 others are left out" in told.words and plot(tmp_path / "a") is not None
+
+
+@pytest.mark.parametrize(
+    "left_out", ["details.json", "runs.json", "predictions.jsonl", "config.yaml"]
+)
+@pytest.mark.parametrize("name", tuned.KINDS)
+def test_what_is_missing_does_not_show(name: str, left_out: str, tmp_path: Path) -> None:
+    files = tuned.KINDS[name]()
+    del files[left_out]
+    assert "All figures" in page(tuned.write(tmp_path / "a", files)).words
+
+
+def test_two_files_are_enough(tmp_path: Path) -> None:
+    """Figures of an evaluation, with no model in the folder."""
+    files = {"task.json": {"task": "classification"}, "metrics.json": {"accuracy": 0.5, "rows": 3}}
+    told = page(tuned.write(tmp_path / "a", files))
+    assert "Accuracy is 50.0 % on 3 rows" in told.words
+    assert "Use the model" not in told.words and "Predictions" not in told.words
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics.json", "{", "not valid JSON"),
+        ("details.json", "[]", "must hold a JSON object"),
+        ("details.json", '{"confusion": {"labels": ["a"], "counts": []}}', "a row and a column"),
+        ("runs.json", "{}", "must be a list"),
+        ("runs.json", '[{"epochs": [{}]}]', "epoch must be a number"),
+        ("predictions.jsonl", '{"text": "a"}\n{"te', "line 2: not valid JSON"),
+        ("task.json", "3", "must hold a JSON object"),
+    ],
+)
+def test_damage_is_told_in_one_line(file: str, content: str, message: str, tmp_path: Path) -> None:
+    folder = tuned.write(tmp_path / "a", tuned.classification() | {file: content})
+    with pytest.raises(ElektronError, match=message) as refusal:
+        write_report(folder)
+    assert "\n" not in str(refusal.value) and file in str(refusal.value)
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match=r"no task\.json"):
+        write_report(tmp_path)
+    (tmp_path / "task.json").write_text("{}")
+    with pytest.raises(ElektronError, match=r"no metrics\.json"):
+        write_report(tmp_path)
+
+
+def test_paths_are_those_that_the_folder_will_have(tmp_path: Path) -> None:
+    """It is read before `new_folder` gives it its name; `evaluate` writes no config.yaml."""
+    files = tuned.tagging()
+    del files["config.yaml"]
+    told = page(tuned.write(tmp_path / ".final.partial", files))
+    assert f"elektron predict {tmp_path / 'final'}" in told.words and "partial" not in told.words
+
+
+def hostile(value: Any) -> Any:
+    """The same with every text in it replaced, names of files' fields excepted."""
+    if isinstance(value, str):
+        return HOSTILE
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    if isinstance(value, dict):
+        return {key: hostile(item) for key, item in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("name", tuned.KINDS)
+def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
+    files = {
+        file: content if file == "task.json" else hostile(content)
+        for file, content in tuned.KINDS[name]().items()
+    }
+    files["task.json"] |= {"labels": [HOSTILE, HOSTILE]}
+    files["details.json"] |= {"figure": HOSTILE, "columns": {}, "per_class": {HOSTILE: {"f1": 1.0}}}
+    files["metrics.json"] |= {HOSTILE: 0.5, "intervals": {HOSTILE: [0.4, 0.6]}}
+    for run in files["runs.json"]:
+        run["settings"] = {HOSTILE: run["seed"]}
+        run["eval"][HOSTILE] = 0.5
+    folder = tuned.write(tmp_path / HOSTILE.replace("/", ""), files)
+    told = page(folder)
+    assert not {"script", "img"} & set(told.elements)
+    assert not any(attribute.startswith("on") for attribute, _ in told.attributes)
+    everything = told.words + "".join(value for _, value in told.attributes)
+    assert "<script>alert(1)" in everything and "\\x1b[31m" in everything
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
+    assert plot(folder) is None or (folder / "plot.png").stat().st_size
+
+
+def test_labels_are_no_formulas_and_need_no_font(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["details.json"]["confusion"]["labels"] = [r"$\frac{$", "情緒\U000f0000"]
+    assert plot(tuned.write(tmp_path / "a", files)) is not None
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e299])
+@pytest.mark.parametrize("name", tuned.KINDS)
+def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> None:
+    def odd(content: Any) -> Any:
+        if isinstance(content, list):
+            return [odd(item) for item in content]
+        if isinstance(content, dict):
+            return {key: odd(item) for key, item in content.items()}
+        return value if isinstance(content, float) else content
+
+    files = {file: odd(content) for file, content in tuned.KINDS[name]().items()}
+    assert "All figures" in page(tuned.write(tmp_path / "a", files)).words
+
+
+@pytest.mark.parametrize("name", ["classification", "regression", "answers", "translation"])
+def test_the_code_it_shows_is_code(name: str, tmp_path: Path) -> None:
+    folder = tuned.write(tmp_path / 'it\'s "here"', tuned.KINDS[name]())
+    blocks = re.findall(
+        r"<pre><code>(.*?)</code></pre>", write_report(folder).read_text(), re.DOTALL
+    )
+    assert len(blocks) == 2
+    ast.parse(Page(blocks[1]).words)
+
+
+def test_the_same_folder_makes_the_same_page(tmp_path: Path) -> None:
+    folder = tuned.write(tmp_path / "a", tuned.classification())
+    assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
+
+
+def test_few_seeds_claim_nothing(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["runs.json"] = [tuned.run(kept=True), tuned.run("scratch", figure=0.7)]
+    assert "Not resolved" in page(tuned.write(tmp_path / "a", files)).words
+
+
+def test_random_weights_are_told(tmp_path: Path) -> None:
+    files = changed(
+        tuned.tagging(), "details.json", hand_over={"loaded_weights": 0, "new_weights": 9}
+    )
+    assert "no pretrained weights were loaded" in page(tuned.write(tmp_path / "a", files)).words
+    named = changed(files, "details.json", model="scratch:electra-small")
+    assert "no pretrained weights were loaded" not in page(tuned.write(tmp_path / "b", named)).words
+
+
+def test_infinities_are_left_out(tmp_path: Path) -> None:
+    text = json.dumps(tuned.tagging()["metrics.json"]).replace("0.811", "NaN")
+    told = page(tuned.write(tmp_path / "a", tuned.tagging() | {"metrics.json": text}))
+    assert "nan" not in told.words.lower().split()

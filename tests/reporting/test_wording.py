@@ -1,0 +1,44 @@
+"""Numbers and foreign text as a person reads them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elektron.reporting.wording import duration, percent, scientific, short, whole
+from elektron.terminal import visible
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (46.21, "46.2"),
+        (999.4, "999"),
+        (999.7, "1 k"),
+        (742_144, "742 k"),
+        (999_900, "1 M"),
+        (2_457_600, "2.46 M"),
+        (3.3e9, "3.3 billion"),
+        (1.5e12, "1,500 billion"),
+        (None, "–"),
+    ],
+)
+def test_short(value: float | None, text: str) -> None:
+    assert short(value) == text
+
+
+def test_other_figures() -> None:
+    assert scientific(1.31e13) == "1.3 × 10¹³" and scientific(None) == "–"
+    assert percent(0.3579) == "35.8 %" and percent(1, 0) == "100 %"
+    assert whole(1200.0) == "1,200"
+    assert duration(172) == "2 min 52 s" and duration(None) == "–"
+
+
+@given(st.text())
+def test_visible_text_has_no_control_characters_and_keeps_words(text: str) -> None:
+    shown = visible(text)
+    assert not any(
+        ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown
+    )
+    assert visible("naïve 汉字 می\u200cخواهم") == "naïve 汉字 می\u200cخواهم"
+    assert visible("\x1b[31m\n") == "\\x1b[31m\\n"

@@ -1,0 +1,443 @@
+"""Models of any origin: data is read, what would run is not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    ElectraConfig,
+    ElectraModel,
+)
+
+from elektron import hub
+from elektron.corpus.vocabulary import load_tokenizer
+from elektron.errors import ElektronError
+from elektron.finetuning.encoders import load_encoder
+from elektron.inference.minimal_pairs import load_scorer
+from elektron.inference.models import load_predictor
+from elektron.models import (
+    ElektronConfig,
+    ElektronForPreTraining,
+    ElektronForSequenceClassification,
+    loading,
+)
+from elektron.models.pair import load_pair
+from elektron.reading import located
+
+EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
+EVIL_CLASSES = "class C: pass\nclass M: pass\nclass T: pass\n"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    config = ElektronConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=8,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+    )
+    config.pretraining_objective = "rtd"
+    ElektronForPreTraining(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path) -> Path:
+    """A whole model's folder to do something to."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
+
+
+def test_a_folder_may_have_an_at_sign(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model.rename("model@home")
+    assert located("model@home") == ("model@home", "main")
+    assert load_encoder("model@home").pretrained
+
+
+def test_the_revision_reaches_configuration_weights_and_tokenizer(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    tokenizer = load_tokenizer(str(model))
+
+    def fetch(name: str, file: str, revision: str, **_: Any) -> str:
+        asked.append((name, revision))
+        return str(model / file)
+
+    class Identity(torch.nn.Identity):
+        base_model_prefix = ""
+
+        @property
+        def base_model(self) -> torch.nn.Module:
+            return self
+
+    network = Identity()
+
+    class Network:
+        @classmethod
+        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
+            asked.append((name, revision))
+            report = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
+            return network, report
+
+    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "cached_file", fetch)
+
+    class Tokenizer:
+        @classmethod
+        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
+            asked.append((name, revision))
+            return tokenizer
+
+    monkeypatch.setattr(hub, "AutoTokenizer", Tokenizer)
+    assert loading.load_network(Network, "some/model@abc") is network
+    hub.load_tokenizer_files("some/model@abc")
+    assert set(asked) == {("some/model", "abc")} and len(asked) > 5
+
+
+def test_a_hub_that_does_not_answer_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(*_: Any, local_files_only: bool, **options: Any) -> str:
+        assert local_files_only
+        raise OSError("not here.")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.setattr(hub, "cached_file", fetch)
+    with pytest.raises(ElektronError, match=r": not here: did you mean model\?$"):
+        hub.load_configuration("modle")
+    monkeypatch.setattr(hub, "hub_answers", lambda: pytest.fail("the hub was asked"))
+    with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/model\?$"):
+        hub.load_configuration(str(tmp_path / "modle"))
+
+
+def test_unknown_and_underscore_keys_are_dropped_and_listed_once(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(
+        model / "config.json",
+        favourite_colour="red",
+        save_pretrained="shadowed",
+        _attn_implementation="someone/kernel",
+        attn_implementation="someone/kernel",
+        __class__="x",
+        quantization_config={"quant_method": "custom"},
+    )
+    with caplog.at_level(logging.INFO, "elektron"):
+        config = load_encoder(str(model)).config
+    (line,) = [r.getMessage() for r in caplog.records if "not followed" in r.getMessage()]
+    assert line.startswith(f"{model}: keys of its config.json that are not followed: ")
+    assert set(line.rpartition(": ")[2].split(", ")) == {
+        *("favourite_colour", "save_pretrained", "_attn_implementation", "attn_implementation"),
+        *("__class__", "quantization_config"),
+    }
+    assert not hasattr(config, "favourite_colour") and callable(config.save_pretrained)
+    assert config._attn_implementation != "someone/kernel"
+    assert config.pretraining_objective == "rtd"
+
+
+def test_what_we_write_ourselves_loses_nothing(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "elektron"):
+        load_encoder(str(saved))
+    assert "not followed" not in caplog.text
+
+
+def test_both_halves_of_an_encoder_decoder_are_looked_at(saved: Path, tmp_path: Path) -> None:
+    encoder = json.loads((saved / "config.json").read_text()) | {"_attn_implementation": "x/y"}
+    decoder = {"model_type": "electra", "is_decoder": True, "auto_map": {"AutoModel": "evil.M"}}
+    content = {"model_type": "encoder-decoder", "encoder": encoder, "decoder": decoder}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    config = hub.load_configuration(str(tmp_path))
+    assert config.encoder.model_type == "elektron" and config.decoder.model_type == "electra"
+    assert not hasattr(config.decoder, "auto_map") and config.encoder.vocab_size > 10
+    _, dropped = hub._known(content)
+    assert dropped == ["encoder._attn_implementation", "decoder.auto_map"]
+
+
+def test_a_setting_that_only_the_code_of_the_model_reads_is_kept(tmp_path: Path) -> None:
+    """deberta-v2's layers look for `norm_rel_ebd`, which its configuration class does not know."""
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "deberta-v2", "norm_rel_ebd": "layer_norm", "colour": 1}'
+    )
+    config = hub.load_configuration(str(tmp_path))
+    assert config.norm_rel_ebd == "layer_norm" and not hasattr(config, "colour")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": "wide"},
+        {"id2label": 5},
+        {"attribute_map": 3},
+        {"per_layer_config": 5},
+        {"sub_configs": {}},
+        {"dtype": "float9"},
+        {"architectures": [5]},
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 2**60},
+        {"vocab_size": -3},
+        {"num_attention_heads": 0},
+        {"model_type": ["x"]},
+    ],
+)
+def test_a_configuration_that_cannot_be_is_one_line(model: Path, change: dict[str, Any]) -> None:
+    edit(model / "config.json", **change)
+    with pytest.raises(ElektronError) as caught:
+        loading.load_network(AutoModel, str(model))
+    assert str(model) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known type", "unknown type"])
+def test_auto_map_is_never_followed(
+    model: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question is asked"))
+    (model / "evil.py").write_text(EVIL + EVIL_CLASSES)
+    edit(
+        model / "config.json",
+        model_type="elektron" if known else "evil",
+        auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoTokenizer": ["evil.T"] * 2},
+    )
+    edit(
+        model / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["evil.T", "evil.T"]},
+        tokenizer_class="T",
+    )
+    assert load_tokenizer(str(model)).tokenize("the cat")
+    if known:
+        assert load_encoder(str(model)).pretrained
+    else:
+        with pytest.raises(ElektronError, match="code that comes with a model is not run"):
+            load_encoder(str(model))
+    assert not any("was_here" in path.name for path in model.parent.rglob("*"))
+    assert not any("evil" in name for name in sys.modules)
+
+
+def test_a_tokenizer_beside_our_family_asks_nothing(model: Path) -> None:
+    """Where the family is not registered its `auto_map` is all that transformers sees."""
+    program = (
+        "import sys; from elektron.corpus.vocabulary import load_tokenizer\n"
+        "load_tokenizer(sys.argv[1]); assert 'elektron.models' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(model)], check=True, stdin=subprocess.DEVNULL
+    )
+
+
+def pickle_weights(folder: Path) -> dict[str, torch.Tensor]:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    return weights
+
+
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(model: Path) -> None:
+    weights = pickle_weights(model)
+    with pytest.raises(ElektronError) as caught:
+        load_encoder(str(model))
+    message = str(caught.value)
+    assert "pytorch_model*.bin" in message and "\n" not in message
+    words = shlex.split(message[message.index("python -c") :])
+    subprocess.run([sys.executable, *words[1:]], check=True)
+    converted = load_file(model / "model.safetensors")
+    assert all(torch.equal(converted[name], weight) for name, weight in weights.items())
+    assert load_encoder(str(model)).pretrained
+
+
+def test_pickled_weights_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network:
+        @classmethod
+        def from_pretrained(cls, *_: Any, **options: Any) -> None:
+            assert options["use_safetensors"]
+            raise OSError("no file named model.safetensors")
+
+    def fetch(name: str, file: str, **_: Any) -> str:
+        return str(model / file)
+
+    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "cached_file", fetch)
+    monkeypatch.setattr(loading, "has_file", lambda name, file, **_: file.endswith(".bin"))
+    with pytest.raises(ElektronError, match=r"hf download some/old --revision v2 --local-dir old"):
+        loading.load_network(Network, "some/old@v2")
+
+
+def test_weights_that_are_no_safetensors(model: Path) -> None:
+    torch.save({"a": torch.ones(2)}, model / "model.safetensors")
+    with pytest.raises(ElektronError, match=r"weights of .* cannot be read"):
+        load_encoder(str(model))
+    (model / "model.safetensors").write_bytes(b"\0\0\0\0\0\0\0\x10{}")
+    with pytest.raises(ElektronError, match=r"weights of .* cannot be read"):
+        loading.load_network(AutoModel, str(model))
+
+
+def test_a_class_of_transformers_goes_the_same_way(tmp_path: Path, model: Path) -> None:
+    config = ElectraConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
+    ElectraModel(config).save_pretrained(model)
+    edit(model / "config.json", auto_map={"AutoModel": "evil.M"})
+    network = loading.load_network(AutoModel, str(model))
+    assert isinstance(network, ElectraModel)
+
+
+def test_a_model_of_an_older_elektron_is_refused_by_name(model: Path) -> None:
+    path = model / "model.safetensors"
+    old = {}
+    for name, weight in load_file(path).items():
+        if "_gain" in name:
+            continue
+        if "attention.qkv" in name:
+            for part, matrix in zip(("query", "key", "value"), weight.chunk(3), strict=True):
+                old[name.replace("qkv", part)] = matrix.contiguous()
+        else:
+            old[name] = weight
+    save_file(old, path, metadata={"format": "pt"})
+    uses = (
+        lambda: load_encoder(str(model)),
+        lambda: loading.load_network(AutoModelForSequenceClassification, str(model)),
+        lambda: load_pair(str(model), None, None, {}),
+    )
+    for use in uses:
+        with pytest.raises(ElektronError, match="made by an older elektron") as caught:
+            use()
+        assert str(model) in str(caught.value)
+
+
+Weights = dict[str, torch.Tensor]
+OF_A_LAYER = "layers.0.attention.qkv.weight"
+
+
+def key_of(weights: Weights, ending: str) -> str:
+    return next(key for key in weights if key.endswith(ending))
+
+
+def without_a_layer(weights: Weights) -> None:
+    for key in [key for key in weights if "layers.0." in key]:
+        del weights[key]
+
+
+def with_another_layer(weights: Weights) -> None:
+    for key in [key for key in weights if "layers.0." in key]:
+        weights[key.replace("layers.0.", "layers.1.")] = weights[key].clone()
+
+
+def of_another_shape(weights: Weights) -> None:
+    key = key_of(weights, OF_A_LAYER)
+    weights[key] = weights[key][:-1].contiguous()
+
+
+def without_a_number(weights: Weights) -> None:
+    weights[key_of(weights, OF_A_LAYER)][0, 0] = float("nan")
+
+
+def with_an_infinity(weights: Weights) -> None:
+    weights[key_of(weights, OF_A_LAYER)][-1, -1] = float("-inf")
+
+
+def without_its_head(weights: Weights) -> None:
+    for key in [key for key in weights if not key.startswith("elektron.")]:
+        del weights[key]
+
+
+@pytest.fixture(scope="module")
+def classifier(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text classifier with the encoder of `saved`."""
+    folder = tmp_path_factory.mktemp("classifier")
+    load_tokenizer(str(saved)).save_pretrained(folder)
+    ElektronForSequenceClassification.from_pretrained(saved).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (without_a_layer, r"missing \(such as \S*layers\.0\."),
+        (with_another_layer, r"unexpected \(such as \S*layers\.1\."),
+        (of_another_shape, rf"1 of another shape \(such as \S*{OF_A_LAYER}\)"),
+        (without_a_number, rf"{OF_A_LAYER} are not all finite"),
+        (with_an_infinity, rf"{OF_A_LAYER} are not all finite"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_model_are_refused_by_name(
+    model: Path, classifier: Path, tmp_path: Path, damage: Any, complaint: str
+) -> None:
+    """Wherever a model is loaded: to go on training it, to fine-tune it, to predict, to score sentences."""
+    fine_tuned = Path(shutil.copytree(classifier, tmp_path / "classifier"))
+    for folder in (model, fine_tuned):
+        weights = load_file(folder / "model.safetensors")
+        damage(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for use in (
+        lambda: load_pair(str(model), None, None, {}),
+        lambda: load_encoder(str(model)),
+        lambda: load_predictor(str(fine_tuned)),
+        lambda: load_scorer(str(model)),
+    ):
+        with pytest.raises(ElektronError, match=complaint):
+            use()
+
+
+def test_a_head_is_needed_to_predict_and_new_where_one_is_trained(classifier: Path) -> None:
+    weights = load_file(classifier / "model.safetensors")
+    whole = dict(weights)
+    without_its_head(weights)
+    save_file(weights, classifier / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ElektronError, match=r"2 missing \(such as classifier\."):
+        load_predictor(str(classifier))
+    assert load_encoder(str(classifier)).pretrained
+    save_file(whole, classifier / "model.safetensors", metadata={"format": "pt"})
+    assert load_predictor(str(classifier)).task.name == "classification"
+
+
+@pytest.mark.parametrize("change", [{"model_type": "electra"}, {"num_hidden_layers": 2}])
+def test_a_configuration_of_another_model_is_refused(
+    model: Path, classifier: Path, change: dict[str, Any]
+) -> None:
+    edit(model / "config.json", **change)
+    for use in (load_encoder, lambda name: loading.load_network(AutoModelForPreTraining, name)):
+        with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
+            use(str(model))
+
+
+def test_the_pooler_is_new_where_a_model_was_saved_without_one(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(vocab_size=len(tokenizer), num_hidden_layers=1, **sizes)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    model = AutoModelForSequenceClassification.from_config(encoder.config)
+    encoder.fill(model.base_model)
+    head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
+    assert encoder.hand_over(model)["new_weights"] == sum(weight.numel() for weight in head)

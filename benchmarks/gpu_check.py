@@ -194,7 +194,7 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(
             row["recipe"] + (", compiled" if row["compiled"] else ""),
             f"{row['rows']} × {row['length']}",
-            str(row["micro_batch_size"]),
+            str(row["micro_batch"]),
             f"{row['first_step_seconds']:.1f}",
             f"{1000 * row['step_seconds']:.1f}",
             f"{row['tokens_per_second']:,.0f}",

@@ -128,7 +128,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("pretrain --stpes 3", "unknown option --stpes: did you mean --steps?"),
         ("pretrain --stpes=3", "unknown option --stpes: did you mean --steps?"),
         ("pretrain --step 3", "unknown option --step: did you mean --steps?"),
-        ("pretrain --lr 3", "unknown option --lr: did you mean --optimizer.learning-rate?"),
+        ("pretrain --lr 3", "unknown option --lr: it is now --optimizer.learning-rate"),
         ("pretrain --init_from x", "unknown option --init_from: did you mean --init-from?"),
         ("pretrain --zzzz", "unknown option --zzzz: `elektron pretrain --help` lists them"),
         ("pretrain --network 3", "unknown option --network: did you mean --network."),

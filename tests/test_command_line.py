@@ -27,9 +27,12 @@ def test_options_besides_the_settings() -> None:
         typed("compare", CompareConfig, ["--recipe", "r"])
 
 
-@pytest.mark.parametrize(("old", "new"), [("--sweep", "--sweep"), ("--baseline", "--baseline")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("--vary", "--sweep"), ("--against", "--baseline"), ("--micro-batch", "--micro-batch-size")],
+)
 def test_an_option_of_an_earlier_version_is_named_with_the_new_one(old: str, new: str) -> None:
-    with pytest.raises(ElektronError, match=f"{old} is {new} now"):
+    with pytest.raises(ElektronError, match=f"{old}: it is now {new}$"):
         typed("finetune", FinetuneConfig, ["classification", f"{old}=x"])
 
 

@@ -381,10 +381,12 @@ def suggestion(
     come before a format that many of them share, whole names are compared: not `dotted`.
     """
     known = list(known)
-    if renamed := RENAMED.get(name.replace("-", "_")):
-        for candidate in known:
-            if candidate.replace("-", "_") == renamed:
-                return f": it is now {label(candidate)}"
+    old_name = name.replace("-", "_")
+    for old, new in RENAMED.items():
+        if old_name in (old, old.rpartition(".")[2]):
+            for candidate in known:
+                if candidate.replace("-", "_") == new:
+                    return f": it is now {label(candidate)}"
     compare = _likeness if dotted else _ratio
     likeness = {candidate: compare(name, candidate) for candidate in islice(known, MOST_COMPARED)}
     best = max(likeness.values(), default=0.0)

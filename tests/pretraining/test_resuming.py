@@ -76,7 +76,7 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
             r"\(the rows that its steps have taken are counted by it\)",
         ),
         ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
-        ("optimizer.lrr", "no such setting: did you mean optimizer.learning_rate?"),
+        ("optimizer.learning_ratee", "no such setting: did you mean optimizer.learning_rate?"),
     ],
 )
 def test_what_no_run_can_go_on_with_is_refused(name, message, finished, blocks):

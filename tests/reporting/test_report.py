@@ -144,5 +144,5 @@ def test_only_pages_of_ours_are_written_over(make_run: MakeRun, tmp_path: Path) 
         assert report(ReportConfig([run], out)) == out
     out.write_bytes(b"\xff years of work")
     with pytest.raises(ElektronError, match=r"page\.html exists"):
-        report(ReportConfig([make_run("run")], out))
+        report(ReportConfig([run], out))
     assert out.read_bytes() == b"\xff years of work"

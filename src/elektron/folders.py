@@ -69,6 +69,9 @@ def new_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Path]
         try:
             _publish(partial, place, inside)
         except OSError as error:
+            if owned:  # the caller can make it again
+                shutil.rmtree(partial, ignore_errors=True)
+                raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
             if not inside:
                 with suppress(OSError):  # so that no other command clears it
                     partial = partial.rename(place.with_name(f"{place.name}.finished"))

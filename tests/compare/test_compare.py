@@ -117,6 +117,7 @@ def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
     [
         ({"seeds": 0}, "--seeds must be from 1 to 1000, got 0"),
         ({"seeds": 1001}, "--seeds must be from 1 to 1000"),
+        ({"seeds": 10**20}, "--seeds must be below 2^63"),
         ({"budget": ["soon"]}, "--budget must be a time"),
         (
             {"sweep": ["optimizer.learning_rate=1e-3,-1"]},

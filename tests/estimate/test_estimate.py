@@ -330,10 +330,17 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
     [
         ((), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
         (("--vocab-size", "100"), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
-        (("--data", "x", *BLOCKLESS), "x: no such folder"),
+        (("--data", ".", *BLOCKLESS), "--vocab-size follows from the blocks"),
+        (("--data", "."), ". holds no blocks"),
         (("--data", "nowhere"), "nowhere: no such folder"),
-        (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5"),
-        (("--vocab-size", "100", "--seq-len", "2"), "--seq-len must be above 2"),
+        (
+            ("--vocab-size", "5", "--seq-len", "32"),
+            "--vocab-size must be above 5 and at most 16777216, got 5",
+        ),
+        (
+            ("--vocab-size", "100", "--seq-len", "2"),
+            "--seq-len must be above 2 and at most 1048576, got 2",
+        ),
         ((*BLOCKLESS, "--throughput", "0"), "--throughput must be above 0, got 0"),
         ((*BLOCKLESS, "--throughput", "1", "--probe", "true"), "exclude one another"),
         (
@@ -341,8 +348,8 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
             "--memory-per-device must be a size such as 16GB or 80GiB, got '16 apples'",
         ),
         ((*BLOCKLESS, "--memory-per-device", "0GB"), "--memory-per-device must be a size"),
-        ((*BLOCKLESS, "--devices", "0"), "--devices must be from 1"),
-        ((*BLOCKLESS, "--batch-size", "0"), "--batch-size must be from 1"),
+        ((*BLOCKLESS, "--devices", "0"), "--devices must be from 1 to 1048576, got 0"),
+        ((*BLOCKLESS, "--batch-size", "0"), "--batch-size must be from 1 to 1048576, got 0"),
         (
             (*BLOCKLESS, "--network.num-attention-heads", "7"),
             "cannot split a width of 128 over 7 heads",

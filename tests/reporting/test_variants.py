@@ -137,7 +137,7 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
         *made.runs[1:],
     ]
     found = " ".join(notes(dataclasses.replace(made, runs=runs)))
-    assert "sst2 collapsed" in found
+    assert "sst2 collapsed, it predicts the same for every row: objective=rtd 2m seed 1." in found
     assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
 
 

@@ -192,7 +192,7 @@ def _collapsed(comparison: Comparison) -> list[str]:
         runs = [run for run in comparison.runs if run.probes[probe].collapsed]
         if runs:
             which = ", ".join(f"{run.variant} {run.budget} seed {run.seed}" for run in runs)
-            found.append(f"{probe} collapsed, it says the same of every row: {which}.")
+            found.append(f"{probe} collapsed, it predicts the same for every row: {which}.")
     return found
 
 

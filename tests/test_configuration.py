@@ -246,6 +246,7 @@ def test_the_dataclass_of_every_command_checks_itself() -> None:
 def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
     known = ["optimizer.learning_rate", "evaluation.every", "checkpoint.every", "steps"]
     assert suggestion("lr", known) == ": it is now optimizer.learning_rate"
+    assert suggestion("ramp", ["curriculum.first_length"]) == ": it is now curriculum"
     assert suggestion("stpes", known, label="--{}".format) == ": did you mean --steps?"
     assert suggestion("every", known) == ": did you mean evaluation.every or checkpoint.every?"
     assert suggestion("xyz", known) == ""

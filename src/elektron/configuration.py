@@ -118,6 +118,7 @@ RENAMED = {
     "optimizer.lr": "optimizer.learning_rate",
     "optimizer.muon_lr": "optimizer.muon_learning_rate",
     "optimizer.separate": "optimizer.separate_optimizers",
+    "ramp": "curriculum",
     "ramp.batch_share": "curriculum.batch_fraction",
     "ramp.first_batch": "curriculum.first_batch_size",
     "ramp.first_length": "curriculum.first_length",
@@ -387,6 +388,8 @@ def suggestion(
             for candidate in known:
                 if candidate.replace("-", "_") == new:
                     return f": it is now {label(candidate)}"
+                if candidate.startswith(f"{new}."):  # a group
+                    return f": it is now {label(new)}"
     compare = _likeness if dotted else _ratio
     likeness = {candidate: compare(name, candidate) for candidate in islice(known, MOST_COMPARED)}
     best = max(likeness.values(), default=0.0)

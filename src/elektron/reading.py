@@ -56,6 +56,8 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
 }
 SAVED_DATASET, SAVED_DATASETS = {"state.json", "dataset_info.json"}, "dataset_dict.json"
 """Files beside what `datasets`' `save_to_disk` writes of one data set, and beside several."""
+EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+"""The line by which Excel names the delimiter of a csv file."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -31,6 +31,7 @@ from elektron.configuration import suggestion
 from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, parts_of
 from elektron.errors import ElektronError
 from elektron.reading import (
+    EXCEL_SEPARATOR,
     HUB,
     JSON_SUFFIXES,
     PARQUET_SUFFIXES,
@@ -58,8 +59,6 @@ LONGEST_DOCUMENT = 1_000_000
 
 WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" title=".*">')
 """The line before a document in what WikiExtractor writes."""
-EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
-"""What Excel writes before a table."""
 MOST_LINES_OF_FIELD = 200
 """A field that goes on for more lines has a quotation mark that does not enclose it."""
 WIKI_END = "</doc>"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
 from collections.abc import Iterator
 from statistics import fmean
 
@@ -23,7 +22,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.columns import LABEL, Request, Row, Table
 from elektron.finetuning.readers.lines import Ahead, Lines, is_blank
 from elektron.finetuning.readers.tables import refuse_duplicates
-from elektron.reading import LONGEST_FIELD, MOST_LISTED, TABLE_SUFFIXES
+from elektron.reading import EXCEL_SEPARATOR, LONGEST_FIELD, MOST_LISTED, TABLE_SUFFIXES
 from elektron.rows import quoted_rows
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,6 @@ NAMES = {
     ";": "semicolon-separated",
     NONE: "one column",
 }
-TOLD = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]
@@ -80,7 +78,7 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
 
 def _told_delimiter(lines: Lines) -> str | None:
     """What Excel writes before a table to say what is between its columns; the line is taken."""
-    found = TOLD.fullmatch(next(iter(lines.sample()), ""))
+    found = EXCEL_SEPARATOR.fullmatch(next(iter(lines.sample()), ""))
     if found is None:
         return None
     next(lines)

@@ -1,22 +1,14 @@
-"""Models and tokenizers of any origin, by folder or hub name: data is read, nothing of theirs is run.
+"""Configurations and tokenizers by folder or hub name; no code that comes with them is executed.
 
-All `from_pretrained` of the package are here, so that the rules hold everywhere:
-
-- Weights come from safetensors. Pickled ones are refused with the command that converts them apart.
-- A network is what its files say: weights that are missing, of another shape or not finite are refused by name.
-- A class is found by `model_type` among those of transformers and our own. What a configuration says
-  of code is not followed: `auto_map`, and attention by a kernel of the hub, which is a download that runs.
-- Keys that a class does not know are dropped, as are those with an underscore, and listed.
-- `NAME@REVISION` pins what the hub has under a name to a branch, a tag or a commit.
+A class is found by `model_type` among those of transformers and our own. `auto_map`, attention kernels of the hub,
+and keys that begin with an underscore or have the name of a method are dropped and logged. `NAME@REVISION` pins
+a branch, a tag or a commit. Weights are loaded in `models/loading.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
 import json
 import logging
-import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -24,6 +16,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from transformers import (
     CONFIG_MAPPING,
     AutoTokenizer,
@@ -44,14 +37,14 @@ from elektron.reading import (
     nearest,
     refuse_missing_folder,
 )
-from elektron.tokenizer_trial import fault_of_tokenizer
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-TRIAL_LENGTH = 8
+UNASSIGNED = "\u0378"
+"""A character that Unicode has not assigned."""
 MOST_BYTES = 1 << 26
 """Of a tokenizer; those with the largest vocabularies have half as many."""
 LOADS_CODE = frozenset(
@@ -60,9 +53,6 @@ LOADS_CODE = frozenset(
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
-ALWAYS_KNOWN = frozenset({"model_type", "pretraining_objective", "eos_token_id"})
-"""The key that the class is found by, what our pre-training adds to the configuration of any family, and
-the token that ends a text, which generation reads from any configuration."""
 MOST_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
@@ -96,8 +86,8 @@ def load_configuration(name: str) -> PreTrainedConfig:
             "nor elektron has, and code that comes with a model is not run"
         )
     try:
-        known, dropped = _known(values)
-        config: PreTrainedConfig = CONFIG_MAPPING[kind](**known)
+        kept, dropped = _followed(values)
+        config: PreTrainedConfig = CONFIG_MAPPING[kind](**kept)
         layers = getattr(config, "num_hidden_layers", 0)
         architectures = list(config.architectures or [])
     except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -125,9 +115,7 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
     try:
         tokenizer = _tokenizer_files(name, subfolder)
         # Settings of a wrong type are found where they are used.
-        tokenizer(
-            ["a"], ["a"], truncation=True, max_length=TRIAL_LENGTH, return_attention_mask=False
-        )
+        tokenizer(["a"], ["a"], truncation=True, max_length=8, return_attention_mask=False)
         tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
     except UNLOADABLE as error:
         what = "cannot be loaded" if Path(name).exists() else "no such folder, nor found on the hub"
@@ -141,10 +129,8 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
         path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **hub_options(place))
     except OSError:
         path = None  # transformers makes it of other files
-    if path is not None and (
-        fault := fault_of_tokenizer(Path(path), read_text(Path(path), MOST_BYTES))
-    ):
-        raise ElektronError(f"{path}: damaged ({fault[:200]}): make or fetch it again")
+    if path is not None:
+        _try_tokenizer(Path(path))
     try:
         settings = _json_file(place, TOKENIZER_CONFIG, subfolder)
     except OSError:
@@ -165,6 +151,20 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
         place.name, subfolder=subfolder, **hub_options(place), **options
     )
     return tokenizer
+
+
+def _try_tokenizer(path: Path) -> None:
+    """Raise ElektronError for a tokenizer.json that the tokenizers library cannot load and use."""
+    read_text(path, MOST_BYTES)  # bounded: the library is not
+    try:
+        Tokenizer.from_file(str(path)).encode(f"a{UNASSIGNED}", UNASSIGNED)
+    except BaseException as error:
+        # Its errors have no class of their own, and its panics are no Exception.
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise ElektronError(
+            f"{path}: damaged ({on_one_line(error)}): make or fetch it again"
+        ) from error
 
 
 def _folding(name: str, subfolder: str) -> dict[str, bool]:
@@ -232,47 +232,22 @@ def _json_file(place: Place, file: str, subfolder: str = "") -> dict[str, Any]:
     return content
 
 
-def _known(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
-    """What of a configuration its class knows, and the names of the rest; parts of it alike."""
+def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """A configuration, nested ones included, without the keys that are not followed; and the names of those."""
+    config_class = CONFIG_MAPPING[values["model_type"]]
     dropped: list[str] = []
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        if key.startswith("_") or key in LOADS_CODE:
+        # A value must not take the place of a method.
+        if key.startswith("_") or key in LOADS_CODE or callable(getattr(config_class, key, None)):
             if key != "auto_map" or values["model_type"] != OUR_FAMILY:
                 dropped.append(prefix + key)
         elif isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
-            kept[key], inner = _known(value, f"{prefix}{key}.")
+            kept[key], inner = _followed(value, f"{prefix}{key}.")
             dropped += inner
         else:
             kept[key] = value
-    unknown = _unknown(CONFIG_MAPPING[values["model_type"]], kept)
-    dropped += [prefix + key for key in kept if key in unknown]
-    return {key: value for key, value in kept.items() if key not in unknown}, dropped
-
-
-def _unknown(config_class: type[PreTrainedConfig], values: dict[str, Any]) -> set[str]:
-    """The keys that a class merely stores, and that the code of its model never names."""
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    stored = (
-        set(vars(config_class(**values))) - set(vars(PreTrainedConfig())) - fields - ALWAYS_KNOWN
-    )
-    unknown = stored & values.keys()
-    if not unknown:
-        return unknown
-    words = _words_of_model(config_class.__module__)
-    # A value must not take the place of a method either.
-    return {
-        key for key in unknown if key not in words or callable(getattr(config_class, key, None))
-    }
-
-
-@cache
-def _words_of_model(module: str) -> set[str]:
-    """All words in the code of a model: some read settings that their configuration class does not have."""
-    spec = importlib.util.find_spec(module.replace(".configuration_", ".modeling_"))
-    if spec is None or spec.origin is None:
-        return set()
-    return set(re.findall(r"\w+", Path(spec.origin).read_text(encoding="utf-8")))
+    return kept, dropped
 
 
 @cache

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 
 from elektron.compare.probes import parse
-from elektron.configuration import values_of
+from elektron.configuration import to_flat_dict
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.corpus.prepare import prepare
 from elektron.corpus.vocabulary import train_tokenizer
@@ -239,7 +239,7 @@ def measured(
         row["generator_loss"] = row["correction_loss"]
     row["processor"] = Device.choose().kind
     row["run"] = str(config.out)
-    row["overrides"] = {name: str(value) for name, value in values_of(config).items()}
+    row["overrides"] = {name: str(value) for name, value in to_flat_dict(config).items()}
     row["curve"] = list(curve(config.out))
     if blimp is not None:
         result = evaluate(EvaluateConfig(model=str(config.out), blimp=blimp))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.terminal import showing
+from elektron.terminal import output_enabled
 
 SUBJECTS = ["the cat", "the dog", "a small bird", "my old friend", "the red fox", "her brother"]
 VERBS = ["sees", "likes", "follows", "finds", "meets", "forgets"]
@@ -45,7 +45,7 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True)
 def shown() -> Iterator[None]:
     """Functions write what their commands would."""
-    with showing():
+    with output_enabled():
         yield
 
 

@@ -29,7 +29,7 @@ from elektron.pretraining.config import PretrainConfig
 from elektron.progress import Progress
 from elektron.recipes import pretrain_config
 from elektron.reporting.config import ReportConfig
-from elektron.terminal import say, visible
+from elektron.terminal import echo, escape_control
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
@@ -177,7 +177,7 @@ def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
-    assert visible("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
+    assert escape_control("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
 def test_an_elektron_error_of_the_function_is_visible(
@@ -260,12 +260,12 @@ SPEAKS = """
 import sys, types
 from elektron.cli import COMMANDS, main
 from elektron.progress import Progress
-from elektron.terminal import say
+from elektron.terminal import echo
 module = types.ModuleType("evidence")
 def report(config):
     with Progress("speaking", 100, "lines") as bar:
         for line in range(100):
-            say("\u4e2d " * 1000)
+            echo("\u4e2d " * 1000)
             bar.update(line)
 module.report = report
 sys.modules["elektron.reporting.report"] = module
@@ -492,7 +492,7 @@ def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
         logging.getLogger("elektron.x").warning("a warning")
         with Progress("working", 1, "steps"):
             pass
-        say("a result")
+        echo("a result")
 
     install("report", work)
     assert main(["report", "x", "--quiet"]) == 0
@@ -503,7 +503,7 @@ def test_json_is_all_of_standard_output(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(config: ReportConfig) -> dict[str, Any]:
-        say("a table")
+        echo("a table")
         return {"page": config.runs[0], "figures": [{"loss": float("nan")}], 3: (1, 2)}
 
     install("report", work)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from elektron.command_line import typed, usage
+from elektron.command_line import parse_arguments, usage
 from elektron.compare.config import CompareConfig
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 
 
 def test_texts_are_found_under_the_names_of_settings() -> None:
-    assert typed("compare", CompareConfig, ["--seeds", "2", "--data=blocks"]) == {
+    assert parse_arguments("compare", CompareConfig, ["--seeds", "2", "--data=blocks"]) == {
         "seeds": "2",
         "data": "blocks",
     }
@@ -17,14 +17,14 @@ def test_texts_are_found_under_the_names_of_settings() -> None:
 
 def test_an_option_of_several_values_may_come_several_times() -> None:
     argv = ["--probe", "a --train x", "b", "--seeds", "2", "--probe", "c"]
-    assert typed("compare", CompareConfig, argv)["probe"] == ["a --train x", "b", "c"]
+    assert parse_arguments("compare", CompareConfig, argv)["probe"] == ["a --train x", "b", "c"]
 
 
 def test_options_besides_the_settings() -> None:
     extra = [("recipe", "RECIPE", "help of it")]
-    assert typed("compare", CompareConfig, ["--recipe", "r"], extra) == {"recipe": "r"}
+    assert parse_arguments("compare", CompareConfig, ["--recipe", "r"], extra) == {"recipe": "r"}
     with pytest.raises(ElektronError, match="unknown option --recipe"):
-        typed("compare", CompareConfig, ["--recipe", "r"])
+        parse_arguments("compare", CompareConfig, ["--recipe", "r"])
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_options_besides_the_settings() -> None:
 )
 def test_an_option_of_an_earlier_version_is_named_with_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ElektronError, match=f"{old}: it is now {new}$"):
-        typed("finetune", FinetuneConfig, ["classification", f"{old}=x"])
+        parse_arguments("finetune", FinetuneConfig, ["classification", f"{old}=x"])
 
 
 def test_usage_names_what_must_be_given() -> None:

@@ -17,21 +17,21 @@ from elektron.cli import COMMANDS, load
 from elektron.configuration import (
     INT64,
     Aliases,
-    Checked,
     Positional,
+    ValidatedConfig,
     Within,
-    build,
-    checked,
     differences,
+    from_dict,
     load_yaml,
     save_yaml,
     settings,
-    suggestion,
+    suggest_setting,
+    to_flat_dict,
     to_yaml,
-    values_of,
+    validate,
 )
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.config import FAMILY_DEFAULTS, FAMILY_FIELDS, PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names
 from elektron.reporting.config import ReportConfig
@@ -50,7 +50,7 @@ class Frame:
 
 
 @dataclass
-class Bounded(Checked):
+class Bounded(ValidatedConfig):
     """Numbers with bounds."""
 
     count: Annotated[int, Within(least=1, most=9)] = 1
@@ -87,13 +87,13 @@ def test_numbers_are_finite_and_within_the_bounds_of_their_field(
     with pytest.raises(ElektronError, match=message):
         Bounded(**values)
     with pytest.raises(ElektronError, match=message):
-        build(Bounded, values, label="--{}".format)
+        from_dict(Bounded, values, label="--{}".format)
 
 
 def test_what_is_within_the_bounds_is_taken_and_aliases_are_resolved() -> None:
     bounded = Bounded(count=9, rate=0.5, shares=[1.0], name="l", text="x")
     assert (bounded.count, bounded.rate, bounded.shares, bounded.name) == (9, 0.5, [1.0], "long")
-    assert build(Bounded, {"name": "l", "rate": "null"}) == Bounded(name="long")
+    assert from_dict(Bounded, {"name": "l", "rate": "null"}) == Bounded(name="long")
     kinds = {setting.name: setting.kind for setting in settings(Bounded)}
     assert kinds["count"] == "a whole number from 1 to 9"
     assert kinds["rate"] == "a number above 0 and below 1"
@@ -145,7 +145,7 @@ def test_every_setting_of_every_command_is_explained(config: type) -> None:
 
 
 def test_build_takes_text_typed_nested_and_dotted_values() -> None:
-    picture = build(
+    picture = from_dict(
         Picture,
         SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2},
     )
@@ -155,8 +155,8 @@ def test_build_takes_text_typed_nested_and_dotted_values() -> None:
 
 
 def test_null_unsets_what_may_be_unset() -> None:
-    assert build(Frame, {"depth": "null"}).depth is None
-    assert build(Frame, {"depth": None}).depth is None
+    assert from_dict(Frame, {"depth": "null"}).depth is None
+    assert from_dict(Frame, {"depth": None}).depth is None
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_wrong_value_or_name_is_answered_in_one_line(
     values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ElektronError) as caught:
-        build(Picture, SMALLEST | values)
+        from_dict(Picture, SMALLEST | values)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -196,11 +196,11 @@ def test_a_wrong_value_or_name_is_answered_in_one_line(
 def test_a_missing_setting_is_named_with_its_help(missing: str) -> None:
     values = {name: value for name, value in SMALLEST.items() if name != missing}
     with pytest.raises(ElektronError, match=rf"^{missing} is missing: Wh"):
-        build(Picture, values)
+        from_dict(Picture, values)
 
 
 @dataclass
-class Painting(Checked, Picture):
+class Painting(ValidatedConfig, Picture):
     """A picture of which Python may make one."""
 
     artists: list[str] = field(default_factory=list)
@@ -240,22 +240,22 @@ def test_what_python_gives_wrong_is_answered_as_on_the_command_line(
 
 def test_the_dataclass_of_every_command_checks_itself() -> None:
     for command in COMMANDS.values():
-        assert issubclass(load(command.config), Checked)
+        assert issubclass(load(command.config), ValidatedConfig)
 
 
 def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
     known = ["optimizer.learning_rate", "evaluation.every", "checkpoint.every", "steps"]
-    assert suggestion("lr", known) == ": it is now optimizer.learning_rate"
-    assert suggestion("ramp", ["curriculum.first_length"]) == ": it is now curriculum"
-    assert suggestion("stpes", known, label="--{}".format) == ": did you mean --steps?"
-    assert suggestion("every", known) == ": did you mean evaluation.every or checkpoint.every?"
-    assert suggestion("xyz", known) == ""
-    assert suggestion("xyz", []) == ""
+    assert suggest_setting("lr", known) == ": it is now optimizer.learning_rate"
+    assert suggest_setting("ramp", ["curriculum.first_length"]) == ": it is now curriculum"
+    assert suggest_setting("stpes", known, label="--{}".format) == ": did you mean --steps?"
+    assert suggest_setting("every", known) == ": did you mean evaluation.every or checkpoint.every?"
+    assert suggest_setting("xyz", known) == ""
+    assert suggest_setting("xyz", []) == ""
 
 
 def test_of_files_whole_names_are_compared() -> None:
     known = ["headerless.csv", "mc.csv", "plain.csv"]
-    assert suggestion("plian.csv", known, dotted=False) == ": did you mean plain.csv?"
+    assert did_you_mean("plian.csv", known) == ": did you mean plain.csv?"
 
 
 paths = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
@@ -287,8 +287,8 @@ def test_yaml_gives_back_exactly_what_was_written(
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     save_yaml(picture, path)
     assert load_yaml(Picture, path) == picture
-    assert build(Picture, values_of(picture)) == picture
-    assert build(Picture, yaml.safe_load(to_yaml(picture))) == picture
+    assert from_dict(Picture, to_flat_dict(picture)) == picture
+    assert from_dict(Picture, yaml.safe_load(to_yaml(picture))) == picture
 
 
 def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
@@ -466,9 +466,9 @@ def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family
     before = pretrain_config(recipe)
     after = pretrain_config(recipe, {"family": family})
     assert after.family == family
-    values = values_of(after)
+    values = to_flat_dict(after)
     assert all(values[name] is None for name in FAMILY_FIELDS)
-    resolved = values_of(resolve(after))
+    resolved = to_flat_dict(resolve(after))
     assert {name: resolved[name] for name in FAMILY_FIELDS} == FAMILY_DEFAULTS[family]
     assert set(differences(before, after)) <= {"family", *FAMILY_FIELDS}
     tuned = pretrain_config(recipe, {"family": family, "optimizer.learning_rate": 1e-3})
@@ -482,7 +482,7 @@ def test_the_same_family_keeps_everything() -> None:
 def test_family_fields_are_those_whose_default_is_the_familys() -> None:
     for defaults in FAMILY_DEFAULTS.values():
         assert tuple(defaults) == FAMILY_FIELDS
-        assert checked(PretrainConfig, defaults) == defaults
+        assert validate(PretrainConfig, defaults) == defaults
     unset = {setting.name: setting.default for setting in settings(PretrainConfig)}
     assert all(unset[name] is None for name in FAMILY_FIELDS)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from elektron.configuration import build, checked, read_yaml, settings, to_yaml, values_of
+from elektron.configuration import from_dict, read_yaml, settings, to_flat_dict, to_yaml, validate
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.documents import read_documents
@@ -26,13 +26,11 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.tasks.registry import load_task
 from elektron.hub import load_configuration
 from elektron.models import ElektronConfig
-from elektron.models.verification import model_faults
 from elektron.pretraining.compatibility import check_compatibility
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.verification import checkpoint_faults, run_faults
 from elektron.recipes import pretrain_config
 from elektron.reporting.runs import read_run
-from elektron.verify import kind_of
+from elektron.verify import checkpoint_faults, kind_of, model_faults, run_faults
 from tests.corpus.test_blocks import make_rows, write
 from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, lazily
 from tests.finetuning.readers.layouts import TEXTS as LABELLED_TEXTS
@@ -229,7 +227,7 @@ def test_settings_of_pretraining(cases: int) -> None:
         def work() -> None:
             config = resolve(pretrain_config(name, values))
             check_compatibility(config)
-            assert values_of(config).keys() == {s.name for s in settings(PretrainConfig)}
+            assert to_flat_dict(config).keys() == {s.name for s in settings(PretrainConfig)}
             assert to_yaml(config)
 
         one_line(work)
@@ -244,7 +242,7 @@ def test_settings_of_finetuning(cases: int) -> None:
 
     def check(values: dict[str, Any], complete: bool) -> None:
         def work() -> None:
-            config = build(FinetuneConfig, needed | values if complete else values)
+            config = from_dict(FinetuneConfig, needed | values if complete else values)
             recipe.check(config)
             assert to_yaml(config)
 
@@ -258,7 +256,7 @@ def test_settings_of_finetuning(cases: int) -> None:
 def test_settings_of_the_corpus_room(cases: int, cls: type) -> None:
     def check(values: dict[str, Any]) -> None:
         def work() -> None:
-            checked(cls, values)
+            validate(cls, values)
 
         one_line(work)
 

@@ -30,6 +30,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.inference.minimal_pairs import load_scorer
 from elektron.inference.models import load_predictor
+from elektron.io.datasets import parse_repo
 from elektron.models import (
     ElektronConfig,
     ElektronForPreTraining,
@@ -37,7 +38,6 @@ from elektron.models import (
     loading,
 )
 from elektron.models.pair import load_pair
-from elektron.reading import located
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
 EVIL_CLASSES = "class C: pass\nclass M: pass\nclass T: pass\n"
@@ -77,7 +77,7 @@ def test_a_folder_may_have_an_at_sign(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model.rename("model@home")
-    assert located("model@home") == ("model@home", "main")
+    assert parse_repo("model@home") == ("model@home", "main")
     assert load_encoder("model@home").pretrained
 
 
@@ -107,7 +107,7 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
             report = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
             return network, report
 
-    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
     monkeypatch.setattr(hub, "cached_file", fetch)
 
     class Tokenizer:
@@ -131,11 +131,11 @@ def test_a_hub_that_does_not_answer_is_left_alone(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
     monkeypatch.setattr(hub, "cached_file", fetch)
     with pytest.raises(ElektronError, match=r": not here: did you mean model\?$"):
         hub.load_configuration("modle")
-    monkeypatch.setattr(hub, "hub_answers", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: pytest.fail("the hub was asked"))
     with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/model\?$"):
         hub.load_configuration(str(tmp_path / "modle"))
 
@@ -298,7 +298,7 @@ def test_pickled_weights_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch
     def fetch(name: str, file: str, **_: Any) -> str:
         return str(model / file)
 
-    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
     monkeypatch.setattr(hub, "cached_file", fetch)
     monkeypatch.setattr(loading, "has_file", lambda name, file, **_: file.endswith(".bin"))
     with pytest.raises(ElektronError, match=r"hf download some/old --revision v2 --local-dir old"):

@@ -20,11 +20,11 @@ from elektron.corpus.documents import read_documents
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.registry import load_task
+from elektron.io.datasets import dataset_rows
 from elektron.pretraining.checkpoint import read_progress, write_manifest
-from elektron.pretraining.verification import checkpoint_faults
-from elektron.reading import hub_rows
 from elektron.recipes import pretrain_config
 from elektron.reporting.reading import mapping, read_json
+from elektron.verify import checkpoint_faults
 from tests.corpus.test_blocks import make_rows, write
 
 SOURCE = Path(elektron.__file__).parent
@@ -220,5 +220,5 @@ def test_a_data_set_with_a_loading_script(tmp_path: Path) -> None:
     (folder / "reviews.py").write_text(f"open({str(tmp_path / 'was_here')!r}, 'w')\n")
     (folder / "train.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(ElektronError, match=r"cannot be loaded \(Dataset scripts are no longer"):
-        hub_rows(f"hf:{folder}")
+        dataset_rows(f"hf:{folder}")
     assert not (tmp_path / "was_here").exists()

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from elektron import progress
-from elektron.progress import Progress, duration, quantity
-from elektron.terminal import console, say
+from elektron.progress import Progress, format_duration, format_quantity
+from elektron.terminal import echo, rich_console
 
 
 class Clock:
@@ -98,13 +98,13 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_quantities() -> None:
-    assert quantity(1234, "steps") == "1,234 steps"
-    assert quantity(36_200_000, "bytes") == "36.2 MB"
-    assert quantity(61, "seconds") == "1 min 1 s"
+    assert format_quantity(1234, "steps") == "1,234 steps"
+    assert format_quantity(36_200_000, "bytes") == "36.2 MB"
+    assert format_quantity(61, "seconds") == "1 min 1 s"
 
 
 def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
@@ -117,7 +117,7 @@ def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
 
 
 def test_what_is_said_has_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
-    say("two\nlines \x1b]0;title\x07")
-    with console() as out:
+    echo("two\nlines \x1b]0;title\x07")
+    with rich_console() as out:
         out.print("[b]bold[/b]")
     assert capsys.readouterr().out == "two\nlines \\x1b]0;title\\x07\nbold\n"

@@ -17,8 +17,8 @@ from elektron.configuration import save_yaml
 from elektron.corpus import blocks, manifest
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
+from elektron.io.checksums import CHECKSUMS, write_checksums
 from elektron.models import ElektronConfig, ElektronForPreTraining
-from elektron.models.checksums import CHECKSUMS, seal
 from elektron.pretraining.checkpoint import write_manifest
 from elektron.pretraining.config import PretrainConfig
 from elektron.verify import kind_of
@@ -188,7 +188,7 @@ def write_fine_tuned(folder: Path) -> Path:
         folder / "config.yaml",
     )
     (folder / "task.json").write_text('{"task": "classification"}')
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 

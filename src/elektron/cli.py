@@ -23,21 +23,21 @@ from types import FrameType
 from typing import Any, TextIO
 
 from elektron import __version__
-from elektron.command_line import Option, typed
-from elektron.configuration import build, checked, settings, suggestion
-from elektron.errors import ElektronError, SaidError
+from elektron.command_line import Option, parse_arguments
+from elektron.configuration import from_dict, settings, validate
+from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean
+from elektron.io.files import to_json
 from elektron.missing import refuse_missing_inputs
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
-from elektron.strict_json import as_json
 from elektron.terminal import (
-    ReaderGoneError,
-    complain,
-    let_go,
-    prepare_streams,
-    say,
-    showing,
-    standard_output,
-    visible,
+    StdoutClosedError,
+    configure_streams,
+    echo,
+    escape_control,
+    output_enabled,
+    print_error,
+    release_streams,
+    stdout,
 )
 
 BAD_INPUT = 2
@@ -179,44 +179,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It is 0, 2 for what the user can mend, and 128 and the number of the signal that ended it.
     """
-    prepare_streams()
+    configure_streams()
     _keep_libraries_quiet()
     _let_waiting_threads_sleep()
     try:
-        with showing(), _log_on_stderr(), _interrupted_by_signals():
+        with output_enabled(), _log_on_stderr(), _interrupted_by_signals():
             return _status_of(list(sys.argv[1:] if argv is None else argv))
     finally:
-        let_go()
+        release_streams()
 
 
 def _status_of(argv: list[str]) -> int:
     try:
         _run(argv)
-        with standard_output():
+        with stdout():
             pass  # what has been written by others must get there too
-    except ReaderGoneError:
+    except StdoutClosedError:
         return 0
-    except SaidError:
+    except AlreadyReportedError:
         return BAD_INPUT
     except ElektronError as error:
-        complain(str(error))
+        print_error(str(error))
         return BAD_INPUT
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
-        complain("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        print_error("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
         return 128 + number  # as shells report it
     except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
         if not _is_out_of_memory(error):
             raise
-        complain(_out_of_memory(error))
+        print_error(_out_of_memory(error))
         return BAD_INPUT
     except OSError as error:
         if error.filename is not None:
-            complain(f"{_short(os.fsdecode(error.filename))}: {error.strerror}")
+            print_error(f"{_short(os.fsdecode(error.filename))}: {error.strerror}")
         elif error.errno in OF_THE_MACHINE:
-            complain(str(error.strerror))
+            print_error(str(error.strerror))
         elif error.errno == errno.EBADF:
-            complain("standard input is needed and closed")
+            print_error("standard input is needed and closed")
         else:
             raise
         return BAD_INPUT
@@ -224,7 +224,7 @@ def _status_of(argv: list[str]) -> int:
         # A panic in the Rust code of the `tokenizers` library, whose class cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
-        complain(f"the tokenizer fails on this text: {error}")
+        print_error(f"the tokenizer fails on this text: {error}")
         return BAD_INPUT
     return 0
 
@@ -259,11 +259,11 @@ def load(reference: str) -> Any:
 
 def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
-        say(overview())
+        echo(overview())
     elif argv[0] == "--version":
-        say(f"elektron {__version__}")
+        echo(f"elektron {__version__}")
     elif argv[0] not in COMMANDS:
-        near = suggestion(argv[0], COMMANDS)
+        near = did_you_mean(argv[0], COMMANDS)
         raise ElektronError(
             f"unknown command {argv[0]}{near or ': `elektron --help` lists the commands'}"
         )
@@ -273,10 +273,10 @@ def _run(argv: list[str]) -> None:
         refuse_missing_inputs(config)
         if quiet:
             logging.getLogger("elektron").setLevel(logging.WARNING)
-        with showing(progress=not quiet, results=not json):
+        with output_enabled(progress=not quiet, results=not json):
             result = load(command.function)(config)
         if json:
-            say(as_json(_plain(result), indent=1))
+            echo(to_json(_plain(result), indent=1))
 
 
 def _plain(value: Any) -> Any:
@@ -302,12 +302,12 @@ def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool,
     extra = general_options(command)
     if command.recipe:
         extra.insert(0, ("config", "RECIPE", recipe_help()))
-    values = typed(name, config_class, argv, extra, command.examples)
+    values = parse_arguments(name, config_class, argv, extra, command.examples)
     quiet, json = values.pop("quiet", False), values.pop("json", False)
     if not command.recipe:
-        return build(config_class, values, label=flags.__getitem__), quiet, json
+        return from_dict(config_class, values, label=flags.__getitem__), quiet, json
     recipe = values.pop("config", None)
-    values = checked(config_class, values, label=flags.__getitem__)
+    values = validate(config_class, values, label=flags.__getitem__)
     config = with_recipe(config_class, recipe, values)
     if recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
@@ -371,7 +371,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
-        return f"elektron: {level}{visible(record.getMessage())}"
+        return f"elektron: {level}{escape_control(record.getMessage())}"
 
 
 @contextmanager

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from elektron.configuration import Setting, settings, suggestion, summary, written
+from elektron.configuration import Setting, format_value, settings, suggest_setting, summary
 from elektron.errors import ElektronError
-from elektron.terminal import say
+from elektron.terminal import echo
 
 Option = tuple[str, str, str]
 """An option that is no setting of the command: its name, what stands for its value (empty: it has none), its help."""
 
 
-def typed(
+def parse_arguments(
     name: str,
     config_class: type,
     argv: Sequence[str],
@@ -61,7 +61,7 @@ def _refuse_unknown_options(name: str, options: Sequence[str], argv: Sequence[st
         option = word.partition("=")[0]
         if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
             names = [known.removeprefix("--") for known in options]
-            near = suggestion(option.lstrip("-"), names, label="--{}".format)
+            near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
             raise ElektronError(
                 f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
             )
@@ -74,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
         raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
 
     def print_help(self, file: Any = None) -> None:
-        say(self.format_help().removesuffix("\n"))
+        echo(self.format_help().removesuffix("\n"))
 
 
 def _parser(
@@ -142,4 +142,4 @@ def _help(setting: Setting) -> str:
         return f"{setting.help} (required)"
     if setting.default in (None, []):  # what these mean stands in the help
         return setting.help
-    return f"{setting.help} (default: {written(setting.default)})"
+    return f"{setting.help} (default: {format_value(setting.default)})"

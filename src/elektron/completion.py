@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from elektron.configuration import Checked, Positional, Setting, settings
-from elektron.terminal import say
+from elektron.configuration import Positional, Setting, ValidatedConfig, settings
+from elektron.terminal import echo
 
 
 @dataclass
-class CompletionConfig(Checked):
+class CompletionConfig(ValidatedConfig):
     """Write a script that has a shell complete commands, options and their choices."""
 
     shell: Positional[Literal["bash", "zsh", "fish"]]
@@ -27,8 +27,8 @@ def completion(config: CompletionConfig) -> None:
     helps = {name: command.help for name, command in COMMANDS.items()}
     lines = _fish(commands, helps) if config.shell == "fish" else _bash(commands)
     if config.shell == "zsh":
-        say("autoload -U +X bashcompinit && bashcompinit")
-    say("\n".join(lines))
+        echo("autoload -U +X bashcompinit && bashcompinit")
+    echo("\n".join(lines))
 
 
 def _choices(setting: Setting) -> list[str]:

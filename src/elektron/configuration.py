@@ -3,8 +3,8 @@
 A command's dataclass is the only place where its settings are named, typed, given a default and
 explained. A setting inside a group has a dotted name, `optimizer.learning_rate`. Whatever comes in, options
 that were typed, a YAML file or a mapping from Python, is first flattened to dotted names; then
-the same two functions check it (`checked`) and make the dataclass of it (`build`). A command's
-dataclass that is made in Python checks itself, by the same function: it is `Checked`. The conversion
+the same two functions check it (`validate`) and make the dataclass of it (`from_dict`). A command's
+dataclass that is made in Python checks itself, by the same function: it is `ValidatedConfig`. The conversion
 of a value to the type of its field is jsonargparse's; the splitting of a command line is
 argparse's, because jsonargparse has no hyphens in its options and answers in several lines.
 
@@ -15,23 +15,20 @@ field allows None, on the command line as in YAML. A group has the defaults of i
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import reprlib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
 
-from elektron.bounded import read_text
-from elektron.errors import ElektronError
-from elektron.folders import write_whole
+from elektron.errors import ElektronError, did_you_mean
+from elektron.io.files import atomic_write, read_text
 
 Config = TypeVar("Config")
 Value = TypeVar("Value")
@@ -89,15 +86,13 @@ NotNegative = Annotated[Value, Within(least=0)]
 Size = Annotated[int, Within(least=1, most=1 << 20)]
 """A number of things that are held in memory at once."""
 Layers = Annotated[int, Within(least=1, most=1000)]
-Entries = Annotated[int, Within(above=5, most=1 << 24)]
+VocabSize = Annotated[int, Within(above=5, most=1 << 24)]
 """Of a vocabulary, which has five special tokens."""
-Share = Annotated[float, Within(least=0, below=1)]
+Fraction = Annotated[float, Within(least=0, below=1)]
 LearningRate = Annotated[float, Within(above=0, most=10)]
-PositiveShare = Annotated[float, Within(above=0, most=1)]
+PositiveFraction = Annotated[float, Within(above=0, most=1)]
 INT64 = 1 << 63
 
-MOST_COMPARED = 10_000
-"""Names: more, such as columns of a table of another kind, would take minutes."""
 RENAMED = {
     "against": "baseline",
     "batch": "batch_size",
@@ -127,7 +122,6 @@ RENAMED = {
 }
 """Settings of earlier versions, and their names now."""
 
-_NEAR = 0.6  # difflib's own cutoff for close matches
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 
@@ -180,7 +174,7 @@ class Setting:
         return " ".join(filter(None, [_in_words(self.type), str(self.bounds)]))
 
 
-class Checked:
+class ValidatedConfig:
     """What every command's dataclass inherits: its values are of their fields' types, however it was made.
 
     From Python a value is taken as one would type it: a path or a number where text is meant, a lone
@@ -199,7 +193,7 @@ class Checked:
             name: _as_typed(known[name], value) if name in known else value
             for name, value in _flatten(cls, _as_mapping(self), flag).items()
         }
-        for name, value in _arguments(cls, checked(cls, given, flag)).items():
+        for name, value in _arguments(cls, validate(cls, given, flag)).items():
             setattr(self, name, value)
 
 
@@ -262,7 +256,7 @@ def summary(cls: type) -> str:
     return " ".join((cls.__doc__ or "").split())
 
 
-def checked(
+def validate(
     cls: type, values: Mapping[str, Any], label: Callable[[str], str] = str
 ) -> dict[str, Any]:
     """Values under dotted names, each of the type of its field.
@@ -276,26 +270,26 @@ def checked(
     for name, value in _flatten(cls, values, label).items():
         if name not in known:
             shown = label(name if name.isprintable() else _short.repr(name))
-            raise ElektronError(f"{shown} is no setting{suggestion(name, known, label)}")
+            raise ElektronError(f"{shown} is no setting{suggest_setting(name, known, label)}")
         converted[name] = _convert(known[name], value, label(name))
     return converted
 
 
-def build(
+def from_dict(
     cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str
 ) -> Config:
-    """The dataclass with these values, checked as in `checked`, and defaults for the rest.
+    """The dataclass with these values, validated as in `validate`, and defaults for the rest.
 
     Raises ElektronError also where a setting without a default is missing.
     """
-    given = checked(cls, values, label)
+    given = validate(cls, values, label)
     for setting in settings(cls):
         if setting.required and given.get(setting.name, []) == []:
             raise ElektronError(f"{label(setting.name)} is missing: {setting.help}")
     return _construct(cls, given)
 
 
-def values_of(config: Any) -> dict[str, Any]:
+def to_flat_dict(config: Any) -> dict[str, Any]:
     """All values of a configuration under their dotted names."""
     found = {}
     for setting in settings(type(config)):
@@ -311,7 +305,7 @@ def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
 
     `ignore` names settings (`evaluation.every`) or whole groups (`evaluation`).
     """
-    left, right = values_of(a), values_of(b)
+    left, right = to_flat_dict(a), to_flat_dict(b)
     return [
         name
         for name in left | right
@@ -329,12 +323,12 @@ def to_yaml(config: Any) -> str:
 
 def save_yaml(config: Any, path: Path) -> None:
     """Write `to_yaml` to a file; a file that is there is replaced whole or not at all."""
-    write_whole(path, to_yaml(config))
+    atomic_write(path, to_yaml(config))
 
 
 def load_yaml(cls: type[Config], path: Path) -> Config:
-    """Read a configuration; what the file leaves out has its default. Errors as in `build`."""
-    return build(cls, read_yaml(path), label=lambda name: f"{path}: {name}")
+    """Read a configuration; what the file leaves out has its default. Errors as in `from_dict`."""
+    return from_dict(cls, read_yaml(path), label=lambda name: f"{path}: {name}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -364,7 +358,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def written(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as one writes it on the command line and in YAML: `true`, `null`, `0.0005`."""
     if isinstance(value, list):
         return " ".join(map(str, value))
@@ -373,14 +367,8 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def suggestion(
-    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = True
-) -> str:
-    """`: did you mean X?` with the names most like `name`, or nothing where none is near.
-
-    The last part of a dotted name may be enough: `beta1` finds `optimizer.beta1`. Of files, whose dots
-    come before a format that many of them share, whole names are compared: not `dotted`.
-    """
+def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str] = str) -> str:
+    """The new name of a setting that was renamed, or else the most similar names, as in `did_you_mean`."""
     known = list(known)
     old_name = name.replace("-", "_")
     for old, new in RENAMED.items():
@@ -390,13 +378,7 @@ def suggestion(
                     return f": it is now {label(candidate)}"
                 if candidate.startswith(f"{new}."):  # a group
                     return f": it is now {label(new)}"
-    compare = _likeness if dotted else _ratio
-    likeness = {candidate: compare(name, candidate) for candidate in islice(known, MOST_COMPARED)}
-    best = max(likeness.values(), default=0.0)
-    if best < _NEAR:
-        return ""
-    nearest = [label(candidate) for candidate, like in likeness.items() if like == best]
-    return f": did you mean {' or '.join(nearest[:3])}?"
+    return did_you_mean(name, known, label, dotted=True)
 
 
 @cache
@@ -408,14 +390,6 @@ def _helps(cls: type) -> dict[str, str]:
         if dataclasses.is_dataclass(base)
         for parameter in docstring_parser.parse_from_object(base).params
     }
-
-
-def _ratio(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, a, b).ratio()
-
-
-def _likeness(a: str, b: str) -> float:
-    return max(_ratio(a, b), _ratio(a.rpartition(".")[2], b.rpartition(".")[2]))
 
 
 def _option(name: str) -> str:
@@ -511,7 +485,7 @@ def _typed(setting: Setting, value: Any, label: str) -> Any:
     try:
         return parser.parse_object({"value": value}).value
     except (ArgumentError, OverflowError):
-        raise ElektronError(complaint + suggestion(str(value), setting.choices)) from None
+        raise ElektronError(complaint + did_you_mean(str(value), setting.choices)) from None
 
 
 def _construct(cls: type[Config], values: Mapping[str, Any]) -> Config:

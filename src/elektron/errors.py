@@ -1,13 +1,79 @@
-"""The one exception that reaches a user as a message instead of a traceback."""
+"""The one exception that reaches a user as a message instead of a traceback, and parts of such messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+MAX_COMPARED = 10_000
+"""Names that are compared with a misspelt one: more would take minutes."""
+MAX_LISTED = 40
+"""Names that a message lists."""
+CUTOFF = 0.6
+"""Similarity from which a name is suggested; difflib's own default."""
 
 
 class ElektronError(Exception):
     """Bad input or an impossible request; the message is one line: what, where, what to do.
 
-    The command line prints it and exits with status 2. Raise it before anything is written,
-    or where what has been written is whole.
+    The command line prints it and exits with status 2. Raise it before anything is written, or
+    where what has been written is complete.
     """
 
 
-class SaidError(ElektronError):
-    """One that has been said already, by the process that speaks for all: this one ends alike, in silence."""
+class AlreadyReportedError(ElektronError):
+    """An error that rank 0 has logged: this process exits with the same status and prints nothing."""
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False
+) -> str:
+    """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
+
+    Args:
+        name: what was written.
+        known: the names there are.
+        label: how a known name is written in the message.
+        dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
+    """
+
+    def ratio(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a, b).ratio()
+
+    scores = {}
+    for candidate in islice(known, MAX_COMPARED):
+        scores[candidate] = ratio(name, candidate)
+        if dotted:
+            last_parts = name.rpartition(".")[2], candidate.rpartition(".")[2]
+            scores[candidate] = max(scores[candidate], ratio(*last_parts))
+    best = max(scores.values(), default=0.0)
+    if best < CUTOFF:
+        return ""
+    nearest = [label(candidate) for candidate, score in scores.items() if score == best]
+    return f": did you mean {' or '.join(nearest[:3])}?"
+
+
+def suggest_path(path: Path) -> str:
+    """`did_you_mean` for a path that does not exist: similar names in the deepest folder that does."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    if not missing.parent.is_dir():
+        return ""
+    names = [entry.name for entry in missing.parent.iterdir()]
+    return did_you_mean(missing.name, names, label=lambda name: str(missing.parent / name))
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an exception, on one line of at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def comma_list(names: Iterable[str]) -> str:
+    """Names on one line for a message: long ones are cut, and of very many the first are listed."""
+    flat = [" ".join(name.split()) for name in names]
+    listed = [name if len(name) <= 30 else name[:29] + "…" for name in flat[:MAX_LISTED]]
+    more = len(flat) - MAX_LISTED
+    return ", ".join(listed) + (f" and {more:,} more" if more > 0 else "")

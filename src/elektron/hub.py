@@ -27,16 +27,9 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from elektron.bounded import object_in, read_text
-from elektron.errors import ElektronError
-from elektron.reading import (
-    Place,
-    first_line,
-    hub_answers,
-    located,
-    nearest,
-    refuse_missing_folder,
-)
+from elektron.errors import ElektronError, first_line, suggest_path
+from elektron.io.datasets import Repo, hub_is_reachable, parse_repo, refuse_missing_folder
+from elektron.io.files import parse_json_object, read_text
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +64,10 @@ def load_configuration(name: str) -> PreTrainedConfig:
     """
     refuse_missing_folder(name)
     try:
-        values = _json_file(located(name), CONFIG)
+        values = _json_file(parse_repo(name), CONFIG)
     except (OSError, ValueError, RecursionError) as error:
-        folder = Path(located(name).name)
-        near = "" if folder.exists() else nearest(folder)
+        folder = Path(parse_repo(name).name)
+        near = "" if folder.exists() else suggest_path(folder)
         raise ElektronError(
             f"no model can be read from {name!r} (a folder or hub name is expected): "
             f"{first_line(error).rstrip('.')}{near}"
@@ -124,7 +117,7 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
 
 
 def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
-    place = located(name)
+    place = parse_repo(name)
     try:
         path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **hub_options(place))
     except OSError:
@@ -173,7 +166,7 @@ def _folding(name: str, subfolder: str) -> dict[str, bool]:
     transformers lowercases then, whatever stands in `tokenizer.json`. Where there is a `vocab.txt` alone, text
     is folded as the vocabulary is.
     """
-    place = located(name)
+    place = parse_repo(name)
 
     def file(which: str) -> Path | None:
         path = cached_file(
@@ -186,7 +179,7 @@ def _folding(name: str, subfolder: str) -> dict[str, bool]:
         return None if path is None else Path(path)
 
     if (written := file("tokenizer.json")) is not None:
-        normalizer = object_in(read_text(written)).get("normalizer")
+        normalizer = parse_json_object(read_text(written)).get("normalizer")
         if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
             return {}
         return {
@@ -215,13 +208,13 @@ def _has_accents(piece: str) -> bool:
     return any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", piece))
 
 
-def hub_options(place: Place) -> dict[str, Any]:
+def hub_options(place: Repo) -> dict[str, Any]:
     """Which revision is read, and that the hub is left alone where it is not needed or does not answer."""
-    local = Path(place.name).is_dir() or not hub_answers()
+    local = Path(place.name).is_dir() or not hub_is_reachable()
     return {"revision": place.revision, "local_files_only": local}
 
 
-def _json_file(place: Place, file: str, subfolder: str = "") -> dict[str, Any]:
+def _json_file(place: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
     """The object in a JSON file of a folder, or of the hub or what is here of it."""
     path = cached_file(place.name, file, subfolder=subfolder, **hub_options(place))
     if path is None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from elektron.corpus.documents import Corpus
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, suggest_path
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.lines import STDIN, existing_file
 from elektron.finetuning.readers.read import split_share
 from elektron.finetuning.recipe import SCRATCH, check
-from elektron.reading import HUB, nearest, refuse_missing_folder
+from elektron.io.datasets import HUB, refuse_missing_folder
 
 CORPORA = ("corpus", "documents")
 LABELLED = ("train", "eval", "test", "data", "input", "blimp")
@@ -53,4 +53,4 @@ def _refuse_missing_corpus(sources: list[str], text_column: str | None) -> None:
 
 def _refuse_missing_blocks(folder: Path) -> None:
     if not folder.is_dir():
-        raise ElektronError(f"{folder}: no such folder{nearest(folder)}")
+        raise ElektronError(f"{folder}: no such folder{suggest_path(folder)}")

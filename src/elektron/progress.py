@@ -14,8 +14,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from elektron.terminal import shown as showing_now
-from elektron.terminal import visible
+from elektron.terminal import escape_control, output
 
 if TYPE_CHECKING:
     import rich.progress
@@ -43,10 +42,10 @@ class Progress:
 
         `bytes` and `seconds` are written in larger units where there are many.
         """
-        self.title = visible(title)
+        self.title = escape_control(title)
         self.total = total
         self.unit = unit
-        self.shown = shown and showing_now.progress
+        self.shown = shown and output.progress
         self.brief = brief
         self.done = 0.0
         self.note = ""
@@ -64,7 +63,7 @@ class Progress:
     def update(self, done: float, note: str = "") -> None:
         """Say how much is done of the total, and what else is worth knowing now."""
         now = time.monotonic()
-        self.done, self.note = done, visible(note)
+        self.done, self.note = done, escape_control(note)
         if self._first is None:
             self._first = (now, done)
         if self._bar is not None:
@@ -75,12 +74,12 @@ class Progress:
 
     def state(self, now: float) -> str:
         """Everything but the title on one line."""
-        parts = [quantity(self.done, self.unit)]
+        parts = [format_quantity(self.done, self.unit)]
         if self.total is not None:
-            parts[0] += f" of {quantity(self.total, self.unit)}"
+            parts[0] += f" of {format_quantity(self.total, self.unit)}"
             left = self.seconds_left(now)
             if left is not None:
-                parts.append(f"{duration(left)} left")
+                parts.append(f"{format_duration(left)} left")
         if self.note:
             parts.append(self.note)
         return " · ".join(parts)
@@ -100,9 +99,9 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        took = duration(time.monotonic() - self._began)
+        took = format_duration(time.monotonic() - self._began)
         parts = [
-            quantity(self.done, self.unit),
+            format_quantity(self.done, self.unit),
             f"{'took' if kind is None else 'stopped after'} {took}",
         ]
         end = " · ".join([*parts, *([self.note] if self.note else [])])
@@ -136,10 +135,10 @@ def _bar(transient: bool) -> rich.progress.Progress:
     )
 
 
-def quantity(value: float, unit: str) -> str:
+def format_quantity(value: float, unit: str) -> str:
     """`1,200 steps`, `36.2 MB`, `3 min 5 s`."""
     if unit == "seconds":
-        return duration(value)
+        return format_duration(value)
     if unit == "bytes":
         from rich.filesize import decimal
 
@@ -147,7 +146,7 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The two largest units of a time: `41 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     whole = round(seconds)
     for size, name, smaller_size, smaller in (

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import AboveZero, Checked, NotNegative
+from elektron.configuration import AboveZero, NotNegative, ValidatedConfig
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.finetuning.config import FinetuneConfig
-from elektron.folders import write_whole
+from elektron.io.files import atomic_write
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.runs import SECOND_ACT
-from elektron.terminal import say, showing, shown
+from elektron.terminal import echo, output, output_enabled
 
 CORPUS = "builtin:docs"
 VOCAB_SIZE = 4096
@@ -40,7 +40,7 @@ EPOCHS_IN_SMALL = 1
 
 
 @dataclass
-class QuickstartConfig(Checked):
+class QuickstartConfig(ValidatedConfig):
     """Tokenizer, blocks, a small pair, fine-tuning and a report, in minutes, without a download."""
 
     out: Path = Path("quickstart")
@@ -68,13 +68,15 @@ def quickstart(config: QuickstartConfig) -> None:
     overrides: dict[str, Any] = {"data": blocks, "out": run, "seed": config.seed}
     if config.steps is not None:
         overrides["steps"] = config.steps
-    with showing(shown.progress, results=False):  # the quickstart has closing words of its own
+    with output_enabled(
+        output.progress, results=False
+    ):  # the quickstart has closing words of its own
         summary = pretrain(pretrain_config("quickstart", overrides))
         downstream_check(config, run)
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
     act = read_run(run).second_act
     assert act is not None
-    say(closing_words(summary, verdict(act), page, blocks, run))
+    echo(closing_words(summary, verdict(act), page, blocks, run))
 
 
 def downstream_check(config: QuickstartConfig, run: Path) -> None:
@@ -98,7 +100,7 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
     folder.mkdir(exist_ok=True)
     for split, documents in rows.items():
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]
-        write_whole(folder / f"{split}.jsonl", "".join(lines))
+        atomic_write(folder / f"{split}.jsonl", "".join(lines))
     out = config.out / "downstream"
     if not is_result(out):
         finetune(
@@ -135,7 +137,7 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
         "majority_accuracy": sum(label == commonest for _, label in test) / len(test),
         **sides,
     }
-    write_whole(run / SECOND_ACT, json.dumps(content, indent=1))
+    atomic_write(run / SECOND_ACT, json.dumps(content, indent=1))
 
 
 def closing_words(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from elektron.cli import COMMANDS, Command, load, recipe_help
 from elektron.command_line import usage
-from elektron.configuration import Setting, settings, summary, values_of, written
+from elektron.configuration import Setting, format_value, settings, summary, to_flat_dict
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names
 
@@ -61,7 +61,7 @@ def _command(name: str, command: Command) -> str:
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str]:
-    default = "" if setting.default in (None, []) else f"`{written(setting.default)}`"
+    default = "" if setting.default in (None, []) else f"`{format_value(setting.default)}`"
     if setting.required:
         default = "required"
     return f"`{setting.flag}`", setting.kind, default, setting.help
@@ -69,10 +69,10 @@ def _row(setting: Setting) -> tuple[str, str, str, str]:
 
 def _recipes() -> str:
     """What each recipe comes to, for the settings in which recipes are not all at the default."""
-    columns = {name: values_of(resolve(pretrain_config(name))) for name in recipe_names()}
+    columns = {name: to_flat_dict(resolve(pretrain_config(name))) for name in recipe_names()}
     defaults = {setting.name: setting.default for setting in settings(PretrainConfig)}
     rows = [
-        (f"`{name}`", *(written(column[name]) for column in columns.values()))
+        (f"`{name}`", *(format_value(column[name]) for column in columns.values()))
         for name in defaults
         if any(column[name] != defaults[name] for column in columns.values())
     ]

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from elektron.configuration import checked, settings, suggestion, written
+from elektron.configuration import format_value, settings, suggest_setting, validate
 from elektron.errors import ElektronError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=DataclassInstance)
 
 
-def split_item(item: str, option: str) -> tuple[str, list[str]]:
+def parse_item(item: str, option: str) -> tuple[str, list[str]]:
     """`optimizer.learning_rate=1e-3,3e-3` as the setting's dotted name and the texts of its values.
 
     Raises:
@@ -34,7 +34,7 @@ def split_item(item: str, option: str) -> tuple[str, list[str]]:
     return name, [value.strip() for value in values.split(",")]
 
 
-def values_to_try(
+def parse_sweep(
     cls: type, items: Iterable[str], fixed: Collection[str], option: str = "--sweep"
 ) -> dict[str, list[Any]]:
     """The values of each setting that is named, each of the type of its field.
@@ -52,16 +52,16 @@ def values_to_try(
     known = [setting.name for setting in settings(cls) if setting.name not in fixed]
     found: dict[str, list[Any]] = {}
     for item in items:
-        name, values = split_item(item, option)
+        name, values = parse_item(item, option)
         if name not in known:
-            near = suggestion(name, known)
+            near = suggest_setting(name, known)
             raise ElektronError(
                 f"{option}: {name} cannot be varied{near or ': ' + ', '.join(known)}"
             )
         if name in found:
             raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
         found[name] = [
-            checked(cls, {name: value}, label=f"{option} {{}}".format)[name] for value in values
+            validate(cls, {name: value}, label=f"{option} {{}}".format)[name] for value in values
         ]
     return found
 
@@ -73,7 +73,7 @@ def combinations(values: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def with_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
+def replace_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
     """The configuration with some settings, under dotted names, replaced."""
     for name, value in chosen.items():
         group, dot, inner = name.partition(".")
@@ -85,6 +85,6 @@ def with_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
     return config
 
 
-def in_words(chosen: Mapping[str, Any]) -> str:
+def format_settings(chosen: Mapping[str, Any]) -> str:
     """`learning_rate 0.0003, epochs 3`."""
-    return ", ".join(f"{name} {written(value)}" for name, value in chosen.items())
+    return ", ".join(f"{name} {format_value(value)}" for name, value in chosen.items())

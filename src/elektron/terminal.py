@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ORDINARY = "\u00a0\u3000\u200c\u200d"
 
 
-def visible(text: str) -> str:
+def escape_control(text: str) -> str:
     """The text with control characters, terminal escapes and the like written as `\\x1b`."""
     return "".join(
         character
@@ -36,77 +36,77 @@ def visible(text: str) -> str:
 
 
 @dataclass
-class Shown:
+class Output:
     """What is written now."""
 
     progress: bool = False
     results: bool = False
 
 
-shown = Shown()
+output = Output()
 
 
 @contextmanager
-def showing(progress: bool = True, results: bool = True) -> Iterator[None]:
+def output_enabled(progress: bool = True, results: bool = True) -> Iterator[None]:
     """Write progress, results or both inside the block, as commands do; functions called from Python do not."""
-    before = shown.progress, shown.results
-    shown.progress, shown.results = progress, results
+    before = output.progress, output.results
+    output.progress, output.results = progress, results
     try:
         yield
     finally:
-        shown.progress, shown.results = before
+        output.progress, output.results = before
 
 
-class ReaderGoneError(BrokenPipeError):
+class StdoutClosedError(BrokenPipeError):
     """Whoever read standard output has enough, as `head` has after a few lines."""
 
 
 @contextmanager
-def standard_output() -> Iterator[TextIO]:
+def stdout() -> Iterator[TextIO]:
     """Standard output to write to; it has been written when the block ends.
 
     Raises:
-        ReaderGoneError: nobody reads it any longer.
+        StdoutClosedError: nobody reads it any longer.
         ElektronError: it cannot be written.
     """
     try:
         yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError as error:
-        raise ReaderGoneError from error
+        raise StdoutClosedError from error
     except OSError as error:
         raise ElektronError(f"standard output cannot be written ({error.strerror})") from error
 
 
-def say(text: str) -> None:
-    """Print text of one or more lines on standard output, where results are shown."""
-    if not shown.results:
+def echo(text: str) -> None:
+    """Print text of one or more lines on standard output, where results are output."""
+    if not output.results:
         return
-    with standard_output() as out:
-        out.writelines(f"{visible(line)}\n" for line in text.split("\n"))
+    with stdout() as out:
+        out.writelines(f"{escape_control(line)}\n" for line in text.split("\n"))
 
 
 @contextmanager
-def console() -> Iterator[Console]:
-    """rich's console; what was printed there is on standard output when the block ends, where results are shown."""
+def rich_console() -> Iterator[Console]:
+    """rich's console; what was printed there is on standard output when the block ends, where results are output."""
     from rich.console import Console
 
-    rich_console = Console(highlight=False)
-    with rich_console.capture() as printed:
-        yield rich_console
-    if shown.results:
-        with standard_output() as out:
+    console = Console(highlight=False)
+    with console.capture() as printed:
+        yield console
+    if output.results:
+        with stdout() as out:
             out.write(printed.get())
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Write one line on standard error; where that cannot be written, nobody reads it."""
     with suppress(OSError):
-        sys.stderr.write(f"elektron: {visible(message)}\n")
+        sys.stderr.write(f"elektron: {escape_control(message)}\n")
         sys.stderr.flush()
 
 
-def prepare_streams() -> None:
+def configure_streams() -> None:
     """Have streams for standard output and error that take all text, whatever this process was started with."""
     for name, flags, mode in (
         ("stdin", os.O_WRONLY, "r"),
@@ -125,7 +125,7 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def let_go() -> None:
+def release_streams() -> None:
     """Write no more to streams that cannot be written: Python would try once more when it exits, and fail."""
     for stream in (sys.stdout, sys.stderr):
         try:

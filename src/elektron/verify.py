@@ -1,26 +1,33 @@
-"""`elektron verify`: whether what lies on the disk is what was written there.
+"""`elektron verify`: check that the files of a folder are those that were written.
 
-Blocks are compared with their manifest byte by byte. Checkpoints, runs and models are looked at as
-far as their formats let one; docs/safety.md says what that finds and what it cannot.
+Blocks, checkpoints and models that Elektron saved have checksums, which are compared. Of other models and of
+runs, what can be told is whether all files are there, whether the headers of tensor files account for every
+byte, and whether JSON is JSON. docs/safety.md says what that finds and what it cannot.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.bounded import object_in, read_text
-from elektron.configuration import Checked, Positional
-from elektron.errors import ElektronError
-from elektron.progress import quantity
-from elektron.terminal import say
+from elektron.configuration import Positional, ValidatedConfig
+from elektron.errors import ElektronError, first_line
+from elektron.io.checksums import checksum_faults
+from elektron.io.files import MALFORMED, check_readable, read_json, read_text, unreadable
+from elektron.progress import format_quantity
+from elektron.terminal import echo
 
-Faults = Callable[[Path], Iterator[str]]
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+CHECKPOINT_FILES = ("progress.json", "weights.safetensors", "optimizer.safetensors")
+CHECKPOINT_ADVICE = "the run will set the checkpoint aside and resume from the one before it"
 
 
 @dataclass
-class VerifyConfig(Checked):
+class VerifyConfig(ValidatedConfig):
     """Check folders of blocks, checkpoints, runs and models: one line for every fault."""
 
     folders: Positional[list[Path]]
@@ -28,27 +35,30 @@ class VerifyConfig(Checked):
 
 
 def verify(config: VerifyConfig) -> None:
-    """Print a line on stdout for every fault, or one for a folder that is whole.
+    """Print a line for every fault, or one for a folder without faults.
 
     Raises:
         ElektronError: there are faults, or a folder is of no kind that can be checked.
     """
     kinds = {folder: kind_of(folder) for folder in config.folders}
-    faults = 0
-    for folder, (kind, check) in kinds.items():
-        before = faults
-        for fault in check(folder):
-            say(fault)
-            faults += 1
-        if faults == before:
-            say(f"{folder}: whole ({kind}, {_size(folder)})")
-    if faults:
+    count = 0
+    for folder, (kind, find_faults) in kinds.items():
+        faults = list(find_faults(folder))
+        count += len(faults)
+        for fault in faults or [f"{folder}: whole ({kind}, {_size(folder)})"]:
+            echo(fault)
+    if count:
         where = ", ".join(map(str, config.folders))
-        raise ElektronError(f"{faults} fault{'s' * (faults > 1)} found in {where}")
+        raise ElektronError(f"{count} fault{'s' * (count > 1)} found in {where}")
 
 
-def kind_of(folder: Path) -> tuple[str, Faults]:
-    """What a folder holds, and what finds its faults.
+def _size(folder: Path) -> str:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return f"{len(files)} files, {format_quantity(sum(path.stat().st_size for path in files), 'bytes')}"
+
+
+def kind_of(folder: Path) -> tuple[str, Callable[[Path], Iterator[str]]]:
+    """What a folder holds, and the function that finds its faults.
 
     One file of a kind is enough, since the others may be what is missing.
 
@@ -61,29 +71,27 @@ def kind_of(folder: Path) -> tuple[str, Faults]:
     def holds(*patterns: str) -> bool:
         return any(any(folder.glob(pattern)) for pattern in patterns)
 
-    of_checkpoints = ("progress.json", "weights.safetensors", "optimizer.safetensors")
-    if holds(*of_checkpoints) or _names_files(folder / "manifest.json", of_checkpoints):
-        return "a checkpoint", _checkpoint_faults
-    if holds("config.json", "model*.safetensors"):
-        return "a model", _model_faults
+    if holds(*CHECKPOINT_FILES) or _is_checkpoint_manifest(folder / "manifest.json"):
+        return "a checkpoint", checkpoint_faults
+    if holds(CONFIG, "model*.safetensors"):
+        return "a model", model_faults
     if holds("settings.json", "comparison.json"):
         return "a comparison", _comparison_faults
     if holds("config.yaml", "metrics.jsonl", "checkpoints/step-*"):
-        return "a run", _run_faults
+        return "a run", run_faults
     if holds("manifest.json", "train-*.arrow", "validation-*.arrow"):
         return "blocks", _block_faults
     if holds("tokenizer.json", "metrics.json", "blimp.json"):
-        return "a tokenizer or figures", _json_faults
+        return "a tokenizer or figures", lambda folder: _json_faults(*folder.rglob("*.json"))
     raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run, a model or figures")
 
 
-def _names_files(manifest: Path, names: tuple[str, ...]) -> bool:
-    """Whether a manifest is one of files of such names, of which none may be left."""
+def _is_checkpoint_manifest(path: Path) -> bool:
     try:
-        listed = object_in(read_text(manifest)).get("files")
-    except (OSError, ValueError, ElektronError):
+        files = read_json(path)["files"]
+        return not set(CHECKPOINT_FILES).isdisjoint(files)
+    except (OSError, *MALFORMED):
         return False
-    return isinstance(listed, dict) and not listed.keys().isdisjoint(names)
 
 
 def _block_faults(folder: Path) -> Iterator[str]:
@@ -98,43 +106,138 @@ def _block_faults(folder: Path) -> Iterator[str]:
     yield from store.faults()
 
 
-def _checkpoint_faults(folder: Path) -> Iterator[str]:
-    from elektron.pretraining.verification import checkpoint_faults
-
-    yield from checkpoint_faults(folder)
-
-
-def _run_faults(folder: Path) -> Iterator[str]:
-    from elektron.pretraining.verification import run_faults
-
-    yield from run_faults(folder)
-
-
-def _model_faults(folder: Path) -> Iterator[str]:
-    from elektron.models.verification import model_faults
-
-    yield from model_faults(folder)
-
-
 def _comparison_faults(folder: Path) -> Iterator[str]:
-    """Its own files, and all the runs and models within."""
-    from elektron.models.verification import json_faults
-
-    for path in sorted(folder.glob("*.json")):
-        yield from json_faults(path)
-    within = {path.parent for name in ("config.yaml", "config.json") for path in folder.rglob(name)}
+    """The faults of its own files, and of all runs and models within."""
+    yield from _json_faults(*folder.glob("*.json"))
+    within = {path.parent for name in ("config.yaml", CONFIG) for path in folder.rglob(name)}
     for path in sorted(within):
-        if not within.intersection(path.parents):  # a run's models are looked at with it
+        if not within.intersection(path.parents):  # a run's models are checked with it
             yield from kind_of(path)[1](path)
 
 
-def _json_faults(folder: Path) -> Iterator[str]:
-    from elektron.models.verification import json_faults
+def run_faults(folder: Path) -> Iterator[str]:
+    """The faults of a run: settings, metrics, checkpoints, and the models once it is finished."""
+    from elektron.models.pair import DISCRIMINATOR, GENERATOR
+    from elektron.pretraining.checkpoint import IDENTITY, checkpoints, identity
+    from elektron.pretraining.config import METRICS, SUMMARY
+    from elektron.pretraining.run_folder import load_settings
 
-    for path in sorted(folder.rglob("*.json")):
-        yield from json_faults(path)
+    for check in (load_settings, identity):
+        try:
+            check(folder)
+        except ElektronError as error:
+            yield str(error)
+    yield from _json_faults(*set(folder.glob("*.json")) - {folder / IDENTITY})
+    finished = (folder / SUMMARY).is_file()
+    if (folder / METRICS).is_file():
+        yield from _metrics_faults(folder / METRICS, finished)
+    elif finished:
+        yield f"{folder / METRICS} is missing"
+    for path in checkpoints(folder):
+        yield from checkpoint_faults(path)
+    for name in (DISCRIMINATOR, GENERATOR):
+        if (folder / name).is_dir():
+            yield from model_faults(folder / name)
+    if finished and not (folder / DISCRIMINATOR).is_dir():
+        yield f"{folder / DISCRIMINATOR} is missing"
 
 
-def _size(folder: Path) -> str:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return f"{len(files)} files, {quantity(sum(path.stat().st_size for path in files), 'bytes')}"
+def _metrics_faults(path: Path, finished: bool) -> Iterator[str]:
+    """Lines that are not records; the last may be incomplete while the run is at work."""
+    from elektron.pretraining.run_folder import as_line
+
+    try:
+        lines = read_text(path).removesuffix("\n").split("\n")
+    except ElektronError as error:
+        yield str(error)
+        return
+    except (OSError, ValueError) as error:
+        yield str(unreadable(path, error, "restore it"))
+        return
+    for number, line in enumerate(lines, start=1):
+        if as_line(line) is None and (finished or number < len(lines)):
+            yield f"{path}, line {number}: not a record"
+
+
+def checkpoint_faults(folder: Path) -> Iterator[str]:
+    """A line for every file of a checkpoint that is missing or differs from its checksum."""
+    from elektron.pretraining.checkpoint import faults, other_run
+
+    try:
+        found = [f"{fault}: {CHECKPOINT_ADVICE}" for fault in faults(folder)]
+    except ElektronError as error:
+        found = [str(error)]
+    if found:
+        yield from found
+        return
+    for path in sorted(folder.glob("*.safetensors")):
+        if isinstance(fault := tensor_names(path), str):
+            yield f"{fault}: {CHECKPOINT_ADVICE}"
+    try:
+        if mismatch := other_run(folder):
+            yield mismatch
+    except ElektronError:
+        return  # a fault of the run, which is reported with it
+
+
+def model_faults(folder: Path) -> Iterator[str]:
+    """A line for every file of a model that is missing or damaged."""
+    found = checksum_faults(folder)
+    yield from found.values()
+    if not (folder / CONFIG).is_file():
+        yield f"{folder / CONFIG} is missing: export the model again"
+    tensors = {path: tensor_names(path) for path in sorted(folder.glob("*.safetensors"))}
+    yield from (
+        fault for path, fault in tensors.items() if isinstance(fault, str) and path not in found
+    )
+    yield from _json_faults(*{*folder.glob("**/*.json")} - found.keys())
+    if (folder / SHARDS).is_file():
+        yield from _shard_faults(folder, tensors)
+    elif folder / WEIGHTS not in tensors and folder / WEIGHTS not in found:
+        yield f"{folder / WEIGHTS} is missing: export the model again"
+
+
+def tensor_names(path: Path) -> set[str] | str:
+    """The names in a file of tensors whose header accounts for every byte, or a line about its fault.
+
+    The library limits the size of the header, and reads nothing behind it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        check_readable(path)
+        with safe_open(path, framework="numpy") as file:
+            return set(file.keys())
+    except ElektronError as error:
+        return str(error)
+    except (OSError, SafetensorError) as error:
+        return f"{path} is damaged ({first_line(error)})"
+
+
+def _shard_faults(folder: Path, tensors: dict[Path, set[str] | str]) -> Iterator[str]:
+    """Faults of weights in several files: each tensor must be where the index says."""
+    try:
+        files = read_json(folder / SHARDS)["weight_map"]
+        locations = {str(name): folder / str(file) for name, file in files.items()}
+    except (TypeError, KeyError, AttributeError):
+        yield f"{folder / SHARDS} is damaged (no weight_map)"
+        return
+    except (OSError, *MALFORMED):
+        return  # reported already: it is not JSON
+    for path in sorted(set(locations.values()) - set(tensors)):
+        yield f"{path} is missing: export the model again"
+    for name, path in locations.items():
+        present = tensors.get(path)
+        if isinstance(present, set) and name not in present:
+            yield f"{path} lacks the tensor {name}, which {SHARDS} places there"
+
+
+def _json_faults(*paths: Path) -> Iterator[str]:
+    """A line for every file that is not JSON."""
+    for path in sorted(paths):
+        try:
+            json.loads(read_text(path))
+        except ElektronError as error:
+            yield str(error)
+        except (OSError, ValueError, RecursionError) as error:
+            yield str(unreadable(path, error, "restore it"))

@@ -15,7 +15,7 @@ from elektron.corpus import blocks, manifest
 from elektron.corpus.blocks import BlockStore, BlockWriter
 from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
-from elektron.folders import new_folder
+from elektron.io.folders import atomic_folder
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 LENGTH = 8
@@ -43,7 +43,7 @@ def make_rows(count: int, seed: int = 0) -> np.ndarray:
 
 
 def write(folder: Path, train: np.ndarray, validation: np.ndarray, **changes: Any) -> Path:
-    with new_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "tokenizer").mkdir()
         (partial / "tokenizer" / "tokenizer.json").write_text("{}")
         writer = BlockWriter(partial, plan(**changes))

@@ -14,10 +14,10 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elektron import reading
 from elektron.corpus import documents
 from elektron.corpus.documents import Corpus, read_documents
 from elektron.errors import ElektronError
+from elektron.io import text as io_text
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -164,8 +164,8 @@ def test_a_table_of_very_many_columns_is_refused_in_one_short_line(tmp_path: Pat
 def test_json_that_is_no_object_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(reading, "BYTES_AT_ONCE", chunk)
-    monkeypatch.setattr(reading, "FIRST_BYTES", 40)
+    monkeypatch.setattr(io_text, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(io_text, "FIRST_BYTES", 40)
     (tmp_path / "a.json").write_text(content)
     assert texts(tmp_path / "a.json") == ["one [1]", 'zwei, "drei"']
 
@@ -405,8 +405,8 @@ def test_damaged_archives(tmp_path: Path, suffix: str, damage: Callable[[bytes],
 def test_a_document_of_any_length_comes_in_bounded_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_BYTES", 700)
-    monkeypatch.setattr(reading, "BYTES_AT_ONCE", 700)
+    monkeypatch.setattr(io_text, "FIRST_BYTES", 700)
+    monkeypatch.setattr(io_text, "CHUNK_BYTES", 700)
     monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
     words = " ".join(f"word{n}" for n in range(2000))
     (tmp_path / "a.txt").write_text(words)
@@ -433,8 +433,8 @@ def test_chunks_do_not_show(
     path = tmp_path_factory.mktemp("t") / "a.txt"
     path.write_bytes("\r\n".join(lines).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "FIRST_BYTES", chunk)
-        patch.setattr(reading, "BYTES_AT_ONCE", later)
+        patch.setattr(io_text, "FIRST_BYTES", chunk)
+        patch.setattr(io_text, "CHUNK_BYTES", later)
         assert texts(path) == [line.strip() for line in lines]
 
 

@@ -166,7 +166,7 @@ def test_another_commit_of_a_data_set_is_another_corpus(
         return Loaded({"text": text} for text in make_text(30).split("\n\n"))
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr(documents, "hub_commit", lambda source: commit or None)
+    monkeypatch.setattr(documents, "dataset_commit", lambda source: commit or None)
     config = replace(config, corpus=["hf:org/set"])
     manifest = prepare(config)
     assert read == ["a" * 40]

@@ -1,6 +1,6 @@
 from typing import Any
 
-from elektron.configuration import values_of
+from elektron.configuration import to_flat_dict
 from elektron.estimate.config import EstimateConfig
 from elektron.pretraining.config import (
     CheckpointConfig,
@@ -36,4 +36,4 @@ def tiny(**changes: Any) -> EstimateConfig:
 
 def estimate_of(config: PretrainConfig, **asked: Any) -> EstimateConfig:
     """What is asked to estimate a run."""
-    return with_recipe(EstimateConfig, None, values_of(config) | asked)
+    return with_recipe(EstimateConfig, None, to_flat_dict(config) | asked)

@@ -5,7 +5,7 @@ import math
 
 from elektron.finetuning.prediction_columns import Beside
 from elektron.finetuning.readers.records import Record
-from elektron.strict_json import as_json
+from elektron.io.files import to_json
 
 SAID = {"label": "said", "score": 0.5}
 
@@ -43,5 +43,5 @@ def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog)
 
 def test_json_has_no_word_for_what_is_no_finite_number() -> None:
     row = {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}, "e": "NaN"}
-    back = json.loads(as_json(row), parse_constant=lambda word: 1 / 0)
+    back = json.loads(to_json(row), parse_constant=lambda word: 1 / 0)
     assert back == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": "NaN"}

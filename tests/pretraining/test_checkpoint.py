@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from elektron.errors import ElektronError
-from elektron.folders import PARTIAL
+from elektron.io.files import PARTIAL
 from elektron.pretraining import checkpoint
 from elektron.pretraining.checkpoint import (
     COUNTERS,
@@ -28,7 +28,7 @@ from elektron.pretraining.checkpoint import (
 )
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.pretrain import pretrain
-from elektron.pretraining.verification import checkpoint_faults, run_faults
+from elektron.verify import checkpoint_faults, run_faults
 from tests.pretraining.conftest import killed_before, tiny_config
 
 KEEP_ALL = CheckpointConfig(every=6, keep=9)
@@ -168,7 +168,7 @@ def test_one_that_cannot_be_looked_at_is_said_in_one_line(
         raise OSError(5, "Input/output error")
 
     there = write(tmp_path, 6)
-    monkeypatch.setattr(checkpoint, "digest", refuse)
+    monkeypatch.setattr(checkpoint, "file_sha256", refuse)
     for look in (lambda: next(checkpoint.faults(there)), lambda: write(tmp_path, 6)):
         with pytest.raises(ElektronError, match=r"cannot be read \(Input/output error\)"):
             look()

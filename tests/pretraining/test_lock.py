@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from elektron import lock
 from elektron.errors import ElektronError
-from elektron.lock import LOCK, exclusive_lock
+from elektron.io import folders
+from elektron.io.folders import LOCK_FILE, folder_lock
 from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_train import metrics
@@ -18,8 +18,8 @@ from tests.pretraining.test_train import metrics
 HOLD = """
 import sys, time
 from pathlib import Path
-from elektron.lock import exclusive_lock
-with exclusive_lock(Path(sys.argv[1]), Path(sys.argv[1])):
+from elektron.io.folders import folder_lock
+with folder_lock(Path(sys.argv[1]), Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -27,7 +27,7 @@ with exclusive_lock(Path(sys.argv[1]), Path(sys.argv[1])):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(lock, "WAITS_SECONDS", 0.2)
+    monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
 def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypatch, impatient):
@@ -37,7 +37,7 @@ def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypat
     (partial := config.out / "checkpoints/.step-00000009.partial-x").mkdir()
     before = (config.out / "metrics.jsonl").read_bytes()
     with (
-        exclusive_lock(config.out, config.out),
+        folder_lock(config.out, config.out),
         pytest.raises(ElektronError, match="another process is at work"),
     ):
         pretrain(config)
@@ -45,7 +45,7 @@ def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypat
     assert (config.out / "metrics.jsonl").read_bytes() == before
     assert pretrain(config)["steps"] == 12
     assert [line["step"] for line in metrics(config.out, "train")] == [4, 8, 12]
-    with exclusive_lock(config.out, config.out):
+    with folder_lock(config.out, config.out):
         assert pretrain(config)["steps"] == 12, "a finished run is only read"
 
 
@@ -53,14 +53,14 @@ def test_one_that_is_about_to_end_is_waited_for(tmp_path):
     held = threading.Event()
 
     def hold():
-        with exclusive_lock(tmp_path, tmp_path):
+        with folder_lock(tmp_path, tmp_path):
             held.set()
             time.sleep(0.3)
 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    with exclusive_lock(tmp_path, tmp_path):
+    with folder_lock(tmp_path, tmp_path):
         pass
     thread.join()
 
@@ -72,12 +72,12 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path, impatient):
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(ElektronError, match="another process"),
-            exclusive_lock(tmp_path, tmp_path),
+            folder_lock(tmp_path, tmp_path),
         ):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with exclusive_lock(tmp_path, tmp_path):
+        with folder_lock(tmp_path, tmp_path):
             pass
 
 
@@ -87,7 +87,7 @@ def without_locks(*arguments):
 
 @pytest.mark.parametrize("flock", [without_locks, None])
 def test_where_nothing_can_be_locked_it_is_said(flock, blocks, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(lock, "flock", flock)
+    monkeypatch.setattr(folders, "flock", flock)
     config = tiny_config(blocks, tmp_path / "run", steps=2)
     assert pretrain(config)["steps"] == 2
     assert "cannot be locked" in caplog.text
@@ -97,4 +97,4 @@ def test_no_lock_is_left_in_what_is_no_run(blocks, tmp_path):
     (tmp_path / "precious").touch()
     with pytest.raises(ElektronError, match="is no run's folder"):
         pretrain(tiny_config(blocks, tmp_path))
-    assert not (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK_FILE).exists()

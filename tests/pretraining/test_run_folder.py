@@ -10,7 +10,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.run_folder import RunFolder
-from elektron.pretraining.verification import run_faults
+from elektron.verify import run_faults
 from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_train import metrics
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elektron.reporting.wording import duration, percent, scientific, short, whole
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_other_figures() -> None:
 
 @given(st.text())
 def test_visible_text_has_no_control_characters_and_keeps_words(text: str) -> None:
-    shown = visible(text)
+    shown = escape_control(text)
     assert not any(
         ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown
     )
-    assert visible("naïve 汉字 می\u200cخواهم") == "naïve 汉字 می\u200cخواهم"
-    assert visible("\x1b[31m\n") == "\\x1b[31m\\n"
+    assert escape_control("naïve 汉字 می\u200cخواهم") == "naïve 汉字 می\u200cخواهم"
+    assert escape_control("\x1b[31m\n") == "\\x1b[31m\\n"

@@ -25,19 +25,20 @@ from elektron.compare.config import CompareConfig
 from elektron.compare.probes import Probe
 from elektron.compare.runs import Run, finished, visible_gpus
 from elektron.compare.variants import Budget, parse_budgets, tuned_values, variants
-from elektron.configuration import values_of, written
+from elektron.configuration import format_value, to_flat_dict
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.folders import is_free, make_folder, write_whole
+from elektron.io.files import atomic_write
+from elektron.io.folders import is_free, make_folder
 from elektron.pretraining.config import resolve
 from elektron.pretraining.setup import prepare_run, with_released_sizes
-from elektron.progress import duration
+from elektron.progress import format_duration
 from elektron.reporting.reading import Record, group, mapping, read_json
 from elektron.reporting.variants import Comparison, Probed, Variant, VariantRun
 from elektron.reporting.variants_report import PAGE, write_comparison
-from elektron.sweep import in_words
-from elektron.terminal import say
+from elektron.sweep import format_settings
+from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def compare(config: CompareConfig) -> Comparison:
         SystemExit: it was interrupted in a pre-training, which has been saved.
     """
     comparison = Work(config).done()
-    say(write_comparison(config.out, comparison))
+    echo(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
     return comparison
 
@@ -143,7 +144,7 @@ class Work:
             ranks = mean_ranks(tried, [probe.name for probe in self.probes])
             chosen = best(variant.name, tried, ranks).tuned
             found.append(replace(variant, chosen=chosen, trials=tried, mean_ranks=ranks))
-            log.info("%s: best with %s", variant.name, in_words(chosen))
+            log.info("%s: best with %s", variant.name, format_settings(chosen))
         return found
 
     def finish(
@@ -175,8 +176,8 @@ class Work:
                     total,
                     run.title,
                     figures_of(result),
-                    duration(seconds),
-                    duration(rest),
+                    format_duration(seconds),
+                    format_duration(rest),
                 )
         except (KeyboardInterrupt, SystemExit):
             at_work.close()  # asks what is still running to save and stop, and waits for it
@@ -271,13 +272,13 @@ def open_folder(
             known[name] = old | settings
         now[kind] = known
     make_folder(out)
-    write_whole(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
+    atomic_write(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
 
 
 def settings_of(config: Any, ignored: Sequence[str]) -> dict[str, str]:
     """All settings as they are written."""
-    values = values_of(config).items()
-    return {name: written(value) for name, value in values if name not in ignored}
+    values = to_flat_dict(config).items()
+    return {name: format_value(value) for name, value in values if name not in ignored}
 
 
 def mean_ranks(trials: Sequence[VariantRun], probes: Sequence[str]) -> list[float]:

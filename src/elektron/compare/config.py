@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from elektron.configuration import Checked, Within
+from elektron.configuration import ValidatedConfig, Within
 from elektron.recipes import DEFAULT_RECIPE
 
 
 @dataclass(kw_only=True)
-class CompareConfig(Checked):
+class CompareConfig(ValidatedConfig):
     """Pre-train variants at equal compute, fine-tune each on probe tasks, and say what the seeds bear out."""
 
     config: str = DEFAULT_RECIPE

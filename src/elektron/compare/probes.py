@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.command_line import typed
-from elektron.configuration import build, settings
+from elektron.command_line import parse_arguments
+from elektron.configuration import from_dict, settings
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.search import combinations
+from elektron.io.datasets import HUB, parse_dataset
 from elektron.missing import refuse_missing_inputs
-from elektron.reading import HUB, hub_source
 
 COMMAND = "finetune"
 FIXED = ("model", "out", "seed")
@@ -73,7 +73,7 @@ def parse(text: str) -> Probe:
 
 def set_name(source: str) -> str:
     """What labelled data is called: the folder of `train.tsv`, else the file without endings and "train"."""
-    path = Path(hub_source(source).place.name if source.startswith(HUB) else source)
+    path = Path(parse_dataset(source).repo.name if source.startswith(HUB) else source)
     stem = path.name.partition(".")[0]
     if re.match(r"train(ing)?(?![a-z])", stem, re.IGNORECASE):
         stem = path.resolve().parent.name
@@ -83,10 +83,10 @@ def set_name(source: str) -> str:
 
 def _configure(argv: Sequence[str]) -> FinetuneConfig:
     flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
-    values = typed(COMMAND, FinetuneConfig, argv)
+    values = parse_arguments(COMMAND, FinetuneConfig, argv)
     for name in FIXED:
         if name in values:
             raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
-    return build(
+    return from_dict(
         FinetuneConfig, values | {"model": PRETRAINING, "out": Path()}, label=flags.__getitem__
     )

@@ -31,11 +31,11 @@ from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.variants import Budget, Variant, folder_name
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.folders import write_whole
+from elektron.io.files import atomic_write
 from elektron.pretraining.config import PretrainConfig
 from elektron.reporting.reading import number, read_json
 from elektron.reporting.variants import Probed, VariantRun
-from elektron.terminal import showing, shown
+from elektron.terminal import output, output_enabled
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -133,7 +133,7 @@ def execute(run: Run, may_diverge: bool = False) -> VariantRun:
     folder = run.folder.relative_to(run.out).as_posix()
     result = VariantRun(run.variant, run.tuned, run.budget.name, run.seed, folder)
     try:
-        with showing(shown.progress, results=False):  # the comparison has its own
+        with output_enabled(output.progress, results=False):  # the comparison has its own
             result = dataclasses.replace(result, **_pretrain(run.pretraining))
             probes = {name: _probe(config) for name, config in run.probes.items()}
         result = dataclasses.replace(result, probes=probes)
@@ -142,7 +142,7 @@ def execute(run: Run, may_diverge: bool = False) -> VariantRun:
             raise ElektronError(f"{run.title}: {error}") from error
         result = dataclasses.replace(result, diverged=str(error))
     text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False)
-    write_whole(run.folder / RESULT, text)
+    atomic_write(run.folder / RESULT, text)
     return result
 
 
@@ -262,7 +262,7 @@ def _work(run: Run, gpu: str, may_diverge: bool) -> None:
     logging.basicConfig(format="elektron: %(message)s")
     logging.getLogger("elektron").setLevel(logging.INFO)
     try:
-        with showing():
+        with output_enabled():
             execute(run, may_diverge)
     except ElektronError as error:
         log.error("%s", error)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from elektron.configuration import written
+from elektron.configuration import format_value
 from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_path
-from elektron.sweep import combinations, split_item, values_to_try
+from elektron.sweep import combinations, parse_item, parse_sweep
 
 FIXED = ("data", "out", "seed", *LENGTHS)
 """Settings that the comparison gives to each run."""
@@ -115,13 +115,11 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     """
     values: dict[str, list[Any]] = {}
     for item in sweep:
-        name, texts = split_item(item, "--sweep")
+        name, texts = parse_item(item, "--sweep")
         if name in values:
             raise ElektronError(f"--sweep: {name} is named twice: give all its values at once")
         values |= (
-            {RECIPE: list(texts)}
-            if name == RECIPE
-            else values_to_try(PretrainConfig, [item], FIXED)
+            {RECIPE: list(texts)} if name == RECIPE else parse_sweep(PretrainConfig, [item], FIXED)
         )
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     differing = {name: options for name, options in values.items() if len(options) > 1}
@@ -144,7 +142,7 @@ def tuned_values(tune: Sequence[str], of: Sequence[Variant]) -> list[dict[str, A
     Raises:
         ElektronError: as `variants`, and where a setting is both varied and tuned.
     """
-    values = values_to_try(PretrainConfig, tune, FIXED, "--tune")
+    values = parse_sweep(PretrainConfig, tune, FIXED, "--tune")
     for name in values:
         if name in of[0].settings or name in of[0].shared:
             raise ElektronError(f"--tune: {name} is in --sweep too: leave it out of one of them")
@@ -154,7 +152,7 @@ def tuned_values(tune: Sequence[str], of: Sequence[Variant]) -> list[dict[str, A
 def folder_name(chosen: Mapping[str, Any]) -> str:
     """`objective=rtd,network.num_hidden_layers=4`, without what has no place in a folder's name."""
     return ",".join(
-        f"{name}={_recipe_name(value) if name == RECIPE else as_folder(written(value))}"
+        f"{name}={_recipe_name(value) if name == RECIPE else as_folder(format_value(value))}"
         for name, value in chosen.items()
     )
 

@@ -36,8 +36,7 @@ from elektron.corpus.manifest import (
     SplitManifest,
 )
 from elektron.corpus.packing import refuse_unknown_ids
-from elektron.errors import ElektronError
-from elektron.reading import first_line
+from elektron.errors import ElektronError, first_line
 
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"

@@ -12,25 +12,25 @@ from typing import Annotated, Literal
 
 from elektron.configuration import (
     AboveZero,
-    Checked,
-    Entries,
+    Fraction,
     NotNegative,
     Positional,
-    Share,
     Size,
+    ValidatedConfig,
+    VocabSize,
     Within,
 )
 
 
 @dataclass
-class TokenizerConfig(Checked):
+class TokenizerConfig(ValidatedConfig):
     """Train a WordPiece tokenizer on a corpus."""
 
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     out: Path
     """Folder for the tokenizer."""
-    vocab_size: Entries = 30_522
+    vocab_size: VocabSize = 30_522
     """Entries in the vocabulary, special tokens included."""
     lowercase: bool = False
     """Fold case. Accents are kept either way."""
@@ -47,7 +47,7 @@ class TokenizerConfig(Checked):
 
 
 @dataclass
-class PrepareConfig(Checked):
+class PrepareConfig(ValidatedConfig):
     """UpdateRoles a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
@@ -61,7 +61,7 @@ class PrepareConfig(Checked):
     packing: Literal["dense", "paper"] = "dense"
     """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B
     [SEP] of one document."""
-    validation: Share = 0.02
+    validation: Fraction = 0.02
     """Share of the documents held out for evaluation."""
     deduplicate: bool = True
     """Drop exact copies of a document (takes 16 bytes of memory a document)."""
@@ -78,7 +78,7 @@ class PrepareConfig(Checked):
 
 
 @dataclass
-class InspectConfig(Checked):
+class InspectConfig(ValidatedConfig):
     """Look at a corpus, or at prepared blocks, before anyone spends days of compute."""
 
     corpus: Positional[list[str]]

@@ -7,7 +7,7 @@ the hub, or `builtin:docs`. The end of a file's name says how it is read: `.txt`
 text, WikiExtractor's marks separate documents, else blank lines if the first megabyte has one;
 otherwise each line is a document.
 
-How files are decoded stands in `elektron.reading`. Documents longer than LONGEST_DOCUMENT are
+Files are decoded in `elektron.io.text`. Documents longer than LONGEST_DOCUMENT are
 handed on in parts, so that one endless document needs no endless memory.
 """
 
@@ -27,30 +27,26 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from elektron.configuration import suggestion
 from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, parts_of
-from elektron.errors import ElektronError
-from elektron.reading import (
+from elektron.errors import ElektronError, comma_list, did_you_mean, first_line
+from elektron.io.datasets import HUB, dataset_commit, dataset_rows
+from elektron.io.text import (
     EXCEL_SEPARATOR,
-    HUB,
     JSON_SUFFIXES,
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
-    bounded,
-    decoded,
-    decompressed,
+    decode,
+    decompress,
     file_suffix,
-    first_line,
-    hub_commit,
-    hub_rows,
-    listed,
+    limit_line_length,
+    normalize_newlines,
+    read_csv_rows,
+    read_json_rows,
+    replace_surrogates,
     split_lines,
-    warn_of_undecodable,
-    with_bounded_lines,
-    with_plain_line_ends,
-    without_surrogates,
+    split_text,
+    warn_undecodable,
 )
-from elektron.rows import json_values, quoted_rows
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +128,7 @@ class Corpus:
     def commits(self) -> dict[str, str]:
         """The commit of each data set of the hub, where the hub tells it; those are read from then on."""
         hub = [part for part in self.parts if isinstance(part, str) and part.startswith(HUB)]
-        return {part: commit for part in hub if (commit := hub_commit(part)) is not None}
+        return {part: commit for part in hub if (commit := dataset_commit(part)) is not None}
 
     @property
     def bytes_read(self) -> int:
@@ -173,13 +169,13 @@ class Corpus:
             return
         texts = self._texts_of_file(part) if isinstance(part, Path) else self._texts_of_hub(part)
         for text in texts:
-            whole = without_surrogates(text, str(part), self.undecodable).strip()
-            for part_of_it in bounded(whole, LONGEST_DOCUMENT):
+            whole = replace_surrogates(text, str(part), self.undecodable).strip()
+            for part_of_it in split_text(whole, LONGEST_DOCUMENT):
                 yield Document(part_of_it, source=str(part))
 
     def _texts_of_hub(self, name: str) -> Iterator[str]:
         """A data set of the hub, or of a local folder as `datasets` reads it, streamed."""
-        _, rows = hub_rows(name, self.commits.get(name))
+        _, rows = dataset_rows(name, self.commits.get(name))
         column = None
         for row in rows:
             column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
@@ -199,7 +195,7 @@ class Corpus:
                 yield from self._text(path, self._decoded(path))
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
-        warn_of_undecodable(str(path), self.undecodable)
+        warn_undecodable(str(path), self.undecodable)
 
     def _text(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         first = next(chunks, "")
@@ -233,7 +229,7 @@ class Corpus:
     def _json(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         """One object a line; or an array, or objects over several lines."""
         column = None
-        for where, row in json_values(str(path), chunks):
+        for where, row in read_json_rows(str(path), chunks):
             if isinstance(row, str):  # of an array
                 yield row
                 continue
@@ -253,7 +249,7 @@ class Corpus:
         """A table with a header; the separator is the one that the header has most of."""
         first = next(chunks, "")
         more = next(chunks, "")
-        lines = split_lines(with_bounded_lines(str(path), chain([first, more], chunks)))
+        lines = split_lines(limit_line_length(str(path), chain([first, more], chunks)))
         header = next(lines, "")
         if told := EXCEL_SEPARATOR.fullmatch(header):
             header = next(lines, "")
@@ -265,7 +261,7 @@ class Corpus:
             log.info("%s: quotation marks do not enclose fields and are read as text", path)
             rows = ((n, line.split(delimiter)) for n, line in enumerate(lines, start=1))
         else:
-            rows = quoted_rows(str(path), lines, delimiter)
+            rows = read_csv_rows(str(path), lines, delimiter)
         _, names = next(rows, (0, []))
         if not names:
             return
@@ -310,21 +306,21 @@ class Corpus:
         wanted = self.text_column or ("text" if "text" in is_text else None)
         if wanted is None and len(texts) == 1:
             wanted = texts[0]
-        there = listed(is_text)
+        there = comma_list(is_text)
         if wanted is None:
             raise ElektronError(
                 f"{where}: which column holds the text? give it with --text; there are: {there}"
             )
         if wanted not in is_text:
-            near = suggestion(wanted, is_text)
+            near = did_you_mean(wanted, is_text)
             raise ElektronError(f"{where}: no column {wanted!r}{near or f'; there are: {there}'}")
         return wanted
 
     def _decoded(self, path: Path) -> Iterator[str]:
         """The text of a file by chunks, with line ends as `\\n`, refused if it is not text."""
         with self._reading(path) as file:
-            yield from with_plain_line_ends(
-                decoded(str(path), decompressed(path, file), self.undecodable)
+            yield from normalize_newlines(
+                decode(str(path), decompress(path, file), self.undecodable)
             )
 
     @contextmanager

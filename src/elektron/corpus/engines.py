@@ -34,8 +34,7 @@ from elektron.corpus.encoding import (
     versions,
 )
 from elektron.corpus.manifest import Split
-from elektron.errors import ElektronError
-from elektron.reading import first_line
+from elektron.errors import ElektronError, first_line
 
 CHUNKS_AHEAD_OF_WORKER = 2
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}

@@ -15,9 +15,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from elektron.bounded import object_in, read_text
 from elektron.errors import ElektronError
-from elektron.strict_json import typed_value
+from elektron.io.files import from_json, parse_json_object, read_text
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -114,7 +113,7 @@ class Manifest:
         """
         try:
             text = read_text(path)
-            content = object_in(text)
+            content = parse_json_object(text)
             whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
@@ -140,7 +139,7 @@ class Manifest:
     @classmethod
     def _of(cls, content: dict[str, Any]) -> Manifest:
         """The manifest with this content; whatever it lacks comes up as one of Python's own errors."""
-        manifest: Manifest = typed_value(content, cls, "it")
+        manifest: Manifest = from_json(content, cls, "it")
         for name in (*manifest.file_names, *manifest.tokenizer_files):
             if Path(name).name != name:
                 raise ValueError(f"{name!r:.80} is no name of a file in its folder")

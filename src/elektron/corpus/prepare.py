@@ -24,7 +24,7 @@ from elektron.corpus.selection import Selection
 from elektron.corpus.unknown import TOO_MUCH, Unknown
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
-from elektron.folders import is_free, new_folder
+from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def prepare(config: PrepareConfig) -> Manifest:
         dtype=plan.dtype.name,
     )
     selection = Selection(config.validation, config.seed, config.deduplicate)
-    with new_folder(config.out) as folder:
+    with atomic_folder(config.out) as folder:
         tokenizer.save_pretrained(folder / TOKENIZER)
         writer = BlockWriter(folder, plan)
         total = corpus.total_bytes

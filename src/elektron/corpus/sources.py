@@ -10,16 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from elektron.errors import ElektronError
-from elektron.reading import (
-    HUB,
-    KNOWN_SUFFIXES,
-    SAVED_DATASET,
-    SAVED_DATASETS,
-    file_suffix,
-    first_line,
-    nearest,
-)
+from elektron.errors import ElektronError, first_line, suggest_path
+from elektron.io.datasets import HUB, SAVED_DATASET, SAVED_DATASETS
+from elektron.io.text import KNOWN_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +60,7 @@ def _files(source: str) -> list[Path]:
         raise ElektronError(f"{source}: no file matches")
     if source.startswith("builtin:"):
         raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
-    raise ElektronError(f"{source}: no such file or folder{nearest(path)}")
+    raise ElektronError(f"{source}: no such file or folder{suggest_path(path)}")
 
 
 def _matches(pattern: Path) -> Iterator[Path]:

@@ -31,10 +31,10 @@ from elektron.corpus.documents import Corpus
 from elektron.corpus.selection import Sample
 from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
-from elektron.folders import is_free, new_folder
 from elektron.hub import has_capitals, load_tokenizer_files
+from elektron.io.datasets import refuse_missing_folder
+from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress
-from elektron.reading import refuse_missing_folder
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
-    with new_folder(config.out) as folder:
+    with atomic_folder(config.out) as folder:
         chosen = _chosen_documents(config, corpus)
         sample = Sample()
         vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen), sample)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from elektron.configuration import AboveZero, Entries, Size, Within
+from elektron.configuration import AboveZero, Size, VocabSize, Within
 from elektron.pretraining.config import PretrainConfig
 
 HEADROOM = 0.1
@@ -19,7 +19,7 @@ HEADROOM = 0.1
 class EstimateConfig(PretrainConfig):
     """Say before a pre-training what it will cost; takes every option of `elektron pretrain`."""
 
-    vocab_size: Entries | None = None
+    vocab_size: VocabSize | None = None
     """Entries in the vocabulary, where there are no blocks yet."""
     seq_len: Annotated[int, Within(above=2, most=1 << 20)] | None = None
     """Tokens in a row, where there are no blocks yet."""

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from elektron.estimate.config import HEADROOM, EstimateConfig
-from elektron.progress import duration, quantity
-from elektron.terminal import console
+from elektron.progress import format_duration, format_quantity
+from elektron.terminal import rich_console
 
 if TYPE_CHECKING:
     from elektron.estimate.estimate import Estimate
@@ -30,7 +30,7 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
         for row in section:
             table.add_row(*map(Text, row))
         table.add_row()
-    with console() as out:
+    with rich_console() as out:
         out.print(table)
         if found.fit is not None:
             fits = "It fits" if found.fit.fits else "It does not fit"
@@ -59,7 +59,7 @@ def counts(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
         return
     devices = config.devices or config.nproc or 1
     several = "" if devices == 1 else f", {devices} devices that never wait for one another"
-    yield "time", duration(length.seconds), f"evaluation and saving not included{several}"
+    yield "time", format_duration(length.seconds), f"evaluation and saving not included{several}"
     source = "as given"
     if measured is not None:
         rows = ", ".join(str(speed.rows) for speed in measured.speeds.values())
@@ -104,4 +104,4 @@ def known(name: str, value: float | None, form: str, note: str, missing: str) ->
 
 def size(count: int) -> str:
     """Bytes in larger units."""
-    return quantity(count, "bytes")
+    return format_quantity(count, "bytes")

@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 from elektron.configuration import (
     AboveZero,
     Aliases,
-    Checked,
-    Entries,
+    Fraction,
     Layers,
     LearningRate,
     NotNegative,
     Positional,
-    PositiveShare,
-    Share,
+    PositiveFraction,
     Size,
+    ValidatedConfig,
+    VocabSize,
     Within,
 )
 from elektron.finetuning.in_memory import as_source
@@ -50,7 +50,7 @@ TaskName = Annotated[
 
 
 @dataclass(kw_only=True)
-class FilesConfig(Checked):
+class FilesConfig(ValidatedConfig):
     """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
 
     text: str | None = None
@@ -105,7 +105,7 @@ class DecodingConfig:
     """Draw tokens instead of taking the likeliest."""
     temperature: AboveZero[float] | None = None
     """Of sampling: below 1 keeps closer to the likeliest."""
-    top_p: PositiveShare | None = None
+    top_p: PositiveFraction | None = None
     """Sample from the likeliest tokens that have this share of the probability."""
     max_length: Size | None = None
     """Longest output in tokens."""
@@ -150,7 +150,7 @@ class FinetuneConfig(FilesConfig):
     """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
     learning_rate: LearningRate | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
-    layer_decay: PositiveShare | None = None
+    layer_decay: PositiveFraction | None = None
     """Each layer below learns at this share of the rate of the one above it."""
     epochs: AboveZero[float] | None = None
     """Passes over the training rows."""
@@ -158,13 +158,13 @@ class FinetuneConfig(FilesConfig):
     """Rows in a step (default: 32; translation and generation 64, summarization 16)."""
     micro_batch_size: Size | None = None
     """Rows that pass through the network at once (default: all of the batch)."""
-    warmup: Share = 0.1
+    warmup: Fraction = 0.1
     """Share of the steps over which the rate rises."""
     weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices."""
-    dropout: Share | None = None
+    dropout: Fraction | None = None
     """Dropout in the encoder and before the head."""
-    label_smoothing: Share | None = None
+    label_smoothing: Fraction | None = None
     """Share of the target's probability that is spread over all classes or tokens."""
     max_length: Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)] | None = None
     """Longest input in tokens."""
@@ -180,7 +180,7 @@ class FinetuneConfig(FilesConfig):
     """Of answers: how much surer "no answer" must be (default: the best on eval)."""
     target_tokenizer: str | None = None
     """Tokenizer of the output (default: trained on the training targets)."""
-    target_vocab_size: Entries = 8000
+    target_vocab_size: VocabSize = 8000
     """Entries in a vocabulary that is trained on the targets."""
     decoder_layers: Layers | None = None
     """Layers of the decoder."""

@@ -19,13 +19,12 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTraine
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.corpus.vocabulary import load_tokenizer, special_ids
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
 from elektron.hub import UNLOADABLE, load_configuration
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.models.loading import POOLER, load_bare_encoder
-from elektron.reading import first_line
 
 log = logging.getLogger(__name__)
 

@@ -38,9 +38,9 @@ from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, Fitted, Run, Trials, identity
 from elektron.finetuning.wording import closing_words
-from elektron.folders import new_folder
-from elektron.sweep import in_words, with_settings
-from elektron.terminal import say
+from elektron.io.folders import atomic_folder
+from elektron.sweep import format_settings, replace_settings
+from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """
     recipe.check(config)
     grid = combinations(config.sweep)
-    with new_folder(config.out, kept=TRIALS) as folder:
+    with atomic_folder(config.out, kept=TRIALS) as folder:
         check_encoder(config.model)
         keep_freed_memory()
         data = read_labelled(config, TASKS[config.task].layout)
@@ -101,7 +101,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             raise
         best[0].run.kept = True
         metrics = write_results(folder, best[0], bench.runs, data)
-    say(closing_words(metrics, bench.runs, best[0].task.figure, config.out))
+    echo(closing_words(metrics, bench.runs, best[0].task.figure, config.out))
     return metrics
 
 
@@ -139,7 +139,7 @@ class Bench:
             best = self.better(best, self.fitted(side, encoder, settings, first))
         assert best is not None
         if len(grid) > 1:
-            log.info("%s: best on eval with %s", side, in_words(best.run.settings))
+            log.info("%s: best on eval with %s", side, format_settings(best.run.settings))
         chosen = best.run.settings
         self.score_test(best)
         for seed in range(first + 1, first + self.config.seeds):
@@ -162,7 +162,7 @@ class Bench:
         """One training, or what an interrupted command has left of it."""
         number = len(self.runs)
         config = recipe.resolve(
-            with_settings(self.config, settings),
+            replace_settings(self.config, settings),
             family=encoder.config.model_type,
             width=encoder.config.hidden_size,
             longest=encoder.longest_input,

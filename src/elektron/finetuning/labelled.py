@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.labels import UNLABELLED, true_classes
 from elektron.finetuning.readers.read import hold_out, read_records, split_share, stratified
 from elektron.finetuning.readers.records import Layout, Record
 from elektron.finetuning.tasks.classification import label_names
-from elektron.reading import HUB, listed
+from elektron.io.datasets import HUB
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def say_classes(task: str, records: Sequence[Record]) -> None:
         )
     by_case = Counter(name.casefold() for name in counts)
     if alike := sorted(name for name in counts if by_case[name.casefold()] > 1):
-        log.warning("these classes differ by case alone: %s", listed(alike))
+        log.warning("these classes differ by case alone: %s", comma_list(alike))
 
 
 def class_counts(records: Iterable[Record]) -> Counter[str]:

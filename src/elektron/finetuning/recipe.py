@@ -13,9 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
-from elektron.reading import listed
 
 WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
@@ -130,7 +129,9 @@ def check(config: FinetuneConfig) -> None:
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
-            raise ElektronError(f"{flag} means nothing to {config.task}, only to {listed(tasks)}")
+            raise ElektronError(
+                f"{flag} means nothing to {config.task}, only to {comma_list(tasks)}"
+            )
     stride, length = config.stride, config.max_length or READ_AT_ONCE
     if stride is not None and not 0 <= stride < length - LEAST_LENGTH:
         raise ElektronError(

@@ -30,10 +30,10 @@ from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.prediction_columns import Beside
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction, Task
+from elektron.io.files import to_json
 from elektron.reporting.kinds import kind as figure_kind
 from elektron.reporting.model_card import write_model_card
 from elektron.reporting.task_report import plot, write_report
-from elektron.strict_json import as_json
 
 if TYPE_CHECKING:
     from elektron.finetuning.predictor import Predictor
@@ -206,7 +206,7 @@ def write_predictions(
         for record in records
     ]
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(as_json(row) + "\n" for row in Beside().rows(records, predictions))
+        file.writelines(to_json(row) + "\n" for row in Beside().rows(records, predictions))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -21,4 +21,4 @@ def combinations(values: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         ElektronError: a setting that does not exist or cannot be varied, or a value that does not fit.
     """
-    return sweep.combinations(sweep.values_to_try(FinetuneConfig, values, FIXED))
+    return sweep.combinations(sweep.parse_sweep(FinetuneConfig, values, FIXED))

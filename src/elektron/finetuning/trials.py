@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from elektron import __version__
-from elektron.bounded import read_text
-from elektron.configuration import values_of
+from elektron.configuration import to_flat_dict
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
@@ -31,9 +30,10 @@ from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.tasks.base import Task
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
-from elektron.folders import new_folder, write_whole
-from elektron.models.checksums import seal
-from elektron.sweep import in_words
+from elektron.io.checksums import write_checksums
+from elektron.io.files import atomic_write, read_text
+from elektron.io.folders import atomic_folder
+from elektron.sweep import format_settings
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        return " · ".join(filter(None, [self.side, in_words(self.settings), f"seed {self.seed}"]))
+        return " · ".join(
+            filter(None, [self.side, format_settings(self.settings), f"seed {self.seed}"])
+        )
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Fitted:
         self.model.save_pretrained(folder)
         self.encoder.tokenizer.save_pretrained(folder)
         self.task.save(folder)
-        seal(folder)
+        write_checksums(folder)
 
 
 class Trials:
@@ -150,8 +152,8 @@ class Trials:
         try:
             shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed at this
             folder.mkdir(parents=True)
-            write_whole(self.folder / IDENTITY, self.identity)
-            with new_folder(folder / MODEL, owned=True) as model:
+            atomic_write(self.folder / IDENTITY, self.identity)
+            with atomic_folder(folder / MODEL, owned=True) as model:
                 fitted.save_model(model)
             fitted.task.save(folder)
         except (OSError, SafetensorError) as error:
@@ -165,7 +167,7 @@ class Trials:
         if not (folder / MODEL).is_dir():
             return
         try:
-            write_whole(folder / RUN, json.dumps(dataclasses.asdict(fitted.run)))
+            atomic_write(folder / RUN, json.dumps(dataclasses.asdict(fitted.run)))
         except OSError as error:
             log.warning("%s cannot be kept for a later command (%s)", fitted.run.name, error)
 
@@ -178,7 +180,7 @@ class Trials:
 
 def identity(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> str:
     """A digest of all that decides what comes out of the trainings; not of where it goes."""
-    settings = {name: value for name, value in values_of(config).items() if name != "out"}
+    settings = {name: value for name, value in to_flat_dict(config).items() if name != "out"}
     rows = [[record.values for record in part] for part in (data.train, data.eval, data.test)]
     described = [__version__, settings, rows, encoder.config.to_dict()]
     digest = hashlib.sha256(json.dumps(described, default=str).encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elektron.reporting.worth import Spread, finding
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
     from elektron.finetuning.trials import Run
@@ -23,7 +23,7 @@ def closing_words(metrics: Mapping[str, Any], runs: Sequence[Run], figure: str, 
     if {run.side for run in runs} == set(SIDES):
         parts.append(worth_it(runs, figure))
     parts.append(f"Figures on {metrics['split']}:\n{figures_in_words(metrics)}")
-    folder = visible(str(out))
+    folder = escape_control(str(out))
     parts.append(
         f"The model:     {folder}\n"
         f"The report:    {folder}/report.html\n"
@@ -39,7 +39,7 @@ def figures_in_words(metrics: Mapping[str, Any]) -> str:
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        line = f"  {visible(name):24} " + (
+        line = f"  {escape_control(name):24} " + (
             f"{value:>10,}" if isinstance(value, int) else f"{value:>10.4f}"
         )
         if name in intervals:
@@ -51,7 +51,7 @@ def figures_in_words(metrics: Mapping[str, Any]) -> str:
 
 def table_of_runs(runs: Sequence[Run], figure: str) -> str:
     """A line a run: its figure on eval and test, the epoch that was kept, and how long it took."""
-    names = [visible(run.name) for run in runs]
+    names = [escape_control(run.name) for run in runs]
     width = max(map(len, names))
     lines = [f"  {'run':{width}}  {'eval':>8}  {'test':>8}  {'epoch':>6}  {'seconds':>8}"]
     for name, run in zip(names, runs, strict=True):

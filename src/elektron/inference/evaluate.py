@@ -15,9 +15,9 @@ from elektron.finetuning.readers.records import texts_read
 from elektron.finetuning.results import score, write_figures
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.wording import figures_in_words
-from elektron.folders import new_folder
 from elektron.inference.models import load_predictor, precision_of_finetuning
-from elektron.terminal import say
+from elektron.io.folders import atomic_folder
+from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         return evaluate_minimal_pairs(config)
     if not config.data:
         raise ElektronError("give labelled files, or minimal pairs with --blimp FILE")
-    with new_folder(config.out) if config.out is not None else nullcontext() as folder:
+    with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         precision = config.precision or precision_of_finetuning(config.model)
         predictor = load_predictor(
             config.model, config.task, config.decoding, config.batch_size, precision
@@ -55,5 +55,5 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
             write_figures(folder, metrics, details, records, scored.predictions)
-    say(figures_in_words(scored.metrics))
+    echo(figures_in_words(scored.metrics))
     return scored.metrics

@@ -40,14 +40,14 @@ from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.readers.lines import Lines
 from elektron.finetuning.readers.tables import open_source
-from elektron.folders import new_folder
 from elektron.hub import load_configuration
+from elektron.io.files import to_json
+from elektron.io.folders import atomic_folder
 from elektron.models.families import LABELS
 from elektron.models.loading import load_network
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
-from elektron.strict_json import as_json
-from elektron.terminal import say
+from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
         ElektronError: there is no such file or model, or the model is of another kind.
     """
     assert config.blimp is not None
-    with new_folder(config.out) if config.out is not None else nullcontext() as folder:
+    with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = read_minimal_pairs(config.blimp)
         on = Device.choose(config.precision)
@@ -105,8 +105,8 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
             "models": models,
         }
         if folder is not None:
-            (folder / RESULT).write_text(as_json(result) + "\n", encoding="utf-8")
-    say(table(models))
+            (folder / RESULT).write_text(to_json(result) + "\n", encoding="utf-8")
+    echo(table(models))
     return result
 
 

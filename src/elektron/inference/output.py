@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
-from elektron.folders import make_parents, new_file
-from elektron.reading import first_line
-from elektron.strict_json import as_json
-from elektron.terminal import standard_output, visible
+from elektron.io.files import atomic_file, make_parents, to_json
+from elektron.terminal import escape_control, stdout
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +53,7 @@ def writing(output: Path | None) -> Iterator[Writer]:
         raise ElektronError(f"--output {output}: must end in {', '.join(SUFFIXES)}")
     try:
         make_parents(output)
-        with new_file(output) as path:
+        with atomic_file(output) as path:
             writer = open_file(path, output.suffix)
             try:
                 yield writer
@@ -83,7 +81,7 @@ class JsonLines:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append."""
-        self.file.writelines(as_json(row) + "\n" for row in rows)
+        self.file.writelines(to_json(row) + "\n" for row in rows)
 
     def close(self) -> None:
         """Close the file."""
@@ -99,11 +97,11 @@ class JsonLinesOnStdout:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append."""
-        with standard_output() as out:
+        with stdout() as out:
             unicode = (out.encoding or "utf-8").lower() in ("utf-8", "utf8")
             for row in rows:
-                line = as_json(row)
-                if not unicode or (out.isatty() and visible(line) != line):
+                line = to_json(row)
+                if not unicode or (out.isatty() and escape_control(line) != line):
                     line = json.dumps(json.loads(line))
                 out.write(line + "\n")
 
@@ -280,4 +278,4 @@ def names_in_order(rows: Sequence[Row]) -> list[str]:
 
 def as_cell(value: Any) -> Any:
     """A value as a table of text holds it."""
-    return as_json(value) if isinstance(value, list | dict) else value
+    return to_json(value) if isinstance(value, list | dict) else value

@@ -16,11 +16,11 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import has_file
 
-from elektron.bounded import refuse_inaccessible
 from elektron.errors import ElektronError
 from elektron.hub import CONFIG, UNLOADABLE, hub_options, load_configuration, on_one_line
+from elektron.io.datasets import Repo, parse_repo
+from elektron.io.files import check_readable
 from elektron.models.attention import use_fast_attention
-from elektron.reading import Place, located
 
 PICKLED = "pytorch_model*.bin"
 GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
@@ -64,13 +64,13 @@ def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
 
 def _load(model_class: Any, name: str, but: str | None = None) -> tuple[Any, set[str]]:
     """The model, and the names of weights that start at random: all of the module `but`, or none."""
-    place = located(name)
+    place = parse_repo(name)
     config = load_configuration(name)
     if Path(name).is_dir():
         if _only_pickled(place):
             raise _pickled(place)
         for path in sorted(Path(name).glob("*.safetensors")):
-            refuse_inaccessible(path)
+            check_readable(path)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:
@@ -134,7 +134,7 @@ def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]
         )
 
 
-def _only_pickled(place: Place) -> bool:
+def _only_pickled(place: Repo) -> bool:
     """Whether there are weights, but none in safetensors."""
     folder = Path(place.name)
     if folder.is_dir():
@@ -148,7 +148,7 @@ def _only_pickled(place: Place) -> bool:
         return False
 
 
-def _pickled(place: Place) -> ElektronError:
+def _pickled(place: Repo) -> ElektronError:
     folder, first = place.name, ""
     if not Path(folder).is_dir():
         folder = place.name.rpartition("/")[2]

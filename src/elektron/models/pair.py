@@ -20,8 +20,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
+from elektron.io.checksums import write_checksums
 from elektron.models.attention import use_fast_attention
-from elektron.models.checksums import seal
 from elektron.models.dtensors import copy_to_cpu
 from elektron.models.families import (
     FAMILIES,
@@ -194,7 +194,7 @@ class Pair(nn.Module):
             for name, network in networks.items():
                 network.save_pretrained(folder / name, state_dict=weights[name])
                 tokenizer.save_pretrained(folder / name)
-                seal(folder / name)
+                write_checksums(folder / name)
 
 
 def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, Tensor]:

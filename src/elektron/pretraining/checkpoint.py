@@ -29,10 +29,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from elektron.bounded import MALFORMED, object_in, read_text, unreadable
 from elektron.errors import ElektronError
-from elektron.folders import new_folder, remains
-from elektron.models.checksums import digest
+from elektron.io.checksums import file_sha256
+from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
+from elektron.io.folders import atomic_folder, partial_folders
 from elektron.models.dtensors import copy_to_cpu, distribute_like
 from elektron.models.pair import Pair
 from elektron.pretraining.config import CheckpointConfig
@@ -144,7 +144,7 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     try:
         if not holds(folder, snapshot.progress):
             try:
-                with new_folder(folder, owned=True) as partial:
+                with atomic_folder(folder, owned=True) as partial:
                     save_file(snapshot.weights, partial / WEIGHTS)
                     save_file(snapshot.state, partial / OPTIMIZER)
                     counters = json.dumps(asdict(snapshot.progress))
@@ -179,7 +179,7 @@ def holds(checkpoint: Path, progress: Progress) -> bool:
 
 def write_manifest(checkpoint: Path, run: str | None = None) -> None:
     """Write down what the files of a checkpoint are, and the identity of its run if that has one."""
-    digests = {name: digest(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
+    digests = {name: file_sha256(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
     (checkpoint / MANIFEST).write_text(manifest_of(digests, run), encoding="utf-8")
 
 
@@ -198,7 +198,7 @@ def identity(out: Path) -> str | None:
     """
     path = out / IDENTITY
     try:
-        return str(object_in(read_text(path))["run"])
+        return str(parse_json_object(read_text(path))["run"])
     except FileNotFoundError:
         return None
     except (OSError, *MALFORMED) as error:
@@ -207,7 +207,7 @@ def identity(out: Path) -> str | None:
 
 def other_run(checkpoint: Path) -> str | None:
     """A line if a whole checkpoint was written by another run than the one in whose folder it lies."""
-    of_run = object_in(read_text(checkpoint / MANIFEST)).get("run")
+    of_run = parse_json_object(read_text(checkpoint / MANIFEST)).get("run")
     if of_run in (None, here := identity(checkpoint.parent.parent)) or here is None:
         return None
     return f"{checkpoint} is of another run than {checkpoint.parent.parent}: move it away"
@@ -226,7 +226,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
     """
     try:
         text = read_text(checkpoint / MANIFEST)
-        manifest = object_in(text)
+        manifest = parse_json_object(text)
         listed, run = dict(manifest["files"]), manifest.get("run")
         whole = text == manifest_of(listed, run)
     except ABSENT:
@@ -266,7 +266,7 @@ def fault_of(path: Path, expected: Any) -> str | None:
         ElektronError: it is there and cannot be read.
     """
     try:
-        whole = digest(path) == expected
+        whole = file_sha256(path) == expected
     except ABSENT:
         return "is missing"
     except OSError as error:
@@ -349,7 +349,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def progress_in(path: Path) -> Progress:
     """What a file of counters holds; for whatever else it is, one of MALFORMED."""
-    progress = Progress(**object_in(read_text(path)))
+    progress = Progress(**parse_json_object(read_text(path)))
     progress.check()
     return progress
 
@@ -389,7 +389,7 @@ def clear(out: Path) -> None:
     """
     folder = out / FOLDER
     try:
-        for path in (*folder.glob(DROPPED + NAMES), *remains(folder, NAMES)):
+        for path in (*folder.glob(DROPPED + NAMES), *partial_folders(folder, NAMES)):
             shutil.rmtree(path)
         settle(folder)
     except OSError as error:

@@ -15,18 +15,17 @@ from typing import Annotated, Any, Literal
 
 from elektron.configuration import (
     AboveZero,
-    Checked,
+    Fraction,
     Layers,
     LearningRate,
     NotNegative,
-    PositiveShare,
-    Share,
+    PositiveFraction,
     Size,
+    ValidatedConfig,
     Within,
-    suggestion,
-    values_of,
+    to_flat_dict,
 )
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.compatibility import (
     FREEZING_PLANS,
     PREDICT_TOKENS,
@@ -103,7 +102,7 @@ class NetworkConfig:
     half)."""
     max_position_embeddings: Size = 512
     """Longest text, in tokens, that the models will read after training."""
-    dropout: Share | None = None
+    dropout: Fraction | None = None
     """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
 
 
@@ -115,7 +114,7 @@ class MaskingConfig:
     """Fraction of a row's tokens that are masked; [CLS], [SEP] and padding never are."""
     final_mask_probability: OpenShare | None = None
     """Fraction at the end of the run, to which `mask_probability` changes linearly (default: constant)."""
-    keep_probability: Share = 0.15
+    keep_probability: Fraction = 0.15
     """Fraction of the masked positions that keep their token instead of [MASK]."""
     unit: Literal["token", "whole_word"] = "token"
     """What is masked: single tokens, or whole words."""
@@ -130,11 +129,11 @@ class CurriculumConfig:
 
     first_length: AboveZero[int] | None = None
     """Tokens in a row at first: rows are cut into as many parts as it takes (default: whole rows)."""
-    length_fraction: PositiveShare = 0.5
+    length_fraction: PositiveFraction = 0.5
     """Share of the run after which rows are whole."""
     first_batch_size: AboveZero[int] | None = None
     """Rows in a step at first (default: all of the batch)."""
-    batch_fraction: PositiveShare = 0.5
+    batch_fraction: PositiveFraction = 0.5
     """Share of the run after which the batch is whole."""
 
 
@@ -172,11 +171,11 @@ class OptimizerConfig:
     3e-3)."""
     muon_learning_rate: LearningRate = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
-    beta1: Share = 0.9
+    beta1: Fraction = 0.9
     """AdamW's decay of the mean of gradients."""
-    beta2: Share = 0.999
+    beta2: Fraction = 0.999
     """AdamW's decay of the mean of squared gradients."""
-    eps: PositiveShare = 1e-6
+    eps: PositiveFraction = 1e-6
     """AdamW's epsilon, added outside the root."""
     bias_correction: bool | None = None
     """Adam's correction of its first steps; the official code has none (default: electra no, elektron yes)."""
@@ -193,7 +192,7 @@ class OptimizerConfig:
     """Peak learning rate of the generator's own AdamW (default: learning_rate); needs `separate_optimizers`."""
     warmup: NotNegative[float] = 0.01
     """Warm-up: below 1 a share of the run, from 1 on a number of steps."""
-    decay_fraction: PositiveShare = 1.0
+    decay_fraction: PositiveFraction = 1.0
     """Last share of the run over which the rate falls linearly to 0; 1 is the paper's schedule."""
 
 
@@ -230,7 +229,7 @@ class ResumeConfig:
 
 
 @dataclass
-class PretrainConfig(Checked):
+class PretrainConfig(ValidatedConfig):
     """Pre-train a generator and a discriminator by replaced token detection."""
 
     data: Path | None = None
@@ -309,10 +308,10 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
-    known = values_of(resolved)
+    known = to_flat_dict(resolved)
     for name in resolved.resume.allow:
         if name.replace("-", "_") not in known:
-            near = ": separate names by blanks" if "," in name else suggestion(name, known)
+            near = ": separate names by blanks" if "," in name else did_you_mean(name, known)
             raise ElektronError(f"--resume.allow {name}: no such setting{near}")
     check_compatibility(resolved)
     return resolved

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from elektron.errors import ElektronError, SaidError
+from elektron.errors import AlreadyReportedError, ElektronError
 from elektron.models.dtensors import is_dtensor
 from elektron.pretraining.batches import GlobalBatch
 
@@ -117,7 +117,7 @@ class World:
             if self.is_distributed and self.is_main:
                 log.error("%s", error)
         if self.is_distributed and self.broadcast_scalar(float(raised is not None)):
-            raise SaidError(str(raised or "rank 0 has logged the error")) from raised
+            raise AlreadyReportedError(str(raised or "rank 0 has logged the error")) from raised
         if raised is not None:
             raise raised
 

@@ -18,8 +18,8 @@ from elektron.pretraining.health import Health
 from elektron.pretraining.objectives import Objective, Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 from elektron.pretraining.run_folder import RunFolder
-from elektron.progress import duration
-from elektron.terminal import visible
+from elektron.progress import format_duration
+from elektron.terminal import escape_control
 
 log = logging.getLogger(__name__)
 
@@ -272,9 +272,9 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 
 def closing_words(summary: dict[str, Any], folder: Path) -> str:
     """The metrics of a finished run, and what to do with it next."""
-    path = visible(str(folder))
+    path = escape_control(str(folder))
     return (
-        f"\n{summary['steps']:,} steps, {duration(summary['seconds'])}. "
+        f"\n{summary['steps']:,} steps, {format_duration(summary['seconds'])}. "
         f"On held-out rows: {metrics_line(summary) or 'no metrics'}\n\n"
         f"The report:    elektron report {path}\n"
         f"Fine-tune it:  elektron finetune TASK --model {path}/discriminator --train FILE --out model"

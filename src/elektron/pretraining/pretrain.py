@@ -17,8 +17,8 @@ from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
-from elektron.folders import followed
-from elektron.lock import exclusive_lock
+from elektron.io.files import resolve_link
+from elektron.io.folders import folder_lock
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
 from elektron.pretraining.interruption import Interruption
@@ -98,7 +98,7 @@ def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return
-    with exclusive_lock(followed(config.out), config.out):
+    with folder_lock(resolve_link(config.out), config.out):
         yield RunFolder.open(config, store)
 
 

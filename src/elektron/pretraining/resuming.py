@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from elektron.configuration import differences, values_of, written
+from elektron.configuration import differences, format_value, to_flat_dict
 from elektron.errors import ElektronError
 from elektron.pretraining.config import LENGTHS, PretrainConfig
 
@@ -44,7 +44,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
         ElektronError: one is not, or cannot be.
     """
     refuse_another_unit(earlier, config)
-    before, now = values_of(earlier), values_of(config)
+    before, now = to_flat_dict(earlier), to_flat_dict(config)
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
         if why := why_it_stays(name, config):
@@ -79,7 +79,9 @@ def refuse_another_unit(earlier: PretrainConfig, config: PretrainConfig) -> None
 
 def in_words(names: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:
     """What settings were and what they are."""
-    return ", ".join(f"{n} {written(before[n])} there, {written(now[n])} here" for n in names)
+    return ", ".join(
+        f"{n} {format_value(before[n])} there, {format_value(now[n])} here" for n in names
+    )
 
 
 def why_it_stays(name: str, config: PretrainConfig) -> str | None:

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.bounded import object_in, read_text, unreadable
-from elektron.configuration import load_yaml, read_yaml, save_yaml, values_of
+from elektron.configuration import load_yaml, read_yaml, save_yaml, to_flat_dict
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
-from elektron.folders import LOST, PARTIAL, make_folder, write_whole
-from elektron.lock import LOCK
+from elektron.io.files import (
+    PARTIAL,
+    atomic_write,
+    parse_json_object,
+    read_text,
+    to_json,
+    unreadable,
+)
+from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
 from elektron.pretraining.checkpoint import IDENTITY, Progress, digest_of_text
 from elektron.pretraining.config import CONFIG, CORPUS, METRICS, SUMMARY, PretrainConfig
 from elektron.pretraining.curriculum import Curriculum
@@ -29,7 +35,6 @@ from elektron.pretraining.resuming import (
     in_words,
 )
 from elektron.pretraining.schedules import RunLength
-from elektron.strict_json import as_json
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +124,7 @@ class RunFolder:
         self, earlier: PretrainConfig, config: PretrainConfig, store: BlockStore, changed: list[str]
     ) -> None:
         """Make it the folder of the changed run, which is not finished, if the one before it was."""
-        what = in_words(changed, values_of(earlier), values_of(config))
+        what = in_words(changed, to_flat_dict(earlier), to_flat_dict(config))
         log.warning("%s goes on with other settings: %s", self.path, what)
         (self.path / SUMMARY).unlink(missing_ok=True)
         # The settings last: killed before, the same command finds the change once more.
@@ -146,7 +151,7 @@ class RunFolder:
         """Whether nothing is there but what a run leaves that was killed at its first moment."""
         if not self.path.exists():
             return True
-        first = {LOCK, LOST, CORPUS, IDENTITY}
+        first = {LOCK_FILE, LOST_AND_FOUND, CORPUS, IDENTITY}
         first |= {f".{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
         return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
 
@@ -166,7 +171,7 @@ class RunFolder:
         path = self.path / METRICS
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(as_json({"kind": kind} | figures) + "\n")
+                file.write(to_json({"kind": kind} | figures) + "\n")
         except OSError as error:
             raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
@@ -192,7 +197,7 @@ class RunFolder:
         if not path.exists() or not self.writes:
             return
         kept = [line for line in self.lines() if line["step"] <= step]
-        write_whole(path, "".join(as_json(line) + "\n" for line in kept))
+        atomic_write(path, "".join(to_json(line) + "\n" for line in kept))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder.
@@ -202,13 +207,13 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            return object_in(read_text(path))
+            return parse_json_object(read_text(path))
         except (OSError, ValueError) as error:
             raise unreadable(path, error, "restore it, or choose another --out") from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file that is there whole or not at all."""
-        write_whole(self.path / name, as_json(content, indent=1))
+        atomic_write(self.path / name, to_json(content, indent=1))
 
 
 def load_settings(out: Path) -> PretrainConfig:
@@ -227,7 +232,7 @@ def identity_of(config: PretrainConfig, store: BlockStore) -> str:
     """What a run is begun as, or goes on as: its settings and its blocks. Runs begun alike have the same bits."""
     settings = {
         name: value
-        for name, value in values_of(config).items()
+        for name, value in to_flat_dict(config).items()
         if name.partition(".")[0] not in NOT_THE_RUN
     }
     return digest_of_text(json.dumps([settings, store.fingerprint], default=str))
@@ -236,7 +241,7 @@ def identity_of(config: PretrainConfig, store: BlockStore) -> str:
 def as_line(text: str) -> dict[str, Any] | None:
     """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
     try:
-        line = object_in(text)
+        line = parse_json_object(text)
     except ValueError:
         return None
     return line if type(line.get("step")) is int and "kind" in line else None

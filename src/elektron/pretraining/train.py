@@ -48,7 +48,7 @@ from elektron.pretraining.schedules import RunLength, learning_rate_factor
 from elektron.pretraining.sharding import reshard, shard
 from elektron.pretraining.whole_words import WordFinder
 from elektron.progress import Progress as ProgressBar
-from elektron.terminal import say
+from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
@@ -496,7 +496,7 @@ class Trainer:
         summary = self.summary(metrics)
         if self.world.is_main:
             self.folder.write_json(SUMMARY, summary)
-            say(closing_words(summary, self.folder.path))
+            echo(closing_words(summary, self.folder.path))
         self.world.barrier()
         return summary
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elektron.configuration import build, checked, read_yaml, suggestion
-from elektron.errors import ElektronError
+from elektron.configuration import from_dict, read_yaml, validate
+from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
     FAMILY_FIELDS,
@@ -55,9 +55,9 @@ def with_recipe(
 ) -> Config:
     """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
     path = recipe_path(DEFAULT_RECIPE if recipe is None else recipe)
-    base = checked(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
+    base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
     _at_most_one_length(base, f"{path}: ")
-    own = checked(config_class, overrides or {})
+    own = validate(config_class, overrides or {})
     _at_most_one_length(own, "")
 
     if any(own.get(length) is not None for length in LENGTHS):
@@ -69,7 +69,7 @@ def with_recipe(
         dropped += _GENERATOR_FIELDS
     base = {name: value for name, value in base.items() if name not in dropped}
 
-    return build(config_class, base | own)
+    return from_dict(config_class, base | own)
 
 
 def recipe_names() -> list[str]:
@@ -88,13 +88,13 @@ def recipe_path(recipe: str | Path) -> Path:
     if path.name == str(recipe) and path.suffix not in (".yaml", ".yml"):
         if path.name in recipe_names():
             return Path(__file__).with_name(f"{path.name}.yaml")
-        near = suggestion(path.name, recipe_names())
+        near = did_you_mean(path.name, recipe_names())
         raise ElektronError(
             f"no recipe is named {path.name}{near or '.'} There are {', '.join(recipe_names())}; "
             "your own is given by its path, NAME.yaml"
         )
     if not path.is_file():
-        near = suggestion(path.stem, recipe_names())
+        near = did_you_mean(path.stem, recipe_names())
         raise ElektronError(f"{path}: no such recipe file{near}")
     return path
 

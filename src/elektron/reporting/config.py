@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elektron.configuration import Checked, Positional
+from elektron.configuration import Positional, ValidatedConfig
 
 
 @dataclass
-class ReportConfig(Checked):
+class ReportConfig(ValidatedConfig):
     """Draw runs, or fine-tuned models, into one HTML file that needs nothing else."""
 
     runs: Positional[list[Path]]

@@ -23,7 +23,7 @@ from elektron.errors import ElektronError
 from elektron.pretraining.config import MaskingConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms
-from elektron.terminal import console, visible
+from elektron.terminal import escape_control, rich_console
 
 # Padding is computed on and learns nothing.
 PADDING_LOOK = {"dense": 0.01, "paper": 0.3}
@@ -45,7 +45,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
     folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
     if not folders:
         findings = inspect_corpus(config)
-        with console() as out:
+        with rich_console() as out:
             out.print(_table(findings))
         return findings
     if len(config.corpus) > 1:
@@ -53,7 +53,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store.manifest))
-    with console() as out:
+    with rich_console() as out:
         out.print(_table(findings))
         if config.rows:
             out.print(f"\n{LEGEND}")
@@ -164,4 +164,4 @@ def _table(findings: Iterable[Finding]) -> Table:
 
 def shown(text: str) -> str:
     """Text of others as rich's markup: neither its markup nor a terminal's escapes mean anything."""
-    return escape(visible(text))
+    return escape(escape_control(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 # What begins or ends emphasis, code, a link, a table's cell, a formula or a mention wherever it
 # stands; a bare address; and what makes a line something else where the line begins with it.
@@ -16,13 +16,13 @@ ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 def plain(text: str) -> str:
     """The text as running text."""
-    escaped = ANYWHERE.sub(r"\\\g<0>", visible(text))
+    escaped = ANYWHERE.sub(r"\\\g<0>", escape_control(text))
     return AT_THE_START.sub(r"\1\\", escaped).translate(ENTITIES)
 
 
 def code(text: str) -> str:
     """The text as a code span, between more backticks than it has in a row."""
-    text = visible(text) or " "
+    text = escape_control(text) or " "
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
@@ -31,7 +31,7 @@ def code(text: str) -> str:
 
 def block(text: str, language: str) -> str:
     """Lines of code, between more backticks than they have in a row."""
-    lines = [visible(line) for line in text.split("\n")]
+    lines = [escape_control(line) for line in text.split("\n")]
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}{language}", *lines, fence])

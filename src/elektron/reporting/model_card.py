@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from elektron.configuration import written
+from elektron.configuration import format_value
 from elektron.errors import ElektronError
-from elektron.folders import write_whole
-from elektron.reading import HUB
+from elektron.io.datasets import HUB
+from elektron.io.files import atomic_write
 from elektron.reporting.markdown import block, code, plain, table
 from elektron.reporting.reading import number
 from elektron.reporting.results import Result, read_result
@@ -33,7 +33,7 @@ from elektron.reporting.task_summary import (
 from elektron.reporting.task_tables import figures
 from elektron.reporting.usage import usage
 from elektron.reporting.wording import whole
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 CARD = "README.md"
 PIPELINES = {
@@ -89,7 +89,7 @@ def write_model_card(folder: Path) -> Path:
     path = folder / CARD
     text = model_card(read_result(folder))
     try:
-        write_whole(path, text)
+        atomic_write(path, text)
     except OSError as error:
         raise ElektronError(f"{path}: cannot be written ({error.strerror})") from error
     return path
@@ -120,27 +120,34 @@ def _section(title: str, paragraphs: Iterable[str]) -> list[str]:
 def _metadata(result: Result) -> dict[str, Any]:
     """What the hub reads."""
     pipeline = PIPELINES.get(result.task)
-    tags = ["elektron", visible(result.family)]
+    tags = ["elektron", escape_control(result.family)]
     data = _files(result, result.split) or _files(result, "train")
     dataset = {
-        "name": visible(", ".join(data)) or "not recorded",
+        "name": escape_control(", ".join(data)) or "not recorded",
         **_hub_name(data),
-        "split": visible(result.split) or "not recorded",
+        "split": escape_control(result.split) or "not recorded",
     }
     metrics = [
-        {"type": METRICS.get(name, visible(name)), "value": value, "name": visible(kind.title)}
+        {
+            "type": METRICS.get(name, escape_control(name)),
+            "value": value,
+            "name": escape_control(kind.title),
+        }
         for name, value in result.figures.items()
         for kind in [result.kind(name)]
         if name not in NOT_MEASURED
     ]
-    task = {"type": pipeline or visible(result.task), "name": visible(task_name(result))}
+    task = {
+        "type": pipeline or escape_control(result.task),
+        "name": escape_control(task_name(result)),
+    }
     return {
         "library_name": "transformers",
         **({"pipeline_tag": pipeline} if pipeline else {}),
         "tags": [tag for tag in dict.fromkeys(tags) if tag],
         "model-index": [
             {
-                "name": visible(result.name),
+                "name": escape_control(result.name),
                 "results": [{"task": task, "dataset": dataset, "metrics": metrics}],
             }
         ],
@@ -178,7 +185,10 @@ def _hub_name(files: list[str]) -> dict[str, str]:
     if not files or not files[0].startswith(HUB):
         return {"type": "files"}
     name, _, revision = files[0].removeprefix(HUB).partition(":")[0].partition("@")
-    return {"type": visible(name), **({"revision": visible(revision)} if revision else {})}
+    return {
+        "type": escape_control(name),
+        **({"revision": escape_control(revision)} if revision else {}),
+    }
 
 
 def _what_it_is(result: Result) -> str:
@@ -254,13 +264,15 @@ def _making(result: Result) -> Iterable[str]:
     if settings:
         yield table(
             ["setting", "value"],
-            [[code(name), code(written(value))] for name, value in settings.items()],
+            [[code(name), code(format_value(value))] for name, value in settings.items()],
         )
     for sentence in seeds_sentences(result, seed_spreads(result)):
         yield plain(sentence)
     versions = result.details.versions
     if versions:
-        yield plain(", ".join(f"{name} {written(version)}" for name, version in versions.items()))
+        yield plain(
+            ", ".join(f"{name} {format_value(version)}" for name, version in versions.items())
+        )
 
 
 def _data(result: Result, split: str) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from elektron.configuration import written
+from elektron.configuration import format_value
 from elektron.errors import ElektronError
-from elektron.folders import make_parents, refuse_foreign, write_whole
+from elektron.io.files import atomic_write, make_parents, refuse_foreign
 from elektron.reporting import wording
 from elektron.reporting.reading import number
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 OURS = b'<p class="eyebrow">Elektron'
 """Stands in every page."""
@@ -38,7 +38,7 @@ def render(template: str, **content: Any) -> str:
         "number": number,
         "percent": wording.percent,
         "whole": wording.whole,
-        "setting": written,
+        "setting": format_value,
     }
     return environment.get_template(template).render(**content)
 
@@ -56,7 +56,7 @@ def write_page(out: Path, page: str) -> None:
     refuse_foreign(out, OURS)
     try:
         make_parents(out)
-        write_whole(out, page)
+        atomic_write(out, page)
     except OSError as error:
         raise ElektronError(
             f"{out}: the report cannot be written ({error.strerror}): choose another --out"
@@ -65,4 +65,6 @@ def write_page(out: Path, page: str) -> None:
 
 def _finalize(value: Any) -> Any:
     """What every expression of the template passes through before it is escaped."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return (
+        escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    )

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elektron.bounded import read_text
 from elektron.errors import ElektronError
+from elektron.io.files import read_text
 
 # Far above any count or loss; larger whole numbers have no floating-point counterpart.
 LARGEST = 1e300

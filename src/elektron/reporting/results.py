@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from elektron.configuration import read_yaml
 from elektron.errors import ElektronError
-from elektron.folders import name_to_be
+from elektron.io.folders import final_path
 from elektron.reporting.kinds import Kind, kind
 from elektron.reporting.reading import (
     Record,
@@ -221,7 +221,7 @@ def read_result(folder: Path) -> Result:
         )
     settings = folder / CONFIG
     config = flat(read_yaml(settings)) if settings.is_file() else {}
-    home = name_to_be(folder)
+    home = final_path(folder)
     return Result(
         folder=folder,
         home=home,

@@ -37,7 +37,7 @@ from elektron.reporting.drawing import (
 )
 from elektron.reporting.inline_svg import inline_svg
 from elektron.reporting.results import Confusion, Epoch, Result, Tuning
-from elektron.terminal import visible
+from elektron.terminal import escape_control
 
 PLOT = "plot.png"
 SQUARE = (360, 340)
@@ -240,7 +240,7 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
 
 def _label(name: str, widest: int = WIDEST_LABEL) -> str:
     """A name that has room beside an axis, without control characters."""
-    name = visible(name)
+    name = escape_control(name)
     return name if len(name) <= widest else f"{name[: widest - 1]}…"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elektron.configuration import written
+from elektron.configuration import format_value
 from elektron.reporting import wording
 from elektron.reporting.drawing import Look, look
 from elektron.reporting.results import Confusion, Figures, Result, Tuning
@@ -104,7 +104,7 @@ def runs_table(result: Result) -> RunsTable:
             name=RunName(run, look(index)),
             side=SIDES[run.side],
             seed=wording.NOTHING if run.seed is None else str(run.seed),
-            settings=[written(run.settings.get(name)) for name in tried],
+            settings=[format_value(run.settings.get(name)) for name in tried],
             kept_epoch=_short_number(run.kept_epoch),
             evaluation=kind.write(run.evaluation.get(result.figure)),
             best=len(result.runs) > 1
@@ -150,7 +150,7 @@ def search_table(result: Result) -> Search | None:
     rows = [
         SearchRow(
             side=SIDES[trial.side],
-            settings=[written(trial.settings.get(name)) for name in tried],
+            settings=[format_value(trial.settings.get(name)) for name in tried],
             seeds=len(trial.runs),
             evaluation=kind.write(_first(trial, result.figure)),
             chosen=trial in taken,

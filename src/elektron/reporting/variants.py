@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from elektron.io.files import from_json
 from elektron.reporting.kinds import Kind, kind
 from elektron.reporting.resolution import Verdict, verdict
 from elektron.reporting.worth import Spread
-from elektron.strict_json import typed_value
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class VariantRun:
     def read(cls, content: Any) -> VariantRun:
         """From JSON; raises TypeError for anything else."""
         try:
-            found: VariantRun = typed_value(content, cls, "the result")
+            found: VariantRun = from_json(content, cls, "the result")
         except ValueError as error:
             raise TypeError(str(error)) from error
         return found

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from elektron.folders import write_whole
+from elektron.io.files import atomic_write
 from elektron.reporting import page, wording
 from elektron.reporting.charts import Chart
 from elektron.reporting.drawing import LARGE, ROUND, blank, columns, look
@@ -38,9 +38,9 @@ def write_comparison(folder: Path, comparison: Comparison) -> str:
         ElektronError: the page cannot be written.
     """
     figures = json.dumps(comparison.as_json(), indent=1, ensure_ascii=False, default=str)
-    write_whole(folder / FIGURES_FILE, figures)
+    atomic_write(folder / FIGURES_FILE, figures)
     table = document(comparison)
-    write_whole(folder / TABLE, table)
+    atomic_write(folder / TABLE, table)
     page.write_page(folder / PAGE, render(comparison))
     return table
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from elektron.configuration import written
+from elektron.configuration import format_value
 from elektron.reporting import markdown, wording
 from elektron.reporting.drawing import Look, look
 from elektron.reporting.resolution import SEEDS_TO_CLAIM, Verdict, chance
@@ -142,7 +142,7 @@ def _made_how(comparison: Comparison) -> str:
 
 
 def _settings(chosen: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {written(value)}" for name, value in chosen.items())
+    return ", ".join(f"{name} {format_value(value)}" for name, value in chosen.items())
 
 
 def _tuning(comparison: Comparison) -> list[str]:

@@ -48,4 +48,4 @@ def scientific(value: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time in its two largest units: `2 min 52 s`."""
-    return NOTHING if seconds is None else progress.duration(seconds)
+    return NOTHING if seconds is None else progress.format_duration(seconds)

@@ -12,14 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from elektron.configuration import suggestion
-from elektron.errors import ElektronError
+from elektron.errors import MAX_LISTED, ElektronError, comma_list, did_you_mean
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.labels import LabelColumn, are_flags, is_missing
 from elektron.finetuning.readers.lines import STDIN, Ahead
 from elektron.finetuning.readers.literals import literal
 from elektron.finetuning.readers.records import Layout, Record, Role
-from elektron.reading import MOST_LISTED, guessed_encoding, listed
+from elektron.io.text import guess_encoding
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +208,7 @@ class Columns:
                 if needed or role.needed == "together":
                     raise ElektronError(
                         f"{where}: no {role.name}: there is no column {absent[0]!r} in this row, "
-                        f"only {listed(row) or 'nothing'}"
+                        f"only {comma_list(row) or 'nothing'}"
                     )
                 continue
             value = self._value(role, fields, where)
@@ -274,7 +273,7 @@ class Columns:
 
     def _refuse_undecodable(self, label: Any, where: str) -> None:
         """Refuse a class whose name lost characters."""
-        guess = guessed_encoding(self.table.name)
+        guess = guess_encoding(self.table.name)
         cure = f"give --encoding, perhaps {guess}" if guess else "mend the file"
         raise ElektronError(f"{where}: the label {label!r:.60} has undecodable characters: {cure}")
 
@@ -291,7 +290,7 @@ class Columns:
                 f"{where}: the {role.name} must be a text, got the list {value!r:.60}: "
                 f"join its parts, or give another column with {self.request.option(role.name)}"
             )
-        inside = listed(f"{column}.{key}" for key in value)
+        inside = comma_list(f"{column}.{key}" for key in value)
         raise ElektronError(
             f"{where}: the {role.name} must be a text, got an object: give "
             f"{self.request.option(role.name)} with one of {inside}"
@@ -307,7 +306,7 @@ class Columns:
             if columns:
                 self.found[role] = columns
             elif role.needed != "labelled" or self.request.labelled:
-                near = suggestion(asked, [*self.table.columns, *self.nested])
+                near = did_you_mean(asked, [*self.table.columns, *self.nested])
                 own = f"; for these files alone: {self.request.option(role.name)}NAME"
                 raise ElektronError(
                     f"{self.table.name}: no column {asked!r} for --{role.name}{near} "
@@ -346,7 +345,7 @@ class Columns:
 
     def _there_are(self) -> str:
         """The columns, each object's followed by the names inside."""
-        return listed(
+        return comma_list(
             name
             for column in self.table.columns
             for name in [column, *(name for name in self.nested if name.startswith(f"{column}."))]
@@ -364,7 +363,7 @@ class Columns:
         ]
         if not role.several or len(flags) < 2:
             return ""
-        names = ",".join(flags[:MOST_LISTED]) + (",…" if len(flags) > MOST_LISTED else "")
+        names = ",".join(flags[:MAX_LISTED]) + (",…" if len(flags) > MAX_LISTED else "")
         return (
             f"; columns of zeros and ones are labels with {self.request.option(role.name)} {names}"
         )
@@ -381,7 +380,7 @@ class Columns:
             for column in self.table.columns
             if column not in used and not any(name.startswith(f"{column}.") for name in used)
         ]
-        rest = f"; not used: {listed(unused)}" if unused else ""
+        rest = f"; not used: {comma_list(unused)}" if unused else ""
         log.info("%s: %s; %s%s", self.table.name, self.table.kind, ", ".join(parts), rest)
 
 

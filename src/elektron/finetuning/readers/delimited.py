@@ -17,13 +17,12 @@ import logging
 from collections.abc import Iterator
 from statistics import fmean
 
-from elektron.errors import ElektronError
+from elektron.errors import MAX_LISTED, ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.columns import LABEL, Request, Row, Table
 from elektron.finetuning.readers.lines import Ahead, Lines, is_blank
 from elektron.finetuning.readers.tables import refuse_duplicates
-from elektron.reading import EXCEL_SEPARATOR, LONGEST_FIELD, MOST_LISTED, TABLE_SUFFIXES
-from elektron.rows import quoted_rows
+from elektron.io.text import EXCEL_SEPARATOR, MAX_FIELD_CHARACTERS, TABLE_SUFFIXES, read_csv_rows
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ def _sniffed_delimiter(suffix: str, sample: list[str], config: FilesConfig) -> s
 def _tried(sample: list[str], delimiter: str, quoting: bool) -> list[list[str]]:
     if not quoting:
         return [line.split(delimiter) for line in sample]
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
     try:
         return list(csv.reader([line + "\n" for line in sample], delimiter=delimiter))
     except csv.Error:
@@ -149,7 +148,7 @@ def _split_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
 
 
 def _quoted_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
-    return quoted_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
+    return read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
 
 
 def _has_header(
@@ -174,8 +173,8 @@ def _has_header(
     if LABEL in seen and _comes_again(first[seen[LABEL]], first_rows[1:], seen[LABEL]):
         return False
     there = ", ".join(
-        f"{number} ({_cut(field)})" for number, field in enumerate(first[:MOST_LISTED], start=1)
-    ) + (f" and {len(first) - MOST_LISTED:,} more" if len(first) > MOST_LISTED else "")
+        f"{number} ({_cut(field)})" for number, field in enumerate(first[:MAX_LISTED], start=1)
+    ) + (f" and {len(first) - MAX_LISTED:,} more" if len(first) > MAX_LISTED else "")
     raise ElektronError(
         f"{name}: which column is which? Give {request.options()}, by name if the first line "
         f"names the columns, else by number from 1 (there are: {there})"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from elektron.finetuning.readers.columns import LABEL, Request, Row, Table
 from elektron.finetuning.readers.lines import Ahead, Lines, is_blank
-from elektron.reading import TABLE_SUFFIXES
+from elektron.io.text import TABLE_SUFFIXES
 
 PREFIX = "__label__"
 TEXT = "text"

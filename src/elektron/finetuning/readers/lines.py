@@ -14,19 +14,17 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
-from elektron.errors import ElektronError
-from elektron.reading import (
+from elektron.errors import ElektronError, first_line, suggest_path
+from elektron.io.datasets import HUB
+from elektron.io.text import (
     FIRST_BYTES,
-    HUB,
-    decoded,
-    decompressed,
+    decode,
+    decompress,
     file_suffix,
-    first_line,
-    nearest,
+    limit_line_length,
+    normalize_newlines,
     split_lines,
-    warn_of_undecodable,
-    with_bounded_lines,
-    with_plain_line_ends,
+    warn_undecodable,
 )
 
 STDIN = "-"
@@ -115,7 +113,7 @@ def existing_file(source: str) -> Path:
         if path.is_dir():
             raise ElektronError(f"{source}: a folder: give its files, or {HUB}{source}")
         if not path.exists():
-            raise ElektronError(f"{source}: no such file{nearest(path)}")
+            raise ElektronError(f"{source}: no such file{suggest_path(path)}")
     except OSError as error:
         raise ElektronError(f"{source}: cannot be read ({first_line(error)})") from error
     return path
@@ -129,23 +127,23 @@ def _lines_of_file(path: Path, encoding: str | None) -> Iterator[str]:
     undecodable: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
-            chunks = decoded(str(path), decompressed(path, file), undecodable, encoding, CURE)
+            chunks = decode(str(path), decompress(path, file), undecodable, encoding, CURE)
             first = next(chunks, "")
             chunks = chain([first], chunks)
             if "\r" in first and "\n" not in first:
-                chunks = with_plain_line_ends(chunks)
-            for line in split_lines(with_bounded_lines(str(path), chunks)):
+                chunks = normalize_newlines(chunks)
+            for line in split_lines(limit_line_length(str(path), chunks)):
                 yield line.rstrip("\r")
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
-    warn_of_undecodable(str(path), undecodable)
+    warn_undecodable(str(path), undecodable)
 
 
 def _lines_of_stdin(stdin: IO[bytes], encoding: str | None) -> Iterator[str]:
     """What has arrived is read, not a full chunk: a line is answered as soon as it is there."""
     read = getattr(stdin, "read1", stdin.read)
     undecodable: Counter[str] = Counter()
-    chunks = decoded(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable, encoding, CURE)
-    for line in split_lines(with_bounded_lines(STDIN, chunks)):
+    chunks = decode(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable, encoding, CURE)
+    for line in split_lines(limit_line_length(STDIN, chunks)):
         yield line.rstrip("\r")
-    warn_of_undecodable(STDIN, undecodable)
+    warn_undecodable(STDIN, undecodable)

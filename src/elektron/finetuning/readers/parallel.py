@@ -12,7 +12,8 @@ from elektron.finetuning.in_memory import Rows
 from elektron.finetuning.readers.columns import Request
 from elektron.finetuning.readers.lines import STDIN, is_blank, open_lines
 from elektron.finetuning.readers.records import Record, by_their_roles
-from elektron.reading import HUB, JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
+from elektron.io.datasets import HUB
+from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.columns import Columns, Request, Table, is_empty
 from elektron.finetuning.readers.delimited import delimited_table
@@ -27,7 +27,6 @@ from elektron.finetuning.readers.lines import Lines
 from elektron.finetuning.readers.literals import literal
 from elektron.finetuning.readers.records import Record, same_names
 from elektron.finetuning.readers.tables import open_source
-from elektron.reading import listed
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def _nested(table: Table, request: Request) -> Iterator[_Question]:
         context = _text(paragraph, CONTEXT, where)
         for entry in _objects(paragraph, QAS, where):
             name = _under(entry, ID)
-            here = f"{table.name}, question {listed(['?' if name is None else str(name)])}"
+            here = f"{table.name}, question {comma_list(['?' if name is None else str(name)])}"
             values = {ID: name, QUESTION: _text(entry, QUESTION, here), CONTEXT: context}
             answers = [] if entry.get("is_impossible") is True else entry.get(ANSWERS)
             if answers is not None:

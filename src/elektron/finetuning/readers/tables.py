@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, comma_list, first_line
 from elektron.finetuning.in_memory import Rows
 from elektron.finetuning.readers.columns import Row, Table
 from elektron.finetuning.readers.lines import (
@@ -25,17 +25,14 @@ from elektron.finetuning.readers.lines import (
     is_blank,
     open_lines,
 )
-from elektron.reading import (
-    HUB,
+from elektron.io.datasets import HUB, dataset_rows
+from elektron.io.text import (
     JSON_SUFFIXES,
     PARQUET_SUFFIXES,
     file_suffix,
-    first_line,
-    hub_rows,
-    json_object,
-    listed,
-    warn_of_undecodable,
-    without_surrogates,
+    parse_json_line,
+    replace_surrogates,
+    warn_undecodable,
 )
 
 SAMPLE_ROWS = 100
@@ -66,7 +63,7 @@ def json_table(lines: Lines) -> Table:
 
 def hub_table(source: str) -> Table:
     """A data set of the hub, or of a local folder, streamed."""
-    features, found = hub_rows(source)
+    features, found = dataset_rows(source)
     rows = Ahead(_numbered(source, found, features))
     columns = list(features) if features else _names(source, rows.ahead(SAMPLE_ROWS))
     return Table(source, columns, rows, "a data set")
@@ -99,7 +96,7 @@ def refuse_duplicates(name: str, columns: list[str]) -> None:
     """Raise ElektronError if two columns have one name."""
     if twice := [column for column, count in Counter(columns).items() if count > 1]:
         raise ElektronError(
-            f"{name}: several columns are called {twice[0]!r} (there are: {listed(columns)}): "
+            f"{name}: several columns are called {twice[0]!r} (there are: {comma_list(columns)}): "
             "rename them"
         )
 
@@ -127,14 +124,14 @@ def _json_rows(lines: Lines) -> Iterator[Row]:
     found = _rows_of_document(lines) if is_document else _rows_by_line(lines)
     for where, row in found:
         yield where, _plain(row, lines.name, undecodable)
-    warn_of_undecodable(lines.name, undecodable)
+    warn_undecodable(lines.name, undecodable)
 
 
 def _rows_by_line(lines: Lines) -> Iterator[Row]:
     for number, line in lines:
         if not is_blank(line):
             where = f"{lines.name}, line {number}"
-            yield where, json_object(line, where)
+            yield where, parse_json_line(line, where)
 
 
 def _goes_on(line: str) -> bool:
@@ -213,7 +210,7 @@ def _numbered(name: str, rows: Iterable[dict[str, Any]], features: Any) -> Itera
     for number, row in enumerate(rows, start=1):
         named = _with_names(row, features) if features else row
         yield f"{name}, row {number}", _plain(named, name, undecodable)
-    warn_of_undecodable(name, undecodable)
+    warn_undecodable(name, undecodable)
 
 
 def _names(name: str, rows: list[Row]) -> list[str]:
@@ -254,7 +251,7 @@ def _inner(feature: Any) -> Any:
 def _plain(value: Any, name: str, undecodable: Counter[str]) -> Any:
     """The same as what JSON can write, without halves of characters."""
     if isinstance(value, str):
-        return without_surrogates(value, name, undecodable)
+        return replace_surrogates(value, name, undecodable)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):

@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from elektron.configuration import checked
+from elektron.configuration import validate
 from elektron.errors import ElektronError
 from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Layout, Record
-from elektron.folders import write_whole
+from elektron.io.files import atomic_write
 from elektron.models.attention import use_fast_attention
 from elektron.models.loading import load_network
 
@@ -211,7 +211,7 @@ class Task(ABC):
     def save(self, folder: Path) -> None:
         """Write `task.json` into a model's folder."""
         content = {"task": self.name, "format": FORMAT} | dataclasses.asdict(self)
-        write_whole(folder / TASK_FILE, json.dumps(content, indent=1, ensure_ascii=False))
+        atomic_write(folder / TASK_FILE, json.dumps(content, indent=1, ensure_ascii=False))
 
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
@@ -226,7 +226,7 @@ class Task(ABC):
     def fields_in(cls, content: dict[str, Any]) -> dict[str, Any]:
         """The fields of the task in the content of a `task.json`, each of its type and finite."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        found = checked(cls, {name: value for name, value in content.items() if name in fields})
+        found = validate(cls, {name: value for name, value in content.items() if name in fields})
         for name, its in fields.items():
             value = found.get(name, 0)
             if name not in content and its.default is its.default_factory is dataclasses.MISSING:

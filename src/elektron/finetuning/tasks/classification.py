@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from elektron.configuration import suggestion
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, did_you_mean
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.metrics.classification import Classes, LabelSets
@@ -100,7 +99,7 @@ class Classification(SentenceTask):
         for record in records:
             for name in label_names(record):
                 if name not in numbers:
-                    near = suggestion(name, self.labels)
+                    near = did_you_mean(name, self.labels)
                     some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
                     raise ElektronError(
                         f"{record.where}: the label {name!r} is none of the training data's"

@@ -8,7 +8,6 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.bounded import MALFORMED, object_in, read_text, unreadable
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import DISCRIMINATOR, UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
@@ -20,6 +19,7 @@ from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.hub import load_configuration
+from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
@@ -60,7 +60,7 @@ def load_task(model: str, expected: str | None = None) -> Task:
 
 def _read(path: Path) -> Task:
     try:
-        content = object_in(read_text(path))
+        content = parse_json_object(read_text(path))
         name, number = content["task"], content["format"]
     except (OSError, *MALFORMED) as error:
         raise unreadable(path, error, "fine-tune again") from error

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from elektron.configuration import build
+from elektron.configuration import from_dict
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
@@ -284,7 +284,7 @@ class SequenceToSequence(Task):
         if not isinstance(decoding, dict):
             raise ElektronError("decoding must be a group of settings")
         fields = cls.fields_in(content | {"decoding": None})
-        fields["decoding"] = build(DecodingConfig, decoding)
+        fields["decoding"] = from_dict(DecodingConfig, decoding)
         refuse_impossible(fields["decoding"], fields["max_target_length"])
         tokenizer = load_tokenizer_files(folder, TARGET_TOKENIZER)
         return cls(**fields, target_tokenizer=tokenizer)

@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
-from elektron.configuration import suggestion
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, did_you_mean
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.metrics.measure import Measure
@@ -96,7 +95,7 @@ class TokenClassification(EncoderTask):
                 )
             for tag in tags:
                 if tag not in known:
-                    near = suggestion(tag, self.labels)
+                    near = did_you_mean(tag, self.labels)
                     raise ElektronError(
                         f"{record.where}: the tag {tag!r} is none of the training data's"
                         f"{near or ': ' + ', '.join(self.labels[:10])}"

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from elektron import folders, lock
 from elektron.errors import ElektronError
-from elektron.folders import is_free, name_to_be, new_folder, refuse_foreign, write_whole
+from elektron.io import files, folders
+from elektron.io.files import atomic_write, refuse_foreign
+from elektron.io.folders import atomic_folder, final_path, is_free
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "file").write_text("text")
         assert not out.exists()
     assert (out / "file").read_text() == "text"
@@ -31,11 +32,12 @@ def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
     def look(path: Path) -> None:
         synced.append((path.name, {inner.name for inner in tmp_path.iterdir()}))
 
-    monkeypatch.setattr(folders, "sync", look)
-    write_whole(tmp_path / "file", "text")
+    for module in (files, folders):
+        monkeypatch.setattr(module, "fsync", look)
+    atomic_write(tmp_path / "file", "text")
     assert synced == [(".file.partial", {".file.partial"}), (tmp_path.name, {"file"})]
     synced.clear()
-    with new_folder(tmp_path / "new" / "newer" / "out"):
+    with atomic_folder(tmp_path / "new" / "newer" / "out"):
         made = [name for name, _ in synced]
     assert sorted(made) == sorted(["new", tmp_path.name]), "where their names are kept"
     assert synced[-1][0] == "newer"
@@ -43,7 +45,7 @@ def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_nothing_appears_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
-    with pytest.raises(failure), new_folder(tmp_path / "out") as folder:
+    with pytest.raises(failure), atomic_folder(tmp_path / "out") as folder:
         (folder / "file").write_text("text")
         raise failure
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +54,7 @@ def test_nothing_appears_after_a_failure(tmp_path: Path, failure: type[BaseExcep
 def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert is_free(tmp_path / "out")
-    with new_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "file").touch()
     assert not is_free(tmp_path / "out")
 
@@ -64,7 +66,7 @@ def test_a_finished_result_that_cannot_be_moved_stays(tmp_path: Path, inside: bo
         out.mkdir()
     with (
         pytest.raises(ElektronError, match=r"out cannot be written.*the finished") as error,
-        new_folder(out) as folder,
+        atomic_folder(out) as folder,
     ):
         (folder / "result").write_text("text")
         out.mkdir(exist_ok=True)
@@ -74,7 +76,7 @@ def test_a_finished_result_that_cannot_be_moved_stays(tmp_path: Path, inside: bo
     assert stays.name == (".partial" if inside else "out.finished")
     assert (out / "precious").read_text() == "text"
     assert not (out / "result").exists()
-    with pytest.raises(ElektronError, match="exists and is not empty"), new_folder(out):
+    with pytest.raises(ElektronError, match="exists and is not empty"), atomic_folder(out):
         pass
     assert (stays / "result").exists(), "no later command removes it"
 
@@ -83,7 +85,7 @@ def test_a_link_stays_one_wherever_it_leads(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, target in (("link", "empty"), ("dangling", "not/there")):
         (link := tmp_path / name).symlink_to(target)
-        with new_folder(link) as folder:
+        with atomic_folder(link) as folder:
             (folder / "file").touch()
         assert link.is_symlink() and (tmp_path / target / "file").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "dangling", "not"}
@@ -95,8 +97,8 @@ def test_the_current_folder_stays_the_one_it_is(
     monkeypatch.chdir(tmp_path)
     before = tmp_path.stat().st_ino
     (tmp_path / "lost+found").mkdir()
-    with new_folder(Path()) as folder:
-        assert name_to_be(folder) == Path()
+    with atomic_folder(Path()) as folder:
+        assert final_path(folder) == Path()
         (folder / "inner").mkdir()
         (folder / "inner" / "file").touch()
     assert tmp_path.stat().st_ino == before
@@ -112,7 +114,7 @@ def test_an_empty_mount_point_is_filled(tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("mounting is not permitted here")
     try:
-        with new_folder(out) as folder:
+        with atomic_folder(out) as folder:
             (folder / "file").write_text("text")
         assert [path.name for path in out.iterdir()] == ["file"]
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -126,14 +128,14 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there
     if there:
         out.mkdir()
     program = (
-        "import os, sys; from pathlib import Path; from elektron.folders import new_folder\n"
-        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "import os, sys; from pathlib import Path; from elektron.io.folders import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').touch(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, out], check=False)
     assert list(tmp_path.rglob("half"))
     assert is_free(out)
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "whole").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
 
@@ -141,13 +143,13 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there
 def test_no_two_processes_write_the_same_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "WAITS_SECONDS", 0.2)
+    monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
     out = tmp_path / "out"
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "file").touch()
         with (
             pytest.raises(ElektronError, match=r"another process is at work on .*out"),
-            new_folder(out),
+            atomic_folder(out),
         ):
             pass
     assert (out / "file").exists()
@@ -155,13 +157,13 @@ def test_no_two_processes_write_the_same_folder(
 
 def test_unfinished_work_is_kept_for_the_next(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), new_folder(out, kept="work") as folder:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(out, kept="work") as folder:
         (folder / "work").mkdir()
         (folder / "work" / "done").touch()
         (folder / "half").touch()
         raise KeyboardInterrupt
     assert is_free(out)
-    with new_folder(out, kept="work") as folder:
+    with atomic_folder(out, kept="work") as folder:
         assert {path.name for path in folder.iterdir()} == {".lock", "work"}
         assert (folder / "work" / "done").exists()
         (folder / "whole").touch()
@@ -171,7 +173,7 @@ def test_unfinished_work_is_kept_for_the_next(tmp_path: Path) -> None:
 def test_a_file_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     for text in ("first", "second"):
-        write_whole(tmp_path / "link", text)
+        atomic_write(tmp_path / "link", text)
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "file").read_text() == text
     assert {path.name for path in tmp_path.iterdir()} == {"link", "file"}
@@ -181,7 +183,7 @@ def test_a_file_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
 def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(tmp_path / "pipe", "text")
+    atomic_write(tmp_path / "pipe", "text")
     assert os.read(reader, 100) == b"text"
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
@@ -202,7 +204,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ElektronError, match="cannot be written"),
-        new_folder(tmp_path / "file" / "out"),
+        atomic_folder(tmp_path / "file" / "out"),
     ):
         pass
 
@@ -212,7 +214,7 @@ def test_what_a_folder_is_going_to_be_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with new_folder(Path(name)) as folder:
+    with atomic_folder(Path(name)) as folder:
         assert folder != Path(name)
-        assert name_to_be(folder) == Path(name)
-    assert name_to_be(Path(name)) == Path(name)
+        assert final_path(folder) == Path(name)
+    assert final_path(Path(name)) == Path(name)

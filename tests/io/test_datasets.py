@@ -13,12 +13,12 @@ from huggingface_hub.utils import httpx
 
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.tables import hub_table
-from elektron.reading import (
-    hub_answers,
-    hub_commit,
-    hub_rows,
-    hub_source,
-    located,
+from elektron.io.datasets import (
+    dataset_commit,
+    dataset_rows,
+    hub_is_reachable,
+    parse_dataset,
+    parse_repo,
     refuse_missing_folder,
 )
 
@@ -39,7 +39,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
     ],
 )
 def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
-    assert located(name) == place
+    assert parse_repo(name) == place
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
     ],
 )
 def test_sources_of_the_hub(source: str, parts: tuple[object, ...]) -> None:
-    assert hub_source(source) == parts
+    assert parse_dataset(source) == parts
 
 
 def test_a_source_without_a_name() -> None:
     for source in ("hf:", "hf:/", "hf::plain"):
         with pytest.raises(ElektronError, match=r"which data set\? Write hf:NAME\[@REVISION\]"):
-            hub_source(source)
+            parse_dataset(source)
 
 
 class Loaded(list[dict[str, str]]):
@@ -76,10 +76,10 @@ def test_the_revision_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
         return Loaded([{"text": "a"}])
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    assert list(hub_rows("hf:org/set@v1:plain")[1]) == [{"text": "a"}]
+    assert list(dataset_rows("hf:org/set@v1:plain")[1]) == [{"text": "a"}]
     hub_table("hf:org/set@v1:plain:test")
-    hub_rows("hf:org/set@v1", COMMIT)
-    hub_rows("hf:org/set")
+    dataset_rows("hf:org/set@v1", COMMIT)
+    dataset_rows("hf:org/set")
     assert asked == [
         ("org/set", "plain", "train", "v1"),
         ("org/set", "plain", "test", "v1"),
@@ -103,11 +103,11 @@ def test_a_commit_is_asked_for_where_there_is_something_to_ask(
             )
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    assert hub_commit(f"hf:{tmp_path}") is None
-    assert hub_commit(f"hf:org/set@{COMMIT}:plain") == COMMIT
+    assert dataset_commit(f"hf:{tmp_path}") is None
+    assert dataset_commit(f"hf:org/set@{COMMIT}:plain") == COMMIT
     assert not asked
-    assert hub_commit("hf:org/set@v1") == COMMIT
-    assert hub_commit("hf:org/set@offline") is None
+    assert dataset_commit("hf:org/set@v1") == COMMIT
+    assert dataset_commit("hf:org/set@offline") is None
     assert asked == [("org/set", "v1"), ("org/set", "offline")]
 
 
@@ -139,9 +139,9 @@ def test_whether_the_hub_answers_is_asked_once(
                 raise error
 
     monkeypatch.setattr(huggingface_hub, "get_session", Session)
-    hub_answers.cache_clear()
+    hub_is_reachable.cache_clear()
     try:
-        assert [hub_answers(), hub_answers()] == [error is None] * 2
+        assert [hub_is_reachable(), hub_is_reachable()] == [error is None] * 2
     finally:
-        hub_answers.cache_clear()
+        hub_is_reachable.cache_clear()
     assert len(asked) == 1

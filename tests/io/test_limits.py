@@ -15,15 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elektron import bounded, reading
 from elektron.configuration import read_yaml
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.documents import read_documents
 from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.registry import load_task
-from elektron.models.verification import model_faults
+from elektron.io import files
+from elektron.io import text as io_text
 from elektron.reporting.reading import mapping, read_json
+from elektron.verify import model_faults
 from tests.corpus.test_blocks import edit, make_rows, write
 from tests.finetuning.readers.layouts import read
 
@@ -41,7 +42,7 @@ from tests.finetuning.readers.layouts import read
 def test_small_files_that_are_not(
     name: str, work: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "LARGEST_TEXT", 100)
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100)
     (tmp_path / name).write_text(json.dumps({"a": "x" * 200}))
     with pytest.raises(ElektronError, match=rf"{name}: more than 100 bytes"):
         work(tmp_path)
@@ -53,23 +54,23 @@ def test_small_files_that_are_not(
 )
 def test_a_text_that_is_no_object(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        bounded.object_in(text)
-    assert bounded.object_in('{"a": 1}') == {"a": 1}
+        files.parse_json_object(text)
+    assert files.parse_json_object('{"a": 1}') == {"a": 1}
 
 
 def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "LARGEST_TEXT", 1 << 20)
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 1 << 20)
     with pytest.raises(ElektronError, match="/dev/zero: more than 1,048,576 bytes"):
-        bounded.read_text(Path("/dev/zero"))
+        files.read_text(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
 def test_a_line_without_an_end(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_BYTES", 100)
-    monkeypatch.setattr(reading, "BYTES_AT_ONCE", 100)
-    monkeypatch.setattr(reading, "LONGEST_FIELD", 1000)
+    monkeypatch.setattr(io_text, "FIRST_BYTES", 100)
+    monkeypatch.setattr(io_text, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(io_text, "MAX_FIELD_CHARACTERS", 1000)
     path = tmp_path / f"x{suffix}"
     begin = '{"text": "' if suffix == ".jsonl" else "text,label\n"
     path.write_text(begin + "x" * 2000)

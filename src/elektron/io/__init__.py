@@ -1,0 +1,1 @@
+"""Files and folders: text and JSON within limits, atomic writes, locks, checksums, hub data sets."""

@@ -1,0 +1,133 @@
+"""Names of models and data sets, which are folders or repositories of the hub, and rows of hub data sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elektron.errors import ElektronError, comma_list, first_line, suggest_path
+
+HUB = "hf:"
+PINNED = re.compile(r"\A(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_TIMEOUT_SECONDS = 10.0
+SAVED_DATASET, SAVED_DATASETS = {"state.json", "dataset_info.json"}, "dataset_dict.json"
+"""Files of what `save_to_disk` writes: of one data set, and of several splits."""
+
+
+class Repo(NamedTuple):
+    """Where a model, a tokenizer or a data set is: a folder, or a repository of the hub at a revision."""
+
+    name: str
+    revision: str = "main"
+
+
+def parse_repo(name: str) -> Repo:
+    """Parse `FOLDER`, `NAME` or `NAME@REVISION`; a folder that exists may have an @ in its name."""
+    pinned = PINNED.fullmatch(name)
+    if pinned is None or Path(name).exists():
+        return Repo(name)
+    return Repo(*pinned.groups())
+
+
+def refuse_missing_folder(name: str) -> None:
+    """Raise ElektronError for a name that only a folder could have, where there is none.
+
+    So that a slip is answered without a request to the hub, which takes long where there is no network.
+    """
+    folder = Path(parse_repo(name).name)
+    beside_others = folder.parent != Path() and folder.parent.is_dir()
+    no_hub_name = folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))
+    if not folder.exists() and (beside_others or no_hub_name):
+        raise ElektronError(f"{name}: no such folder{suggest_path(folder)}")
+
+
+@cache
+def hub_is_reachable() -> bool:
+    """Whether the hub answers: one request, where its client makes six for every file."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
+    except (httpx.HTTPError, OSError):  # the second: HF_HUB_OFFLINE forbids it
+        return False
+    return True
+
+
+class HubDataset(NamedTuple):
+    """A data set `hf:NAME[@REVISION][:config][:split]`; NAME may be a local folder."""
+
+    repo: Repo
+    config: str | None
+    split: str
+
+
+def parse_dataset(source: str) -> HubDataset:
+    """Parse `hf:NAME[@REVISION][:config][:split]`. Raises ElektronError if there is no name."""
+    name, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
+    if not name.strip("/"):
+        raise ElektronError(
+            f"{source}: which data set? Write {HUB}NAME[@REVISION][:config][:split]"
+        )
+    return HubDataset(parse_repo(name), config or None, split or "train")
+
+
+def dataset_commit(source: str) -> str | None:
+    """The commit of a data set's revision now; None for a local folder, and where the hub does not answer."""
+    name, revision = parse_dataset(source).repo
+    if Path(name).exists():
+        return None
+    if COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
+
+    try:
+        return HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS).sha
+    except (httpx.HTTPError, OSError, ValueError):
+        return None  # loading raises an error of its own
+
+
+def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """The features, None where unknown, and the rows of a hub data set, streamed.
+
+    Args:
+        source: `hf:NAME[@REVISION][:config][:split]`.
+        commit: read instead of the revision, which may have moved.
+
+    Raises:
+        ElektronError: here or at a row, if it cannot be loaded.
+    """
+    from datasets import load_dataset, load_from_disk
+    from datasets.exceptions import DatasetsError
+
+    (name, revision), config, split = parse_dataset(source)
+
+    def unloadable(error: Exception) -> ElektronError:
+        return ElektronError(f"{source}: cannot be loaded ({first_line(error)})")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            yield from data_set
+        except (DatasetsError, OSError, ValueError) as error:
+            raise unloadable(error) from error
+
+    try:
+        if any((Path(name) / file).is_file() for file in ("state.json", SAVED_DATASETS)):
+            data_set = load_from_disk(name)
+            if isinstance(data_set, dict):
+                data_set = data_set[split]
+        else:
+            data_set = load_dataset(
+                name, config, split=split, revision=commit or revision, streaming=True
+            )
+    except KeyError as error:
+        raise ElektronError(f"{source}: no split {split!r}, only {comma_list(data_set)}") from error
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        # RuntimeError: it would be made by a script, which is not run.
+        raise unloadable(error) from error
+    return data_set.features, rows()

@@ -1,0 +1,206 @@
+"""Files that are read whole within a limit, JSON without infinities, and files that are written atomically."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from elektron.errors import ElektronError, first_line
+
+MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
+"""What reading a small JSON file may raise that is damaged or was made up."""
+MAX_TEXT_BYTES = 1 << 28
+"""The manifest of ten billion rows has less, and no other file that is read whole comes near."""
+HEAD_BYTES = 1 << 20
+"""A file's marker is within so many bytes."""
+PARTIAL = ".partial"
+
+
+def read_text(path: Path, max_bytes: int | None = None) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        ElektronError: it has more than `max_bytes`, by default MAX_TEXT_BYTES.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not text.
+    """
+    max_bytes = max_bytes or MAX_TEXT_BYTES
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ElektronError(
+            f"{path}: more than {max_bytes:,} bytes, which no such file has: is it the right one?"
+        )
+    return content.decode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises as `read_text` and `parse_json_object`."""
+    return parse_json_object(read_text(path))
+
+
+def parse_json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises ValueError for anything else."""
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content
+
+
+def unreadable(path: Path, error: Exception, advice: str) -> ElektronError:
+    """The error to raise for a file that could not be read.
+
+    Only where its content was read and is wrong is the file called damaged, and the advice given: what the
+    system refuses (permissions, a failing disk) says nothing of the content.
+    """
+    if isinstance(error, OSError):
+        return ElektronError(f"{path} cannot be read ({error.strerror})")
+    return ElektronError(f"{path} is damaged ({first_line(error)}): {advice}")
+
+
+def check_readable(path: Path) -> None:
+    """Raise ElektronError if a file cannot be opened, where a library would say that there is none."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error, "") from error
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON with null in place of infinities and NaN, which JSON does not have."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        finite = _finite(value)
+        return json.dumps(finite, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return list(map(_finite, value)) if isinstance(value, list | tuple) else value
+
+
+def from_json(value: Any, hint: Any, where: str) -> Any:
+    """A value from a JSON file, checked against a type; objects become the dataclasses that the type names.
+
+    Args:
+        value: as `json.loads` returns it.
+        hint: a type: of a dataclass, list, tuple, dict with text as keys, Literal, union, or a plain type.
+        where: the name of the value, for messages.
+
+    Raises:
+        TypeError: a dataclass lacks a field.
+        ValueError: the value is of another type, or has an unknown field.
+    """
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
+        hints = get_type_hints(hint)
+        for name in value.keys() - hints.keys():
+            raise ValueError(f"{where} has an unknown {name!r:.80}")
+        return hint(**{name: from_json(v, hints[name], name) for name, v in value.items()})
+    if kind is list and isinstance(value, list):
+        return [from_json(item, inner[0], where) for item in value]
+    if kind is tuple and isinstance(value, list) and len(value) == len(inner):
+        return tuple(from_json(item, each, where) for item, each in zip(value, inner, strict=True))
+    if kind is dict and isinstance(value, dict):
+        return {name: from_json(item, inner[1], name) for name, item in value.items()}
+    if kind in (Union, UnionType):
+        plain = value is None or not isinstance(value, dict | list)
+        fitting = [each for each in inner if not plain or type(value) is each]
+        fitting += [float] if type(value) is int and float in inner else []
+        if not fitting:
+            raise ValueError(f"{where} is of another type")
+        return from_json(value, fitting[0], where)
+    if kind is Literal:
+        fits = value in inner
+    else:
+        fits = hint is Any or type(value) is hint or (hint is float and type(value) is int)
+    if not fits:
+        raise ValueError(f"{where} is of another type")
+    return value
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A file to write, which replaces `path` when the block ends without an exception.
+
+    Where `path` is a link, the file it leads to is replaced. A device or a pipe is written to directly.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = resolve_link(path)
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        yield partial
+        fsync(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    fsync(target.parent)
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Write a text file; one that exists is replaced as a whole or not at all."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def refuse_foreign(path: Path, marker: bytes) -> None:
+    """Raise ElektronError if a file exists there that is neither empty nor has the marker of our own files."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head and marker not in head:
+        raise ElektronError(
+            f"{path} exists and was not written by this command: move it away, or give another name"
+        )
+
+
+def resolve_link(path: Path) -> Path:
+    """Where a link leads, also if nothing is there yet; any other path unchanged."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def make_parents(path: Path) -> None:
+    """Make the folders above a path, and have the new ones on the disk."""
+    new = list(itertools.takewhile(lambda folder: not folder.exists(), path.parents))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        fsync(folder.parent)
+
+
+def apply_umask(folder: Path) -> None:
+    """Give the files of a folder the modes of the umask; safetensors lets only their owner read them."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""Folders that appear complete or not at all, and locks that keep a second process out of a folder.
+
+A folder is written as `.NAME.partial` beside the place where it is going to be, and then renamed. The next
+command that writes there removes what a killed one has left under that name.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import IO
+
+from elektron.errors import ElektronError
+from elektron.io.files import PARTIAL, apply_umask, fsync, make_parents, resolve_link
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # not on Windows
+    flock = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"
+LOCK_TIMEOUT_SECONDS, LOCK_RETRY_SECONDS = 5.0, 0.1
+"""torchrun restarts processes at once, and their predecessors on other hosts may take a moment to die."""
+LOST_AND_FOUND = "lost+found"
+"""What a file system may have at its root from the beginning."""
+
+
+@contextmanager
+def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends without an exception; locked meanwhile.
+
+    It is beside `out`, and on the disk before it is renamed. Where `out` is an empty folder, which may be a
+    mount point or the current folder and then cannot be replaced, it is inside, and its files are moved up.
+    It is removed if the block fails. Once complete it is kept: where it cannot be renamed, because something
+    else has appeared at `out`, the error says where it is.
+
+    Args:
+        out: where it is going to be; a link stays a link.
+        kept: a folder inside for unfinished work: if it exists it is left in place when the block fails, for
+            the next call to continue from; it does not become part of `out`.
+        owned: the caller keeps other processes away, and frees `out` before the block ends.
+
+    Raises:
+        ElektronError: `out` exists, nothing can be written there, or another process is writing it.
+    """
+    target = resolve_link(out)
+    inside = target.is_dir() and is_free(target)
+    partial = target / PARTIAL if inside else target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        make_parents(partial)
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+    with nullcontext() if owned else folder_lock(partial, out):
+        try:
+            if not owned and not is_free(out):
+                raise ElektronError(f"{out} exists and is not empty: choose another --out")
+            _clear(partial, keep={LOCK_FILE, kept})
+            yield partial
+            if kept:
+                shutil.rmtree(partial / kept, ignore_errors=True)
+            apply_umask(partial)
+            for path in [*sorted(partial.rglob("*"), reverse=True), partial]:
+                fsync(path)
+        except BaseException:
+            if not (kept and (partial / kept).is_dir()):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        try:
+            _publish(partial, target, inside)
+        except OSError as error:
+            message = f"{out} cannot be written ({error.strerror})"
+            if owned:  # the caller can make it again
+                shutil.rmtree(partial, ignore_errors=True)
+                raise ElektronError(message) from error
+            if not inside:
+                with suppress(OSError):  # so that no other command clears it
+                    partial = partial.rename(target.with_name(f"{target.name}.finished"))
+            raise ElektronError(f"{message}: the finished result is in {partial}") from error
+    fsync(target if inside else target.parent)
+
+
+def _clear(folder: Path, keep: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _publish(partial: Path, target: Path, inside: bool) -> None:
+    """Give the folder its name. Its lock is removed last: whoever waits for it then finds `target` taken."""
+    if not inside:
+        partial.rename(target)
+        (target / LOCK_FILE).unlink(missing_ok=True)
+        return
+    if not is_free(target):
+        raise FileExistsError(errno.EEXIST, "something else has appeared there")
+    for path in sorted(partial.iterdir()):
+        if path.name != LOCK_FILE:
+            path.rename(target / path.name)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_free(out: Path) -> bool:
+    """Whether nothing is at `out`, or an empty folder; what a killed command left in it does not count."""
+    if not out.exists():
+        return True
+    return out.is_dir() and {path.name for path in out.iterdir()} <= {PARTIAL, LOST_AND_FOUND}
+
+
+def final_path(folder: Path) -> Path:
+    """Where a folder of `atomic_folder` is going to be; any other folder unchanged."""
+    if folder.name == PARTIAL:
+        return folder.parent
+    name = folder.name.removesuffix(PARTIAL)
+    return folder.with_name(name[1:]) if name != folder.name and name[:1] == "." else folder
+
+
+def partial_folders(parent: Path, pattern: str) -> list[Path]:
+    """What killed processes have left of folders whose names match a pattern."""
+    return sorted(parent.glob(f".{pattern}{PARTIAL}*"))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that may exist already, or the one that a link leads to."""
+    resolve_link(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def folder_lock(folder: Path, out: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if necessary, while the block lasts.
+
+    The lock is `flock` on an empty file in the folder, which also works across the hosts of a shared file
+    system, and ends with the process. Where there are no such locks, a warning is logged instead.
+
+    Args:
+        folder: where the lock file is.
+        out: what messages name.
+
+    Raises:
+        ElektronError: another process holds the lock, or nothing can be written there.
+    """
+    try:
+        file = _lock(folder, out)
+    except OSError as error:
+        raise ElektronError(
+            f"{out} cannot be written ({error.strerror}): choose another --out"
+        ) from error
+    with file:
+        yield
+
+
+def _lock(folder: Path, out: Path) -> IO[bytes]:
+    """The lock file, opened; it is locked until it is closed."""
+    path, deadline = folder / LOCK_FILE, time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        try:
+            if flock is None:
+                raise OSError(0, "this system has no flock")
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            if time.monotonic() > deadline:
+                raise ElektronError(
+                    f"another process is at work on {out}: wait for its end, stop it, or choose another --out"
+                ) from None
+            time.sleep(LOCK_RETRY_SECONDS)
+            continue
+        except OSError as error:
+            log.warning(
+                "%s cannot be locked (%s): see that no second process writes there",
+                out,
+                error.strerror,
+            )
+            return file
+        # The process that held the lock may have removed the file meanwhile.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()

@@ -1,4 +1,4 @@
-"""The README's commands and code run as they stand."""
+"""Commands and code in the README and the guides run unchanged, and all links between pages have a target."""
 
 import os
 import random
@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CODE = [README, ROOT / "docs" / "pretraining.md", ROOT / "docs" / "finetuning.md"]
 
 
-def blocks_of(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def blocks_of(language: str, page: Path) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +49,16 @@ def run(arguments, folder):
     return done
 
 
-def test_the_commands_run_as_they_stand(folder):
-    for commands in blocks_of("bash"):
+def test_the_commands_run(folder):
+    for commands in blocks_of("bash", README):
         run(["bash", "-euo", "pipefail", "-c", commands], folder)
     assert (folder / "run/report.html").is_file()
     assert (folder / "run/discriminator/config.json").is_file()
     assert (folder / "model/report.html").is_file()
 
 
-def test_the_python_runs_as_it_stands(folder):
-    snippets = blocks_of("python")
+def test_the_python_runs(folder):
+    snippets = [snippet for page in CODE for snippet in blocks_of("python", page)]
     assert len(snippets) == 3
     for snippet in snippets:
         run([sys.executable, "-c", snippet], folder)
@@ -63,6 +72,10 @@ def test_make_has_the_two_targets_of_the_first_screen():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-def test_every_link_leads_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README.read_text(encoding="utf-8")):
-        assert (README.parent / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_has_a_target(page):
+    text = re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8"))
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors_of(target), f"{path}#{anchor}"

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# The article's pipeline from end to end, in its own order: initialise Teacher and Student, train the
-# Teacher on a corpus, train the Student on the Teacher's output, update them in roles, fine-tune on IMDB
-# film reviews, evaluate. docs/article.md says what of it is the paper's and what is not.
+# The article's pipeline in its order: initialise Teacher and Student, train the Teacher on a corpus, train
+# the Student on the Teacher's output, update both alternately, fine-tune on IMDB film reviews, evaluate.
+# docs/article.md compares it with the paper.
 #
 #   examples/article.sh [DATA]
 #
 # DATA: a folder with train.csv.gz and test.csv.gz (columns text, label), or hf:NAME with the splits
-# train and test. WORK: where everything goes (default: runs/article).
-# Meant to take about a quarter of an hour on 2 CPU cores. STEPS (default: 2400) are those of the two
-# stages together, and a third as many are taken in turn; LABELS (default: 1000) is how many labelled
-# reviews are fine-tuned on; EPOCHS (default: 4) how often.
+# train and test. WORK: output folder (default: runs/article).
+# STEPS (default: 2400): steps of the two stages together; the alternating stage has a third as many.
+# LABELS (default: 1000), EPOCHS (default: 4): rows and epochs of fine-tuning.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -27,7 +26,7 @@ echo "0 · 数据预处理 (data preprocessing): a WordPiece vocabulary, and row
 elektron tokenizer "$train" --text text --lowercase true --vocab-size 8192 --out "$work/tokenizer"
 elektron prepare "$train" --text text --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
 
-# One command for three steps of the article; it says itself when the second stage begins.
+# Three steps of the article in one command.
 echo "1 · 初始化模型 (initialise Teacher and Student): generator and discriminator, random weights, one size"
 echo "2 · 微调预训练 (train the Teacher on the corpus): the generator alone, masked language modelling"
 echo "3 · 自监督预训练 (train the Student on the Teacher's output): the generator's weights copied, then" \
@@ -35,19 +34,17 @@ echo "3 · 自监督预训练 (train the Student on the Teacher's output): the g
 elektron pretrain --config article --data "$work/blocks" --out "$work/two-stages" \
   --steps "$steps"
 
-# Embeddings stay apart, as the two stages leave them; at a third of the recipe's rates, because both
-# networks have learned already; with another seed, because the same one would begin again with the rows
-# and masks that the Teacher has seen.
-echo "4 · 交替进行更新 (update Teacher and Student in roles, to maximise their similarity): a step each;" \
+# Embeddings stay separate, as in the two stages. A third of the recipe's learning rates, because both
+# networks are trained already. Another seed, for other rows and masks than the Teacher's first ones.
+echo "4 · 交替进行更新 (update Teacher and Student alternately, to maximise their similarity): a step each;" \
   "the discriminator also learns the generator's distribution at masked positions (not in the paper)"
 elektron pretrain --config article --data "$work/blocks" --out "$work/in-turn" \
   --steps $((steps / 3)) --seed 2 \
   --init-from "$work/two-stages/discriminator,$work/two-stages/generator" --sharing none \
   --plan alternating --plan-options.similarity 1 --optimizer.learning-rate 1e-3 --optimizer.muon-learning-rate 0.01
 
-# The validation set is a part of the training reviews, and decides which epoch is kept: the figures here
-# are of it, those of step 6 are not. The "conventional Transformer" that the article compares with is the
-# same network from random weights.
+# The epoch is selected on a part of the training reviews; the metrics here are of it. The "conventional
+# Transformer" that the article compares with is the same network from random weights.
 echo "5 · 微调 (fine-tune on film reviews): the discriminator alone, and the same network from scratch"
 common=(--train "$train" --eval 0.08 --text text --label label
   --max-train "${LABELS:-1000}" --epochs "${EPOCHS:-4}" --max-length 256 --truncation head-tail --dropout 0.3)

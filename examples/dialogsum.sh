@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Summaries of dialogues: an encoder that reads the dialogues first, and a decoder on it, beside
-# summaries that no model wrote: the first three turns, the two longest, a constant.
+# Summaries of dialogues: an encoder pre-trained on the dialogues with a new decoder, compared with the
+# first three turns, the two longest turns, and a constant summary.
 #
 #   examples/dialogsum.sh [DATA]
 #
 # DATA: a folder with dialogsum.train.jsonl.gz and dialogsum.dev.jsonl, or hf:NAME with columns dialogue
 # and summary.
-# WORK: where everything goes (default: runs/dialogsum). About 25 minutes on 2 CPU cores.
+# WORK: output folder (default: runs/dialogsum). About 25 minutes on 2 CPU cores.
 set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
@@ -26,6 +26,5 @@ elektron pretrain --config elektron-mini --data "$work/blocks" --out "$work/pret
   --steps "${STEPS:-600}"
 elektron finetune summarization --model "$work/pretraining/discriminator" --train "$train" \
   --eval 0.02 --test "$dev" --source dialogue --target summary --out "$work/model" \
-  --epochs "${EPOCHS:-6}" --batch-size 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000 \
- 
+  --epochs "${EPOCHS:-6}" --batch-size 16 --max-length 160 --decoder-layers 2 --target-vocab-size 4000
 python "$here/dialogue_baselines.py" "$train" "$dev" "$work/model"

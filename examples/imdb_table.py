@@ -1,4 +1,4 @@
-"""The table of imdb.sh: pretrained, from scratch, and TF-IDF with logistic regression on the same rows.
+"""Table of imdb.sh: test accuracy pretrained, from scratch, and of TF-IDF with logistic regression.
 
 python examples/imdb_table.py TRAIN TEST WORK LABELS…
 """
@@ -20,7 +20,7 @@ STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 def main(train: str, test: str, work: Path, sizes: list[int]) -> None:
-    """Print a line for each number of labels."""
+    """Print a row for each number of labels."""
     print(f"{'labels':>8} {'pretrained':>24} {'scratch':>24} {'TF-IDF + LR':>12}")
     for size in sizes:
         sides = [accuracies(work / f"{side}-{size}") for side in ("pretrained", "scratch")]
@@ -36,24 +36,24 @@ def main(train: str, test: str, work: Path, sizes: list[int]) -> None:
             out=Path(),
         )
         linear = tfidf(read_labelled(config, Classification.layout))
-        print(f"{size:>8,} {in_words(sides[0]):>24} {in_words(sides[1]):>24} {linear:>12.4f}")
+        print(f"{size:>8,} {formatted(sides[0]):>24} {formatted(sides[1]):>24} {linear:>12.4f}")
 
 
 def accuracies(model: Path) -> list[float]:
-    """On the test reviews, one a seed."""
+    """Test accuracy of each seed."""
     runs = json.loads((model / "runs.json").read_text(encoding="utf-8"))
     return [run["test"]["accuracy"] for run in runs if run["test"]]
 
 
-def in_words(values: list[float]) -> str:
-    """The median, and from where to where."""
+def formatted(values: list[float]) -> str:
+    """Median and range."""
     if len(values) == 1:
         return f"{values[0]:.4f}"
     return f"{statistics.median(values):.4f} ({min(values):.4f}–{max(values):.4f})"
 
 
 def tfidf(data: Labelled) -> float:
-    """Accuracy on the test reviews of the regularisation that is best on the held-out ones."""
+    """Test accuracy of the regularisation strength that is best on the held-out reviews."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     train = words.fit_transform(texts(data.train))
     held_out, test = words.transform(texts(data.eval)), words.transform(texts(data.test))
@@ -66,12 +66,10 @@ def tfidf(data: Labelled) -> float:
 
 
 def texts(records: list[Record]) -> list[str]:
-    """What they say."""
     return [record.values["text"] for record in records]
 
 
 def labels(records: list[Record]) -> list[str]:
-    """What they are."""
     return [record.values["label"] for record in records]
 
 

@@ -5,8 +5,8 @@
 #   examples/ner.sh [DATA [CORPUS]]
 #
 # DATA: a folder with train.char.bmes and dev.char.bmes, or hf:NAME with a train and a validation split.
-# CORPUS: text to pre-train on, any that `elektron prepare` reads.
-# WORK: where everything goes (default: runs/ner). About 17 minutes on one CPU core.
+# CORPUS: text to pre-train on, in any form that `elektron prepare` reads.
+# WORK: output folder (default: runs/ner). About 17 minutes on one CPU core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -24,7 +24,7 @@ elektron tokenizer "$corpus" --out "$work/tokenizer" --vocab-size 8192 --max-doc
 elektron prepare "$corpus" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 128
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
   --batch-size 16 --steps "${STEPS:-2500}"
-# The last tenth of the training rows is for choosing the epoch; dev is scored once (docs/finetuning.md).
+# The epoch is selected on a tenth of the training rows; dev is scored once.
 tag() {
   elektron finetune token-classification "$@" --epochs 15 \
     --train "$train" --eval 0.1 --test "$test"

@@ -1,10 +1,10 @@
-"""The next turn of a dialogue, from the turns before it: files for `elektron finetune generation`.
+"""Make a file for `elektron finetune generation`: the next turn of a dialogue given those before it.
 
 Usage: next_turn.py DIALOGUES OUT.jsonl [ROWS]
 
-DIALOGUES is a file with a column `dialogue`, a turn a line, each as "#Person1#: text". A row has
-`source`, the last turns and who speaks next, and `target`, what that person says. Of each dialogue
-every turn but the first is a target once; of so many, ROWS are drawn.
+DIALOGUES is a file with a column `dialogue`, one turn per line, each as "#Person1#: text". Every turn
+but the first makes a row: `source` has the turns before it and the next speaker, `target` the text.
+ROWS rows are drawn at random (default: all).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ TURNS_BEFORE = 4
 
 
 def rows(dialogue: str) -> Iterator[dict[str, str]]:
-    """A row for each turn that has one before it."""
+    """A row for each turn but the first."""
     turns = [turn.strip() for turn in dialogue.splitlines() if turn.strip()]
-    for place in range(1, len(turns)):
-        speaker, colon, said = turns[place].partition(":")
-        if colon and said.strip():
-            before = turns[max(0, place - TURNS_BEFORE) : place]
-            yield {"source": "\n".join([*before, f"{speaker}:"]), "target": said.strip()}
+    for index in range(1, len(turns)):
+        speaker, colon, text = turns[index].partition(":")
+        if colon and text.strip():
+            before = turns[max(0, index - TURNS_BEFORE) : index]
+            yield {"source": "\n".join([*before, f"{speaker}:"]), "target": text.strip()}
 
 
 def main(dialogues: str, out: str, count: str | None = None) -> None:
-    """Write the rows of all dialogues, or some of them."""
+    """Write the rows of all dialogues, or `count` of them."""
     records = read_records([dialogues], DIALOGUES, FilesConfig(), labelled=True)
     found = [row for record in records for row in rows(record.values["text"])]
     if count is not None and int(count) < len(found):

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What is said next in a dialogue, beside always the commonest turn.
+# Generate the next turn of a dialogue, compared with the most frequent turn.
 #
 #   examples/next_turn.sh [DATA]
 #
 # DATA: a folder with dialogsum.train.jsonl.gz and dialogsum.dev.jsonl, or hf:NAME with a column dialogue.
-# WORK: where everything goes (default: runs/next-turn).
+# WORK: output folder (default: runs/next-turn). ROWS (default: 40000): training turns.
 set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
@@ -21,8 +21,7 @@ mkdir -p "$work"
 python "$here/next_turn.py" "$train" "$work/train.jsonl" "${ROWS:-40000}"
 python "$here/next_turn.py" "$dev" "$work/dev.jsonl" 1000
 elektron finetune generation --model scratch:elektron-mini --train "$work/train.jsonl" --eval 0.02 \
-  --test "$work/dev.jsonl" --out "$work/model" --epochs "${EPOCHS:-3}" --target-vocab-size 6000 \
- 
+  --test "$work/dev.jsonl" --out "$work/model" --epochs "${EPOCHS:-3}" --target-vocab-size 6000
 
 python - "$work/model" <<'PYTHON'
 import json, pathlib, sys
@@ -30,12 +29,12 @@ import json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
 model = json.loads((folder / "metrics.json").read_text())
 constant = json.loads((folder / "details.json").read_text())["baseline"]
-for name, figures in (("the model", model), (constant["name"], constant)):
+for name, metrics in (("model", model), (constant["name"], constant)):
     print(
-        f"{name:24}  ROUGE-L {figures['rougeL']:.2f}  ROUGE-1 {figures['rouge1']:.2f}"
-        f"  distinct outputs {figures['distinct_outputs']:.2f}"
+        f"{name:24}  ROUGE-L {metrics['rougeL']:.2f}  ROUGE-1 {metrics['rouge1']:.2f}"
+        f"  distinct outputs {metrics['distinct_outputs']:.2f}"
     )
 for line in (folder / "predictions.jsonl").read_text().splitlines()[:5]:
     row = json.loads(line)
-    print("", row["source"], f"  was: {row['target']}", f"  is:  {row['predicted_text']}", sep="\n")
+    print("", row["source"], f"  target:    {row['target']}", f"  predicted: {row['predicted_text']}", sep="\n")
 PYTHON

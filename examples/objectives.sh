@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# Which objective, which plan, what to share, and is the extreme student worth its compute? The comparisons of
-# docs/evidence/objectives.md: every variant is pre-trained with as many floating-point operations as
-# any other, and fine-tuned on three tasks.
+# The comparisons of docs/evidence/objectives.md: objectives, plans, sharing and the recipe extreme, each
+# variant pre-trained with the same number of floating-point operations and fine-tuned on three tasks.
 #
 #   examples/objectives.sh DATA [objectives|plans|sharing|extreme …]
 #
-# DATA: a folder with enwiki/, sst2/, mrpc/ and sts-b/. Without names it is all four comparisons.
-# WORK: where everything goes (default: runs/objectives). SEEDS, BUDGET: for more than the little that
-# two CPU cores can do.
+# DATA: a folder with enwiki/, sst2/, mrpc/ and sts-b/. Without names: all four comparisons.
+# WORK: output folder (default: runs/objectives). SEEDS, BUDGET: larger values for a GPU.
 set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 recipes=$(cd "$(dirname "$0")/../recipes" && pwd)
@@ -20,7 +18,7 @@ if [ ! -d "$work/blocks" ]; then
   elektron prepare "$data/enwiki/train.txt.gz" --tokenizer "$work/tokenizer" --out "$work/blocks" --seq-len 64
 fi
 
-# The probes, for as many rows of mrpc, whose pairs are long: of 4,076.
+# The probes; $1 is the number of training rows of mrpc (at most 4,076), whose pairs are long.
 probes() {
   echo "classification --train $data/sst2/train.tsv --eval $data/sst2/dev.tsv --max-train 5000 --epochs 2" \
     "--max-length 64"
@@ -31,7 +29,7 @@ probes() {
     "--text 6 --pair 7 --label 5 --epochs 3 --max-length 64"
 }
 
-# What is evaluated and saved on the way is of no use here, and takes time.
+# Evaluation and checkpoints during pre-training are not needed here.
 compare() { # NAME BUDGET PROBES MRPC_ROWS --sweep …
   local lines
   mapfile -t lines < <(probes "$4")
@@ -40,7 +38,7 @@ compare() { # NAME BUDGET PROBES MRPC_ROWS --sweep …
     evaluation.every=100000 checkpoint.every=100000
 }
 
-# A recipe that is the quickstart's with a few settings of its own.
+# A variant: recipe quickstart with a few other settings.
 variant() { # NAME SETTING …
   mkdir -p "$work/variants"
   { cat "$recipes/quickstart.yaml" && printf '%s\n' "${@:2}"; } >"$work/variants/$1.yaml"
@@ -57,8 +55,8 @@ for comparison in "$@"; do
         --sweep objective=rtd,all_tokens_mlm,replace_mlm,electra_15,mlm,corrective
       ;;
     plans)
-      # The ready generator's own training is not counted in what its student may spend.
-      elektron pretrain --config quickstart --data "$work/blocks" --out "$work/ready" \
+      # The generator's own training is not part of its student's budget.
+      elektron pretrain --config quickstart --data "$work/blocks" --out "$work/generator" \
         --flops 6e12 --seed 99
       variant joint "plan: joint"
       variant two_stage "plan: two_stage"
@@ -67,11 +65,11 @@ for comparison in "$@"; do
       variants+=("$work/variants/two_stage_same_size.yaml")
       variant alternating_similarity "plan: alternating" "plan_options: {similarity: 1.0}"
       variant adversarial "plan: adversarial"
-      variant frozen_generator "plan: frozen_generator" "plan_options: {generator: $work/ready}"
+      variant frozen_generator "plan: frozen_generator" "plan_options: {generator: $work/generator}"
       compare plans 6e12flops 3 2000 --sweep "$(all_variants)"
       ;;
     sharing)
-      # A generator as large as the discriminator, as where the paper compares this.
+      # A generator as large as the discriminator, as in the paper's comparison.
       compare sharing 6e12flops 3 2000 --config quickstart --sweep sharing=none,embeddings,gdes,all \
         network.generator_width=1
       ;;
@@ -80,7 +78,7 @@ for comparison in "$@"; do
         optimizer.warmup=0.05
       ;;
     *)
-      echo "there is no comparison named $comparison" >&2
+      echo "unknown comparison: $comparison" >&2
       exit 2
       ;;
   esac

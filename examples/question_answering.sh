@@ -4,8 +4,8 @@
 #   examples/question_answering.sh [DATA [CORPUS]]
 #
 # DATA: a folder with train.json and dev.json, or hf:NAME with a train and a validation split.
-# CORPUS: text to pre-train on and to look answers up in, any that `elektron prepare` reads.
-# WORK: where everything goes (default: runs/question_answering).
+# CORPUS: text to pre-train on and to search for answers, in any form that `elektron prepare` reads.
+# WORK: output folder (default: runs/question_answering).
 set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 here=$(dirname "$0")
@@ -28,21 +28,20 @@ elektron prepare "$corpus" "$passages" --tokenizer "$work/tokenizer" --seq-len 2
 elektron pretrain --config quickstart --data "$work/blocks" --out "$work/pretraining" \
   --batch-size 8 --steps "${STEPS:-4000}"
 
-# Can it learn at all? 200 questions by heart, asked again.
+# Memorise 200 questions, to check the pipeline.
 elektron finetune question-answering --model "$work/pretraining" \
   --train "$work/200.jsonl" --eval "$work/200.jsonl" --out "$work/by-heart" --max-length 256 \
   --epochs 25 --batch-size 16 --learning-rate 5e-3 --dropout 0 --keep last
 elektron evaluate "$work/by-heart" "$work/200.jsonl"
 
-# What has it understood? Questions about passages that it has not seen, half of them without an
-# answer. A tenth of the training questions is for choosing the epoch and the threshold of "no answer".
-# Little: with a network this small and 4,000 questions it does best to answer hardly any of them.
+# Questions about unseen passages, half of them without an answer. A tenth of the training questions
+# selects the epoch and the threshold of "no answer". So small a network answers hardly any of them.
 elektron finetune question-answering --model "$work/pretraining" \
   --train "$train" --max-train 4000 --eval 0.1 --test "$dev" --out "$work/model" --max-length 256 \
   --epochs 4
 elektron evaluate "$work/model" "$dev"
 
-# The 200 questions without their passages: the corpus is searched for them.
+# The 200 questions without their passages, which are retrieved from the corpus.
 elektron predict "$work/by-heart" --input "$work/questions.txt" --output "$work/answers.jsonl" \
   --documents "$corpus" "$passages" --passages 10
 python "$here/squad_files.py" --score "$work/200.jsonl" "$work/answers.jsonl"

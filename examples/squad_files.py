@@ -1,11 +1,11 @@
-"""What examples/question_answering.sh needs besides the commands.
+"""Files and scores for examples/question_answering.sh.
 
 Usage: squad_files.py TRAIN FOLDER
        squad_files.py --score QUESTIONS ANSWERS
 
-The first writes `passages.txt`, the passages of TRAIN, a document each; `200.jsonl`, its first 200
-questions that have an answer; and `questions.txt`, the same without passage and answer. The second
-prints how many of the answers from a corpus are right, and one of them with its source.
+The first writes `passages.txt` (the passages of TRAIN as documents), `200.jsonl` (its first 200 questions
+with an answer) and `questions.txt` (the same without passage and answer). The second prints exact match
+and F1 of answers from a corpus, and the first correct answer with its source.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def make(train: str, folder: Path) -> None:
 
 
 def score(questions: str, answers: Path) -> None:
-    """Print figures of the answers, and the first that is right."""
+    """Print metrics of the answers, and the first correct one."""
     gold = [[answer["text"] for answer in row["answers"]] for row in read(questions)]
     given = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    figures = Answers(gold, [row["predicted_answer"] for row in given])()
-    print(f"from the corpus: exact match {figures['exact_match']:.1f}, F1 {figures['f1']:.1f}")
+    metrics = Answers(gold, [row["predicted_answer"] for row in given])()
+    print(f"from the corpus: exact match {metrics['exact_match']:.1f}, F1 {metrics['f1']:.1f}")
     for texts, row in zip(gold, given, strict=True):
         if row["predicted_answer"] in texts:
             print(f"{row['question']}\n  {row['predicted_answer']}")
@@ -47,18 +47,17 @@ def score(questions: str, answers: Path) -> None:
 
 
 def read(source: str) -> list[dict[str, Any]]:
-    """The rows of labelled questions."""
+    """Rows of labelled questions."""
     records = read_records([source], QuestionAnswering.layout, FilesConfig(), labelled=True)
     return [record.values for record in records]
 
 
 def one_line(text: str) -> str:
-    """The text without line ends."""
+    """The text on one line."""
     return " ".join(text.split())
 
 
 def write(path: Path, text: str) -> None:
-    """A file with a line end at its end."""
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# English captions into German: once with an encoder from random weights, once with one that has read
-# English before, in as many steps and with the same vocabulary.
+# Translate English captions into German, with an encoder from random weights and with a pre-trained one,
+# in the same number of steps and with the same vocabulary.
 #
 #   examples/translation.sh [DATA [CORPUS]]
 #
 # DATA: a folder with train.en, train.de, val.*, test_2016_flickr.*, or hf:NAME with columns en and de.
-# CORPUS: more English to pre-train on, besides the captions, any that `elektron prepare` reads.
-# WORK: where everything goes (default: runs/translation). PRETRAIN=no does the first half only.
+# CORPUS: more English text to pre-train on, in any form that `elektron prepare` reads.
+# WORK: output folder (default: runs/translation). PRETRAIN=no: only from random weights.
 set -euo pipefail
 export PATH="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH"  # where `make` installs
 data=${1:-hf:bentrevett/multi30k}
@@ -42,11 +42,11 @@ import json, pathlib, sys
 for name in ("scratch", "pretrained"):
     path = pathlib.Path(sys.argv[1], name, "metrics.json")
     if path.exists():
-        figures = json.loads(path.read_text())
-        low, high = figures["intervals"]["bleu"]
+        metrics = json.loads(path.read_text())
+        low, high = metrics["intervals"]["bleu"]
         print(
-            f"{name:10}  BLEU {figures['bleu']:.1f} ({low:.1f} … {high:.1f})"
-            f"  chrF {figures['chrf']:.1f}  loss {figures['loss']:.3f}"
-            f"  {figures['seconds'] / 60:.0f} minutes"
+            f"{name:10}  BLEU {metrics['bleu']:.1f} ({low:.1f} … {high:.1f})"
+            f"  chrF {metrics['chrf']:.1f}  loss {metrics['loss']:.3f}"
+            f"  {metrics['seconds'] / 60:.0f} minutes"
         )
 PYTHON

@@ -312,25 +312,6 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, small_batches: None
         rows.take(np.arange(12, 24))
 
 
-def test_a_file_that_is_overwritten_while_it_is_read(tmp_path: Path, small_batches: None) -> None:
-    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
-    rows = BlockStore.open(folder).rows("train")
-    path = folder / "train-00000.arrow"
-    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all()
-    whole = path.read_bytes()
-    os.utime(path, ns=(1, 1))
-    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all(), "touched, and the same"
-    place = whole.index(make_rows(30)[:4].astype(np.uint16).tobytes())
-    with path.open("r+b") as file:
-        file.seek(place)
-        file.write(bytes(8))
-    os.utime(path, ns=(2, 2))
-    with pytest.raises(ElektronError, match=r"train-00000\.arrow is damaged.*record batch 0"):
-        rows.take(np.arange(4))
-    path.write_bytes(whole)
-    assert (rows.take(np.arange(12)) == make_rows(30)[:12]).all()
-
-
 def test_a_disk_that_fails_is_no_damage(
     tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

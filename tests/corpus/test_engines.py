@@ -17,7 +17,7 @@ from elektron.corpus.config import PrepareConfig
 from elektron.corpus.engines import Chunk, in_this_process, on_ray
 from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from tests.corpus.test_encoding import encoding
+from tests.corpus.test_encoder import encoding
 from tests.corpus.test_prepare import contents
 from tests.corpus.texts import make_text
 

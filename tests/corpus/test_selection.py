@@ -16,7 +16,7 @@ def split_of(documents: list[Document], share: float, seed: int = 1, at_once: in
     return {
         text: side
         for first in range(0, len(documents), at_once)
-        for side, text in selection.of(documents[first : first + at_once])
+        for side, text in selection.select(documents[first : first + at_once])
     }
 
 
@@ -44,9 +44,9 @@ def test_seen_texts_takes_sixteen_bytes_a_text() -> None:
 
 def test_duplicates_are_counted_and_the_first_is_kept() -> None:
     selection = Selection(0.0, 1, deduplicate=True)
-    first = list(selection.of([Document("a"), Document("b"), Document("a")]))
+    first = list(selection.select([Document("a"), Document("b"), Document("a")]))
     assert [text for _, text in first] == ["a", "b"]
-    assert [text for _, text in selection.of([Document("b"), Document("c")])] == ["c"]
+    assert [text for _, text in selection.select([Document("b"), Document("c")])] == ["c"]
     assert selection.duplicates == 2
 
 

@@ -1,16 +1,13 @@
 """The block store: rows of token ids on disk, written once, verified, read row by row.
 
 A folder of blocks holds `train-00000.arrow`, `validation-00000.arrow` and so on, a copy of the
-tokenizer under `tokenizer/`, and `manifest.json`. Each file is an Arrow IPC file with one column,
-`input_ids`, of fixed-size lists, so that any tool that reads Arrow reads the rows. All record
-batches of a split have the same number of rows, except its last: a row's place follows from its
-number.
+tokenizer in `tokenizer/`, and `manifest.json`. Each file is an Arrow IPC file with one column,
+`input_ids`, of fixed-size lists. All record batches of a split have the same number of rows, except
+the last, so that the place of a row follows from its number.
 
-Nothing damaged is trained on. The manifest states a SHA-256 of itself, of every file, and of every
-record batch; `BlockStore.open` compares sizes, `BlockStore.verify` every byte, `BlockStore.faults`
-that and every record batch, and a record batch is checked when it is first touched, and again when its
-file has been written to since. A token
-id that the vocabulary does not have is neither written nor handed out.
+Damage is found before it is trained on. The manifest has a SHA-256 of itself, of every file and of
+every record batch: `BlockStore.open` compares sizes, `BlockStore.verify` every byte, and each
+record batch is checked when it is first read.
 """
 
 from __future__ import annotations
@@ -41,10 +38,10 @@ from elektron.errors import ElektronError, first_line
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
 
-# At 128 tokens a row a file has 256 MB: few enough files to keep open, small enough to copy.
+# 256 MB a file at 128 tokens a row.
 BATCHES_PER_FILE = 256
 MOST_OPEN = 256
-"""Files that are kept open at once; systems allow a thousand or so."""
+"""Files that are open at once; systems allow about a thousand."""
 
 
 def _digest_of_ids(ids: NDArray[Any]) -> str:
@@ -57,20 +54,20 @@ def _digest_of_file(path: Path) -> str:
 
 
 class BlockWriter:
-    """Writes blocks into a folder; `new_folder` makes that folder appear whole or not at all."""
+    """Writes blocks into a folder."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """`manifest` says what the rows are; `finish` fills in its numbers."""
+        """`manifest` describes the rows; `finish` adds the counts and checksums."""
         self.folder = folder
         self.manifest = manifest
         self.splits = {split: _SplitWriter(folder, split, manifest) for split in SPLITS}
 
     def write(self, split: Split, rows: NDArray[Any], documents: int) -> None:
-        """Append rows `(rows, seq_len)` that hold so many documents."""
+        """Append rows `(rows, seq_len)` that contain this number of documents."""
         self.splits[split].write(rows, documents)
 
     def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
-        """Close the files and write the manifest; the tokenizer must be in the folder by now."""
+        """Close the files and write the manifest; the tokenizer must be in the folder already."""
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
@@ -136,15 +133,8 @@ class _SplitWriter:
             return
         self.stream.close()
         path = self._path()
-        self.files.append(
-            BlockFile(
-                path.name,
-                self.rows_in_file,
-                path.stat().st_size,
-                _digest_of_file(path),
-                self.batches,
-            )
-        )
+        size, sha256 = path.stat().st_size, _digest_of_file(path)
+        self.files.append(BlockFile(path.name, self.rows_in_file, size, sha256, self.batches))
         self.stream, self.batches, self.rows_in_file = None, [], 0
 
     def _path(self) -> Path:
@@ -160,35 +150,28 @@ class BlockStore:
 
     @classmethod
     def open(cls, folder: Path) -> BlockStore:
-        """Open a folder of blocks after a look at its manifest and the sizes of its files.
+        """Open a folder of blocks; reads the manifest and compares the sizes of the files.
 
         Raises:
-            ElektronError: there are no blocks, or they are not whole.
+            ElektronError: there are no blocks, or files are missing or of the wrong size.
         """
         if not (folder / MANIFEST).is_file():
             raise ElektronError(
                 f"{folder} holds no blocks (no {MANIFEST}): `elektron prepare` makes them"
             )
         store = cls(folder, Manifest.load(folder / MANIFEST))
-        for file in store._files():
-            path = folder / file.name
-            if not path.is_file():
-                raise ElektronError(f"{path} is missing: prepare the blocks again")
-            if path.stat().st_size != file.bytes:
-                raise ElektronError(
-                    f"{path} is damaged: {path.stat().st_size:,} bytes long, {file.bytes:,} were "
-                    "written: prepare the blocks again"
-                )
+        for fault in store._faults(checksums=False):
+            raise ElektronError(fault)
         return store
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what training depends on."""
+        """SHA-256 of everything that training depends on."""
         return self.manifest.fingerprint
 
     @property
     def tokenizer_folder(self) -> Path:
-        """Where the copy of the tokenizer lies."""
+        """The copy of the tokenizer."""
         return self.folder / TOKENIZER
 
     def rows(self, split: Split) -> Rows:
@@ -196,78 +179,64 @@ class BlockStore:
         return Rows(self.folder, self.manifest, split)
 
     def verify(self) -> None:
-        """Read every byte and compare it with what was written.
+        """Compare every byte with what was written.
 
         Raises:
             ElektronError: names the first file that is damaged or missing.
         """
-        for fault in self._faults_of_files():
+        for fault in self._faults():
             raise ElektronError(fault)
 
     def faults(self) -> Iterator[str]:
-        """A line for every file that is missing, damaged or too many, and every record batch that
-        is not what the manifest says; it reads everything."""
-        damaged = False
-        for fault in self._faults_of_files():
-            damaged = True
-            yield fault
-        yield from self._files_too_many()
-        if not damaged:  # what is known to be damaged is not opened
-            for split in SPLITS:
-                yield from self.rows(split).faults()
+        """A line for each file that is missing, damaged, or not in the manifest."""
+        yield from self._faults()
+        known = {self.folder / name for name in self.manifest.file_names}
+        known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
+        for pattern in ("*.arrow", f"{TOKENIZER}/*"):
+            for path in sorted(self.folder.glob(pattern)):
+                if path not in known:
+                    yield f"{path} is not in the manifest: move it away"
 
-    def _faults_of_files(self) -> Iterator[str]:
-        sizes = {file.name: file.bytes for file in self._files()}
-        checksums = {file.name: file.sha256 for file in self._files()}
-        checksums |= {
-            f"{TOKENIZER}/{name}": sha256 for name, sha256 in self.manifest.tokenizer_files.items()
-        }
-        for name, sha256 in checksums.items():
+    def _faults(self, checksums: bool = True) -> Iterator[str]:
+        files = [file for split in self.manifest.splits.values() for file in split.files]
+        expected: dict[str, tuple[int | None, str]] = {f.name: (f.bytes, f.sha256) for f in files}
+        for name, sha256 in self.manifest.tokenizer_files.items():
+            expected[f"{TOKENIZER}/{name}"] = None, sha256
+        for name, (size, sha256) in expected.items():
             path = self.folder / name
+            if size is None and not checksums:
+                continue
             if not path.is_file():
                 yield f"{path} is missing: prepare the blocks again"
-            elif (size := path.stat().st_size) != sizes.get(name, size):
-                yield str(_damaged(path, f"{size:,} bytes long, {sizes[name]:,} were written"))
-            elif _digest_of_file(path) != sha256:
+            elif size is not None and (found := path.stat().st_size) != size:
+                yield str(_damaged(path, f"{found:,} bytes long, {size:,} were written"))
+            elif checksums and _digest_of_file(path) != sha256:
                 yield str(_damaged(path, "its checksum does not fit"))
-
-    def _files_too_many(self) -> Iterator[str]:
-        """Files that the manifest does not name and that would be read with the others."""
-        known = {self.folder / file.name for file in self._files()}
-        known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
-        for path in [
-            *sorted(self.folder.glob("*.arrow")),
-            *sorted(self.tokenizer_folder.glob("*")),
-        ]:
-            if path not in known:
-                yield f"{path} is not in the manifest: move it away"
-
-    def _files(self) -> list[BlockFile]:
-        return [file for split in self.manifest.splits.values() for file in split.files]
 
 
 class Rows:
-    """The rows of one split, read as they are asked for.
+    """The rows of one split, read on demand.
 
-    They are read, not mapped into memory: a file that is cut or cannot be read while it is mapped ends
-    the process without a word.
+    Files are read, not mapped: reading from a mapped file that has been cut or cannot be read ends
+    the process with a signal instead of an error.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, split: Split) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.files = manifest.splits[split].files
         self.count = manifest.splits[split].rows
-        # The place of each record batch.
-        self.places = [(file, place) for file in self.files for place in range(len(file.batches))]
+        self.batches = [
+            (file, number)
+            for file in manifest.splits[split].files
+            for number in range(len(file.batches))
+        ]
+        """File and number within the file of each record batch."""
         self.offsets: dict[str, list[int]] = {}
-        """By file, where the token ids of each record batch begin."""
-        self.states: dict[str, tuple[int, int]] = {}
-        """By file, its size and time of change when it was first read."""
+        """By file: where the token ids of each record batch begin."""
         self.descriptors: dict[str, int] = {}
-        """Of the files that are open, the longest open one first."""
+        """Of the open files, in the order of opening."""
         self.checked: dict[int, tuple[BlockFile, int]] = {}
-        """By record batch that is as it was written, its file and where it begins there."""
+        """By record batch that is undamaged: its file and where it begins there."""
 
     def __len__(self) -> int:
         return self.count
@@ -277,10 +246,10 @@ class Rows:
             os.close(descriptor)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows by number, in the order asked for: `(len(indices), seq_len)`.
+        """Rows by number, `(len(indices), seq_len)`.
 
         Raises:
-            IndexError: there is no row of such a number.
+            IndexError: there is no row with such a number.
             ElektronError: a record batch is damaged, or cannot be read.
         """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
@@ -288,32 +257,18 @@ class Rows:
         taken = np.empty((len(indices), self.manifest.seq_len), dtype=self.manifest.dtype)
         batches, places = np.divmod(indices, ROWS_PER_BATCH)
         row_bytes = taken.itemsize * self.manifest.seq_len
-        while True:
-            files = {}
-            # Row by row: for the scattered rows of a step this is faster than sorting them by batch.
-            for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
-                file, begin = self.checked.get(batch) or self._check(batch)
-                files[file.name] = file
-                self._read(file, row, begin + place * row_bytes)
-            # What was written to meanwhile is checked and read again.
-            changed = [file for file in files.values() if self._forget_if_changed(file)]
-            if not changed:
-                return taken.astype(np.int64)
-
-    def faults(self) -> Iterator[str]:
-        """A line for every record batch that is not what the manifest says."""
-        for number in range(len(self.places)):
-            try:
-                self._check(number)
-            except ElektronError as error:
-                yield str(error)
+        # Row by row: for the scattered rows of a step this is faster than sorting by batch.
+        for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
+            file, begin = self.checked.get(batch) or self._check(batch)
+            self._read(file, row, begin + place * row_bytes)
+        return taken.astype(np.int64)
 
     def _check(self, number: int) -> tuple[BlockFile, int]:
-        """The file of a record batch and where it begins there, if it is what the manifest says."""
-        file, place = self.places[number]
+        """The file of a record batch and where it begins there, after comparing its checksum."""
+        file, place = self.batches[number]
         path = self.folder / file.name
         if file.name not in self.offsets:
-            self.offsets[file.name] = self._layout(file)
+            self.offsets[file.name] = self._batch_offsets(file)
         begin = self.offsets[file.name][place]
         count = min(ROWS_PER_BATCH, self.count - number * ROWS_PER_BATCH)
         batch = np.empty((count, self.manifest.seq_len), dtype=self.manifest.dtype)
@@ -334,34 +289,21 @@ class Rows:
             raise _damaged(self.folder / file.name, "it has become shorter")
 
     def _descriptor(self, file: BlockFile) -> int:
-        """The file, opened."""
+        """Open a file, unless it is open."""
         if file.name not in self.descriptors:
             if len(self.descriptors) >= MOST_OPEN:
                 os.close(self.descriptors.pop(next(iter(self.descriptors))))
-            descriptor = os.open(self.folder / file.name, os.O_RDONLY)
-            self.descriptors[file.name] = descriptor
-            self.states.setdefault(file.name, _state(descriptor))
+            self.descriptors[file.name] = os.open(self.folder / file.name, os.O_RDONLY)
         return self.descriptors[file.name]
 
-    def _forget_if_changed(self, file: BlockFile) -> bool:
-        """Whether a file was written to since it was first read; then all that is known of it is forgotten."""
-        if _state(self._descriptor(file)) == self.states[file.name]:
-            return False
-        os.close(self.descriptors.pop(file.name))
-        del self.states[file.name], self.offsets[file.name]
-        self.checked = {
-            number: found for number, found in self.checked.items() if found[0] is not file
-        }
-        return True
-
-    def _layout(self, file: BlockFile) -> list[int]:
+    def _batch_offsets(self, file: BlockFile) -> list[int]:
         """Where the token ids of each record batch of a file begin."""
         path = self.folder / file.name
         try:
-            size, _ = _state(self._descriptor(file))
+            size = os.fstat(self._descriptor(file)).st_size
             if size != file.bytes:
                 raise _damaged(path, f"{size:,} bytes long, {file.bytes:,} were written")
-            # Mapped for a moment, since that alone tells where things lie.
+            # Mapped for a moment, since pyarrow tells offsets only as addresses.
             with pa.memory_map(str(path)) as source:
                 first = source.read_buffer(1).address
                 reader = pa.ipc.open_file(source)
@@ -371,7 +313,7 @@ class Rows:
                 offsets, rows = [], 0
                 for number in range(count):
                     batch = reader.get_batch(number)
-                    batch.validate()  # one that claims more than there is would be read past its end
+                    batch.validate()  # otherwise a wrong length would read past the end
                     ids = batch.column(0).flatten().to_numpy(zero_copy_only=True)
                     offsets.append(ids.ctypes.data - first)
                     rows += len(batch)
@@ -382,12 +324,6 @@ class Rows:
         if rows != file.rows or not all(0 <= offset < size for offset in offsets):
             raise _damaged(path, "its layout is not that of the manifest")
         return offsets
-
-
-def _state(descriptor: int) -> tuple[int, int]:
-    """What changes when a file is written to."""
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
 
 
 def row_schema(manifest: Manifest) -> pa.Schema:

@@ -1,11 +1,9 @@
-"""`builtin:docs`: the English prose that every installation of Elektron already has.
+"""`builtin:docs`: English prose that every installation of Elektron already has.
 
-These are the docstrings of the standard library and of the six libraries in LIBRARIES, read from
-their source files without importing them. They make a corpus of some 25 MB that needs no download,
-and, since each is known to come from one library, a labelled set for a first fine-tuning.
-
-Docstrings of one file are alike, so files, not docstrings, are what the parts are made of: the
-test part is never in the corpus. Which docstrings there are depends on the installed versions.
+The docstrings of the standard library and of LIBRARIES, read from their source files without
+importing them: some 25 MB that need no download and, labelled with their library, a data set for a
+first fine-tuning. Docstrings of one file resemble each other, so the split is by file; the test
+part is never in the corpus. Which docstrings there are depends on the installed versions.
 """
 
 from __future__ import annotations
@@ -31,17 +29,16 @@ from elektron.progress import Progress
 
 LIBRARIES = ("numpy", "pandas", "scipy", "sklearn", "torch", "transformers")
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-"""What a library is installed as, where that is not its own name."""
 STANDARD_LIBRARY = "python"
 
 Part = Literal["train", "validation", "test"]
-VALIDATION_SHARE = 0.02
-TEST_SHARE = 0.08
+VALIDATION_FRACTION = 0.02
+TEST_FRACTION = 0.08
 
 SHORTEST = 40
 """Characters; a shorter docstring hardly holds a sentence."""
-NOT_THE_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
-FILES_AT_ONCE = 32
+EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
+FILES_PER_TASK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +53,26 @@ class Docstring:
 
 @functools.cache
 def read_docstrings() -> tuple[Docstring, ...]:
-    """All distinct docstrings by library, source file and place in it.
-
-    Parsing the sources takes some 25 seconds of one core; it is done once, by all cores.
-    """
+    """All distinct docstrings by library, source file and place in it (25 seconds of one core)."""
     files = [
-        (library, root, path)
+        (library, f"{library}/{path.relative_to(root).as_posix()}", path)
         for library, root in _roots().items()
         for path in sorted(root.rglob("*.py"))
-        if NOT_THE_LIBRARY.isdisjoint(path.relative_to(root).parts)
+        if EXCLUDED_FOLDERS.isdisjoint(path.relative_to(root).parts)
     ]
+    # Spawned, since forking a process with threads of torch or tokenizers is not safe. Without
+    # garbage collection, a fifth of the time: syntax trees have no cycles.
+    spawn = multiprocessing.get_context("spawn")
     found: dict[str, Docstring] = {}
     with (
-        # Fresh processes: forking one that may hold threads of torch or tokenizers is not safe.
-        # Syntax trees have no cycles, so collecting those would be a fifth of the time for nothing.
-        ProcessPoolExecutor(
-            mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable
-        ) as pool,
+        ProcessPoolExecutor(mp_context=spawn, initializer=gc.disable) as pool,
         Progress("reading docstrings", len(files), "files") as progress,
     ):
-        texts_of_files = pool.map(
-            _docstrings_of_file, [path for _, _, path in files], chunksize=FILES_AT_ONCE
-        )
-        for done, ((library, root, path), texts) in enumerate(
+        paths = [path for _, _, path in files]
+        texts_of_files = pool.map(_docstrings_of_file, paths, chunksize=FILES_PER_TASK)
+        for done, ((library, group, _), texts) in enumerate(
             zip(files, texts_of_files, strict=True), start=1
         ):
-            group = f"{library}/{path.relative_to(root).as_posix()}"
             for text in texts:
                 found.setdefault(text, Docstring(text, library, group))
             progress.update(done)
@@ -89,7 +80,7 @@ def read_docstrings() -> tuple[Docstring, ...]:
 
 
 def training_docstrings() -> Iterator[Docstring]:
-    """What `builtin:docs` holds as a corpus: everything but the test part."""
+    """The docstrings of `builtin:docs` as a corpus: all but the test part."""
     return (docstring for docstring in read_docstrings() if part(docstring.group) != "test")
 
 
@@ -99,7 +90,7 @@ def labelled(wanted: Part) -> list[tuple[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """What the docstrings depend on, always in the same order."""
+    """The versions that the docstrings depend on."""
     found = {STANDARD_LIBRARY: platform.python_version()}
     for library in LIBRARIES:
         found[library] = importlib.metadata.version(DISTRIBUTIONS.get(library, library))
@@ -110,9 +101,9 @@ def part(group: str) -> Part:
     """The part that a source file belongs to, by a hash of its path."""
     digest = hashlib.sha256(group.encode()).digest()
     draw = int.from_bytes(digest[:8], "big") / 2**64
-    if draw < TEST_SHARE:
+    if draw < TEST_FRACTION:
         return "test"
-    return "validation" if draw < TEST_SHARE + VALIDATION_SHARE else "train"
+    return "validation" if draw < TEST_FRACTION + VALIDATION_FRACTION else "train"
 
 
 def _roots() -> dict[str, Path]:
@@ -126,14 +117,11 @@ def _roots() -> dict[str, Path]:
 
 
 def _docstrings_of_file(path: Path) -> list[str]:
-    """Docstrings in the order of the file; none if it is no Python of this version."""
+    """Docstrings in the order of the file; none if this version of Python cannot parse it."""
     try:
-        with tokenize.open(path) as file:
-            source = file.read()
-        with warnings.catch_warnings():
-            # Sources of other people may warn, of invalid escapes for instance.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+        with tokenize.open(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes, for instance
+            tree = ast.parse(file.read())
     except (SyntaxError, UnicodeDecodeError, RecursionError):
         return []
     texts = (" ".join(text.split()) for text in _docstrings(tree))
@@ -141,13 +129,13 @@ def _docstrings_of_file(path: Path) -> list[str]:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    """Docstrings at and below a node; statements are followed, expressions cannot hold any."""
+    """Docstrings at and below a node, in the order of the source; expressions are not searched."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node, clean=False)
         if text:
             yield text
     for block in ("body", "handlers", "orelse", "finalbody"):
         statements = getattr(node, block, [])
-        # A lambda's or a conditional expression's body is no list.
+        # The body of a lambda or of a conditional expression is not a list.
         for statement in statements if isinstance(statements, list) else []:
             yield from _docstrings(statement)

@@ -1,9 +1,9 @@
-"""Who turns chunks of documents into rows: this process, processes of this machine, or a Ray cluster.
+"""Tokenize and pack chunks of documents: in this process, in processes of this machine, or on Ray.
 
-An engine is a context manager that gives a function from chunks to chunks with their rows, in the
-same order. All of them call `Encoder.pack`, which knows nothing but the texts of a chunk and its
-number, so the bytes do not depend on the engine. No engine holds more than a few chunks for each
-worker. What goes wrong with a chunk is raised here as it was raised there.
+An engine is a context manager that yields a function from chunks to chunks with their rows, in the
+same order. All of them call `Encoder.pack`, a function of the texts of a chunk and its number, so
+that the bytes do not depend on the engine. No engine holds more than a few chunks per worker.
+Errors in a worker are raised here as they were raised there.
 """
 
 from __future__ import annotations
@@ -12,38 +12,39 @@ import logging
 import multiprocessing
 import os
 import secrets
+import signal
 import socket
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+import elektron
 from elektron.corpus.config import PrepareConfig
-from elektron.corpus.encoding import (
-    Encoder,
-    Encoding,
-    Packed,
-    pack_in_worker,
-    pack_on_ray,
-    start_worker,
-    versions,
-)
-from elektron.corpus.manifest import Split
+from elektron.corpus.manifest import Manifest, Split
+from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
+from elektron.corpus.unknown import Unknown, UnknownCounter, visible_characters
 from elektron.errors import ElektronError, first_line
 
 CHUNKS_AHEAD_OF_WORKER = 2
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-"""No telemetry; and under `uv run`, the folder one happens to be in is not sent to the cluster."""
-PLACE_OF_SOCKETS = "/tmp"
-"""Where a Ray cluster of our own lies while it lives: a socket's path must be short."""
+"""No telemetry; and `uv run` does not upload the current folder to the cluster."""
+SOCKET_FOLDER = "/tmp"
+"""For the files of a Ray cluster started here: the path of a socket must be short."""
 SECONDS_TO_ANSWER = 10.0
 RETRIES_ON_RAY = 5
-"""A chunk is given up when so many workers have died over it: then it is not their fault."""
+"""Deaths of workers after which a chunk is given up, since it is likely to be their cause."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,136 @@ class Chunk:
     texts: list[str]
 
 
-Rows = Iterator[tuple[Chunk, Packed]]
-RowsOf = Callable[[Iterable[Chunk]], Rows]
+class Packed(NamedTuple):
+    """The rows of a chunk."""
+
+    rows: NDArray[Any]
+    """`(rows, seq_len)` token ids."""
+    unknown: Unknown
+    """How much of its text became [UNK]."""
 
 
-def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[RowsOf]:
-    """The engine that is asked for."""
+Results = Iterator[tuple[Chunk, Packed]]
+Engine = Callable[[Iterable[Chunk]], Results]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How text becomes rows."""
+
+    tokenizer: str
+    """The tokenizer as JSON, as the `tokenizers` library writes it."""
+    manifest: Manifest
+    """Row length, packing and special tokens."""
+    seed: int
+
+
+class Encoder:
+    """Turns chunks of documents into rows."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.manifest = manifest = encoding.manifest
+        self.tokenizer = Tokenizer.from_str(encoding.tokenizer)
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        # "[CLS]" in a document is ordinary text.
+        self.tokenizer.encode_special_tokens = True
+        refuse_unknown_ids(
+            np.array(manifest.all_special_ids),
+            manifest.vocab_size,
+            "a special token of the tokenizer",
+        )
+        self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
+        self.is_special[manifest.all_special_ids] = True
+        self.counter = UnknownCounter(self.tokenizer, manifest.special_ids["unk"])
+
+    def pack(self, texts: Sequence[str], chunk: int) -> Packed:
+        """Pack the documents of a chunk; its number seeds random choices."""
+        manifest = self.manifest
+        unknown = Unknown()
+        cls_id, sep_id, pad_id = (manifest.special_ids[kind] for kind in ("cls", "sep", "pad"))
+        if manifest.packing == "dense":
+            tokens = self._tokenize(texts, unknown)
+            rows = pack_dense(tokens, manifest.seq_len, cls_id, sep_id, pad_id)
+        else:
+            lines = [text.split("\n") for text in texts]
+            of_lines = iter(self._tokenize(list(chain.from_iterable(lines)), unknown))
+            documents = [[next(of_lines).tolist() for _ in document] for document in lines]
+            generator = np.random.default_rng([self.encoding.seed, chunk])
+            rows = pack_paper(documents, manifest.seq_len, cls_id, sep_id, pad_id, generator)
+        return Packed(rows.astype(manifest.dtype), unknown)
+
+    def _tokenize(self, texts: Sequence[str], unknown: Unknown) -> list[NDArray[np.int32]]:
+        """Token ids of each text, without special tokens; adds to the count of unknown text."""
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        ends = np.cumsum([len(text) for text in ids])
+        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
+        refuse_unknown_ids(flat, self.manifest.vocab_size, "from the tokenizer")
+        unknown_id = self.manifest.special_ids["unk"]
+        lossy = [text for text, numbers in zip(texts, ids, strict=True) if unknown_id in numbers]
+        found = self.counter.count(lossy)
+        found.characters = visible_characters(texts)
+        unknown.add(found)
+        # Some tokenizers can still spell a special token; in rows it would separate documents.
+        flat[self.is_special[flat]] = unknown_id
+        return np.split(flat, ends[:-1])
+
+
+# The encoder of this worker process.
+_encoder: Encoder | None = None
+
+
+def start_worker(encoding: Encoding) -> None:
+    """Initialise a worker process for `pack_in_worker`."""
+    global _encoder  # noqa: PLW0603
+    # There is a process for each core already.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # The parent is interrupted too, and ends its workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _encoder = Encoder(encoding)
+
+
+def _exit_with_parent() -> None:
+    """End with a parent that was killed and could not end its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def pack_in_worker(texts: Sequence[str], chunk: int) -> Packed:
+    """`Encoder.pack` in a process that `start_worker` has initialised."""
+    assert _encoder is not None
+    return _encoder.pack(texts, chunk)
+
+
+def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> Packed:
+    """`Encoder.pack` in a process of Ray, which may serve several preparations in succession.
+
+    Raises:
+        ElektronError: the `versions` there are not the wanted ones.
+    """
+    global _encoder  # noqa: PLW0603
+    if _encoder is None or _encoder.encoding != encoding:
+        if versions() != wanted:
+            raise ElektronError(
+                f"a machine of the Ray cluster has {versions()}, this one {wanted}: install the same"
+            )
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        _encoder = Encoder(encoding)
+    return _encoder.pack(texts, chunk)
+
+
+def versions() -> str:
+    """The versions that decide, with an encoding, which rows a text becomes."""
+    return f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
+
+
+def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[Engine]:
+    """The engine of a configuration."""
     if config.engine == "ray":
         return on_ray(config.workers, encoding)
     workers = config.workers or cores()
@@ -68,15 +193,15 @@ def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[
 
 
 @contextmanager
-def in_this_process(encoding: Encoding) -> Iterator[RowsOf]:
-    """One worker, which needs no process of its own."""
+def in_this_process(encoding: Encoding) -> Iterator[Engine]:
+    """No other process."""
     encoder = Encoder(encoding)
     yield lambda chunks: ((chunk, encoder.pack(chunk.texts, chunk.number)) for chunk in chunks)
 
 
 @contextmanager
-def on_this_machine(workers: int, encoding: Encoding) -> Iterator[RowsOf]:
-    """World started afresh: forking one that may hold threads of other libraries is not safe."""
+def on_this_machine(workers: int, encoding: Encoding) -> Iterator[Engine]:
+    """Spawned processes: forking a process that may have threads of other libraries is not safe."""
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), start_worker, (encoding,)
     )
@@ -88,18 +213,18 @@ def on_this_machine(workers: int, encoding: Encoding) -> Iterator[RowsOf]:
         yield _in_order(submit, workers)
     except BrokenProcessPool as error:
         raise ElektronError(
-            "a worker process was ended: if memory is short, try fewer --workers; a script that calls "
-            'this must do so under `if __name__ == "__main__":`'
+            "a worker process was ended: if memory is short, try fewer --workers; a script must call "
+            'this under `if __name__ == "__main__":`'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
+def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
     """Tasks of a Ray cluster, at most `workers` at once, or one for each CPU that it has.
 
-    A task whose worker or machine dies is done again elsewhere. The cluster is the one of
+    A task whose worker or machine dies is repeated elsewhere. The cluster is the one of
     RAY_ADDRESS, or one that is started here and ended afterwards.
     """
     os.environ |= RAY_ENVIRONMENT
@@ -112,7 +237,7 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
     from ray.exceptions import RayError, RayTaskError
 
     with ray_cluster(workers or cores()):
-        # One that grows on demand may begin with none.
+        # A cluster that grows on demand may start with no CPU.
         workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(pack_on_ray)
         shared = ray.put(encoding)
@@ -120,11 +245,10 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
 
         def submit(chunk: Chunk) -> Future[Packed]:
             free.acquire()
-            rows: Future[Packed] = task.remote(
-                shared, versions(), chunk.texts, chunk.number
-            ).future()
-            rows.add_done_callback(lambda _: free.release())
-            return rows
+            reference = task.remote(shared, versions(), chunk.texts, chunk.number)
+            future: Future[Packed] = reference.future()
+            future.add_done_callback(lambda _: free.release())
+            return future
 
         try:
             yield _in_order(submit, workers)
@@ -145,58 +269,53 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[RowsOf]:
 
 @contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
-    """Be connected to Ray: as this process is already, or to RAY_ADDRESS, or to a cluster of our own.
+    """Connect to Ray, unless this process is connected: to RAY_ADDRESS, or to a cluster started here.
 
-    One of our own has as many CPUs as workers, keeps its logs to itself, and leaves nothing behind.
+    A cluster started here has as many CPUs as workers, and leaves no files behind.
     """
     import ray
+    from ray.exceptions import RayError
 
     if ray.is_initialized():
         yield
         return
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     with tempfile.TemporaryDirectory(
-        prefix="ray-",
-        dir=os.environ.get("RAY_TMPDIR", PLACE_OF_SOCKETS),
-        ignore_cleanup_errors=True,
+        prefix="ray-", dir=os.environ.get("RAY_TMPDIR", SOCKET_FOLDER), ignore_cleanup_errors=True
     ) as folder:
         try:
-            _connect(workers, folder)
+            try:
+                if address == "local":
+                    # Otherwise Ray stores a token in the home folder, which clusters that are
+                    # started later require too.
+                    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+                    quiet |= {"include_dashboard": False, "_temp_dir": folder}
+                    ray.init("local", num_cpus=workers, **quiet)
+                else:
+                    _check_address(address)
+                    ray.init(address, **quiet)
+            except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
+                failed = (
+                    "cannot be started here" if address == "local" else f"no cluster at {address}"
+                )
+                raise ElektronError(f"--engine ray: {failed} ({first_line(error)})") from error
             yield
         finally:
             ray.shutdown()
 
 
-def _connect(workers: int, folder: str) -> None:
-    import ray
-    from ray.exceptions import RayError
-
-    address = os.environ.get("RAY_ADDRESS") or "local"
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if address == "local":
-            # Ray lets in only who has its token; left to itself, it keeps one in the home folder,
-            # which clusters that are started later ask for as well.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            ray.init("local", num_cpus=workers, include_dashboard=False, _temp_dir=folder, **quiet)
-        else:
-            _knock(address)
-            ray.init(address, **quiet)
-    except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
-        where = "cannot be started here" if address == "local" else f"no cluster at {address}"
-        raise ElektronError(f"--engine ray: {where} ({first_line(error)})") from error
-
-
-def _knock(address: str) -> None:
+def _check_address(address: str) -> None:
     """Raise OSError if nobody answers at `HOST:PORT`: Ray itself tries for many minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal() and "://" not in address:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
-def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> RowsOf:
-    """Have chunks worked on by others, some ahead of what is asked for."""
+def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine:
+    """Submit chunks some way ahead of the results, which are returned in order."""
 
-    def rows_of(chunks: Iterable[Chunk]) -> Rows:
+    def results_of(chunks: Iterable[Chunk]) -> Results:
         waiting: deque[tuple[Chunk, Future[Packed]]] = deque()
         for chunk in chunks:
             waiting.append((chunk, submit(chunk)))
@@ -206,7 +325,7 @@ def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> RowsOf
         for chunk, future in waiting:
             yield chunk, future.result()
 
-    return rows_of
+    return results_of
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
-"""The manifest of a folder of blocks: what it holds, how it was made, and checksums of everything.
+"""The manifest of a folder of blocks: its contents, how they were made, and checksums.
 
-A manifest that is not to the letter what was written is refused, and so is one that someone has sealed
-again whose values cannot be: everything that reads blocks relies on them.
+A manifest that differs from what was written is refused, and so are impossible values under a
+recomputed checksum: all readers of blocks rely on them.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ class BlockFile:
 
 @dataclass(frozen=True)
 class SplitManifest:
-    """One split in numbers."""
+    """Counts of one split."""
 
     documents: int
     rows: int
     tokens: int
     """Tokens that are not padding."""
     pieces: int
-    """How often [CLS] begins a text."""
+    """Number of [CLS] tokens, one for each document or part of a document in a row."""
     files: list[BlockFile]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of blocks holds and how it was made."""
+    """The contents of a folder of blocks and how they were made."""
 
     seq_len: int
     packing: Packing
@@ -67,16 +67,16 @@ class Manifest:
     """Ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
     all_special_ids: list[int]
     corpus: list[str]
-    """The sources as they were given."""
+    """The sources, as on the command line."""
     options: dict[str, Any]
-    """Whatever else shapes the rows."""
+    """The other settings that the rows depend on."""
     duplicates: int = 0
-    """Documents dropped because an equal one came before."""
+    """Documents dropped because they are copies of earlier ones."""
     unknown: float = 0.0
-    """Share of the text's characters that became [UNK]."""
+    """Fraction of the characters of the text that became [UNK]."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)
     tokenizer_files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each file of the tokenizer's folder."""
+    """SHA-256 of each file in the folder of the tokenizer."""
     format: int = FORMAT
 
     @property
@@ -86,7 +86,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what training depends on: not of where the text lay or how files are named."""
+        """SHA-256 of everything that training depends on, so not of sources and file names."""
         content = asdict(self)
         for name in ("corpus", "options", "tokenizer_files", "duplicates", "unknown"):
             del content[name]
@@ -111,62 +111,56 @@ class Manifest:
         Raises:
             ElektronError: it is missing, damaged, or of another version of the format.
         """
+        again = "prepare the blocks again"
         try:
             text = read_text(path)
             content = parse_json_object(text)
-            whole = text == sealed({k: v for k, v in content.items() if k != "sha256"})
+            is_sealed = text == sealed({k: v for k, v in content.items() if k != "sha256"})
         except OSError as error:
             raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, RecursionError) as error:
-            raise ElektronError(f"{path}: damaged ({error}): prepare the blocks again") from error
+            raise ElektronError(f"{path}: damaged ({error}): {again}") from error
         if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:
             raise ElektronError(
-                f"{path}: format {content['format']}, but this version reads {FORMAT}: "
-                "prepare the blocks again"
+                f"{path}: format {content['format']}, but this version reads {FORMAT}: {again}"
             )
         content.pop("sha256", None)
-        if not whole:
-            raise ElektronError(
-                f"{path}: damaged (its checksum does not fit): prepare the blocks again"
-            )
+        if not is_sealed:
+            raise ElektronError(f"{path}: damaged (its checksum does not fit): {again}")
         try:
-            return cls._of(content)
+            manifest: Manifest = from_json(content, cls, "it")
+            manifest._check()
         except (TypeError, ValueError) as error:
             raise ElektronError(f"{path}: not a manifest of blocks ({error})") from error
+        return manifest
 
-    @classmethod
-    def _of(cls, content: dict[str, Any]) -> Manifest:
-        """The manifest with this content; whatever it lacks comes up as one of Python's own errors."""
-        manifest: Manifest = from_json(content, cls, "it")
-        for name in (*manifest.file_names, *manifest.tokenizer_files):
+    def _check(self) -> None:
+        """Raise ValueError for impossible values."""
+        for name in (*self.file_names, *self.tokenizer_files):
             if Path(name).name != name:
                 raise ValueError(f"{name!r:.80} is no name of a file in its folder")
-        if set(manifest.splits) != set(SPLITS):
+        if set(self.splits) != set(SPLITS):
             raise ValueError(f"its splits are not {' and '.join(SPLITS)}")
-        if manifest.seq_len < 1 or not 1 <= manifest.vocab_size <= 1 << 32:
-            raise ValueError("such a row length or vocabulary cannot be")
-        if not 0 <= manifest.unknown <= 1:
-            raise ValueError("the share of unknown characters cannot be")
-        ids = [*manifest.special_ids.values(), *manifest.all_special_ids]
-        if set(manifest.special_ids) != SPECIAL or not all(
-            0 <= number < manifest.vocab_size for number in ids
-        ):
-            raise ValueError("its special tokens are none of its vocabulary")
-        if not isinstance(manifest.options.get("commits", {}), dict):
+        if self.seq_len < 1 or not 1 <= self.vocab_size <= 1 << 32:
+            raise ValueError("an impossible row length or vocabulary")
+        if not 0 <= self.unknown <= 1:
+            raise ValueError("an impossible fraction of unknown characters")
+        ids = [*self.special_ids.values(), *self.all_special_ids]
+        if set(self.special_ids) != SPECIAL or not all(0 <= id < self.vocab_size for id in ids):
+            raise ValueError("its special tokens are not in its vocabulary")
+        if not isinstance(self.options.get("commits", {}), dict):
             raise ValueError("options.commits must be an object")
-        for split in manifest.splits.values():
-            manifest._check_numbers(split)
-        return manifest
+        for split in self.splits.values():
+            self._check_counts(split)
 
     @property
     def file_names(self) -> list[str]:
-        """Of all files of rows."""
+        """The names of all files of rows."""
         return [file.name for split in self.splits.values() for file in split.files]
 
-    def _check_numbers(self, split: SplitManifest) -> None:
-        """Raise ValueError if they do not add up."""
+    def _check_counts(self, split: SplitManifest) -> None:
         bytes_of_row = self.seq_len * self.dtype.itemsize
         counts = [split.documents, split.rows, split.pieces, self.duplicates]
         whole = split.rows == sum(file.rows for file in split.files)
@@ -176,11 +170,11 @@ class Manifest:
             whole &= len(file.batches) == batches + (rest > 0) and (last or not rest)
             whole &= file.rows > 0 and file.bytes >= file.rows * bytes_of_row
         if not whole or min(counts) < 0 or not 0 <= split.tokens <= split.rows * self.seq_len:
-            raise ValueError("its numbers of rows do not add up")
+            raise ValueError("its numbers of rows are inconsistent")
 
 
 def sealed(content: dict[str, Any]) -> str:
-    """A manifest with a checksum of itself, as it is written: another text says the same of no blocks."""
+    """The text of a manifest with a checksum of its content."""
     content = {"sha256": digest_of_json(content)} | content
     return json.dumps(content, indent=1, ensure_ascii=False)
 

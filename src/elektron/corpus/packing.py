@@ -1,13 +1,12 @@
-"""Documents of token ids into rows of one length, and back; nothing but functions of their input.
+"""Pack documents of token ids into rows of one length, and find the documents in rows again.
 
-Dense packing fills rows with pieces, [CLS] … [SEP] each. Pieces of one row never see each other:
-pre-training gives each its own attention and its own positions, which `pieces` finds again. Short
-documents stay whole where they can and are combined until a row is full; where no combination
-fills it, a document is cut, since a cut costs less than padding does.
+Dense packing fills each row with several texts, each as [CLS] text [SEP], and pre-training attends
+within each of them only. Short documents stay whole where possible and are combined until the row
+is full; where no combination fills it, a document is cut, which costs less than padding.
 
 Paper packing follows the official ELECTRA code: a row is one stretch of one document, in 90 % of
-rows as two segments, [CLS] A [SEP] B [SEP]. It differs where that code loses text: what does not
-fit into a row begins the next one, and a line longer than a segment is cut instead of trimmed.
+rows as two segments, [CLS] A [SEP] B [SEP]. Unlike that code, it loses no text: what does not fit
+into a row begins the next one, and a line longer than a segment is cut instead of trimmed.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from elektron.errors import ElektronError
 Tokens = NDArray[np.int32]
 TokenIds = Sequence[int] | Tokens
 
-# No cut leaves a piece with less text than this (or, in very short rows, a quarter of a row).
 SHORTEST_TEXT = 5
+"""No cut leaves a text of fewer tokens (or, in very short rows, of a quarter of a row)."""
 
 # Of the official code, for paper packing: rows of one segment, and rows of a random length.
-ONE_SEGMENT_SHARE = 0.1
-SHORT_ROW_SHARE = 0.05
+ONE_SEGMENT = 0.1
+SHORT_ROW = 0.05
 SHORTEST_ROW = 5
 
 
@@ -44,10 +43,9 @@ def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
         return
     lowest, highest = int(ids.min()), int(ids.max())
     if lowest < 0 or highest >= vocab_size:
-        unknown = lowest if lowest < 0 else highest
         raise ElektronError(
-            f"token id {unknown:,} is past the vocabulary's {vocab_size:,} entries ({what}): "
-            "is the tokenizer's numbering without gaps?"
+            f"token id {lowest if lowest < 0 else highest:,} is past the vocabulary's "
+            f"{vocab_size:,} entries ({what}): is the tokenizer's numbering without gaps?"
         )
 
 
@@ -59,9 +57,9 @@ def pack_dense(
     Args:
         documents: the token ids of each document, without special tokens.
         seq_len: tokens in a row, at least 4.
-        cls_id: id of [CLS], which begins each piece.
-        sep_id: id of [SEP], which ends each piece.
-        pad_id: id of [PAD], which fills what is left of a row.
+        cls_id: id of [CLS], before each text.
+        sep_id: id of [SEP], after each text.
+        pad_id: id of [PAD], at the end of a row that is not full.
 
     Returns:
         `(rows, seq_len)`, ordered by the document that begins a row.
@@ -72,19 +70,18 @@ def pack_dense(
     rest = _Rest(shortest)
     for number, document in enumerate(documents):
         ids = np.asarray(document, dtype=np.int32)
-        pieces_that_fill = len(ids) // room
-        left_over = len(ids) % room
-        if pieces_that_fill and 0 < left_over < shortest:
-            # The last full piece gives up some text, so that what is left over is worth a piece.
-            pieces_that_fill -= 1
+        full_rows, left_over = divmod(len(ids), room)
+        if full_rows and 0 < left_over < shortest:
+            # The last full row gives up some text, so that what is left over is long enough.
+            full_rows -= 1
             cut = len(ids) - shortest
-            rest.add(number, ids[pieces_that_fill * room : cut])
+            rest.add(number, ids[full_rows * room : cut])
             rest.add(number, ids[cut:])
         elif left_over:
-            rest.add(number, ids[pieces_that_fill * room :])
-        whole = np.full((pieces_that_fill, seq_len), sep_id, dtype=np.int32)
+            rest.add(number, ids[full_rows * room :])
+        whole = np.full((full_rows, seq_len), sep_id, dtype=np.int32)
         whole[:, 0] = cls_id
-        whole[:, 1:-1] = ids[: pieces_that_fill * room].reshape(-1, room)
+        whole[:, 1:-1] = ids[: full_rows * room].reshape(-1, room)
         full.append(whole)
 
     combined = list(_combine(rest, seq_len))
@@ -102,7 +99,7 @@ def pack_dense(
 
 
 class _Rest:
-    """Texts that do not fill a row alone, to be taken by length, the first of its length first."""
+    """Texts that do not fill a row alone, taken by length, in order of addition."""
 
     def __init__(self, shortest: int) -> None:
         self.shortest = shortest
@@ -121,8 +118,8 @@ class _Rest:
 
     def longest(self, limit: int) -> int:
         """Length of the longest text of at most `limit` tokens, or 0."""
-        place = bisect_right(self.lengths, limit)
-        return self.lengths[place - 1] if place else 0
+        index = bisect_right(self.lengths, limit)
+        return self.lengths[index - 1] if index else 0
 
     def take(self, length: int) -> tuple[int, Tokens]:
         """Remove a text of this length."""
@@ -147,9 +144,9 @@ class _Rest:
 def _combine(rest: _Rest, seq_len: int) -> Iterator[list[tuple[int, Tokens]]]:
     """Empty `rest` into rows; each text takes two tokens more than it has.
 
-    A text is welcome if it ends the row exactly or leaves enough for another piece. The longest
-    welcome text goes first; where there is none a longer one is cut to fit; where none can be
-    cut either, the longest that fits is taken and what remains of the row is padding.
+    A text fits well if it ends the row exactly or leaves room for another one. The longest that
+    fits well is taken; if there is none, a longer text is cut to fit; if none can be cut, the
+    longest that fits is taken and the rest of the row is padding.
     """
     least = rest.shortest + 2
     while rest:
@@ -180,33 +177,30 @@ def pack_paper(
     pad_id: int,
     generator: np.random.Generator,
 ) -> Tokens:
-    """Pack as the paper does: one document a row, mostly as two segments; the rest is padding.
+    """Pack as in the paper: one document a row, mostly as two segments; the rest is padding.
 
     Args:
         documents: for each document its lines, for each line its token ids, no special tokens.
         seq_len: tokens in a row, at least 5.
         cls_id: id of [CLS], which begins the row.
         sep_id: id of [SEP], which ends each segment.
-        pad_id: id of [PAD], which fills what is left of a row.
-        generator: decides lengths and segments, by three numbers a row.
+        pad_id: id of [PAD].
+        generator: draws lengths and segments, by three numbers a row.
 
     Returns:
         `(rows, seq_len)` in the order of the documents.
     """
     packed: list[list[int]] = []
     for document in documents:
-        for first, second in _segments_of(document, seq_len, generator):
-            row = [cls_id, *first, sep_id]
-            if second:
-                row += [*second, sep_id]
-            packed.append(row)
+        for first, second in _segments(document, seq_len, generator):
+            packed.append([cls_id, *first, sep_id, *second, *([sep_id] if second else [])])
     rows = np.full((len(packed), seq_len), pad_id, dtype=np.int32)
-    for row_array, row in zip(rows, packed, strict=True):
-        row_array[: len(row)] = row
+    for row, ids in zip(rows, packed, strict=True):
+        row[: len(ids)] = ids
     return rows
 
 
-def _segments_of(
+def _segments(
     document: Sequence[Sequence[int]], seq_len: int, generator: np.random.Generator
 ) -> Iterator[tuple[list[int], list[int]]]:
     """The two segments of each row of a document; the second may be empty."""
@@ -215,10 +209,9 @@ def _segments_of(
     while lines:
         draw_length, draw_segments, draw_balance = generator.random(3)
         target = seq_len
-        if draw_length < SHORT_ROW_SHARE:
-            share = draw_length / SHORT_ROW_SHARE
-            target = SHORTEST_ROW + int(share * (seq_len + 1 - SHORTEST_ROW))
-        one_segment = draw_segments < ONE_SEGMENT_SHARE
+        if draw_length < SHORT_ROW:
+            target = SHORTEST_ROW + int(draw_length / SHORT_ROW * (seq_len + 1 - SHORTEST_ROW))
+        one_segment = draw_segments < ONE_SEGMENT
 
         collected: list[Sequence[int]] = []
         length = 0
@@ -226,19 +219,14 @@ def _segments_of(
             collected.append(lines.popleft())
             length += len(collected[-1])
 
+        middle = (target - 3) // 2
         first: list[int] = []
         second: list[int] = []
         for line in collected:
-            after = len(first) + len(line)
-            fits = after < (target - 3) // 2
-            # The line that crosses the middle goes to either side by chance.
-            crosses = not fits and not second and len(first) < (target - 3) // 2
-            if (
-                one_segment
-                or not first
-                or (fits and not second)
-                or (crosses and draw_balance < 0.5)
-            ):
+            fits = len(first) + len(line) < middle
+            # The line that crosses the middle goes to either side at random.
+            crosses = not fits and not second and len(first) < middle and draw_balance < 0.5
+            if one_segment or not first or (fits and not second) or crosses:
                 first += line
             else:
                 second += line
@@ -254,7 +242,7 @@ def _segments_of(
 def pieces(
     input_ids: NDArray[np.int64], cls_id: int, pad_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which piece of its row each token belongs to, and its position in that piece.
+    """Document ids and position ids of the tokens of densely packed rows.
 
     Args:
         input_ids: `(batch, length)` densely packed rows.
@@ -262,21 +250,21 @@ def pieces(
         pad_id: id of [PAD].
 
     Returns:
-        `(batch, length)` pieces counted from 0 in each row, -1 for padding, and
-        `(batch, length)` positions counted from 0 in each piece, 0 for padding. A row that begins
-        in the middle of a text begins with a piece all the same.
+        `(batch, length)` document ids, counted from 0 in each row, -1 for padding, and
+        `(batch, length)` positions in the document, 0 for padding. A row may begin in the middle
+        of a document.
     """
     begins = input_ids == cls_id
     padding = input_ids == pad_id
-    places = np.arange(input_ids.shape[1])
-    beginnings = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    positions = np.arange(input_ids.shape[1])
+    beginnings = np.maximum.accumulate(np.where(begins, positions, 0), axis=1)
     document_ids = np.where(padding, -1, np.cumsum(begins, axis=1) - begins[:, :1])
-    position_ids = np.where(padding, 0, places - beginnings)
+    position_ids = np.where(padding, 0, positions - beginnings)
     return document_ids, position_ids
 
 
 def segments(input_ids: NDArray[np.int64], sep_id: int, pad_id: int) -> NDArray[np.int64]:
-    """`(batch, length)`: 1 for the second segment of rows packed as in the paper, else 0."""
+    """Token types `(batch, length)` of rows packed as in the paper: 1 in the second segment."""
     ends = input_ids == sep_id
     ended_before = np.cumsum(ends, axis=1) - ends
     in_second: NDArray[np.bool_] = (ended_before > 0) & (input_ids != pad_id)

@@ -1,9 +1,9 @@
-"""From a corpus to a folder of blocks, on all cores of this machine or of a Ray cluster.
+"""`elektron prepare`: from a corpus to a folder of blocks, on all cores or on a Ray cluster.
 
-One process reads documents, drops copies and decides what is held out; it gathers chunks of a
-fixed size, which workers tokenize and pack (see `engines`); the rows are written in the order of
-the chunks. So the bytes do not depend on who works or how many, and memory does not depend on the
-size of the corpus, but for the 16 bytes that each document leaves for finding its copies.
+One process reads documents, drops copies, holds some out and gathers the rest in chunks of a fixed
+size; workers tokenize and pack them (see `engines`); the rows are written in the order of the
+chunks. So the bytes do not depend on the workers, and memory does not depend on the size of the
+corpus, except for 16 bytes a document, by which copies are found.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from elektron.allocator import return_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus, Document
-from elektron.corpus.encoding import Encoding
-from elektron.corpus.engines import Chunk, engine
+from elektron.corpus.engines import Chunk, Encoding, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
 from elektron.corpus.unknown import TOO_MUCH, Unknown
@@ -29,26 +29,24 @@ from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
-# A chunk is what is packed together: enough that its last row, the only one that is mostly
-# padding, does not count, and little enough that a few of them wait in memory.
+# Documents that are packed together: enough that the last row, which is mostly padding, does not
+# matter, and few enough that some chunks fit into memory.
 DOCUMENTS_IN_CHUNK = 2000
 CHARACTERS_IN_CHUNK = 1_000_000
-# Documents that are looked at together when copies are dropped.
 DOCUMENTS_AT_ONCE = 1000
-SHORTEST_ROW = 8
-SOURCES = ("corpus", "commits")
-"""Options that say what was read; the others say what was made of it."""
+"""Documents among which copies are found at once."""
 
 
 def prepare(config: PrepareConfig) -> Manifest:
-    """Write the blocks of a corpus, or find that they are there already.
+    """Write the blocks of a corpus, unless the same blocks exist already.
 
     Raises:
         ElektronError: the corpus or the tokenizer cannot be used, there is too little text, or
-            the folder holds something else.
+            the folder contains something else.
     """
     return_freed_memory()
     corpus = Corpus(config.corpus, config.text)
+    name = ", ".join(config.corpus)
     tokenizer = load_tokenizer(config.tokenizer)
     plan = Manifest(
         seq_len=config.seq_len,
@@ -68,77 +66,61 @@ def prepare(config: PrepareConfig) -> Manifest:
         },
     )
     if not is_free(config.out):
-        return _blocks_there(config.out, plan)
+        return _existing_blocks(config.out, plan)
 
-    encoding = Encoding(
-        tokenizer=tokenizer.backend_tokenizer.to_str(),
-        special_ids=plan.special_ids,
-        all_special_ids=plan.all_special_ids,
-        vocab_size=plan.vocab_size,
-        packing=plan.packing,
-        seq_len=plan.seq_len,
-        seed=config.seed,
-        dtype=plan.dtype.name,
-    )
+    encoding = Encoding(tokenizer.backend_tokenizer.to_str(), plan, config.seed)
     selection = Selection(config.validation, config.seed, config.deduplicate)
+    unknown, documents = Unknown(), 0
+    total = corpus.total_bytes
     with atomic_folder(config.out) as folder:
         tokenizer.save_pretrained(folder / TOKENIZER)
         writer = BlockWriter(folder, plan)
-        total = corpus.total_bytes
         with (
-            engine(config, encoding) as rows_of,
+            engine(config, encoding) as pack,
             Progress("preparing", total, "documents" if total is None else "bytes") as progress,
         ):
-            documents = 0
-            unknown, name = Unknown(), ", ".join(config.corpus)
-            for chunk, packed in rows_of(_chunks(corpus, selection)):
+            for chunk, packed in pack(_chunks(corpus, selection)):
                 writer.write(chunk.split, packed.rows, len(chunk.texts))
                 unknown.add(packed.unknown)
-                if documents == 0 and unknown.share > TOO_MUCH and not config.allow_unknown:
-                    unknown.check(name, allow=False)  # not only when all has been read
+                if documents == 0 and unknown.fraction > TOO_MUCH and not config.allow_unknown:
+                    unknown.check(name, allow=False)  # before all of it has been read
                 documents += len(chunk.texts)
-                progress.update(
-                    documents if total is None else corpus.bytes_read, f"{documents:,} documents"
-                )
+                done = documents if total is None else corpus.bytes_read
+                progress.update(done, f"{documents:,} documents")
         unknown.check(name, config.allow_unknown)
-        manifest = writer.finish(selection.duplicates, unknown.share)
-        _refuse_too_little(config, manifest)
-    _say_what_there_is(config.out, manifest)
+        manifest = writer.finish(selection.duplicates, unknown.fraction)
+        _refuse_too_little(name, config.validation, manifest)
+    _log_counts(config.out, manifest)
     return manifest
 
 
-def _blocks_there(out: Path, plan: Manifest) -> Manifest:
-    """The manifest of blocks that are already there, if they are whole and those of the plan."""
+def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
+    """The manifest of existing blocks, if they are undamaged and those of the plan."""
     if not (out / MANIFEST).is_file():
         raise ElektronError(f"{out} exists and holds no blocks: choose another --out")
     store = BlockStore.open(out)
     there = store.manifest
-    different = [
-        f"{name} {before} there, {now} here"
-        for name, before, now in (
-            ("row length", there.seq_len, plan.seq_len),
-            ("packing", there.packing, plan.packing),
-            *((n, there.options.get(n), v) for n, v in plan.options.items() if n not in SOURCES),
-        )
-        if before != now
-    ]
+    settings: dict[str, tuple[Any, Any]] = {
+        "row length": (there.seq_len, plan.seq_len),
+        "packing": (there.packing, plan.packing),
+    }
+    for name in plan.options.keys() - {"corpus", "commits"}:
+        settings[name] = (there.options.get(name), plan.options[name])
+    # A commit that the hub did not tell, then or now, is taken to be the same.
+    commits = there.options.get("commits", {})
+    for source, commit in plan.options.get("commits", {}).items():
+        settings[f"{source} at commit"] = (commits.get(source, commit), commit)
+    different = [f"{name} {a} there, {b} here" for name, (a, b) in settings.items() if a != b]
     if there.tokenizer != plan.tokenizer:
         different.append("another tokenizer")
     if there.options.get("corpus") != plan.options["corpus"]:
         different.append("another corpus")
-    # A commit that the hub did not tell, then or now, is not held against the blocks.
-    commits = there.options.get("commits", {})
-    different += [
-        f"{source} at commit {commits[source]} there, {commit} here"
-        for source, commit in plan.options.get("commits", {}).items()
-        if commits.get(source, commit) != commit
-    ]
     if different:
         raise ElektronError(
             f"{out} holds other blocks ({', '.join(different)}): choose another --out"
         )
     store.verify()
-    log.info("%s: the same blocks are there already, and whole", out)
+    log.info("%s: the same blocks exist already, undamaged", out)
     return there
 
 
@@ -149,7 +131,7 @@ def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]
     number = 0
     documents = iter(corpus)
     while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
-        for split, text in selection.of(batch):
+        for split, text in selection.select(batch):
             waiting[split].append(text)
             characters[split] += len(text)
             if (
@@ -165,41 +147,35 @@ def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]
             number += 1
 
 
-def _refuse_too_little(config: PrepareConfig, manifest: Manifest) -> None:
-    """Raise ElektronError where there would be nothing to train or to evaluate on."""
+def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
+    """Raise ElektronError where there is nothing to train or to evaluate on."""
     train, validation = (manifest.splits[split] for split in SPLITS)
-    if config.validation and train.documents + validation.documents == 1:
+    if held_out and train.documents + validation.documents == 1:
         raise ElektronError(
-            f"{', '.join(config.corpus)}: one document only, which cannot be split: give more "
-            "documents, or --validation 0"
+            f"{name}: one document only, which cannot be split: give more documents, or --validation 0"
         )
     if not train.rows:
         raise ElektronError(
-            f"{', '.join(config.corpus)}: nothing to train on: give more text or a lower "
-            f"--validation than {config.validation}"
+            f"{name}: nothing to train on: give more text or a lower --validation than {held_out}"
         )
-    if config.validation and not validation.rows:
+    if held_out and not validation.rows:
         raise ElektronError(
-            f"{', '.join(config.corpus)}: nothing to evaluate on, the documents held out hold no "
-            "text: give more documents, or --validation 0"
+            f"{name}: nothing to evaluate on, the held-out documents contain no text: give more "
+            "documents, or --validation 0"
         )
 
 
-def _say_what_there_is(out: Path, manifest: Manifest) -> None:
-    splits = manifest.splits.values()
-    rows = sum(split.rows for split in splits)
-    tokens = sum(split.tokens for split in splits)
+def _log_counts(out: Path, manifest: Manifest) -> None:
+    train, validation = (manifest.splits[split] for split in SPLITS)
+    documents, rows = train.documents + validation.documents, train.rows + validation.rows
+    tokens = train.tokens + validation.tokens
+    held_out, dropped = f"{validation.documents:,}", f"{manifest.duplicates:,}"
+    padding = 100 * (1 - tokens / (rows * manifest.seq_len))
     log.info(
-        "%s documents (%s held out), %s duplicates dropped",
-        f"{sum(split.documents for split in splits):,}",
-        f"{manifest.splits['validation'].documents:,}",
-        f"{manifest.duplicates:,}",
+        "%s documents (%s held out), %s duplicates dropped", f"{documents:,}", held_out, dropped
     )
     log.info(
-        "%s rows of %s, %s tokens, %.2f %% padding",
-        f"{rows:,}",
-        manifest.seq_len,
-        f"{tokens:,}",
-        100 * (1 - tokens / (rows * manifest.seq_len)),
+        *("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len),
+        *(f"{tokens:,}", padding),
     )
     log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

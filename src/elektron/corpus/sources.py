@@ -18,60 +18,57 @@ log = logging.getLogger(__name__)
 
 BUILTIN = "builtin:docs"
 ARROW_SUFFIXES = {".arrow"}
-"""What `datasets` writes with `save_to_disk`."""
+"""Written by `save_to_disk` of `datasets`."""
 WIKIEXTRACTOR = re.compile(r"wiki_\d{2,}")
-"""Names of the files that WikiExtractor writes, which have no ending."""
-MOST_NAMED = 3
+"""Names of the files that WikiExtractor writes, without a suffix."""
+MOST_LISTED = 3
 
 
-def parts_of(source: str) -> Sequence[Path | str]:
-    """The files of a source, or the source itself where it is none.
+def find_files(source: str) -> Sequence[Path | str]:
+    """The files of a source; `hf:…` and `builtin:docs` are returned as they are.
 
     Raises:
-        ElektronError: there are none, or they cannot be looked for.
+        ElektronError: there are none, or a folder cannot be read.
     """
-    if source == BUILTIN or source.startswith(HUB):
-        return [source]
+    path = Path(source)
     try:
-        return _files(source)
+        if source == BUILTIN or source.startswith(HUB):
+            return [source]
+        if path.is_dir():
+            files = _unique_files(source, filter(_is_known, _walk(path)))
+            if not files:
+                raise ElektronError(
+                    f"{source}: a folder without text; files must end in "
+                    f"{', '.join(sorted(KNOWN_SUFFIXES))}, optionally followed by .gz or .zst"
+                )
+            return files
+        if path.is_file():
+            return [path]
+        if path.exists():
+            raise ElektronError(f"{source}: neither a file nor a folder")
+        if glob.has_magic(source):
+            if files := _unique_files(source, _matches(path)):
+                return files
+            raise ElektronError(f"{source}: no file matches")
     except OSError as error:
         raise ElektronError(
             f"{error.filename or source}: cannot be read ({first_line(error)})"
         ) from error
-
-
-def _files(source: str) -> list[Path]:
-    path = Path(source)
-    if path.is_dir():
-        files = _once(source, filter(_is_known, _walk(path)))
-        if not files:
-            raise ElektronError(
-                f"{source}: a folder without text; files must end in "
-                f"{', '.join(sorted(KNOWN_SUFFIXES))}, plain or with .gz or .zst behind"
-            )
-        return files
-    if path.is_file():
-        return [path]
-    if path.exists():
-        raise ElektronError(f"{source}: neither a file nor a folder")
-    if glob.has_magic(source):
-        if files := _once(source, _matches(path)):
-            return files
-        raise ElektronError(f"{source}: no file matches")
     if source.startswith("builtin:"):
         raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
     raise ElektronError(f"{source}: no such file or folder{suggest_path(path)}")
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    """What is no folder and fits a glob; below `**` links are followed, but not in circles."""
+    """Paths that match a glob. Unlike `glob`, `**` follows links without running in circles."""
     parts = pattern.parts
-    place = parts.index("**") if "**" in parts else len(parts)
-    for found in glob.iglob(str(Path(*parts[:place]))):  # noqa: PTH207 (absolute ones too)
+    first = parts.index("**") if "**" in parts else len(parts)
+    for found in glob.iglob(str(Path(*parts[:first]))):  # noqa: PTH207 (absolute patterns too)
         folder = Path(found)
-        if place < len(parts):
-            paths = _walk(folder)
-            yield from (p for p in paths if _fits(p.relative_to(folder).parts, parts[place:]))
+        if first < len(parts):
+            for path in _walk(folder):
+                if _fits(path.relative_to(folder).parts, parts[first:]):
+                    yield path
         elif not folder.is_dir():
             yield folder
 
@@ -87,23 +84,23 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """What is no folder, at any depth; hidden ones are left out, links are followed but not in circles."""
+    """Everything but folders, at any depth, without hidden names; each folder once despite links."""
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise error
 
     seen = set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        where = Path(parent).resolve()
-        if where in seen:
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        target = Path(parent).resolve()
+        if target in seen:
             folders.clear()
             continue
-        seen.add(where)
+        seen.add(target)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         is_dataset = set(names) >= SAVED_DATASET or SAVED_DATASETS in names
-        aside = {*SAVED_DATASET, SAVED_DATASETS} if is_dataset else set()
+        metadata = {*SAVED_DATASET, SAVED_DATASETS} if is_dataset else set()
         for name in names:
-            if not name.startswith(".") and name not in aside:
+            if not name.startswith(".") and name not in metadata:
                 yield Path(parent, name)
 
 
@@ -112,21 +109,17 @@ def _is_known(path: Path) -> bool:
     return file_suffix(path) in known or WIKIEXTRACTOR.fullmatch(path.stem) is not None
 
 
-def _once(source: str, paths: Iterable[Path]) -> list[Path]:
+def _unique_files(source: str, paths: Iterable[Path]) -> list[Path]:
     """The regular files among these, sorted, each once however many links lead to it."""
     by_target: dict[Path, Path] = {}
-    no_files = []
+    skipped = []
     for path in sorted(paths, key=lambda path: (path.is_symlink(), len(path.parts), path)):
         if path.is_file():
             by_target.setdefault(path.resolve(), path)
         else:
-            no_files.append(str(path))
-    if no_files:
-        more = f" and {len(no_files) - MOST_NAMED:,} more" if len(no_files) > MOST_NAMED else ""
-        log.warning(
-            "%s: not read, since they are no files or links that lead nowhere: %s%s",
-            source,
-            ", ".join(no_files[:MOST_NAMED]),
-            more,
-        )
+            skipped.append(str(path))
+    if skipped:
+        more = f" and {len(skipped) - MOST_LISTED:,} more" if len(skipped) > MOST_LISTED else ""
+        listed = ", ".join(skipped[:MOST_LISTED])
+        log.warning("%s: not read, neither files nor links to files: %s%s", source, listed, more)
     return sorted(by_target.values())

@@ -1,7 +1,6 @@
 """Text that a tokenizer replaces by its unknown token: how many characters, and why.
 
-One [UNK] stands for a whole word, however long, so the share of unknown tokens says little about how much
-text is lost. Here characters are counted.
+One [UNK] replaces a whole word of any length, so characters are counted, not tokens.
 """
 
 from __future__ import annotations
@@ -9,8 +8,9 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
@@ -18,29 +18,39 @@ from tokenizers.models import WordPiece
 
 from elektron.errors import ElektronError
 
-if TYPE_CHECKING:  # a worker process of `prepare` does without it
+if TYPE_CHECKING:  # not imported by worker processes of `prepare`
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
 WORTH_SAYING, TOO_MUCH = 1e-3, 0.05
-"""Shares of lost characters that are reported, and that are refused."""
+"""Fractions of lost characters that are reported, and that are refused."""
+GO_ON = "to go on regardless, give --allow-unknown true"
+
+
 LONG_WORDS = "words longer than the tokenizer's max_input_chars_per_word"
 DECOMPOSED = "characters in composed form (NFC), where the vocabulary has them decomposed (NFD)"
 COMPOSED = "characters in decomposed form (NFD), where the vocabulary has them composed (NFC)"
 CAPITALS = "capital letters, which the vocabulary lacks"
 CHARACTERS = "characters that the vocabulary lacks"
-CURES = {
-    LONG_WORDS: "train a tokenizer with `elektron tokenizer`: it splits them",
-    DECOMPOSED: "convert the text to NFD, or set strip_accents in tokenizer_config.json if the vocabulary was "
-    "made with it",
+ADVICE = {
+    LONG_WORDS: "train a tokenizer with `elektron tokenizer`",
+    DECOMPOSED: "convert the text to NFD, or set strip_accents in tokenizer_config.json if the "
+    "vocabulary was made with it",
     COMPOSED: "convert the text to NFC",
-    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a BERT tokenizer",
-    CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger --vocab-size",
+    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a "
+    "BERT tokenizer",
+    CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger "
+    "--vocab-size",
 }
-GO_ON = "to go on regardless, give --allow-unknown true"
+CHANGES: dict[str, Callable[[str], str]] = {
+    DECOMPOSED: partial(unicodedata.normalize, "NFD"),
+    COMPOSED: partial(unicodedata.normalize, "NFC"),
+    CAPITALS: str.lower,
+}
+"""Causes of a loss that does not occur if the text is changed so."""
 EXPLAINED_WORDS = 500
-"""The most frequent lost words of a count, whose causes are looked for."""
+"""The cause is determined for the most frequent lost words."""
 SHOWN_CHARACTERS = 12
 SHOWN_WORD = 20
 SAMPLED_TEXTS = 2000
@@ -52,7 +62,7 @@ class Unknown:
     """How much of a text becomes [UNK]."""
 
     characters: int = 0
-    """Visible characters in all."""
+    """All characters except white space."""
     lost: int = 0
     """Characters covered by unknown tokens."""
     causes: Counter[str] = field(default_factory=Counter)
@@ -63,7 +73,7 @@ class Unknown:
     """Characters that the vocabulary lacks."""
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         return self.lost / max(1, self.characters)
 
     def add(self, other: Unknown) -> None:
@@ -84,31 +94,30 @@ class Unknown:
         shown = f"such as {word if len(word) <= SHOWN_WORD else word[:SHOWN_WORD] + '…'!r}"
         if name == CHARACTERS:
             shown = " ".join(c for c, _ in self.missing.most_common(SHOWN_CHARACTERS))
-        return f"{name} ({shown}): {CURES[name]}"
+        return f"{name} ({shown}): {ADVICE[name]}"
 
     def check(self, name: str, allow: bool) -> None:
         """Warn of lost text, or refuse it.
 
         Args:
-            name: of the file, corpus or model, for the message.
+            name: the file, corpus or model, for the message.
             allow: warn however much is lost.
 
         Raises:
             ElektronError: too much is lost.
         """
-        if self.share <= WORTH_SAYING:
+        if self.fraction <= WORTH_SAYING:
             return
-        said = f"{name}: {self.share:.1%} of the characters become [UNK], mostly {self.cause}"
-        if self.share > TOO_MUCH and not allow:
-            raise ElektronError(f"{said}; {GO_ON}")
-        log.warning("%s", said)
+        message = f"{name}: {self.fraction:.1%} of the characters become [UNK], mostly {self.cause}"
+        if self.fraction > TOO_MUCH and not allow:
+            raise ElektronError(f"{message}; {GO_ON}")
+        log.warning("%s", message)
 
 
 class UnknownCounter:
-    """Counts what a tokenizer loses of texts."""
+    """Counts the characters of texts that a tokenizer loses."""
 
     def __init__(self, tokenizer: Tokenizer, unknown_id: int) -> None:
-        """`unknown_id` is the id of its unknown token."""
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -126,7 +135,7 @@ class UnknownCounter:
         return cls(tokenizer.backend_tokenizer, tokenizer.unk_token_id)
 
     def count(self, texts: Sequence[str]) -> Unknown:
-        """Count the characters of these texts that become [UNK], and find out why."""
+        """Count the characters of these texts that become [UNK], and determine why."""
         found = Unknown(visible_characters(texts))
         words: Counter[str] = Counter()
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -138,42 +147,36 @@ class UnknownCounter:
                     words["".join(text[begin:end].split())] += 1
         found.lost = sum(len(word) * count for word, count in words.items())
         for word, count in words.most_common(EXPLAINED_WORDS):
-            self._explain(word, count, found)
+            cause = self._cause(word)
+            found.causes[cause] += len(word) * count
+            found.examples.setdefault(cause, word)
+            if cause == CHARACTERS:
+                for position, character in enumerate(self._normalized(word)):
+                    piece = self.continuation + character if position else character
+                    if self.tokenizer.token_to_id(piece) is None:
+                        found.missing[character] += count
         return found
-
-    def _explain(self, word: str, count: int, found: Unknown) -> None:
-        cause = self._cause(word)
-        found.causes[cause] += len(word) * count
-        found.examples.setdefault(cause, word)
-        if cause == CHARACTERS:
-            for place, character in enumerate(self._normalized(word)):
-                piece = self.continuation + character if place else character
-                if self.tokenizer.token_to_id(piece) is None:
-                    found.missing[character] += count
 
     def _cause(self, word: str) -> str:
         if self.longest_word is not None and len(self._normalized(word)) > self.longest_word:
             return LONG_WORDS
-        if self._is_known(unicodedata.normalize("NFD", word)):
-            return DECOMPOSED
-        if self._is_known(unicodedata.normalize("NFC", word)):
-            return COMPOSED
-        return CAPITALS if self._is_known(word.lower()) else CHARACTERS
+        for cause, change in CHANGES.items():
+            ids = self.tokenizer.encode(change(word), add_special_tokens=False).ids
+            if self.unknown_id not in ids:
+                return cause
+        return CHARACTERS
 
     def _normalized(self, word: str) -> str:
         normalizer = self.tokenizer.normalizer
         return word if normalizer is None else normalizer.normalize_str(word)
 
-    def _is_known(self, word: str) -> bool:
-        return self.unknown_id not in self.tokenizer.encode(word, add_special_tokens=False).ids
-
 
 def visible_characters(texts: Sequence[str]) -> int:
-    """Characters without blanks."""
+    """Characters except white space."""
     return sum(len("".join(text.split())) for text in texts)
 
 
 def count_unknown(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Unknown:
-    """Count what a tokenizer loses of an evenly spread sample of texts."""
+    """Count the loss in an evenly spread sample of texts."""
     step = max(1, len(texts) // SAMPLED_TEXTS)
     return UnknownCounter.of(tokenizer).count([text[:SAMPLED_CHARACTERS] for text in texts[::step]])

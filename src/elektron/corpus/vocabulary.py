@@ -27,8 +27,7 @@ from tokenizers.trainers import WordPieceTrainer
 from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.documents import Corpus
-from elektron.corpus.selection import Sample
+from elektron.corpus.documents import Corpus, Sample
 from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
 from elektron.hub import has_capitals, load_tokenizer_files

@@ -116,7 +116,7 @@ class UnknownText:
             may_refuse = not self.found.characters and not self.config.allow_unknown
             some = records[:: max(1, len(records) // COUNTED)]
             self.found.add(self.counter.count(texts_read(self.layout, some)))
-            if may_refuse and self.found.share > TOO_MUCH and self.config.input != "-":
+            if may_refuse and self.found.fraction > TOO_MUCH and self.config.input != "-":
                 self.found.check(self.config.input, allow=False)
             return say(records)
 

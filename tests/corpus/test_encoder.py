@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
-from elektron.corpus.encoding import Encoder, Encoding
+from elektron.corpus.engines import Encoder, Encoding
+from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -25,17 +25,18 @@ def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
             "vocab": vocabulary | {"word": word_id},
         },
     }
+    seed = changes.pop("seed", 1)
     settings: dict[str, Any] = {
-        "tokenizer": json.dumps(tokenizer),
+        "seq_len": 8,
+        "packing": "dense",
+        "vocab_size": vocab_size,
+        "tokenizer": "fingerprint",
         "special_ids": SPECIAL,
         "all_special_ids": list(SPECIAL.values()),
-        "vocab_size": vocab_size,
-        "packing": "dense",
-        "seq_len": 8,
-        "seed": 1,
-        "dtype": np.dtype(np.uint16 if vocab_size < 65_536 else np.uint32).name,
+        "corpus": [],
+        "options": {},
     }
-    return Encoding(**settings | changes)
+    return Encoding(json.dumps(tokenizer), Manifest(**settings | changes), seed)
 
 
 @pytest.mark.parametrize("vocab_size", [65_535, 65_536, 120_000])

@@ -30,7 +30,7 @@ from elektron.device import Device
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import scratch_encoder
-from elektron.finetuning.tasks.base import Batch, Feature, pad_inputs
+from elektron.finetuning.inputs import Batch, Feature
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.training import train
 
@@ -75,9 +75,9 @@ class PaddedToTheLongest(Classification):
 
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad to `width`."""
-        batch = pad_inputs([*features, {"input_ids": [0] * self.width}], tokenizer)
-        labels = torch.tensor([feature["labels"] for feature in features])
-        return {name: rows[:-1] for name, rows in batch.items()} | {"labels": labels}
+        longest = {"input_ids": [0] * self.width, "labels": 0}
+        batch = super().collate([*features, longest], tokenizer)
+        return {name: rows[:-1] for name, rows in batch.items()}
 
 
 def main() -> None:

@@ -269,7 +269,7 @@ def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[flo
     probe.model, probe.out = str(run), run / "probes" / name
     finetune(probe)
     runs = json.loads((probe.out / RUNS).read_text(encoding="utf-8"))
-    figures = [each["eval"][TASKS[probe.task].figure] for each in runs]
+    figures = [each["eval"][TASKS[probe.task].metric] for each in runs]
     for weights in probe.out.glob("*.safetensors"):
         weights.unlink()
     return statistics.median(figures), figures

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.metrics.text import Summaries
+from elektron.finetuning.metrics.text import summarization
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.sequence_to_sequence import LAYOUT, most_typical
@@ -48,7 +48,7 @@ def main(train: str, dev: str, model: str) -> None:
     references = [[row.values["target"]] for row in dev_rows]
     print(" " * 24, *(f"{name:>16}" for name in METRICS))
     for name, texts in outputs.items():
-        metrics = Summaries(references, texts)()
+        metrics = summarization(references, texts)()
         print(f"{name:24}", *(f"{metrics[metric]:16.2f}" for metric in METRICS))
 
 

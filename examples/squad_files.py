@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.metrics.squad import Answers
+from elektron.finetuning.metrics.squad import squad
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 
@@ -37,7 +37,7 @@ def score(questions: str, answers: Path) -> None:
     """Print metrics of the answers, and the first correct one."""
     gold = [[answer["text"] for answer in row["answers"]] for row in read(questions)]
     given = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    metrics = Answers(gold, [row["predicted_answer"] for row in given])()
+    metrics = squad(gold, [row["predicted_answer"] for row in given])()
     print(f"from the corpus: exact match {metrics['exact_match']:.1f}, F1 {metrics['f1']:.1f}")
     for texts, row in zip(gold, given, strict=True):
         if row["predicted_answer"] in texts:

@@ -453,4 +453,4 @@ def test_the_pooler_is_new_where_a_model_was_saved_without_one(
     model = AutoModelForSequenceClassification.from_config(encoder.config)
     encoder.fill(model.base_model)
     head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
-    assert encoder.hand_over(model)["new_weights"] == sum(weight.numel() for weight in head)
+    assert encoder.count_loaded(model)["new_weights"] == sum(weight.numel() for weight in head)

@@ -29,7 +29,7 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     encoder.fill(model.base_model)
     for name, weight in model.base_model.state_dict().items():
         assert torch.equal(weight, encoder.weights[name])
-    counts = encoder.hand_over(model)
+    counts = encoder.count_loaded(model)
     inside = sum(p.numel() for p in model.base_model.parameters())
     assert counts["loaded_weights"] == inside
     assert counts["new_weights"] == sum(p.numel() for p in model.parameters()) - inside > 0
@@ -73,7 +73,7 @@ def test_scratch_has_the_same_shape_and_other_weights(encoders):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     scratch.fill(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-    assert scratch.hand_over(model)["loaded_weights"] == 0
+    assert scratch.count_loaded(model)["loaded_weights"] == 0
     # The family's own initial weights.
     assert (model.base_model.layers[0].attention_gain.weight == INITIAL_GAIN).all()
 
@@ -92,7 +92,7 @@ def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
     encoder = load_encoder(str(tmp_path))
     model = head(encoder)
     encoder.fill(model.base_model)
-    assert encoder.hand_over(model)["loaded_weights"] > 0
+    assert encoder.count_loaded(model)["loaded_weights"] > 0
 
 
 def test_a_run_stands_for_its_discriminator(encoders, caplog):
@@ -102,7 +102,7 @@ def test_a_run_stands_for_its_discriminator(encoders, caplog):
     assert "is a pre-training run" in caplog.text
 
 
-def test_a_generator_is_said_aloud(encoders, caplog):
+def test_a_generator_is_logged(encoders, caplog):
     load_encoder(str(encoders["electra"].with_name("generator")))
     assert "is a generator" in caplog.text
     caplog.clear()
@@ -111,7 +111,7 @@ def test_a_generator_is_said_aloud(encoders, caplog):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_weights_that_were_never_trained_are_said_aloud(
+def test_weights_that_were_never_trained_are_logged(
     family, tmp_path, tokenizer_folder, encoders, caplog
 ):
     from elektron.models.families import FAMILIES

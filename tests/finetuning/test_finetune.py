@@ -12,12 +12,12 @@ from elektron.cli import main
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
-from elektron.finetuning.finetune import Bench, finetune, texts_read
+from elektron.finetuning.finetune import Search, finetune
 from elektron.finetuning.labelled import Labelled
-from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.records import Record, texts_read
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import TASKS
-from elektron.finetuning.trials import Trials
+from elektron.finetuning.trials import FinishedTrials
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
@@ -159,25 +159,25 @@ def test_finished_trainings_survive_an_interruption(
             **options,
         )
 
-    def interrupted(bench, *arguments):
-        if len(bench.runs) == finished:
+    def interrupted(search, *arguments):
+        if len(search.trials) == finished:
             raise KeyboardInterrupt
-        return fit(bench, *arguments)
+        return fit(search, *arguments)
 
     def runs(out):
         return [run | {"seconds": 0} for run in read(out / "runs.json")]
 
-    fit = Bench.fit
+    fit = Search.train
     finetune(config(tmp_path / "whole"))
     with monkeypatch.context() as patch, caplog.at_level("INFO"):
-        patch.setattr(Bench, "fit", interrupted)
+        patch.setattr(Search, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             finetune(config(tmp_path / "m"))
     assert f"{finished} of 4 trainings are finished and kept" in caplog.text
     assert not (tmp_path / "m").exists()
     trained = []
     monkeypatch.setattr(
-        Bench, "fit", lambda bench, *a: trained.append(len(bench.runs)) or fit(bench, *a)
+        Search, "train", lambda search, *a: trained.append(len(search.trials)) or fit(search, *a)
     )
     finetune(config(tmp_path / "m"))
     assert trained == list(range(finished, 4))
@@ -191,17 +191,17 @@ def test_finished_trainings_survive_an_interruption(
 def test_trainings_of_other_settings_are_not_taken_over(
     encoders, animals, tmp_path, monkeypatch, caplog
 ):
-    def interrupted(bench, *arguments):
-        if bench.runs:
+    def interrupted(search, *arguments):
+        if search.trials:
             raise KeyboardInterrupt
-        return fit(bench, *arguments)
+        return fit(search, *arguments)
 
-    fit = Bench.fit
+    fit = Search.train
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Bench, "fit", interrupted)
+        patch.setattr(Search, "train", interrupted)
         finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, seeds=2))
     finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=2))
-    assert "1 finished trainings" in caplog.text and "dropped" in caplog.text
+    assert "1 finished trainings" in caplog.text and "removed" in caplog.text
     assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2, 2]
 
 
@@ -274,11 +274,11 @@ def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(
 
 
 class Parrot:
-    """A fitted classifier that says of rows what it is told to, and counts those it is asked about."""
+    """A trained classifier with given predictions, which counts the rows that it is run on."""
 
     def __init__(self, says):
         self.says = says
-        self.asked = 0
+        self.rows = 0
         self.task = Classification(
             labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0
         )
@@ -287,12 +287,12 @@ class Parrot:
         return self
 
     def predict(self, records):
-        self.asked += len(records)
+        self.rows += len(records)
         return [{"label": self.says(record)} for record in records]
 
 
 def collapse(says, train, evaluation):
-    """What a bench makes of a model that says so of rows with these labels, and how many more it asked about."""
+    """`Search.collapse` for a model that predicts so, and on how many more rows it was run."""
     train, evaluation = (
         [Record({"text": "t", "label": label}, {}, "") for label in labels]
         for labels in (train, evaluation)
@@ -300,10 +300,10 @@ def collapse(says, train, evaluation):
     config = FinetuneConfig(task="classification", model="m", train=["t"], out="o")
     parrot = Parrot(says)
     predictions = parrot.predict(evaluation)
-    found = Bench(config, Labelled(train, evaluation, []), Trials(Path("none"))).collapse(
-        parrot, predictions
-    )
-    return found, parrot.asked - len(evaluation)
+    found = Search(
+        config, Labelled(train, evaluation, []), FinishedTrials(Path("none"), None)
+    ).collapse(parrot, predictions)
+    return found, parrot.rows - len(evaluation)
 
 
 @pytest.mark.parametrize(
@@ -330,15 +330,15 @@ def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(
 def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
     encoders, animals, tmp_path, caplog, monkeypatch, epochs, trainings, advice
 ):
-    monkeypatch.setattr(Bench, "collapse", lambda *_: "it says 'a' of every text")
+    monkeypatch.setattr(Search, "collapse", lambda *_: "it says 'a' of every text")
     attempts = []
-    attempt = Bench.attempt
+    attempt = Search.attempt
     monkeypatch.setattr(
-        Bench, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these)
+        Search, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these)
     )
     finetune(animal_config(encoders, animals, tmp_path / "m", epochs=epochs, batch_size=64))
-    assert attempts == list(range(trainings))
-    assert caplog.text.count("begins again with another seed") == trainings - 1
+    assert attempts == [1 + 1000 * restart for restart in range(trainings)]
+    assert caplog.text.count("trained again with another seed") == trainings - 1
     assert advice in caplog.text
 
 

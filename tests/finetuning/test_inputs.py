@@ -19,13 +19,13 @@ def ids(tokenizer):
 
 
 def test_head(tokenizer, ids):
-    (row,) = encode([LONG], None, tokenizer, 10, "head", 0)
+    (row,) = encode(tokenizer, [LONG], max_length=10)
     assert row["input_ids"] == [tokenizer.cls_token_id, *ids[:8], tokenizer.sep_token_id]
     assert row["record"] == 0
 
 
 def test_head_and_tail(tokenizer, ids):
-    (row,) = encode([LONG], None, tokenizer, 10, "head-tail", 0)
+    (row,) = encode(tokenizer, [LONG], max_length=10, truncation="head-tail")
     assert row["input_ids"] == [
         tokenizer.cls_token_id,
         *ids[:4],
@@ -35,7 +35,7 @@ def test_head_and_tail(tokenizer, ids):
 
 
 def test_windows_hold_everything_and_overlap(tokenizer, ids):
-    rows = encode(["the cat .", LONG], None, tokenizer, 10, "windows", 3)
+    rows = encode(tokenizer, ["the cat .", LONG], max_length=10, truncation="windows", stride=3)
     assert [row["record"] for row in rows] == [0] + [1] * (len(rows) - 1)
     pieces = [row["input_ids"][1:-1] for row in rows[1:]]
     whole = list(pieces[0])
@@ -47,12 +47,12 @@ def test_windows_hold_everything_and_overlap(tokenizer, ids):
 
 @pytest.mark.parametrize("truncation", ["head", "head-tail", "windows"])
 def test_what_fits_is_read_as_it_is(tokenizer, truncation):
-    (row,) = encode(["the cat ."], None, tokenizer, 10, truncation, 2)
+    (row,) = encode(tokenizer, ["the cat ."], max_length=10, truncation=truncation, stride=2)
     assert row["input_ids"] == tokenizer("the cat .")["input_ids"]
 
 
 def test_of_a_pair_the_longer_is_cut(tokenizer):
-    (row,) = encode([LONG], ["the cat ."], tokenizer, 16, "head", 0)
+    (row,) = encode(tokenizer, [LONG], ["the cat ."], max_length=16)
     assert len(row["input_ids"]) == 16
     cat = tokenizer("the cat .", add_special_tokens=False)["input_ids"]
     assert row["input_ids"][-1 - len(cat) : -1] == cat

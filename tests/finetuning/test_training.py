@@ -45,7 +45,7 @@ class Setup:
         torch.manual_seed(0)
         self.model = self.task.new_model(self.encoder, 0.0)
 
-    def train(self, look, seed=1):
+    def train(self, evaluate, seed=1):
         return train(
             self.task,
             self.model,
@@ -53,7 +53,7 @@ class Setup:
             self.features,
             self.config,
             seed,
-            look,
+            evaluate,
             "test",
         )
 
@@ -67,11 +67,11 @@ def test_the_best_epoch_is_kept(encoders):
     setup = Setup(encoders["elektron"])
     seen = []
 
-    def look():
+    def evaluate():
         seen.append(setup.model.classifier.linear.weight.detach().clone())
         return {"accuracy": [0.5, 0.9, 0.9][len(seen) - 1]}
 
-    history = setup.train(look)
+    history = setup.train(evaluate)
     assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3]
     assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.9]
     assert history.kept == 1  # of equals the first

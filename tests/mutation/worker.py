@@ -139,7 +139,7 @@ def _stop_trainings_early() -> None:
 
     torch.set_num_threads(1)
     results.bootstrap = partial(bootstrap, resamples=20)  # type: ignore[assignment]
-    take_step, move_bar = Trainer.train_step, training._Bar.on_step_end
+    take_step, move_bar = Trainer.train_step, training.Monitor.on_step_end
 
     def step(self: Trainer, *arguments: Any) -> None:
         if self.progress.step >= STEPS:
@@ -156,4 +156,4 @@ def _stop_trainings_early() -> None:
 
     documentation.training_docstrings = documents  # type: ignore[assignment]
     Trainer.train_step = step  # type: ignore[method-assign]
-    training._Bar.on_step_end = on_step_end  # type: ignore[method-assign]
+    training.Monitor.on_step_end = on_step_end  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from elektron.command_line import parse_arguments
 from elektron.configuration import from_dict, settings
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.search import combinations
+from elektron.finetuning.recipe import combinations
 from elektron.io.datasets import HUB, parse_dataset
 from elektron.missing import refuse_missing_inputs
 

@@ -1,8 +1,8 @@
-"""The hand-over from pre-training: an encoder by name, and what of it went into a task's model.
+"""Encoders by name, and their weights in the models of tasks.
 
-`DIR_OR_NAME` is a discriminator that elektron trained, or any encoder that transformers knows;
-`scratch:RECIPE` is the architecture of a recipe with random weights. What looks like a mistake is
-said aloud: a generator, weights that were never trained, a vocabulary for another language.
+A name is a folder or hub name of a discriminator that elektron trained, or of any encoder that
+transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. What looks
+like a mistake is logged: a generator, weights that were never trained.
 """
 
 from __future__ import annotations
@@ -29,24 +29,28 @@ from elektron.models.loading import POOLER, load_bare_encoder
 log = logging.getLogger(__name__)
 
 DISCRIMINATOR = "discriminator"
-
-# Root mean square of an initial embedding.
-INITIAL_SIZE = 0.02
+INITIAL_RMS = 0.02
+"""Root mean square of an initial embedding."""
 UNLIMITED = 1 << 30
 """Tokens: more than any text has."""
 PROBE_TOKENS = 4
+DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
+    *("attention_dropout", "embedding_dropout", "mlp_dropout", "dropout", "classifier_dropout"),
+)
+"""What the configurations of different families call it."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder that task models are made of, as many as one likes."""
+    """An encoder that any number of task models are made from."""
 
     name: str
-    """As it was asked for."""
+    """As the user wrote it."""
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
-    """Of the encoder alone; None stands for random weights, drawn anew for each model."""
+    """Of the encoder alone; None for random weights, drawn anew for each model."""
 
     @property
     def pretrained(self) -> bool:
@@ -54,7 +58,7 @@ class Encoder:
 
     @property
     def longest_input(self) -> int:
-        """Tokens that it can read at once."""
+        """Tokens that it can read."""
         return longest_input(self.config)
 
     def from_scratch(self) -> Encoder:
@@ -62,7 +66,7 @@ class Encoder:
         return Encoder(f"scratch of {self.name}", self.config, self.tokenizer, None)
 
     def config_for(self, head: dict[str, Any], dropout: float | None) -> PreTrainedConfig:
-        """Its configuration with a head's settings and, where given, another dropout."""
+        """Its configuration with a head's settings and another dropout, if that is not None."""
         config = copy.deepcopy(self.config)
         for name in DROPOUTS:
             if dropout is not None and hasattr(config, name):
@@ -72,10 +76,10 @@ class Encoder:
         return config
 
     def fill(self, module: nn.Module) -> None:
-        """Put the weights into the encoder of a new model.
+        """Load the weights into the encoder of a new model.
 
         Raises:
-            ElektronError: some of the encoder's, a pooler's apart, are not among them.
+            ElektronError: weights that it needs, a pooler's apart, are missing.
         """
         if self.weights is None:
             return
@@ -92,37 +96,21 @@ class Encoder:
             )
         module.load_state_dict(fitting, strict=False)
 
-    def hand_over(self, model: PreTrainedModel) -> dict[str, int]:
-        """How many weights of a task model were loaded, and how many are new."""
-        total = sum(parameter.numel() for parameter in model.parameters())
-        if self.weights is None:
-            return {"loaded_weights": 0, "new_weights": total}
-        loaded = {name: weight.numel() for name, weight in self.weights.items()}
-
-        found = sum(
+    def count_loaded(self, model: PreTrainedModel) -> dict[str, int]:
+        """How many parameters of a task model are pretrained, and how many are new."""
+        sizes = {name: weight.numel() for name, weight in (self.weights or {}).items()}
+        loaded = sum(
             parameter.numel()
             for name, parameter in encoder_of(model).named_parameters()
-            if loaded.get(name) == parameter.numel()
+            if sizes.get(name) == parameter.numel()
         )
-        return {"loaded_weights": found, "new_weights": total - found}
-
-
-DROPOUTS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "hidden_dropout",
-    "attention_dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-    "dropout",
-    "classifier_dropout",
-)
+        return {"loaded_weights": loaded, "new_weights": model.num_parameters() - loaded}
 
 
 def longest_input(config: PreTrainedConfig) -> int:
-    """Tokens that an encoder can read at once; UNLIMITED where its positions are relative.
+    """Tokens that an encoder can read; UNLIMITED where its positions are relative.
 
-    RoBERTa and its kin have a row for padding in their table of positions, and count from behind it.
+    The position embeddings of RoBERTa and similar families begin with a row for padding.
     """
     positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
     if positions == -1:  # as XLNet says
@@ -144,10 +132,10 @@ def longest_input(config: PreTrainedConfig) -> int:
 
 @torch.no_grad()
 def try_encoder(name: str, encoder: PreTrainedModel) -> bool:
-    """Whether an encoder reads in one direction only, as GPT and other decoders do.
+    """Run an encoder on a few tokens; whether it reads in one direction only, as GPT and other decoders do.
 
     Raises:
-        ElektronError: it cannot read a few tokens at all.
+        ElektronError: it cannot run.
     """
     ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
     other = ids.clone()
@@ -162,7 +150,7 @@ def try_encoder(name: str, encoder: PreTrainedModel) -> bool:
 
 
 def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
-    """Raise ElektronError for a tokenizer that gives ids which a network has no embedding of."""
+    """Raise ElektronError for a tokenizer with ids that a network has no embedding of."""
     highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
     if highest >= vocab_size:
         raise ElektronError(
@@ -172,7 +160,7 @@ def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: i
 
 
 def check_encoder(name: str) -> None:
-    """Refuse what names no encoder, at once: `load_encoder` and `scratch_encoder` come when rows have been read.
+    """Check the name of an encoder before rows are read and the encoder is loaded.
 
     Raises:
         ElektronError: there is no such recipe, or no configuration of a model can be read there.
@@ -190,16 +178,14 @@ def check_encoder(name: str) -> None:
 
 
 def load_encoder(name: str) -> Encoder:
-    """An encoder from a folder or the hub, with the tokenizer that lies beside it.
-
-    The folder of a pre-training run stands for its discriminator.
+    """An encoder from a folder or the hub with its tokenizer; of a pre-training run the discriminator.
 
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    asked, name = name, _without_run(name)
-    if name != asked:
-        log.info("%s is a pre-training run: the model is %s", asked, name)
+    given, name = name, _without_run(name)
+    if name != given:
+        log.info("%s is a pre-training run: the model is %s", given, name)
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
@@ -211,7 +197,15 @@ def load_encoder(name: str) -> Encoder:
         )
     tokenizer = load_tokenizer(name)
     check_token_ids(name, tokenizer, config.vocab_size)
-    _say_what_looks_wrong(name, config, encoder)
+    kept = hasattr(config, "pretraining_objective")
+    is_masked_lm = (config.architectures or [""])[0].endswith("ForMaskedLM")
+    if config.model_type in FAMILIES and is_masked_lm and not kept:
+        log.warning(
+            "%s is a generator: usually the discriminator in the folder beside it is fine-tuned",
+            name,
+        )
+    if untrained(encoder):
+        log.warning("%s was never trained: its weights are initial ones", name)
     if isinstance(encoder, ElektronModel):
         to_initial_scale(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
@@ -240,39 +234,27 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
 
 
 def _without_run(name: str) -> str:
-    """The name of a model; that of a pre-training run's folder stands for its discriminator."""
+    """The name of a model; for a pre-training run's folder that of its discriminator."""
     inside = Path(name) / DISCRIMINATOR
     is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
     return str(inside) if is_run else name
 
 
-def _say_what_looks_wrong(name: str, config: PreTrainedConfig, encoder: PreTrainedModel) -> None:
-    (architecture,) = (config.architectures or [""])[:1]
-    kept = hasattr(config, "pretraining_objective")
-    if config.model_type in FAMILIES and architecture.endswith("ForMaskedLM") and not kept:
-        log.warning(
-            "%s is a generator: what is fine-tuned is the discriminator, usually the folder beside it",
-            name,
-        )
-    if untrained(encoder):
-        log.warning("%s was never trained: its weights are initial ones", name)
-
-
 @torch.no_grad()
 def to_initial_scale(embeddings: Tensor) -> None:
-    """Give each row the size that it had before training.
+    """Scale each row to the root mean square that it had before training.
 
-    Family `elektron` normalises what it looks up, so that the size of a row has no effect (beyond the
-    epsilon of the norm) but one: how fast the row can turn. Pre-training makes rows ten times as
-    long, and Adam's steps, which do not grow with them, then turn them a tenth as far.
+    Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on
+    training: rows are ten times as long after pre-training, and Adam's steps, whose size does not
+    depend on that, change their direction a tenth as much.
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
-    embeddings.mul_(INITIAL_SIZE / size.clamp(min=INITIAL_SIZE * 1e-3))
+    embeddings.mul_(INITIAL_RMS / size.clamp(min=INITIAL_RMS * 1e-3))
 
 
 @torch.no_grad()
 def untrained(encoder: nn.Module) -> bool:
-    """Whether biases, norms and gains all have the constants that they start with."""
+    """Whether biases, norms and gains all have their initial values."""
     constants = [(p, 0.0) for name, p in encoder.named_parameters() if name.endswith("bias")]
     for module in encoder.modules():
         if isinstance(module, ElektronGain):

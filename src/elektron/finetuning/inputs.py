@@ -1,76 +1,89 @@
-"""Texts as a model reads them: token ids of one text or a pair, however long it is.
-
-What is longer than the model reads is cut to its head, or to head and tail (Sun et al. 2019: the
-end of a review often says what it comes to), or read whole in windows that overlap.
-"""
+"""Texts to the inputs of an encoder: tokenized, shortened or in windows, and padded into batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from transformers import PreTrainedTokenizerBase
+import torch
+from torch import Tensor
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-LongText = Literal["head", "head-tail", "windows"]
+Truncation = Literal["head", "head-tail", "windows"]
+Feature = dict[str, Any]
+"""One row of a batch: `input_ids`, `labels` where they are known, and `record`, the number of its
+record. Whatever else a task adds for its own predictions is not passed to the model."""
+Batch = dict[str, Tensor]
 
-# Of head and tail, the share of the head (Sun et al. 2019 have 128 of 510 tokens; halves did as well here).
-HEAD_SHARE = 0.5
-
-
-def encode(
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    truncation: LongText,
-    stride: int,
-) -> list[dict[str, Any]]:
-    """Inputs of each text, one or several, with `record`, the number of the text.
-
-    Of a pair the longer text is cut first, at its end; `truncation` is for texts that stand alone.
-    """
-    if pairs is not None:
-        return _inputs(tokenizer, list(texts), list(pairs), truncation=True, max_length=max_length)
-    if truncation == "windows":
-        return _windows(texts, tokenizer, max_length, stride)
-    if truncation == "head-tail":
-        return _head_and_tail(texts, tokenizer, max_length)
-    return _inputs(tokenizer, list(texts), truncation=True, max_length=max_length)
+IGNORED_LABEL = -100
+HEAD_FRACTION = 0.5
+"""Of head and tail (Sun et al. 2019 have 128 of 510 tokens; halves did as well here)."""
+WINDOWS = {"truncation": True, "return_overflowing_tokens": True}
 
 
-def _inputs(
-    tokenizer: PreTrainedTokenizerBase, *texts: list[str], **options: Any
-) -> list[dict[str, Any]]:
-    encoded = tokenizer(*texts, return_attention_mask=False, **options)
-    samples = encoded.pop("overflow_to_sample_mapping", range(len(encoded["input_ids"])))
-    return [
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, *texts: Sequence[Any], **options: Any
+) -> tuple[BatchEncoding, list[Feature]]:
+    """The tokenizer's encoding, and a feature for each of its rows: several where a text has windows."""
+    encoded = tokenizer(*map(list, texts), return_attention_mask=False, **options)
+    records = encoded.pop("overflow_to_sample_mapping", range(len(encoded["input_ids"])))
+    return encoded, [
         {name: values[row] for name, values in encoded.items()} | {"record": int(record)}
-        for row, record in enumerate(samples)
+        for row, record in enumerate(records)
     ]
 
 
-def _windows(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int
-) -> list[dict[str, Any]]:
-    return _inputs(
-        tokenizer,
-        list(texts),
-        truncation=True,
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-    )
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    max_length: int,
+    truncation: Truncation = "head",
+    stride: int = 0,
+) -> list[Feature]:
+    """Features of texts or pairs of texts of any length.
 
-
-def _head_and_tail(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> list[dict[str, Any]]:
+    Of a pair the longer text is cut first, at its end; `truncation` is for single texts: the head,
+    head and tail (Sun et al. 2019: the end of a review often has its conclusion), or all of it in
+    windows that overlap by `stride` tokens.
+    """
+    if pairs is not None:
+        return tokenize(tokenizer, texts, pairs, truncation=True, max_length=max_length)[1]
+    if truncation == "windows":
+        return tokenize(tokenizer, texts, **WINDOWS, max_length=max_length, stride=stride)[1]
+    if truncation == "head":
+        return tokenize(tokenizer, texts, truncation=True, max_length=max_length)[1]
     first, *last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
     room = max_length - len([first, *last])
-    head = round(HEAD_SHARE * room)
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    found = []
-    for record, ids in enumerate(encoded):
+    head = round(HEAD_FRACTION * room)
+    _, features = tokenize(tokenizer, texts, add_special_tokens=False, verbose=False)
+    for feature in features:
+        ids = feature["input_ids"]
         kept = ids if len(ids) <= room else ids[:head] + ids[head - room :]
-        found.append({"input_ids": [first, *kept, *last], "record": record})
-    return found
+        feature["input_ids"] = [first, *kept, *last]
+        feature.pop("token_type_ids", None)
+    return features
+
+
+def pad(features: Sequence[Feature], fills: dict[str, int]) -> Batch:
+    """Tensors of some entries of features, padded on the right to the longest, and the attention mask.
+
+    Args:
+        features: their entries are lists of different lengths, `(length,)`, or numbers.
+        fills: by name of the entry, what lists are filled up with. Entries that the features do not
+            have are left out.
+
+    Returns:
+        `(batch, length)` and `(batch,)` by name.
+    """
+    rows = [feature | {"attention_mask": [1] * len(feature["input_ids"])} for feature in features]
+    batch = {}
+    for name, fill in (fills | {"attention_mask": 0}).items():
+        if name in rows[0]:
+            values = [row[name] for row in rows]
+            if isinstance(values[0], list):
+                width = max(map(len, values))
+                values = [value + [fill] * (width - len(value)) for value in values]
+            batch[name] = torch.tensor(values)
+    return batch

@@ -1,8 +1,8 @@
-"""AdamW, or Muon with AdamW, with a rate for each layer: each learns at a share of the rate of the one above.
+"""AdamW, or Muon with AdamW, with layer-wise learning rate decay.
 
-Layer-wise decay is the paper's (Clark et al. 2020, §3.1): the head and whatever else is new learn
-at the peak rate, the top layer of the encoder at `layer_decay` times it, and so on down to the
-embeddings. (The official code decays the top layer twice, which its author calls a bug.)
+As in the paper (Clark et al. 2020, §3.1): the head and whatever else is new have the peak learning
+rate, the top layer of the encoder `layer_decay` times it, and so on down to the embeddings. (The
+official code decays the top layer twice, which its author calls a bug.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ChainedOptimizer(torch.optim.Optimizer):
-    """Several optimizers that step one after another, as the one that schedulers and the Trainer expect.
+    """Several optimizers that step one after another, as one for schedulers and the Trainer.
 
     Args:
         optimizers: of disjoint parameters, before their first step. They share this one's groups and state.
@@ -55,9 +55,9 @@ class ChainedOptimizer(torch.optim.Optimizer):
 
 
 def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.optim.Optimizer:
-    """The optimizer of a resolved configuration; weight decay falls on matrices only.
+    """The optimizer of a resolved configuration; weight decay is for matrices only.
 
-    Muon takes the matrices inside the layers of the encoder and of a decoder, AdamW everything else.
+    Muon has the matrices inside the layers of the encoder and of a decoder, AdamW everything else.
     """
     assert config.learning_rate is not None
     assert config.layer_decay is not None
@@ -65,12 +65,12 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
     matrices = layer_matrices(model) if config.optimizer == "muon" else {}
     adamw: dict[tuple[float, float], list[nn.Parameter]] = {}
     muon: dict[tuple[float, int, bool], list[nn.Parameter]] = {}
-    for parameter, share in rate_shares(model, config.layer_decay):
+    for parameter, scale in learning_rate_scales(model, config.layer_decay):
         if parameter in matrices:
-            muon.setdefault((share, *matrices[parameter]), []).append(parameter)
+            muon.setdefault((scale, *matrices[parameter]), []).append(parameter)
         else:
             decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-            adamw.setdefault((config.learning_rate * share, decay), []).append(parameter)
+            adamw.setdefault((config.learning_rate * scale, decay), []).append(parameter)
     optimizer = torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "weight_decay": decay}
@@ -85,12 +85,12 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
     groups = [
         {
             "params": parameters,
-            "lr": config.muon_learning_rate * share,
+            "lr": config.muon_learning_rate * scale,
             "parts": parts,
             "constant_norm": constant_norm,
             "weight_decay": 0.0 if constant_norm else config.weight_decay,
         }
-        for (share, parts, constant_norm), parameters in muon.items()
+        for (scale, parts, constant_norm), parameters in muon.items()
     ]
     dtype = Device.choose(config.precision).muon_dtype
     return ChainedOptimizer([optimizer, Muon(groups, config.muon_learning_rate, dtype=dtype)])
@@ -111,26 +111,21 @@ def layer_matrices(model: PreTrainedModel) -> dict[torch.Tensor, tuple[int, bool
     }
 
 
-def rate_shares(model: PreTrainedModel, decay: float) -> list[tuple[nn.Parameter, float]]:
-    """Every parameter that learns, and at which share of the peak rate."""
-    layers = layer_numbers(encoder_of(model))
-    top = max(layers.values(), default=-1) + 1
+def learning_rate_scales(model: PreTrainedModel, decay: float) -> list[tuple[nn.Parameter, float]]:
+    """Every parameter that is trained, with its factor of the peak learning rate.
+
+    Embeddings and whatever else comes before the encoder's layers are one below the first layer;
+    what comes after them belongs to the last.
+    """
+    layers: dict[nn.Parameter, int] = {}
+    layer = -1
+    for name, parameter in encoder_of(model).named_parameters():
+        if found := LAYER.search(name):
+            layer = int(found.group(1))
+        layers[parameter] = layer
+    above_top = max(layers.values(), default=-1) + 1
     return [
-        (parameter, decay ** (top - layers[parameter]) if parameter in layers else 1.0)
+        (parameter, decay ** (above_top - layers.get(parameter, above_top)))
         for parameter in model.parameters()
         if parameter.requires_grad
     ]
-
-
-def layer_numbers(encoder: nn.Module) -> dict[nn.Parameter, int]:
-    """The layer of each of an encoder's parameters, from 0.
-
-    Embeddings and what else comes before the layers have −1; what comes after belongs to the last.
-    """
-    numbers: dict[nn.Parameter, int] = {}
-    layer = -1
-    for name, parameter in encoder.named_parameters():
-        if found := LAYER.search(name):
-            layer = int(found.group(1))
-        numbers[parameter] = layer
-    return numbers

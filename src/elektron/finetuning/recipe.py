@@ -1,45 +1,58 @@
-"""How a model is fine-tuned where nothing is said: the paper's settings by size, and our own family's.
+"""The settings of a fine-tuning: defaults by size of the model, what is refused, and what `--sweep` tries.
 
-The paper (Clark et al. 2020, appendix B): peak rate 3e-4, 1e-4, 5e-5 and layer-wise decay 0.8,
-0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch 32, dropout 0.1, no
-weight decay, 3 epochs, but 10 for RTE and STS-B and 2 for SQuAD, whose passages are read in windows
-of 512 tokens that overlap by 128. `docs/finetuning.md` has what the other figures rest on.
+The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise
+decay 0.8, 0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch size 32,
+dropout 0.1, no weight decay, 3 epochs, but 10 for RTE and STS-B and 2 for SQuAD, whose passages are
+read in windows of 512 tokens that overlap by 128. `docs/finetuning.md` has the measurements behind
+the other values.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from elektron import sweep
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
+from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
 
-WRITING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
-"""Tasks that generate text: epochs, and rows in a step. Generation's were not measured."""
 SCRATCH = "scratch:"
+GENERATING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
+"""Tasks that generate text: epochs and batch size. Generation's were not measured."""
 WITHOUT_CLASSES = ("regression", "question-answering")
 MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
-"""RTE has 2,500 training rows; with as few, three passes are not enough."""
+"""RTE has 2,500 training rows; three epochs of so few are not enough."""
 READ_AT_ONCE = 512
-"""Tokens: what the paper's models read."""
+"""Tokens that the paper's models read."""
 OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),
     **dict.fromkeys(
-        ("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(WRITING)
+        ("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(GENERATING)
     ),
 }
-"""Settings that mean nothing to the other tasks; those with a default of their own are not told apart."""
+"""Settings that other tasks do not have; those with a default other than None are not checked."""
+NOT_SWEPT = {
+    "task",
+    "model",
+    "train",
+    "eval",
+    "test",
+    "out",
+    "baseline",
+    "sweep",
+    "seeds",
+    "seed",
+} | {field.name for field in dataclasses.fields(FilesConfig)}
 
 
-@dataclass(frozen=True)
-class Size:
-    """Peak rate and decay for networks up to a width."""
+class Size(NamedTuple):
+    """Defaults for networks up to a width."""
 
-    width: int | float
+    width: float
     learning_rate: float
     layer_decay: float
 
@@ -51,10 +64,10 @@ ELEKTRON = (Size(256, 1e-3, 1.0), Size(768, 3e-4, 0.9), Size(math.inf, 1e-4, 0.9
 def resolve(
     config: FinetuneConfig, family: str, width: int, longest: int, rows: int, pretrained: bool
 ) -> FinetuneConfig:
-    """A copy with every None that decides the training filled in.
+    """A copy in which no setting of the training is None.
 
     Args:
-        config: what was asked for, already `check`ed.
+        config: what the user gave, already `check`ed.
         family: `model_type` of the encoder.
         width: its hidden size.
         longest: tokens that it can read.
@@ -62,39 +75,43 @@ def resolve(
         pretrained: whether its weights are; random ones need other settings.
 
     Raises:
-        ElektronError: texts are to be read longer than the encoder can.
+        ElektronError: `max_length` is more than the encoder can read.
     """
     sizes = ELEKTRON if family == "elektron" else PAPER
     size = next(size for size in sizes if width <= size.width)
+    length = min(READ_AT_ONCE, longest)
+    epochs = 10 if config.task == "regression" or rows < FEW_ROWS else 3
+    if config.task == "question-answering":
+        epochs = 2
     defaults: dict[str, Any] = {
         "optimizer": "muon" if family == "elektron" else "adamw",
         "muon_learning_rate": MUON_LEARNING_RATE,
         "learning_rate": size.learning_rate,
         "layer_decay": size.layer_decay if pretrained else 1.0,
-        "epochs": epochs(config.task, rows, pretrained),
+        "epochs": float(epochs if pretrained else 3 * epochs),
         "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,
         "dropout": 0.1,
         "label_smoothing": 0.0,
-        "max_length": min(READ_AT_ONCE, longest),
+        "max_length": length,
         "truncation": "head",
-        "stride": min(128, (config.max_length or min(READ_AT_ONCE, longest)) // 4),
-        "keep": resolved_keep(config.task),
+        "stride": min(128, (config.max_length or length) // 4),
+        "keep": default_keep(config.task),
     }
-    if config.task in WRITING:
-        passes, batch = WRITING[config.task]
+    if config.task in GENERATING:
+        generating_epochs, batch_size = GENERATING[config.task]
         defaults |= {
             "learning_rate": 1e-3,
             "layer_decay": 1.0,
-            "epochs": passes,
-            "batch_size": batch,
+            "epochs": generating_epochs,
+            "batch_size": batch_size,
             "label_smoothing": 0.1,
             "max_length": min(256, longest),
             "max_target_length": 128,
             "decoder_layers": 3,
         }
-    filled = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    resolved = dataclasses.replace(config, **filled)
+    missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
+    resolved = dataclasses.replace(config, **missing)
     assert resolved.max_length is not None
     if resolved.max_length > longest:
         raise ElektronError(
@@ -104,27 +121,16 @@ def resolve(
     return resolved
 
 
-def epochs(task: str, rows: int, pretrained: bool) -> float:
-    """Passes over the training rows: the paper's, and three times as many from random weights."""
-    if task == "question-answering":
-        few = 2
-    elif task == "regression" or rows < FEW_ROWS:
-        few = 10
-    else:
-        few = 3
-    return few if pretrained else 3 * few
-
-
-def resolved_keep(task: str) -> str:
-    """Which epoch is kept where nothing is said."""
-    return "last" if task in WRITING else "best"
+def default_keep(task: str) -> str:
+    """Which epoch is kept if the user does not say."""
+    return "last" if task in GENERATING else "best"
 
 
 def check(config: FinetuneConfig) -> None:
-    """Refuse values that cannot work, before anything is read.
+    """Refuse settings that cannot work, before anything is read.
 
     Raises:
-        ElektronError: names the setting, what it got and what would do.
+        ElektronError: names the setting and its value.
     """
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
@@ -137,13 +143,27 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError(
             f"--stride {stride} must be 0 or more, and well below the {length} tokens read"
         )
-    if config.patience is not None and (config.keep or resolved_keep(config.task)) == "last":
+    if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not config.model.startswith(SCRATCH):
-        raise ElektronError("--tokenizer goes with scratch:RECIPE: a model has its own")
+        raise ElektronError("--tokenizer is for scratch:RECIPE: a model has its own")
+    if config.baseline == "scratch" and config.model.startswith(SCRATCH):
+        raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
     if config.micro_batch_size is not None and config.micro_batch_size > (config.batch_size or 32):
         raise ElektronError(
             f"--micro-batch-size {config.micro_batch_size} is more than --batch-size"
         )
+
+
+def combinations(items: Sequence[str]) -> list[dict[str, Any]]:
+    """The settings that `--sweep` tries: `learning_rate=1e-4,3e-4 epochs=3,10` has four combinations.
+
+    Returns:
+        For each, values by the setting's dotted name; one empty combination for no items.
+
+    Raises:
+        ElektronError: a setting that does not exist or cannot be varied, or an invalid value.
+    """
+    return sweep.combinations(sweep.parse_sweep(FinetuneConfig, items, NOT_SWEPT))

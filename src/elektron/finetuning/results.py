@@ -1,11 +1,11 @@
-"""What a fine-tuning leaves: a model folder that loads anywhere, and all that is known of it beside.
+"""What a fine-tuning writes: a model folder that plain transformers loads, and everything known about it.
 
 config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
-task.json          what must be known besides: labels, lengths, decoding
-metrics.json       figures with 95 % intervals
-predictions.jsonl  the reported rows with what the model says of them
-runs.json          every training there was
-details.json       confusion, figures by class, baseline, devices, versions, remarks
+task.json          what else the model needs: labels, lengths, decoding
+metrics.json       metrics with 95 % intervals
+predictions.jsonl  the reported rows with the model's predictions
+runs.json          every training
+details.json       confusion, metrics by class, baseline, device, versions, warnings
 config.yaml        the resolved configuration
 plot.png, report.html, README.md
 """
@@ -16,7 +16,7 @@ import dataclasses
 import json
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,12 @@ from elektron.io.files import to_json
 from elektron.reporting.kinds import kind as figure_kind
 from elektron.reporting.model_card import write_model_card
 from elektron.reporting.task_report import plot, write_report
+from elektron.reporting.worth import Spread, finding
+from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
     from elektron.finetuning.predictor import Predictor
-    from elektron.finetuning.trials import Fitted, Run
+    from elektron.finetuning.trials import Trained, Trial
 
 log = logging.getLogger(__name__)
 
@@ -46,22 +48,28 @@ PREDICTIONS = "predictions.jsonl"
 RUNS = "runs.json"
 DETAILS = "details.json"
 CONFIG = "config.yaml"
+SIDES = ("pretrained", "scratch")
 
 
 def write_results(
-    folder: Path, fitted: Fitted, runs: Sequence[Run], data: Labelled
+    folder: Path, trained: Trained, trials: Sequence[Trial], data: Labelled
 ) -> dict[str, Any]:
-    """Score the kept training and write all that is left of it into a folder; the metrics."""
-    config = fitted.config
-    records = data.reported
-    scored = score(fitted.predictor(), records, data.train)
-    metrics = scored.metrics
-    metrics |= {"split": data.reported_on, "seconds": round(sum(run.seconds for run in runs), 1)}
-    collapses = [run.collapsed for run in runs if run.collapsed]
+    """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
+    config, records = trained.config, data.reported
+    evaluated = evaluate(trained.predictor(), records, data.train)
+    metrics = evaluated.metrics | {
+        "split": data.reported_on,
+        "seconds": round(sum(trial.seconds for trial in trials), 1),
+    }
+    collapsed = {trial.name: trial.collapsed for trial in trials if trial.collapsed}
     warnings = [
         *data.remarks,
-        *(f"{run.name} has collapsed: {run.collapsed}" for run in runs if run.collapsed),
-        *(said for said in scored.details.pop("warnings") if not said.endswith(tuple(collapses))),
+        *(f"{name} has collapsed: {summary}" for name, summary in collapsed.items()),
+        *(
+            warning
+            for warning in evaluated.details.pop("warnings")
+            if not warning.endswith(tuple(collapsed.values()))
+        ),
     ]
     details = {
         "model": config.model,
@@ -70,58 +78,40 @@ def write_results(
         "test_rows": len(data.test),
         "chosen_on": "eval",
         "reported_on": data.reported_on,
-        "hand_over": fitted.encoder.hand_over(fitted.model),
+        "hand_over": trained.encoder.count_loaded(trained.model),
         "warnings": warnings,
-    } | scored.details
-    fitted.save_model(folder)
-    write_json(folder / RUNS, [as_record(run) for run in runs])
+    } | evaluated.details
+    trained.save_model(folder)
+    write_json(folder / RUNS, [{"name": t.name} | dataclasses.asdict(t) for t in trials])
     save_yaml(config, folder / CONFIG)
-    write_figures(folder, metrics, details, records, scored.predictions)
+    write_evaluation(folder, metrics, details, records, evaluated.predictions)
     write_model_card(folder)
     return metrics
 
 
-def write_figures(
-    folder: Path,
-    metrics: dict[str, Any],
-    details: dict[str, Any],
-    records: Sequence[Record],
-    predictions: Sequence[Prediction],
-) -> None:
-    """Figures and predictions into a folder that has its `task.json`, and the page about them."""
-    write_json(folder / METRICS, metrics)
-    write_json(folder / DETAILS, details)
-    write_predictions(folder / PREDICTIONS, records, predictions)
-    plot(folder)
-    write_report(folder)
-
-
 @dataclasses.dataclass
-class Scored:
-    """What a model says of labelled rows, and how right it is."""
+class Evaluated:
+    """Predictions for labelled rows, their metrics, and the content of `details.json` about them."""
 
     predictions: list[Prediction]
     metrics: dict[str, Any]
     details: dict[str, Any]
 
 
-def score(
+def evaluate(
     predictor: Predictor, records: Sequence[Record], train: Sequence[Record] | None = None
-) -> Scored:
-    """Predictions for labelled records with their figures, 95 % intervals and what goes into detail.
-
-    `train`: the training records, where they are known.
-    """
-    task: Task = predictor.task
-    predictions = predictor.predict(records, "scoring")
+) -> Evaluated:
+    """Predict labelled records and compute metrics with 95 % intervals; `train`: the training records, if known."""
+    task = predictor.task
+    predictions = predictor.predict(records, "evaluating")
     measure = task.measure(records, predictions)
     features = task.features(records, predictor.tokenizer, labelled=True)
     metrics: dict[str, Any] = {
-        "loss": predictor.loss(features, "loss of labelled rows")
-    } | measure()
-    metrics |= task.figures(records, predictions)
-    metrics["rows"] = len(records)
-    metrics["intervals"] = {name: list(ends) for name, ends in bootstrap(measure).items()}
+        "loss": predictor.loss(features, "loss of labelled rows"),
+        **measure(),
+        "rows": len(records),
+        "intervals": {name: list(ends) for name, ends in bootstrap(measure).items()},
+    }
     constant = task.constant(records, train or records)
     baseline: dict[str, Any] | None = None
     if constant is not None:
@@ -132,25 +122,20 @@ def score(
     details = {
         "baseline": baseline,
         "warnings": warnings,
-        "figure": task.figure,
-        "notes": task.notes(measure),
+        "figure": task.metric,
+        "notes": measure.notes,
         "columns": dict(records[0].names),
         "label_separator": task.files().label_separator,
         "device": predictor.on.name,
         "precision": predictor.on.precision,
-        "versions": versions(),
-    } | task.details(records, predictions)
-    return Scored(predictions, metrics, details)
-
-
-def versions() -> dict[str, str]:
-    """Of what the figures rest on."""
-    return {
-        "elektron": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
+        "versions": {
+            "elektron": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    } | measure.details
+    return Evaluated(predictions, metrics, details)
 
 
 def reservations(
@@ -160,7 +145,7 @@ def reservations(
     metrics: dict[str, Any],
     baseline: dict[str, Any] | None,
 ) -> list[str]:
-    """Where the predictions are little better than those of a model that does not read the text."""
+    """Warnings where predictions are little better than those of a model that does not read the text."""
     found = []
     variation = task.variation(records, predictions)
     if variation.collapsed:
@@ -170,7 +155,7 @@ def reservations(
     for name in task.compared:
         value, of_constant, kind = metrics[name], baseline[name], figure_kind(name, task.name)
         sign = -1 if kind.less_is_better else 1
-        # Other rows move errors of the model and of the constant alike: an interval says too little.
+        # Other rows change errors of the model and of the constant alike: the interval is too wide.
         ends = [value] if kind.less_is_better else metrics["intervals"][name]
         if min(sign * end for end in ends) <= sign * of_constant:
             clearly = "worse" if sign * value < sign * of_constant else "not clearly better"
@@ -181,17 +166,27 @@ def reservations(
     return found
 
 
-def as_record(run: Run) -> dict[str, Any]:
-    """A run for `runs.json`."""
-    return {"name": run.name} | dataclasses.asdict(run)
+def write_evaluation(
+    folder: Path,
+    metrics: dict[str, Any],
+    details: dict[str, Any],
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+) -> None:
+    """Metrics and predictions into a folder that has its `task.json`, and the report about them."""
+    write_json(folder / METRICS, metrics)
+    write_json(folder / DETAILS, details)
+    write_predictions(folder / PREDICTIONS, records, predictions)
+    plot(folder)
+    write_report(folder)
 
 
 def write_predictions(
     path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
 ) -> None:
-    """One JSON object a line, in the order of the records, with what the task reads of each.
+    """One JSON object a line, in the order of the records, with the values of all roles.
 
-    The rows of nested files, such as SQuAD's, leave out what many of them share.
+    The records of nested files, such as SQuAD's, do not have the passage among their columns.
     """
     records = [
         dataclasses.replace(
@@ -210,5 +205,76 @@ def write_predictions(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Readable JSON."""
+    """Indented JSON."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def closing_words(
+    metrics: Mapping[str, Any], trials: Sequence[Trial], metric: str, out: Path
+) -> str:
+    """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""
+    parts = []
+    if len(trials) > 1:
+        parts.append(table_of_trials(trials, metric))
+    if {trial.side for trial in trials} == set(SIDES):
+        parts.append(comparison(trials, metric))
+    parts.append(f"Metrics on {metrics['split']}:\n{metrics_table(metrics)}")
+    folder = escape_control(str(out))
+    parts.append(
+        f"The model:     {folder}\n"
+        f"The report:    {folder}/report.html\n"
+        f"Predictions:   elektron predict {folder} --input FILE"
+    )
+    return "\n" + "\n\n".join(parts)
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """A metric a line, with its interval if it has one."""
+    intervals = metrics.get("intervals", {})
+    lines = []
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        number = f"{value:>10,}" if isinstance(value, int) else f"{value:>10.4f}"
+        line = f"  {escape_control(name):24} {number}"
+        if name in intervals:
+            low, high = intervals[name]
+            line += f"   95 % interval {low:.4f} … {high:.4f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def table_of_trials(trials: Sequence[Trial], metric: str) -> str:
+    """A training a line: its metric on eval and test, the epoch that was kept, and how long it took."""
+    names = [escape_control(trial.name) for trial in trials]
+    width = max(map(len, names))
+    lines = [f"  {'run':{width}}  {'eval':>8}  {'test':>8}  {'epoch':>6}  {'seconds':>8}"]
+    for name, trial in zip(names, trials, strict=True):
+        test = f"{trial.test[metric]:8.4f}" if trial.test else f"{'–':>8}"
+        mark = "  kept" if trial.kept else ""
+        lines.append(
+            f"  {name:{width}}  {trial.eval[metric]:8.4f}  {test}  {trial.kept_epoch:6g}"
+            f"  {trial.seconds:8.0f}{mark}"
+        )
+    return f"Runs, by {metric}:\n" + "\n".join(lines)
+
+
+def comparison(trials: Sequence[Trial], metric: str) -> str:
+    """Pretrained against scratch: medians, ranges, and whether the seeds show a difference."""
+    pretrained, scratch = (Spread(chosen_values(trials, side, metric)) for side in SIDES)
+    lines = [
+        f"  {side:12} median {spread.median:.4f}, "
+        f"from {spread.ends[0]:.4f} to {spread.ends[1]:.4f}, seeds: {len(spread.values)}"
+        for side, spread in zip(SIDES, (pretrained, scratch), strict=True)
+    ]
+    conclusion = finding(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
+    return "Was it worth it?\n" + "\n".join(lines) + f"\n  {conclusion}"
+
+
+def chosen_values(trials: Sequence[Trial], side: str, metric: str) -> list[float]:
+    """A side's metric with the settings that were chosen for it: on test, or on eval without test rows."""
+    of_side = [trial for trial in trials if trial.side == side]
+    if any(trial.test for trial in of_side):
+        return [trial.test[metric] for trial in of_side if trial.test]
+    best = max(of_side, key=lambda trial: trial.eval[metric])
+    return [trial.eval[metric] for trial in of_side if trial.settings == best.settings]

@@ -1,8 +1,8 @@
-"""One training of a fine-tuning, and those that are kept until all are done.
+"""One training of a fine-tuning, and the finished ones of a command that was interrupted.
 
-A fine-tuning of several trainings that is interrupted leaves the finished ones in the folder in which its
-result was to be written; the same command with the same data takes them over. Of those than which there is a
-better one only the figures are kept.
+A fine-tuning of several trainings keeps the finished ones in the folder in which its result is going
+to be written; the same command with the same data resumes from them. The weights of those than which
+there is a better one are not kept.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ log = logging.getLogger(__name__)
 TRIALS = "trials"
 """Their folder inside the one that is being written."""
 IDENTITY = "identity"
-RUN = "run.json"
+TRIAL = "run.json"
 MODEL = "model"
 
 
 @dataclass
-class Run:
-    """One training, as `runs.json` tells it."""
+class Trial:
+    """One training and its metrics, as in `runs.json`."""
 
     side: str
     """`pretrained` or `scratch`."""
     seed: int
     settings: dict[str, Any]
-    """Those that were searched."""
+    """Those of `--sweep`."""
     epochs: list[Epoch] = field(default_factory=list)
     kept_epoch: float = 0.0
     eval: dict[str, float] = field(default_factory=dict)
@@ -63,30 +63,29 @@ class Run:
 
     @property
     def name(self) -> str:
-        return " · ".join(
-            filter(None, [self.side, format_settings(self.settings), f"seed {self.seed}"])
-        )
+        settings = format_settings(self.settings)
+        return " · ".join(filter(None, [self.side, settings, f"seed {self.seed}"]))
 
 
 @dataclass
-class Fitted:
+class Trained:
     """A trained model with all that is needed to use it."""
 
     number: int
-    """Which one of all it is."""
-    run: Run
+    """Among the trainings of the command."""
+    trial: Trial
     config: FinetuneConfig
     """Resolved."""
     task: Task
     model: PreTrainedModel | None
-    """None where an earlier process dropped it, because there is a better one."""
+    """None where an earlier process removed it, because there is a better one."""
     encoder: Encoder
 
     def predictor(self) -> Predictor:
+        """The model with its task on the device."""
         assert self.model is not None
-        return Predictor(
-            self.task, self.model, self.encoder.tokenizer, Device.choose(self.config.precision)
-        )
+        device = Device.choose(self.config.precision)
+        return Predictor(self.task, self.model, self.encoder.tokenizer, device)
 
     def save_model(self, folder: Path) -> None:
         """Write the model, its tokenizer and its task."""
@@ -97,89 +96,89 @@ class Fitted:
         write_checksums(folder)
 
 
-class Trials:
-    """The finished trainings in a folder, numbered in their order, which a configuration decides."""
+class FinishedTrials:
+    """The finished trainings of a command by their number, which the configuration decides.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for them.
+        identity: of the command; None where nothing is kept, as of a single training.
+    """
+
+    def __init__(self, folder: Path, identity: str | None) -> None:
         self.folder = folder
-        self.identity: str | None = None
-        """Of the fine-tuning; None where nothing is kept, as of a single training."""
-
-    def open(self, identity: str) -> None:
-        """Take over what a fine-tuning of this identity has left, and remove what another one has."""
         self.identity = identity
-        if not self.count:
+        if identity is None or not self.count:
             return
-        if read_text(self.folder / IDENTITY) == identity:
-            log.info("%d finished trainings of an interrupted run are taken over", self.count)
-            return
-        log.warning(
-            "%d finished trainings that an interrupted run has left are of other settings or data, and dropped",
-            self.count,
-        )
-        shutil.rmtree(self.folder)
+        if read_text(folder / IDENTITY) == identity:
+            log.info("resuming: %d trainings of an interrupted run are finished", self.count)
+        else:
+            log.warning(
+                "%d finished trainings of an interrupted run had other settings or data, and are removed",
+                self.count,
+            )
+            shutil.rmtree(folder)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(list(self.folder.glob(f"[0-9]*/{RUN}")))
+        return len(list(self.folder.glob(f"[0-9]*/{TRIAL}")))
 
-    def finished(self, number: int, config: FinetuneConfig, encoder: Encoder) -> Fitted | None:
+    def load(self, number: int, config: FinetuneConfig, encoder: Encoder) -> Trained | None:
         """A training by its number; None if it is not finished.
 
         Raises:
             ElektronError: it cannot be read.
         """
         folder = self.folder / str(number)
-        path = folder / RUN
+        path = folder / TRIAL
         if not path.exists():
             return None
         try:
             content = json.loads(read_text(path))
-            run = Run(**content | {"epochs": [Epoch(**epoch) for epoch in content["epochs"]]})
+            trial = Trial(**content | {"epochs": [Epoch(**epoch) for epoch in content["epochs"]]})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
         task = load_task(str(folder))
         weights = folder / MODEL
         model = task.load_model(str(weights)) if weights.is_dir() else None
-        return Fitted(number, run, config, task, model, encoder)
+        return Trained(number, trial, config, task, model, encoder)
 
-    def keep(self, fitted: Fitted) -> None:
-        """Write down a finished training, if there is more than one."""
-        folder = self.folder / str(fitted.number)
+    def save(self, trained: Trained) -> None:
+        """Write a finished training, the file that says so last."""
         if self.identity is None:
             return
+        folder = self.folder / str(trained.number)
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed at this
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
             folder.mkdir(parents=True)
             atomic_write(self.folder / IDENTITY, self.identity)
             with atomic_folder(folder / MODEL, owned=True) as model:
-                fitted.save_model(model)
-            fitted.task.save(folder)
+                trained.save_model(model)
+            trained.task.save(folder)
         except (OSError, SafetensorError) as error:
-            log.warning("%s cannot be kept for a later command (%s)", fitted.run.name, error)
+            log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
         else:
-            self.keep_run(fitted)
+            self.save_metrics(trained)
 
-    def keep_run(self, fitted: Fitted) -> None:
-        """Write down, last of all, what is known of a finished training."""
-        folder = self.folder / str(fitted.number)
+    def save_metrics(self, trained: Trained) -> None:
+        """Write the metrics of a training that `save` has written or is about to."""
+        folder = self.folder / str(trained.number)
         if not (folder / MODEL).is_dir():
             return
         try:
-            atomic_write(folder / RUN, json.dumps(dataclasses.asdict(fitted.run)))
+            atomic_write(folder / TRIAL, json.dumps(dataclasses.asdict(trained.trial)))
         except OSError as error:
-            log.warning("%s cannot be kept for a later command (%s)", fitted.run.name, error)
+            log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
 
-    def drop_model(self, number: int) -> None:
-        """Remove the model of a training than which there is a better one."""
+    def remove_model(self, number: int) -> None:
+        """Remove the weights of a training than which there is a better one."""
         model = self.folder / str(number) / MODEL
         if model.is_dir():
-            shutil.rmtree(model.rename(model.with_name("dropped")))
+            shutil.rmtree(model.rename(model.with_name("removed")))
 
 
 def identity(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> str:
-    """A digest of all that decides what comes out of the trainings; not of where it goes."""
+    """A digest of everything that the results of the trainings depend on."""
     settings = {name: value for name, value in to_flat_dict(config).items() if name != "out"}
     rows = [[record.values for record in part] for part in (data.train, data.eval, data.test)]
     described = [__version__, settings, rows, encoder.config.to_dict()]

@@ -12,9 +12,9 @@ from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.labelled import with_label
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import texts_read
-from elektron.finetuning.results import score, write_figures
+from elektron.finetuning.results import evaluate as evaluate_model
+from elektron.finetuning.results import metrics_table, write_evaluation
 from elektron.finetuning.tasks.classification import Classification
-from elektron.finetuning.wording import figures_in_words
 from elektron.inference.models import load_predictor, precision_of_finetuning
 from elektron.io.folders import atomic_folder
 from elektron.terminal import echo
@@ -49,11 +49,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         count_unknown(texts, predictor.tokenizer).check(
             ", ".join(config.data), config.allow_unknown
         )
-        scored = score(predictor, records)
+        scored = evaluate_model(predictor, records)
         if folder is not None:
             predictor.task.save(folder)
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
-            write_figures(folder, metrics, details, records, scored.predictions)
-    echo(figures_in_words(scored.metrics))
+            write_evaluation(folder, metrics, details, records, scored.predictions)
+    echo(metrics_table(scored.metrics))
     return scored.metrics

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from elektron.finetuning.metrics.classification import Classes, LabelSets
+from elektron.finetuning.metrics.classification import multi_label, single_label
 
 NAMES = ["no", "yes", "maybe", "never"]
 
@@ -25,7 +25,7 @@ def two_columns(draw: st.DrawFn) -> tuple[list[int], list[int], int, int]:
 @given(two_columns())
 def test_classes_agree_with_scikit_learn(data: tuple[list[int], list[int], int, int]) -> None:
     truth, predicted, classes = np.array(data[0]), np.array(data[1]), data[2]
-    measure = Classes(truth, predicted, NAMES[:classes])
+    measure = single_label(truth, predicted, NAMES[:classes])
     chosen = np.random.default_rng(data[3]).integers(len(truth), size=len(truth))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -56,7 +56,7 @@ def scikit_learns(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dic
 
 
 def test_two_classes_are_about_the_second() -> None:
-    measure = Classes(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), ["no", "yes"])
+    measure = single_label(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), ["no", "yes"])
     figures = measure()
     assert (figures["precision"], figures["recall"], figures["f1"]) == (0.5, 0.5, 0.5)
     assert figures["precision_macro"] == pytest.approx((0.5 + 2 / 3) / 2)
@@ -64,9 +64,9 @@ def test_two_classes_are_about_the_second() -> None:
 
 
 def test_tables_have_every_class() -> None:
-    measure = Classes(np.array([0, 0, 2]), np.array([0, 2, 2]), NAMES)
-    assert measure.confusion().tolist() == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0] * 4]
-    table = measure.per_class()
+    measure = single_label(np.array([0, 0, 2]), np.array([0, 2, 2]), NAMES)
+    assert measure.details["confusion"]["counts"] == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0] * 4]
+    table = measure.details["per_class"]
     assert list(table) == NAMES
     assert table["no"] == {
         "precision": 1.0,
@@ -82,7 +82,7 @@ def test_tables_have_every_class() -> None:
 def test_label_sets_agree_with_scikit_learn(shape: tuple[int, int], share: float) -> None:
     generator = np.random.default_rng(round(share * 100))
     truth, predicted = generator.random((2, *shape)) < share
-    measure = LabelSets(truth, predicted)
+    measure = multi_label(truth, predicted, [str(label) for label in range(shape[1])])
     chosen = generator.integers(len(truth), size=len(truth))
     for figures, rows in ((measure(), slice(None)), (measure(chosen), chosen)):
         true, given_ = truth[rows], predicted[rows]
@@ -107,18 +107,17 @@ def test_label_sets_agree_with_scikit_learn(shape: tuple[int, int], share: float
 def test_label_sets_by_label() -> None:
     truth = np.array([[True, False], [True, True], [False, False]])
     predicted = np.array([[True, False], [False, True], [False, True]])
-    measure = LabelSets(truth, predicted, ["red", "blue"])
+    measure = multi_label(truth, predicted, ["red", "blue"])
     assert measure()["accuracy"] == pytest.approx(1 / 3)
-    assert measure.per_class() == {
+    assert measure.details["per_class"] == {
         "red": {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2},
         "blue": {"precision": 0.5, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1},
     }
-    assert list(LabelSets(truth, predicted).per_class()) == ["0", "1"]
 
 
 def test_one_label_alone_and_nothing_at_all() -> None:
     nothing = np.zeros((4, 1), dtype=bool)
-    figures = LabelSets(nothing, nothing)()
+    figures = multi_label(nothing, nothing, ["red"])()
     assert figures["accuracy"] == figures["f1_samples"] == 1
     assert figures["f1"] == figures["f1_macro"] == 0
-    assert set(LabelSets(~nothing, ~nothing)().values()) == {1.0}
+    assert set(multi_label(~nothing, ~nothing, ["red"])().values()) == {1.0}

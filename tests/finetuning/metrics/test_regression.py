@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics
 
 from elektron.finetuning.metrics.measure import bootstrap
-from elektron.finetuning.metrics.regression import Numbers
+from elektron.finetuning.metrics.regression import regression
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -20,7 +20,7 @@ def test_numbers_agree_with_scipy_and_scikit_learn(ties: bool) -> None:
     predicted = truth + generator.normal(size=80)
     if ties:
         truth, predicted = truth.round(), predicted.round()
-    measure = Numbers(truth, predicted)
+    measure = regression(truth, predicted)
     chosen = generator.integers(80, size=80)
     for figures, rows in ((measure(), slice(None)), (measure(chosen), chosen)):
         pair = truth[rows], predicted[rows]
@@ -40,15 +40,15 @@ def test_every_figure_is_finite_and_nothing_warns(rows: list[tuple[float, float]
     truth, predicted = np.array(rows).T
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures = Numbers(truth, predicted)()
+        figures = regression(truth, predicted)()
     assert np.isfinite(list(figures.values())).all()
     assert -1 <= figures["pearson"] <= 1 and -1 <= figures["spearman"] <= 1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8 / 3])
 def test_predictions_that_never_change_follow_nothing(value: float) -> None:
-    measure = Numbers(np.arange(10.0), np.full(10, value))
+    measure = regression(np.arange(10.0), np.full(10, value))
     figures = measure()
     assert figures["pearson"] == figures["spearman"] == 0
     assert bootstrap(measure, 20)["pearson"] == (0, 0)
-    assert Numbers(np.ones(1), np.zeros(1))()["pearson"] == 0
+    assert regression(np.ones(1), np.zeros(1))()["pearson"] == 0

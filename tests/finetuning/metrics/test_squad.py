@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.finetuning.metrics.squad import Answers, best_null_threshold, normalize_answer
+from elektron.finetuning.metrics.squad import (
+    best_null_threshold,
+    normalize_answer,
+    scores_of,
+    squad,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +53,14 @@ def test_normalisation(text: str, normal: str) -> None:
     ],
 )
 def test_one_question(gold: list[str], predicted: str, exact: float, f1: float) -> None:
-    figures = Answers([gold], [predicted])()
+    figures = squad([gold], [predicted])()
     assert figures["exact_match"] == exact
     assert figures["f1"] == pytest.approx(f1)
 
 
 def test_questions_with_and_without_answers() -> None:
     gold = [["red"], ["dark blue"], [], [""]]
-    measure = Answers(gold, ["red", "blue", "", "green"])
+    measure = squad(gold, ["red", "blue", "", "green"])
     assert measure() == pytest.approx(
         {
             "exact_match": 50,
@@ -67,19 +72,30 @@ def test_questions_with_and_without_answers() -> None:
         }
     )
     assert "has_answer_f1" not in measure(np.array([2, 2]))
-    assert set(Answers(gold[:2], ["red", ""])()) == {"exact_match", "f1"}
+    assert set(squad(gold[:2], ["red", ""])()) == {"exact_match", "f1"}
+
+
+def best(
+    gold: Sequence[Sequence[str]], spans: Sequence[str], margins: Sequence[float]
+) -> tuple[float, dict[str, float]]:
+    """The best threshold, and the metrics with it."""
+    threshold = best_null_threshold(gold, spans, margins)
+    answers = [
+        "" if margin > threshold else span for span, margin in zip(spans, margins, strict=True)
+    ]
+    return threshold, squad(gold, answers)()
 
 
 def test_threshold_by_hand() -> None:
     gold, spans = [["red"], [], ["blue"], []], ["red", "cat", "blue", "dog"]
-    threshold, figures = best_null_threshold(gold, spans, [-3.0, 2.0, -1.0, 0.5])
+    threshold, figures = best(gold, spans, [-3.0, 2.0, -1.0, 0.5])
     assert threshold == -1.0
     assert figures["f1"] == figures["exact_match"] == 100
     # No threshold can part questions of one difference.
-    threshold, figures = best_null_threshold(gold, spans, [1.0, 1.0, 1.0, 2.0])
+    threshold, figures = best(gold, spans, [1.0, 1.0, 1.0, 2.0])
     assert (threshold, figures["f1"]) == (1.0, 75)
     # No span is right: the threshold lies below them all.
-    threshold, figures = best_null_threshold(gold, ["x"] * 4, [-3.0, -2.0, -1.0, -4.0])
+    threshold, figures = best(gold, ["x"] * 4, [-3.0, -2.0, -1.0, -4.0])
     assert threshold < -4.0 and figures["no_answer_f1"] == 100
 
 
@@ -87,7 +103,7 @@ def officially(
     gold: Sequence[Sequence[str]], spans: Sequence[str], differences: Sequence[float]
 ) -> float:
     """The F1 of `find_best_thresh_v2` in SQuAD 2.0's evaluation script, nearly word for word."""
-    scores = Answers(gold, spans).f1_of_each / 100
+    scores = scores_of(gold, spans)[1][:, 1] / 100
     current = best = float(sum(not answers for answers in gold))
     for index in sorted(range(len(gold)), key=lambda index: differences[index]):
         if gold[index]:
@@ -112,7 +128,7 @@ WORDS = st.sampled_from(["red", "blue", "dark red", ""])
 def test_threshold_agrees_with_the_official_sweep(rows: list[tuple[str, str, float]]) -> None:
     gold = [[answer] if answer else [] for answer, _, _ in rows]
     _, spans, differences = zip(*rows, strict=True)
-    _, figures = best_null_threshold(gold, spans, differences)
+    _, figures = best(gold, spans, differences)
     assert figures["f1"] == pytest.approx(officially(gold, spans, differences), abs=1e-6)
 
 
@@ -120,7 +136,7 @@ def test_threshold_agrees_with_the_official_sweep(rows: list[tuple[str, str, flo
 def test_no_other_threshold_is_better(rows: list[tuple[str, str, int]]) -> None:
     gold = [[answer] for answer, _, _ in rows]
     _, spans, differences = zip(*rows, strict=True)
-    _, figures = best_null_threshold(gold, spans, differences)
+    _, figures = best(gold, spans, differences)
     for threshold in (-1, 0, 1, 2, 3):
         answers = ["" if d > threshold else s for s, d in zip(spans, differences, strict=True)]
-        assert Answers(gold, answers)()["f1"] <= figures["f1"] + 1e-6
+        assert squad(gold, answers)()["f1"] <= figures["f1"] + 1e-6

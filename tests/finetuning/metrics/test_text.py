@@ -11,8 +11,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from elektron.finetuning.metrics.text import ROUGE, Summaries, Translations, by_line, is_chinese
-from elektron.finetuning.metrics.writing import words
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.metrics.text import ROUGE, by_line, summarization, translation
+from elektron.finetuning.metrics.writing import is_chinese, words
 
 ENGLISH = [
     "The",
@@ -47,7 +48,7 @@ def test_translations_agree_with_sacrebleu(
     references = [
         [one, two] if several and row % 3 else [one] for row, (one, two) in enumerate(pairs)
     ]
-    measure = Translations(references, outputs, chinese)
+    measure = translation(references, outputs, chinese)
     chosen = np.random.default_rng(0).integers(40, size=40)
     for figures, rows in ((measure(), range(40)), (measure(chosen), chosen)):
         given_ = [outputs[row] for row in rows]
@@ -63,7 +64,7 @@ def test_translations_agree_with_sacrebleu(
             },
             abs=1e-6,
         )
-        assert measure.signatures == {
+        assert measure.notes == {
             "bleu": str(bleu.get_signature()),
             "chrf": str(chrf.get_signature()),
         }
@@ -83,56 +84,56 @@ def test_summaries_agree_with_rouge_score() -> None:
     expected = {name: 100 * np.mean([row[name].fmeasure for row in rows]) for name in ROUGE}
     streams = [[of_one[0] for of_one in references], [(*of_one, None)[1] for of_one in references]]
     expected["bleu"] = BLEU().corpus_score(outputs, streams).score
-    measure = Summaries(references, outputs)
+    measure = summarization(references, outputs)
     figures = measure()
     assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    assert "nrefs:var" in measure.signatures["bleu"]
-    assert measure.signatures["rouge"].startswith("tok:words+stemmer|")
+    assert "nrefs:var" in measure.notes["bleu"]
+    assert measure.notes["rouge"].startswith("tok:words+stemmer|")
 
 
 def test_chinese_rouge_by_character() -> None:
     # 4 characters each, 2 in common, in order; pairs 我爱 爱北 北京 and 我爱 爱上 上海.
-    figures = Summaries([["我爱北京"]], ["我爱，上海。"])()
+    figures = summarization([["我爱北京"]], ["我爱，上海。"])()
     assert figures["rouge1"] == figures["rougeL"] == pytest.approx(50)
     assert figures["rouge2"] == pytest.approx(100 / 3)
     # A Latin word is one of 3: 用 gpu 吗 and 用 GPU 吧.
-    figures = Summaries([["用gpu吗"]], ["用GPU吧"])()
+    figures = summarization([["用gpu吗"]], ["用GPU吧"])()
     assert figures["rouge1"] == pytest.approx(200 / 3)
     # Sentences in another order: by sentence all is found, in sequence a half.
-    figures = Summaries([["我爱你。他去了。"]], ["他去了。我爱你。"])()
+    figures = summarization([["我爱你。他去了。"]], ["他去了。我爱你。"])()
     assert figures["rougeLsum"] == pytest.approx(100)
     assert figures["rougeL"] == pytest.approx(50)
 
 
 def test_other_scripts_are_compared_by_words_as_they_stand() -> None:
-    measure = Summaries([["Москва — столица России"]], ["Столица: Рим"])
+    measure = summarization([["Москва — столица России"]], ["Столица: Рим"])
     assert measure()["rouge1"] == pytest.approx(40)
-    assert measure.signatures["rouge"].startswith("tok:words|")
-    assert Summaries([["die Städte"]], ["der Städte"])()["rouge1"] == pytest.approx(50)
+    assert measure.notes["rouge"].startswith("tok:words|")
+    assert summarization([["die Städte"]], ["der Städte"])()["rouge1"] == pytest.approx(50)
 
 
 def test_the_best_reference_counts() -> None:
-    assert Summaries([["something else", "a red cat"]], ["a red cat"])()["rouge2"] == 100
+    assert summarization([["something else", "a red cat"]], ["a red cat"])()["rouge2"] == 100
 
 
 def test_diversity() -> None:
-    figures = Summaries([["x"]] * 4, ["a b a b", "a b", "a b", ""])()
+    figures = summarization([["x"]] * 4, ["a b a b", "a b", "a b", ""])()
     assert figures["distinct_1"] == pytest.approx(2 / 8)
     assert figures["distinct_2"] == pytest.approx(2 / 5)
     assert figures["distinct_outputs"] == pytest.approx(3 / 4)
-    assert "distinct_1" not in Summaries([["x"]], ["x"])(np.array([0]))
+    assert "distinct_1" not in summarization([["x"]], ["x"])(np.array([0]))
 
 
 @pytest.mark.parametrize(
     "measure",
     [
-        lambda: Translations([["good day"], [""]], ["", ""], False),
-        lambda: Translations([["你好"], [""]], ["", ""], True),
-        lambda: Summaries([["good day"], []], ["", ""]),
-        lambda: Summaries([["你好"], [""]], ["", ""]),
+        lambda: translation([["good day"], [""]], ["", ""], False),
+        lambda: translation([["你好"], [""]], ["", ""], True),
+        lambda: summarization([["good day"], []], ["", ""]),
+        lambda: summarization([["你好"], [""]], ["", ""]),
     ],
 )
-def test_empty_outputs_are_worth_nothing(measure: Callable[[], Translations | Summaries]) -> None:
+def test_empty_outputs_are_worth_nothing(measure: Callable[[], Measure]) -> None:
     figures = measure()()
     # Empty against empty has no n-grams to agree in.
     assert all(figure == 0 for name, figure in figures.items() if name != "distinct_outputs")
@@ -144,8 +145,8 @@ def test_any_text_has_finite_figures(rows: list[tuple[str, str]]) -> None:
     references, outputs = (list(column) for column in zip(*rows, strict=True))
     of_each = [[reference] for reference in references]
     for measure in (
-        Translations(of_each, outputs, is_chinese(references)),
-        Summaries(of_each, outputs),
+        translation(of_each, outputs, is_chinese(references)),
+        summarization(of_each, outputs),
     ):
         assert np.isfinite(list(measure().values())).all()
 

@@ -21,8 +21,8 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.question_answering import (
     CLS,
     QuestionAnswering,
+    answer_positions,
     best_spans,
-    labels_in,
 )
 from elektron.models.families import FAMILIES, Sizes
 
@@ -76,6 +76,11 @@ def logits(feature, **scores: float) -> tuple[np.ndarray, np.ndarray]:
     return start, end
 
 
+def positions(feature) -> tuple[int, int]:
+    """The labels."""
+    return feature["start_positions"], feature["end_positions"]
+
+
 def token_at(feature, character: int) -> int:
     """Which token of the passage holds a character."""
     return int(np.searchsorted(feature["offsets"][:, 1], character, side="right"))
@@ -127,7 +132,7 @@ def test_long_passages_are_read_in_windows_that_overlap(tokenizer):
         assert left["offsets"][-8:].tolist() == right["offsets"][:8].tolist()
     assert features[0]["offsets"][0, 0] == 0
     assert features[-1]["offsets"][-1, 1] == len(context)
-    assert [feature["labels"] == (CLS, CLS) for feature in features] == [False] + [True] * (
+    assert [positions(feature) == (CLS, CLS) for feature in features] == [False] + [True] * (
         len(features) - 1
     )
 
@@ -141,14 +146,21 @@ def test_a_long_question_leaves_room_for_the_passage(tokenizer):
     assert short["record"] == 1
 
 
-def test_an_answer_that_a_window_cuts_is_none_there():
+@pytest.mark.parametrize(
+    ("begin", "end", "found"),
+    [
+        (14, 21, (6, 7)),
+        (10, 13, (5, 5)),
+        (9, 13, (CLS, CLS)),
+        (18, 22, (CLS, CLS)),
+        (15, 16, (6, 6)),  # inside a token: all of it
+    ],
+)
+def test_an_answer_that_a_window_cuts_is_none_there(begin, end, found):
     feature = {"begins": 5, "offsets": np.array([[10, 13], [14, 17], [18, 21]])}
-    assert labels_in(feature, (14, 21)) == (6, 7)
-    assert labels_in(feature, (10, 13)) == (5, 5)
-    assert labels_in(feature, (9, 13)) == (CLS, CLS)
-    assert labels_in(feature, (18, 22)) == (CLS, CLS)
-    assert labels_in(feature, (15, 16)) == (6, 6)  # inside a token: all of it
-    assert labels_in(feature, None) == (CLS, CLS)
+    answer = {"text": "x" * (end - begin), "answer_start": begin}
+    assert answer_positions(feature, Record({"answers": [answer]}, {}, "")) == found
+    assert answer_positions(feature, Record({"answers": []}, {}, "")) == (CLS, CLS)
 
 
 def test_positions_have_the_names_that_heads_know(tokenizer):
@@ -162,7 +174,7 @@ def test_positions_have_the_names_that_heads_know(tokenizer):
         "start_positions",
         "end_positions",
     }
-    assert batch["start_positions"].tolist() == [feature["labels"][0] for feature in features]
+    assert batch["start_positions"].tolist() == [row["start_positions"] for row in features]
     unlabelled = task().collate(task().features(records, tokenizer, labelled=False), tokenizer)
     assert "start_positions" not in unlabelled
 
@@ -214,13 +226,14 @@ def test_the_places_in_a_feature_give_the_answer_back_exactly(kind, tokenizer, w
     asked = Record({"question": "who ?", "context": context, "answers": [answer]}, {}, "")
     learner = task(answer_length=80, max_length=100, stride=60, no_answers=False)
     features = learner.features([asked], reader, labelled=True)
-    inside = [feature["labels"] != (CLS, CLS) for feature in features]
+    inside = [positions(feature) != (CLS, CLS) for feature in features]
     assert any(inside)
     outputs = []
     for feature, holds in zip(features, inside, strict=True):
         start, end_scores = np.zeros((2, len(feature["input_ids"])), np.float32)
         if holds:
-            start[feature["labels"][0]] = end_scores[feature["labels"][1]] = 5.0
+            first_token, last_token = positions(feature)
+            start[first_token] = end_scores[last_token] = 5.0
         outputs.append((start, end_scores))
     (prediction,) = learner.predictions([asked], features, outputs)
     assert prediction["answer"] == context[begin:end]
@@ -235,9 +248,7 @@ def test_the_best_span_ends_where_it_begins_or_later_and_is_not_too_long():
     end = np.array([9.0, 0.0, 1.0, 4.0], np.float32)
 
     def best(longest: int, count: int) -> set[tuple[int, int, float]]:
-        return set(
-            zip(*map(np.ndarray.tolist, best_spans(start, end, longest, count)), strict=True)
-        )
+        return set(best_spans(start, end, longest, count))
 
     assert best(longest=4, count=2) == {(0, 0, 9.0), (1, 3, 9.0)}
     assert best(longest=2, count=2) == {(0, 0, 9.0), (1, 2, 6.0)}
@@ -254,8 +265,7 @@ def test_the_best_spans_are_those_of_a_search_through_all():
             for first in range(tokens)
             for last in range(first, min(tokens, first + longest))
         ]
-        firsts, lasts, scores = best_spans(start, end, longest, 20)
-        found = zip(scores.tolist(), firsts.tolist(), lasts.tolist(), strict=True)
+        found = [(score, *span) for *span, score in best_spans(start, end, longest, 20)]
         assert sorted(found) == sorted(sorted(every)[-20:])
 
 
@@ -307,7 +317,7 @@ def test_no_answer_wins_above_the_threshold(tokenizer):
 def test_an_empty_passage_has_no_answer(tokenizer):
     asked = record("who ?", "")
     features = task().features([asked], tokenizer, labelled=True)
-    assert [feature["labels"] for feature in features] == [(CLS, CLS)]
+    assert list(map(positions, features)) == [(CLS, CLS)]
     for learner in (task(), task(no_answers=False)):
         (prediction,) = learner.predictions([asked], features, [logits(features[0])])
         assert (prediction["answer"], prediction["start"], prediction["score"]) == ("", -1, 1.0)
@@ -328,10 +338,8 @@ def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
     assert 2.0 <= tuned.null_threshold < 3.5
     again = tuned.predictions(records, features, outputs)
     assert tuned.measure(records, again)()["f1"] == 100
-    assert tuned.figures(records, again) == {
-        "answered": 0.5,
-        "null_threshold": tuned.null_threshold,
-    }
+    metrics = tuned.measure(records, again)()
+    assert (metrics["answered"], metrics["null_threshold"]) == (0.5, tuned.null_threshold)
     given = task(null_threshold=0.0, null_threshold_given=True)
     assert given.tuned(records, predictions) == given
     assert task(no_answers=False).tuned(records, predictions).null_threshold is None

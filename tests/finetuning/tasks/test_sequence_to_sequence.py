@@ -219,10 +219,11 @@ def test_beams_find_likelier_texts_than_greed(encoder):
     def likelihood(beams: int) -> float:
         chosen = DecodingConfig(beams=beams, length_penalty=0.0)
         outputs = task.decoded_by(chosen).forward(model, source)
-        end = task.tokenizer.eos_token_id
+        start, end = task.tokenizer.bos_token_id, task.tokenizer.eos_token_id
         rows = [{"input_ids": row[row > 0].tolist()} for row in source["input_ids"]]
         features = [
-            row | {"labels": [*output, end]} for row, output in zip(rows, outputs, strict=True)
+            row | {"labels": [*output, end], "decoder_input_ids": [start, *output]}
+            for row, output in zip(rows, outputs, strict=True)
         ]
         batch = task.collate(features, encoder.tokenizer)
         with torch.no_grad():
@@ -292,11 +293,7 @@ def test_what_is_asked_for_replaces_what_is_usual(encoder):
 @pytest.mark.parametrize(
     ("decoding", "complaint"),
     [
-        (DecodingConfig(beams=0), "beams must be above 0, got 0"),
-        (DecodingConfig(temperature=0.0), "temperature must be above 0"),
-        (DecodingConfig(top_p=1.5), "top-p must be above 0 and at most 1, got 1.5"),
         (DecodingConfig(max_length=1000), "positions of the decoder, got 1000"),
-        (DecodingConfig(no_repeat_ngram=-1), "no-repeat-ngram must be 0 or above"),
         (DecodingConfig(sample=True, beams=4), "give no beams"),
     ],
 )
@@ -304,6 +301,24 @@ def test_refuses_what_cannot_be(encoder, decoding, complaint):
     task = Translation.learn(RECORDS, config(), encoder)
     with pytest.raises(ElektronError, match=complaint):
         task.decoded_by(decoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("beams", 0), ("temperature", 0.0), ("top_p", 1.5), ("no_repeat_ngram", -1)]
+)
+def test_decoding_settings_have_bounds(name, value, learned, tmp_path):
+    option = name.replace("_", "-")
+    with pytest.raises(ElektronError, match=rf"--decoding\.{option}"):
+        config(decoding=DecodingConfig(**{name: value}))
+    task, _ = learned
+    task.save(tmp_path)
+    content = json.loads((tmp_path / "task.json").read_text())
+    content["decoding"][name] = value
+    with pytest.raises(ElektronError, match=name):
+        type(task).load(content, str(tmp_path))
+    content["decoding"][name] = None
+    with pytest.raises(ElektronError, match="decoding"):
+        type(task).load(content, str(tmp_path))
 
 
 # The model
@@ -322,7 +337,7 @@ def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
     model = task.new_model(encoder, 0.1)
     for name, weight in model.encoder.state_dict().items():
         assert torch.equal(weight, encoder.weights[name])
-    assert encoder.hand_over(model)["loaded_weights"] == model.encoder.num_parameters()
+    assert encoder.count_loaded(model)["loaded_weights"] == model.encoder.num_parameters()
     assert model.config.encoder.hidden_dropout_prob == 0.1
     anew = task.new_model(encoder.from_scratch(), 0.1)
     name = "embeddings.word_embeddings.weight"
@@ -507,7 +522,7 @@ def test_language_and_length_come_from_the_targets(encoder):
     assert task.chinese
     measure = task.measure(chinese, [{"text": text} for text in CHINESE])
     assert measure()["bleu"] == pytest.approx(100)
-    assert "tok:zh" in task.notes(measure)["bleu"]
+    assert "tok:zh" in measure.notes["bleu"]
 
 
 def test_any_of_several_targets_will_do(encoder):
@@ -526,7 +541,7 @@ def test_translations_are_compared_with_all_targets(encoder):
     streams = [["one thing here", "nothing at all"] * 4, ["another matter there now", None] * 4]
     assert measure()["bleu"] == pytest.approx(BLEU().corpus_score(said, streams).score)
     assert measure()["chrf"] == pytest.approx(CHRF().corpus_score(said, streams).score)
-    assert "nrefs:var" in task.notes(measure)["bleu"]
+    assert "nrefs:var" in measure.notes["bleu"]
 
 
 def test_baselines_write_the_same_whatever_is_read(encoder):

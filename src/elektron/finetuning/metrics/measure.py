@@ -1,62 +1,133 @@
-"""What every measure is, and how far its figures would move on other rows of the same kind."""
+"""`Measure`: metrics over all rows or a resample; bootstrap intervals; precision, recall and F1 from counts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sized
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
+
+Rows = slice | NDArray[np.int64]
+"""All rows, or row numbers with repetition."""
 
 
-class Measure(Protocol):
-    """Figures of a set of predictions, of all of them or of a resample."""
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """The metrics of one set of predictions."""
+
+    rows: int
+    compute: Callable[[Rows], dict[str, float]]
+    """Metrics over some of the rows."""
+    not_resampled: dict[str, float] = field(default_factory=dict)
+    """Metrics of all rows that repeated rows would change, such as the fraction of distinct outputs."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """For the report: `per_class`, `confusion`, `points`."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """How metrics were computed, such as the signatures of sacrebleu."""
 
     def __len__(self) -> int:
-        """Number of rows."""
-        ...
+        return self.rows
 
     def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Flat names to figures, over the rows `chosen` (with repetition), or all.
+        """Metrics over the rows `chosen`, or over all."""
+        if chosen is None:
+            return self.compute(slice(None)) | self.not_resampled
+        return self.compute(chosen)
 
-        A figure that repetition itself would change, as it does the share of distinct outputs, is
-        given for all rows only.
-        """
-        ...
+
+class Resampled(Protocol):
+    """What `bootstrap` needs: the number of rows, and metrics of some of them."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, chosen: NDArray[np.int64]) -> dict[str, float]: ...
 
 
 def bootstrap(
-    measure: Measure, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+    measure: Resampled, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals (Efron, 1979) for every figure that the measure gives of a resample.
+    """Percentile intervals (Efron, 1979) of every metric that is computed from a resample.
 
     Args:
-        measure: at least one row.
-        resamples: how often as many rows as there are will be drawn with repetition.
-        seed: the same seed draws the same rows.
-        confidence: share of the resamples inside an interval.
+        measure: has at least one row.
+        resamples: how many resamples are drawn, each with as many rows as there are.
+        seed: of the resamples.
+        confidence: fraction of the resamples inside an interval.
 
     Returns:
-        Lower and upper end by figure. A figure that only some resamples have, such as that of a few
-        questions without an answer, is judged by those.
+        Lower and upper end by metric. A metric that only some resamples have, such as that of a few
+        questions without an answer, is taken from those.
     """
     generator = np.random.default_rng(seed)
     drawn: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(resamples):
-        for name, figure in measure(generator.integers(len(measure), size=len(measure))).items():
-            drawn[name].append(figure)
+        for name, value in measure(generator.integers(len(measure), size=len(measure))).items():
+            drawn[name].append(value)
     tail = (1 - confidence) / 2
     intervals = {}
-    for name, figures in drawn.items():
-        low, high = np.quantile(figures, [tail, 1 - tail])
+    for name, values in drawn.items():
+        low, high = np.quantile(values, [tail, 1 - tail])
         intervals[name] = (float(low), float(high))
     return intervals
 
 
-def require_rows(truth: Sized, predicted: Sized) -> None:
-    """A measure needs a prediction for each truth, and one at least."""
-    if len(truth) != len(predicted):
-        raise ValueError(f"{len(truth)} truths but {len(predicted)} predictions")
-    if not len(truth):
-        raise ValueError("no rows to measure")
+class Counts:
+    """How often each kind (class, entity type, tag) is right, predicted and true in each row.
+
+    Args:
+        right: `(rows, kinds)`, dense or sparse, as are the others.
+        predicted: counts of predictions.
+        true: counts of what is true.
+    """
+
+    def __init__(self, right: Any, predicted: Any, true: Any) -> None:
+        parts = [csr_array(part, dtype=np.int64) for part in (right, predicted, true)]
+        self.table = hstack(parts, format="csr")
+
+    def total(self, rows: Rows) -> NDArray[np.int64]:
+        """`(3, kinds)`: right, predicted and true over some of the rows."""
+        count = self.table.shape[0]
+        weights = np.bincount(np.arange(count)[rows], minlength=count)
+        return (weights @ self.table).reshape(3, -1)
+
+
+def precision_recall_f1(totals: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`(3, …)` right, predicted and true to `(3, …)` precision, recall and F1; 0 where undefined."""
+    right, predicted, true = totals
+    return np.stack(
+        [ratio(right, predicted), ratio(right, true), ratio(2 * right, predicted + true)]
+    )
+
+
+def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`part / whole`, 0 where `whole` is 0 (and `part` too)."""
+    return part / np.maximum(whole, 1)
+
+
+def micro(totals: NDArray[np.int64]) -> dict[str, float]:
+    """Precision, recall and F1 over all kinds together."""
+    return named(precision_recall_f1(totals.sum(axis=1)))
+
+
+def macro(totals: NDArray[np.int64]) -> dict[str, float]:
+    """Mean precision, recall and F1 of the kinds that are true or predicted somewhere."""
+    by_kind = precision_recall_f1(totals[:, totals.any(axis=0)])
+    return named(by_kind.mean(axis=1) if by_kind.size else np.zeros(3))
+
+
+def named(values: NDArray[np.float64]) -> dict[str, float]:
+    """Precision, recall and F1 under their names."""
+    return dict(zip(("precision", "recall", "f1"), values.tolist(), strict=True))
+
+
+def per_class(totals: NDArray[np.int64], kinds: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support (how often it is true) of each kind."""
+    values = precision_recall_f1(totals)
+    return {
+        kind: named(values[:, index]) | {"support": int(totals[2, index])}
+        for index, kind in enumerate(kinds)
+    }

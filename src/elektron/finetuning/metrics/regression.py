@@ -1,67 +1,52 @@
-"""Figures of predicted numbers."""
+"""Metrics of predicted numbers."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import stats
 
-from elektron.finetuning.metrics.measure import require_rows
+from elektron.finetuning.metrics.measure import Measure, Rows
+
+MOST_POINTS = 2000
+"""Pairs of true and predicted numbers that a figure can show."""
 
 
-@dataclass(eq=False)
-class Numbers:
+def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
     """Predictions of one number a row.
 
-    pearson and spearman, the figures of STS-B in GLUE, go from −1 to 1; mse and mae, mean squared
-    and mean absolute error, from 0 up, and less is better.
-
-    Where all truths or all predictions are the same number, no correlation is defined; pearson and
-    spearman are 0 then, for predictions that follow nothing.
+    pearson and spearman, the metrics of STS-B in GLUE, are from −1 to 1; mse and mae, mean squared
+    and mean absolute error, from 0 up, and less is better. Where all truths or all predictions are
+    the same number, no correlation is defined; pearson and spearman are 0 then.
     """
+    # Sums over many rows would lose digits in single precision.
+    true_numbers, numbers = (np.asarray(part, dtype=np.float64) for part in (truth, predicted))
 
-    truth: NDArray[np.float64]
-    predicted: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        require_rows(self.truth, self.predicted)
-        # Single precision, as a network gives it, would lose digits in sums over many rows.
-        self.truth = np.asarray(self.truth, dtype=np.float64)
-        self.predicted = np.asarray(self.predicted, dtype=np.float64)
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Figures over the rows `chosen`, or all."""
-        rows = slice(None) if chosen is None else chosen
-        truth, predicted = self.truth[rows], self.predicted[rows]
-        errors = predicted - truth
+    def compute(rows: Rows) -> dict[str, float]:
+        pair = true_numbers[rows], numbers[rows]
+        errors = pair[1] - pair[0]
         return {
-            "pearson": correlation("pearson", truth, predicted),
-            "spearman": correlation("spearman", truth, predicted),
+            "pearson": correlation(stats.pearsonr, *pair),
+            "spearman": correlation(stats.spearmanr, *pair),
             "mse": float(np.square(errors).mean()),
             "mae": float(np.abs(errors).mean()),
         }
 
+    points = [[*pair] for pair in zip(true_numbers.tolist(), numbers.tolist(), strict=True)]
+    details = {"points": points[:: -(-len(points) // MOST_POINTS)]}
+    return Measure(rows=len(points), compute=compute, details=details)
 
-def correlation(
-    kind: Literal["pearson", "spearman"],
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-) -> float:
-    """scipy's coefficient, 0 where it warns that one side is constant, or so but for rounding."""
-    from scipy import stats
 
+def correlation(coefficient: Any, truth: Any, predicted: Any) -> float:
+    """scipy's coefficient, 0 where it warns that one side is constant except for rounding."""
     if len(truth) < 2:
         return 0.0
-    function = stats.pearsonr if kind == "pearson" else stats.spearmanr
     with warnings.catch_warnings():
         warnings.simplefilter("error", stats.DegenerateDataWarning)
         try:
-            return float(function(truth, predicted).statistic)
+            return float(coefficient(truth, predicted).statistic)
         except stats.DegenerateDataWarning:
             return 0.0

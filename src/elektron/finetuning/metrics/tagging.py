@@ -1,4 +1,4 @@
-"""Figures of tagged tokens: entities where tags mark their limits, plain tags where they do not."""
+"""Metrics of tagged tokens: entities where tags mark their limits, plain tags where they do not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from seqeval import scheme as seqeval
 
-from elektron.finetuning.metrics import precision_recall
-from elektron.finetuning.metrics.measure import require_rows
-from elektron.finetuning.metrics.precision_recall import Tallies
+from elektron.finetuning.metrics.measure import (
+    Counts,
+    Measure,
+    Rows,
+    macro,
+    micro,
+    per_class,
+    ratio,
+)
 
 Sentence = Sequence[str]
-Item = tuple[str, int, int]
+Span = tuple[str, int, int]
 """Kind, first token, token after the last."""
 
 ENTITY_TAG = re.compile(r"O|[BIMESLU](?:[-_].+)?", re.DOTALL)
@@ -36,7 +41,6 @@ class Scheme:
 
 
 IOB1 = Scheme("IOB1", frozenset("BIO"), seqeval.IOB1)
-# Where letters fit several, the first is taken: O and S alone could be IOBES or BMES, alike then.
 SCHEMES = (
     Scheme("IOB2", frozenset("BIO"), seqeval.IOB2),
     Scheme("IOE2", frozenset("IEO"), seqeval.IOE2),
@@ -44,78 +48,51 @@ SCHEMES = (
     Scheme("BMES", frozenset("BMESO"), seqeval.IOBES),
     Scheme("BILOU", frozenset("BILOU"), seqeval.BILOU),
 )
+"""Where the letters fit several, the first is taken: O and S alone are the same in IOBES and BMES."""
 
 
-@dataclass(eq=False)
-class Tags:
-    """Predictions of one tag a token, sentence by sentence; every figure goes from 0 to 1.
+def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure:
+    """Predictions of one tag a token, sentence by sentence; every metric is from 0 to 1.
 
-    accuracy is the share of tokens whose tag is right. Where tags mark entities, precision, recall
-    and f1 are over entities, right only with the right limits and the right type (CoNLL-2003's
-    figures), as seqeval counts them in strict mode: a sequence of tags that the scheme forbids is
-    no entity. The scheme is found from the tags: IOB2 (also called BIO), IOB1, IOE2, IOBES (BIOES),
-    BMES, which is IOBES with M for I, or BILOU.
+    accuracy is the fraction of tokens whose tag is right. Where tags mark entities, precision, recall
+    and f1 are over entities, right only with the right limits and the right type (as in CoNLL-2003),
+    as seqeval counts them in strict mode: a sequence of tags that the scheme forbids is no entity.
+    The scheme is found from the tags: IOB2 (also called BIO), IOB1, IOE2, IOBES (BIOES), BMES, which
+    is IOBES with M for I, or BILOU.
 
     Tags without a scheme, such as parts of speech, have accuracy and f1 only; f1 is the mean over
     the tags that occur, as scikit-learn's macro average.
     """
-
-    truth: Sequence[Sentence]
-    predicted: Sequence[Sentence]
-
-    def __post_init__(self) -> None:
-        require_rows(self.truth, self.predicted)
-        for truth, predicted in zip(self.truth, self.predicted, strict=True):
-            if len(truth) != len(predicted):
-                raise ValueError(f"{len(truth)} tokens but {len(predicted)} predicted tags")
-        self._scheme = find_scheme(self.truth, self.predicted)
-        self._tokens = np.array([len(sentence) for sentence in self.truth])
-        self._right = np.array(
-            [
-                sum(map(operator.eq, truth, predicted))
-                for truth, predicted in zip(self.truth, self.predicted, strict=True)
-            ]
+    scheme = find_scheme(truth, predicted)
+    # seqeval is slow; many sentences have the same tags, such as all O, or are predicted rightly.
+    read = functools.cache(functools.partial(spans, scheme=scheme))
+    counted = []
+    for pair in zip(truth, predicted, strict=True):
+        true, found = (read(tuple(sentence)) for sentence in pair)
+        counted.append(
+            [Counter(kind for kind, _, _ in part) for part in (true & found, found, true)]
         )
-        self._kinds, self._tallies = self._count()
+    kinds = sorted({kind for parts in counted for part in parts for kind in part})
+    counts = Counts(
+        *([[parts[place][kind] for kind in kinds] for parts in counted] for place in range(3))
+    )
+    tokens = np.array([len(sentence) for sentence in truth])
+    right = np.array([sum(map(operator.eq, *pair)) for pair in zip(truth, predicted, strict=True)])
 
-    @property
-    def scheme(self) -> str | None:
-        """Its name; None for tags that mark no entities."""
-        return self._scheme.name if self._scheme else None
+    def compute(rows: Rows) -> dict[str, float]:
+        totals = counts.total(rows)
+        accuracy = float(ratio(right[rows].sum(), tokens[rows].sum()))
+        return {"accuracy": accuracy} | (micro(totals) if scheme else {"f1": macro(totals)["f1"]})
 
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Figures over the sentences `chosen`, or all."""
-        rows = slice(None) if chosen is None else chosen
-        totals = self._tallies.total(chosen)
-        accuracy = float(precision_recall.share(self._right[rows].sum(), self._tokens[rows].sum()))
-        if self._scheme is None:
-            return {"accuracy": accuracy, "f1": precision_recall.macro_f1(totals)}
-        return {"accuracy": accuracy, **precision_recall.micro(totals)}
-
-    def per_type(self) -> dict[str, dict[str, float]]:
-        """precision, recall, f1 (0 to 1) and support of every entity type, or of every tag."""
-        return precision_recall.by_kind(self._tallies.total(), self._kinds)
-
-    def _count(self) -> tuple[list[str], Tallies]:
-        """The kinds of items, and how many of each every sentence has."""
-        # seqeval is slow; what most sentences are, all O or predicted rightly, is read once.
-        read = functools.cache(functools.partial(items, scheme=self._scheme))
-        rows = []
-        for sentences in zip(self.truth, self.predicted, strict=True):
-            true, predicted = (read(tuple(sentence)) for sentence in sentences)
-            rows.append((kinds_of(true & predicted), kinds_of(predicted), kinds_of(true)))
-        kinds = sorted({kind for row in rows for counts in row for kind in counts})
-        return kinds, Tallies.of_counts(rows, kinds)
+    details = {"per_class": per_class(counts.total(slice(None)), kinds)}
+    return Measure(rows=len(tokens), compute=compute, details=details)
 
 
 def find_scheme(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Scheme | None:
     """The scheme of the tags, None where they have none.
 
-    Predicted tags help to find it, for a few sentences may lack a letter that the scheme has; where
-    they do not fit, the truth decides alone.
+    Predicted tags are looked at too, because a few sentences may lack a letter that the scheme has;
+    where they do not fit, the truth decides alone.
     """
     true_tags = {tag for sentence in truth for tag in sentence}
     predicted_tags = {tag for sentence in predicted for tag in sentence}
@@ -129,7 +106,7 @@ def find_scheme(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Sch
 
 
 def begins_inside(sentences: Sequence[Sentence]) -> bool:
-    """Whether entities begin with I, and B only parts one from another of its type, as in IOB1."""
+    """Whether entities begin with I, and B only separates one from another of its type, as in IOB1."""
     inside = False
     for sentence in sentences:
         for before, tag in itertools.pairwise(["O", *sentence]):
@@ -139,22 +116,17 @@ def begins_inside(sentences: Sequence[Sentence]) -> bool:
     return inside
 
 
-def items(tags: tuple[str, ...], scheme: Scheme | None) -> frozenset[Item]:
+def spans(tags: tuple[str, ...], scheme: Scheme | None) -> frozenset[Span]:
     """The entities of a sentence, or its tokens where tags have no scheme."""
     if scheme is None:
         return frozenset((tag, index, index + 1) for index, tag in enumerate(tags))
-    tokens = seqeval.Tokens([spelled(tag, scheme) for tag in tags], scheme.rules)
+    tokens = seqeval.Tokens([for_seqeval(tag, scheme) for tag in tags], scheme.rules)
     return frozenset((found.tag, found.start, found.end) for found in tokens.entities)
 
 
-def spelled(tag: str, scheme: Scheme) -> str:
-    """The tag as seqeval spells it; one that the scheme does not have is outside of entities."""
+def for_seqeval(tag: str, scheme: Scheme) -> str:
+    """The tag as seqeval writes it; one that the scheme does not have is outside of entities."""
     if not ENTITY_TAG.fullmatch(tag) or tag[0] not in scheme.letters:
         return "O"
     letter = "I" if tag[0] == "M" else tag[0]
     return f"{letter}-{tag[2:]}" if len(tag) > 1 else letter
-
-
-def kinds_of(found: frozenset[Item]) -> Counter[str]:
-    """How many of each kind."""
-    return Counter(kind for kind, _, _ in found)

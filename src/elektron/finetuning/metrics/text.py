@@ -1,193 +1,138 @@
-"""Figures of generated text: translations and summaries."""
+"""Metrics of generated text: translations and summaries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from elektron.finetuning.metrics.measure import require_rows
+from elektron.finetuning.metrics.measure import Measure, Rows
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
-
-if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-
-__all__ = ["Summaries", "Translations", "is_chinese"]
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SENTENCE_END = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？…][”’」』]?)(?![。！？…”’」』])\s*")
 
+References = Sequence[Sequence[str]]
+"""One or several for each output."""
 
-@dataclass(eq=False)
-class Corpus:
-    """A sacrebleu figure from 0 to 100 over a corpus, from its statistics of each row."""
 
-    metric: BLEU | CHRF
-    references: Sequence[Sequence[str]]
-    """One or several for each output."""
-    outputs: Sequence[str]
+class CorpusScore:
+    """A metric of sacrebleu over a corpus, 0 to 100, from its statistics of each row."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, metric: Any, references: References, outputs: Sequence[str]) -> None:
         # sacrebleu's `corpus_score` is these two private methods with a sum in between; tests
-        # compare with it. It takes None, though annotated otherwise, where a row has fewer
-        # references than another.
-        most = max(map(len, self.references))
-        streams: Any = [
-            [of_one[index] if index < len(of_one) else None for of_one in self.references]
+        # compare with it. It takes None where a row has fewer references than another.
+        most = max(map(len, references))
+        streams = [
+            [of_row[index] if index < len(of_row) else None for of_row in references]
             for index in range(most)
         ]
-        self._statistics = np.array(self.metric._extract_corpus_statistics(self.outputs, streams))
+        self.metric = metric
+        self.statistics = np.array(metric._extract_corpus_statistics(outputs, streams))
+        self.signature = str(metric.get_signature())
 
-    @property
-    def signature(self) -> str:
-        """What sacrebleu asks to be told beside the figure."""
-        return str(self.metric.get_signature())
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> float:
-        """The figure over the rows `chosen`, or all."""
-        rows = slice(None) if chosen is None else chosen
-        total = self._statistics[rows].sum(axis=0).tolist()
+    def __call__(self, rows: Rows) -> float:
+        total = self.statistics[rows].sum(axis=0).tolist()
         return float(self.metric._compute_score_from_stats(total).score)
 
 
-@dataclass(eq=False)
-class Translations:
-    """Translations with one or several references each.
+def bleu(references: References, outputs: Sequence[str], chinese: bool) -> CorpusScore:
+    """BLEU; Chinese is tokenized by sacrebleu's `zh` instead of `13a`."""
+    from sacrebleu.metrics.bleu import BLEU
 
-    bleu (Papineni et al., 2002) and chrf (Popović, 2015, β = 2) go from 0 to 100, computed by
-    sacrebleu (Post, 2018) over the corpus. They may be compared with others of the same
-    `signatures` only.
+    return CorpusScore(BLEU(tokenize="zh" if chinese else "13a"), references, outputs)
+
+
+def translation(references: References, outputs: Sequence[str], chinese: bool) -> Measure:
+    """Translations; `chinese` is whether the target language is.
+
+    bleu (Papineni et al., 2002) and chrf (Popović, 2015, β = 2) are from 0 to 100, computed by
+    sacrebleu (Post, 2018) over the corpus. Only values with the same signature are comparable.
     """
+    from sacrebleu.metrics.chrf import CHRF
 
-    references: Sequence[Sequence[str]]
-    outputs: Sequence[str]
-    target_language_chinese: bool
-    """Cut by sacrebleu's `zh` tokenizer instead of `13a`."""
-
-    def __post_init__(self) -> None:
-        from sacrebleu.metrics.chrf import CHRF
-
-        require_rows(self.references, self.outputs)
-        self._bleu = Corpus(bleu(self.target_language_chinese), self.references, self.outputs)
-        self._chrf = Corpus(CHRF(), self.references, self.outputs)
-
-    @property
-    def signatures(self) -> dict[str, str]:
-        """How each figure was computed."""
-        return {"bleu": self._bleu.signature, "chrf": self._chrf.signature}
-
-    def __len__(self) -> int:
-        return len(self.outputs)
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Figures over the rows `chosen`, or all."""
-        return {"bleu": self._bleu(chosen), "chrf": self._chrf(chosen)}
+    scores = {
+        "bleu": bleu(references, outputs, chinese),
+        "chrf": CorpusScore(CHRF(), references, outputs),
+    }
+    return Measure(
+        rows=len(outputs),
+        compute=lambda rows: {name: score(rows) for name, score in scores.items()},
+        notes={name: score.signature for name, score in scores.items()},
+    )
 
 
-@dataclass(eq=False)
-class Summaries:
-    """Summaries, or any texts that may be right in several ways, with one or several references each.
+def summarization(references: References, outputs: Sequence[str]) -> Measure:
+    """Summaries, or any texts that may be right in several ways.
 
     rouge1, rouge2, rougeL and rougeLsum (Lin, 2004) are F-measures by Google's rouge_score, the best
-    over the references of a row, averaged over rows; bleu is sacrebleu's. These go from 0 to 100.
+    over the references of a row, averaged over rows; bleu is sacrebleu's. These are from 0 to 100.
 
     ROUGE compares stemmed words where the references are in English. rouge_score knows no letters
-    but a to z; other languages are compared by words as they stand, Chinese and Japanese by
-    character. For rougeLsum each line is a sentence, and a text of one line is split after `.`, `!`,
-    `?` and their Chinese counterparts.
+    but a to z; other languages are compared by unchanged words, Chinese and Japanese by character.
+    For rougeLsum each line is a sentence, and a text of one line is split after `.`, `!`, `?` and
+    their Chinese counterparts.
 
-    distinct_1 and distinct_2 (Li et al., 2016) are the shares of different words, and of different
-    pairs of neighbouring words, among all of the outputs; distinct_outputs is the share of different
-    outputs. They go from 0 to 1; near 0, a model says the same whatever it is given. They are given
-    for all rows only: a row drawn twice would itself be a repetition.
+    distinct_1 and distinct_2 (Li et al., 2016) are the fractions of different words, and of different
+    pairs of neighbouring words, among all of the outputs; distinct_outputs is the fraction of
+    different outputs. They are from 0 to 1; near 0, a model writes the same whatever its input is.
     """
+    references = [of_row or [""] for of_row in references]
+    chinese = is_chinese(chain.from_iterable(references))
+    english = is_plain_latin(chain.from_iterable(references))
+    corpus_bleu = bleu(references, outputs, chinese)
+    rouge_of_rows = rouge(references, outputs, english)
 
-    references: Sequence[Sequence[str]]
-    outputs: Sequence[str]
+    def compute(rows: Rows) -> dict[str, float]:
+        means = rouge_of_rows[rows].mean(axis=0).tolist()
+        return dict(zip(ROUGE, means, strict=True)) | {"bleu": corpus_bleu(rows)}
 
-    def __post_init__(self) -> None:
-        require_rows(self.references, self.outputs)
-        references = [of_one or [""] for of_one in self.references]
-        self._chinese = is_chinese(chain.from_iterable(references))
-        self._english = is_plain_latin(chain.from_iterable(references))
-        self._bleu = Corpus(bleu(self._chinese), references, self.outputs)
-        from rouge_score.rouge_scorer import RougeScorer
-
-        scorer = RougeScorer(
-            ROUGE, use_stemmer=True, tokenizer=None if self._english else WordsTokenizer()
-        )
-        self._rouge = 100 * np.array(
-            [
-                rouge_f_measures(scorer, of_one, output)
-                for of_one, output in zip(references, self.outputs, strict=True)
-            ]
-        )
-
-    @property
-    def signatures(self) -> dict[str, str]:
-        """How figures were computed; `rouge` is that of all ROUGE figures."""
-        tokens = "words+stemmer" if self._english else "characters" if self._chinese else "words"
-        return {
-            "bleu": self._bleu.signature,
+    by_output = [words(output) for output in outputs]
+    distinct: dict[str, list[Any]] = {
+        "distinct_1": list(chain.from_iterable(by_output)),
+        "distinct_2": list(chain.from_iterable(map(pairwise, by_output))),
+        "distinct_outputs": list(outputs),
+    }
+    tokens = "words+stemmer" if english else "characters" if chinese else "words"
+    return Measure(
+        rows=len(outputs),
+        compute=compute,
+        not_resampled={
+            name: len(set(items)) / len(items) if items else 0.0 for name, items in distinct.items()
+        },
+        notes={
+            "bleu": corpus_bleu.signature,
             "rouge": f"tok:{tokens}|lsum:lines|version:{version('rouge_score')}",
-        }
+        },
+    )
 
-    def __len__(self) -> int:
-        return len(self.outputs)
 
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Figures over the rows `chosen`, or all."""
-        rows = slice(None) if chosen is None else chosen
-        figures = dict(zip(ROUGE, self._rouge[rows].mean(axis=0).tolist(), strict=True))
-        figures["bleu"] = self._bleu(chosen)
-        return figures if chosen is not None else figures | diversity(self.outputs)
+def rouge(references: References, outputs: Sequence[str], english: bool) -> NDArray[np.float64]:
+    """`(rows, 4)` F-measures from 0 to 100 by the names of `ROUGE`."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(ROUGE, use_stemmer=True, tokenizer=None if english else WordsTokenizer())
+    rows = []
+    for of_row, output in zip(references, outputs, strict=True):
+        scores = scorer.score_multi([by_line(text) for text in of_row], by_line(output))
+        rows.append([100 * scores[name].fmeasure for name in ROUGE])
+    return np.array(rows)
 
 
 class WordsTokenizer:
     """Lower-case words of any script for rouge_score, Chinese and Japanese by character."""
 
     def tokenize(self, text: str) -> list[str]:
-        """The name that rouge_score asks for."""
+        """Called by rouge_score."""
         return words(text.lower())
-
-
-def bleu(chinese: bool) -> BLEU:
-    """sacrebleu's BLEU for a language."""
-    from sacrebleu.metrics.bleu import BLEU
-
-    return BLEU(tokenize="zh" if chinese else "13a")
-
-
-def rouge_f_measures(scorer: RougeScorer, references: Sequence[str], output: str) -> list[float]:
-    """By the names of `ROUGE`, each with the reference that suits best."""
-    scores = scorer.score_multi([by_line(reference) for reference in references], by_line(output))
-    return [scores[name].fmeasure for name in ROUGE]
 
 
 def by_line(text: str) -> str:
     """One sentence a line, if the text is not in lines already."""
     stripped = text.strip()
     return stripped if "\n" in stripped else SENTENCE_END.sub("\n", stripped)
-
-
-def diversity(outputs: Sequence[str]) -> dict[str, float]:
-    """How little the outputs repeat themselves and one another."""
-    by_output = [words(output) for output in outputs]
-    return {
-        "distinct_1": distinct(list(chain.from_iterable(by_output))),
-        "distinct_2": distinct(list(chain.from_iterable(map(pairwise, by_output)))),
-        "distinct_outputs": distinct(outputs),
-    }
-
-
-def distinct(things: Sequence[object]) -> float:
-    """Share of different ones; 0 where there are none."""
-    return len(set(things)) / len(things) if things else 0.0

@@ -1,4 +1,4 @@
-"""How a text is written: with spaces between words, or without, as Chinese and Japanese are."""
+"""Words of any script: with spaces between them, or without, as in Chinese and Japanese."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ TOKEN = regex.compile(rf"{WORD.pattern}|(?!\s)\X")
 """A word, or another visible character with all that is combined with it, such as an emoji."""
 
 NEARLY_ALL = 0.99
-"""Of the letters; English has a few borrowed ones, other European languages many of their own."""
+"""Fraction of the letters; English has a few borrowed ones, other European languages many of their own."""
 
 
 def is_chinese(texts: Iterable[str]) -> bool:
     """Whether most of the letters are Chinese characters or Japanese syllables."""
-    return share(CHARACTER, texts) > 0.5
+    return fraction(CHARACTER, texts) > 0.5
 
 
 def is_plain_latin(texts: Iterable[str]) -> bool:
     """Whether the letters are those of English."""
-    return share(LATIN, texts) >= NEARLY_ALL
+    return fraction(LATIN, texts) >= NEARLY_ALL
 
 
-def share(of: regex.Pattern[str], texts: Iterable[str]) -> float:
-    """How many of the letters these are; 0 without letters."""
+def fraction(pattern: regex.Pattern[str], texts: Iterable[str]) -> float:
+    """The fraction of the letters that a pattern matches; 0 without letters."""
     found = letters = 0
     for text in texts:
-        found += len(of.findall(text))
+        found += len(pattern.findall(text))
         letters += len(LETTER.findall(text))
     return found / letters if letters else 0.0
 

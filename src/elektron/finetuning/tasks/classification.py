@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,37 +12,109 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
+from scipy.special import expit, softmax
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from elektron.errors import ElektronError, did_you_mean
+from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.metrics.classification import Classes, LabelSets
+from elektron.finetuning.inputs import Feature, Truncation, encode
+from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.labels import class_name
 from elektron.finetuning.readers.records import Layout, Record, Role
 from elektron.finetuning.tasks.base import (
     Constant,
+    Output,
     Prediction,
-    Variation,
-    variation_of_categories,
+    Task,
+    first_file,
+    label_settings,
+    unknown_label,
 )
-from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
 
+TEXT = Role(
+    "text",
+    (
+        *("text", "text_a", "text1", "sentence", "sentence1", "sentence_a", "question1", "review"),
+        *("content", "#1 String", "premise"),
+    ),
+)
+PAIR = Role(
+    "pair",
+    (
+        *("pair", "text_b", "text2", "sentence2", "sentence_b", "question2", "hypothesis"),
+        *("text_pair", "#2 String"),
+    ),
+    "together",
+)
 LABELS = (
-    "label",
-    "labels",
-    "gold_label",
-    "class",
-    "category",
-    "sentiment",
-    "topic",
-    "target",
+    *("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"),
     "Quality",
 )
-
-# From this probability on a label is among those of a text that may have several.
 HAS_LABEL = 0.5
+"""The probability from which on a label is predicted for a text that may have several."""
+
+
+@dataclass(kw_only=True)
+class SentenceTask(Task):
+    """A row of logits for a text or a pair of texts."""
+
+    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+
+    pairs: bool | None
+    """Whether each row is a pair of texts; None: where the records are."""
+    truncation: Truncation
+    """What is read of texts longer than `max_length`."""
+    stride: int
+    """Tokens by which windows overlap."""
+
+    def files(self) -> Layout:
+        """A second text is required where training had one, and not read where it had none."""
+        return required_or_absent(super().files(), "pair", self.pairs)
+
+    @staticmethod
+    def reading(records: Sequence[Record], config: FinetuneConfig) -> dict[str, Any]:
+        """How texts are read, from the resolved configuration and what the records have."""
+        return {
+            "max_length": config.max_length,
+            "truncation": config.truncation,
+            "stride": config.stride,
+            "pairs": "pair" in records[0].values,
+        }
+
+    @abstractmethod
+    def target(self, record: Record) -> Any:
+        """What the loss compares the logits with."""
+
+    @abstractmethod
+    def prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        """The prediction of one row of logits."""
+
+    def features(
+        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
+    ) -> list[Feature]:
+        """Inputs of each text; every window of a long one has the label of the whole."""
+        texts = [str(record.values["text"]) for record in records]
+        pairs = None
+        if self.pairs or (self.pairs is None and "pair" in records[0].values):
+            pairs = [str(record.values["pair"]) for record in records]
+        reading = {name: getattr(self, name) for name in ("max_length", "truncation", "stride")}
+        found = encode(tokenizer, texts, pairs, **reading)
+        if labelled:
+            targets = [self.target(record) for record in records]
+            for feature in found:
+                feature["labels"] = targets[feature["record"]]
+        return found
+
+    def predictions(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
+    ) -> list[Prediction]:
+        """From the logits, averaged over the windows of a text."""
+        logits: list[list[Output]] = [[] for _ in records]
+        for feature, output in zip(features, outputs, strict=True):
+            logits[feature["record"]].append(output)
+        return [self.prediction(np.mean(windows, axis=0)) for windows in logits]
 
 
 @dataclass(kw_only=True)
@@ -50,18 +123,17 @@ class Classification(SentenceTask):
 
     name: ClassVar[str] = "classification"
     layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled", several=True)))
-    figure: ClassVar[str] = "accuracy"
-    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+    metric: ClassVar[str] = "accuracy"
 
     labels: list[str]
     """Names of the classes in the order of the logits."""
     several: bool = False
     """Whether a text may have any number of labels."""
     label_separator: str | None = None
-    """What stands between them in the training files, if they are one text."""
+    """What separates them in the training files, if they are one text."""
 
     def files(self) -> Layout:
-        """Labels are told apart as in the training files."""
+        """With the training files' separator of labels."""
         return dataclasses.replace(super().files(), label_separator=self.label_separator)
 
     @classmethod
@@ -74,128 +146,112 @@ class Classification(SentenceTask):
         several = any(isinstance(record.values["label"], list) for record in records)
         counts = Counter(name for record in records for name in label_names(record))
         if len(counts) < 2:
-            only = next(iter(counts), "none")
             raise ElektronError(
-                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the "
-                f"same label, {only!r}: there is nothing to tell apart"
+                f"{first_file(records)}: all {len(records)} training rows have the same label, "
+                f"{next(iter(counts), 'none')!r}: there is nothing to learn"
             )
         if len(counts) > 50 and len(counts) > len(records) / 2:
             raise ElektronError(
-                f"{records[0].where.partition(',')[0]}: {len(counts)} different labels in "
-                f"{len(records)} rows, such as {next(iter(counts))!r}: is --label the right column?"
+                f"{first_file(records)}: {len(counts)} different labels in {len(records)} rows, "
+                f"such as {next(iter(counts))!r}: is --label the right column?"
             )
         if several and config.label_smoothing:
             raise ElektronError("--label-smoothing has no meaning where a text has several labels")
         return cls(
-            labels=sorted(counts, key=in_order),
+            labels=sorted(counts, key=numbers_first),
             several=several,
             label_separator=config.label_separator,
             **cls.reading(records, config),
         )
 
-    def check(self, records: Sequence[Record]) -> None:
-        """Refuse a label that training never had."""
-        numbers = self.numbers
-        for record in records:
-            for name in label_names(record):
-                if name not in numbers:
-                    near = did_you_mean(name, self.labels)
-                    some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
-                    raise ElektronError(
-                        f"{record.where}: the label {name!r} is none of the training data's"
-                        f"{near or f': {some}'}"
-                    )
-
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of each class by its name as files are read, whichever way a model of others writes it."""
+        """The number of each class by its name in files, which a model of others may write differently."""
         return {class_name(name): number for number, name in enumerate(self.labels)}
+
+    def numbers_of(self, record: Record) -> list[int]:
+        """The numbers of a record's labels."""
+        names = label_names(record)
+        for name in names:
+            if name not in self.numbers:
+                raise unknown_label(record, "label", name, self.labels)
+        return [self.numbers[name] for name in names]
+
+    def truth(self, record: Record) -> Prediction:
+        """Its `label` or `labels`."""
+        names = [self.labels[number] for number in self.numbers_of(record)]
+        return {"labels": names} if self.several else {"label": names[0]}
 
     def head_settings(self) -> dict[str, Any]:
         """Names of the classes, and whether they exclude one another."""
         kind = "multi" if self.several else "single"
-        return {
-            "num_labels": len(self.labels),
-            "id2label": dict(enumerate(self.labels)),
-            "label2id": {name: number for number, name in enumerate(self.labels)},
-            "problem_type": f"{kind}_label_classification",
-        }
+        return label_settings(self.labels) | {"problem_type": f"{kind}_label_classification"}
 
     def target(self, record: Record) -> int | list[float]:
         """The number of the class, or a 1 for each that the text has."""
-        names = label_names(record)
+        numbers = self.numbers_of(record)
         if self.several:
-            return [float(name in names) for name in self.numbers]
-        return self.numbers[names[0]]
+            return [float(number in numbers) for number in range(len(self.labels))]
+        return numbers[0]
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """`label` and `score`, or `labels` and their `scores`."""
         if self.several:
-            scores = 1 / (1 + np.exp(-logits))
-            has = scores >= HAS_LABEL
+            scores = expit(logits)
+            chosen = np.flatnonzero(scores >= HAS_LABEL)
             return {
-                "labels": [name for name, yes in zip(self.labels, has, strict=True) if yes],
-                "scores": [round(float(score), 6) for score in scores[has]],
+                "labels": [self.labels[number] for number in chosen],
+                "scores": [round(float(scores[number]), 6) for number in chosen],
             }
-        scores = softmax(logits)
-        best = int(scores.argmax())
-        return {"label": self.labels[best], "score": round(float(scores[best]), 6)}
+        label, score = likeliest(logits)
+        return {"label": self.labels[label], "score": score}
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """Accuracy, precision, recall, F1 and MCC."""
+        """Accuracy, precision, recall, F1 and MCC; metrics and confusion by class."""
         if self.several:
-            return LabelSets(
-                self._sets([label_names(record) for record in records]),
-                self._sets([prediction["labels"] for prediction in predictions]),
-                self.labels,
+            true, predicted = (
+                np.array([[label in row["labels"] for label in self.labels] for row in rows])
+                for rows in (map(self.truth, records), predictions)
             )
-        return Classes(
-            np.array([self.numbers[label_names(record)[0]] for record in records]),
-            np.array([self.labels.index(prediction["label"]) for prediction in predictions]),
-            self.labels,
-        )
-
-    def details(
-        self, records: Sequence[Record], predictions: Sequence[Prediction]
-    ) -> dict[str, Any]:
-        """Figures by class and, where classes exclude one another, who was taken for whom."""
-        measure = self.measure(records, predictions)
-        assert isinstance(measure, Classes | LabelSets)
-        found: dict[str, Any] = {"per_class": measure.per_class()}
-        if isinstance(measure, Classes):
-            found["confusion"] = {"labels": self.labels, "counts": measure.confusion().tolist()}
-        return found
+            return multi_label(true, predicted, self.labels)
+        truth = np.array([self.numbers_of(record)[0] for record in records])
+        labels = np.array([self.labels.index(prediction["label"]) for prediction in predictions])
+        return single_label(truth, labels, self.labels)
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Micro F1 where there are several labels: few rows have all of them right by chance or otherwise."""
+        """Micro F1 where there are several labels: few rows have all of them right, by chance or otherwise."""
         return ("f1_micro",) if self.several else ("accuracy",)
 
     def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
-        """Always the commonest label; of several, as many as give the highest micro F1."""
+        """Always the most common label; of several, as many as give the highest micro F1."""
         counts = Counter(name for record in records for name in label_names(record))
-        labels = [name for name, _ in counts.most_common()]
+        names = [name for name, _ in counts.most_common()]
         if not self.several:
-            prediction: Prediction = {"label": labels[0], "score": 1.0}
-            return Constant(f"always {labels[0]!r}", [prediction] * len(records))
-        found = np.cumsum([counts[name] for name in labels])
-        predicted = len(records) * np.arange(1, len(labels) + 1)
-        best = int(np.argmax(found / (predicted + counts.total()))) + 1 if labels else 0
-        said = ", ".join(map(repr, labels[:best])) or "no label"
-        prediction = {"labels": labels[:best], "scores": [1.0] * best}
-        return Constant(f"always {said}", [prediction] * len(records))
+            prediction: Prediction = {"label": names[0], "score": 1.0}
+            return Constant(f"always {names[0]!r}", [prediction] * len(records))
+        found = np.cumsum([counts[name] for name in names])
+        predicted = len(records) * np.arange(1, len(names) + 1)
+        best = int(np.argmax(found / (predicted + counts.total()))) + 1 if names else 0
+        described = ", ".join(map(repr, names[:best])) or "no label"
+        prediction = {"labels": names[:best], "scores": [1.0] * best}
+        return Constant(f"always {described}", [prediction] * len(records))
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
-        """By labels, or sets of labels."""
-        predicted = [p["labels"] if self.several else [p["label"]] for p in predictions]
-        return variation_of_categories(
-            [", ".join(sorted(names)) or "no label" for names in predicted],
-            [", ".join(sorted(label_names(record))) or "no label" for record in records],
-            unit="text",
-        )
+    def outcomes(self, prediction: Prediction) -> list[str]:
+        """The label, or the set of labels."""
+        if self.several:
+            return [", ".join(sorted(prediction["labels"])) or "no label"]
+        return [prediction["label"]]
 
-    def _sets(self, names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-        return np.array([[class_name(label) in row for label in self.labels] for row in names])
+
+def required_or_absent(layout: Layout, name: str, there: bool | None) -> Layout:
+    """A layout in which a role is required, or is left out; if it is not known which, unchanged."""
+    roles = [
+        dataclasses.replace(role, needed="always") if role.name == name and there else role
+        for role in layout.roles
+        if role.name != name or there is not False
+    ]
+    return dataclasses.replace(layout, roles=tuple(roles))
 
 
 def label_names(record: Record) -> list[str]:
@@ -206,21 +262,22 @@ def label_names(record: Record) -> list[str]:
 
 
 def as_name(value: Any) -> str:
-    """A label as text; whole numbers that a column holds as 1.0 are written 1."""
+    """A label as text; whole numbers that a column has as 1.0 are written 1."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
 
 
-def in_order(name: str) -> tuple[float, str]:
-    """Numbers by their size, then words by the alphabet."""
+def numbers_first(name: str) -> tuple[float, str]:
+    """Sort key: numbers by their size, then words by the alphabet."""
     try:
         return (float(name), name)
     except ValueError:
         return (float("inf"), name)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities of one row of logits."""
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    return powers / powers.sum()
+def likeliest(logits: NDArray[np.float32]) -> tuple[int, float]:
+    """The number of the highest of `(classes,)` logits, and its probability."""
+    scores = softmax(logits.astype(np.float64))
+    best = int(scores.argmax())
+    return best, round(float(scores[best]), 6)

@@ -1,7 +1,8 @@
-"""Multiple choice: which of several texts goes with a text, such as the ending of a story."""
+"""Multiple choice: which of several texts belongs to a text, such as the ending of a story."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +15,20 @@ from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerBase
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import encode
-from elektron.finetuning.metrics.classification import Classes
+from elektron.finetuning.inputs import Batch, Feature, encode
+from elektron.finetuning.metrics.classification import single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.columns import KEY, TEXT
 from elektron.finetuning.readers.records import Layout, Record, Role
-from elektron.finetuning.tasks.base import (
-    Batch,
-    Constant,
-    EncoderTask,
-    Feature,
-    Output,
-    Prediction,
-    Variation,
-    pad_inputs,
-    variation_of_categories,
-)
-from elektron.finetuning.tasks.classification import as_name, softmax
-from elektron.finetuning.tasks.sentences import with_or_without
+from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, first_file
+from elektron.finetuning.tasks.classification import as_name, likeliest, required_or_absent
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(kw_only=True)
-class MultipleChoice(EncoderTask):
-    """The number of the choice that fits; choices count from 0, as transformers' own data sets do."""
+class MultipleChoice(Task):
+    """The number of the right choice, from 0, as in transformers' own data sets."""
 
     name: ClassVar[str] = "multiple-choice"
     layout: ClassVar[Layout] = Layout(
@@ -49,15 +39,16 @@ class MultipleChoice(EncoderTask):
             Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
         )
     )
-    figure: ClassVar[str] = "accuracy"
+    metric: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForMultipleChoice
+    unit: ClassVar[str] = "row"
 
     passages: bool | None = None
-    """Whether there is a passage that the text asks about; None: where the records have one."""
+    """Whether there is a passage that the text is about; None: where the records have one."""
 
     def files(self) -> Layout:
-        """A passage is needed where training had one, and not read where it had none."""
-        return with_or_without(super().files(), "context", self.passages)
+        """A passage is required where training had one, and not read where it had none."""
+        return required_or_absent(super().files(), "context", self.passages)
 
     @classmethod
     def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
@@ -66,29 +57,24 @@ class MultipleChoice(EncoderTask):
         Raises:
             ElektronError: the right choice is always in the same place.
         """
-        if len({right_choice(record) for record in records}) < 2:
+        if len(set(map(right_choice, records))) < 2:
             raise ElektronError(
-                f"{records[0].where.partition(',')[0]}: in all {len(records)} training rows choice "
-                f"{records[0].values['label']!r} is right: there is nothing to tell apart"
+                f"{first_file(records)}: in all {len(records)} training rows choice "
+                f"{records[0].values['label']!r} is right: there is nothing to learn"
             )
         assert config.max_length is not None
         return cls(max_length=config.max_length, passages="context" in records[0].values)
 
-    def check(self, records: Sequence[Record]) -> None:
-        """Refuse a label that is none of the choices."""
-        for record in records:
-            right_choice(record)
-
-    def head_settings(self) -> dict[str, Any]:
-        """The head has one score a choice, whatever their number."""
-        return {}
+    def truth(self, record: Record) -> Prediction:
+        """The number of the right choice as `label`."""
+        return {"label": right_choice(record)}
 
     def features(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
     ) -> list[Feature]:
-        """One feature a record, `choices` the inputs of its text with each choice.
+        """One feature a record, with `choices`: the inputs of its text with each choice.
 
-        Where there is a passage, it is read with the text and the choice together.
+        With a passage, the first segment is the passage and the second is text and choice.
         """
         texts, choices = [], []
         for record in records:
@@ -96,7 +82,7 @@ class MultipleChoice(EncoderTask):
             for choice in choices_of(record):
                 texts.append(text if passage is None else str(passage))
                 choices.append(choice if passage is None else f"{text} {choice}")
-        inputs = iter(encode(texts, choices, tokenizer, self.max_length, "head", 0))
+        inputs = iter(encode(tokenizer, texts, choices, max_length=self.max_length))
         found: list[Feature] = []
         for number, record in enumerate(records):
             rows = [next(inputs) for _ in choices_of(record)]
@@ -108,21 +94,19 @@ class MultipleChoice(EncoderTask):
         return found
 
     def size(self, feature: Feature) -> int:
-        """All choices are read."""
+        """Tokens of all choices."""
         return len(feature["choices"]) * len(feature["input_ids"])
 
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
-        """Inputs `(batch, choices, length)`; where a record has fewer choices, the first fills up."""
+        """Inputs `(batch, choices, length)`; where a record has fewer choices, its first is repeated."""
         most = max(len(feature["choices"]) for feature in features)
-        rows = [
-            row
-            for feature in features
-            for row in feature["choices"]
-            + feature["choices"][:1] * (most - len(feature["choices"]))
-        ]
+        rows = []
+        for feature in features:
+            choices = feature["choices"]
+            rows += choices + choices[:1] * (most - len(choices))
         batch = {
             name: tensor.view(len(features), most, -1)
-            for name, tensor in pad_inputs(rows, tokenizer).items()
+            for name, tensor in super().collate(rows, tokenizer).items()
         }
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([feature["labels"] for feature in features])
@@ -135,34 +119,26 @@ class MultipleChoice(EncoderTask):
         found: list[Prediction] = []
         for record, logits in zip(records, outputs, strict=True):
             choices = choices_of(record)
-            scores = softmax(logits[: len(choices)])
-            best = int(scores.argmax())
-            found.append(
-                {"label": best, "choice": choices[best], "score": round(float(scores[best]), 6)}
-            )
+            best, score = likeliest(logits[: len(choices)])
+            found.append({"label": best, "choice": choices[best], "score": score})
         return found
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """Accuracy; the figures by class treat the place of the right choice as the class."""
+        """Accuracy; in the other metrics the place of the right choice is the class."""
         most = max(len(choices_of(record)) for record in records)
-        return Classes(
-            np.array([right_choice(record) for record in records]),
-            np.array([prediction["label"] for prediction in predictions]),
-            [str(place) for place in range(most)],
-        )
+        truth = np.array([right_choice(record) for record in records])
+        predicted = np.array([prediction["label"] for prediction in predictions])
+        measure = single_label(truth, predicted, [str(place) for place in range(most)])
+        return dataclasses.replace(measure, details={})
 
     def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
         """Always the place that is right most often."""
         place, _ = Counter(map(right_choice, records)).most_common(1)[0]
         return Constant(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
-        """By the place of the choice."""
-        return variation_of_categories(
-            [f"choice {prediction['label']}" for prediction in predictions],
-            [f"choice {right_choice(record)}" for record in records],
-            unit="row",
-        )
+    def outcomes(self, prediction: Prediction) -> list[str]:
+        """The place of the choice."""
+        return [f"choice {prediction['label']}"]
 
 
 def choices_of(record: Record) -> list[str]:
@@ -183,10 +159,12 @@ def choices_of(record: Record) -> list[str]:
 
 
 def right_choice(record: Record) -> int:
-    """The number of the right choice, from 0; a letter or the choice itself will do too, or its key if there are keys.
+    """The number of the right choice, from 0.
+
+    The label may also be its letter or its text, or its key where choices have keys.
 
     Raises:
-        ElektronError: the label is none of them, or says two things.
+        ElektronError: the label is none of them, or is ambiguous.
     """
     choices, label = choices_of(record), as_name(record.values["label"])
     given = record.values["choices"]

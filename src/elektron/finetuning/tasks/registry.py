@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import DISCRIMINATOR, UNLIMITED, longest_input
@@ -37,11 +35,11 @@ TASKS: dict[str, type[Task]] = {
 
 
 def load_task(model: str, expected: str | None = None) -> Task:
-    """The task of a fine-tuned model: from its `task.json`, or for one made elsewhere from its class.
+    """The task of a fine-tuned model: from its `task.json`, or if it was saved by transformers from its class.
 
     Args:
         model: folder or hub name.
-        expected: the task it should be of, if one was asked for.
+        expected: the task it should be of, if the user named one.
 
     Raises:
         ElektronError: there is no such model, it is of another task or of none.
@@ -51,8 +49,7 @@ def load_task(model: str, expected: str | None = None) -> Task:
         raise ElektronError(
             f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
         )
-    made_here = path.is_file()
-    task = _read(path) if made_here else _by_class(model, load_configuration(model), expected)
+    task = _read(path) if path.is_file() else _by_class(model, expected)
     if expected is not None and task.name != expected:
         raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
     return task
@@ -72,25 +69,27 @@ def _read(path: Path) -> Task:
         raise unreadable(path, error, "fine-tune again") from error
 
 
-def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
-    """What the class and configuration of a model saved by transformers say."""
+def _by_class(model: str, expected: str | None) -> Task:
+    """The task of a model saved by transformers, from its architecture and configuration."""
+    config = load_configuration(model)
     architecture = (config.architectures or ["a bare encoder"])[0]
     length = longest_input(config)
     if length == UNLIMITED:
         length = READ_AT_ONCE
     labels = [config.id2label[number] for number in sorted(config.id2label)]
-    if architecture.endswith("ForSequenceClassification"):
-        sentence: dict[str, Any] = {"pairs": None, "truncation": "head", "stride": 0}
-        if config.num_labels == 1:
+    sentence: dict[str, Any] = {"pairs": None, "truncation": "head", "stride": 0}
+    match architecture.rpartition("For")[2]:
+        case "SequenceClassification" if config.num_labels == 1:
             return Regression(mean=0.0, spread=1.0, max_length=length, **sentence)
-        several = config.problem_type == "multi_label_classification"
-        return Classification(labels=labels, several=several, max_length=length, **sentence)
-    if architecture.endswith("ForTokenClassification"):
-        return TokenClassification(labels=labels, stride=length // 4, max_length=length)
-    if architecture.endswith("ForMultipleChoice"):
-        return MultipleChoice(max_length=length)
-    if architecture.endswith("ForQuestionAnswering"):
-        return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
+        case "SequenceClassification":
+            several = config.problem_type == "multi_label_classification"
+            return Classification(labels=labels, several=several, max_length=length, **sentence)
+        case "TokenClassification":
+            return TokenClassification(labels=labels, stride=length // 4, max_length=length)
+        case "MultipleChoice":
+            return MultipleChoice(max_length=length)
+        case "QuestionAnswering":
+            return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
     near = f"; is it meant for {expected}?" if expected else ""
     raise ElektronError(
         f"{model} is {architecture}, which has not been fine-tuned for a task: "

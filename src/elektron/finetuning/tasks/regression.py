@@ -1,4 +1,4 @@
-"""Regression: a number for a text or a pair of texts, such as how much alike two sentences are."""
+"""Regression: a number for a text or a pair of texts, such as how similar two sentences are."""
 
 from __future__ import annotations
 
@@ -12,35 +12,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.metrics.regression import Numbers
+from elektron.finetuning.metrics.regression import regression
 from elektron.finetuning.readers.records import Layout, Record, Role
-from elektron.finetuning.tasks.base import Constant, Prediction, Variation
-from elektron.finetuning.tasks.sentences import PAIR, TEXT, SentenceTask
+from elektron.finetuning.tasks.base import Constant, Prediction, Variation, first_file
+from elektron.finetuning.tasks.classification import PAIR, TEXT, SentenceTask
 
-MOST_POINTS = 2000
+NUMBERS = ("label", "score", "similarity", "rating", "value")
 
 
 @dataclass(kw_only=True)
 class Regression(SentenceTask):
-    """A number, learned by squared error.
+    """A number, trained with squared error.
 
-    The network learns the number's distance from the training mean in units of its spread, so that
-    the learning rate fits any scale. After training the last layer takes both in, so that the
-    model's logit is the number, in transformers' own hands too.
+    The network is trained on standardised numbers (minus the training mean, divided by their
+    standard deviation), so that the learning rate fits any scale. After training, mean and spread go
+    into the last layer, so that the model's logit is the number, in plain transformers too.
     """
 
     name: ClassVar[str] = "regression"
-    layout: ClassVar[Layout] = Layout(
-        (TEXT, PAIR, Role("label", ("label", "score", "similarity", "rating", "value"), "labelled"))
-    )
-    figure: ClassVar[str] = "pearson"
-    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", NUMBERS, "labelled")))
+    metric: ClassVar[str] = "pearson"
 
     mean: float
     """Of the training numbers."""
@@ -57,14 +54,11 @@ class Regression(SentenceTask):
         numbers = np.array([number_of(record) for record in records])
         if len(set(numbers.tolist())) < 2:
             raise ElektronError(
-                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the "
-                f"same number, {numbers[0]:g}: there is nothing to learn"
+                f"{first_file(records)}: all {len(records)} training rows have the same number, "
+                f"{numbers[0]:g}: there is nothing to learn"
             )
-        return cls(
-            mean=float(numbers.mean()),
-            spread=float(numbers.std()),
-            **cls.reading(records, config),
-        )
+        reading = cls.reading(records, config)
+        return cls(mean=float(numbers.mean()), spread=float(numbers.std()), **reading)
 
     def finished(self, model: PreTrainedModel) -> Self:
         """Put mean and spread into the last layer."""
@@ -74,17 +68,16 @@ class Regression(SentenceTask):
             last.bias.mul_(self.spread).add_(self.mean)
         return dataclasses.replace(self, mean=0.0, spread=1.0)
 
-    def check(self, records: Sequence[Record]) -> None:
-        """Refuse a label that is no number."""
-        for record in records:
-            number_of(record)
+    def truth(self, record: Record) -> Prediction:
+        """Its number as `score`."""
+        return {"score": number_of(record)}
 
     def head_settings(self) -> dict[str, Any]:
         """One output."""
         return {"num_labels": 1, "problem_type": "regression"}
 
     def target(self, record: Record) -> float:
-        """The number's distance from the mean, in units of the spread."""
+        """The standardised number."""
         return (number_of(record) - self.mean) / self.spread
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
@@ -92,36 +85,23 @@ class Regression(SentenceTask):
         return {"score": round(self.mean + self.spread * float(logits[0]), 6)}
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """Pearson, Spearman and mean squared error."""
-        return Numbers(
-            np.array([number_of(record) for record in records]),
-            np.array([prediction["score"] for prediction in predictions]),
-        )
-
-    def details(
-        self, records: Sequence[Record], predictions: Sequence[Prediction]
-    ) -> dict[str, Any]:
-        """True and predicted numbers, of as many rows as a picture can show."""
-        pairs = [
-            [number_of(record), prediction["score"]]
-            for record, prediction in zip(records, predictions, strict=True)
-        ]
-        return {"points": pairs[:: -(-len(pairs) // MOST_POINTS)]}
+        """Pearson and Spearman correlation, mean squared and mean absolute error."""
+        return regression(list(map(number_of, records)), [row["score"] for row in predictions])
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Predictions may follow the truth from afar: their errors count too."""
+        """Predictions may correlate with the truth and be far from it: their errors count too."""
         return ("pearson", "mse")
 
     def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
         """Always the mean."""
-        mean = float(np.mean([number_of(record) for record in records]))
+        mean = float(np.mean(list(map(number_of, records))))
         return Constant(f"always {mean:.5g}", [{"score": mean}] * len(records))
 
     def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
-        """By standard deviation."""
+        """Standard deviations."""
         scores = np.array([prediction["score"] for prediction in predictions])
-        true = np.array([number_of(record) for record in records])
+        true = np.array(list(map(number_of, records)))
         summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"
         return Variation(float(scores.std()), float(true.std()), summary)
 

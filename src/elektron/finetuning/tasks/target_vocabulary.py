@@ -1,12 +1,10 @@
-"""The vocabulary of the output: learned from the training targets so that text comes back exact.
+"""The vocabulary of the output, learned from the training targets, so that decoding is lossless.
 
-BERT's tokenizer forgets where spaces were, so what a model wrote with it must be guessed back into
-text. This one is made for writing. A space is a visible character, `▁`, that belongs to the word
-after it; words are cut by byte pair encoding (Sennrich et al., 2016), in cased letters as they
-stand; a character that has no piece is written as its bytes. Decoding is joining (Kudo &
-Richardson, 2018). Only `▁` itself comes back as a space.
+BERT's tokenizer loses where spaces were. This one is a byte pair encoding (Sennrich et al., 2016) of
+cased words in which a space is a visible character, `▁`, before the word; a character without a piece
+is encoded as its bytes. Decoding is joining (Kudo & Richardson, 2018); only `▁` itself becomes a space.
 
-Learning gives the same bytes for the same targets.
+The same targets give the same vocabulary, byte for byte.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -32,12 +30,12 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 SPACE = "▁"
 CONTINUATION = "##"
 
-# A word or a number with the space before it; any other character, with the space before it.
 PIECES = rf"{SPACE}?[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}?[^{SPACE}\p{{L}}\p{{M}}\p{{N}}]|{SPACE}"
-# A pair of pieces that meets less often is not joined.
+"""A word or a number with the space before it; any other character, with the space before it."""
 MIN_FREQUENCY = 2
-# Share of the room that single characters may take: Chinese has thousands.
-CHARACTERS_SHARE = 0.75
+"""Pairs of pieces that are neighbours less often are not merged."""
+CHARACTERS_FRACTION = 0.75
+"""The part of the vocabulary that single characters may take: Chinese has thousands."""
 FEWEST_LEARNED = 64
 
 
@@ -45,13 +43,13 @@ def learn_vocabulary(texts: Sequence[str], vocab_size: int) -> PreTrainedTokeniz
     """A tokenizer of at most `vocab_size` entries; fewer where the texts do not support as many.
 
     Raises:
-        ElektronError: there is hardly room for more than the bytes.
+        ElektronError: `vocab_size` leaves too little room besides the bytes.
     """
     room = vocab_size - len(SPECIAL_TOKENS) - len(BYTES)
     if room < FEWEST_LEARNED:
         least = vocab_size - room + FEWEST_LEARNED
         raise ElektronError(f"--target-vocab-size must be at least {least}, got {vocab_size}")
-    characters = _alphabet(texts, int(CHARACTERS_SHARE * room))
+    characters = _alphabet(texts, int(CHARACTERS_FRACTION * room))
     learner = _rules(BPE(unk_token=UNKNOWN, byte_fallback=True))
     trainer = BpeTrainer(
         vocab_size=vocab_size,
@@ -62,7 +60,7 @@ def learn_vocabulary(texts: Sequence[str], vocab_size: int) -> PreTrainedTokeniz
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
-    # The trainer took the bytes for special tokens: here they become pieces like any other.
+    # The trainer needs the bytes as special tokens; in the tokenizer they are ordinary pieces.
     learned = json.loads(learner.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
     tokenizer = _rules(
@@ -81,7 +79,7 @@ def learn_vocabulary(texts: Sequence[str], vocab_size: int) -> PreTrainedTokeniz
 
 
 def _alphabet(texts: Iterable[str], most: int) -> list[str]:
-    """The commonest characters, all but a sliver of the text, sorted."""
+    """The most common characters but for the rarest, sorted; at most `most` of them."""
     counts = Counter(character for text in texts for character in text if character != " ")
     counts[SPACE] = 0
     dispensable = RARE_CHARACTERS_SHARE * sum(counts.values())
@@ -96,7 +94,7 @@ def _alphabet(texts: Iterable[str], most: int) -> list[str]:
 
 
 def _rules(model: BPE) -> Tokenizer:
-    """How text is cut before the model cuts words, and put together again."""
+    """A tokenizer with the rules that split text into words and join them again."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
@@ -126,7 +124,7 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that an output is started with: `bos`, BERT's `cls`, or the end token as in BART."""
+    """The token that an output starts with: `bos`, BERT's `cls`, or the end token as in BART."""
     for token_id in (tokenizer.bos_token_id, tokenizer.cls_token_id):
         if token_id is not None and token_id != tokenizer.pad_token_id:
             return int(token_id)
@@ -134,38 +132,33 @@ def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def shared_pieces(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> dict[int, int]:
-    """Ids in `ours` of the pieces that `theirs` has too, with the ids that they have there.
+    """Ids in `ours` of the pieces that `theirs` has too, with their ids in `theirs`.
 
-    Vocabularies write alike pieces differently: `▁word` and `ing` here, `word` and `##ing` in
+    Vocabularies write the same piece differently: `▁word` and `ing` here, `word` and `##ing` in
     BERT's, `Ġword` in GPT's. Case and accents are folded where `theirs` folds them. Punctuation,
     which BERT's never has inside a word, is the same with and without a space before it.
     """
     normalizer = theirs.backend_tokenizer.normalizer
-    fold = normalizer.normalize_str if normalizer is not None and _is_bert(theirs) else str
-    known = {surface: token_id for token_id, surface in _surfaces(theirs).items()}
+    fold = normalizer.normalize_str if normalizer is not None and _is_wordpiece(theirs) else str
+    known = {piece: token_id for token_id, piece in _pieces(theirs)}
     found = {}
-    for token_id, (begins, text) in _surfaces(ours).items():
+    for token_id, (begins, text) in _pieces(ours):
         forms = [(begins, fold(text))] if text[:1].isalnum() else [(begins, text), (True, text)]
-        for form in forms:
-            if form in known:
-                found[token_id] = known[form]
-                break
+        if ids := [known[form] for form in forms if form in known]:
+            found[token_id] = ids[0]
     return found
 
 
-def _surfaces(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[bool, str]]:
-    """Of each piece, whether it begins a word, and its letters; special tokens and bytes left out."""
-    apart = {*tokenizer.all_special_tokens, *BYTES}
-    words_unmarked = _is_bert(tokenizer)
-    surfaces = {}
+def _pieces(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, tuple[bool, str]]]:
+    """The id of each piece that is no special token or byte; whether it begins a word, and its characters."""
+    wordpiece = _is_wordpiece(tokenizer)
+    left_out = {*tokenizer.all_special_tokens, *BYTES}
     for token, token_id in tokenizer.get_vocab().items():
-        text = token.removeprefix(CONTINUATION) if words_unmarked else token.lstrip(f"{SPACE}Ġ")
-        begins = (text == token) == words_unmarked
-        if token not in apart and text:
-            surfaces[token_id] = (begins, text)
-    return surfaces
+        text = token.removeprefix(CONTINUATION) if wordpiece else token.lstrip(f"{SPACE}Ġ")
+        if text and token not in left_out:
+            yield token_id, ((text == token) == wordpiece, text)
 
 
-def _is_bert(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether continuations are marked, `##ing`, and beginnings of words are not."""
+def _is_wordpiece(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether continuations of words are marked, `##ing`, and beginnings are not."""
     return json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece"

@@ -32,7 +32,7 @@ from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.export import versions
 from elektron.recipes import pretrain_config
-from pretrain_step import Shape, new_trainer, random_blocks
+from pretrain_sides import Shape, new_trainer, random_blocks
 
 # Recipes and the tokens in a row of theirs.
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}

@@ -1,8 +1,8 @@
-"""The command line: `elektron COMMAND …`, nothing but wiring.
+"""The command line: `elektron COMMAND …`.
 
-A command is one entry in COMMANDS: the dataclass of its settings and the function that takes
-it. Both are named by text and imported when the command runs, so that help answers at once.
-Whatever goes wrong by the user's input leaves here as one line on stderr and exit status 2.
+A command is one entry in COMMANDS: the dataclass of its settings and the function that takes it. Both are
+named by text and imported when the command runs, so that help answers at once. Whatever the user can do
+something about ends as one line on stderr and exit status 2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from elektron import __version__
 from elektron.command_line import Option, parse_arguments
 from elektron.configuration import from_dict, settings, validate
-from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean
+from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean, first_line
 from elektron.io.files import to_json
 from elektron.missing import refuse_missing_inputs
 from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
@@ -41,27 +41,31 @@ from elektron.terminal import (
 )
 
 BAD_INPUT = 2
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
-"""What says enough without the name of a file, which the system does not always give."""
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
+"""Errors that say enough without the name of a file, which the system does not always give."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command; `config` and `function` are written `module:name`."""
+    """One command.
+
+    Attributes:
+        help: one line for the list of commands.
+        config: dataclass of its settings, as `module:name`.
+        function: the function that takes the dataclass and does the work, as `module:name`.
+        examples: two command lines, without `elektron`.
+        recipe: whether it takes a recipe, with which the options are merged.
+        json: whether its result can be written as JSON.
+    """
 
     help: str
-    """One line for the list of commands."""
     config: str
-    """Dataclass of the command's settings."""
     function: str
-    """Function that takes the dataclass and does the work."""
     examples: tuple[str, str]
-    """Two command lines, without `elektron`."""
     recipe: bool = False
-    """Whether it takes a recipe, with which what was typed is merged."""
     json: bool = True
-    """Whether its result can be written as JSON."""
 
 
 COMMANDS = {
@@ -177,99 +181,90 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit status.
 
-    It is 0, 2 for what the user can mend, and 128 and the number of the signal that ended it.
+    It is 0, 2 for what the user can do something about, and 128 and the number of the signal that ended it.
     """
     configure_streams()
-    _keep_libraries_quiet()
-    _let_waiting_threads_sleep()
+    _configure_libraries()
     try:
-        with output_enabled(), _log_on_stderr(), _interrupted_by_signals():
-            return _status_of(list(sys.argv[1:] if argv is None else argv))
+        with output_enabled(), _log_to_stderr(), _signals_as_interrupts():
+            _run(list(sys.argv[1:] if argv is None else argv))
+            with stdout():
+                pass  # flushes what libraries have written
+        return 0
+    except StdoutClosedError:
+        return 0
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        print_error("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        return 128 + number  # as shells report it
+    except AlreadyReportedError:
+        return BAD_INPUT
+    except BaseException as error:
+        if not (message := _message(error)):
+            raise
+        print_error(message)
+        return BAD_INPUT
     finally:
         release_streams()
 
 
-def _status_of(argv: list[str]) -> int:
-    try:
-        _run(argv)
-        with stdout():
-            pass  # what has been written by others must get there too
-    except StdoutClosedError:
-        return 0
-    except AlreadyReportedError:
-        return BAD_INPUT
-    except ElektronError as error:
-        print_error(str(error))
-        return BAD_INPUT
-    except KeyboardInterrupt as error:
-        number = error.args[0] if error.args else signal.SIGINT
-        print_error("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
-        return 128 + number  # as shells report it
-    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
-        if not _is_out_of_memory(error):
-            raise
-        print_error(_out_of_memory(error))
-        return BAD_INPUT
-    except OSError as error:
+def _message(error: BaseException) -> str:
+    """The line for an error that the user can do something about; empty for a defect."""
+    if isinstance(error, ElektronError):
+        return str(error)
+    if isinstance(error, OSError):
         if error.filename is not None:
-            print_error(f"{_short(os.fsdecode(error.filename))}: {error.strerror}")
-        elif error.errno in OF_THE_MACHINE:
-            print_error(str(error.strerror))
-        elif error.errno == errno.EBADF:
-            print_error("standard input is needed and closed")
-        else:
-            raise
-        return BAD_INPUT
-    except BaseException as error:
-        # A panic in the Rust code of the `tokenizers` library, whose class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        print_error(f"the tokenizer fails on this text: {error}")
-        return BAD_INPUT
-    return 0
-
-
-def _short(path: str) -> str:
-    """A path as a message names it: one that is too long for the system is too long for a line."""
-    return path if len(path) <= 300 else f"{path[:200]}…{path[-50:]}"
+            path = os.fsdecode(error.filename)
+            short = path if len(path) <= 300 else f"{path[:200]}…{path[-50:]}"
+            return f"{short}: {error.strerror}"
+        if error.errno == errno.EBADF:
+            return "standard input is needed and closed"
+        return str(error.strerror) if error.errno in SYSTEM_ERRORS else ""
+    full = any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full):  # of torch
+        detail = f" ({first_line(error)})" if str(error) else ""
+        return (
+            f"out of memory{detail}: use a smaller --micro-batch-size or --batch-size, shorter rows, "
+            "or a smaller model"
+        )
+    if type(error).__name__ == "PanicException":  # in Rust; the class cannot be imported
+        return f"the tokenizer fails on this text: {error}"
+    return ""
 
 
 def overview() -> str:
     """What `elektron` alone prints."""
     width = max(map(len, COMMANDS))
-    return "\n".join(
-        [
-            "usage: elektron COMMAND …",
-            "",
-            "Pre-train ELECTRA encoders on your own text and put them to work.",
-            "",
-            *(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()),
-            "",
-            "`elektron COMMAND --help` lists the options of a command.",
-            "New here? `elektron quickstart` needs no data and no download.",
-        ]
-    )
+    commands = (f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    return f"""\
+usage: elektron COMMAND …
+
+Pre-train ELECTRA encoders on your own text and put them to work.
+
+{chr(10).join(commands)}
+
+`elektron COMMAND --help` lists the options of a command.
+New here? `elektron quickstart` needs no data and no download."""
 
 
 def load(reference: str) -> Any:
-    """What `module:name` names."""
+    """Import what `module:name` names."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def _run(argv: list[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
         echo(overview())
-    elif argv[0] == "--version":
+    elif name == "--version":
         echo(f"elektron {__version__}")
-    elif argv[0] not in COMMANDS:
-        near = did_you_mean(argv[0], COMMANDS)
-        raise ElektronError(
-            f"unknown command {argv[0]}{near or ': `elektron --help` lists the commands'}"
-        )
+    elif name not in COMMANDS:
+        near = did_you_mean(name, COMMANDS) or ": `elektron --help` lists the commands"
+        raise ElektronError(f"unknown command {name}{near}")
     else:
-        command = COMMANDS[argv[0]]
-        config, quiet, json = _configure(argv[0], command, argv[1:])
+        command = COMMANDS[name]
+        config, quiet, json = _configure(name, command, argv[1:])
         refuse_missing_inputs(config)
         if quiet:
             logging.getLogger("elektron").setLevel(logging.WARNING)
@@ -293,16 +288,10 @@ def _plain(value: Any) -> Any:
 
 
 def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:
-    """The command's dataclass, from what was typed and, where there are recipes, from a recipe.
-
-    Besides, whether `--quiet` and `--json` were typed.
-    """
+    """The command's dataclass, from the options and the recipe if it takes one; `--quiet` and `--json`."""
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
-    extra = general_options(command)
-    if command.recipe:
-        extra.insert(0, ("config", "RECIPE", recipe_help()))
-    values = parse_arguments(name, config_class, argv, extra, command.examples)
+    values = parse_arguments(name, config_class, argv, general_options(command), command.examples)
     quiet, json = values.pop("quiet", False), values.pop("json", False)
     if not command.recipe:
         return from_dict(config_class, values, label=flags.__getitem__), quiet, json
@@ -315,70 +304,60 @@ def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool,
 
 
 def general_options(command: Command) -> list[Option]:
-    """Options that are no settings and take no value."""
+    """The options of a command that are not its settings."""
     options = [("quiet", "", "No progress and no notes; warnings and errors stay.")]
     if command.json:
         options.append(("json", "", "Write the result to standard output as JSON."))
+    if command.recipe:
+        options.insert(0, ("config", "RECIPE", recipe_help()))
     return options
 
 
 def recipe_help() -> str:
     """What `--config` takes."""
     return (
-        f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options that "
-        f"are typed win over it. (default: {DEFAULT_RECIPE})"
+        f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options on the "
+        f"command line take precedence. (default: {DEFAULT_RECIPE})"
     )
 
 
-def _keep_libraries_quiet() -> None:
-    """No telemetry from the hub's client, and no progress bars between the lines of our own.
-
-    Elektron itself has no telemetry. These are read when the libraries are imported.
-    """
+def _configure_libraries() -> None:
+    """Environment variables that libraries read when they are imported."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # No progress bars between the lines of our own.
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    # Nor does a service of the hub convert a model that has no safetensors, unasked.
+    # A service of the hub would convert a model without safetensors.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    # The hub's client logs each attempt at a request and each second's pause before the next, here and
-    # nowhere else. When it gives up it raises, and that is our one line.
-    logging.getLogger("huggingface_hub.utils._http").addFilter(_no_retries)
+    # OpenMP's threads spin for microseconds, not milliseconds, before they sleep. Beside another job of as
+    # many threads the quickstart ran nine times slower without this.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    # The hub's client logs each attempt and each pause; when it gives up it raises, and that is our line.
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_is_no_retry)
 
 
-def _no_retries(record: logging.LogRecord) -> bool:
-    """Whether a warning of the hub's client is of something else, such as a rate limit that it waits for."""
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    """Whether a warning of the hub's client is about something else, such as a rate limit."""
     message = record.getMessage()
     return not (message.startswith("Retrying in ") or " thrown while requesting " in message)
 
 
-def _let_waiting_threads_sleep() -> None:
-    """Have OpenMP's threads spin for microseconds, not milliseconds, before they sleep.
-
-    Spinning costs nothing on a machine of one's own, and stalls everybody on a busy one: beside
-    another job of as many threads the quickstart ran nine times slower. Read when torch is imported.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what is standard error at the time: a live progress bar puts itself in its place."""
+    """Writes to the present standard error, which a live progress bar replaces, one line a record."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
 
-
-class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
         return f"elektron: {level}{escape_control(record.getMessage())}"
 
 
 @contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """What the package logs, one line each: `elektron: warning: …`, and notes without a level."""
+def _log_to_stderr() -> Iterator[None]:
+    """Print what the package logs: `elektron: warning: …`, and notes without a level."""
     logger, handler = logging.getLogger("elektron"), _StderrHandler()
-    handler.setFormatter(_LineFormatter())
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -391,34 +370,20 @@ def _log_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    said = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in said)
-
-
-def _out_of_memory(error: Exception) -> str:
-    detail = " ".join(str(error).split("\n", 1)[0].split())
-    return (
-        f"out of memory{f' ({detail})' if detail else ''}: use a smaller --micro-batch-size or --batch-size, "
-        "shorter rows, or a smaller model"
-    )
-
-
 @contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
+def _signals_as_interrupts() -> Iterator[None]:
     """Have SIGTERM and SIGHUP clean up as Ctrl-C does; a second one ends the process at once.
 
-    A signal that is ignored, as under `nohup`, stays so.
+    A signal that is ignored, as under `nohup`, stays ignored.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt(signal.Signals(number))
 
+    handled = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    handled = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+        handled = []  # only the main thread may set handlers
     for number in handled:
         signal.signal(number, interrupt)
     try:

@@ -1,8 +1,7 @@
-"""A command line as a command's dataclass understands it: which texts were typed for which settings.
+"""A command line split by the settings of a dataclass: which texts were given for which settings.
 
-This is the splitting of what was typed; `configuration` gives the texts their types. It stands
-apart from the commands because other texts are command lines too: a probe of `elektron compare` is
-one of `elektron finetune`, and is read by the same functions.
+`configuration` converts the texts. This module is apart from the commands because the probes of
+`elektron compare` are command lines of `elektron finetune`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from elektron.errors import ElektronError
 from elektron.terminal import echo
 
 Option = tuple[str, str, str]
-"""An option that is no setting of the command: its name, what stands for its value (empty: it has none), its help."""
+"""An option that is no setting: its name, what stands for its value (empty: it has none), its help."""
 
 
 def parse_arguments(
@@ -28,7 +27,7 @@ def parse_arguments(
     extra: Sequence[Option] = (),
     examples: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What was typed for each setting, as texts under the settings' dotted names.
+    """The texts given for each setting, under the settings' dotted names.
 
     Args:
         name: the command, for messages and help.
@@ -45,26 +44,21 @@ def parse_arguments(
             word.encode()
         except UnicodeEncodeError:  # bytes of another encoding; no file of ours could hold the name
             raise ElektronError(f"{word!a} is not UTF-8: rename the file, or set LANG") from None
-    options = [setting.flag for setting in settings(config_class) if not setting.positional]
-    options += ["--help", *(f"--{option}" for option, _, _ in extra)]
-    _refuse_unknown_options(name, options, argv)
+    known = [setting.flag for setting in settings(config_class) if not setting.positional]
+    known += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
+    for option in (word.partition("=")[0] for word in argv):
+        # Before argparse, which would list them all and suggest none.
+        if re.match(r"-[^\d.]", option) and option not in known:
+            names = [flag.removeprefix("--") for flag in known]
+            near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
+            raise ElektronError(
+                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
+            )
     parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(list(argv))
     if left_over:
         raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
     return vars(values)
-
-
-def _refuse_unknown_options(name: str, options: Sequence[str], argv: Sequence[str]) -> None:
-    """Before argparse sees them, which would name all of them and no near one."""
-    for word in argv:
-        option = word.partition("=")[0]
-        if re.match(r"-[^\d.]", option) and option not in (*options, "-h"):
-            names = [known.removeprefix("--") for known in options]
-            near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
-            raise ElektronError(
-                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
-            )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,40 +74,34 @@ class _Parser(argparse.ArgumentParser):
 def _parser(
     name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]
 ) -> _Parser:
-    """Splits a command line into texts; `checked` gives them their types."""
+    lines = "".join(f"\n  elektron {line}" for line in examples)
     parser = _Parser(
         prog=f"elektron {name}",
         usage=usage(name, config_class),
         description=summary(config_class),
-        epilog="\n".join(["examples:", *(f"  elektron {line}" for line in examples)]).replace(
-            "%", "%%"
-        ),
+        epilog=f"examples:{lines}".replace("%", "%%"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     for option, metavar, text in extra:
-        if metavar:
-            parser.add_argument(f"--{option}", metavar=metavar, help=text)
-        else:
-            parser.add_argument(f"--{option}", action="store_true", help=text)
+        value: dict[str, Any] = {"metavar": metavar} if metavar else {"action": "store_true"}
+        parser.add_argument(f"--{option}", help=text, **value)
     groups: dict[str, Any] = {"": parser}
     for setting in settings(config_class):
         if setting.group not in groups:
             groups[setting.group] = parser.add_argument_group(setting.group)
-        text = _help(setting).replace("%", "%%")
+        add = groups[setting.group].add_argument
+        common: dict[str, Any] = {
+            "metavar": _metavar(setting),
+            "help": _help(setting).replace("%", "%%"),
+        }
         if setting.positional:
-            nargs = "*" if setting.several else "?"
-            parser.add_argument(setting.name, nargs=nargs, metavar=_metavar(setting), help=text)
+            parser.add_argument(setting.name, nargs="*" if setting.is_list else "?", **common)
+        elif setting.is_list:
+            add(setting.flag, dest=setting.name, nargs="+", action="extend", **common)
         else:
-            groups[setting.group].add_argument(
-                setting.flag,
-                dest=setting.name,
-                nargs="+" if setting.several else None,
-                action="extend" if setting.several else "store",
-                metavar=_metavar(setting),
-                help=text,
-            )
+            add(setting.flag, dest=setting.name, **common)
     return parser
 
 
@@ -121,7 +109,7 @@ def usage(name: str, config_class: type) -> str:
     """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
     needed = [setting for setting in settings(config_class) if setting.required]
     words = [
-        f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.several else ''}"
+        f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.is_list else ''}"
         for s in sorted(needed, key=lambda setting: not setting.positional)
     ]
     return " ".join(["elektron", name, *words, "[options]"])
@@ -140,6 +128,6 @@ def _help(setting: Setting) -> str:
         return f"{setting.help} One of {setting.kind}." if setting.choices else setting.help
     if setting.required:
         return f"{setting.help} (required)"
-    if setting.default in (None, []):  # what these mean stands in the help
+    if setting.default in (None, []):  # the help says what these mean
         return setting.help
     return f"{setting.help} (default: {format_value(setting.default)})"

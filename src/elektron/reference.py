@@ -2,7 +2,7 @@
 
     python -m elektron.reference > docs/reference.md
 
-A test compares the page with what this prints, so that the two do not part.
+A test compares the page with what this prints.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elektron.configuration import Setting, format_value, settings, summary, to_
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names
 
-_HEADER = """\
+HEADER = """\
 # Reference
 
 Every command, every setting, every recipe. This page is made from the code by
@@ -32,29 +32,34 @@ In Python a dataclass takes a value as one would type it, such as the text of a 
 there may be several, and raises `ElektronError` with the same line.
 """
 
+RECIPES = """\
+## Recipes
+
+`elektron pretrain --config NAME`. What a recipe leaves to its family is filled in; what \
+is not listed has the default above in all of them. Row length and vocabulary come from \
+the blocks; the head of each file in `recipes/` says which it is meant for.
+
+"""
+
 
 def reference() -> str:
     """The whole page in Markdown."""
-    sections = [_HEADER]
-    sections += [_command(name, command) for name, command in COMMANDS.items()]
-    sections.append(_recipes())
-    return "\n".join(sections)
+    return "\n".join([HEADER, *map(_command, COMMANDS, COMMANDS.values()), _recipes()])
 
 
 def _command(name: str, command: Command) -> str:
     config_class = load(command.config)
-    all_settings = settings(config_class)
-    module, _, function = command.function.partition(":")
+    function = command.function.replace(":", ".")
     text = (
         f"## elektron {name}\n\n{summary(config_class)}\n\n"
         f"    {usage(name, config_class)}\n\n"
-        f"In Python: `{module}.{function}({config_class.__name__}(…))`.\n"
+        f"In Python: `{function}({config_class.__name__}(…))`.\n"
     )
     rows = [("`--config`", "text", "", recipe_help())] if command.recipe else []
+    all_settings = settings(config_class)
     for group in dict.fromkeys(setting.group for setting in all_settings):
-        if group:
-            text += f"\n**{group}**\n"
         rows += [_row(setting) for setting in all_settings if setting.group == group]
+        text += f"\n**{group}**\n" if group else ""
         text += "\n" + _table(("setting", "value", "default", "meaning"), rows)
         rows = []
     return text
@@ -68,21 +73,14 @@ def _row(setting: Setting) -> tuple[str, str, str, str]:
 
 
 def _recipes() -> str:
-    """What each recipe comes to, for the settings in which recipes are not all at the default."""
-    columns = {name: to_flat_dict(resolve(pretrain_config(name))) for name in recipe_names()}
-    defaults = {setting.name: setting.default for setting in settings(PretrainConfig)}
+    """The values of each recipe, for the settings in which not all recipes have the default."""
+    recipes = [to_flat_dict(resolve(pretrain_config(name))) for name in recipe_names()]
     rows = [
-        (f"`{name}`", *(format_value(column[name]) for column in columns.values()))
-        for name in defaults
-        if any(column[name] != defaults[name] for column in columns.values())
+        (f"`{setting.name}`", *(format_value(recipe[setting.name]) for recipe in recipes))
+        for setting in settings(PretrainConfig)
+        if any(recipe[setting.name] != setting.default for recipe in recipes)
     ]
-    return (
-        "## Recipes\n\n"
-        "`elektron pretrain --config NAME`. What a recipe leaves to its family is filled in; what "
-        "is not listed has the default above in all of them. Row length and vocabulary come from "
-        "the blocks; the head of each file in `recipes/` says which it is meant for.\n\n"
-        + _table(("setting", *columns), rows)
-    )
+    return RECIPES + _table(("setting", *recipe_names()), rows)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,8 +1,7 @@
-"""Settings that are tried with several values each: `NAME=VALUE,VALUE …` is all combinations of them.
+"""Settings with several values each: `NAME=VALUE,VALUE …` means all combinations of them.
 
-One mechanism for every command that runs the same thing under different settings: the search of
-`elektron finetune` and the variants of `elektron compare`. Names and values are those of a
-configuration's dataclass, and are checked as if they were typed one by one.
+For the search of `elektron finetune` and the variants of `elektron compare`. Names and values are those of
+a configuration's dataclass.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
 
 
 def parse_item(item: str, option: str) -> tuple[str, list[str]]:
-    """`optimizer.learning_rate=1e-3,3e-3` as the setting's dotted name and the texts of its values.
+    """Parse `optimizer.learning_rate=1e-3,3e-3` into the setting's dotted name and the texts of its values.
 
-    Raises:
-        ElektronError: it has another form; `option` is what it was typed for.
+    Raises ElektronError for another form; `option` is named in the message.
     """
     flag, equals, values = item.partition("=")
     if not equals or not values:
@@ -43,7 +41,7 @@ def parse_sweep(
         cls: dataclass of the settings.
         items: `NAME=VALUE,VALUE`, one a setting.
         fixed: settings that cannot be varied.
-        option: what the items were typed for, for messages.
+        option: named in messages.
 
     Raises:
         ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
@@ -54,15 +52,12 @@ def parse_sweep(
     for item in items:
         name, values = parse_item(item, option)
         if name not in known:
-            near = suggest_setting(name, known)
-            raise ElektronError(
-                f"{option}: {name} cannot be varied{near or ': ' + ', '.join(known)}"
-            )
+            near = suggest_setting(name, known) or f": {', '.join(known)}"
+            raise ElektronError(f"{option}: {name} cannot be varied{near}")
         if name in found:
             raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
-        found[name] = [
-            validate(cls, {name: value}, label=f"{option} {{}}".format)[name] for value in values
-        ]
+        label = f"{option} {{}}".format
+        found[name] = [validate(cls, {name: value}, label)[name] for value in values]
     return found
 
 
@@ -77,11 +72,8 @@ def replace_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
     """The configuration with some settings, under dotted names, replaced."""
     for name, value in chosen.items():
         group, dot, inner = name.partition(".")
-        if dot:
-            changed = dataclasses.replace(getattr(config, group), **{inner: value})
-            config = dataclasses.replace(config, **{group: changed})
-        else:
-            config = dataclasses.replace(config, **{name: value})
+        new = dataclasses.replace(getattr(config, group), **{inner: value}) if dot else value
+        config = dataclasses.replace(config, **{group: new})
     return config
 
 

@@ -26,6 +26,12 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def sides(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("pretrain_sides")
+
+
 def test_every_side_is_measured_and_compared(
     benchmark: ModuleType,
     tmp_path: Path,
@@ -35,13 +41,13 @@ def test_every_side_is_measured_and_compared(
     class SideInThisProcess:
         """Importing torch in a process for each side would take ten times as long as the steps."""
 
-        def __init__(self, name: str, shape: object) -> None:
-            self.training = benchmark.make_training(name, shape, tmp_path / name)
-            self.facts = self.training.facts
-            self.first_step_seconds = self.turn(0)
+        def __init__(self, make: object, name: str, shape: object, folder: Path) -> None:
+            self.training = benchmark.make_training(name, shape, folder)
+            self.run(0)
+            self.ready = self.training.facts()
 
-        def turn(self, seconds: float) -> float:
-            answer: float = benchmark.seconds_a_step(self.training, 1)
+        def run(self, seconds: float) -> float:
+            answer: float = benchmark.step_seconds(self.training, 1)
             return answer
 
         def close(self) -> None:
@@ -85,26 +91,27 @@ def test_every_side_is_measured_and_compared(
     assert all(side in printed for side in sides)
 
 
-def test_a_side_takes_its_turns_in_a_process_of_its_own(benchmark: ModuleType) -> None:
-    side = benchmark.Side("loop", benchmark.Shape(layers=1, rows=2, length=16))
-    assert side.first_step_seconds > 0
-    assert side.turn(0) > 0
-    assert side.turn(0.01) > 0
+def test_a_side_is_measured_in_its_own_process(benchmark: ModuleType, tmp_path: Path) -> None:
+    shape = benchmark.Shape(layers=1, rows=2, length=16)
+    side = benchmark.Side(benchmark.start, "loop", shape, tmp_path / "loop")
+    assert side.ready["first_step_seconds"] > 0
+    assert side.run(0) > 0
+    assert side.run(0.01) > 0
     side.close()
     assert side.process.exitcode == 0
 
 
-def test_the_recipe_is_long_enough_to_be_compiled(benchmark: ModuleType, tmp_path: Path) -> None:
-    shape = benchmark.Shape(layers=12, rows=16, length=128)
+def test_the_recipe_is_long_enough_to_be_compiled(tmp_path: Path, sides: ModuleType) -> None:
+    shape = sides.Shape(layers=12, rows=16, length=128)
     config: PretrainConfig = shape.config("electra-small", tmp_path / "run")
-    store = benchmark.random_blocks(shape, tmp_path / "blocks")
-    assert benchmark.elektron_as_it_comes(shape, config, store).facts.compiled
+    store = sides.random_blocks(shape, tmp_path / "blocks")
+    assert sides.elektron(shape, config, store).compiled
 
 
-def test_sides_train_the_same_networks(benchmark: ModuleType, tmp_path: Path) -> None:
-    shape = benchmark.Shape(layers=2, rows=2, length=16)
+def test_sides_train_the_same_networks(sides: ModuleType, tmp_path: Path) -> None:
+    shape = sides.Shape(layers=2, rows=2, length=16)
     config = shape.config("electra-small", tmp_path / "run")
-    pair = benchmark.networks(config, benchmark.random_blocks(shape, tmp_path / "blocks"))
+    pair = sides.networks(config, sides.random_blocks(shape, tmp_path / "blocks"))
     discriminator = pair.discriminator.config
     assert discriminator.model_type == "electra"
     assert discriminator.num_hidden_layers == 2

@@ -1,0 +1,122 @@
+"""Shared by the benchmarks: options, the machine's description, sides in their own processes, tables, results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Run = Callable[[Any], Any]
+
+
+def new_parser(doc: str | None, name: str, suffix: str = "json") -> argparse.ArgumentParser:
+    """A parser with the first line of the module's docstring and `--json`, the file of the results."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n", maxsplit=1)[0])
+    path = Path("benchmarks/results") / f"{name}.{suffix}"
+    parser.add_argument("--json", type=Path, default=path, help="file of the results")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its precision, and the versions that were measured. (Imports torch.)"""
+    import torch
+
+    from elektron.device import Device, cpu_info
+    from elektron.pretraining.export import versions
+
+    device = Device.choose()
+    on_cpu = device.device.type == "cpu"
+    return {
+        "device": cpu_info().get("model name", "CPU") if on_cpu else device.name,
+        "kind": device.kind,
+        "precision": device.precision,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def machine_line(found: dict[str, Any]) -> str:
+    """`machine()` on one line."""
+    return (
+        f"{found['device']} ({found['kind']}), {found['threads']} threads, {found['precision']}, "
+        f"torch {found['versions']['torch']}, transformers {found['versions']['transformers']}"
+    )
+
+
+def save(result: dict[str, Any], path: Path) -> None:
+    """Write the results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table whose first column is aligned to the left."""
+    table = Table(title=title)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=130).print(table)
+
+
+def print_target(name: str, value: float, target: float, at_most: bool = False) -> None:
+    """Print whether a target is reached."""
+    reached = value <= target if at_most else value >= target
+    print(
+        f"{name}: {value:.3g}, target {target:g}: {'reached' if reached else 'missed'}", flush=True
+    )
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Our speed divided by theirs, round by round."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
+
+
+class Side:
+    """One side of a comparison in its own process, with its own memory allocator and threads.
+
+    Args:
+        make: A function of a module that prepares the side and warms it up. It returns what
+            `ready` is to be, and a function that does the measured work.
+        arguments: What `make` is called with.
+    """
+
+    def __init__(self, make: Callable[..., tuple[Any, Run]], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, arguments, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.ready = self.connection.recv()
+
+    def run(self, argument: Any) -> Any:
+        """Call the side's function once and return its result; the process is idle otherwise."""
+        self.connection.send(argument)
+        return self.connection.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.send(None)
+        self.process.join()
+
+
+def _serve(
+    make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...], connection: Connection
+) -> None:
+    ready, run = make(*arguments)
+    connection.send(ready)
+    while (argument := connection.recv()) is not None:
+        connection.send(run(argument))

@@ -29,7 +29,7 @@ from elektron.models import ElektronConfig
 from elektron.pretraining.compatibility import check_compatibility
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config
-from elektron.reporting.runs import read_run
+from elektron.reporting.pretraining_run import read_run
 from elektron.verify import checkpoint_faults, kind_of, model_faults, run_faults
 from tests.corpus.test_blocks import make_rows, write
 from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, lazily

@@ -14,11 +14,11 @@ def test_the_whole_way_in_small(tmp_path):
     assert stages == {path.name for path in out.iterdir()}
     summary = json.loads((out / "run/summary.json").read_text())
     assert summary["steps"] == 20
-    act = json.loads((out / "run/second_act.json").read_text())
-    assert len(act["classes"]) == 7
-    assert act["train_documents"] == 500
+    check = json.loads((out / "run/downstream.json").read_text())
+    assert len(check["classes"]) == 7
+    assert check["train_documents"] == 500
     for side in ("pretrained", "scratch"):
-        assert len(act[side]["accuracies"]) == 3
+        assert len(check[side]["accuracies"]) == 3
     assert (out / "downstream/report.html").is_file()
     page = (out / "report.html").read_text()
     assert "Was pre-training worth it?" in page

@@ -20,7 +20,7 @@ from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.finetuning.config import FinetuneConfig
 from elektron.io.files import atomic_write
 from elektron.reporting.config import ReportConfig
-from elektron.reporting.runs import SECOND_ACT
+from elektron.reporting.pretraining_run import DOWNSTREAM
 from elektron.terminal import echo, output, output_enabled
 
 CORPUS = "builtin:docs"
@@ -57,9 +57,9 @@ def quickstart(config: QuickstartConfig) -> None:
     from elektron.corpus.vocabulary import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
     from elektron.recipes import pretrain_config
+    from elektron.reporting.pretraining_report import downstream_verdict
+    from elektron.reporting.pretraining_run import read_run
     from elektron.reporting.report import report
-    from elektron.reporting.runs import read_run
-    from elektron.reporting.second_act import verdict
 
     out = config.out
     tokenizer, blocks, run = out / "tokenizer", out / "blocks", out / "run"
@@ -74,19 +74,18 @@ def quickstart(config: QuickstartConfig) -> None:
         summary = pretrain(pretrain_config("quickstart", overrides))
         downstream_check(config, run)
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
-    act = read_run(run).second_act
-    assert act is not None
-    echo(closing_words(summary, verdict(act), page, blocks, run))
+    check = read_run(run).downstream
+    assert check is not None
+    echo(closing_words(summary, downstream_verdict(check), page, blocks, run))
 
 
 def downstream_check(config: QuickstartConfig, run: Path) -> None:
     """`elektron finetune` on labelled docstrings, pretrained against scratch; its figures for the run's report."""
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.finetune import finetune
-    from elektron.reporting.results import is_result, read_result
-    from elektron.reporting.seeds import SIDES, chosen
+    from elektron.reporting.task_result import SIDES, is_task_result, read_task_result
 
-    if (run / SECOND_ACT).exists():
+    if (run / DOWNSTREAM).exists():
         return
     in_small = config.steps is not None
     chooser = random.Random(config.seed)
@@ -102,7 +101,7 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]
         atomic_write(folder / f"{split}.jsonl", "".join(lines))
     out = config.out / "downstream"
-    if not is_result(out):
+    if not is_task_result(out):
         finetune(
             FinetuneConfig(
                 task="classification",
@@ -120,10 +119,10 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
                 max_length=SEQ_LEN,
             )
         )
-    result = read_result(out)
+    result = read_task_result(out)
     sides: dict[str, Any] = {}
     for side in SIDES:
-        trial = chosen(result, side)
+        trial = result.chosen(side)
         assert trial is not None
         accuracies = [tuning.test["accuracy"] for tuning in trial.runs]
         sides[side] = {"accuracies": accuracies}
@@ -137,7 +136,7 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
         "majority_accuracy": sum(label == commonest for _, label in test) / len(test),
         **sides,
     }
-    atomic_write(run / SECOND_ACT, json.dumps(content, indent=1))
+    atomic_write(run / DOWNSTREAM, json.dumps(content, indent=1))
 
 
 def closing_words(

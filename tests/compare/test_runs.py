@@ -15,7 +15,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import PretrainConfig
-from elektron.reporting.variants import Probed, VariantRun
+from elektron.reporting.variants_report import ProbeResult, VariantRun
 
 
 def make_run(folder: Path, *probes: str) -> Run:
@@ -29,7 +29,7 @@ def make_run(folder: Path, *probes: str) -> Run:
 
 
 def result_of(*probes: str, **changes: Any) -> VariantRun:
-    probed = Probed("regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
+    probed = ProbeResult("regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
     return VariantRun(
         "v", {}, "1m", 1, "v/1m/seed-1", probes=dict.fromkeys(probes, probed), **changes
     )

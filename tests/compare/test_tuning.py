@@ -4,13 +4,13 @@ import pytest
 
 from elektron.compare.compare import best, mean_ranks
 from elektron.errors import ElektronError
-from elektron.reporting.variants import Probed, VariantRun
+from elektron.reporting.variants_report import ProbeResult, VariantRun
 
 
 def trial(rate: float, diverged: str | None = None, **figures: float) -> VariantRun:
     probes = {
         # What is reported says the opposite of what choices go by.
-        name: Probed("regression", "pearson", "test", 9, -value, None, value, None)
+        name: ProbeResult("regression", "pearson", "test", 9, -value, None, value, None)
         for name, value in figures.items()
     }
     return VariantRun("v", {"lr": rate}, "1m", 1, "f", diverged=diverged, probes=probes)

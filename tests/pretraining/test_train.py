@@ -28,7 +28,7 @@ from elektron.pretraining.config import (
 )
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
-from elektron.reporting.runs import read_run
+from elektron.reporting.pretraining_run import read_run
 from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 

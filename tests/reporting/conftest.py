@@ -64,7 +64,7 @@ TEXTS = [
     "The model reads a batch of token ids and returns hidden states , one for each position .",
     "Raises Value ##Error if the file does not exist or max _ length is negative .",
 ]
-SECOND_ACT: dict[str, Any] = {
+DOWNSTREAM: dict[str, Any] = {
     "task": "which library a docstring is from",
     "classes": ["standard library", "torch", "transformers", "numpy", "scipy", "pandas", "sklearn"],
     "train_documents": 500,
@@ -159,7 +159,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         lines: list[dict[str, Any]] | None = None,
         corpus: dict[str, Any] | None = CORPUS,
         sentences: list[dict[str, Any]] | None = None,
-        second_act: dict[str, Any] | None = None,
+        downstream: dict[str, Any] | None = None,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
@@ -172,7 +172,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         files: dict[str, Any] = {
             "corpus.json": corpus,
             "examples.json": examples(seed) if sentences is None and finished else sentences,
-            "second_act.json": second_act,
+            "downstream.json": downstream,
         }
         if finished:
             last = [line for line in logged if line["kind"] == "evaluation"][-1]

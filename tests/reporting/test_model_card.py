@@ -17,7 +17,7 @@ MARKS = HOSTILE + "`` | [a](http://evil) ![b](c)\n# head\n---\n- x: y"
 HEADINGS = {
     f"## {heading}"
     for heading in (
-        "Figures",
+        "Metrics",
         "Was pre-training worth it?",
         "How to use it",
         "How it was made",
@@ -54,7 +54,7 @@ def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
     assert result["dataset"] == {"name": "test.tsv", "type": "files", "split": "test"}
     values = [metric["value"] for metric in result["metrics"]]
     assert files["metrics.json"]["loss"] in values and 1200 not in values
-    for heading in ("## Figures", "## How to use it", "## How it was made", "## Limits"):
+    for heading in ("## Metrics", "## How to use it", "## How it was made", "## Limits"):
         assert heading in text
 
 

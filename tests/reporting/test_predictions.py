@@ -1,17 +1,30 @@
 """Which predictions are shown, and which column is what."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from elektron.reporting.predictions import Tagged, around, examples, shortened
-from elektron.reporting.results import read_result
+from elektron.reporting.page import Heading, Table, Token
+from elektron.reporting.predictions import around, prediction_tables, shortened
+from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 
 
-def shown(tmp_path: Path, files: tuned.Files) -> Any:
-    return examples(read_result(tuned.write(tmp_path / "a", files)))
+@dataclass
+class Shown:
+    title: str
+    rows: list[Any]
+
+
+def shown(tmp_path: Path, files: tuned.Files) -> list[Shown]:
+    blocks = prediction_tables(read_task_result(tuned.write(tmp_path / "a", files)))
+    tables = []
+    for heading, table in zip(blocks[::2], blocks[1::2], strict=True):
+        assert isinstance(heading, Heading) and isinstance(table, Table)
+        tables.append(Shown(str(heading.content), list(table.rows)))
+    return tables
 
 
 def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
@@ -25,7 +38,7 @@ def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
 def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
     """A column of the model's is not taken for the file's."""
     files = tuned.classification()
-    files["predictions.jsonl"] = [{"text": "a", "label": "pos", "score": 0.9}]
+    files["predictions.jsonl"] = [{"text": "a", "predicted_label": "pos", "predicted_score": 0.9}]
     (some,) = shown(tmp_path, files)
     assert some.title != "Errors with the highest scores" and some.rows[0][1] == "–"
 
@@ -33,12 +46,17 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "columns", "settings", "wrong"),
     [
-        ({"stars": 1.0, "label": "1"}, {"label": "stars"}, {}, False),
-        ({"stars": 2, "label": "1"}, {}, {"label": "stars"}, True),
-        ({"1": "2", "2": "t", "label": "1"}, {}, {"label": "1"}, True),
-        ({"tags": "b|a", "labels": ["a", "b"]}, {"label": "tags"}, {"label_separator": "|"}, False),
-        ({"topics": ["a"], "labels": ["a", "b"]}, {"label": "topics"}, {}, True),
-        ({"topics": [], "labels": []}, {"label": "topics"}, {}, False),
+        ({"stars": 1.0, "predicted_label": "1"}, {"label": "stars"}, {}, False),
+        ({"stars": 2, "predicted_label": "1"}, {}, {"label": "stars"}, True),
+        ({"1": "2", "2": "t", "predicted_label": "1"}, {}, {"label": "1"}, True),
+        (
+            {"tags": "b|a", "predicted_labels": ["a", "b"]},
+            {"label": "tags"},
+            {"label_separator": "|"},
+            False,
+        ),
+        ({"topics": ["a"], "predicted_labels": ["a", "b"]}, {"label": "topics"}, {}, True),
+        ({"topics": [], "predicted_labels": []}, {"label": "topics"}, {}, False),
     ],
 )
 def test_truths_are_found(
@@ -55,7 +73,7 @@ def test_truths_are_found(
 def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": {"label": "topics"}, "label_separator": ";"}
-    files["predictions.jsonl"] = [{"text": "t", "topics": "b; a", "labels": ["a", "b"]}]
+    files["predictions.jsonl"] = [{"text": "t", "topics": "b; a", "predicted_labels": ["a", "b"]}]
     (table,) = shown(tmp_path, files)
     assert table.title == "Correct predictions" and table.rows[0][1] == "b, a"
 
@@ -72,18 +90,19 @@ def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: 
 def test_a_column_that_only_looks_like_the_models_is_not_taken_for_it(tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": {"label": "class"}}
-    files["predictions.jsonl"] = [{"text": "t", "class": "a", "predicted_label": "b", "label": "a"}]
+    files["predictions.jsonl"] = [
+        {"text": "t", "class": "a", "predicted_label": "b", "predicted_predicted_label": "a"}
+    ]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["a", "a", "t"]]
 
 
 def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
     wrong, right = shown(tmp_path, tuned.tagging())
-    tokens = [token for (cell,) in wrong.rows for token in cell]
-    assert (
-        Tagged("Lovelace", "", "I-PER") in tokens and Tagged("London", "B-PER", "B-LOC") in tokens
-    )
-    assert not any(token.truth for (cell,) in right.rows for token in cell)
+    tokens = [token for (cell,) in wrong.rows for token in cell.tokens]
+    tags = {(token.text, token.note, token.correction) for token in tokens}
+    assert {("Lovelace", "O", "I-PER"), ("London", "B-PER", "B-LOC")} <= tags
+    assert not any(token.correction for (cell,) in right.rows for token in cell.tokens)
 
 
 @pytest.mark.parametrize("given", [[[0, 3, "PER"]], None])
@@ -97,7 +116,8 @@ def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(
     row = own | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
-    assert table.rows == [[[Tagged("Ada", "", "B-PER"), Tagged("saw", "", None)]]]
+    ((cell,),) = table.rows
+    assert cell.tokens == [Token("Ada", False, note="O", correction="B-PER"), Token("saw")]
 
 
 @pytest.mark.parametrize("label", [1, "1", "B", "no"])
@@ -105,7 +125,9 @@ def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     row = {"text": "Is it?", "choices": ["yes", "no"], "label": label}
-    files["predictions.jsonl"] = [row | {"predicted_label": 0, "choice": "yes", "score": 0.7}]
+    files["predictions.jsonl"] = [
+        row | {"predicted_label": 0, "predicted_choice": "yes", "predicted_score": 0.7}
+    ]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["yes (70 %)", "no", "Is it?"]]
 
@@ -114,7 +136,14 @@ def test_choices_may_be_columns(tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     files["details.json"] |= {"columns": {"choices": "a,b", "label": "answer"}}
-    row = {"text": "Is it?", "a": "yes", "b": "no", "answer": 0, "label": 1, "score": 0.7}
+    row = {
+        "text": "Is it?",
+        "a": "yes",
+        "b": "no",
+        "answer": 0,
+        "predicted_label": 1,
+        "predicted_score": 0.7,
+    }
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["no (70 %)", "yes", "Is it?"]]
@@ -125,7 +154,7 @@ def test_choices_may_have_keys(tmp_path: Path) -> None:
     files["task.json"] |= {"task": "multiple-choice"}
     choices = {"text": ["yes", "no"], "label": ["1", "2"]}
     row = {"text": "Is it?", "choices": choices, "label": "1", "predicted_label": 0}
-    files["predictions.jsonl"] = [row | {"choice": "yes", "score": 0.7}]
+    files["predictions.jsonl"] = [row | {"predicted_choice": "yes", "predicted_score": 0.7}]
     (table,) = shown(tmp_path, files)
     assert table.title == "Correct predictions" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
 
@@ -151,7 +180,7 @@ def test_answers_may_be_right_to_be_none(
     answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path
 ) -> None:
     files = tuned.answers()
-    row = {"question": "When?", "context": "in 1907", "answer": answer}
+    row = {"question": "When?", "context": "in 1907", "predicted_answer": answer}
     if answers is not None:
         files["details.json"] |= {"columns": {"answers": "answers"}}
         row |= {"answers": answers}
@@ -165,8 +194,8 @@ def test_numbers_are_shown_with_the_digits_that_tell_them_apart(tmp_path: Path) 
     files = tuned.regression()
     files["details.json"] |= {"columns": {"label": "label"}}
     files["predictions.jsonl"] = [
-        {"text": "t", "label": 2009.87, "score": 2010.1},
-        {"text": "t", "label": 0.00123, "score": 0.00125},
+        {"text": "t", "label": 2009.87, "predicted_score": 2010.1},
+        {"text": "t", "label": 0.00123, "predicted_score": 0.00125},
     ]
     (table,) = shown(tmp_path, files)
     assert [row[:2] for row in table.rows] == [["2010.1", "2009.87"], ["0.00125", "0.00123"]]
@@ -175,6 +204,13 @@ def test_numbers_are_shown_with_the_digits_that_tell_them_apart(tmp_path: Path) 
 def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:
     for number, make in enumerate(tuned.KINDS.values()):
         files = make()
-        files["predictions.jsonl"] = [{}, {"text": None}, {"label": {"a": [1]}, "score": "x"}]
-        files["predictions.jsonl"] += [{"tokens": "a", "tags": 3}, {"answers": 3, "context": []}]
-        examples(read_result(tuned.write(tmp_path / str(number), files)))
+        files["predictions.jsonl"] = [
+            {},
+            {"text": None},
+            {"label": {"a": [1]}, "predicted_score": "x"},
+        ]
+        files["predictions.jsonl"] += [
+            {"tokens": "a", "predicted_tags": 3},
+            {"answers": 3, "context": []},
+        ]
+        prediction_tables(read_task_result(tuned.write(tmp_path / str(number), files)))

@@ -1,13 +1,23 @@
-"""The rule by which one variant is ahead of another."""
+"""The rule by which one side is ahead of another."""
 
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from elektron.reporting.resolution import chance, half_width, verdict
+from elektron.reporting.resolution import (
+    SEEDS_TO_CLAIM,
+    Spread,
+    chance,
+    half_width,
+    pretraining_verdict,
+    verdict,
+)
 
 NARROW = (0.49, 0.51)
 WIDE = (0.3, 0.7)
+VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +64,14 @@ def test_how_often_chance_alone_pulls_seeds_apart(seeds):
     )
     every = len(list(itertools.combinations(places, seeds)))
     assert chance(seeds) == every // apart
+
+
+@given(VALUES, VALUES)
+def test_a_claim_needs_seeds_that_do_not_overlap(
+    pretrained: list[float], scratch: list[float]
+) -> None:
+    said = pretraining_verdict(Spread(pretrained), Spread(scratch), write=str, write_difference=str)
+    enough = min(len(pretrained), len(scratch)) >= SEEDS_TO_CLAIM
+    assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
+    assert ("behind" in said) == (enough and max(pretrained) < min(scratch))
+    assert ("Not resolved" in said) == ("ahead" not in said and "behind" not in said)

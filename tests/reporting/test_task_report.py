@@ -12,7 +12,8 @@ from PIL import Image
 from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.report import report
-from elektron.reporting.task_report import plot, write_report
+from elektron.reporting.task_report import plot, pretraining_gain, write_report
+from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 from tests.reporting.conftest import MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
@@ -22,8 +23,8 @@ SAID = {
         "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows",
         "A constant prediction (always 'pos') gets 50.3 %.",
         "Pre-training is ahead by 9.2 points (82.7 % against 73.5 %)",
-        "1 of 3 seeds from scratch has collapsed.",
-        "Another 1,200 test rows would move such a figure by about ± 2.1 points",
+        "Collapsed seeds from scratch: 1 of 3.",
+        "Another 1,200 test rows would move such a value by about ± 2.1 points",
         "Settings that were tried",
         "Errors with the highest scores",
         "elektron.models",
@@ -80,7 +81,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     told = Page(text)
     stands_alone(told)
     assert "2 models compared" in told.words and "different rows" not in told.words
-    assert text.count('class="best"') == 2, "one model is better in accuracy, the other in F1"
+    assert text.count('class="below best"') == 2, "one model is better in accuracy, the other in F1"
     assert "svg" in told.elements
 
 
@@ -101,10 +102,25 @@ def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_many_classes_are_told_by_their_most_confused_pairs(tmp_path: Path) -> None:
-    told = page(tuned.write(tmp_path / "a", tuned.many_classes(45)))
-    assert "those most often taken for one another" in told.words
-    assert "5 others are left out" in told.words and plot(tmp_path / "a") is not None
+@pytest.mark.parametrize(
+    ("classes", "matrix", "pairs"), [(4, 1, False), (50, 1, True), (51, 0, True)]
+)
+def test_many_classes_are_shown_by_a_matrix_and_their_most_confused_pairs(
+    classes: int, matrix: int, pairs: bool, tmp_path: Path
+) -> None:
+    folder = tuned.write(tmp_path / "a", tuned.many_classes(classes))
+    text = write_report(folder).read_text()
+    assert text.count('<table class="matrix') == matrix
+    assert (f"Most confused of {classes} classes" in text) == pairs
+    assert ("1 others are left out" in text) == (classes == 51)
+    assert plot(folder) is not None
+
+
+def test_cells_of_a_matrix_say_what_they_are(tmp_path: Path) -> None:
+    told = page(tuned.write(tmp_path / "a", tuned.classification()))
+    titles = [value for name, value in told.attributes if name == "title"]
+    # 110 of 596 rows of "neg"
+    assert "neg → pos: 18.5 %" in titles
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,7 @@ def test_many_classes_are_told_by_their_most_confused_pairs(tmp_path: Path) -> N
 def test_what_is_missing_does_not_show(name: str, left_out: str, tmp_path: Path) -> None:
     files = tuned.KINDS[name]()
     del files[left_out]
-    assert "All figures" in page(tuned.write(tmp_path / "a", files)).words
+    assert "All metrics" in page(tuned.write(tmp_path / "a", files)).words
 
 
 def test_two_files_are_enough(tmp_path: Path) -> None:
@@ -132,7 +148,7 @@ def test_two_files_are_enough(tmp_path: Path) -> None:
         ("details.json", "[]", "must hold a JSON object"),
         ("details.json", '{"confusion": {"labels": ["a"], "counts": []}}', "a row and a column"),
         ("runs.json", "{}", "must be a list"),
-        ("runs.json", '[{"epochs": [{}]}]', "epoch must be a number"),
+        ("runs.json", '[{"epochs": [{}]}]', "has no 'epoch'"),
         ("predictions.jsonl", '{"text": "a"}\n{"te', "line 2: not valid JSON"),
         ("task.json", "3", "must hold a JSON object"),
     ],
@@ -210,7 +226,7 @@ def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> Non
         return value if isinstance(content, float) else content
 
     files = {file: odd(content) for file, content in tuned.KINDS[name]().items()}
-    assert "All figures" in page(tuned.write(tmp_path / "a", files)).words
+    assert "All metrics" in page(tuned.write(tmp_path / "a", files)).words
 
 
 @pytest.mark.parametrize("name", ["classification", "regression", "answers", "translation"])
@@ -247,3 +263,38 @@ def test_infinities_are_left_out(tmp_path: Path) -> None:
     text = json.dumps(tuned.tagging()["metrics.json"]).replace("0.811", "NaN")
     told = page(tuned.write(tmp_path / "a", tuned.tagging() | {"metrics.json": text}))
     assert "nan" not in told.words.lower().split()
+
+
+def test_the_chosen_settings_are_those_kept_or_run_most_often(tmp_path: Path) -> None:
+    result = read_task_result(tuned.write(tmp_path / "a", tuned.classification()))
+    assert result.tried == ["learning_rate"]
+    assert [(t.side, len(t.runs)) for t in result.trials] == [
+        ("pretrained", 1), ("pretrained", 3), ("scratch", 1), ("scratch", 3),
+    ]  # fmt: skip
+    for side in ("pretrained", "scratch"):
+        trial = result.chosen(side)
+        assert trial is not None and trial.settings == {"learning_rate": 0.001}
+
+
+def test_with_one_seed_the_best_on_eval_is_chosen(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["runs.json"] = [
+        tuned.run("scratch", figure=figure, settings={"epochs": count})
+        for count, figure in ((3, 0.7), (10, 0.8), (30, 0.75))
+    ]
+    trial = read_task_result(tuned.write(tmp_path / "a", files)).chosen("scratch")
+    assert trial is not None and trial.settings == {"epochs": 10}
+
+
+def test_sides_compare_on_eval_where_one_has_no_test_rows(tmp_path: Path) -> None:
+    files = tuned.classification()
+    files["runs.json"] = [tuned.run(kept=True), tuned.run("scratch", test=False)]
+    gain = pretraining_gain(read_task_result(tuned.write(tmp_path / "a", files)))
+    assert gain is not None and gain[1] == "eval"
+    assert "Another" not in gain[2], "the interval is of other rows"
+
+
+def test_one_side_is_no_comparison(tmp_path: Path) -> None:
+    assert (
+        pretraining_gain(read_task_result(tuned.write(tmp_path / "a", tuned.regression()))) is None
+    )

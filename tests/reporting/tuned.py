@@ -104,7 +104,12 @@ def classification() -> Files:
         said = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
         text = draw.choice(POSITIVE if truth == "pos" else NEGATIVE) + f" ({place})"
         rows.append(
-            {"text": text, "label": truth, "predicted_label": said, "score": draw.uniform(0.5, 1)}
+            {
+                "text": text,
+                "label": truth,
+                "predicted_label": said,
+                "predicted_score": draw.uniform(0.5, 1),
+            }
         )
     low, high = {"learning_rate": 0.0003}, {"learning_rate": 0.001}
     runs = [
@@ -297,7 +302,7 @@ def answers() -> Files:
             "question": "When did the mill burn down?",
             "context": passage,
             "answers": {"text": ["1907", "the winter of 1907"], "answer_start": [500, 490]},
-            "answer": "1843" if place % 3 else "1907",
+            "predicted_answer": "1843" if place % 3 else "1907",
         }
         for place in range(30)
     ]
@@ -330,7 +335,7 @@ def translation() -> Files:
         {
             "source": f"The committee will meet again on day {place}.",
             "target": f"Der Ausschuss tritt am {place}. Tag wieder zusammen.",
-            "text": f"Der Ausschuss trifft sich wieder am Tag {place}.",
+            "predicted_text": f"Der Ausschuss trifft sich wieder am Tag {place}.",
         }
         for place in range(40)
     ]

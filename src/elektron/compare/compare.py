@@ -35,8 +35,14 @@ from elektron.pretraining.config import resolve
 from elektron.pretraining.setup import prepare_run, with_released_sizes
 from elektron.progress import format_duration
 from elektron.reporting.reading import Record, group, mapping, read_json
-from elektron.reporting.variants import Comparison, Probed, Variant, VariantRun
-from elektron.reporting.variants_report import PAGE, write_comparison
+from elektron.reporting.variants_report import (
+    PAGE,
+    Comparison,
+    ProbeResult,
+    VariantResult,
+    VariantRun,
+    write_comparison,
+)
 from elektron.sweep import format_settings
 from elektron.terminal import echo
 
@@ -108,7 +114,8 @@ class Work:
     def done(self) -> Comparison:
         """Do everything that is to be done; what came out."""
         found = [
-            Variant(variant.name, variant.settings, self.candidates[0]) for variant in self.variants
+            VariantResult(variant.name, variant.settings, self.candidates[0])
+            for variant in self.variants
         ]
         if len(self.candidates) > 1:
             found = self.tuned(found)
@@ -127,11 +134,11 @@ class Work:
             runs=[replace(run, probes=self.named(run.probes)) for run in results],
         )
 
-    def named(self, probes: Mapping[str, Probed]) -> dict[str, Probed]:
+    def named(self, probes: Mapping[str, ProbeResult]) -> dict[str, ProbeResult]:
         """Of a run's probes, those of this command."""
         return {probe.name: probes[probe.name] for probe in self.probes}
 
-    def tuned(self, untuned: Sequence[Variant]) -> list[Variant]:
+    def tuned(self, untuned: Sequence[VariantResult]) -> list[VariantResult]:
         """Each variant with the best of the values tried."""
         trials = self.trials(self.budgets[0])
         tried_in = {run.folder for run in trials}
@@ -206,7 +213,7 @@ def figures_of(result: VariantRun) -> str:
     if result.diverged:
         return "the loss was no longer finite"
     return ", ".join(
-        f"{name} {probed.kind.write(probed.value)}" for name, probed in result.probes.items()
+        f"{name} {probed.format.write(probed.value)}" for name, probed in result.probes.items()
     )
 
 

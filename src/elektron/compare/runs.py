@@ -31,10 +31,10 @@ from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.variants import Budget, Variant, folder_name
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.io.files import atomic_write
+from elektron.io.files import atomic_write, from_json
 from elektron.pretraining.config import PretrainConfig
 from elektron.reporting.reading import number, read_json
-from elektron.reporting.variants import Probed, VariantRun
+from elektron.reporting.variants_report import ProbeResult, VariantRun
 from elektron.terminal import output, output_enabled
 
 RESULT = "result.json"
@@ -109,10 +109,15 @@ class Run:
 
     def result(self) -> VariantRun | None:
         """What the run has come to; None while anything of it is to be done."""
-        found = read_json(self.folder / RESULT, VariantRun.read)
+        found = read_json(self.folder / RESULT, _variant_run)
         if found is None or (found.diverged is None and self.probes.keys() - found.probes.keys()):
             return None
         return found
+
+
+def _variant_run(content: Any) -> VariantRun:
+    found: VariantRun = from_json(content, VariantRun, "the result")
+    return found
 
 
 def execute(run: Run, may_diverge: bool = False) -> VariantRun:
@@ -160,30 +165,30 @@ def _pretrain(config: PretrainConfig) -> dict[str, Any]:
     return {name: summary.get(name) for name in FROM_SUMMARY}
 
 
-def _probe(config: FinetuneConfig) -> Probed:
+def _probe(config: FinetuneConfig) -> ProbeResult:
     """Fine-tune unless that is done; the figures that are kept."""
     from elektron.finetuning.finetune import finetune
-    from elektron.reporting.results import is_result, read_result
+    from elektron.reporting.task_result import is_task_result, read_task_result
 
-    if not is_result(config.out):
+    if not is_task_result(config.out):
         finetune(config)
-    found = read_result(config.out)
-    return Probed(
+    found = read_task_result(config.out)
+    return ProbeResult(
         task=found.task,
-        figure=found.figure,
+        figure=found.metric,
         split="test" if config.test else "eval",
         rows=found.rows,
-        value=found.figures[found.figure],
-        interval=found.intervals.get(found.figure),
-        eval=found.kept.evaluation.get(found.figure) if found.kept else None,
-        collapsed=found.kept.collapsed if found.kept else None,
+        value=found.metrics[found.metric],
+        interval=found.intervals.get(found.metric),
+        eval=found.kept.eval.get(found.metric) if found.kept else None,
+        collapsed=(found.kept.collapsed or None) if found.kept else None,
     )
 
 
 def _has_diverged(out: Path) -> bool:
     """Whether the pre-training ended because its loss was no longer finite."""
     from elektron.pretraining.config import METRICS
-    from elektron.reporting.runs import read_run
+    from elektron.reporting.pretraining_run import read_run
 
     if not (out / METRICS).is_file():
         return False

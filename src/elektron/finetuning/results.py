@@ -31,10 +31,10 @@ from elektron.finetuning.prediction_columns import Beside
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction, Task
 from elektron.io.files import to_json
-from elektron.reporting.kinds import kind as figure_kind
+from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import write_model_card
+from elektron.reporting.resolution import Spread, pretraining_verdict
 from elektron.reporting.task_report import plot, write_report
-from elektron.reporting.worth import Spread, finding
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def reservations(
     if baseline is None:
         return found
     for name in task.compared:
-        value, of_constant, kind = metrics[name], baseline[name], figure_kind(name, task.name)
+        value, of_constant, kind = metrics[name], baseline[name], metric_format(name, task.name)
         sign = -1 if kind.less_is_better else 1
         # Other rows change errors of the model and of the constant alike: the interval is too wide.
         ends = [value] if kind.less_is_better else metrics["intervals"][name]
@@ -267,7 +267,7 @@ def comparison(trials: Sequence[Trial], metric: str) -> str:
         f"from {spread.ends[0]:.4f} to {spread.ends[1]:.4f}, seeds: {len(spread.values)}"
         for side, spread in zip(SIDES, (pretrained, scratch), strict=True)
     ]
-    conclusion = finding(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
+    conclusion = pretraining_verdict(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
     return "Was it worth it?\n" + "\n".join(lines) + f"\n  {conclusion}"
 
 

@@ -17,7 +17,7 @@ from elektron.finetuning.tasks.base import TASK_FILE, Task
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
 from elektron.reporting.reading import mapping, read_json
-from elektron.reporting.results import DETAILS
+from elektron.reporting.task_result import DETAILS
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 """By the names that torch has for them."""

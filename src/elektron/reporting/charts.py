@@ -1,207 +1,380 @@
-"""Curves of training drawn by matplotlib without a display."""
+"""Everything that matplotlib draws, without a display: inline SVG for the pages, and `plot.png` of a fine-tuned model.
+
+Inline SVG holds no text of unknown origin, such as names of runs: the page writes the legend, and escapes it there.
+"""
 
 from __future__ import annotations
 
+import io
+import math
+import re
+import statistics
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.font_manager import fontManager
+from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
-from elektron.reporting import wording
-from elektron.reporting.drawing import (
-    FONT_SIZE,
-    LARGE,
-    ROUND,
-    SMALL,
-    Point,
-    Ticks,
-    blank,
-    columns,
-    look,
-)
-from elektron.reporting.inline_svg import RULE, TEXT, inline_svg
-from elektron.reporting.reading import Record, number
-from elektron.reporting.runs import Run
+from elektron.errors import ElektronError
+from elektron.reporting import formatting
+from elektron.reporting.formatting import MetricFormat
+from elektron.reporting.resolution import Spread
+from elektron.terminal import escape_control
 
-# Points of a curve that the eye can tell apart at the width of a chart.
-BUCKETS = 300
+# The page's colours in light mode; in inline SVG they become its CSS variables, light or dark.
+INK, TEXT, GRID, RULE = "#23201b", "#6a6459", "#ece8df", "#b3ab9d"
+RUN_COLORS = [
+    "#b95f0c", "#2462a8", "#12806a", "#a32c74", "#6a4bc0", "#6c7017", "#c0352f", "#4d5868",
+]  # fmt: skip
+CSS_VARIABLES = {TEXT: "--chart-text", GRID: "--chart-grid", RULE: "--chart-rule"} | {
+    color: f"--run-{index}" for index, color in enumerate(RUN_COLORS, start=1)
+}
+COLOR = re.compile("|".join(CSS_VARIABLES))
+FONT_FAMILY = re.compile(r"font-family: [^;]*;?")
+# A run's marker in matplotlib, and the character for it in the page's legend.
+MARKERS = [
+    ("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("*", "★"),
+]  # fmt: skip
 
+ROUND = [1, 2, 2.5, 5, 10]
+"""Multiples at which ticks are placed."""
+# Width and height in CSS pixels; both are shown at about this size, so that their text is of one size.
+LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
+FONT_SIZE = 11.5
+MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 
-@dataclass(frozen=True)
-class Curve:
-    """One figure over the course of training."""
+DOTS_PER_INCH = 150
+WIDEST_LABEL = 24
+# Up to so many classes their counts, and their names, are written into a confusion matrix.
+MOST_COUNTS, MOST_NAMES = 20, 60
+# The first of these that has a character draws it.
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans", "WenQuanYi Zen Hei", "Arial Unicode MS")
 
-    name: str
-    """Its name in the metrics."""
-    title: str
-    unit: str
-    meaning: str
-    held_out: bool = False
-    """Whether held-out rows have it too."""
-    size: tuple[int, int] = SMALL
-    chance: float | None = None
-    """Value that guessing would get."""
-    in_percent: bool = False
-    from_zero: bool = False
-
-
-CURVES = [
-    Curve(
-        "generator_loss",
-        "Generator loss",
-        "nats",
-        "Falls quickly at first, then ever more slowly. Flat for long: nothing is learned.",
-        held_out=True,
-        size=LARGE,
-    ),
-    Curve(
-        "discriminator_auc",
-        "Discriminator AUC",
-        "",
-        "High at the very start, while replacements are still random; sinks as the generator "
-        "learns; then rises as the discriminator does.",
-        held_out=True,
-        size=LARGE,
-        chance=0.5,
-    ),
-    Curve(
-        "discriminator_loss",
-        "Discriminator loss",
-        "nats",
-        "Small in numbers because most tokens are originals; watch its direction.",
-        held_out=True,
-    ),
-    Curve(
-        "correction_loss",
-        "Correction loss",
-        "nats",
-        "The discriminator’s, where it predicts tokens itself.",
-        held_out=True,
-    ),
-    Curve(
-        "similarity_loss",
-        "Likeness to the generator",
-        "nats",
-        "KL divergence of its distribution from the generator’s; 0 is the same.",
-    ),
-    Curve(
-        "learning_rate",
-        "Learning rate",
-        "",
-        "AdamW’s; where there is Muon, its rate follows the same schedule.",
-        from_zero=True,
-    ),
-    Curve(
-        "gradient_norm_generator",
-        "Gradient norm, generator",
-        "",
-        "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
-        from_zero=True,
-    ),
-    Curve(
-        "gradient_norm_discriminator",
-        "Gradient norm, discriminator",
-        "",
-        "Before clipping, of its loss times its weight (λ).",
-        from_zero=True,
-    ),
-    Curve("tokens_per_second", "Speed", "tokens per second", "Padding included.", from_zero=True),
-    Curve(
-        "data_wait_share",
-        "Waiting for data",
-        "share of time",
-        "Near zero when the data keep up with the training.",
-        in_percent=True,
-        from_zero=True,
-    ),
-]
+Point = tuple[float, float]
+Line = tuple[Sequence[Point], dict[str, Any]]
+"""Points, and how `Axes.plot` draws them."""
+Write = Callable[[float], str]
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A drawing with the words around it."""
+class Style:
+    """How a run is distinguished from others: by color and by marker."""
 
-    title: str
-    unit: str
-    meaning: str
-    drawing: Markup
-    large: bool
-
-
-def curves(runs: list[Run]) -> list[Chart]:
-    """A chart for each figure that any of the runs has logged, all runs in each."""
-    charts = []
-    for curve in CURVES:
-        if any(_is_logged(curve, run) for run in runs):
-            title = f"{curve.title} over tokens read"
-            drawing = inline_svg(draw_curve(curve, runs), curve.name, title)
-            large = curve.size == LARGE
-            charts.append(Chart(curve.title, curve.unit, curve.meaning, drawing, large))
-    return charts
+    color: str
+    css_color: str
+    marker: str
+    character: str
+    """The marker in the page's legend."""
 
 
-def draw_curve(curve: Curve, runs: list[Run]) -> Figure:
-    """One figure of several runs over the tokens they have read."""
-    figure, axes = blank(curve.size)
-    for index, run in enumerate(runs):
-        colour, marker = look(index).colour, look(index).marker
-        training = thinned(series(run.metrics.train, curve.name))
-        evaluation = series(run.metrics.evaluation, curve.name) if curve.held_out else []
-        width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
-        axes.plot(*columns(training), color=colour, linewidth=width, alpha=alpha)
-        axes.plot(*columns(evaluation), color=colour, linewidth=2.2)
-        ends = (evaluation or training)[-1:]
-        axes.plot(*columns(ends), marker, color=colour, markersize=5.5, clip_on=False, zorder=4)
-    if curve.chance is not None:
-        _draw_chance(axes, curve.chance)
-    _scale(axes, curve)
+def style(index: int) -> Style:
+    """The style of the run at this place in the report; the first 64 differ."""
+    rounds, place = divmod(index, len(RUN_COLORS))
+    color = RUN_COLORS[place]
+    return Style(color, f"var({CSS_VARIABLES[color]})", *MARKERS[(place + rounds) % len(MARKERS)])
+
+
+def tick(value: float) -> str:
+    """A number beside an axis."""
+    return formatting.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+
+
+class Ticks(Formatter):
+    """Numbers beside an axis, with more digits where some would look the same, as years do."""
+
+    def __init__(self, write: Write = tick) -> None:
+        self._write = write
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """One tick, whatever the others are."""
+        return self._write(value)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """All ticks."""
+        texts = [self._write(value) for value in values]
+        shown = [text for text in texts if text]
+        if len(set(shown)) < len(shown):
+            exact = [f"{value:,.10g}".replace("-", "−") for value in values]
+            return [long if text else "" for long, text in zip(exact, texts, strict=True)]
+        return texts
+
+
+def lines(
+    drawn: Sequence[Line],
+    x_label: str,
+    write_x: Write = tick,
+    write_y: Write = tick,
+    *,
+    size: tuple[int, int] = LARGE,
+    from_zero: bool = False,
+    guess: float | None = None,
+    integer_x: bool = False,
+) -> Figure:
+    """Curves over a linear axis that begins at 0.
+
+    Args:
+        drawn: the curves and marks.
+        x_label: what the x axis is.
+        write_x: writes a tick of the x axis.
+        write_y: writes a tick of the y axis.
+        size: width and height in pixels.
+        from_zero: whether the y axis begins at 0.
+        guess: what guessing gets, for a dashed line.
+        integer_x: whether the x axis has ticks at integers only.
+    """
+    figure, axes = _blank(size, 52 if write_y is not tick else MARGINS["left"])
+    for points, options in drawn:
+        axes.plot(*columns(points), **options)
+    if guess is not None:
+        axes.axhline(guess, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            "chance", (1, guess), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            textcoords="offset points", ha="right", color=TEXT, fontsize=FONT_SIZE - 1.5,
+        )  # fmt: skip
+    if from_zero:
+        axes.set_ylim(bottom=0, top=None if axes.get_ylim()[1] > 0 else 1)
+    axes.set_xlim(left=0)
+    _label_axis(axes.xaxis, x_label, write_x, integer=integer_x)
+    _label_axis(axes.yaxis, "", write_y)
     return figure
 
 
-def series(records: list[Record], name: str) -> list[Point]:
-    """`(tokens, value)` of the records that have both."""
-    pairs = ((number(record, "tokens"), number(record, name)) for record in records)
-    return [(tokens, value) for tokens, value in pairs if tokens is not None and value is not None]
+def line_end(points: Sequence[Point], run: Style) -> Line:
+    """The marker at the end of a run's curve."""
+    options = {"color": run.color, "marker": run.marker, "markersize": 5.5, "clip_on": False}
+    return points[-1:], options | {"zorder": 4}
 
 
-def thinned(points: list[Point], buckets: int = BUCKETS) -> list[Point]:
-    """The lowest and the highest point of each bucket: fewer points, and no peak is lost."""
-    if len(points) <= 2 * buckets:
-        return points
-    kept = []
-    for bucket in range(buckets):
-        start, end = (len(points) * edge // buckets for edge in (bucket, bucket + 1))
-        here = points[start:end]
-        lowest, highest = min(here, key=lambda p: p[1]), max(here, key=lambda p: p[1])
-        kept += sorted({lowest, highest})
-    return kept
+def log_lines(drawn: Sequence[Line], x_label: str, write_x: Write, write_y: Write) -> Figure:
+    """Marks and curves over a logarithmic axis."""
+    figure, axes = _blank(LARGE, left=62)
+    axes.set_xscale("log")
+    for points, options in drawn:
+        axes.plot(*columns(points), **options)
+    _label_axis(axes.yaxis, "", write_y)
+    axes.margins(y=0.12)
+    axes.set_xlabel(x_label, loc="right")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(Ticks(write_x))
+    if places := [x for points, _ in drawn for x, _ in points]:
+        low, high = min(places) / 1.6, max(places) * 1.6
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high)))
+    return figure
 
 
-def _is_logged(curve: Curve, run: Run) -> bool:
-    evaluation = run.metrics.evaluation if curve.held_out else []
-    return bool(series(run.metrics.train, curve.name) or series(evaluation, curve.name))
+def round_numbers(low: float, high: float) -> list[float]:
+    """One to five of 1, 2 and 5 times a power of ten between two numbers that differ by a factor above 2.5."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    return found[:: math.ceil(len(found) / 5)]
 
 
-def _draw_chance(axes: Axes, value: float) -> None:
-    axes.axhline(value, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        "chance", (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
-        textcoords="offset points", ha="right", color=TEXT, fontsize=FONT_SIZE - 1.5,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Dots:
+    """One row of a dot plot: several values with a bar at the median, or one with its interval."""
+
+    values: Sequence[float]
+    interval: tuple[float, float] | None = None
+    label: str = ""
 
 
-def _scale(axes: Axes, curve: Curve) -> None:
-    """Limits and labels of both axes."""
-    if curve.from_zero:
-        axes.set_ylim(bottom=0, top=None if axes.get_ylim()[1] > 0 else 1)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("tokens read", loc="right")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.xaxis.set_major_formatter(Ticks(wording.short))
-    if curve.in_percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    else:
-        axes.yaxis.set_major_formatter(Ticks())
+def dots(rows: Sequence[Dots], x_label: str, write: Write) -> Figure:
+    """The same metric of several sides or models, the first at the top."""
+    labelled = any(row.label for row in rows)
+    figure, axes = _blank((LARGE[0], 45 + 40 * len(rows)), left=92 if labelled else 32)
+    for index, row in enumerate(rows):
+        run, place = style(index), len(rows) - 1 - index
+        if row.interval is not None:
+            axes.plot(row.interval, [place, place], color=run.color, linewidth=2.2)
+        elif row.values:
+            median = statistics.median(row.values)
+            axes.plot([median] * 2, [place - 0.26, place + 0.26], color=run.color, linewidth=2.2)
+        options: dict[str, Any] = {
+            "color": run.color,
+            "markersize": 7,
+            "alpha": 0.65 if labelled else 1,
+        }
+        axes.plot(row.values, [place] * len(row.values), run.marker, **options)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows][::-1])
+    axes.margins(x=0.12)
+    axes.grid(axis="x", color=GRID, linewidth=1)
+    _label_axis(axes.xaxis, x_label, write, most=6)
+    return figure
+
+
+def dots_of_seeds(
+    sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str
+) -> Markup:
+    """A metric of one or several sides, a dot a seed, for a page."""
+    rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
+    label = f"{metric.title_in_chart} on {split}"
+    title = f"{label} of every seed, {' and '.join(sides)}"
+    return inline_svg(dots(rows, label, metric.write_tick), name, title)
+
+
+def scatter(points: Sequence[Point]) -> Figure:
+    """Predicted against true numbers, and the line on which predictions are right."""
+    figure, axes = _blank(SQUARE, left=52)
+    truth, predicted = columns(points)
+    ends = [min(truth + predicted), max(truth + predicted)]
+    axes.plot(ends, ends, color=TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+    alpha = 0.75 if len(truth) < 200 else 0.35
+    axes.plot(truth, predicted, "o", color=RUN_COLORS[0], markersize=4, alpha=alpha, mew=0)
+    axes.set_ylabel("predicted", loc="top", color=TEXT, fontsize=FONT_SIZE - 1)
+    _label_axis(axes.xaxis, "true number", tick)
+    _label_axis(axes.yaxis, "", tick)
+    return figure
+
+
+def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
+    """A row for each true class, shaded by its fraction; for a file, since it holds the classes' names."""
+    values = np.array(counts, dtype=np.float64)
+    fractions = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
+    side = min(14.0, 3.2 + 0.42 * len(labels))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(fractions, cmap="YlOrBr", vmin=0, vmax=1)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, colors=TEXT)
+    axes.set_xlabel("predicted", color=TEXT)
+    axes.set_ylabel("true", color=TEXT)
+    if len(labels) <= MOST_NAMES:
+        names, places = [_short_label(name) for name in labels], range(len(labels))
+        font: dict[str, Any] = {
+            "parse_math": False,
+            "fontfamily": _fonts(),
+            "fontsize": 10 if len(labels) < 25 else 7,
+        }
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **font)
+        axes.set_yticks(places, names, **font)
+    if len(labels) <= MOST_COUNTS:
+        for (row, column), count in np.ndenumerate(values):
+            color = "white" if fractions[row, column] > 0.6 else INK
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color)
+    return figure
+
+
+def bars(
+    values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], write: Write
+) -> Figure:
+    """Metrics of one scale with their 95 % intervals; for a file, since it holds their names."""
+    names = list(values)[::-1]
+    labels = [_short_label(name, 40) for name in names]
+    left = 20 + 7 * max(map(len, labels))
+    figure, axes = _blank((330 + left, 60 + 30 * len(names)), left=left)
+    for place, name in enumerate(names):
+        axes.barh(place, values[name], height=0.6, color=RUN_COLORS[0], alpha=0.8)
+        if name in intervals:
+            axes.plot(intervals[name], [place, place], color=INK, linewidth=1.6)
+    axes.set_yticks(range(len(names)), labels, parse_math=False, fontfamily=_fonts())
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=GRID, linewidth=1)
+    _label_axis(axes.xaxis, "lines: 95 % intervals", write)
+    return figure
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a drawing as a file of its own.
+
+    Raises:
+        ElektronError: the file cannot be written.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph \d+")  # no font has it: it is a box
+            figure.savefig(path, dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def inline_svg(figure: Figure, name: str, title: str) -> Markup:
+    """A drawing as an `<svg>` element for a page, with the page's colors and font.
+
+    Args:
+        figure: the drawing.
+        name: begins its ids, so that several drawings can share a page.
+        title: for screen readers.
+    """
+    file = io.StringIO()
+    metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    root = ET.fromstring(file.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.endswith(("}style", "}metadata")):  # a style would apply to the whole page
+                parent.remove(child)
+    for element in root.iter():
+        _adapt_to_page(element, name)
+    viewbox = root.attrib["viewBox"]
+    root.attrib = {"class": "chart", "viewBox": viewbox, "role": "img", "aria-label": title}
+    return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def _adapt_to_page(element: ET.Element, name: str) -> None:
+    """No name spaces, unique ids, CSS variables as colors, and no font of its own."""
+    element.tag = element.tag.rpartition("}")[2]
+    attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+    if element.tag == "g":
+        attributes.pop("id", None)  # nothing refers to groups
+    for key, value in attributes.items():
+        if key == "id":
+            attributes[key] = f"{name}-{value}"
+        elif key in ("href", "clip-path"):
+            attributes[key] = value.replace("#", f"#{name}-")
+        elif key == "style":
+            without_font = FONT_FAMILY.sub("", value)
+            attributes[key] = COLOR.sub(lambda c: f"var({CSS_VARIABLES[c[0]]})", without_font)
+    element.attrib = attributes
+
+
+def columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """All x and all y."""
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _blank(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
+    """A drawing whose margins line up with those of its neighbours."""
+    width, height = size
+    figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
+    bottom, used = MARGINS["bottom"], MARGINS["bottom"] + MARGINS["top"]
+    right = left + MARGINS["right"]
+    axes = figure.add_axes((left / width, bottom / height, 1 - right / width, 1 - used / height))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+    axes.tick_params(length=0, pad=6, colors=TEXT, labelsize=FONT_SIZE)
+    axes.xaxis.label.set(color=TEXT, fontsize=FONT_SIZE - 1)
+    axes.grid(axis="y", color=GRID, linewidth=1)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _label_axis(
+    axis: Axis, label: str, write: Write, most: int = 5, *, integer: bool = False
+) -> None:
+    if label:
+        axis.axes.set_xlabel(label, loc="right")
+    axis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=integer))
+    axis.set_major_formatter(Ticks(write))
+
+
+def _short_label(name: str, widest: int = WIDEST_LABEL) -> str:
+    name = escape_control(name)
+    return name if len(name) <= widest else f"{name[: widest - 1]}…"
+
+
+def _fonts() -> list[str]:
+    available = set(fontManager.get_font_names())
+    return [name for name in FONTS if name in available] or ["sans-serif"]

@@ -1,4 +1,4 @@
-"""What `elektron report` can be told. Nothing heavy is imported here."""
+"""The settings of `elektron report`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elektron.configuration import Positional, ValidatedConfig
 
 @dataclass
 class ReportConfig(ValidatedConfig):
-    """Draw runs, or fine-tuned models, into one HTML file that needs nothing else."""
+    """Show runs, or fine-tuned models, in one HTML file that needs nothing else."""
 
     runs: Positional[list[Path]]
     """Folders that `elektron pretrain` wrote, or `elektron finetune`; several are compared."""

@@ -1,14 +1,16 @@
-"""Text of unknown origin inside Markdown: it stays text, whatever is in it."""
+"""Text of unknown origin inside Markdown, escaped."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from elektron.terminal import escape_control
 
-# What begins or ends emphasis, code, a link, a table's cell, a formula or a mention wherever it
-# stands; a bare address; and what makes a line something else where the line begins with it.
+# What begins or ends emphasis, code, a link, a table's cell, a formula or a mention anywhere in a line; a bare
+# address; and what makes a line something else at its beginning.
 ANYWHERE = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.")
 AT_THE_START = re.compile(r"^(\s*(?:\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-])))")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
@@ -38,11 +40,14 @@ def block(text: str, language: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already; all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines)
-
-
-def _cell(text: str) -> str:
-    """A table splits at every bar that has no backslash, even inside of code."""
-    return re.sub(r"(?<!\\)\|", r"\\|", text)
+    """A table of Markdown cells, aligned so that it can be read in a terminal; numbers are to the right of names."""
+    # A table splits at every bar that has no backslash, even inside code.
+    cells = [[re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in [head, *rows]]
+    widths = [max(3, *map(cell_len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in [cells[0], rule, *cells[1:]]:
+        gaps = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
+        right = [gap + cell for gap, cell in zip(gaps[1:], row[1:], strict=True)]
+        lines.append(f"| {' | '.join([row[0] + gaps[0], *right])} |")
+    return "\n".join(lines)

@@ -1,22 +1,21 @@
-"""Is one side better than another? The rule, plain enough to be checked by eye, used by every comparison.
+"""Is one side better than another? The one rule, used by every comparison.
 
 One side is *ahead* of another where all of this holds:
 
 1. Each has at least SEEDS_TO_CLAIM seeds.
-2. Every seed of it is beyond every seed of the other. Of n seeds a side that are alike, all of one
-   side come out beyond all of the other by chance in `chance(n)` of cases: once in ten with three.
-3. Where 95 % bootstrap intervals are known, the medians differ by more than half their width (of either
-   side the median width, of the two the larger), so that other rows would hardly have closed the gap.
+2. Every seed of it is beyond every seed of the other. Between two sides of n seeds that do not differ, this happens by
+   chance in one of `chance(n)` cases: one in ten with three seeds.
+3. Where 95 % bootstrap intervals are known, the medians differ by more than half the interval's width (the median
+   width of each side, the larger of the two), so that other rows would hardly have closed the gap.
 
-*Behind* is the same from the other side. Everything else is *not resolved*, which does not say that
-the two are equal.
+*Behind* is the same with the sides exchanged. Everything else is *not resolved*, which does not mean equal.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +26,7 @@ SEEDS_TO_CLAIM = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is borne out, and if nothing is, why."""
+    """The result of a comparison and, if it is not resolved, the reason."""
 
     word: Literal["ahead", "behind", "not resolved"]
     reason: str = ""
@@ -42,13 +41,13 @@ def verdict(
     intervals: Sequence[Interval | None] | None = None,
     less_is_better: bool = False,
 ) -> Verdict:
-    """What the seeds bear out of `other` against `base`.
+    """Whether `other` is ahead of `base`.
 
     Args:
-        base: figures of the one, one a seed.
-        other: figures of the other.
-        intervals: the 95 % intervals of the figures of `base`, then of `other`; without them seeds alone decide.
-        less_is_better: whether a small figure is a good one.
+        base: the metric of one side, one value a seed.
+        other: the metric of the other side.
+        intervals: the 95 % intervals of `base`, then of `other`; without them the seeds alone decide.
+        less_is_better: whether a small value is a good one.
     """
     if min(len(base), len(other)) < SEEDS_TO_CLAIM:
         return Verdict("not resolved", f"fewer than {SEEDS_TO_CLAIM} seeds")
@@ -63,11 +62,44 @@ def verdict(
 
 
 def half_width(intervals: Sequence[Interval | None]) -> float:
-    """Half the median width; where none is known, it is infinite."""
+    """Half the median width; infinite where no interval is known."""
     widths = [interval[1] - interval[0] for interval in intervals if interval is not None]
     return statistics.median(widths) / 2 if widths else math.inf
 
 
 def chance(seeds: int) -> int:
-    """In how many cases alike sides of so many seeds come apart once, in either direction."""
+    """In one of how many cases two equal sides of so many seeds come apart, in either direction."""
     return math.comb(2 * seeds, seeds) // 2
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One metric over several seeds."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def ends(self) -> Interval:
+        """The lowest and the highest value."""
+        return min(self.values), max(self.values)
+
+
+def pretraining_verdict(
+    pretrained: Spread,
+    scratch: Spread,
+    write: Callable[[float], str],
+    write_difference: Callable[[float], str],
+) -> str:
+    """In one sentence whether the pre-trained seeds are ahead of those from scratch."""
+    medians = f"{write(pretrained.median)} against {write(scratch.median)}"
+    found = verdict(scratch.values, pretrained.values)
+    if found.word == "not resolved":
+        return f"Not resolved, {found.reason}: {medians}."
+    difference = write_difference(abs(pretrained.median - scratch.median))
+    sides = ("pre-trained seed", "seed from scratch")
+    better, worse = sides if found.word == "ahead" else reversed(sides)
+    return f"Pre-training is {found.word} by {difference} ({medians}): every {better} beats every {worse}."

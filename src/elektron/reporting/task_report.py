@@ -1,45 +1,49 @@
-"""The page on a fine-tuned model, or on several side by side.
-
-What the page says is gathered here; how it looks is in `task_report.html.jinja`, for several in
-`task_comparison.html.jinja`.
-"""
+"""The page on a fine-tuned model, or on several side by side, and `plot.png`."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
-from elektron.reporting import comparison, page, predictions, task_charts
-from elektron.reporting.drawing import seed_dots
-from elektron.reporting.reading import Record
-from elektron.reporting.results import Result, read_result
-from elektron.reporting.seeds import Worth, was_it_worth_it
-from elektron.reporting.task_comparison import side_by_side
-from elektron.reporting.task_summary import (
-    baseline_figure,
-    facts,
-    headlines,
-    lead,
-    seed_spreads,
-    seeds_sentences,
-    task_name,
-    warnings,
-)
-from elektron.reporting.task_tables import (
-    confused_pairs,
-    figures,
-    matrix,
-    per_class,
-    run_names,
-    runs_table,
-    search_table,
-)
-from elektron.reporting.usage import usage
-from elektron.reporting.worth import Spread
+from elektron.configuration import format_value
+from elektron.reporting import charts, page
+from elektron.reporting.formatting import NOTHING, duration, percent, short, whole
+from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
+from elektron.reporting.predictions import prediction_tables
+from elektron.reporting.reading import number
+from elektron.reporting.resolution import Spread, pretraining_verdict
+from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
 
 REPORT = "report.html"
+PLOT = "plot.png"
+KIND = "fine-tuning report"
+TASKS = {
+    "classification": "Text classification",
+    "regression": "Regression on text",
+    "token-classification": "Token classification",
+    "question-answering": "Question answering",
+    "multiple-choice": "Multiple choice",
+    "translation": "Translation",
+    "summarization": "Summarization",
+    "generation": "Text generation",
+}
+GENERATES = ("translation", "summarization", "generation")
+TARGET_TOKENIZER = "target_tokenizer"
+"""Where a model that generates text keeps the tokenizer of its output."""
+# The metrics in tiles and in the table of several models, after the main one.
+TILES = ["accuracy", "f1", "mcc", "spearman", "mae", "exact_match", "chrf", "bleu", "rouge2"]
+MOST_TILES, MOST_COMPARED = 4, 6
+WIDEST_MATRIX = 50
+# For more classes than this the most confused pairs are listed too.
+PAIRS_FROM = 10
+MOST_PAIRS = 20
+MOST_CLASSES = 50
+
+INTERVALS_REMARK = (
+    "The intervals are percentiles over bootstrap samples of the same rows: how far other rows of "
+    "the same kind would move the metrics. What another seed would change is not in them."
+)
 
 
 def write_report(folder: Path) -> Path:
@@ -49,63 +53,597 @@ def write_report(folder: Path) -> Path:
         ElektronError: a file in the folder is damaged, or the page cannot be written.
     """
     out = folder / REPORT
-    page.write_page(out, render([read_result(folder)]))
+    task_report([read_task_result(folder)]).write(out)
     return out
 
 
 def plot(folder: Path) -> Path | None:
-    """Draw `plot.png` into the folder; the path of the file, None where there is nothing to draw.
+    """Draw `plot.png` into the folder: confusion, predicted against true, or metrics; None without any.
 
     Raises:
         ElektronError: a file in the folder is damaged, or the picture cannot be written.
     """
-    return task_charts.plot(read_result(folder))
-
-
-def render(results: Sequence[Result]) -> str:
-    """The page on one fine-tuned model or several."""
-    if len(results) == 1:
-        return page.render("task_report.html.jinja", **_content(results[0]))
-    return page.render("task_comparison.html.jinja", **side_by_side(results))
-
-
-def _content(result: Result) -> Record:
-    """What the page on one model says."""
-    worth = was_it_worth_it(result)
-    spreads = seed_spreads(result)
-    return {
-        "result": result,
-        "details": result.details,
-        "task": task_name(result),
-        "lead": lead(result),
-        "headlines": headlines(result),
-        "figures": figures(result),
-        "warnings": warnings(result),
-        "facts": facts(result),
-        "charts": task_charts.learning_curves(result),
-        "run_names": run_names(result),
-        "runs": runs_table(result),
-        "search": search_table(result),
-        "seeds": seeds_sentences(result, spreads),
-        "worth": worth,
-        "main": result.kind(result.figure),
-        "baseline": baseline_figure(result),
-        "dots": _dots(result, worth, spreads),
-        "matrix": matrix(result.details.confusion),
-        "pairs": confused_pairs(result.details.confusion),
-        "per_class": per_class(result),
-        "scatter": task_charts.scatter(result),
-        "examples": predictions.examples(result),
-        "usage": usage(result, str(result.home)),
-        "settings": comparison.settings([result]),
+    result = read_task_result(folder)
+    confusion, points = result.details.confusion, result.details.scatter
+    main = result.format(result.metric)
+    values = {
+        result.format(name).title: value
+        for name, value in result.metrics.items()
+        if result.format(name).scale == main.scale != "plain"
     }
-
-
-def _dots(result: Result, worth: Worth | None, spreads: dict[str, Spread]) -> Markup | None:
-    kind = result.kind(result.figure)
-    if worth is not None:
-        return seed_dots(worth.spreads, kind, worth.split, "worth")
-    if not spreads:
+    if confusion is not None and confusion.labels:
+        figure = charts.confusion_matrix(confusion.labels, confusion.counts)
+    elif points:
+        figure = charts.scatter(points)
+    elif values:
+        intervals = {result.format(name).title: ends for name, ends in result.intervals.items()}
+        figure = charts.bars(values, intervals, main.write_tick)
+    else:
         return None
-    split = list(spreads)[-1]
-    return seed_dots({"seeds": spreads[split]}, kind, split, "seeds")
+    charts.save_png(figure, folder / PLOT)
+    return folder / PLOT
+
+
+def task_report(results: Sequence[TaskResult]) -> Report:
+    """The page on one fine-tuned model or several."""
+    if len(results) > 1:
+        return _comparison(results)
+    (result,) = results
+    return Report(
+        title=result.name,
+        kind=KIND,
+        heading=[f"{task_name(result)}: {result.name}"],
+        lead=lead(result),
+        blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
+        sections=[
+            Section("Reservations", [_warnings_block(result)]),
+            _seeds(result),
+            _search(result),
+            _confusion(result),
+            _by_class(result),
+            _scatter(result),
+            _predictions(result),
+            Section("All metrics", [metrics_table(result), note(INTERVALS_REMARK)]),
+            _runs(result),
+            _usage(result),
+            page.settings_section([(Cell(result.name), result.config)], "run"),
+            page.versions_section([(Cell(result.name), result.details.versions)]),
+        ],
+    )
+
+
+def task_name(result: TaskResult) -> str:
+    """The task in words."""
+    return TASKS.get(result.task, result.task or "A task")
+
+
+def from_scratch(result: TaskResult) -> bool:
+    """Whether the model was to begin from random weights."""
+    return result.model.startswith("scratch:")
+
+
+def how_trained(result: TaskResult) -> str:
+    """Fine-tuned or not."""
+    return "trained from random weights" if from_scratch(result) else "fine-tuned"
+
+
+def rows_in_words(result: TaskResult) -> str:
+    """`5,000 test rows`."""
+    split = "evaluation" if result.split == "eval" else result.split
+    rows = whole(result.rows) if result.rows is not None else ""
+    return " ".join(filter(None, [rows, split, "rows"]))
+
+
+def main_metric(result: TaskResult) -> str:
+    """The main metric with its interval, and that of a constant prediction."""
+    metric = result.format(result.metric)
+    interval = metric.write_interval(result.intervals.get(result.metric))
+    inside = f" (95 % interval {interval})" if interval else ""
+    value = metric.write(result.metrics.get(result.metric))
+    sentence = f"{metric.title} is {value}{inside} on {rows_in_words(result)}."
+    if result.baseline_value is None:
+        return sentence
+    constant = metric.write(result.baseline_value)
+    return f"{sentence} A constant prediction ({result.details.baseline_name}) gets {constant}."
+
+
+def lead(result: TaskResult) -> str:
+    """What was learned, how well, and against what."""
+    encoder = "/".join(Path(result.model).parts[-2:]) or "an encoder"
+    rows = result.details.rows.get("train")
+    on = f" on {whole(rows)} rows" if rows else ""
+    return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
+
+
+def tiles(result: TaskResult) -> list[page.Tile]:
+    """The metrics that say how good the model is."""
+    names = dict.fromkeys([result.metric, *TILES, *result.metrics])
+    found = []
+    for name in [name for name in names if name in result.metrics and name != "loss"][:MOST_TILES]:
+        metric = result.format(name)
+        interval = metric.write_interval(result.intervals.get(name))
+        meaning = f"95 % interval {interval}. {metric.meaning}" if interval else metric.meaning
+        found.append(page.Tile(metric.title, metric.write(result.metrics[name]), meaning))
+    return found
+
+
+def warnings(result: TaskResult) -> list[str]:
+    """What a reader of the metrics must know."""
+    details, kept, found = result.details, result.kept, list(result.details.warnings)
+    if kept is not None and kept.collapsed and not any(kept.collapsed in said for said in found):
+        found.append(f"{kept.name} has collapsed: {kept.collapsed}")
+    if details.hand_over.get("loaded_weights") == 0 and not from_scratch(result):
+        found.append("no pretrained weights were loaded: the encoder began from random ones")
+    same = details.chosen_on == details.reported_on != ""
+    if same and not any("chosen on" in said for said in found):
+        found.append(
+            "the metrics are of the rows that the model was chosen on, and too good: rows that "
+            "nothing was chosen on would give fairer ones"
+        )
+    return found
+
+
+def _warnings_block(result: TaskResult) -> page.Warnings:
+    return page.Warnings([[warning] for warning in warnings(result)], "No reservations.")
+
+
+def facts(result: TaskResult) -> dict[str, str]:
+    """What was trained on what."""
+    details, kept, rows = result.details, result.kept, result.details.rows
+    encoder = "encoder" if from_scratch(result) else "pretrained encoder"
+    found = {
+        encoder if rows else "model": result.model,  # `evaluate` trains nothing
+        "training rows": whole(rows.get("train")),
+        "evaluation rows": whole(rows.get("eval")),
+        "test rows": whole(rows.get("test")),
+        "pretrained weights": short(details.hand_over.get("loaded_weights") or None),
+        "new weights": short(details.hand_over.get("new_weights")),
+        "chosen on": details.chosen_on,
+        "training time": duration(kept.seconds if kept else None),
+        "device": details.device,
+    }
+    return {name: value for name, value in found.items() if value and value != NOTHING}
+
+
+def seed_spreads(result: TaskResult) -> dict[str, Spread]:
+    """The main metric over the seeds of the chosen settings, by split; empty with fewer than two seeds."""
+    trial = result.chosen("pretrained") or result.chosen("scratch")
+    if trial is None or len(trial.runs) < 2:
+        return {}
+    spreads = {split: trial.spread(split, result.metric) for split in ("eval", "test")}
+    return {split: spread for split, spread in spreads.items() if spread is not None}
+
+
+def seeds_sentences(result: TaskResult) -> list[str]:
+    """Median and spread over seeds, a sentence a split."""
+    metric = result.format(result.metric)
+    return [
+        f"{metric.title} on {split}: median {metric.write(spread.median)} of "
+        f"{len(spread.values)} seeds, from {metric.write_interval(spread.ends)}."
+        for split, spread in seed_spreads(result).items()
+    ]
+
+
+def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] | None:
+    """Pre-trained against from scratch: their spreads, the split and the verdict; None without two sides."""
+    trials = {name: result.chosen(side) for side, name in SIDES.items()}
+    runs = [run for trial in trials.values() if trial for run in trial.runs]
+    split = "test" if all(result.metric in run.test for run in runs) else "eval"
+    spreads = {
+        name: spread
+        for name, trial in trials.items()
+        if trial and (spread := trial.spread(split, result.metric))
+    }
+    if len(spreads) < len(SIDES):
+        return None
+    metric = result.format(result.metric)
+    pretrained, scratch = spreads.values()
+    said = [pretraining_verdict(pretrained, scratch, metric.write, metric.write_difference)]
+    for name, trial in trials.items():
+        collapsed = sum(bool(run.collapsed) for run in trial.runs) if trial else 0
+        if trial and collapsed:
+            said.append(f"Collapsed seeds {name}: {collapsed} of {len(trial.runs)}.")
+    ends = result.intervals.get(result.metric)
+    if ends is not None and result.split == split and result.rows is not None:
+        width = metric.write_difference((ends[1] - ends[0]) / 2)
+        said.append(
+            f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}."
+        )
+    return spreads, split, " ".join(said)
+
+
+def _seeds(result: TaskResult) -> Section:
+    metric, gain, spreads = result.format(result.metric), pretraining_gain(result), None
+    if gain is not None:
+        sides, split, verdict = gain
+        table = page.sides_table(sides, metric, result.details.baseline_name, result.baseline_value)
+        dots = page.Chart(charts.dots_of_seeds(sides, metric, split, "gain"))
+        searched = " Each has the settings that were best for it on eval." if result.tried else ""
+        remark = note(
+            f"On {split} rows. Both sides are the same network and were trained on the same rows; "
+            f"“from scratch” starts from random weights.{searched} Dots are seeds, bars are medians."
+        )
+        blocks = [text(verdict), page.Group("beside", [table, dots]), remark]
+        return Section("Was pre-training worth it?", blocks)
+    if not (spreads := seed_spreads(result)):
+        return Section("Seeds", [])
+    split, spread = list(spreads.items())[-1]
+    dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, "seeds"))
+    sentences = page.Group("", [text(sentence) for sentence in seeds_sentences(result)])
+    remark = note(
+        "A seed decides the new weights, the order of the rows and dropout. Dots are seeds, the "
+        "bar is the median. The seed that is best on eval is kept."
+    )
+    return Section("Seeds", [page.Group("beside", [sentences, dots]), remark])
+
+
+def _search(result: TaskResult) -> Section:
+    """The settings that were tried, by what the first seed gave on eval."""
+    if not result.tried:
+        return Section("Settings that were tried", [])
+    metric, trials = result.format(result.metric), result.trials
+    chosen = [result.chosen(side) for side in SIDES]
+    rows: list[list[Inline]] = [
+        [
+            named(SIDES[trial.side], badge="chosen" if trial in chosen else ""),
+            *(format_value(trial.settings.get(name)) for name in result.tried),
+            metric.write(trial.runs[0].eval.get(result.metric)),
+            str(len(trial.runs)),
+        ]
+        for trial in trials
+    ]
+    names: list[Inline] = ["network", *map(page.code, result.tried)]
+    remark = (
+        "Searched with the first seed. The chosen settings are those that were best on eval, so "
+        "that their value there is a little too good."
+    )
+    return Section(
+        "Settings that were tried",
+        [Table([*names, f"{metric.title} on eval", "seeds"], rows), note(remark)],
+    )
+
+
+def _confusion(result: TaskResult) -> Section:
+    confusion = result.details.confusion
+    if confusion is None or not confusion.labels:
+        return Section("Confusion matrix", [])
+    labels, blocks = confusion.labels, []
+    if len(labels) <= WIDEST_MATRIX:
+        remark = (
+            "A row for each true class. The shade is the fraction of the row; correct predictions "
+            "are framed."
+        )
+        blocks += [page.Matrix(labels, confusion.counts), note(remark)]
+    pairs = [
+        (count, true, predicted, count / max(1, sum(counts)))
+        for true, counts in zip(labels, confusion.counts, strict=True)
+        for predicted, count in zip(labels, counts, strict=True)
+        if true != predicted and count > 0
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    if len(labels) > PAIRS_FROM and pairs:
+        rows = [
+            [true, predicted, whole(count), percent(fraction)]
+            for count, true, predicted, fraction in pairs[:MOST_PAIRS]
+        ]
+        table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
+        heading = page.Heading(f"Most confused of {len(labels)} classes")
+        blocks += [heading, table]
+    return Section("Confusion matrix", blocks)
+
+
+def _by_class(result: TaskResult) -> Section:
+    known = result.details.per_class
+    shown = list(known.items())
+    if len(known) > MOST_CLASSES:
+        shown = sorted(shown, key=lambda item: item[1].get("f1", 0.0))[:MOST_CLASSES]
+    rows: list[list[Inline]] = [
+        [
+            name,
+            *(percent(values.get(metric)) for metric in ("precision", "recall", "f1")),
+            Cell(bar=values.get("f1", 0.0)),
+            whole(values.get("support")),
+        ]
+        for name, values in shown
+    ]
+    blocks: list[page.Block] = []
+    if rows:
+        blocks.append(Table(["class", "precision", "recall", "F1", "", "rows"], rows))
+    if len(shown) < len(known):
+        left_out = len(known) - len(shown)
+        blocks.append(note(f"The classes of lowest F1; {left_out} others are left out."))
+    return Section("By class", blocks)
+
+
+def _scatter(result: TaskResult) -> Section:
+    points = result.details.scatter
+    if not points:
+        return Section("Predicted against true", [])
+    svg = charts.inline_svg(charts.scatter(points), "scatter", "Predicted against true numbers")
+    caption = f"{len(points):,} rows. On the dashed line predictions are right."
+    return Section("Predicted against true", [page.Chart(svg, caption, size="square")])
+
+
+def _predictions(result: TaskResult) -> Section:
+    blocks = prediction_tables(result)
+    if blocks:
+        tags = " Underlined tokens have a wrong tag; the right one is crossed out beside it."
+        remark = "All rows are in predictions.jsonl; long texts are cut here."
+        blocks.append(note(remark + (tags if result.task == "token-classification" else "")))
+    return Section("Predictions", blocks)
+
+
+def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
+    """All metrics of the reported rows."""
+    constant = [result.details.baseline_name] if result.details.baseline else []
+    rows: list[list[Inline]] = []
+    for name, value in result.metrics.items():
+        metric = result.format(name)
+        cells: list[Inline] = []
+        if constant:
+            baseline = number(result.details.baseline, name)
+            cells.append("" if baseline is None else metric.write(baseline))
+        if meanings:
+            how = result.details.notes.get(name, "")
+            cells.append(Cell(metric.meaning, below=[(how, "")] if how else ()))
+        interval = metric.write_interval(result.intervals.get(name))
+        rows.append([metric.title, metric.write(value), interval, *cells])
+    head = ["metric", "value", "95 % interval", *constant, *(["meaning"] if meanings else [])]
+    return Table(head, rows, left=[len(head) - 1] if meanings else ())
+
+
+def _runs(result: TaskResult) -> Section:
+    several, drawn = len(result.runs) > 1, learning_curves(result)
+    blocks: list[page.Block] = [_runs_table(result)] if several else []
+    if drawn and several:
+        names = [named(run.name, charts.style(index)) for index, run in enumerate(result.runs)]
+        dashed = "; runs from scratch are dashed" if pretraining_gain(result) else ""
+        blocks += [page.Legend(names), note(f"The kept run is bold{dashed}.")]
+    if drawn:
+        blocks.append(page.Group("charts", drawn))
+    return Section("Runs" if several else "Training", blocks)
+
+
+def _runs_table(result: TaskResult) -> Table:
+    metric, test = result.format(result.metric), any(run.test for run in result.runs)
+    best = {
+        side: max(
+            (run.eval.get(result.metric, float("-inf")) for run in result.runs if run.side == side),
+            default=None,
+        )
+        for side in SIDES
+    }
+    rows: list[list[Inline]] = []
+    for index, run in enumerate(result.runs):
+        value = run.eval.get(result.metric)
+        is_best = value is not None and value == best[run.side]
+        remark = f"collapsed: {run.collapsed}" if run.collapsed else ""
+        badge = "kept" if run.kept else ""
+        below = [("best of its side", "best")] if is_best else []
+        rows.append(
+            [
+                named(SIDES[run.side], charts.style(index), badge, remark),
+                *(format_value(run.settings.get(name)) for name in result.tried),
+                NOTHING if run.seed is None else str(run.seed),
+                NOTHING if run.kept_epoch is None else f"{run.kept_epoch:.3g}",
+                Cell(metric.write(value), strong=is_best, below=below),
+                *([metric.write(run.test.get(result.metric))] if test else []),
+                duration(run.seconds),
+            ]
+        )
+    on_test = ["on test"] if test else []
+    names: list[Inline] = ["run", *map(page.code, result.tried), "seed", "epoch kept"]
+    return Table([*names, f"{metric.title} on eval", *on_test, "time"], rows)
+
+
+def learning_curves(result: TaskResult) -> list[page.Chart]:
+    """A chart for each metric that any of the runs has by epoch, all runs in each."""
+    metric = result.format(result.metric)
+    tracks = [
+        ("train_loss", "Training loss", "Averaged over each epoch.", charts.tick),
+        (
+            "eval_loss",
+            "Loss on eval",
+            "Where it rises while the training loss falls, the run overfits.",
+            charts.tick,
+        ),
+        ("eval", metric.title, "On eval. A ring marks the epoch that was kept.", metric.write_tick),
+    ]
+    points = {
+        name: [
+            [(epoch.epoch, v) for epoch in run.epochs if (v := getattr(epoch, name)) is not None]
+            for run in result.runs
+        ]
+        for name, *_ in tracks
+    }
+    # A single epoch makes no curve: its values are in the tables.
+    drawn = [track for track in tracks if any(len(known) > 1 for known in points[track[0]])]
+    size = charts.LARGE if len(drawn) < 3 else charts.SMALL
+    found = []
+    for name, title, meaning, write in drawn:
+        lines = [
+            line
+            for index, (run, known) in enumerate(zip(result.runs, points[name], strict=True))
+            for line in _curve_lines(known, index, run.kept_epoch, run.side, _is_bold(result, run))
+        ]
+        figure = charts.lines(lines, "epoch", charts.tick, write, size=size, integer_x=True)
+        label = f"{metric.title_in_chart if name == 'eval' else title} over epochs"
+        svg = charts.inline_svg(figure, name, label)
+        found.append(
+            page.Chart(svg, meaning, title, size="large" if size == charts.LARGE else "small")
+        )
+    return found
+
+
+def _is_bold(result: TaskResult, run: TrainingRun) -> bool:
+    return run.kept or len(result.runs) == 1
+
+
+def _curve_lines(
+    points: Sequence[charts.Point], index: int, kept_epoch: float | None, side: str, bold: bool
+) -> list[charts.Line]:
+    style = charts.style(index)
+    width, alpha = (2.4, 1.0) if bold else (1.2, 0.75)
+    dashes = "-" if side == "pretrained" else (0, (5, 2))
+    curve = {"color": style.color, "linewidth": width, "alpha": alpha, "linestyle": dashes}
+    ring = {"color": style.color, "marker": "o", "markersize": 10, "fillstyle": "none"}
+    kept = [point for point in points if point[0] == kept_epoch and len(points) > 1]
+    return [(points, curve), charts.line_end(points, style), (kept, ring | {"clip_on": False})]
+
+
+def _usage(result: TaskResult) -> Section:
+    if not result.network:
+        return Section("Use the model", [])
+    blocks: list[page.Block] = [
+        text("Paths are as they were when this page was written."),
+        page.Code(shell_usage(str(result.home))),
+        page.Heading("In Python"),
+        page.Code(python_usage(result, str(result.home))),
+    ]
+    if result.task == "question-answering":
+        blocks.append(note(ANSWERS_REMARK))
+    return Section("Use the model", blocks)
+
+
+ANSWERS_REMARK = (
+    "This takes the best start and the best end of a passage that fits in one window; “elektron "
+    "predict” reads long passages in windows and knows questions without an answer."
+)
+ELEKTRON_IMPORT = "import elektron.models  # registers the family with transformers' Auto classes\n"
+QUESTION_ANSWERING = """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+folder = {folder}
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+batch = tokenizer("A question?", "A passage with the answer.", return_tensors="pt")
+output = model(**batch)
+start, end = int(output.start_logits.argmax()), int(output.end_logits.argmax())
+print(tokenizer.decode(batch["input_ids"][0, start : end + 1]))"""
+MULTIPLE_CHOICE = """from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+folder = {folder}
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForMultipleChoice.from_pretrained(folder).eval()
+choices = ["one choice", "another"]
+batch = tokenizer(["A text."] * len(choices), choices, padding=True, return_tensors="pt")
+logits = model(**{{name: tensor[None] for name, tensor in batch.items()}}).logits
+print(choices[int(logits.argmax())])"""
+GENERATION = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+folder = {folder}
+reader = AutoTokenizer.from_pretrained(folder)
+writer = AutoTokenizer.from_pretrained(folder, subfolder="{subfolder}")
+model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+batch = reader("A text of your own.", return_tensors="pt", return_token_type_ids=False)
+print(writer.decode(model.generate(**batch)[0], skip_special_tokens=True))"""
+PIPELINE = """from transformers import pipeline
+
+model = pipeline("{pipeline}", model={folder}{options})
+print(model({input}))"""
+
+
+def shell_usage(folder: str) -> str:
+    """Use with `elektron`."""
+    return f"elektron predict {shlex.quote(folder)} --input FILE --output predictions.jsonl"
+
+
+def python_usage(result: TaskResult, folder: str) -> str:
+    """Use with transformers alone, and the family's own classes where it has some."""
+    templates = {
+        "question-answering": QUESTION_ANSWERING,
+        "multiple-choice": MULTIPLE_CHOICE,
+    } | dict.fromkeys(GENERATES, GENERATION)
+    pipeline, options = "text-classification", ""
+    if result.task == "token-classification":
+        pipeline, options = result.task, ', aggregation_strategy="simple"'
+    elif result.task == "regression":
+        options = ', function_to_apply="none"'
+    elif result.learned.get("several"):
+        options = ", top_k=None"
+    pairs = '{"text": "A text of your own.", "text_pair": "Another."}'
+    code = templates.get(result.task, PIPELINE).format(
+        folder=repr(folder),
+        subfolder=TARGET_TOKENIZER,
+        pipeline=pipeline,
+        options=options,
+        input=pairs if result.learned.get("pairs") else '"A text of your own."',
+    )
+    return (ELEKTRON_IMPORT if result.family == "elektron" else "") + code
+
+
+def _comparison(results: Sequence[TaskResult]) -> Report:
+    names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
+    shared = same_rows(results)
+    blocks: list[page.Block] = [comparison_table(results, names, shared)]
+    remark = "Below each value is its 95 % interval. "
+    remark += (
+        "Where intervals overlap widely, other rows might reverse the order."
+        if shared
+        else "These models were scored on different rows as far as their settings tell, so that "
+        "none is marked as best."
+    )
+    blocks.append(note(remark))
+    if len({result.task for result in results}) == 1:
+        main = results[0].metric
+        metric = results[0].format(main)
+        rows = [
+            charts.Dots([value], result.intervals.get(main, (value, value)))
+            if (value := result.metrics.get(main)) is not None
+            else charts.Dots([])
+            for result in results
+        ]
+        figure = charts.dots(rows, metric.title_in_chart, metric.write_tick)
+        svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
+        caption = f"{metric.title}, each with its 95 % interval."
+        blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
+    details: list[page.Block] = []
+    for result, name in zip(results, names, strict=True):
+        gain = pretraining_gain(result)
+        details += [page.Heading(name), *map(note, seeds_sentences(result))]
+        details += [text(gain[-1])] if gain else []
+        details += [page.Facts(facts(result)), _warnings_block(result)]
+    pairs = list(zip(names, results, strict=True))
+    return Report(
+        title=", ".join(result.name for result in results),
+        kind=KIND,
+        heading=[f"{len(results)} models compared"],
+        sections=[
+            Section("Side by side", blocks),
+            Section("One by one", details),
+            page.settings_section([(name, result.config) for name, result in pairs], "model"),
+            page.versions_section([(name, result.details.versions) for name, result in pairs]),
+        ],
+    )
+
+
+def same_rows(results: Sequence[TaskResult]) -> bool:
+    """Whether all were scored on the same rows, as far as their settings tell."""
+
+    def reported(result: TaskResult) -> tuple[object, ...]:
+        files = str(result.config.get(result.split))
+        held_out = str(result.config.get("train")) if result.split == "eval" else ""
+        return result.task, result.split, files, held_out, result.rows
+
+    return all(reported(result) == reported(results[0]) for result in results)
+
+
+def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
+    """The main metrics, then those in tiles; the best is marked if all were scored on the same rows."""
+    found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
+    known = [name for name in found if any(name in result.metrics for result in results)]
+    head = ["model", "task"]
+    columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
+    for name in known[:MOST_COMPARED]:
+        metric = next(result.format(name) for result in results if name in result.metrics)
+        values = [result.metrics.get(name) for result in results]
+        best = metric.best(values) if shared else None
+        cells: list[Inline] = []
+        for result, value in zip(results, values, strict=True):
+            is_best = metric.write(value) == best
+            below = [(metric.write_interval(result.intervals.get(name)), "")]
+            below += [("best", "best")] if is_best else []
+            cells.append(Cell(metric.write(value), strong=is_best, below=below))
+        head.append(metric.title)
+        columns.append(cells)
+    rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
+    return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

@@ -1,130 +1,416 @@
-"""What a comparison leaves beside its runs: all figures, the table in Markdown, and a page with a plot."""
+"""What `elektron compare` found: its figures as `comparison.json`, a table in Markdown, and a page."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
-from pathlib import Path
-from typing import Any
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 from urllib.parse import quote
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from matplotlib.transforms import ScaledTranslation
-
+from elektron.configuration import format_value
 from elektron.io.files import atomic_write
-from elektron.reporting import page, wording
-from elektron.reporting.charts import Chart
-from elektron.reporting.drawing import LARGE, ROUND, blank, columns, look
-from elektron.reporting.inline_svg import inline_svg
-from elektron.reporting.variants import Comparison, median
-from elektron.reporting.variants_table import FIGURES, document, notes, rows
+from elektron.reporting import charts, markdown, page
+from elektron.reporting.formatting import (
+    MetricFormat,
+    decimal,
+    duration,
+    metric_format,
+    scientific,
+    short,
+    whole,
+)
+from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note
+from elektron.reporting.resolution import SEEDS_TO_CLAIM, Interval, Spread, Verdict, chance, verdict
 
-FIGURES_FILE = "comparison.json"
-TABLE = "comparison.md"
-PAGE = "comparison.html"
-LEFT = 62
-"""Pixels for the figures beside the axis: `84.25 %` is wider than most."""
-APART = 9
-"""Points between the marks of variants that have used the same compute."""
-ROOM = 1.6
-"""Factor by which the axis of compute goes on beyond the runs."""
+JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
+VERDICT_CSS = {"ahead": "best", "behind": "remark"}
+OF_PRETRAINING: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "generator_loss": ("generator loss", lambda value: decimal(value, 3)),
+    "discriminator_auc": ("AUC", lambda value: decimal(value, 3)),
+    "flops": ("FLOPs", scientific),
+    "seconds": ("time", duration),
+    "tokens": ("tokens", short),
+    "discriminator_parameters": ("parameters", short),
+}
+"""Columns of the pre-training, with medians over the seeds."""
+NOT_TUNED = (
+    "No learning rate was tuned per variant: each has its recipe's or the one it was given, and might do "
+    "better with another."
+)
+OF_HELD_OUT = (
+    "Generator loss and AUC (of detecting replaced tokens) are of held-out rows; they can be compared where objective "
+    "and generator are the same. FLOPs are those of matrix products, forward and backward; time is of training alone; "
+    "parameters are the discriminator's."
+)
+APART = 1.03
+"""Factor between the marks of variants that have used the same compute."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A run's result on a probe."""
+
+    task: str
+    figure: str
+    """The task's main metric."""
+    split: Literal["test", "eval"]
+    """The rows whose metric is reported."""
+    rows: float | None
+    value: float
+    interval: Interval | None
+    """Its 95 % bootstrap interval."""
+    eval: float | None
+    """The metric on the rows by which is chosen."""
+    collapsed: str | None
+    """How it predicts the same for everything."""
+
+    @property
+    def format(self) -> MetricFormat:
+        """How the metric is written."""
+        return metric_format(self.figure, self.task)
+
+
+@dataclass(frozen=True)
+class VariantRun:
+    """`result.json`: one pre-training of a variant, and its probes by name."""
+
+    variant: str
+    tuned: dict[str, Any]
+    """Values that were chosen, or tried, for this variant."""
+    budget: str
+    seed: int
+    folder: str
+    """Relative to the comparison's; it has a folder for each probe and `pretraining`."""
+    flops: float | None = None
+    seconds: float | None = None
+    tokens: float | None = None
+    generator_loss: float | None = None
+    discriminator_auc: float | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    device: str | None = None
+    diverged: str | None = None
+    """The error, where the loss was no longer finite."""
+    probes: dict[str, ProbeResult] = field(default_factory=dict)
+
+    @property
+    def discriminator_parameters(self) -> int | None:
+        """The number of the discriminator's parameters."""
+        return self.parameters.get("discriminator")
+
+    def link(self, name: str) -> str:
+        """The folder of a probe, or of the pre-training, as an address relative to the comparison's."""
+        # `./`, so that no name reads as a scheme
+        return "./" + quote(str(PurePosixPath(self.folder, name)))
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One way to pre-train."""
+
+    name: str
+    settings: dict[str, Any]
+    """Those in which it differs from the others."""
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """The values that were tuned."""
+    trials: list[VariantRun] = field(default_factory=list)
+    """The runs by which they were chosen."""
+    mean_ranks: list[float] = field(default_factory=list)
+    """Of the trials over the probes; 1 is best."""
+
+    @property
+    def at_the_edge(self) -> list[str]:
+        """Tuned numbers of which the largest or smallest value tried was best."""
+        tried = {name: [trial.tuned[name] for trial in self.trials] for name in self.chosen}
+        return [
+            name
+            for name, values in tried.items()
+            if all(isinstance(value, int | float) for value in values)
+            and min(values) < max(values)
+            and self.chosen[name] in (min(values), max(values))
+        ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`comparison.json`."""
+
+    recipe: str
+    data: str
+    shared: dict[str, Any]
+    """Settings of all variants."""
+    budget_kind: Literal["time", "flops"]
+    budgets: list[str]
+    """The smallest first."""
+    seeds: list[int]
+    tuned: list[str]
+    """Names of the settings that were tuned."""
+    probes: dict[str, str]
+    """Their names and what follows `elektron finetune`."""
+    variants: list[VariantResult]
+    """The first is what the others are compared with."""
+    runs: list[VariantRun]
+
+    def first(self, probe: str) -> ProbeResult:
+        """Of the first run: all have the same task, metric and rows."""
+        return self.runs[0].probes[probe]
+
+    def heading(self, probe: str) -> str:
+        """A probe with its metric."""
+        first = self.first(probe)
+        return f"{probe}, {first.format.title} on {first.split}"
+
+    def runs_of(self, variant: str, budget: str) -> list[VariantRun]:
+        """Of all seeds."""
+        return [run for run in self.runs if (run.variant, run.budget) == (variant, budget)]
+
+    def spread(self, probe: str, variant: str, budget: str) -> Spread:
+        """The probe's metric over the seeds."""
+        return Spread([run.probes[probe].value for run in self.runs_of(variant, budget)])
+
+    def verdict(self, probe: str, variant: str, budget: str) -> Verdict | None:
+        """Whether it is ahead of the first variant; None for the first itself."""
+        first = self.variants[0].name
+        if variant == first:
+            return None
+        base, other = (
+            [run.probes[probe] for run in self.runs_of(name, budget)] for name in (first, variant)
+        )
+        return verdict(
+            [result.value for result in base],
+            [result.value for result in other],
+            [result.interval for result in (*base, *other)],
+            self.first(probe).format.less_is_better,
+        )
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> str:
-    """Write the three files; the text of the table.
+    """Write the three files; the text of the Markdown file.
 
     Raises:
         ElektronError: the page cannot be written.
     """
-    figures = json.dumps(comparison.as_json(), indent=1, ensure_ascii=False, default=str)
-    atomic_write(folder / FIGURES_FILE, figures)
-    table = document(comparison)
-    atomic_write(folder / TABLE, table)
-    page.write_page(folder / PAGE, render(comparison))
-    return table
+    content = dataclasses.asdict(comparison)
+    atomic_write(folder / JSON, json.dumps(content, indent=1, ensure_ascii=False, default=str))
+    text = comparison_markdown(comparison)
+    atomic_write(folder / MARKDOWN, text)
+    variants_report(comparison).write(folder / PAGE)
+    return text
 
 
-def render(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
+    """Table and notes."""
+    listed = "\n".join(f"- {markdown.plain(sentence)}" for sentence in notes(comparison))
+    return f"{quality_table(comparison).markdown()}\n\n{listed}\n"
+
+
+def variants_report(comparison: Comparison) -> Report:
     """The page."""
-    return page.render(
-        "variants.html.jinja",
-        comparison=comparison,
-        rows=rows(comparison),
-        figures=FIGURES,
-        notes=notes(comparison),
-        charts=charts(comparison),
-        several_budgets=len(comparison.budgets) > 1,
-        link=link,
+    count = len(comparison.variants)
+    variants = f"{count} variant{'s' if count > 1 else ''}"
+    names = [_name(comparison, variant.name) for variant in comparison.variants]
+    commands = [
+        block
+        for probe, command in comparison.probes.items()
+        for block in (page.Heading(probe), page.Code(f"elektron finetune {command}"))
+    ]
+    drawn = page.Group("charts", [quality_chart(comparison, p) for p in comparison.probes])
+    side_by_side = [note("Marks of different variants at the same compute are side by side.")]
+    return Report(
+        title=f"{variants} compared",
+        kind="comparison",
+        heading=[f"{variants} at {'equal compute' if count > 1 else 'several budgets'}"],
+        sections=[
+            Section("Quality", [quality_table(comparison), *map(note, notes(comparison))]),
+            Section(
+                "Quality against compute",
+                [
+                    page.Legend(names),
+                    drawn,
+                    *(side_by_side if comparison.budget_kind == "flops" else []),
+                ],
+            ),
+            Section("Tuning", _tuning_table(comparison)),
+            Section("Runs", [note("Each figure links to its report."), _runs_table(comparison)]),
+            Section("Probes", commands),
+        ],
     )
 
 
-def link(folder: str) -> str:
-    """A folder below the comparison's as an address: `./`, so that no name reads as a scheme."""
-    return "./" + quote(folder)
+def _name(comparison: Comparison, variant: str) -> Cell:
+    place = [other.name for other in comparison.variants].index(variant)
+    return Cell(variant, style=charts.style(place), code=True)
 
 
-def charts(comparison: Comparison) -> list[Chart]:
-    """Every probe's figure over the operations counted."""
-    lines = ", a line goes through the medians." if len(comparison.budgets) > 1 else "."
-    found = []
-    for place, probe in enumerate(comparison.probes):
-        probed = comparison.first(probe)
-        drawing = inline_svg(
-            draw(comparison, probe),
-            f"probe-{place}",
-            f"{probed.kind.drawn} of every run over its FLOPs",
-        )
-        unit = f"{probed.kind.title} on {probed.split}"
-        found.append(Chart(probe, unit, f"A mark is a run{lines}", drawing, large=True))
-    return found
+def quality_table(comparison: Comparison) -> Table:
+    """A row for each variant at each budget: medians over the seeds, ranges and verdicts."""
+    several = len(comparison.budgets) > 1
+    head = [
+        "variant",
+        *(["budget"] if several else []),
+        *map(comparison.heading, comparison.probes),
+    ]
+    rows = []
+    for budget in comparison.budgets:
+        for variant in comparison.variants:
+            runs = comparison.runs_of(variant.name, budget)
+            row: list[Inline] = [_name(comparison, variant.name), *([budget] if several else [])]
+            row += [_quality(comparison, p, variant.name, budget) for p in comparison.probes]
+            row += [write(_median(runs, name)) for name, (_, write) in OF_PRETRAINING.items()]
+            rows.append(row)
+    return Table([*head, *(title for title, _ in OF_PRETRAINING.values())], rows)
 
 
-def draw(comparison: Comparison, probe: str) -> Figure:
-    """A mark for each run; a line through each variant's medians where there are several budgets."""
-    figure, axes = blank(LARGE, left=LEFT)
-    axes.set_xscale("log")
+def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> Cell:
+    spread, metric = comparison.spread(probe, variant, budget), comparison.first(probe).format
+    found = comparison.verdict(probe, variant, budget)
+    below = [(metric.write_interval(spread.ends), "")] if len(spread.values) > 1 else []
+    below += [(str(found), f"verdict {VERDICT_CSS.get(found.word, '')}")] if found else []
+    return Cell(metric.write(spread.median), below=below)
+
+
+def _median(runs: Sequence[VariantRun], name: str) -> float | None:
+    known = [value for run in runs if (value := getattr(run, name)) is not None]
+    return statistics.median(known) if known else None
+
+
+def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
+    """A mark for each run over its FLOPs; a curve through each variant's medians if there are several budgets."""
+    first, several = comparison.first(probe), len(comparison.budgets) > 1
+    figure = charts.log_lines(
+        quality_lines(comparison, probe), "FLOPs", scientific, first.format.write_tick
+    )
+    title = f"{first.format.title_in_chart} of every run over its FLOPs"
+    svg = charts.inline_svg(figure, f"probe-{list(comparison.probes).index(probe)}", title)
+    caption = f"A mark is a run{', a curve goes through the medians' if several else ''}."
+    return page.Chart(svg, caption, probe, f"{first.format.title} on {first.split}", "large")
+
+
+def quality_lines(comparison: Comparison, probe: str) -> list[charts.Line]:
+    """Medians and runs of each variant."""
+    drawn: list[charts.Line] = []
     for place, variant in enumerate(comparison.variants):
-        style, lines, marks = look(place), [], []
+        style, medians, marks = charts.style(place), [], []
+        aside = APART ** (place - (len(comparison.variants) - 1) / 2)
+        if comparison.budget_kind == "time":
+            aside = 1.0
         for budget in comparison.budgets:
             runs = comparison.runs_of(variant.name, budget)
-            compute = median(runs, "flops")
+            compute = _median(runs, "flops")
             if compute is not None:
-                lines.append((compute, comparison.spread(probe, variant.name, budget).median))
-            marks += [(run.flops, run.probes[probe].value) for run in runs if run.flops]
-        # Marks at the same compute stand side by side.
-        aside = (place - (len(comparison.variants) - 1) / 2) * APART
-        if comparison.budget_kind == "time":
-            aside = 0.0
-        where = axes.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
-        if len(lines) > 1:
-            axes.plot(*columns(lines), color=style.colour, linewidth=1.6, transform=where)
-        mark: dict[str, Any] = {
-            "color": style.colour,
-            "markersize": 6.5,
-            "alpha": 0.75,
-            "clip_on": False,
-        }
-        axes.plot(*columns(marks), style.marker, transform=where, **mark)
-    kind = comparison.first(probe).kind
-    axes.set_xlabel("FLOPs", loc="right")
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: kind.write_tick(value)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.scientific(value)))
-    points = [(run.flops, run.probes[probe].value) for run in comparison.runs if run.flops]
-    if points:  # lines that are moved aside have no data limits of their own
-        low, high = min(x for x, _ in points) / ROOM, max(x for x, _ in points) * ROOM
-        axes.set_xlim(low, high)
-        axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high)))
-        bottom, top = min(y for _, y in points), max(y for _, y in points)
-        margin = 0.12 * (top - bottom) or 0.05 * abs(top) or 1.0
-        axes.set_ylim(bottom - margin, top + margin)
-    return figure
+                medians.append(
+                    (compute * aside, comparison.spread(probe, variant.name, budget).median)
+                )
+            marks += [(run.flops * aside, run.probes[probe].value) for run in runs if run.flops]
+        if len(medians) > 1:
+            drawn.append((medians, {"color": style.color, "linewidth": 1.6}))
+        options = {"color": style.color, "markersize": 6.5, "alpha": 0.75, "clip_on": False}
+        drawn.append((marks, options | {"marker": style.marker, "linestyle": ""}))
+    return drawn
 
 
-def round_numbers(low: float, high: float) -> list[float]:
-    """One to five of 1, 2 and 5 times a power of ten between two numbers, which must differ by a factor above 2.5."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    return found[:: math.ceil(len(found) / 5)]
+def _tuning_table(comparison: Comparison) -> list[page.Block]:
+    if not comparison.tuned:
+        return []
+    rows = []
+    for variant in comparison.variants:
+        for trial, rank in zip(variant.trials, variant.mean_ranks, strict=True):
+            badge = "chosen" if trial.tuned == variant.chosen else ""
+            row: list[Inline] = [
+                named(variant.name, badge=badge, remark="diverged" if trial.diverged else "")
+            ]
+            row += [format_value(trial.tuned[name]) for name in comparison.tuned]
+            row += [
+                trial.probes[probe].format.write(trial.probes[probe].eval)
+                if probe in trial.probes
+                else "–"
+                for probe in comparison.probes
+            ]
+            rows.append([*row, decimal(rank, 2)])
+    titles = [
+        f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes
+    ]
+    return [Table(["variant", *map(page.code, comparison.tuned), *titles, "mean rank"], rows)]
+
+
+def _runs_table(comparison: Comparison) -> Table:
+    rows: list[list[Inline]] = []
+    for run in comparison.runs:
+        row: list[Inline] = [run.variant, run.budget, str(run.seed)]
+        row.append(Cell("report", href=f"{run.link('pretraining')}/report.html"))
+        row.append(Cell("folder", href=f"{run.link('pretraining')}/"))
+        for probe in comparison.probes:
+            result = run.probes[probe]
+            text = result.format.write(result.value)
+            row.append(Cell(text, href=f"{run.link(probe)}/report.html"))
+        rows.append(row)
+    return Table(["variant", "budget", "seed", "pre-training", "", *comparison.probes], rows)
+
+
+def notes(comparison: Comparison) -> Iterator[str]:
+    """What a reader of the table must know."""
+    seeds = comparison.seeds
+    by = "seed 1" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    kind = "wall-clock time of training" if comparison.budget_kind == "time" else "counted FLOPs"
+    shared = f", with {_settings(comparison.shared)} in all variants" if comparison.shared else ""
+    medians = " Figures are medians over the seeds, with the lowest and the highest."
+    yield (
+        f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
+        f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}."
+        f"{medians if len(seeds) > 1 else ''}"
+    )
+    yield from _tuning_notes(comparison)
+    first = comparison.variants[0].name
+    if len(comparison.variants) > 1 and len(seeds) < SEEDS_TO_CLAIM:
+        yield f"Against {first}: fewer than {SEEDS_TO_CLAIM} seeds resolve nothing."
+    elif len(comparison.variants) > 1:
+        yield (
+            f"Against {first}: ahead or behind where all seeds of one are beyond all seeds of the other and the "
+            "medians differ by more than half of the 95 % bootstrap interval. The seeds of variants that do not "
+            f"differ come apart once in {chance(len(seeds)):,} by chance."
+        )
+    for probe in comparison.probes:
+        result = comparison.first(probe)
+        rows = f"{whole(result.rows)} rows" if result.rows is not None else "rows"
+        of_eval = ", on which the best epoch was chosen: too good for all variants"
+        yield f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
+    yield OF_HELD_OUT
+    for probe in comparison.probes:
+        collapsed = [
+            f"{run.variant} {run.budget} seed {run.seed}"
+            for run in comparison.runs
+            if run.probes[probe].collapsed
+        ]
+        if collapsed:
+            yield f"{probe} collapsed, it predicts the same for every row: {', '.join(collapsed)}."
+    devices = sorted({run.device for run in comparison.runs if run.device})
+    if len(devices) == 1:
+        yield f"Device: {devices[0]}."
+    elif devices:
+        unequal = " Equal time is not equal work then." if comparison.budget_kind == "time" else ""
+        yield f"The runs were on different devices: {', '.join(devices)}.{unequal}"
+
+
+def _tuning_notes(comparison: Comparison) -> Iterator[str]:
+    if comparison.tuned:
+        chosen = "; ".join(f"{v.name}: {_settings(v.chosen)}" for v in comparison.variants)
+        yield (
+            f"{' and '.join(comparison.tuned)} tuned per variant with seed 1 at "
+            f"{comparison.budgets[0]}, by mean rank over the probes on eval: {chosen}."
+        )
+    edges = [f"{v.name} ({', '.join(v.at_the_edge)})" for v in comparison.variants if v.at_the_edge]
+    if edges:
+        yield (
+            "The best value is the first or last of those tried, so that a better one may lie beyond: "
+            f"{', '.join(edges)}."
+        )
+    varied = [name for variant in comparison.variants for name in variant.settings]
+    if not any(name.endswith("learning_rate") for name in [*comparison.tuned, *varied]):
+        yield NOT_TUNED
+
+
+def _settings(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {format_value(value)}" for name, value in chosen.items())

@@ -20,5 +20,5 @@ A function of this package takes what is true and what was predicted and returns
 
 Higher is better except for mse and mae. The range 0 to 100 is that of the metric's own papers.
 Every value is finite: a metric that is not defined, such as the precision of a class that was never
-predicted, is 0. `reporting/kinds.py` has the titles and explanations of the metrics.
+predicted, is 0. `reporting/formatting.py` has the titles and explanations of the metrics.
 """

@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
+from elektron.reporting.pretraining_run import read_run, read_runs
 from elektron.reporting.reading import number
-from elektron.reporting.runs import read_run, read_runs
-from tests.reporting.conftest import SECOND_ACT, MakeRun
+from tests.reporting.conftest import DOWNSTREAM, MakeRun
 
 
 def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
-    run = read_run(make_run("mine", second_act=SECOND_ACT))
+    run = read_run(make_run("mine", downstream=DOWNSTREAM))
     assert run.name == "mine" and run.finished
     assert run.config["network.num_hidden_layers"] == 4 and run.config["family"] == "elektron"
     assert [len(run.metrics.train), len(run.metrics.evaluation)] == [60, 12]
     assert run.latest["generator_loss"] == run.metrics.evaluation[-1]["generator_loss"]
-    assert run.second_act is not None and run.second_act.pretrained.values[1] == 0.671
+    assert run.downstream is not None and run.downstream.pretrained.accuracies[1] == 0.671
     assert len(run.examples) == 4
 
 
 def test_a_run_in_progress_is_read_up_to_its_cut_line(make_run: MakeRun) -> None:
     run = read_run(make_run(finished=False))
-    assert not run.finished and run.examples == [] and run.second_act is None
+    assert not run.finished and run.examples == [] and run.downstream is None
     assert run.metrics.unreadable == 0, "the line being written is no damage"
     assert run.latest["kind"] == "evaluation" and run.latest["step"] == 600
     assert run.position["step"] == 640
@@ -83,7 +83,7 @@ def test_what_is_no_run_is_refused_with_what_is_missing(make_run: MakeRun, tmp_p
 
 
 @pytest.mark.parametrize(
-    "file", ["summary.json", "corpus.json", "examples.json", "second_act.json"]
+    "file", ["summary.json", "corpus.json", "examples.json", "downstream.json"]
 )
 @pytest.mark.parametrize(
     "content", [b"", b'{"a": ', b"\xff\xfe", b"7", b"null", b"[" * 100_000, b"1" * 5000]
@@ -95,7 +95,7 @@ def test_a_damaged_file_is_refused_by_name(make_run: MakeRun, file: str, content
     assert str(folder / file) in message and "move it away" in message
 
 
-def test_examples_and_second_act_of_another_shape_are_refused(make_run: MakeRun) -> None:
+def test_examples_and_downstream_check_of_another_shape_are_refused(make_run: MakeRun) -> None:
     folder = make_run()
     examples = json.loads((folder / "examples.json").read_text())
     examples[0]["masked"].pop()
@@ -104,8 +104,8 @@ def test_examples_and_second_act_of_another_shape_are_refused(make_run: MakeRun)
     (folder / "examples.json").write_text('[{"tokens": []}]')
     assert "has no 'original'" in refusal(folder)
     (folder / "examples.json").unlink()
-    act = SECOND_ACT | {"scratch": {"accuracies": [], "mean": 1, "spread": 0}}
-    (folder / "second_act.json").write_text(json.dumps(act))
+    check = DOWNSTREAM | {"scratch": {"accuracies": [], "mean": 1, "spread": 0}}
+    (folder / "downstream.json").write_text(json.dumps(check))
     assert "accuracies must not be empty" in refusal(folder)
 
 

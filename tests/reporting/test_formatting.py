@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.reporting.wording import duration, percent, scientific, short, whole
+from elektron.reporting.formatting import duration, percent, scientific, short, whole
 from elektron.terminal import escape_control
 
 
@@ -35,7 +35,7 @@ def test_other_figures() -> None:
 
 
 @given(st.text())
-def test_visible_text_has_no_control_characters_and_keeps_words(text: str) -> None:
+def test_escape_control_text_has_no_control_characters_and_keeps_words(text: str) -> None:
     shown = escape_control(text)
     assert not any(
         ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown

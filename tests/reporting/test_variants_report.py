@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from elektron.reporting.variants import Comparison, Probed, Variant, VariantRun
+from elektron.reporting.charts import round_numbers
 from elektron.reporting.variants_report import (
+    MARKDOWN,
     PAGE,
-    TABLE,
-    charts,
-    draw,
-    link,
-    render,
-    round_numbers,
+    Comparison,
+    ProbeResult,
+    VariantResult,
+    VariantRun,
+    comparison_markdown,
+    notes,
+    quality_lines,
+    variants_report,
     write_comparison,
 )
-from elektron.reporting.variants_table import document, notes
 from tests.reporting.pages import HOSTILE, Page
 
 PROBES = {
@@ -28,12 +30,12 @@ PROBES = {
 QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15": 0.795}
 
 
-def sst2(value: float, interval: tuple[float, float]) -> Probed:
-    return Probed("classification", "accuracy", "test", 872, value, interval, 0.8, None)
+def sst2(value: float, interval: tuple[float, float]) -> ProbeResult:
+    return ProbeResult("classification", "accuracy", "test", 872, value, interval, 0.8, None)
 
 
-def stsb(value: float, interval: tuple[float, float]) -> Probed:
-    return Probed("regression", "pearson", "eval", 1500, value, interval, 0.5, None)
+def stsb(value: float, interval: tuple[float, float]) -> ProbeResult:
+    return ProbeResult("regression", "pearson", "eval", 1500, value, interval, 0.5, None)
 
 
 def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
@@ -73,7 +75,7 @@ def comparison(
         seeds=list(range(1, seeds + 1)),
         tuned=[],
         probes=PROBES,
-        variants=[Variant(name, {"objective": name}) for name in names],
+        variants=[VariantResult(name, {"objective": name}) for name in names],
         runs=[
             run(name, budget, seed, 1e15 * (place + 1) * (5 if budget == "10m" else 1))
             for budget in budgets
@@ -88,26 +90,28 @@ def cells(line: str) -> list[str]:
 
 
 def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> None:
-    text = document(comparison())
+    text = comparison_markdown(comparison())
     table = [cells(line) for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 6
-    assert table[0][:4] == ["variant", "budget", "sst2, Accuracy on test", "resolved"]
+    assert table[0][:3] == ["variant", "budget", "sst2, Accuracy on test"]
     first, second, third = table[2:5]
-    assert first[:4] == ["`objective=rtd`", "2m", "82.0 % (81.0 to 83.0 %)", "–"]
-    assert second[:4] == ["`objective=mlm`", "2m", "77.0 % (76.0 to 78.0 %)", "behind"]
-    assert third[3] == "not resolved: seeds overlap"
-    assert second[5] == "not resolved: within the interval"
-    assert second[6:] == ["–", "–", "2.0 × 10¹⁵", "1 min", "4.5 M", "13.5 M"]
-    assert first[6:8] == ["4.200", "0.810"]
+    assert first[:3] == ["`objective=rtd`", "2m", "82.0 % (81.0 to 83.0 %)"]
+    assert second[:3] == ["`objective=mlm`", "2m", "77.0 % (76.0 to 78.0 %; behind)"]
+    assert third[2].endswith("; not resolved: seeds overlap)")
+    assert second[3].endswith("; not resolved: within the interval)")
+    assert second[4:] == ["–", "–", "2.0 × 10¹⁵", "1 min", "4.5 M", "13.5 M"]
+    assert first[4:6] == ["4.200", "0.810"]
 
 
 def test_columns_are_aligned_for_a_terminal() -> None:
-    lines = [line for line in document(comparison()).splitlines() if line.startswith("|")]
+    lines = [
+        line for line in comparison_markdown(comparison()).splitlines() if line.startswith("|")
+    ]
     assert len({len(line) for line in lines}) == 1
 
 
 def test_with_one_budget_there_is_no_column_of_it_and_with_one_seed_no_spread() -> None:
-    text = document(comparison(budgets=("2m",), seeds=1))
+    text = comparison_markdown(comparison(budgets=("2m",), seeds=1))
     assert "budget" not in text.splitlines()[0]
     assert "81.0 % |" in text and "(" not in text.splitlines()[2]
     assert text.count("not resolved: fewer than 3 seeds") == 4
@@ -120,10 +124,8 @@ def test_notes_say_what_the_figures_rest_on() -> None:
     assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in found
     assert "No learning rate was tuned per variant" in found
     assert "once in 10 by chance" in found
-    assert (
-        "sts-b, Pearson correlation on eval: figures of 1,500 rows, which the best epoch" in found
-    )
-    assert "sst2, Accuracy on test: figures of 872 rows." in found
+    assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in found
+    assert "sst2, Accuracy on test: 872 rows." in found
     assert "Device: CPU, 2 threads." in found
 
 
@@ -141,13 +143,15 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
     assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
 
 
-def tuned(name: str, chosen: float) -> Variant:
+def tuned(name: str, chosen: float) -> VariantResult:
     trials = [
         dataclasses.replace(run(name, "2m", 1, 1e15), tuned={"optimizer.learning_rate": rate})
         for rate in (0.1, 0.2, 0.3)
     ]
     ranks = [2.0, 1.0, 3.0]
-    return Variant(name, {"objective": name}, {"optimizer.learning_rate": chosen}, trials, ranks)
+    return VariantResult(
+        name, {"objective": name}, {"optimizer.learning_rate": chosen}, trials, ranks
+    )
 
 
 def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
@@ -160,18 +164,18 @@ def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
     )
     assert "may lie beyond: objective=mlm (optimizer.learning_rate)." in found
     assert "No learning rate" not in found
-    assert "chosen" in Page(render(made)).words
+    assert "chosen" in Page(variants_report(made).html()).words
 
 
 def test_where_the_rate_is_what_varies_it_is_not_said_to_be_untuned() -> None:
-    variants = [Variant("optimizer.learning_rate=1", {"optimizer.learning_rate": 1})]
+    variants = [VariantResult("optimizer.learning_rate=1", {"optimizer.learning_rate": 1})]
     assert "tuned per variant" not in " ".join(
         notes(dataclasses.replace(comparison(), variants=variants))
     )
 
 
 def test_the_page_stands_alone_and_leads_to_every_run() -> None:
-    page = Page(render(comparison()))
+    page = Page(variants_report(comparison()).html())
     assert not {"script", "link", "img", "iframe", "object"} & set(page.elements)
     links = [value for name, value in page.attributes if name == "href" and value[0] != "#"]
     assert all(value.startswith("./") for value in links)
@@ -183,28 +187,35 @@ def test_the_page_stands_alone_and_leads_to_every_run() -> None:
 
 def test_names_of_others_stay_text() -> None:
     made = comparison((HOSTILE, "b"), budgets=("2m",))
-    page = Page(render(made))
-    assert "<img" not in render(made) and "script" not in page.elements
+    page = Page(variants_report(made).html())
+    assert "<img" not in variants_report(made).html() and "script" not in page.elements
     assert "\\x1b[31m" in page.words
-    assert link("a b/#?") == "./a%20b/%23%3F"
-    assert "\x1b" not in document(made)
+    awkward = dataclasses.replace(made.runs[0], folder="a b/#?")
+    assert awkward.link("p") == "./a%20b/%23%3F/p"
+    assert "\x1b" not in comparison_markdown(made)
 
 
 def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
-    axes = draw(comparison(), "sst2").axes[0]
-    assert [len(line.get_xdata()) for line in axes.lines] == [2, 6] * 3
-    assert axes.get_xscale() == "log"
-    single = draw(comparison(budgets=("2m",)), "sst2").axes[0]
-    assert [len(line.get_xdata()) for line in single.lines] == [3] * 3
-    assert [chart.title for chart in charts(comparison())] == ["sst2", "sts-b"]
+    drawn = quality_lines(comparison(), "sst2")
+    assert [len(points) for points, _ in drawn] == [2, 6] * 3
+    single = quality_lines(comparison(budgets=("2m",)), "sst2")
+    assert [len(points) for points, _ in single] == [3] * 3
+
+
+def test_marks_at_the_same_compute_do_not_cover_one_another() -> None:
+    made = comparison(("a", "b"), budgets=("2m",), seeds=1)
+    runs = [dataclasses.replace(run, flops=1e15) for run in made.runs]
+    made = dataclasses.replace(made, runs=runs, budget_kind="flops")
+    ((left, _),), ((right, _),) = (points for points, _ in quality_lines(made, "sst2"))
+    assert left < 1e15 < right < 1.1e15
 
 
 def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() -> None:
     made = comparison(budgets=("2m",))
     runs = [dataclasses.replace(run, flops=None) for run in made.runs]
     made = dataclasses.replace(made, runs=runs)
-    assert Page(render(made)).elements.count("svg") == 2
-    assert cells(document(made).splitlines()[2])[7] == "–"
+    assert Page(variants_report(made).html()).elements.count("svg") == 2
+    assert cells(comparison_markdown(made).splitlines()[2])[5] == "–"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +232,7 @@ def test_round_numbers_of_an_axis_of_powers(low: float, high: float, ticks: list
 
 def test_all_figures_are_written_beside_table_and_page(tmp_path: Path) -> None:
     text = write_comparison(tmp_path, comparison())
-    assert (tmp_path / TABLE).read_text() == text
+    assert (tmp_path / MARKDOWN).read_text() == text
     assert (tmp_path / PAGE).is_file()
     kept: dict[str, Any] = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["runs"][0]["probes"]["sst2"]["value"] == pytest.approx(0.81)

@@ -1,0 +1,243 @@
+"""How numbers, times and metrics are written, and what each metric means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from elektron import progress
+
+NOTHING = "–"
+"""Written where a value is not known."""
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """A number with a fixed number of decimals."""
+    return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as percent."""
+    return NOTHING if value is None else f"{value * 100:.{digits}f} %"
+
+
+def whole(value: float | None) -> str:
+    """A count written out: `2,457,600`."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def short(value: float | None) -> str:
+    """A large count to three digits: `2.46 M`."""
+    if value is None:
+        return NOTHING
+    for size, suffix in ((1e9, "billion"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:  # rounds to 1.00 of this size
+            few = value < size * 999.5
+            return f"{value / size:.3g} {suffix}" if few else f"{value / size:,.0f} {suffix}"
+    return f"{value:.3g}"
+
+
+def scientific(value: float | None) -> str:
+    """A very large number: `1.2 × 10¹³`."""
+    if value is None:
+        return NOTHING
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{raised}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in its two largest units: `2 min 52 s`."""
+    return NOTHING if seconds is None else progress.format_duration(seconds)
+
+
+Scale = Literal["fraction", "percent", "points", "correlation", "plain"]
+"""From 0 to 1, written in percent; percent as it is; 0 to 100 without a unit; −1 to 1; other."""
+UPPER_BOUNDS = {"fraction": 1.0, "correlation": 1.0, "percent": 100.0, "points": 100.0}
+LESS_IS_BETTER = ("loss", "mse", "mae", "rmse", "perplexity")
+
+METRICS: dict[str, tuple[str, Scale, str]] = {
+    "accuracy": ("Accuracy", "fraction", "Rows whose label is right."),
+    "precision": ("Precision", "fraction", "The fraction of the predictions that is right."),
+    "recall": ("Recall", "fraction", "The fraction of what is true that was predicted."),
+    "f1": ("F1", "fraction", "The harmonic mean of precision and recall."),
+    "f1_macro": (
+        "F1, macro average",
+        "fraction",
+        "The mean of the classes’ F1: rare classes count as much as common ones.",
+    ),
+    "f1_micro": ("F1, micro average", "fraction", "Over all labels of all rows."),
+    "f1_samples": ("F1, mean of rows", "fraction", "The mean over rows."),
+    "precision_macro": (
+        "Precision, macro average",
+        "fraction",
+        "The mean of the classes’ precision.",
+    ),
+    "recall_macro": ("Recall, macro average", "fraction", "The mean of the classes’ recall."),
+    "mcc": (
+        "Matthews correlation",
+        "correlation",
+        "From −1 to 1; guessing gets 0, however uneven the classes are.",
+    ),
+    "pearson": (
+        "Pearson correlation",
+        "correlation",
+        "How nearly predicted and true numbers lie on a line; guessing gets 0.",
+    ),
+    "spearman": (
+        "Spearman correlation",
+        "correlation",
+        "How far predicted and true numbers have the same order; guessing gets 0.",
+    ),
+    "mse": ("Mean squared error", "plain", "Less is better."),
+    "mae": ("Mean absolute error", "plain", "Less is better."),
+    "loss": ("Loss", "plain", "What training minimises; in nats where it is of labels or words."),
+    "exact_match": (
+        "Exact match",
+        "percent",
+        "Answers equal to a right one, apart from articles and punctuation.",
+    ),
+    "has_answer_exact_match": (
+        "Exact match, questions with an answer",
+        "percent",
+        "Of the questions that have an answer.",
+    ),
+    "has_answer_f1": (
+        "F1, questions with an answer",
+        "percent",
+        "Of the questions that have an answer.",
+    ),
+    "no_answer_exact_match": (
+        "Exact match, questions without an answer",
+        "percent",
+        "The questions without an answer that were left unanswered.",
+    ),
+    "no_answer_f1": (
+        "F1, questions without an answer",
+        "percent",
+        "The questions without an answer that were left unanswered.",
+    ),
+    "answered": ("Answered", "fraction", "Questions that were given an answer."),
+    "null_threshold": (
+        "Threshold of “no answer”",
+        "plain",
+        "How much higher than the best answer “no answer” must score; chosen on eval.",
+    ),
+    "bleu": (
+        "BLEU",
+        "points",
+        "From 0 to 100, by words and word sequences shared with the reference. Comparable only "
+        "with the same signature.",
+    ),
+    "chrf": ("chrF", "points", "From 0 to 100, by character sequences shared with the reference."),
+    "rouge1": ("ROUGE-1", "points", "From 0 to 100: words shared with the reference."),
+    "rouge2": ("ROUGE-2", "points", "From 0 to 100: pairs of words shared with the reference."),
+    "rougeL": (
+        "ROUGE-L",
+        "points",
+        "From 0 to 100: the longest sequence of words shared with the reference.",
+    ),
+    "rougeLsum": ("ROUGE-Lsum", "points", "From 0 to 100: ROUGE-L, line by line."),
+    "distinct_1": (
+        "Distinct words",
+        "fraction",
+        "The fraction of all words of the output that differ.",
+    ),
+    "distinct_2": (
+        "Distinct pairs of words",
+        "fraction",
+        "The fraction of all pairs of words of the output that differ; a low one is monotony.",
+    ),
+    "distinct_outputs": (
+        "Distinct outputs",
+        "fraction",
+        "Outputs that differ from all others; if there are few, the input is not read.",
+    ),
+}
+OF_TASKS = {
+    ("token-classification", "accuracy"): "Tokens whose tag is right. Where most are outside of "
+    "entities, it is high for a model that finds none.",
+    ("token-classification", "f1"): "Over entities, right only with the right limits and type; of "
+    "tags without such a scheme, the mean over tags.",
+    ("question-answering", "f1"): "The words that answer and right answer have in common, mean "
+    "over questions.",
+    ("multiple-choice", "accuracy"): "Rows where the right choice was taken.",
+}
+
+
+@dataclass(frozen=True)
+class MetricFormat:
+    """How one metric is written."""
+
+    title: str
+    scale: Scale
+    meaning: str
+    less_is_better: bool
+    title_in_chart: str
+    """Without a name of unknown origin, which has no place in a drawing."""
+
+    def write(self, value: float | None) -> str:
+        """With the digits that matter."""
+        if value is None:
+            return NOTHING
+        if self.scale in ("fraction", "percent"):
+            return percent(value if self.scale == "fraction" else value / 100)
+        if self.scale == "points":
+            return decimal(value, 1)
+        if self.scale == "plain" and 0 < abs(value) < 0.1:
+            return f"{value:.3g}".replace("-", "−")
+        if self.scale == "correlation" or abs(value) < 1000:
+            return decimal(value, 3).replace("-", "−")
+        return f"{value:.4g}"
+
+    def write_tick(self, value: float) -> str:
+        """Beside an axis; empty beyond the end of the scale."""
+        bound = UPPER_BOUNDS.get(self.scale)
+        positive = self.scale in ("fraction", "percent", "points")
+        if (bound is not None and abs(value) > 1.0001 * bound) or (positive and value < 0):
+            return ""
+        unit = " %" if self.scale in ("fraction", "percent") else ""
+        scaled = 100 * value if self.scale == "fraction" else value
+        return f"{scaled:.3g}{unit}".replace("-", "−")
+
+    def write_difference(self, value: float) -> str:
+        """A difference of two values."""
+        if self.scale in ("fraction", "percent", "points"):
+            return f"{100 * value if self.scale == 'fraction' else value:.1f} points"
+        return self.write(value)
+
+    def write_interval(self, ends: tuple[float, float] | None) -> str:
+        """From one end to the other; empty where it is not known."""
+        if ends is None:
+            return ""
+        low, high = (self.write(end) for end in ends)
+        return f"{low.removesuffix(' %')} to {high}"
+
+    def best(self, values: Iterable[float | None]) -> str | None:
+        """How the best value is written; None where all that are known look equal."""
+        known = [value for value in values if value is not None]
+        if len(set(map(self.write, known))) < 2:
+            return None
+        return self.write(min(known) if self.less_is_better else max(known))
+
+
+def metric_format(
+    name: str, task: str, labels: Sequence[str] = (), several: bool = False
+) -> MetricFormat:
+    """How the metric of that name is written in a task; `several`: a row may have several labels."""
+    title, scale, meaning = METRICS.get(name, (name.replace("_", " "), "plain", ""))
+    if name not in METRICS and name.partition("_")[0] in METRICS:  # such as accuracy_LABEL
+        scale = METRICS[name.partition("_")[0]][1]
+    if task == "question-answering" and name == "f1":
+        scale = "percent"
+    meaning = OF_TASKS.get((task, name), meaning)
+    if task == "classification" and several and name == "accuracy":
+        meaning = "Rows whose labels are all right, none missing and none too many."
+    if task == "classification" and not several and name in ("precision", "recall", "f1"):
+        meaning += f" Of “{labels[1]}”." if len(labels) == 2 else " The mean over classes."
+    in_chart = title if name in METRICS else "the metric"
+    return MetricFormat(title, scale, meaning, name.endswith(LESS_IS_BETTER), in_chart)
+
+
+ACCURACY = metric_format("accuracy", "multiple-choice")

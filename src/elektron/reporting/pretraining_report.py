@@ -1,0 +1,730 @@
+"""The page on one pre-training run, or on several side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shlex
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from elektron.pretraining.config import CONFIG
+from elektron.reporting import charts, page
+from elektron.reporting.charts import Line, Point
+from elektron.reporting.formatting import (
+    ACCURACY,
+    NOTHING,
+    decimal,
+    duration,
+    percent,
+    scientific,
+    short,
+    whole,
+)
+from elektron.reporting.page import (
+    Block,
+    Cell,
+    Inline,
+    Report,
+    Section,
+    Table,
+    code,
+    named,
+    note,
+    text,
+)
+from elektron.reporting.pretraining_run import DownstreamCheck, Example, PretrainingRun
+from elektron.reporting.reading import Record, group, number
+from elektron.reporting.resolution import pretraining_verdict
+
+OBJECTIVES = {
+    "rtd": "replaced token detection",
+    "electra_15": "replaced token detection at masked positions",
+    "replace_mlm": "predicting originals from the generator’s samples",
+    "all_tokens_mlm": "predicting every token, with a copy gate",
+    "mlm": "masked language modelling",
+    "corrective": "replaced token detection and correction",
+}
+PLANS = {
+    "two_stage": "one after the other",
+    "alternating": "alternately",
+    "adversarial": "adversarially",
+    "frozen_generator": "with a frozen generator",
+}
+WITHOUT_GENERATOR = "mlm"
+WITHOUT_DETECTOR = ("mlm", "replace_mlm")
+DETECTORS = {
+    "elektron": ("AutoModelForPreTraining", ".sigmoid()"),
+    "electra": ("AutoModelForPreTraining", ".sigmoid()"),
+    "deberta-v2": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
+    "modernbert": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
+}
+"""By family: the class of the discriminator, and what makes a probability of its logits."""
+PACKINGS = {
+    "dense": "dense: several texts a row, each with its own attention",
+    "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
+}
+ELEKTRON_IMPORT = "import elektron.models  # registers the family with transformers' Auto classes\n"
+LARGEST_EXPONENT = 50.0
+
+POINTS_IN_CURVE = 600
+"""More cannot be distinguished at the width of a chart."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over the course of training."""
+
+    name: str
+    title: str
+    unit: str
+    meaning: str
+    held_out: bool = False
+    """Whether it is measured on held-out rows too."""
+    large: bool = False
+    guess: float | None = None
+    """What guessing gets."""
+    from_zero: bool = False
+    write: Callable[[float], str] = charts.tick
+
+
+CURVES = [
+    Curve(
+        "generator_loss",
+        "Generator loss",
+        "nats",
+        "Falls quickly at first, then ever more slowly. Flat for long: nothing is learned.",
+        held_out=True,
+        large=True,
+    ),
+    Curve(
+        "discriminator_auc",
+        "Discriminator AUC",
+        "",
+        "High at the very start, while replacements are still random; falls as the generator "
+        "learns; then rises as the discriminator does.",
+        held_out=True,
+        large=True,
+        guess=0.5,
+    ),
+    Curve(
+        "discriminator_loss",
+        "Discriminator loss",
+        "nats",
+        "Small because most tokens are originals; watch its direction.",
+        held_out=True,
+    ),
+    Curve(
+        "correction_loss",
+        "Correction loss",
+        "nats",
+        "The discriminator’s, where it predicts tokens itself.",
+        held_out=True,
+    ),
+    Curve(
+        "similarity_loss",
+        "Similarity to the generator",
+        "nats",
+        "KL divergence of its distribution from the generator’s; 0 is the same.",
+    ),
+    Curve(
+        "learning_rate",
+        "Learning rate",
+        "",
+        "AdamW’s; where there is Muon, its rate follows the same schedule.",
+        from_zero=True,
+    ),
+    Curve(
+        "gradient_norm_generator",
+        "Gradient norm, generator",
+        "",
+        "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
+        from_zero=True,
+    ),
+    Curve(
+        "gradient_norm_discriminator",
+        "Gradient norm, discriminator",
+        "",
+        "Before clipping, of its loss times its weight (λ).",
+        from_zero=True,
+    ),
+    Curve("tokens_per_second", "Speed", "tokens per second", "Padding included.", from_zero=True),
+    Curve(
+        "data_wait_share",
+        "Waiting for data",
+        "fraction of time",
+        "Near zero when the data keep up with the training.",
+        from_zero=True,
+        write=lambda value: f"{100 * value:.3g} %",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric in the table of several runs."""
+
+    name: str
+    title: str
+    write: Callable[[float | None], str]
+    better: Literal["high", "low"] | None = None
+    of_text: bool = False
+    """Whether it depends on the text, so that only runs on the same text can be compared."""
+
+
+def _three_digits(value: float | None) -> str:
+    return decimal(value, 3)
+
+
+COLUMNS = [
+    Column("generator_loss", "generator loss", _three_digits, "low", True),
+    Column("generator_accuracy", "generator accuracy", percent, "high", True),
+    Column("discriminator_auc", "AUC", _three_digits, "high", True),
+    Column("discriminator_loss", "discriminator loss", _three_digits, "low", True),
+    Column("correction_loss", "correction loss", _three_digits, "low", True),
+    Column("correction_accuracy", "correction accuracy", percent, "high", True),
+    Column("discriminator_precision", "precision", percent, "high", True),
+    Column("discriminator_recall", "recall", percent, "high", True),
+    Column("steps", "steps", whole),
+    Column("tokens", "tokens", short),
+    Column("seconds", "time", duration),
+    Column("tokens_per_second", "tokens/s", whole, "high"),
+    Column("flops", "FLOPs", scientific),
+]
+
+
+def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
+    """The page."""
+    several = len(runs) > 1
+    names = [
+        named(run.name, charts.style(index) if several else None) for index, run in enumerate(runs)
+    ]
+    with_status = [
+        named(run.name, name.style, badge=status(run))
+        for run, name in zip(runs, names, strict=True)
+    ]
+    unfinished = [_resume_note(run) for run in runs if not run.finished]
+    first = runs[0]
+    if several:
+        heading: list[Inline] = [f"{len(runs)} runs compared"]
+        blocks: list[Block] = [*_side_by_side(runs, with_status), *unfinished]
+        opening = [Section("Side by side", blocks)]
+    else:
+        heading = [with_status[0]]
+        blocks = [page.Tiles(tiles(first)), page.Facts(facts(first))]
+        if not first.metrics.evaluation and not first.finished:
+            blocks.insert(1, note("This run has not been evaluated yet: these are training rows."))
+        blocks, opening = [*blocks, *unfinished], []
+    return Report(
+        title=", ".join(run.name for run in runs),
+        kind="pre-training report",
+        heading=heading,
+        lead="" if several else lead(first),
+        blocks=[] if several else blocks,
+        sections=[
+            *opening,
+            _alarms(runs, names),
+            Section("Curves", _curves(runs, with_status)),
+            *(
+                _downstream(run.downstream, index, [page.Heading(names[index])] if several else [])
+                for index, run in enumerate(runs)
+                if run.downstream
+            ),
+            _sentences_section(runs, names),
+            _corpora(runs),
+            _usage(first, several),
+            page.settings_section([(n, r.config) for n, r in zip(names, runs, strict=True)], "run"),
+            page.versions_section(
+                [(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]
+            ),
+        ],
+    )
+
+
+def lead(run: PretrainingRun) -> str:
+    """What was trained, on what and for how long, in one sentence."""
+    family = str(run.config.get("family", "ELECTRA"))
+    objective = str(run.config.get("objective", ""))
+    place = run.position | (run.summary or {})
+    sources = (run.corpus or {}).get("sources")
+    data = ", ".join(map(str, sources)) if isinstance(sources, list) and sources else "its corpus"
+    plan = PLANS.get(str(run.config.get("plan")))
+    pair = "An encoder" if objective == WITHOUT_GENERATOR else "A generator and a discriminator"
+    read, in_text = number(run.latest, "tokens"), number(group(run.corpus, "tokens"), "train")
+    passes = f" ({decimal(read / in_text, 2)} passes over the text)" if read and in_text else ""
+    return (
+        f"{pair} of family {family}, trained {f'{plan} ' if plan else ''}by "
+        f"{OBJECTIVES.get(objective, objective)} on {data}: "
+        f"{whole(number(place, 'step'))} steps, {short(number(place, 'tokens'))} tokens{passes}, "
+        f"in {duration(number(place, 'seconds'))}."
+    )
+
+
+def status(run: PretrainingRun) -> str:
+    """How far an unfinished run is; empty for a finished one."""
+    if run.finished:
+        return ""
+    step, tokens, seconds = (
+        number(run.position, name) or 0.0 for name in ("step", "tokens", "seconds")
+    )
+    begun = f"in progress: step {whole(step)}"
+    if (steps := number(run.config, "steps")) is not None:
+        return f"{begun} of {whole(steps)}"
+    if (budget := number(run.config, "tokens")) is not None:
+        return f"{begun}, {short(tokens)} of {short(budget)} tokens"
+    if (minutes := number(run.config, "minutes")) is not None:
+        return f"{begun}, {duration(seconds)} of {duration(60 * minutes)}"
+    return begun
+
+
+def _resume_note(run: PretrainingRun) -> page.Text:
+    command = f"elektron pretrain --config {shlex.quote(str(run.folder / CONFIG))}"
+    return note(
+        f"{run.name} has no summary yet: it is running, or was interrupted. After an interruption "
+        "it is resumed by ",
+        code(command),
+    )
+
+
+def tiles(run: PretrainingRun) -> list[page.Tile]:
+    """The main metrics, on held-out rows where there are any; without those that an objective does not have."""
+    latest = run.latest
+    auc, loss = number(latest, "discriminator_auc"), number(latest, "generator_loss")
+    found = [
+        page.Tile(
+            "Discriminator AUC",
+            decimal(auc, 3),
+            "The probability that a replaced token looks more suspicious than an original one; 0.5 "
+            "is guessing. Read it together with the generator’s loss: while the generator writes "
+            "nonsense, a high AUC is easy and means little.",
+        ),
+        page.Tile("Generator loss", decimal(loss, 2), _loss_meaning(run, loss), "nats"),
+        page.Tile(
+            "Generator accuracy",
+            percent(number(latest, "generator_accuracy")),
+            "Masked positions where the generator’s first guess is the original token. A good "
+            "generator is not the aim: it only has to write replacements worth detecting.",
+        ),
+        page.Tile(
+            "Recall at 0.5", percent(number(latest, "discriminator_recall")), _recall(latest)
+        ),
+        page.Tile(
+            "Correction loss",
+            decimal(number(latest, "correction_loss"), 2),
+            "The discriminator’s own loss where it predicts tokens.",
+            "nats",
+        ),
+        page.Tile(
+            "Correction accuracy",
+            percent(number(latest, "correction_accuracy")),
+            "Masked positions where the discriminator’s first guess is the original token.",
+        ),
+    ]
+    return [tile for tile in found if tile.value != NOTHING] or found[:4]
+
+
+def _loss_meaning(run: PretrainingRun, loss: float | None) -> str:
+    vocabulary = number(run.corpus, "vocab_size")
+    parts = []
+    if loss is not None and loss < LARGEST_EXPONENT:
+        parts.append(
+            f"As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
+        )
+    if vocabulary and vocabulary > 1:
+        parts.append(
+            f"A uniform guess over the {whole(vocabulary)} entries of the vocabulary has "
+            f"{math.log(vocabulary):.2f}."
+        )
+    return " ".join([*parts, "Healthy runs fall well below, quickly at first."])
+
+
+def _recall(latest: Record) -> str:
+    precision, replaced = (
+        number(latest, "discriminator_precision"),
+        number(latest, "replaced_share"),
+    )
+    recall = number(latest, "discriminator_recall_at_base_rate")
+    precision_there = number(latest, "discriminator_precision_at_base_rate")
+    parts = [
+        "Replaced tokens with a probability above 0.5",
+        f"; {percent(precision)} of what is flagged is right" if precision is not None else "",
+        ". Near 0 is normal early on",
+        f", because only {percent(replaced)} of the tokens are replaced"
+        if replaced is not None
+        else "",
+        ".",
+    ]
+    if recall is not None and precision_there is not None:
+        parts.append(
+            f" With that fraction as the threshold, {percent(recall, 0)} are found "
+            f"at {percent(precision_there, 0)} precision."
+        )
+    return "".join(parts)
+
+
+def facts(run: PretrainingRun) -> dict[str, str]:
+    """What was trained and what it took."""
+    latest, parameters = run.position | (run.summary or {}), group(run.summary, "parameters")
+    found = {
+        "discriminator": f"{short(number(parameters, 'discriminator'))} parameters",
+        "generator": f"{short(number(parameters, 'generator'))} parameters",
+        "speed": f"{whole(number(latest, 'tokens_per_second'))} tokens/s",
+        "compute": f"{scientific(number(latest, 'flops'))} FLOPs",
+        "device": str(latest.get("device", NOTHING)),
+    }
+    return {name: value for name, value in found.items() if not value.startswith(NOTHING)}
+
+
+def same_text(runs: Sequence[PretrainingRun]) -> bool:
+    """Whether all runs used the same blocks, so that their losses can be compared."""
+    return all(run.corpus == runs[0].corpus for run in runs)
+
+
+def _side_by_side(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:
+    remarks: list[Inline] = [
+        "Metrics are of held-out rows. A discriminator’s metrics depend on its generator, which "
+        "writes what it has to detect: read AUC together with the generator’s loss. "
+    ]
+    if not same_text(runs):
+        remarks.append(
+            "These runs used different blocks, so that their losses cannot be compared and none is "
+            "marked as best. "
+        )
+    if not all(run.finished for run in runs):
+        remarks.append("A run in progress has its newest metrics and is never marked as best.")
+    return [comparison(runs, names), note(*remarks)]
+
+
+def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table:
+    """The metrics of several runs, with the best of the finished ones marked."""
+    shown = [
+        column
+        for column in COLUMNS
+        if any(number(run.progress, column.name) is not None for run in runs)
+    ]
+    columns = [_cells(column, runs) for column in shown]
+    rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
+    return Table(["run", *(column.title for column in shown)], rows)
+
+
+def _cells(column: Column, runs: Sequence[PretrainingRun]) -> list[Cell]:
+    values = [number(run.progress, column.name) for run in runs]
+    ranked = [v for r, v in zip(runs, values, strict=True) if r.finished and v is not None]
+    best = None
+    comparable = column.better and (same_text(runs) or not column.of_text)
+    if comparable and len(set(map(column.write, ranked))) > 1:
+        best = column.write(min(ranked) if column.better == "low" else max(ranked))
+    cells = []
+    for run, value in zip(runs, values, strict=True):
+        is_best = run.finished and column.write(value) == best
+        below = [("best", "best")] if is_best else []
+        cells.append(Cell(column.write(value), strong=is_best, below=below))
+    return cells
+
+
+def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
+    blocks: list[Block] = []
+    for run, name in zip(runs, names, strict=True):
+        if run.metrics.alarm:
+            items: list[list[Inline]] = [
+                [
+                    Cell(str(alarm.get("alarm") or "alarm"), strong=True),
+                    f"Step {whole(number(alarm, 'step'))}: {alarm.get('message') or ''}",
+                ]
+                for alarm in run.metrics.alarm
+            ]
+            blocks += [*([page.Heading(name)] if len(runs) > 1 else []), page.Warnings(items, "")]
+    if not blocks:
+        blocks.append(page.Warnings([], "None raised."))
+    for run in runs:
+        whose = f"{run.name}: resumed" if len(runs) > 1 else "Resumed"
+        if run.metrics.resumed:
+            steps = ", ".join(whole(number(line, "step")) for line in run.metrics.resumed)
+            blocks.append(note(f"{whose} at step {steps}."))
+        if count := run.metrics.unreadable:
+            blocks.append(note(f"Damaged lines left out of the metrics of {run.name}: {count:,}."))
+    return Section("Alarms", blocks)
+
+
+def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:
+    drawn = curves(runs)
+    if not drawn:
+        return [note("Nothing has been logged yet.")]
+    legend: list[Block] = [page.Legend(names)] if len(runs) > 1 else []
+    return [*legend, page.Strokes(), page.Group("charts", drawn)]
+
+
+def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
+    """A chart for each metric that any of the runs has logged, all runs in each."""
+    found = []
+    for curve in CURVES:
+        drawn = [line for index, run in enumerate(runs) for line in curve_lines(curve, run, index)]
+        if not any(points for points, _ in drawn):
+            continue
+        figure = charts.lines(
+            drawn,
+            "tokens read",
+            short,
+            curve.write,
+            size=charts.LARGE if curve.large else charts.SMALL,
+            from_zero=curve.from_zero,
+            guess=curve.guess,
+        )
+        svg = charts.inline_svg(figure, curve.name, f"{curve.title} over tokens read")
+        size = "large" if curve.large else "small"
+        found.append(page.Chart(svg, curve.meaning, curve.title, curve.unit, size))
+    return found
+
+
+def curve_lines(curve: Curve, run: PretrainingRun, index: int) -> list[Line]:
+    """Training rows as a thin line, held-out rows as a bold one, and a marker at the end."""
+    style = charts.style(index)
+    training = thinned(series(run.metrics.train, curve.name))
+    evaluation = series(run.metrics.evaluation, curve.name) if curve.held_out else []
+    width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
+    return [
+        (training, {"color": style.color, "linewidth": width, "alpha": alpha}),
+        (evaluation, {"color": style.color, "linewidth": 2.2}),
+        charts.line_end(evaluation or training, style),
+    ]
+
+
+def series(records: Sequence[Record], name: str) -> list[Point]:
+    """`(tokens, value)` of the records that have both."""
+    pairs = ((number(record, "tokens"), number(record, name)) for record in records)
+    return [(tokens, value) for tokens, value in pairs if tokens is not None and value is not None]
+
+
+def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]:
+    """The lowest and the highest point of each of `most / 2` stretches, so that no peak is lost."""
+    if len(points) <= most:
+        return list(points)
+    kept = []
+    edges = [len(points) * place // (most // 2) for place in range(most // 2 + 1)]
+    for start, end in itertools.pairwise(edges):
+        here = sorted(points[start:end], key=lambda point: point[1])
+        kept += sorted({here[0], here[-1]})
+    return kept
+
+
+def downstream_verdict(check: DownstreamCheck) -> str:
+    """Whether pre-training helped, and the uncertainty that the test documents leave."""
+    pretrained, scratch = check.sides.values()
+    found = pretraining_verdict(pretrained, scratch, ACCURACY.write, ACCURACY.write_difference)
+    accuracy = min(1.0, max(0.0, pretrained.median))
+    error = math.sqrt(accuracy * (1 - accuracy) / max(1, check.test_documents))
+    found += (
+        f" Another {whole(check.test_documents)} test documents would move an accuracy "
+        f"by about ± {ACCURACY.write_difference(error)}."
+    )
+    if accuracy - 2 * error <= check.majority_accuracy:
+        found += (
+            " The pre-trained network is not clearly better than always predicting the most common "
+            f"class, which gets {ACCURACY.write(check.majority_accuracy)}."
+        )
+    return found
+
+
+def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) -> Section:
+    table = page.sides_table(check.sides, ACCURACY, "most common class", check.majority_accuracy)
+    dots = charts.dots_of_seeds(check.sides, ACCURACY, "test documents", f"downstream-{index}")
+    return Section(
+        "Was pre-training worth it?",
+        [
+            *heading,
+            text(downstream_verdict(check)),
+            page.Group("beside", [table, page.Chart(dots)]),
+            note(
+                f"Downstream check: {check.task} ({len(check.classes)} classes: "
+                f"{', '.join(check.classes)}). Fine-tuned on {whole(check.train_documents)} labelled "
+                f"documents and tested on {whole(check.test_documents)}. Both are the same network; "
+                "“from scratch” starts from random weights. Dots are seeds, bars are medians."
+            ),
+        ],
+    )
+
+
+def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
+    blocks: list[Block] = []
+    for run, name in zip(runs, names, strict=True):
+        if not run.examples:
+            continue
+        scale = shades(run.examples)
+        texts = [running_text(example, scale) for example in run.examples]
+        sentences = page.Sentences(percent(scale.lowest, 0), percent(scale.highest, 0), texts)
+        blocks.append(
+            page.Details(name, [sentences], open=not blocks) if len(runs) > 1 else sentences
+        )
+    if blocks:
+        introduction = text(
+            "Held-out sentences after the generator has filled in its masks. The stronger the "
+            "shade of a word, the higher the discriminator’s probability of “replaced”."
+        )
+        blocks.insert(0, introduction)
+    return Section("What the discriminator sees", blocks)
+
+
+CONTINUATION = "##"
+NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
+NO_SPACE_AFTER = frozenset("([{“‘$#@")
+NO_SPACE_AROUND = frozenset("-_/'’")
+LEAST_RANGE = 0.2
+"""After a short run all probabilities are similar: shades cover at least this range of them."""
+WRITTEN_OUT = 0.6
+"""The shade from which a probability is written out, if it is in the highest tenth."""
+
+
+@dataclass(frozen=True)
+class Shades:
+    """Which probabilities the shades of a run's examples stand for."""
+
+    lowest: float
+    """No shade: the median."""
+    highest: float
+    """The strongest shade."""
+    written_out: float
+    """Probabilities from here on are written out."""
+
+
+def shades(examples: Sequence[Example]) -> Shades:
+    """The scale of all examples of a run."""
+    found = [p or 0.0 for example in examples for p in example.probability] or [0.0]
+    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
+    highest = max(highest, lowest + LEAST_RANGE)
+    return Shades(lowest, highest, max(tenth, lowest + WRITTEN_OUT * (highest - lowest)))
+
+
+def running_text(example: Example, scale: Shades) -> list[page.Token]:
+    """The tokens of an example as words, with the spaces that a reader expects."""
+    tokens, before = [], ""
+    columns = (example.tokens, example.original, example.masked, example.replaced)
+    for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
+        probability = min(1.0, max(0.0, found or 0.0))
+        shade = (probability - scale.lowest) / (scale.highest - scale.lowest)
+        title = f"{percent(probability)} replaced"
+        if replaced:
+            title += f"; the original is “{_without_prefix(original)}”"
+        elif masked:
+            title += "; masked, and guessed right"
+        tokens.append(
+            page.Token(
+                text=_without_prefix(piece),
+                space=bool(before) and _is_spaced(before, piece),
+                shade=max(0.0, shade),
+                note=percent(probability, 0) if probability >= scale.written_out else "",
+                correction=_without_prefix(original) if replaced else None,
+                dotted=masked and not replaced,
+                title=title,
+            )
+        )
+        before = piece
+    return tokens
+
+
+def _is_spaced(before: str, piece: str) -> bool:
+    """Whether a space is between two wordpieces."""
+    if piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION):
+        return False
+    if piece in NO_SPACE_BEFORE | NO_SPACE_AROUND or before in NO_SPACE_AFTER | NO_SPACE_AROUND:
+        return False
+    return not (_written_without_spaces(before[-1:]) and _written_without_spaces(piece[:1]))
+
+
+def _written_without_spaces(character: str) -> bool:
+    """Whether it is of Chinese or Japanese writing, punctuation included."""
+    wide = bool(character) and unicodedata.east_asian_width(character) in "WF"
+    return wide and "HANGUL" not in unicodedata.name(character, "")
+
+
+def _without_prefix(piece: str) -> str:
+    return piece.removeprefix(CONTINUATION) or piece
+
+
+def _corpora(runs: Sequence[PretrainingRun]) -> Section:
+    """Each corpus once, with the names of its runs."""
+    corpora: list[Record] = []
+    for run in runs:
+        if run.corpus is not None and run.corpus not in corpora:
+            corpora.append(run.corpus)
+    blocks: list[Block] = []
+    for corpus in corpora:
+        if len(corpora) > 1:
+            names = [run.name for run in runs if run.corpus == corpus]
+            blocks.append(page.Heading(", ".join(names)))
+        sources = corpus.get("sources")
+        listed = [code(str(s)) for s in sources] if isinstance(sources, list) else []
+        separated = [part for source in listed for part in (source, ", ")][:-1]
+        blocks.append(note("Sources: ", *(separated or ["not recorded"])))
+        counts = Table(
+            ["", "to train on", "held out"],
+            [
+                [name, *(whole(number(group(corpus, name), s)) for s in ("train", "validation"))]
+                for name in ("documents", "rows", "tokens")
+            ],
+        )
+        packing = str(corpus.get("packing", NOTHING))
+        properties = [
+            ["row length", f"{whole(number(corpus, 'seq_len'))} tokens"],
+            ["packing", PACKINGS.get(packing, packing)],
+            ["padding", percent(number(corpus, "padding_share"), 2)],
+            ["vocabulary", f"{whole(number(corpus, 'vocab_size'))} entries"],
+        ]
+        blocks.append(page.Group("beside", [counts, Table([], properties, left=[1])]))
+    return Section("The corpus in numbers", blocks)
+
+
+def _usage(run: PretrainingRun, several: bool) -> Section:
+    folder = shlex.quote(str(run.folder))
+    networks = [shlex.quote(str(run.folder / name)) for name in ("discriminator", "generator")]
+    pair = networks[:1] if run.config.get("objective") == WITHOUT_GENERATOR else networks
+    whose = f"; here that of {run.name}" if several else ""
+    detector = detector_code(run)
+    return Section(
+        "Use the model",
+        [
+            text(
+                f"The discriminator is the network to keep{whose}. Paths are as they were when this "
+                "page was written."
+            ),
+            page.Heading("Hidden states, to build on"),
+            page.Code(
+                f"{ELEKTRON_IMPORT if run.config.get('family') == 'elektron' else ''}"
+                "from transformers import AutoModel, AutoTokenizer\n\n"
+                f"folder = {str(run.folder / 'discriminator')!r}\n"
+                "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+                "model = AutoModel.from_pretrained(folder).eval()\n"
+                'batch = tokenizer(["A text of your own."], return_tensors="pt")\n'
+                "hidden_states = model(**batch).last_hidden_state  # (batch, length, hidden)"
+            ),
+            *(
+                [page.Heading("The probability that each token was replaced"), page.Code(detector)]
+                if detector
+                else []
+            ),
+            page.Heading("Continue training"),
+            page.Code(
+                "# on other text, with the same tokenizer\n"
+                f"elektron prepare TEXT --tokenizer {networks[0]} --out BLOCKS\n"
+                f"elektron pretrain --data BLOCKS --init-from {','.join(pair)} --out OTHER\n"
+                "# both runs in one report\n"
+                f"elektron report {folder} OTHER"
+            ),
+        ],
+    )
+
+
+def detector_code(run: PretrainingRun) -> str:
+    """Code for the probability that each token was replaced; empty where that was not learned."""
+    found = DETECTORS.get(str(run.config.get("family")))
+    if found is None or run.config.get("objective") in WITHOUT_DETECTOR:
+        return ""
+    model_class, probability = found
+    return (
+        f"from transformers import {model_class}\n\n"
+        f"discriminator = {model_class}.from_pretrained(folder).eval()\n"
+        f"replaced = discriminator(**batch).logits{probability}  # (batch, length)"
+    )

@@ -1,0 +1,308 @@
+"""Reads the folder of a fine-tuned model.
+
+It must have `task.json` and `metrics.json`; what else is missing is left out of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from elektron.configuration import read_yaml
+from elektron.errors import ElektronError
+from elektron.io.folders import final_path
+from elektron.reporting.formatting import MetricFormat, metric_format
+from elektron.reporting.reading import (
+    Record,
+    distinct_names,
+    finite,
+    flat,
+    group,
+    mapping,
+    number,
+    parsed,
+    read_json,
+)
+from elektron.reporting.resolution import Interval, Spread
+
+TASK = "task.json"
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+DETAILS = "details.json"
+RUNS = "runs.json"
+PREDICTIONS = "predictions.jsonl"
+NETWORK = "config.json"
+
+SIDES = {"pretrained": "pre-trained", "scratch": "from scratch"}
+"""The sides of `--baseline scratch`, and their names in a report."""
+MAIN_METRICS = {
+    "classification": "accuracy",
+    "regression": "pearson",
+    "token-classification": "f1",
+    "question-answering": "f1",
+    "multiple-choice": "accuracy",
+    "translation": "bleu",
+    "summarization": "rougeL",
+}
+# In metrics.json, but not metrics.
+NOT_METRICS = ("rows", "seconds")
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows."""
+
+    epoch: float
+    train_loss: float | None = None
+    eval: float | None = None
+    """The main metric on eval."""
+    eval_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training of the network on the task: an entry of `runs.json`."""
+
+    name: str = ""
+    side: str = "pretrained"
+    seed: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Those that vary between runs."""
+    epochs: list[Epoch] = field(default_factory=list)
+    kept_epoch: float | None = None
+    eval: Metrics = field(default_factory=dict)
+    test: Metrics = field(default_factory=dict)
+    seconds: float | None = None
+    collapsed: str = ""
+    """How it predicts the same for everything; empty where it does not."""
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A row of counts for each true class, a column for each predicted one."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+    def __post_init__(self) -> None:
+        if [len(row) for row in self.counts] != [len(self.labels)] * len(self.labels):
+            raise ValueError("the confusion matrix must have a row and a column for each label")
+
+
+@dataclass(frozen=True)
+class Details:
+    """`details.json`: where the metrics come from."""
+
+    figure: str = ""
+    """The main metric."""
+    model: str = ""
+    train_rows: float | None = None
+    eval_rows: float | None = None
+    test_rows: float | None = None
+    chosen_on: str = ""
+    reported_on: str = ""
+    hand_over: dict[str, float] = field(default_factory=dict)
+    """Weights that were loaded and that are new."""
+    baseline: dict[str, Any] = field(default_factory=dict)
+    """A constant prediction: its name and metrics."""
+    confusion: Confusion | None = None
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    points: list[Any] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    """By metric, how it was computed."""
+    device: str = ""
+    versions: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Names of the files' columns, by role."""
+    label_separator: str = ""
+    """Between labels, where a text has several in one column."""
+
+    @property
+    def rows(self) -> dict[str, float]:
+        """Numbers of rows by split, where there are any."""
+        counts = {"train": self.train_rows, "eval": self.eval_rows, "test": self.test_rows}
+        return {split: count for split, count in counts.items() if count}
+
+    @property
+    def scatter(self) -> list[tuple[float, float]]:
+        """True and predicted numbers."""
+        pairs = ([finite(x) for x in pair] for pair in self.points if isinstance(pair, list))
+        return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and None not in pair]  # type: ignore[misc]
+
+    @property
+    def baseline_name(self) -> str:
+        """What the constant prediction is."""
+        return str(self.baseline.get("name") or "always the same") if self.baseline else ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The runs of one side with the same settings."""
+
+    side: str
+    settings: Record
+    runs: list[TrainingRun]
+
+    def spread(self, split: str, metric: str) -> Spread | None:
+        """Of the runs that have the metric on `eval` or `test`; None where none has."""
+        values = [v for run in self.runs if (v := getattr(run, split).get(metric)) is not None]
+        return Spread(values) if values else None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The content of a fine-tuned model's folder."""
+
+    folder: Path
+    home: Path
+    """Where the folder will be: it may be read before it is given its name."""
+    name: str
+    task: str
+    learned: Record
+    """`task.json`: labels, lengths."""
+    config: Record
+    """Settings under dotted names."""
+    metrics: Metrics
+    """Of the kept model on the reported split, in the order of the file."""
+    intervals: dict[str, Interval]
+    """95 % intervals by metric."""
+    rows: float | None
+    split: str
+    details: Details
+    runs: list[TrainingRun]
+    network: Record
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        labels = self.learned.get("labels")
+        return [str(label) for label in labels] if isinstance(labels, list) else []
+
+    @property
+    def metric(self) -> str:
+        """The main metric, by which runs are chosen."""
+        return self.details.figure or MAIN_METRICS.get(self.task) or next(iter(self.metrics), "")
+
+    @property
+    def family(self) -> str:
+        """The encoder's model type, such as `elektron`; empty where it is not known."""
+        network = group(self.network, "encoder") or self.network
+        return str(network.get("model_type", ""))
+
+    @property
+    def model(self) -> str:
+        """The pre-trained model that was fine-tuned."""
+        return self.details.model or str(self.config.get("model", ""))
+
+    @property
+    def kept(self) -> TrainingRun | None:
+        """The run whose model is in the folder."""
+        return next((run for run in self.runs if run.kept), None)
+
+    def format(self, metric: str) -> MetricFormat:
+        """How a metric of this task is written."""
+        return metric_format(metric, self.task, self.labels, bool(self.learned.get("several")))
+
+    @property
+    def baseline_value(self) -> float | None:
+        """The main metric of a constant prediction."""
+        return number(self.details.baseline, self.metric)
+
+    @property
+    def tried(self) -> list[str]:
+        """Names of the settings that differ between runs."""
+        names = dict.fromkeys(name for run in self.runs for name in run.settings)
+        return [
+            name
+            for name in names
+            if any(run.settings.get(name) != self.runs[0].settings.get(name) for run in self.runs)
+        ]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The runs by side and settings, in the order in which these were tried."""
+        found: list[Trial] = []
+        for run in self.runs:
+            same = [t for t in found if (t.side, t.settings) == (run.side, run.settings)]
+            if same:
+                same[0].runs.append(run)
+            else:
+                found.append(Trial(run.side, run.settings, [run]))
+        return found
+
+    def chosen(self, side: str) -> Trial | None:
+        """The settings of a side: those kept, else those run most often, else the best on eval."""
+
+        def rank(trial: Trial) -> tuple[bool, int, float]:
+            spread = trial.spread("eval", self.metric)
+            best = spread.median if spread else float("-inf")
+            return any(run.kept for run in trial.runs), len(trial.runs), best
+
+        return max((t for t in self.trials if t.side == side), key=rank, default=None)
+
+
+def is_task_result(folder: Path) -> bool:
+    """Whether it is the folder of a fine-tuned model."""
+    return (folder / TASK).is_file()
+
+
+def read_task_results(folders: Iterable[Path]) -> list[TaskResult]:
+    """Each model once, under the shortest end of its path that distinguishes it.
+
+    Raises:
+        ElektronError: one is not a readable folder of a fine-tuned model.
+    """
+    unique = {folder.resolve(): folder for folder in folders}.values()
+    found = [read_task_result(folder) for folder in unique]
+    names = distinct_names([result.home for result in found])
+    return [replace(result, name=name) for result, name in zip(found, names, strict=True)]
+
+
+def read_task_result(folder: Path) -> TaskResult:
+    """Read the folder of a fine-tuned model.
+
+    Raises:
+        ElektronError: it is not such a folder, or a file in it is damaged.
+    """
+    task, metrics = (read_json(folder / name, mapping) for name in (TASK, METRICS))
+    if task is None or metrics is None:
+        raise ElektronError(
+            f"{folder} is not the folder of a fine-tuned model, it has no "
+            f"{TASK if task is None else METRICS}: give one that `elektron finetune` wrote"
+        )
+    settings = folder / CONFIG
+    home = final_path(folder)
+    values = {name: finite(value) for name, value in metrics.items() if name not in NOT_METRICS}
+    return TaskResult(
+        folder=folder,
+        home=home,
+        name=home.resolve().name,
+        task=str(task.get("task", "")),
+        learned=task,
+        config=flat(read_yaml(settings)) if settings.is_file() else {},
+        metrics={name: value for name, value in values.items() if value is not None},
+        intervals=parsed(dict[str, Interval], metrics.get("intervals")),
+        rows=number(metrics, "rows"),
+        split=str(metrics.get("split", "")),
+        details=read_json(folder / DETAILS, lambda x: parsed(Details, x)) or Details(),
+        runs=read_json(folder / RUNS, _training_runs) or [],
+        network=read_json(folder / NETWORK, mapping) or {},
+    )
+
+
+def _training_runs(content: Any) -> list[TrainingRun]:
+    runs: list[TrainingRun] = parsed(list[TrainingRun], content)
+    return [
+        replace(
+            run,
+            name=run.name or f"run {place}",
+            side=run.side if run.side in SIDES else "pretrained",
+        )
+        for place, run in enumerate(runs, start=1)
+    ]

@@ -1,0 +1,394 @@
+"""The page on pre-training runs: it says what the runs say, stands alone, and escapes foreign text."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.reporting.config import ReportConfig
+from elektron.reporting.page import Cell, Details, Group, Table, settings_section
+from elektron.reporting.pretraining_report import (
+    COLUMNS,
+    Shades,
+    comparison,
+    detector_code,
+    downstream_verdict,
+    facts,
+    lead,
+    running_text,
+    same_text,
+    shades,
+    status,
+    tiles,
+)
+from elektron.reporting.pretraining_run import (
+    Accuracies,
+    DownstreamCheck,
+    Example,
+    PretrainingRun,
+    read_run,
+    read_runs,
+)
+from elektron.reporting.report import report
+from tests.reporting.conftest import CONFIG, CORPUS, DOWNSTREAM, MakeRun
+from tests.reporting.pages import HOSTILE, Page, stands_alone
+
+CORRECTION = ("correction_loss", "correction_accuracy")
+NAMES = [column.name for column in COLUMNS if column.name not in CORRECTION]
+PLAIN = Shades(0.0, 1.0, 1.0)
+
+
+def page(*folders: Path) -> Page:
+    return Page(report(ReportConfig(list(folders))).read_text(encoding="utf-8"))
+
+
+def test_one_run(make_run: MakeRun) -> None:
+    folder = make_run("quickstart/run", downstream=DOWNSTREAM)
+    assert report(ReportConfig([folder])) == folder / "report.html"
+    told = page(folder)
+    for words in (
+        "quickstart/run",
+        "None raised.",
+        "Discriminator AUC",
+        "6,281,120",
+        "Pre-training is ahead",
+        "ValueError",
+        "elektron.models",
+        "generator_width",
+        "transformers 5.23.0",
+    ):
+        assert words in told.words, words
+    assert told.elements.count("svg") == 9
+    assert "in progress" not in told.words
+
+
+def test_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
+    alarm = {"kind": "alarm", "step": 600, "alarm": "logits-without-spread", "message": "so it is"}
+    folders = [
+        make_run("a", downstream=DOWNSTREAM),
+        make_run("b", end=4.4, downstream=DOWNSTREAM),
+        make_run("c", finished=False, lines=[alarm, {"kind": "resumed", "step": 400}]),
+    ]
+    out = tmp_path / "new" / "page.html"
+    assert report(ReportConfig(folders, out)) == out
+    told = Page(out.read_text(encoding="utf-8"))
+    assert "3 runs compared" in told.words and "in progress: step 0 of 1,200" in told.words
+    assert "logits-without-spread" in told.words and "so it is" in told.words
+    assert "None raised" not in told.words and "resumed at step 400" in told.words
+    assert "different blocks" not in told.words
+    ids = [value for name, value in told.attributes if name == "id"]
+    assert len(ids) == len(set(ids)), "charts of several runs do not clash"
+
+
+def test_different_corpora_are_told(make_run: MakeRun) -> None:
+    told = page(make_run("a"), make_run("b", corpus=CORPUS | {"sources": ["novels/*.txt"]}))
+    assert "different blocks" in told.words and "novels/*.txt" in told.words
+
+
+def test_the_page_stands_alone(make_run: MakeRun) -> None:
+    stands_alone(page(make_run(downstream=DOWNSTREAM)))
+
+
+def test_text_of_others_is_escaped(make_run: MakeRun) -> None:
+    """Names, settings, sources, tokens, alarms and classes reach the page as text only."""
+    sentence = {
+        "tokens": [HOSTILE, "a"],
+        "original": [HOSTILE + "b", "a"],
+        "masked": [True, False],
+        "replaced": [True, False],
+        "probability": [0.9, 0.1],
+    }
+    alarm = {"kind": "alarm", "step": 1, "alarm": HOSTILE, "message": HOSTILE}
+    folder = make_run(
+        HOSTILE.replace("/", ""),
+        config={"family": HOSTILE, "data": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}},
+        corpus=CORPUS | {"sources": [HOSTILE], "packing": HOSTILE},
+        sentences=[sentence],
+        downstream=DOWNSTREAM | {"task": HOSTILE, "classes": [HOSTILE]},
+    )
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(alarm) + "\n")
+    summary = json.loads((folder / "summary.json").read_text())
+    hostile = {"device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    (folder / "summary.json").write_text(json.dumps(summary | hostile))
+    for told in (page(folder), page(make_run("other"), folder)):
+        assert not {"script", "img"} & set(told.elements)
+        assert not any(name.startswith("on") for name, _ in told.attributes)
+        everything = told.words + "".join(value for _, value in told.attributes)
+        assert "<script>alert(1)" in everything, "it is shown as text"
+        assert "\\x1b[31m" in everything and "\\u202e" in everything
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
+
+
+def test_the_code_it_shows_is_code(make_run: MakeRun) -> None:
+    text = report(ReportConfig([make_run('it\'s "here"')])).read_text()
+    blocks = re.findall(r"<pre><code>(.*?)</code></pre>", text, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks[:2]:
+        ast.parse(Page(block).words)
+
+
+def test_lone_surrogates_do_not_stop_it(make_run: MakeRun) -> None:
+    folder = make_run(corpus=CORPUS | {"sources": ["\ud800"]})
+    assert "\\ud800" in page(folder).words
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "summary.json", "corpus.json"])
+def test_files_that_say_little_still_make_a_page(make_run: MakeRun, file: str) -> None:
+    folder = make_run()
+    (folder / file).write_text("{}")
+    assert "Curves" in page(folder).words
+    assert "Curves" in page(folder, make_run("other")).words
+
+
+def test_a_run_that_has_just_begun_makes_a_page(make_run: MakeRun) -> None:
+    told = page(make_run(finished=False, lines=[], corpus=None))
+    assert "Nothing has been logged yet" in told.words and "not been evaluated yet" in told.words
+
+
+def test_the_same_runs_make_the_same_page(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert (
+        report(ReportConfig([folder])).read_bytes() == report(ReportConfig([folder])).read_bytes()
+    )
+
+
+def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run()
+    with pytest.raises(ElektronError, match="is a folder: give --out the name of a file"):
+        report(ReportConfig([folder], tmp_path))
+    with pytest.raises(ElektronError, match="choose another --out"):
+        report(ReportConfig([folder], folder / "config.yaml" / "page.html"))
+
+
+def test_only_pages_of_ours_are_written_over(make_run: MakeRun, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    run = make_run("run")
+    for _ in range(2):
+        assert report(ReportConfig([run], out)) == out
+    out.write_bytes(b"\xff years of work")
+    with pytest.raises(ElektronError, match=r"page\.html exists"):
+        report(ReportConfig([run], out))
+    assert out.read_bytes() == b"\xff years of work"
+
+
+def test_main_figures_and_what_they_mean(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    told = {tile.name: tile for tile in tiles(run)}
+    assert told["Discriminator AUC"].value == "0.761"
+    assert told["Generator loss"].value == "3.83"
+    # exp(3.834) = 46.2; ln(4096) = 8.32
+    assert "among 46.2 equally likely" in told["Generator loss"].meaning
+    assert "has 8.32" in told["Generator loss"].meaning
+    assert told["Recall at 0.5"].value == "8.0 %"
+    assert "Near 0 is normal early on" in told["Recall at 0.5"].meaning
+    assert "elektron" in lead(run) and "builtin:docs" in lead(run)
+    # 1200 · 2048 / 6,281,120
+    assert "2.46 M tokens (0.39 passes over the text), in 3 min 6 s" in lead(run)
+    assert facts(run)["discriminator"] == "1.33 M parameters"
+
+
+def test_a_bare_run_still_has_its_headline(make_run: MakeRun) -> None:
+    run = read_run(make_run(finished=False, lines=[], corpus=None))
+    assert {tile.value for tile in tiles(run)} == {"–"}
+    assert "its corpus" in lead(run) and facts(run) == {}
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [
+        ({"steps": 1200}, "in progress: step 640 of 1,200"),
+        ({"tokens": 5_000_000}, "in progress: step 640, 1.31 M of 5 M tokens"),
+        ({"minutes": 3.0}, "in progress: step 640, 1 min 39 s of 3 min"),
+        ({}, "in progress: step 640"),
+    ],
+)
+def test_status_of_a_run_in_progress(
+    make_run: MakeRun, length: dict[str, float], told: str
+) -> None:
+    config = {"steps": None, "tokens": None, "minutes": None} | length
+    assert status(read_run(make_run(finished=False, config=config))) == told
+
+
+def test_a_finished_run_needs_no_status(make_run: MakeRun) -> None:
+    assert status(read_run(make_run())) == ""
+
+
+def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun) -> None:
+    line = {"kind": "evaluation", "step": 9, "tokens": 5, "seconds": 1.0, "correction_loss": 3.25}
+    run = read_run(make_run(lines=[line], config={"objective": "mlm", "plan": "joint"}))
+    assert {tile.name: tile.value for tile in tiles(run)} == {"Correction loss": "3.25"}
+    assert lead(run).startswith("An encoder of family elektron, trained by masked language")
+    assert detector_code(run) == ""
+
+
+def test_a_token_classifier_is_asked_in_its_way(make_run: MakeRun) -> None:
+    run = read_run(make_run(config={"family": "modernbert", "plan": "two_stage"}))
+    assert "AutoModelForTokenClassification" in detector_code(run)
+    assert "trained one after the other by replaced token detection" in lead(run)
+
+
+def cells(runs: list[PretrainingRun]) -> dict[str, list[Any]]:
+    """The cells of each column by the name of its metric."""
+    table = comparison(runs, [run.name for run in runs])
+    titles = {column.title: column.name for column in COLUMNS}
+    columns = zip(table.head[1:], *(row[1:] for row in table.rows), strict=True)
+    return {titles[str(title)]: list(found) for title, *found in columns}
+
+
+def best(runs: list[PretrainingRun]) -> dict[str, list[int]]:
+    """For each column the rows that are marked."""
+    return {
+        name: [row for row, cell in enumerate(column) if cell.strong]
+        for name, column in cells(runs).items()
+    }
+
+
+def test_the_best_of_each_column_is_marked(make_run: MakeRun) -> None:
+    runs = read_runs([make_run("a", end=3.8, speed=9000.0), make_run("b", end=4.2, speed=13000.0)])
+    marked = best(runs)
+    assert marked["generator_loss"] == [0] and marked["tokens_per_second"] == [1]
+    assert marked["steps"] == marked["seconds"] == [], "neither more nor fewer steps are better"
+    assert marked["discriminator_auc"] == [], "equal figures have no best"
+
+
+def test_a_run_in_progress_has_figures_but_is_never_best(make_run: MakeRun) -> None:
+    runs = read_runs(
+        [make_run("a"), make_run("b", end=4.2), make_run("c", end=1.0, finished=False)]
+    )
+    assert best(runs)["generator_loss"] == [0]
+    last = {name: column[2].text for name, column in cells(runs).items()}
+    assert (last["steps"], last["flops"]) == ("640", "–")
+    assert last["generator_loss"] not in ("", "–")
+
+
+def test_losses_on_different_text_are_not_ranked(make_run: MakeRun) -> None:
+    runs = read_runs(
+        [make_run("a"), make_run("b", end=4.2, speed=1.0, corpus=CORPUS | {"vocab_size": 8192})]
+    )
+    assert not same_text(runs)
+    marked = best(runs)
+    assert marked["generator_loss"] == [] and marked["tokens_per_second"] == [0]
+
+
+def test_settings_that_differ_are_found(make_run: MakeRun) -> None:
+    other = {"seed": 2, "optimizer": CONFIG["optimizer"] | {"learning_rate": 1e-3, "extra": 1}}
+    runs = read_runs([make_run("a"), make_run("b", config=other)])
+    section = settings_section([(Cell(run.name), run.config) for run in runs], "run")
+    _, differing, details = section.blocks
+    assert isinstance(differing, Table) and isinstance(details, Details)
+    assert [[cell.text for cell in row] for row in differing.rows] == [  # type: ignore[union-attr]
+        ["seed", "1", "2"],
+        ["optimizer.learning_rate", "0.003", "0.001"],
+        ["optimizer.extra", "null", "1"],
+    ]
+    (tables,) = details.blocks
+    assert isinstance(tables, Group)
+    groups = {table.head[0]: [row[0].text for row in table.rows] for table in tables.blocks}  # type: ignore[attr-defined]
+    assert groups["masking"] == ["mask_probability", "keep_probability"]
+    assert "num_hidden_layers" not in groups["run"]
+
+
+def test_only_figures_that_a_run_has_get_a_column(make_run: MakeRun) -> None:
+    assert list(cells(read_runs([make_run("a")]))) == NAMES
+    line = {"kind": "evaluation", "step": 1200, "tokens": 5, "seconds": 1.0, "correction_loss": 3.2}
+    columns = cells(read_runs([make_run("b", lines=[line])]))
+    assert "correction_loss" in columns
+    assert not {"generator_loss", "discriminator_auc"} & columns.keys()
+
+
+def example(tokens: str, original: str | None = None, **columns: list[float]) -> Example:
+    pieces, before = tokens.split(), (original or tokens).split()
+    replaced = [a != b for a, b in zip(pieces, before, strict=True)]
+    return Example(
+        tokens=pieces,
+        original=before,
+        masked=[bool(m) for m in columns.get("masked", replaced)],
+        replaced=replaced,
+        probability=list(columns.get("probability", [0.1] * len(pieces))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ("fl ##attened array ##s .", "flattened arrays."),
+        ("a ( b ) , c : d", "a (b), c: d"),
+        ("max _ length - 1 don ' t", "max_length-1 don't"),
+        ("汉 字 ， 和 english 字", "汉字，和 english 字"),
+        ("안녕 세계", "안녕 세계"),
+        ("a ## b", "a ## b"),
+    ],
+)
+def test_pieces_join_to_words(pieces: str, text: str) -> None:
+    tokens = running_text(example(pieces), PLAIN)
+    assert "".join(" " * token.space + token.text for token in tokens) == text
+
+
+def test_replaced_and_guessed_tokens_are_told_apart() -> None:
+    shown = running_text(example("the ##y cat sat", "the ##re cat sat", masked=[0, 1, 1, 0]), PLAIN)
+    assert [token.correction for token in shown] == [None, "re", None, None]
+    assert [token.dotted for token in shown] == [False, False, True, False]
+
+
+def test_shades_run_from_the_median_to_the_highest_probability() -> None:
+    texts = [example("a b c d e", probability=[0.1, 0.1, 0.1, 0.35, 0.6])]
+    found = shades(texts)
+    assert (found.lowest, found.highest) == pytest.approx((0.1, 0.6))
+    shown = running_text(texts[0], found)
+    assert [token.shade for token in shown] == pytest.approx([0, 0, 0, 0.5, 1])
+    assert [bool(token.note) for token in shown] == [False] * 4 + [True]
+
+
+def test_after_a_short_run_no_token_stands_out() -> None:
+    """All probabilities are alike: nothing is marked as suspicious."""
+    texts = [example("a b c d", probability=[0.14, 0.15, 0.15, 0.16])]
+    shown = running_text(texts[0], shades(texts))
+    assert not any(bool(token.note) for token in shown)
+    assert max(token.shade for token in shown) < 0.1
+
+
+def test_at_most_a_tenth_of_the_tokens_is_written_out() -> None:
+    texts = [example("a " * 40, probability=[0.1] * 25 + [0.9 + n / 1000 for n in range(15)])]
+    assert sum(bool(token.note) for token in running_text(texts[0], shades(texts))) == 4
+
+
+def test_without_examples_there_are_shades_all_the_same() -> None:
+    assert shades([]).highest > shades([]).lowest
+
+
+def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:
+    sides = map(Accuracies, (pretrained, scratch))
+    return DownstreamCheck("task", ["a", "b"], 500, 2500, 0.5, *sides)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "scratch", "begins"),
+    [
+        ([0.66, 0.67, 0.68], [0.62, 0.63, 0.64], "Pre-training is ahead by 4.0 points"),
+        ([0.62, 0.63, 0.64], [0.66, 0.67, 0.68], "Pre-training is behind by 4.0 points"),
+        ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved, seeds overlap"),
+        ([0.64, 0.64, 0.64], [0.64, 0.64, 0.64], "Not resolved"),
+        ([0.67, 0.68], [0.62, 0.63], "Not resolved, fewer than 3 seeds: 67.5 % against 62.5 %"),
+    ],
+)
+def test_verdict_of_the_downstream_check(
+    pretrained: list[float], scratch: list[float], begins: str
+) -> None:
+    assert downstream_verdict(check(pretrained, scratch)).startswith(begins)
+
+
+@pytest.mark.parametrize(("accuracy", "learned"), [(0.51, False), (0.49, False), (0.53, True)])
+def test_verdict_compares_with_the_commonest_class(accuracy: float, learned: bool) -> None:
+    said = downstream_verdict(check([accuracy] * 3, [0.5] * 3))
+    assert ("not clearly better than always predicting" in said) is not learned
+
+
+def test_verdict_states_what_the_test_set_leaves_open() -> None:
+    # sqrt(0.65 · 0.35 / 2500) = 0.0095
+    said = downstream_verdict(check([0.65, 0.65, 0.65], [0.6, 0.6, 0.6]))
+    assert "2,500 test documents" in said and "± 1.0 points" in said

@@ -16,7 +16,8 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.metrics.text import summarization
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.sequence_to_sequence import LAYOUT, most_typical
+from elektron.finetuning.readers.roles import LAYOUTS
+from elektron.finetuning.tasks.sequence_to_sequence import most_typical
 
 METRICS = ("rouge1", "rouge2", "rougeL", "distinct_outputs")
 
@@ -54,7 +55,7 @@ def main(train: str, dev: str, model: str) -> None:
 
 def read(source: str) -> list[Record]:
     """Rows with a dialogue and its summary."""
-    return list(read_records([source], LAYOUT, FilesConfig(), labelled=True))
+    return list(read_records([source], LAYOUTS["generation"], FilesConfig(), labelled=True))
 
 
 if __name__ == "__main__":

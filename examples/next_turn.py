@@ -17,7 +17,7 @@ from pathlib import Path
 
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import Layout, Role
+from elektron.finetuning.readers.roles import Layout, Role
 
 DIALOGUES = Layout((Role("text", ("dialogue",)),))
 TURNS_BEFORE = 4

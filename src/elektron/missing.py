@@ -8,8 +8,8 @@ from typing import Any
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError, suggest_path
 from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.holdout import split_share
 from elektron.finetuning.readers.lines import STDIN, existing_file
-from elektron.finetuning.readers.read import split_share
 from elektron.finetuning.recipe import SCRATCH, check
 from elektron.io.datasets import HUB, refuse_missing_folder
 

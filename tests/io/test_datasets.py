@@ -12,7 +12,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.tables import hub_table
+from elektron.finetuning.readers.named_rows import hub_table
 from elektron.io.datasets import (
     dataset_commit,
     dataset_rows,

@@ -24,7 +24,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder, check_encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Feature
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
-from elektron.finetuning.readers.records import texts_read
+from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import closing_words, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Prediction, Task
 from elektron.finetuning.tasks.registry import TASKS
@@ -92,7 +92,7 @@ def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
-        texts = texts_read(TASKS[config.task].layout, data.train)
+        texts = input_texts(TASKS[config.task].layout, data.train)
         tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
     return scratch_encoder(config.model.removeprefix(recipe.SCRATCH), tokenizer)
 
@@ -102,7 +102,7 @@ def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> N
     # A vocabulary that was learned from few training texts may lack many of them.
     learned = config.model.startswith(recipe.SCRATCH) and config.tokenizer is None
     for name, records in (("--train", data.train), ("--eval", data.eval), ("--test", data.test)):
-        texts = texts_read(TASKS[config.task].layout, records)
+        texts = input_texts(TASKS[config.task].layout, records)
         count_unknown(texts, encoder.tokenizer).check(name, config.allow_unknown or learned)
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.holdout import hold_out, split_share, stratified
 from elektron.finetuning.readers.labels import UNLABELLED, true_classes
-from elektron.finetuning.readers.read import hold_out, read_records, split_share, stratified
-from elektron.finetuning.readers.records import Layout, Record
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.tasks.classification import label_names
 from elektron.io.datasets import HUB
 

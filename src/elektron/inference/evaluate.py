@@ -11,7 +11,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.labelled import with_label
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import texts_read
+from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import evaluate as evaluate_model
 from elektron.finetuning.results import metrics_table, write_evaluation
 from elektron.finetuning.tasks.classification import Classification
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         if isinstance(predictor.task, Classification):
             records = with_label(records, predictor.task.labels)
         predictor.task.check(records)
-        texts = texts_read(predictor.task.layout, records)
+        texts = input_texts(predictor.task.layout, records)
         count_unknown(texts, predictor.tokenizer).check(
             ", ".join(config.data), config.allow_unknown
         )

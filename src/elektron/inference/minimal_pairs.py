@@ -39,7 +39,7 @@ from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.readers.lines import Lines
-from elektron.finetuning.readers.tables import open_source
+from elektron.finetuning.readers.sources import open_source
 from elektron.hub import load_configuration
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
@@ -125,7 +125,7 @@ def read_minimal_pairs(source: str) -> list[MinimalPair]:
     Raises:
         ElektronError: there is no such file, or a row of it is no minimal pair.
     """
-    opened = open_source(source, None)
+    opened = open_source(source)
     if isinstance(opened, Lines):
         raise ElektronError(f"{source}: minimal pairs are read from .jsonl or .jsonl.gz")
     pairs = []

@@ -21,12 +21,10 @@ from bm25s.stopwords import STOPWORDS_EN_PLUS
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.writing import CHARACTER
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
 from elektron.progress import Progress
 
-QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", ("id",), "never")))
-"""What a file of questions holds."""
 PASSAGE_WORDS = 150
 """Long enough for an answer and what it refers to, short enough to be about one thing."""
 CHARACTERS_OF_A_WORD = 2

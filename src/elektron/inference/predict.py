@@ -20,7 +20,8 @@ from elektron.errors import ElektronError
 from elektron.finetuning.prediction_columns import Beside, Row
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import Layout, Record, texts_read
+from elektron.finetuning.readers.records import Record, input_texts
+from elektron.finetuning.readers.roles import QUESTIONS, Layout
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
@@ -84,8 +85,6 @@ def answer(config: PredictConfig, writer: Writer) -> int:
     )
     say: Say
     if config.documents:
-        from elektron.inference.passages import QUESTIONS
-
         layout, say = QUESTIONS, open_book(predictor, config).predictions
     else:
         layout, say = predictor.task.files(), predictor.predict
@@ -115,7 +114,7 @@ class UnknownText:
         def counted(records: Sequence[Record]) -> list[Prediction]:
             may_refuse = not self.found.characters and not self.config.allow_unknown
             some = records[:: max(1, len(records) // COUNTED)]
-            self.found.add(self.counter.count(texts_read(self.layout, some)))
+            self.found.add(self.counter.count(input_texts(self.layout, some)))
             if may_refuse and self.found.fraction > TOO_MUCH and self.config.input != "-":
                 self.found.check(self.config.input, allow=False)
             return say(records)

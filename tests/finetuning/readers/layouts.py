@@ -7,10 +7,8 @@ from typing import Any
 
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import Layout, Record, Role
-from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.finetuning.tasks.sequence_to_sequence import Summarization
-from elektron.finetuning.tasks.token_classification import TokenClassification
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout, Role
 
 TEXTS = Layout(
     (
@@ -26,9 +24,9 @@ CHOICES = Layout(
         Role("label", ("label",), "labelled"),
     )
 )
-TAGGED = TokenClassification.layout
-SQUAD = QuestionAnswering.layout
-PARALLEL = Summarization.layout
+TAGGED = LAYOUTS["token-classification"]
+SQUAD = LAYOUTS["question-answering"]
+PARALLEL = LAYOUTS["summarization"]
 
 
 def read(

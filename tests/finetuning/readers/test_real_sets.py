@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from elektron.finetuning.readers.records import Layout
+from elektron.finetuning.readers.roles import Layout
 from tests.finetuning.readers.layouts import PARALLEL, SQUAD, TAGGED, TEXTS, read
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -1,12 +1,9 @@
-"""The classes of a row, whichever way a table writes them.
+"""The label column: one class a row, or several in any of the forms that files have.
 
-One class is a text or a number. Several are a list, also as JSON, Python's repr or numpy's in a field
-of text; zeros and ones, one for each class (multi-hot); a column of zeros and ones for each class
-(one-hot); or an object with a zero or a one for each class. Which of these it is follows from the
-first rows of the column, and a later row that does not fit is refused.
-
-`1.0` is the class `1`, and `TRUE` and `true` are `True`, since different programs write the same value
-in different ways.
+One class is a text or a number. Several are a list, also as JSON, Python's repr or numpy's in a text
+field; zeros and ones, one for each class (multi-hot); a column of zeros and ones for each class (one-hot);
+an object with a zero or a one for each class; or a text with separators. The first rows decide which of
+these it is, and a later row that does not fit is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from elektron.finetuning.readers.literals import literal
 log = logging.getLogger(__name__)
 
 MISSING = frozenset({"nan", "<na>", "#n/a", "null"})
-"""What programs write where there is no value."""
+"""What programs write for a missing value."""
 UNLABELLED = frozenset({"-", "-1"})
 """What data sets write for rows without a label, where it is no class."""
 BOOLEANS = {"true": "True", "false": "False"}
@@ -35,94 +32,79 @@ class LabelColumn:
     """The labels of one column, or of several columns with a zero or a one for each class."""
 
     def __init__(
-        self, name: str, columns: Sequence[str], fields: Sequence[Any], separator: str | None
+        self, file: str, columns: Sequence[str], fields: Sequence[Any], separator: str | None
     ):
         """Find out how labels are written.
 
         Args:
-            name: of the file, for messages.
+            file: its name, for messages.
             columns: the column, or one for each class.
-            fields: values of the first rows; lists of as many values as there are columns if several.
-            separator: what stands between labels of a text.
+            fields: values of the first rows; of several columns lists of values.
+            separator: what separates the labels in a text.
         """
         self.columns = columns
         self.separator = separator
         self.width = 0
-        """Of multi-hot lists; 0 if lists are of names."""
-        written = [_parsed(field) for field in fields]
-        lists = [value for value in written if isinstance(value, list)]
+        """Length of multi-hot lists; 0 if lists have names."""
+        parsed = [_parsed(field) for field in fields]
+        lists = [value for value in parsed if isinstance(value, list)]
         if len(columns) > 1:
-            log.info(
-                "%s: %s are zeros and ones: labels, any number a row", name, ", ".join(columns)
-            )
-        elif lists and len(lists) == len(written) and _are_multi_hot(lists):
+            log.info("%s: %s are zeros and ones, any number a row", file, ", ".join(columns))
+        elif lists and len(lists) == len(parsed) and _are_multi_hot(lists):
             self.width = len(lists[0])
             log.info(
-                "%s: labels are lists of %d zeros and ones: each 1 is the label of its place, from 0",
-                name,
+                "%s: labels are lists of %d zeros and ones: each 1 is the label of its index, from 0",
+                file,
                 self.width,
             )
-        elif any(isinstance(field, str) for field in fields) and lists:
-            log.info("%s: labels are written as lists, any number a row: %s", name, lists[0])
+        elif lists and any(isinstance(field, str) for field in fields):
+            log.info("%s: labels are written as lists, any number a row: %s", file, lists[0])
 
-    def read(self, value: Any, where: str) -> Any:
+    def __call__(self, value: Any, where: str) -> Any:
         """The label of a row, or the list of its labels.
 
         Raises:
-            ElektronError: it does not fit the other rows, or is none.
+            ElektronError: it does not fit the other rows, or is no label.
         """
         if len(self.columns) > 1:
-            return self._flagged(self.columns, value, where)
+            return _flagged(self.columns, value, where)
         value = _parsed(value)
-        if isinstance(value, dict):
-            if value and are_flags(value.values()):
-                return self._flagged(list(value), list(value.values()), where)
-            keys = ", ".join(f"{self.columns[0]}.{key}" for key in value)
-            raise ElektronError(
-                f"{where}: the label is an object: give the part of it that is the label with --label "
-                f"(there are: {keys:.200})"
-            )
-        if isinstance(value, list):
-            if self.width:
-                if len(value) != self.width:
-                    raise ElektronError(
-                        f"{where}: the label has {len(value)} entries, and in the first rows "
-                        f"{self.width} zeros and ones"
-                    )
-                return self._flagged([str(place) for place in range(self.width)], value, where)
-            return [self._name(item, where) for item in value]
-        if self.separator and isinstance(value, str):
-            parts = [part.strip() for part in value.split(self.separator)]
-            return [self._name(part, where) for part in parts if part]
-        return self._name(value, where)
-
-    def _flagged(self, names: Sequence[str], flags: Sequence[Any], where: str) -> list[str]:
-        """The names whose flag is 1."""
-        for name, flag in zip(names, flags, strict=True):
-            if _flag(flag) is None:
+        if isinstance(value, dict) and value and are_flags(value.values()):
+            return _flagged(list(value), list(value.values()), where)
+        if isinstance(value, list) and self.width:
+            if len(value) != self.width:
                 raise ElektronError(
-                    f"{where}: {flag!r:.40} for the label {name!r} is neither 0 nor 1"
+                    f"{where}: the label has {len(value)} entries, and in the first rows "
+                    f"{self.width} zeros and ones"
                 )
-        return [name for name, flag in zip(names, flags, strict=True) if _flag(flag)]
+            return _flagged(list(map(str, range(self.width))), value, where)
+        if self.separator and isinstance(value, str):
+            value = [part for part in map(str.strip, value.split(self.separator)) if part]
+        if isinstance(value, list):
+            return [self._name(item, where) for item in value]
+        return self._name(value, where)
 
     def _name(self, value: Any, where: str) -> Any:
         if isinstance(value, list | dict) or value is None:
+            parts = ", ".join(
+                f"{self.columns[0]}.{key}" for key in value or () if isinstance(value, dict)
+            )
             raise ElektronError(
-                f"{where}: {value!r:.60} among the labels is no label; of objects, --label "
-                f"{self.columns[0]}.NAME takes one part"
+                f"{where}: {value!r:.60} is no label; one part of an object is taken with --label "
+                f"{self.columns[0]}.NAME{f' (there are: {parts:.200})' if parts else ''}"
             )
         return class_name(value) if isinstance(value, str) else value
 
 
 def class_name(text: str) -> str:
-    """A label in the one way of writing it: `1.0` is `1`, and `TRUE` is `True`."""
+    """A label in one form: `1.0` is `1`, and `TRUE` is `True`, as different programs write them."""
     text = text.strip()
     whole = WHOLE_NUMBER.fullmatch(text)
     return whole[1] if whole else BOOLEANS.get(text.casefold(), text)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a field of labels is what programs write where there is no value."""
+    """Whether a label is what programs write for a missing value."""
     return isinstance(value, str) and value.strip().casefold() in MISSING
 
 
@@ -140,17 +122,28 @@ def true_classes(names: Collection[str]) -> set[str]:
     return classes
 
 
+def are_flags(values: Iterable[Any]) -> bool:
+    """Whether all values are zeros and ones, or False and True."""
+    return all(class_name(str(value)) in FLAGS for value in values)
+
+
+def _flagged(names: Sequence[str], flags: Sequence[Any], where: str) -> list[str]:
+    """The names whose flag is 1."""
+    for name, flag in zip(names, flags, strict=True):
+        if not are_flags([flag]):
+            raise ElektronError(f"{where}: {flag!r:.40} for the label {name!r} is neither 0 nor 1")
+    return [name for name, flag in zip(names, flags, strict=True) if FLAGS[class_name(str(flag))]]
+
+
 def _parsed(value: Any) -> Any:
     """The list or object that a text is written as, else the value itself."""
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "(", "{"):
         return value
     text = value.strip()
-    found = literal(text)
-    if found is None:
-        found = literal(BETWEEN_NUMBERS.sub(", ", text))  # numpy's numbers
-    if found is None and text[0] == "{" and text[-1] == "}":
-        found = literal(f"[{text[1:-1]}]")  # a set
-    return value if found is None else found
+    candidates = [text, BETWEEN_NUMBERS.sub(", ", text)]  # numpy's numbers have no commas
+    if text[0] == "{" and text[-1] == "}":
+        candidates.append(f"[{text[1:-1]}]")  # a set
+    return next((found for each in candidates if (found := literal(each)) is not None), value)
 
 
 def _are_multi_hot(lists: Sequence[list[Any]]) -> bool:
@@ -161,13 +154,3 @@ def _are_multi_hot(lists: Sequence[list[Any]]) -> bool:
         and are_flags(flags)
         for flags in lists
     )
-
-
-def _flag(value: Any) -> bool | None:
-    """Whether a zero or one, or False or True, is the latter; None if it is neither."""
-    return FLAGS.get(class_name(str(value)))
-
-
-def are_flags(values: Iterable[Any]) -> bool:
-    """Whether all values are zeros and ones."""
-    return all(_flag(value) is not None for value in values)

@@ -1,16 +1,17 @@
-"""The lines of a text file or of standard input, numbered, with a look ahead for guessing.
+"""The lines of a text file or of standard input, numbered, with a look ahead to detect the format.
 
-Lines end at `\\n` alone, so that what is aligned by lines stays so, and carriage returns before it
-are dropped; a file that knows nothing but carriage returns has its lines ended by them. Of standard
-input only one line is looked at before the first answer, so that typing gets one.
+Lines end at `\\n` alone and lose the carriage returns before it; a file with carriage returns only is
+split at these. Of standard input only one line is read ahead, so that a typed line is answered at once.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
@@ -28,38 +29,30 @@ from elektron.io.text import (
 )
 
 STDIN = "-"
-CURE = "give --encoding"
-"""For text in another encoding than UTF-8."""
 SAMPLE_LINES = 1000
 SAMPLE_CHARACTERS = 1_000_000
+CONLL_U_COMMENT = re.compile(r"# ?[\w.:]+( =|$)")
 
 Item = TypeVar("Item")
 
 
-class Ahead(Iterator[Item], Generic[Item]):
+class Peekable(Iterator[Item], Generic[Item]):
     """An iterator whose next items can be looked at before they are taken."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = iter(items)
-        self._seen: deque[Item] = deque()
+        self._peeked: deque[Item] = deque()
 
     def __next__(self) -> Item:
-        return self._seen.popleft() if self._seen else next(self._items)
+        return self._peeked.popleft() if self._peeked else next(self._items)
 
-    def ahead(self, count: int) -> list[Item]:
-        """Up to `count` of the items that come next."""
-        while len(self._seen) < count and self._see_another():
-            pass
-        return list(self._seen)[:count]
-
-    def _see_another(self) -> bool:
-        for item in self._items:
-            self._seen.append(item)
-            return True
-        return False
+    def peek(self, count: int) -> list[Item]:
+        """Up to `count` of the next items."""
+        self._peeked.extend(islice(self._items, max(0, count - len(self._peeked))))
+        return list(islice(self._peeked, count))
 
 
-class Lines(Ahead[tuple[int, str]]):
+class Lines(Peekable[tuple[int, str]]):
     """Numbered lines without their ends, of one file or of standard input."""
 
     def __init__(self, name: str, lines: Iterable[str], suffix: str = "") -> None:
@@ -67,19 +60,31 @@ class Lines(Ahead[tuple[int, str]]):
         self.name = name
         """For messages."""
         self.suffix = suffix
-        """Tells the format; without that of the compression."""
+        """The ending that tells the format, without that of the compression."""
 
     @property
     def is_stdin(self) -> bool:
         return self.name == STDIN
 
+    @cached_property
     def sample(self) -> list[str]:
-        """The first lines, for guessing; of standard input only the first."""
-        count = 1 if self.is_stdin else SAMPLE_LINES
+        """The first lines; of standard input one, and comments of CoNLL-U before it."""
+        taken: list[tuple[int, str]] = []
         characters = 0
-        while len(self._seen) < count and characters < SAMPLE_CHARACTERS and self._see_another():
-            characters += len(self._seen[-1][1])
-        return [line for _, line in list(self._seen)[:count]]
+        for item in self:
+            taken.append(item)
+            characters += len(item[1])
+            if self.is_stdin and not CONLL_U_COMMENT.match(item[1]):
+                break
+            if len(taken) == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS:
+                break
+        self._peeked.extendleft(reversed(taken))
+        return [line for _, line in taken]
+
+    @cached_property
+    def content(self) -> list[str]:
+        """The lines of the sample that are not blank."""
+        return [line for line in self.sample if not is_blank(line)]
 
 
 def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None = None) -> Lines:
@@ -89,21 +94,16 @@ def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None
         ElektronError: there is no such file or encoding, or, at a line, it is no text or is damaged.
     """
     if encoding is not None:
-        refuse_unknown_encoding(encoding)
-    if source == STDIN:
-        return Lines(STDIN, _lines_of_stdin(stdin or sys.stdin.buffer, encoding))
-    path = existing_file(source)
-    return Lines(source, _lines_of_file(path, encoding), file_suffix(path))
-
-
-def refuse_unknown_encoding(name: str) -> None:
-    """Raise ElektronError if this is no encoding of text."""
-    try:
-        "".encode(name)
-    except (LookupError, ValueError, TypeError) as error:
-        raise ElektronError(
-            f"--encoding {name!r} is no encoding of text, such as cp1252"
-        ) from error
+        try:
+            "".encode(encoding)
+        except (LookupError, ValueError, TypeError) as error:
+            raise ElektronError(f"--encoding {encoding!r} is no text encoding") from error
+    if source != STDIN:
+        path = existing_file(source)
+        return Lines(source, _lines_of_file(path, encoding), file_suffix(path))
+    stdin = stdin or sys.stdin.buffer
+    read = getattr(stdin, "read1", stdin.read)  # what has arrived, without waiting for more
+    return Lines(STDIN, _decoded_lines(STDIN, iter(lambda: read(FIRST_BYTES), b""), encoding))
 
 
 def existing_file(source: str) -> Path:
@@ -124,26 +124,20 @@ def is_blank(line: str) -> bool:
 
 
 def _lines_of_file(path: Path, encoding: str | None) -> Iterator[str]:
-    undecodable: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
-            chunks = decode(str(path), decompress(path, file), undecodable, encoding, CURE)
-            first = next(chunks, "")
-            chunks = chain([first], chunks)
-            if "\r" in first and "\n" not in first:
-                chunks = normalize_newlines(chunks)
-            for line in split_lines(limit_line_length(str(path), chunks)):
-                yield line.rstrip("\r")
+            yield from _decoded_lines(str(path), decompress(path, file), encoding)
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
-    warn_undecodable(str(path), undecodable)
 
 
-def _lines_of_stdin(stdin: IO[bytes], encoding: str | None) -> Iterator[str]:
-    """What has arrived is read, not a full chunk: a line is answered as soon as it is there."""
-    read = getattr(stdin, "read1", stdin.read)
+def _decoded_lines(name: str, chunks: Iterator[bytes], encoding: str | None) -> Iterator[str]:
     undecodable: Counter[str] = Counter()
-    chunks = decode(STDIN, iter(lambda: read(FIRST_BYTES), b""), undecodable, encoding, CURE)
-    for line in split_lines(limit_line_length(STDIN, chunks)):
+    texts = decode(name, chunks, undecodable, encoding, "give --encoding")
+    first = next(texts, "")
+    texts = chain([first], texts)
+    if "\r" in first and "\n" not in first:
+        texts = normalize_newlines(texts)
+    for line in split_lines(limit_line_length(name, texts)):
         yield line.rstrip("\r")
-    warn_undecodable(STDIN, undecodable)
+    warn_undecodable(name, undecodable)

@@ -29,8 +29,14 @@ def literal(text: str) -> Any:
     return value if isinstance(value, list | dict) else None
 
 
+def parsed(value: Any) -> Any:
+    """The list or object that a text is written as, else the value itself."""
+    found = literal(value) if isinstance(value, str) else None
+    return value if found is None else found
+
+
 def _value(node: ast.expr) -> Any:
-    """What an expression without names or operators stands for; `array(…)` is its list."""
+    """The value of an expression without names or operators; `array(…)` is its list."""
     match node:
         case ast.Constant(value=str() | int() | float() | None as value):
             return value

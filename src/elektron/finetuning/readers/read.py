@@ -1,31 +1,27 @@
-"""The one way into labelled files, and rows held out of them."""
+"""Labelled files as records: the one entry for training, scoring and prediction."""
 
 from __future__ import annotations
 
 import logging
-import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import IO, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any, Literal
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.readers.columns import Request, records_of
-from elektron.finetuning.readers.delimited import delimited_table, is_plain_text
-from elektron.finetuning.readers.fasttext import fasttext_table, is_fasttext
-from elektron.finetuning.readers.lines import Lines
-from elektron.finetuning.readers.parallel import are_aligned, read_aligned
-from elektron.finetuning.readers.records import Layout, Record, by_their_roles
-from elektron.finetuning.readers.squad import read_squad
-from elektron.finetuning.readers.tables import open_source
-from elektron.finetuning.readers.tagged import read_tagged
+from elektron.finetuning.readers.answers import located_answers
+from elektron.finetuning.readers.guess_columns import ABSENT, columns_of_roles, value_of
+from elektron.finetuning.readers.labels import is_missing
+from elektron.finetuning.readers.records import LeftOut, Record, Row, Table
+from elektron.finetuning.readers.request import Request
+from elektron.finetuning.readers.roles import Layout, Role
+from elektron.finetuning.readers.sentences import grouped, has_token_rows, tokens_with_tags
+from elektron.finetuning.readers.sources import open_tables
+from elektron.finetuning.readers.spans import spans_of
+from elektron.finetuning.readers.values import is_empty, parser_of
 
 log = logging.getLogger(__name__)
 
-Classes = Callable[[Record], set[str]]
-"""The labels or tags of a row."""
+SHOWN_TOKENS = 8
 
 
 def read_records(
@@ -36,11 +32,15 @@ def read_records(
     stdin: IO[bytes] | None = None,
     own: Literal["", "eval_columns", "test_columns"] = "",
 ) -> Iterator[Record]:
-    """The rows of all sources in order, as a task wants them; nothing is read before the first.
+    """The rows of all sources in order, with their values by role; nothing is read before the first.
 
-    A source is a file, `hf:NAME[@REVISION][:config][:split]`, or `-` for standard input. `labelled` says
-    whether labels must be there, as for training and scoring; to predict they are not needed. `own` is
-    the setting with columns of these sources alone.
+    Args:
+        sources: files, `hf:NAME[@REVISION][:config][:split]`, or `-` for standard input.
+        layout: what the files of the task hold.
+        config: how they are read, and which column is which.
+        labelled: whether labels must be there, as for training and scoring; to predict, they are not read.
+        stdin: in place of standard input.
+        own: the setting with columns of these sources alone.
 
     Raises:
         ElektronError: a source cannot be read, lacks a column, or a row of it lacks a value.
@@ -48,119 +48,130 @@ def read_records(
     if not sources:
         raise ElektronError("no file is given")
     request = Request.of(layout, config, labelled, own)
-    if layout.shape == "parallel" and are_aligned(sources, request):
-        yield from _some(" and ".join(sources), read_aligned(sources, config.encoding))
-        return
-    for source in sources:
-        if layout.shape == "tagged":
-            found = read_tagged(source, request, config, stdin)
-        elif layout.shape == "squad":
-            found = read_squad(source, request, config, stdin)
-        else:
-            found = _read_rows(source, request, config, stdin)
-        yield from _some(source, found)
+    for table in open_tables(sources, request, config, stdin):
+        yield from _records(table, request)
 
 
-def split_share(sources: Sequence[str]) -> float | None:
-    """The share of the training rows that is to be held out, where that is given for files.
-
-    Raises:
-        ElektronError: it is a number, but no share.
-    """
-    if len(sources) != 1:
-        return None
-    try:
-        share = float(sources[0])
-    except ValueError:
-        return None
-    if Path(sources[0]).exists():
-        return None
-    if not math.isfinite(share) or not 0 < share < 1:
-        raise ElektronError(f"{sources[0]}: a share to hold out must lie between 0 and 1")
-    return share
-
-
-def hold_out(
-    records: list[Record], share: float, seed: int, classes: Classes | None = None
-) -> tuple[list[Record], list[Record]]:
-    """The rows to train on and those held out, drawn by the seed, both in the order of the file.
-
-    Args:
-        records: the rows.
-        share: of them that is held out.
-        seed: of the draw.
-        classes: of a row, where it has any: the draw is stratified, see `stratified`.
-
-    Raises:
-        ElektronError: there are too few rows for both.
-    """
-    count = round(len(records) * share)
-    if not 0 < count < len(records):
-        raise ElektronError(
-            f"{share:g} of {len(records)} rows cannot be held out, {count} would be held out and "
-            f"{len(records) - count} be left: give another share, or a file of its own"
-        )
-    drawn = stratified(records, len(records) - count, seed, classes)
-    return (
-        [record for index, record in enumerate(records) if index in drawn],
-        [record for index, record in enumerate(records) if index not in drawn],
-    )
-
-
-def stratified(
-    records: Sequence[Record], count: int, seed: int, classes: Classes | None = None
-) -> set[int]:
-    """Indices of `count` rows, drawn by the seed.
-
-    With `classes`, each class gets its share of the rows, and at least one while there are enough; a
-    row of several classes counts for the rarest of them.
-    """
-    order = list(range(len(records)))
-    random.Random(seed).shuffle(order)
-    if classes is None:
-        return set(order[:count])
-    names = [classes(record) for record in records]
-    counts = Counter(name for found in names for name in found)
-    strata: dict[str, list[int]] = {}
-    for index in order:
-        rarest = min(names[index], key=lambda name: (counts[name], name), default="")
-        strata.setdefault(rarest, []).append(index)
-    # The first row of each class, then those of all classes by their rank in it.
-    queue = sorted(
-        (rank > 0, (rank + 0.5) / len(rows) if rank else -len(rows), place, index)
-        for place, rows in enumerate(strata.values())
-        for rank, index in enumerate(rows)
-    )
-    return {index for *_, index in queue[:count]}
-
-
-def _read_rows(
-    source: str, request: Request, config: FilesConfig, stdin: IO[bytes] | None
-) -> Iterator[Record]:
-    found = open_source(source, stdin, config.encoding)
-    if not isinstance(found, Lines):
-        return records_of(found, request)
-    if is_fasttext(found, request):
-        return records_of(fasttext_table(found), request)
-    if is_plain_text(found, request, config):
-        return _plain_text(found, request)
-    return records_of(delimited_table(found, request, config), request)
-
-
-def _plain_text(lines: Lines, request: Request) -> Iterator[Record]:
-    role = request.the_one_role
-    if role is None:
-        return
-    log.info("%s: plain text, a line is a %s", lines.name, role.name)
-    for number, line in lines:
-        yield by_their_roles({role.name: line}, f"{lines.name}, line {number}")
-
-
-def _some(source: str, found: Iterator[Record]) -> Iterator[Record]:
-    """The same, refused at the end if there was nothing."""
-    empty = True
-    for record in found:
-        empty = False
+def _records(table: Table, request: Request) -> Iterator[Record]:
+    """The rows of a table; those that cannot be learned from or scored are counted and left out."""
+    reader = _RowReader(table, request)
+    kept = 0
+    for number, (where, row) in enumerate(reader.rows, start=1):
+        try:
+            record = reader.record(where, row, number)
+        except LeftOut as reason:
+            table.counts.add(f"rows are left out: {reason}", where)
+            continue
+        if not kept and isinstance(record.values.get("tokens"), list):
+            log.info("%s: the first sentence is %s", table.name, _shown(record.values))
+        kept += 1
         yield record
-    if empty:
-        raise ElektronError(f"{source}: empty, there is no row in it")
+    if not kept:
+        counts = str(table.counts)
+        what = f"no row is left; {counts}" if counts else "empty, there is no row in it"
+        raise ElektronError(f"{table.name}: {what}")
+    table.counts.log()
+
+
+class _RowReader:
+    """Reads the rows of one table by their roles."""
+
+    def __init__(self, table: Table, request: Request) -> None:
+        self.table = table
+        self.request = request
+        self.columns = columns_of_roles(table, request)
+        self.names = {role.name: ",".join(columns) for role, columns in self.columns.items()}
+        sample = table.sample()
+        self.parsers: dict[Role, Callable[[Any, str], Any]] = {}
+        for role, columns in self.columns.items():
+            fields = [_field(row, columns) for row in sample]
+            self.parsers[role] = parser_of(role, columns, fields, table.name, request)
+        self.learned = [
+            role
+            for role in self.columns
+            if request.labelled and role.needed == "labelled" and role.name != "answers"
+        ]
+        self.rows: Iterator[Row] = table.rows
+        self.renamed: dict[str, str] = {}
+        if request.shape == "tagged" and has_token_rows(table, self.names):
+            self.rows = grouped(table, self.names, request.labelled)
+            # Columns with numbers go by their roles, since those numbers are no longer of columns.
+            self.renamed = {name: role for role, name in self.names.items() if name.isdecimal()}
+
+    def record(self, where: str, row: dict[str, Any], number: int) -> Record:
+        """One row.
+
+        Raises:
+            LeftOut: it has no label, or a question, passage or answer that cannot be used.
+            ElektronError: a value is missing or not what its role needs.
+        """
+        for role in self.learned:
+            fields = [value_of(row, column) for column in self.columns[role]]
+            if all(self._is_empty(role, field) for field in fields):
+                raise LeftOut(f"no {role.name}")
+        values = {}
+        for role, columns in self.columns.items():
+            if role.needed == "labelled" and not self.request.labelled and role.name != "tags":
+                continue
+            if (value := self._value(role, columns, row, where)) is not ABSENT:
+                values[role.name] = value
+        shown = {self.renamed.get(name, name): v for name, v in row.items()}
+        shown = {name: v for name, v in shown.items() if name not in self.table.hidden}
+        if self.request.shape == "squad":
+            values["id"] = str(number) if is_empty(values.get("id")) else str(values["id"])
+            if "answers" in values:
+                values["answers"] = located_answers(values, where, self.table.counts)
+            values.pop("answer_start", None)
+        names: Mapping[str, str] = self.names
+        if self.request.shape == "tagged":
+            if isinstance(values["tokens"], str) and spans_of(values.get("tags")) is not None:
+                names = {}  # the text stays, and the tokens are new
+            values = tokens_with_tags(values, where, self.request.labelled, self.table.counts)
+        if self.request.labelled:
+            for role_name in ("label", "tokens", "tags"):
+                if role_name in values:
+                    name = names.get(role_name, role_name)
+                    shown[self.renamed.get(name, name)] = values[role_name]
+        return Record(values, shown, where, self.names)
+
+    def _is_empty(self, role: Role, field: Any) -> bool:
+        """Whether a field has no value; with a separator, an empty label is a list of none."""
+        if role.name == "label" and self.request.label_separator and field == "":
+            return False
+        return is_empty(field) or (role.needed == "labelled" and is_missing(field))
+
+    def _value(self, role: Role, columns: Sequence[str], row: dict[str, Any], where: str) -> Any:
+        """The value of a role, ABSENT if there is none and none is needed."""
+        needed = self.request.needs(role)
+        for column in columns:
+            if value_of(row, column) is ABSENT:
+                if role.name == "answers" and needed:
+                    raise LeftOut("no answers, nor is_impossible")
+                if needed or role.needed == "together":
+                    raise ElektronError(
+                        f"{where}: no {role.name}: there is no column {column!r} in this row, "
+                        f"only {comma_list(row) or 'nothing'}"
+                    )
+                return ABSENT
+        field = _field(row, columns)
+        if role.name == "answers" or not self._is_empty(role, field):
+            return self.parsers[role](field, where)
+        if needed and self.request.labelled:
+            if self.request.shape == "squad":
+                raise LeftOut(f"the {role.name} is empty")
+            raise ElektronError(f"{where}: the {role.name} is empty: mend or drop the row")
+        return ABSENT if role.needed == "labelled" else ""
+
+
+def _field(row: dict[str, Any], columns: Sequence[str]) -> Any:
+    """The value of a column, or those of several."""
+    fields = [value_of(row, column) for column in columns]
+    return fields[0] if len(columns) == 1 else fields
+
+
+def _shown(values: dict[str, Any]) -> str:
+    """The first tokens of a sentence, each with its tag."""
+    shown, tags = values["tokens"], values.get("tags")
+    if tags is not None:
+        shown = [f"{token}/{tag}" for token, tag in zip(shown, tags, strict=True)]
+    return " ".join(shown[:SHOWN_TOKENS]) + (" …" if len(shown) > SHOWN_TOKENS else "")

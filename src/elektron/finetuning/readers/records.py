@@ -1,77 +1,125 @@
-"""What every reader gives and every task takes: a row of a file, its values by role.
-
-A *role* is what a column is for: `text`, `label`, `question`. A task names its roles in a
-`Layout`; a reader finds the column of each, and hands on one `Record` a row.
-"""
+"""Rows of a file before and after their columns have roles: `Table`, `Record`, and counts of what was left out."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from elektron.errors import ElektronError, comma_list
+from elektron.finetuning.readers.lines import STDIN, Peekable
+from elektron.finetuning.readers.roles import Layout
 
-@dataclass(frozen=True)
-class Role:
-    """What a column is for; `--NAME COLUMN` says which column it is."""
+log = logging.getLogger(__name__)
 
-    name: str
-    guesses: tuple[str, ...] = ()
-    """Names of columns that are taken for it where none is given, likeliest first."""
-    needed: Literal["always", "labelled", "together", "never"] = "always"
-    """`labelled`: for training and scoring, not for prediction; `together`: in all rows of a file or in none."""
-    several: bool = False
-    """Whether a row may have several of them, in a list or in several columns."""
+SAMPLE_ROWS = 100
+"""So many rows are looked at to tell what a column holds."""
 
-
-@dataclass(frozen=True)
-class Layout:
-    """What a task's files hold."""
-
-    roles: tuple[Role, ...]
-    shape: Literal["table", "tagged", "squad", "parallel"] = "table"
-    """Besides tables: tag files, SQuAD JSON, or two line-aligned files."""
-    label_separator: str | None = None
-    """What stands between labels where a text has several, if that is known already."""
+Row = tuple[str, dict[str, Any]]
+"""Where it is, `FILE, line 7`, and its values by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row."""
+    """One row with its values by role."""
 
     values: dict[str, Any]
-    """By role; a role that the file does not have is left out."""
+    """By role; roles that the file does not have are missing."""
     columns: dict[str, Any]
-    """The row under the file's own names (`1`, `2`, … without a header), as it is handed on beside a prediction."""
+    """The row by the file's own names, as it is written beside a prediction."""
     where: str
     """`FILE, line 7`, for messages."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """By role, the name of the column; names with commas between them where several are one role."""
+    """By role, the name of the column; several names with commas between them."""
 
 
-def by_their_roles(values: dict[str, Any], where: str) -> Record:
-    """A row of a file whose columns have no names: they go by their roles."""
-    return Record(values, dict(values), where, same_names(values))
+class LeftOut(Exception):  # noqa: N818
+    """A row that cannot be used, with the reason; it is counted and left out."""
 
 
-def same_names(roles: Iterable[str]) -> dict[str, str]:
-    """Every role under its own name."""
-    return {role: role for role in roles}
+class Counts:
+    """Counts what is unusual in the rows of a file, to be logged in one line at its end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, what: str, where: str) -> None:
+        """Count one row of `what`, such as `spans overlap`."""
+        self._counts[what] += 1
+        self._first.setdefault(what, where)
+
+    def __str__(self) -> str:
+        found = self._counts.items()
+        return "; ".join(f"{count:,} {what} (first: {self._first[what]})" for what, count in found)
+
+    def log(self) -> None:
+        """Log a warning where there is anything."""
+        if self._counts:
+            log.warning("%s: %s", self.name, self)
 
 
-def texts_read(layout: Layout, records: Sequence[Record]) -> list[str]:
-    """All that an encoder reads of these records, as often as it does; nothing of what is to be said of them."""
+class Table:
+    """Rows with named columns, from whatever format."""
+
+    def __init__(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        kind: str,
+        columns: Sequence[str] = (),
+        by_values: Mapping[str, str] | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        """Look at the first rows.
+
+        Args:
+            name: of the file, for messages.
+            rows: its rows.
+            kind: what it was taken for, in words.
+            columns: their names, or numbers from 1; where there are none, those of the first rows.
+            by_values: columns whose values look like those of a role, by role.
+            counts: counts what is unusual in the rows.
+
+        Raises:
+            ElektronError: two columns have one name, or there is no row to take the columns from.
+        """
+        self.name = name
+        self.rows = Peekable(rows)
+        self.kind = kind
+        self.by_values = by_values or {}
+        self.counts = counts or Counts(name)
+        self.hidden: frozenset[str] = frozenset()
+        """Columns that are not written beside predictions, because many rows share their values."""
+        self.columns = list(columns) or list(dict.fromkeys(c for row in self.sample() for c in row))
+        if not self.columns:
+            raise ElektronError(f"{name}: empty, there is no row in it")
+        if twice := [column for column, count in Counter(self.columns).items() if count > 1]:
+            raise ElektronError(
+                f"{name}: several columns are called {twice[0]!r} (there are: "
+                f"{comma_list(self.columns)}): rename them"
+            )
+
+    def sample(self) -> list[dict[str, Any]]:
+        """The first rows; of standard input only the first."""
+        return [row for _, row in self.rows.peek(1 if self.name == STDIN else SAMPLE_ROWS)]
+
+
+def input_texts(layout: Layout, records: Sequence[Record]) -> list[str]:
+    """The texts of records that an encoder reads, without labels; tokens and choices are joined by spaces."""
     roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
     return [
-        text_of(record.values[role])
+        _as_text(record.values[role])
         for record in records
         for role in roles
         if role in record.values
     ]
 
 
-def text_of(value: Any) -> str:
-    """A text, or tokens or choices with blanks between them."""
-    if isinstance(value, dict):  # of choices that have keys
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):  # choices with keys
         value = value["text"]
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -29,7 +29,8 @@ from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneCon
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, pad
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.readers.records import Layout, Record
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import Layout
 from elektron.io.files import atomic_write
 from elektron.models.attention import use_fast_attention
 from elektron.models.loading import load_network
@@ -107,7 +108,7 @@ class Task(ABC):
         return dataclasses.replace(
             self.layout,
             roles=tuple(
-                dataclasses.replace(role, guesses=(self.columns[role.name], *role.guesses))
+                dataclasses.replace(role, names=(self.columns[role.name], *role.names))
                 if role.name in self.columns
                 else role
                 for role in self.layout.roles

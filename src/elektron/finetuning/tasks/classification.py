@@ -22,7 +22,8 @@ from elektron.finetuning.inputs import Feature, Truncation, encode
 from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.labels import class_name
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
     Constant,
     Output,
@@ -33,25 +34,6 @@ from elektron.finetuning.tasks.base import (
     unknown_label,
 )
 
-TEXT = Role(
-    "text",
-    (
-        *("text", "text_a", "text1", "sentence", "sentence1", "sentence_a", "question1", "review"),
-        *("content", "#1 String", "premise"),
-    ),
-)
-PAIR = Role(
-    "pair",
-    (
-        *("pair", "text_b", "text2", "sentence2", "sentence_b", "question2", "hypothesis"),
-        *("text_pair", "#2 String"),
-    ),
-    "together",
-)
-LABELS = (
-    *("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"),
-    "Quality",
-)
 HAS_LABEL = 0.5
 """The probability from which on a label is predicted for a text that may have several."""
 
@@ -122,7 +104,7 @@ class Classification(SentenceTask):
     """Which label, or which labels, a text or a pair of texts has."""
 
     name: ClassVar[str] = "classification"
-    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", LABELS, "labelled", several=True)))
+    layout: ClassVar[Layout] = LAYOUTS["classification"]
     metric: ClassVar[str] = "accuracy"
 
     labels: list[str]

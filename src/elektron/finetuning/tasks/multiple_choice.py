@@ -18,8 +18,8 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, encode
 from elektron.finetuning.metrics.classification import single_label
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.readers.columns import KEY, TEXT
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, first_file
 from elektron.finetuning.tasks.classification import as_name, likeliest, required_or_absent
 
@@ -31,14 +31,7 @@ class MultipleChoice(Task):
     """The number of the right choice, from 0, as in transformers' own data sets."""
 
     name: ClassVar[str] = "multiple-choice"
-    layout: ClassVar[Layout] = Layout(
-        (
-            Role("text", ("text", "question", "context", "sent1", "ctx", "premise")),
-            Role("choices", ("choices", "endings", "options")),
-            Role("label", ("label", "answer", "answerKey"), "labelled"),
-            Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
-        )
-    )
+    layout: ClassVar[Layout] = LAYOUTS["multiple-choice"]
     metric: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForMultipleChoice
     unit: ClassVar[str] = "row"
@@ -149,7 +142,7 @@ def choices_of(record: Record) -> list[str]:
     """
     choices = record.values["choices"]
     if isinstance(choices, dict):
-        choices = choices[TEXT]
+        choices = choices["text"]
     if not isinstance(choices, list) or len(choices) < 2:
         raise ElektronError(
             f"{record.where}: there must be two choices or more: --choices names a column with a "
@@ -169,8 +162,8 @@ def right_choice(record: Record) -> int:
     choices, label = choices_of(record), as_name(record.values["label"])
     given = record.values["choices"]
     if isinstance(given, dict):
-        if label in given[KEY]:
-            return given[KEY].index(label)
+        if label in given["label"]:
+            return given["label"].index(label)
     elif label.isdecimal() and int(label) < len(choices):
         if label in choices and choices[int(label)] != label:
             raise ElektronError(

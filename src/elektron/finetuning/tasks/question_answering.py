@@ -26,7 +26,8 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, pad, tokenize
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.squad import best_null_threshold, squad
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
     Constant,
     Output,
@@ -67,16 +68,7 @@ class QuestionAnswering(Task):
     """Where in a passage the answer to a question is, if it is there."""
 
     name: ClassVar[str] = "question-answering"
-    layout: ClassVar[Layout] = Layout(
-        (
-            Role("question", ("question", "query")),
-            Role("context", ("context", "passage", "paragraph", "document", "text")),
-            Role("answers", ("answers", "answer", "answer_text", "answers.text"), "labelled"),
-            Role("answer_start", ("answer_start", "answers.answer_start"), "never"),
-            Role("id", ("id",), "never"),
-        ),
-        shape="squad",
-    )
+    layout: ClassVar[Layout] = LAYOUTS["question-answering"]
     metric: ClassVar[str] = "f1"
     auto_class: ClassVar[Any] = AutoModelForQuestionAnswering
     unit: ClassVar[str] = "question"

@@ -19,11 +19,10 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.regression import regression
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Constant, Prediction, Variation, first_file
-from elektron.finetuning.tasks.classification import PAIR, TEXT, SentenceTask
-
-NUMBERS = ("label", "score", "similarity", "rating", "value")
+from elektron.finetuning.tasks.classification import SentenceTask
 
 
 @dataclass(kw_only=True)
@@ -36,7 +35,7 @@ class Regression(SentenceTask):
     """
 
     name: ClassVar[str] = "regression"
-    layout: ClassVar[Layout] = Layout((TEXT, PAIR, Role("label", NUMBERS, "labelled")))
+    layout: ClassVar[Layout] = LAYOUTS["regression"]
     metric: ClassVar[str] = "pearson"
 
     mean: float

@@ -28,7 +28,8 @@ from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, Truncation
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
@@ -40,14 +41,6 @@ from elektron.hub import load_tokenizer_files
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("source", "src", "document", "dialogue", "article", "text", "question", "input", "en")
-TARGETS = (
-    *("target", "tgt", "summary", "highlights", "title", "answer", "response", "output", "de"),
-    "summary1,summary2,summary3",
-)
-LAYOUT = Layout(
-    (Role("source", SOURCES), Role("target", TARGETS, "labelled", several=True)), shape="parallel"
-)
 TARGET_TOKENIZER = "target_tokenizer"
 DECODER_LAYERS = 3
 LONGEST_TARGET = 256
@@ -63,7 +56,7 @@ many others."""
 class SequenceToSequence(Task):
     """A text is generated from a text."""
 
-    layout: ClassVar[Layout] = LAYOUT
+    layout: ClassVar[Layout] = LAYOUTS["translation"]
     auto_class: ClassVar[Any] = EncoderDecoderModel
     default_decoding: ClassVar[DecodingConfig]
 

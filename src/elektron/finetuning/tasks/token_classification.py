@@ -21,7 +21,8 @@ from elektron.finetuning.inputs import IGNORED_LABEL, WINDOWS, Feature, tokenize
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.tagging import tagging
 from elektron.finetuning.metrics.writing import tokens as words_and_symbols
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
     Constant,
     Output,
@@ -32,29 +33,13 @@ from elektron.finetuning.tasks.base import (
     unknown_label,
 )
 
-TAG_COLUMNS = (
-    *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
-    *("entities", "spans", "pos_tags", "pos"),
-)
-SENTENCE_COLUMNS = (
-    *("sentence #", "sentence_id", "sent_id", "sentence id", "sentence_idx", "sentence_number"),
-    *("sentence_no", "sentence_nr", "sent_no", "sentence"),
-)
-
 
 @dataclass(kw_only=True)
 class TokenClassification(Task):
     """The tag of every token."""
 
     name: ClassVar[str] = "token-classification"
-    layout: ClassVar[Layout] = Layout(
-        (
-            Role("tokens", ("tokens", "words", "token", "word", "text", "sentence")),
-            Role("tags", TAG_COLUMNS, "labelled"),
-            Role("sentence", SENTENCE_COLUMNS, "never"),
-        ),
-        shape="tagged",
-    )
+    layout: ClassVar[Layout] = LAYOUTS["token-classification"]
     metric: ClassVar[str] = "f1"
     auto_class: ClassVar[Any] = AutoModelForTokenClassification
     unit: ClassVar[str] = "token"

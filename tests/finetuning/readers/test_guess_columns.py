@@ -11,9 +11,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import Layout
-from elektron.finetuning.tasks.classification import Classification
-from elektron.finetuning.tasks.sequence_to_sequence import Translation
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from tests.finetuning.readers.layouts import PARALLEL, TEXTS, read, values
 
 
@@ -61,7 +59,7 @@ def test_an_object_has_its_parts_named_and_a_dotted_name_takes_one(tmp_path: Pat
 def test_translations_by_language(tmp_path: Path, as_text: bool) -> None:
     pair = {"en": "the cat", "de": "die Katze"}
     path = objects(tmp_path / "a.jsonl", {"translation": str(pair) if as_text else pair})
-    layout = Translation.layout
+    layout = LAYOUTS["translation"]
     assert values(path, layout=layout) == [{"source": "the cat", "target": "die Katze"}]
     assert values(path, layout=layout, source="de", target="en") == [
         {"source": "die Katze", "target": "the cat"}
@@ -87,7 +85,9 @@ def test_columns_that_are_not_used_are_mentioned(
 )
 def test_two_texts_are_a_pair(tmp_path: Path, first: str, second: str) -> None:
     path = objects(tmp_path / "a.jsonl", {first: "a", second: "b", "label": 1})
-    assert values(path, layout=Classification.layout) == [{"text": "a", "pair": "b", "label": 1}]
+    assert values(path, layout=LAYOUTS["classification"]) == [
+        {"text": "a", "pair": "b", "label": 1}
+    ]
 
 
 def test_files_of_one_use_may_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def trained_on(layout: Layout, **columns: str) -> Layout:
     return dataclasses.replace(
         layout,
         roles=tuple(
-            dataclasses.replace(role, guesses=(columns[role.name], *role.guesses))
+            dataclasses.replace(role, names=(columns[role.name], *role.names))
             if role.name in columns
             else role
             for role in layout.roles
@@ -161,4 +161,4 @@ def test_a_target_without_text_is_left_out(
 ) -> None:
     path = objects(tmp_path / "a.jsonl", *[{"source": "a", "target": said} for said in ("b", None)])
     assert values(path, layout=PARALLEL) == [{"source": "a", "target": "b"}]
-    assert "1 of 2 rows have no target" in caplog.text
+    assert "1 rows are left out: no target" in caplog.text

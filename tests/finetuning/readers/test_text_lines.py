@@ -30,13 +30,13 @@ def test_two_files_are_aligned_by_line(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (["a\nb\nc\n", "x\n"], "a0.txt has 3 lines, .*a1.txt has 1 lines:"),
-        (["a\n", "x\ny\n\nz\n"], "a0.txt has 1 lines, .*a1.txt has 4 lines:"),
-        (["a\n", ""], "a0.txt has 1 lines, .*a1.txt has 0 lines:"),
+        (["a\nb\nc\n", "x\n"], "a1.txt ends before line 2 of .*a0.txt"),
+        (["a\n", "x\ny\n\nz\n"], "a0.txt ends before line 2 of .*a1.txt"),
+        (["a\n", ""], "a1.txt ends before line 1 of .*a0.txt"),
         (["a\n \n", "x\ny\n"], "a0.txt, line 2: empty"),
         (["a\nb\n", "x\n\n"], "a1.txt, line 2: empty"),
         (["", ""], "empty"),
-        (["a\nb\n", "x\ny\n", "z\n"], "a0.txt has 2 lines, .*a1.txt has 2 .*a2.txt has 1 lines:"),
+        (["a\nb\n", "x\ny\n", "z\n"], "a2.txt ends before line 2 of .*a0.txt"),
     ],
 )
 def test_files_that_are_not_aligned(tmp_path: Path, contents: list[str], complaint: str) -> None:
@@ -87,7 +87,7 @@ def test_one_table(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="Give --source and --target"):
         read(tabs, layout=PARALLEL)
     header = write(tmp_path / "a.csv", "source,target\neins,\n")
-    with pytest.raises(ElektronError, match="line 2: the target is empty"):
+    with pytest.raises(ElektronError, match=r"no target.*line 2"):
         read(header, layout=PARALLEL)
 
 

@@ -1,0 +1,120 @@
+"""What is looked for in a file: roles, and the columns that options give for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.readers.roles import Layout, Role
+
+COLUMN_OPTIONS = (
+    *("text", "pair", "label", "tokens", "tags", "sentence", "question"),
+    *("context", "answers", "choices", "source", "target"),
+)
+"""Roles whose column is an option of every command that reads files."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is looked for in the files of one use."""
+
+    roles: tuple[Role, ...]
+    shape: str
+    labelled: bool
+    """Whether labels must be there, as for training and scoring."""
+    given: dict[str, str]
+    """By role, the columns that were given by option."""
+    label_separator: str | None = None
+    own_option: str = ""
+    """The option that gives columns of these files alone, if there is one."""
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        config: FilesConfig,
+        labelled: bool,
+        own: Literal["", "eval_columns", "test_columns"] = "",
+    ) -> Request:
+        """The request for files of a layout.
+
+        Args:
+            layout: what the files of the task hold.
+            config: how they are read, and which column is which.
+            labelled: whether labels must be there.
+            own: the setting with columns of these files alone, which take precedence.
+
+        Raises:
+            ElektronError: a column is given that such files do not have.
+        """
+        options = {role: getattr(config, role, None) for role in COLUMN_OPTIONS}
+        given = {role: column for role, column in options.items() if column is not None}
+        written = {role: f"--{role}" for role in given}
+        own_option = f"--{own.replace('_', '-')}" if own else ""
+        for assignment in getattr(config, own) if own else []:
+            role, _, column = assignment.partition("=")
+            if not column:
+                raise ElektronError(
+                    f"{own_option} {assignment}: write ROLE=COLUMN, such as text=body"
+                )
+            given[role], written[role] = column, f"{own_option} {role}"
+        roles = [role.name for role in layout.roles]
+        if unknown := [role for role in given if role not in roles]:
+            known = ", ".join(f"--{role}" for role in roles if role in COLUMN_OPTIONS)
+            raise ElektronError(
+                f"{written[unknown[0]]} is no column of this task's files: it has {known}"
+            )
+        separator = config.label_separator or layout.label_separator
+        return cls(layout.roles, layout.shape, labelled, given, separator, own_option)
+
+    def option(self, role: str) -> str:
+        """How the column of a role is given."""
+        return f"{self.own_option} {role}=" if self.own_option else f"--{role}"
+
+    def options(self) -> str:
+        """The options for the columns that are needed: `--text and --label`."""
+        return " and ".join(self.option(role.name) for role in self.roles if self.needs(role))
+
+    def needs(self, role: Role) -> bool:
+        return role.needed == "always" or (role.needed == "labelled" and self.labelled)
+
+    @property
+    def only_role(self) -> Role | None:
+        """The role that is always needed, where there is only one."""
+        always = [role for role in self.roles if role.needed == "always"]
+        return always[0] if len(always) == 1 else None
+
+    @property
+    def gives_only_numbers(self) -> bool:
+        """Whether columns are given, all of them by number."""
+        return bool(self.given) and all(map(is_number, self.given.values()))
+
+    @property
+    def known_numbers(self) -> list[int]:
+        """The columns that training files without a header had."""
+        numbers = [name for role in self.roles for name in role.names if is_number(name)]
+        return [int(number) for name in numbers for number in name.split(",")]
+
+    def recognised(self, header: Sequence[str]) -> list[str]:
+        """The roles that have a usual name of theirs among these."""
+        return [
+            role.name
+            for role in self.roles
+            if any(columns_named(name, header) for name in role.names if not is_number(name))
+        ]
+
+
+def is_number(name: str) -> bool:
+    """Whether a column is given by its number, or several are."""
+    return all(part.strip().isdecimal() for part in name.split(","))
+
+
+def columns_named(name: str, columns: Iterable[str]) -> list[str]:
+    """The column of a usual name, in any case, or all of those with commas between them."""
+    by_name = {column.casefold(): column for column in reversed(list(columns))}
+    parts = [name] if name.casefold() in by_name else name.split(",")
+    found = [by_name.get(part.casefold()) for part in parts]
+    return [column for column in found if column is not None] if None not in found else []

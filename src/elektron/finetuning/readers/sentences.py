@@ -1,0 +1,159 @@
+"""Tokens with tags: rows with a token each become sentences, and tokens get as many tags as there are.
+
+A sentence has a list of tokens and one of tags, a text with spaces between them, or a text with
+entities by their characters (`spans.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from elektron.errors import ElektronError
+from elektron.finetuning.readers.literals import literal
+from elektron.finetuning.readers.records import Counts, Row, Table
+from elektron.finetuning.readers.spans import spans_of, tagged
+from elektron.finetuning.readers.token_lines import BLOCK
+from elektron.finetuning.readers.values import is_empty
+
+MOST = 0.9
+"""Of the tokens of a table with a token a row; the others may have spaces."""
+BRACKETS = re.compile(r"(?:\((?P<type>[^\s()*]+))?\*?(?P<end>\))?")
+"""Spans of CoNLL-2012: `(PER*`, `*`, `*)`, `(GPE)`."""
+
+
+def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
+    """Whether each row is one token.
+
+    Args:
+        table: the rows.
+        names: the column of each role.
+
+    Raises:
+        ElektronError: each row is, and nothing says which rows are one sentence.
+    """
+    sample = table.sample()
+    if any(BLOCK in row for row in sample):
+        return True
+    tags = [row.get(names["tags"]) for row in sample] if "tags" in names else []
+    words = sum(_is_word(row.get(names["tokens"])) for row in sample)
+    if words <= MOST * len(sample) or not all(
+        isinstance(tag, str) and literal(tag) is None for tag in tags
+    ):
+        return False
+    if "sentence" not in names and len(tags) > 1 and all(map(_is_word, tags)):
+        raise ElektronError(
+            f"{table.name}: each row has one token, and nothing says which rows are one "
+            "sentence: give the column of its number or id with --sentence (there are: "
+            f"{', '.join(table.columns)}), or put a blank line after each sentence"
+        )
+    return "sentence" in names
+
+
+def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[Row]:
+    """The sentences of rows with a token each: a blank line or another number or id begins the next.
+
+    Args:
+        table: the rows.
+        names: the column of each role.
+        labelled: whether each token must have a tag.
+
+    Raises:
+        ElektronError: a token or a tag is empty.
+    """
+    tags = [str(row.get(names.get("tags", ""))) for row in table.sample()]
+    in_brackets = "*" in tags and all(tag and BRACKETS.fullmatch(tag) for tag in tags)
+    seen: set[str] = set()
+
+    def finished() -> Row:
+        row: dict[str, Any] = {"sentence": identity, "tokens": tokens}
+        if len(tags) == len(tokens):
+            row["tags"] = _without_brackets(tags) if in_brackets else tags
+        if identity in seen:
+            table.counts.add("sentences have the number or id of an earlier one", begin)
+        if identity:
+            seen.add(identity)
+        return begin, {names[role]: value for role, value in row.items() if role in names}
+
+    begin, identity, block = "", "", None
+    tokens: list[str] = []
+    for where, row in table.rows:
+        token, tag, number = (_field(row, names.get(r)) for r in ("tokens", "tags", "sentence"))
+        # In some tables only the first row of a sentence has its number.
+        if not tokens or row.get(BLOCK) != block or (number and number != identity):
+            if tokens:
+                yield finished()
+            begin, identity, block, tokens, tags = where, number, row.get(BLOCK), [], []
+        if not token or (not tag and labelled):
+            raise ElektronError(f"{where}: the {'tag' if token else 'token'} is empty")
+        tokens.append(token)
+        tags += [tag] if tag else []
+    if tokens:
+        yield finished()
+
+
+def tokens_with_tags(
+    values: dict[str, Any], where: str, labelled: bool, counts: Counts
+) -> dict[str, Any]:
+    """The `tokens` and `tags` of one row as two lists of one length; a text without tags stays a text.
+
+    Raises:
+        ElektronError: there are not as many tags as tokens, or they are no text.
+    """
+    tokens, tags = values["tokens"], values.get("tags")
+    if isinstance(tokens, str):
+        spans = spans_of(tags)
+        if spans is not None and not labelled:
+            return {"tokens": tokens}
+        if spans is not None:
+            tokens, tags = tagged(tokens, spans, where, counts)
+        elif "tags" in values:
+            tokens = _split(tokens)
+    if "tags" not in values:
+        return {"tokens": tokens}
+    if isinstance(tags, str):
+        tags = _split(tags)
+    if not isinstance(tags, list):
+        raise ElektronError(f"{where}: the tags must be a list, got {tags!r:.60}")
+    for tag in tags:
+        if isinstance(tag, int):
+            raise ElektronError(
+                f"{where}: tags are numbers ({tag}) and nothing says what they mean: "
+                "give their names, as text or in the features of the data set"
+            )
+        if not isinstance(tag, str) or is_empty(tag):
+            raise ElektronError(f"{where}: a tag must be text, got {tag!r:.60}")
+    if labelled and not tokens:
+        raise ElektronError(f"{where}: there are no tokens")
+    if len(tags) != len(tokens):
+        raise ElektronError(f"{where}: {len(tokens)} tokens but {len(tags)} tags")
+    return {"tokens": tokens, "tags": tags}
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(" ") if part]
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a field is text without spaces that is no list."""
+    return isinstance(value, str) and len(value.split()) < 2 and literal(value) is None
+
+
+def _field(row: dict[str, Any], column: str | None) -> str:
+    value = row.get(column) if column else None
+    return "" if is_empty(value) else str(value).strip(" \t")
+
+
+def _without_brackets(tags: Sequence[str]) -> list[str]:
+    """BIO tags of the spans in CoNLL-2012's brackets."""
+    found = []
+    inside = None
+    for tag in tags:
+        parts = BRACKETS.fullmatch(tag)
+        begins = parts["type"] if parts else None
+        inside = begins or inside
+        found.append("O" if inside is None else f"{'B' if begins else 'I'}-{inside}")
+        if parts and parts["end"]:
+            inside = None
+    return found

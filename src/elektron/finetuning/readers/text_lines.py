@@ -1,0 +1,154 @@
+"""Files with a text a line: plain text, fastText's, tagged sentences, and texts aligned line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.in_memory import Rows
+from elektron.finetuning.readers.lines import STDIN, Lines, is_blank, open_lines
+from elektron.finetuning.readers.records import Row, Table
+from elektron.finetuning.readers.request import Request
+from elektron.io.datasets import HUB
+from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
+
+FASTTEXT_PREFIX = "__label__"
+
+
+def is_plain_text(lines: Lines, request: Request, config: FilesConfig) -> bool:
+    """Whether each line is one text to predict for, rather than a row of a table.
+
+    In plain text only tabs separate columns, and only where every line has one.
+    """
+    if request.labelled or request.only_role is None or lines.suffix in TABLE_SUFFIXES:
+        return False
+    if request.given or config.delimiter is not None or config.header is not None:
+        return False
+    content = lines.content
+    if lines.is_stdin:
+        return not any(request.recognised(line.split("\t")) for line in content if "\t" in line)
+    return not content or not all("\t" in line for line in content)
+
+
+def plain_text_table(lines: Lines, role: str) -> Table:
+    """A row for each line, blank ones too, so that each line has its prediction."""
+    rows = ((f"{lines.name}, line {number}", {role: line}) for number, line in lines)
+    return Table(lines.name, rows, f"plain text, a {role} a line", [role])
+
+
+def is_fasttext(lines: Lines, request: Request) -> bool:
+    """Whether all first lines begin with fastText's `__label__`, and texts are looked for."""
+    role = request.only_role
+    if request.given or role is None or role.name != "text" or lines.suffix in TABLE_SUFFIXES:
+        return False
+    return bool(lines.content) and all(line.startswith(FASTTEXT_PREFIX) for line in lines.content)
+
+
+def fasttext_table(lines: Lines) -> Table:
+    """The texts without their labels, and the labels as a list where any row may have several."""
+    several = any(line.count(FASTTEXT_PREFIX) > 1 for line in lines.content)
+
+    def rows() -> Iterator[Row]:
+        for number, line in lines:
+            if is_blank(line):
+                continue
+            words = line.split()
+            labels = [
+                w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)
+            ]
+            text = " ".join(word for word in words if not word.startswith(FASTTEXT_PREFIX))
+            label = labels if several or len(labels) > 1 else next(iter(labels), "")
+            yield f"{lines.name}, line {number}", {"text": text, "label": label}
+
+    return Table(lines.name, rows(), "fastText", ["text", "label"])
+
+
+def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
+    """Whether lines are tokens with spaces between them, a tab, and as many tags.
+
+    At least half of the rows of several tokens have as many tags, or it is a token a line whose tags have
+    spaces; if there need be no tags, most of all rows, or it may be plain text with a tab.
+    """
+    rows = [line.split("\t") for line in content]
+    two = [[_split(part) for part in row] for row in rows if len(row) == 2]
+    several = [(tokens, tags) for tokens, tags in two if len(tokens) > 1 or len(tags) > 1]
+    fitting = sum(len(tokens) == len(tags) for tokens, tags in several)
+    if not any(len(tags) > 1 for _, tags in several) or fitting < len(several) / 2:
+        return False
+    single = len(two) - len(several)
+    return (len(two) if labelled else fitting + single) > len(rows) / 2
+
+
+def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
+    """A row for each line that is not blank."""
+
+    def rows() -> Iterator[Row]:
+        for number, line in lines:
+            if is_blank(line):
+                continue
+            where = f"{lines.name}, line {number}"
+            tokens, *tags = map(_split, line.split("\t"))
+            if len(tags) > 1 or (labelled and not tags):
+                raise ElektronError(
+                    f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs"
+                )
+            row: dict[str, Any] = {"tokens": tokens}
+            yield where, row | ({"tags": tags[0]} if tags else {})
+
+    return Table(lines.name, rows(), "a sentence a line: tokens, a tab, tags", ["tokens", "tags"])
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(" ") if part]
+
+
+def are_aligned(sources: Sequence[str], request: Request) -> bool:
+    """Whether the sources are a text file and its counterpart, or several of which any would do.
+
+    Raises:
+        ElektronError: they are pairs of files, by their endings.
+    """
+    if not request.labelled or request.given or not all(map(_is_text_file, sources)):
+        return False
+    source, target, *others = [file_suffix(Path(name)) for name in [*sources, "", ""]]
+    if source != target and source in others:
+        raise ElektronError(
+            f"{len(sources)} text files, several of them with the ending {source}: give files that are "
+            "aligned line by line, first the source, then the target, or several targets for the "
+            "same source; or tables, with --source and --target for their columns"
+        )
+    return len(sources) > 1
+
+
+def aligned_table(sources: Sequence[str], encoding: str | None) -> Table:
+    """Each line of the first file as `source`, with the same line of the others as `target`."""
+    files = [open_lines(name, encoding=encoding) for name in sources]
+
+    def rows() -> Iterator[Row]:
+        for number, lines in enumerate(zip_longest(*files), start=1):
+            texts = ["" if line is None else line[1] for line in lines]
+            filled = [name for name, text in zip(sources, texts, strict=True) if not is_blank(text)]
+            if None in lines and filled:
+                raise ElektronError(
+                    f"{sources[lines.index(None)]} ends before line {number:,} of {filled[0]}: "
+                    "line-aligned files must have as many lines"
+                )
+            if None in lines:
+                continue  # blank lines at the end of one file
+            for name, text in zip(sources, texts, strict=True):
+                if is_blank(text):
+                    raise ElektronError(f"{name}, line {number}: empty: drop the line in all files")
+            target = texts[1] if len(texts) == 2 else texts[1:]
+            yield f"{sources[0]}, line {number}", {"source": texts[0], "target": target}
+
+    return Table(" and ".join(sources), rows(), "aligned line by line", ["source", "target"])
+
+
+def _is_text_file(source: str) -> bool:
+    if source == STDIN or source.startswith(HUB) or isinstance(source, Rows):
+        return False
+    return file_suffix(Path(source)) not in JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES

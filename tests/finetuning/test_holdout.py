@@ -1,0 +1,71 @@
+"""Rows held out by the seed, stratified by class."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.finetuning.holdout import hold_out, split_share, stratified
+from elektron.finetuning.labelled import classes_of
+from elektron.finetuning.readers.records import Record
+
+
+def test_a_share_instead_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert split_share(["0.1"]) == 0.1
+    assert split_share(["dev.csv"]) is None
+    assert split_share(["0.1", "0.2"]) is None
+    assert split_share([]) is None
+    for wrong in ("0", "1", "1.5", "-0.1", "nan", "inf", "10"):
+        with pytest.raises(ElektronError, match="between 0 and 1"):
+            split_share([wrong])
+    (tmp_path / "10").touch()
+    assert split_share(["10"]) is None
+
+
+def records(count: int) -> list[Record]:
+    return [Record({"text": str(n)}, {}, f"line {n}") for n in range(count)]
+
+
+def test_rows_are_held_out_by_the_seed() -> None:
+    rows = records(100)
+    train, held_out = hold_out(rows, 0.1, seed=1)
+    assert len(held_out) == 10
+    assert sorted([*train, *held_out], key=rows.index) == rows
+    assert train == sorted(train, key=rows.index)
+    assert hold_out(rows, 0.1, seed=1) == (train, held_out)
+    assert hold_out(rows, 0.1, seed=2)[1] != held_out
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 0.1), (0, 0.5), (1, 0.5), (3, 0.9)])
+def test_neither_side_may_be_empty(count: int, share: float) -> None:
+    with pytest.raises(ElektronError, match=f"of {count} rows cannot be held out"):
+        hold_out(records(count), share, seed=1)
+
+
+def of_classes(**counts: int) -> list[Record]:
+    names = [name for name, count in counts.items() for _ in range(count)]
+    return [Record({"label": name}, {}, "file") for name in names]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -> None:
+    rows = of_classes(common=60, some=20, rare=1, lone=1)
+    train, held_out = hold_out(rows, 0.25, seed, classes_of)
+    assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
+    assert len(train) + len(held_out) == len(rows)
+    drawn = stratified(rows, 9, seed, classes_of)
+    assert Counter(rows[index].values["label"] for index in drawn) == {
+        "common": 5,
+        "some": 2,
+        "rare": 1,
+        "lone": 1,
+    }
+
+
+def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
+    tags = [["O", "B"], ["O", "S"], *[["O"]] * 18]
+    rows = [Record({"tags": found}, {}, "file") for found in tags]
+    for seed in range(5):
+        assert {0, 1} < stratified(rows, 4, seed, classes_of)

@@ -14,7 +14,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import Search, finetune
 from elektron.finetuning.labelled import Labelled
-from elektron.finetuning.readers.records import Record, texts_read
+from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.trials import FinishedTrials
@@ -250,7 +250,7 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
     ],
 )
 def test_a_vocabulary_is_learned_from_all_that_is_read(task, values, texts):
-    assert texts_read(TASKS[task].layout, [Record(values, {}, "")]) == texts
+    assert input_texts(TASKS[task].layout, [Record(values, {}, "")]) == texts
 
 
 def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path, caplog):

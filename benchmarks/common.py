@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     from elektron.device import Device, cpu_info
-    from elektron.pretraining.export import versions
+    from elektron.pretraining.train import versions
 
     device = Device.choose()
     on_cpu = device.device.type == "cpu"

@@ -4,7 +4,7 @@ A step is all of `elektron pretrain`'s: batches made beside it, masks, forward, 
 Batches are the recipes' own, of random tokens without padding, in the precision that the device gets by
 default; where one does not fit, its micro-batches are halved until they do. MFU is the share of the
 GPU's rate of matrix products in that precision (`Device.peak_flops`, measured) that the step's matrix
-products make up (`pretraining/flops.py` counts them).
+products make up (`Objective.step_flops` counts them).
 
     python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
 """
@@ -30,7 +30,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.device import Device
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.export import versions
+from elektron.pretraining.train import versions
 from elektron.recipes import pretrain_config
 from pretrain_sides import Shape, new_trainer, random_blocks
 

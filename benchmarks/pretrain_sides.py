@@ -25,7 +25,7 @@ from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.distributed import World
 from elektron.pretraining.objectives import UpdateRoles
 from elektron.pretraining.plans import Plan
-from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import pair_for
 from elektron.pretraining.train import Trainer
 from elektron.recipes import pretrain_config
@@ -163,8 +163,7 @@ def elektron(shape: Shape, config: PretrainConfig, store: BlockStore) -> Trainin
         with same_bits(trainer.device):
             trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
-    masked = trainer.batches.max_masked(shape.length)
-    flops = trainer.flops(UpdateRoles(), shape.rows, shape.length, masked)
+    flops = trainer.step_flops(UpdateRoles(), 0)
     return Training(step, trainer.on.precision, trainer.compiled, flops, trainer.peak_flops)
 
 

@@ -120,7 +120,7 @@ def run_faults(folder: Path) -> Iterator[str]:
     from elektron.models.pair import DISCRIMINATOR, GENERATOR
     from elektron.pretraining.checkpoint import IDENTITY, checkpoints, identity
     from elektron.pretraining.config import METRICS, SUMMARY
-    from elektron.pretraining.run_folder import load_settings
+    from elektron.pretraining.run import load_settings
 
     for check in (load_settings, identity):
         try:
@@ -144,7 +144,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 
 def _metrics_faults(path: Path, finished: bool) -> Iterator[str]:
     """Lines that are not records; the last may be incomplete while the run is at work."""
-    from elektron.pretraining.run_folder import as_line
+    from elektron.pretraining.run import as_line
 
     try:
         lines = read_text(path).removesuffix("\n").split("\n")

@@ -7,8 +7,8 @@ import pytest
 from elektron.estimate import estimate
 from elektron.estimate.estimate import Step, count_steps
 from elektron.pretraining.config import CurriculumConfig, PlanOptions, PretrainConfig
-from elektron.pretraining.curriculum import Curriculum
 from elektron.pretraining.plans import make_plan
+from elektron.pretraining.schedules import Curriculum
 
 PLANS = {
     "joint": PlanOptions(),

@@ -6,7 +6,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from elektron.models.families import FAMILIES
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
-from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.objectives import OBJECTIVES, UpdateRoles
 from tests.models.conftest import SPECIAL_IDS, VOCABULARY, Sizes
 from tests.pretraining.objectives.batches import ONE, objective_of, pair_for
@@ -54,7 +53,7 @@ def counted_and_computed(pair, name: str, roles: UpdateRoles) -> tuple[int, int]
             objective.generator_loss(output, step).backward()
         if roles.discriminator:
             objective.discriminator_loss(output, step).backward()
-    computed = StepFlops(pair, objective)(roles, ROWS, LENGTH, SLOTS)
+    computed = objective.step_flops(pair, roles, ROWS, LENGTH, SLOTS)
     return counter.get_total_flops(), computed
 
 

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from elektron.configuration import load_yaml, save_yaml
 from elektron.models.dtensors import local_tensor
-from elektron.pretraining import loss_spikes
 from elektron.pretraining import pretrain as entry
+from elektron.pretraining import recovery
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import corruption
 from elektron.pretraining.train import Trainer
@@ -109,8 +109,8 @@ def do(each: Job) -> None:
             known = load_file(Path(each.samples_of, SAMPLES)) if each.samples_of else {}
             patched.setattr(corruption, "sample_tokens", known_samples(known, samples))
         if each.sensitive:
-            patched.setattr(loss_spikes, "WINDOW", 4)
-            patched.setattr(loss_spikes, "SIGMAS", 0.0)
+            patched.setattr(recovery, "WINDOW", 4)
+            patched.setattr(recovery, "SIGMAS", 0.0)
         with suppress(KilledError):
             entry.pretrain(load_yaml(PretrainConfig, Path(each.config)))
     phase = Path(each.config).stem.removeprefix("config-")
@@ -126,7 +126,7 @@ def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
 
     def step(self: Trainer, batch: Any, *arguments: Any) -> None:
         if self.progress.step == each.killed_before:
-            self.saver.wait()
+            self.writer.wait()
             raise KilledError
         last = self.world.rank == self.world.size - 1
         if self.progress.step == each.poisoned and last:

@@ -302,7 +302,7 @@ def with_a_strange_name(state: dict[str, Tensor]) -> None:
 
 
 def with_another_window(state: dict[str, Tensor]) -> None:
-    state["metric_sums"] = torch.zeros(3, dtype=torch.float64)
+    state["metrics"] = torch.zeros(3, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def with_another_window(state: dict[str, Tensor]) -> None:
         (without_one, "is missing"),
         (without_any, "no state of the optimizers"),
         (with_a_strange_name, "strange belongs to another optimizer"),
-        (with_another_window, r"metric_sums is torch.float64 \(3,\)"),
+        (with_another_window, r"metrics is torch.float64 \(3,\)"),
     ],
 )
 def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(
@@ -357,7 +357,7 @@ def test_old_ones_that_cannot_be_dropped_do_not_make_the_new_one_fail(
     write(tmp_path, 6, config)
     monkeypatch.setattr(checkpoint, "drop", refuse)
     assert not list(checkpoint.faults(write(tmp_path, 12, config)))
-    assert "cannot be dropped" in caplog.text
+    assert "cannot be deleted" in caplog.text
 
 
 def test_made_shorter_and_then_longer_the_schedule_begins_anew(run: Path, blocks: Path) -> None:

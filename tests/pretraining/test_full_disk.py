@@ -9,12 +9,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.pretraining import checkpoint, train
+from elektron.pretraining import checkpoint
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
@@ -56,7 +55,7 @@ def at_step(step: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatc
     def step_and_act(self: Trainer, *arguments: object) -> None:
         take_step(self, *arguments)
         if self.progress.step == step:
-            self.saver.wait()
+            self.writer.wait()
             act()
 
     monkeypatch.setattr(Trainer, "train_step", step_and_act)
@@ -90,7 +89,7 @@ def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
             pretrain(config)
         assert there == ["step-00000003"], "nothing half written, and the good one"
         assert "step-00000006 cannot be written" in caplog.text
-        assert "training goes on" in caplog.text
+        assert "training continues" in caplog.text
         assert same_weights(out, undisturbed)
 
 
@@ -123,14 +122,14 @@ def test_models_without_room_are_written_by_the_same_command_later(
         config = tiny_config(
             blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20
         )
-        export = train.export
+        export = Trainer.export
 
-        def fill_and_export(*arguments: Any) -> None:
+        def fill_and_export(self: Trainer) -> None:
             fill(disk)
-            export(*arguments)
+            export(self)
 
         with monkeypatch.context() as patched:
-            patched.setattr(train, "export", fill_and_export)
+            patched.setattr(Trainer, "export", fill_and_export)
             with pytest.raises(ElektronError, match="the models cannot be written into"):
                 pretrain(config)
         (disk / "ballast").unlink()

@@ -1,11 +1,20 @@
-"""K slots a row, never a special token, unused slots harmless."""
+"""Which positions are masked, and where words start."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from elektron.pretraining.masking import choose_words, draws_in_row, mask_rows, max_masked_positions
+from elektron.errors import ElektronError
+from elektron.pretraining.masking import (
+    WordFinder,
+    choose_words,
+    draws_in_row,
+    mask_rows,
+    max_masked_positions,
+)
 
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 NEVER_MASKED = [0, 1, 2, 3, 4]
@@ -127,3 +136,84 @@ def test_every_word_is_as_likely_as_any_other():
     # The word of one piece is also taken behind one of two; the word of three only when it comes first.
     assert first[1] == pytest.approx(0.25, abs=0.02)
     assert first[0] == pytest.approx(0.75, abs=0.02)
+
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "walk", "##ing", "##s", "dog", "."]
+CHARACTERS = list("我们喜欢北京大学")
+
+
+def character_pairs(text: str) -> list[str]:
+    """A segmenter: two characters a word."""
+    return [text[place : place + 2] for place in range(0, len(text), 2)]
+
+
+def forgetful(text: str) -> list[str]:
+    """A segmenter that loses a character."""
+    return [text[1:]]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    vocabulary = {piece: number for number, piece in enumerate(PIECES + CHARACTERS)}
+    inner = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer()
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+    )  # fmt: skip
+
+
+def words(finder, tokenizer, text):
+    ids = np.array([tokenizer(text, add_special_tokens=False)["input_ids"]])
+    begins = finder.word_starts(ids)[0]
+    found: list[str] = []
+    for begin, piece in zip(begins, tokenizer.convert_ids_to_tokens(ids[0].tolist()), strict=True):
+        if begin:
+            found.append("")
+        found[-1] += piece.removeprefix("##")
+    return found
+
+
+def test_pieces_belong_to_the_word_they_continue(tokenizer):
+    finder = WordFinder(tokenizer, None)
+    assert words(finder, tokenizer, "walking dogs.") == ["walking", "dogs", "."]
+
+
+def test_without_a_segmenter_a_character_is_a_word(tokenizer):
+    assert words(WordFinder(tokenizer, None), tokenizer, "我们 walks") == ["我", "们", "walks"]
+
+
+def test_a_segmenter_joins_characters(tokenizer):
+    finder = WordFinder(tokenizer, f"{__name__}:character_pairs")
+    assert words(finder, tokenizer, "我们喜欢 walking 北京大学.") == [
+        "我们", "喜欢", "walking", "北京", "大学", ".",
+    ]  # fmt: skip
+    # A run ends where something else stands, and a segmenter sees each run alone.
+    assert words(finder, tokenizer, "我.们喜") == ["我", ".", "们喜"]
+
+
+def test_jieba_knows_words(tokenizer):
+    pytest.importorskip("jieba")
+    finder = WordFinder(tokenizer, "jieba")
+    assert words(finder, tokenizer, "我们喜欢北京大学") == ["我们", "喜欢", "北京大学"]
+
+
+def test_segmenters_that_are_none_are_refused(tokenizer):
+    for name, message in (
+        ("pkuseg", "must be jieba or MODULE:FUNCTION"),
+        ("no_such_module:cut", "no_such_module"),
+        ("json:cut", "json has no function cut"),
+    ):
+        with pytest.raises(ElektronError, match=message):
+            WordFinder(tokenizer, name)
+    finder = WordFinder(tokenizer, f"{__name__}:forgetful")
+    with pytest.raises(ElektronError, match="must keep every character"):
+        words(finder, tokenizer, "我们")
+
+
+def test_a_tokenizer_without_continuations_is_refused():
+    inner = Tokenizer(models.BPE({"a": 0, "[UNK]": 1}, [], unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
+    with pytest.raises(ElektronError, match="this tokenizer is BPE"):
+        WordFinder(tokenizer, None)

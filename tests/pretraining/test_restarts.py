@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elektron.pretraining.config import CheckpointConfig
-from elektron.pretraining.interruption import Interruption
+from elektron.pretraining.launching import Interruption
 from tests.pretraining.launched import (
     AT_MOST_SECONDS,
     ELEKTRON,

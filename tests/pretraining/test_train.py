@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForPreTrain
 
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
-from elektron.pretraining import checkpoint, train
+from elektron.pretraining import checkpoint, recovery
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import (
     CheckpointConfig,
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(
     with caplog.at_level("WARNING", "elektron"):
         pretrain(tiny_config(blocks, tmp_path / "run"))
     assert "No space left on device" in caplog.text
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text
     assert [path.name for path in checkpoint.checkpoints(tmp_path / "run")] == ["step-00000012"]
     assert not list((tmp_path / "run/checkpoints").glob(".*")), "nothing half-written is left"
     assert same_weights(run, tmp_path / "run")
@@ -287,7 +287,7 @@ def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(
 
 
 def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 1)
+    monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7}, rows={})
     config = tiny_config(blocks, tmp_path / "run")
     with caplog.at_level("WARNING", "elektron"):
@@ -300,7 +300,7 @@ def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, c
 
 
 def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 1)
+    monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7})
     out = tmp_path / "run"
     with pytest.raises(ElektronError, match=r"skipping rows 2 times has not helped: .*lower --opt"):
@@ -496,6 +496,12 @@ def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
     assert results[0]["steps"] == 4
 
 
+@pytest.fixture
+def short_window(monkeypatch):
+    """Spikes are found after 20 steps instead of 100."""
+    monkeypatch.setattr(recovery, "WINDOW", 20)
+
+
 def shaken(monkeypatch, steps):
     """Have the discriminator's loss be a hundred times as large in some steps."""
     take_step = Trainer.train_step
@@ -513,22 +519,23 @@ def shaken(monkeypatch, steps):
     monkeypatch.setattr(Trainer, "train_step", step)
 
 
+@pytest.mark.usefixtures("short_window")
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, monkeypatch, caplog):
-    shaken(monkeypatch, {111})
+    shaken(monkeypatch, {31})
     out = tmp_path / "run"
-    long = {"steps": 116, "evaluation": EvaluationConfig(every=200, rows=16)}
-    long |= {"checkpoint": CheckpointConfig(every=110)}
+    long = {"steps": 36, "evaluation": EvaluationConfig(every=200, rows=16)}
+    long |= {"checkpoint": CheckpointConfig(every=30)}
     config = tiny_config(blocks, out, optimizer=OptimizerConfig(skip_spikes=skip), **long)
     with caplog.at_level("WARNING", "elektron"):
-        with killed_before(113, monkeypatch):
+        with killed_before(33, monkeypatch):
             pretrain(config)
-        pretrain(config)  # from step 110, which knows the losses before it
+        pretrain(config)  # from step 30, which knows the losses before it
     lines = {line["step"]: line for line in metrics(out, "train")}
-    assert [step for step, line in lines.items() if line["loss_spikes"]] == [112]
-    assert lines[112]["loss_spikes"] == 1
-    assert lines[112]["skipped_steps"] == skip
-    assert "step 112: a loss far above those before it in 1 of the last" in caplog.text
+    assert [step for step, line in lines.items() if line["loss_spikes"]] == [32]
+    assert lines[32]["loss_spikes"] == 1
+    assert lines[32]["skipped_steps"] == skip
+    assert "step 32: a loss far above those before it in 1 of the last" in caplog.text
     assert ("which were skipped" in caplog.text) is skip
 
 
@@ -557,7 +564,7 @@ def test_a_last_step_that_is_skipped_costs_nothing_but_itself(blocks, tmp_path, 
 
 def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
     """The checkpoint lies among those that sent the run back; it forgets them, and says that it did."""
-    monkeypatch.setattr(train, "MAX_SKIPPED_STEPS", 3)
+    monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 3)
     out = tmp_path / "run"
     poisoned(monkeypatch, {4, 5, 6, 7}, rows={})
     with caplog.at_level("WARNING", "elektron"):
@@ -574,45 +581,47 @@ def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
 LONG = {
     "log_every": 20,
     "evaluation": EvaluationConfig(every=300, rows=16),
-    "checkpoint": CheckpointConfig(every=50),
+    "checkpoint": CheckpointConfig(every=15),
 }
 
 
+@pytest.mark.usefixtures("short_window")
 @pytest.mark.parametrize(
     ("curriculum", "spikes"),
     [(CurriculumConfig(), 5), (CurriculumConfig(first_length=16), 0)],
     ids=str,
 )
 def test_another_level_of_losses_stops_no_run(curriculum, spikes, blocks, tmp_path, monkeypatch):
-    """From step 110 on losses are others: that of longer rows is expected, and any is believed in the end."""
-    shaken(monkeypatch, range(110, 220))
+    """From step 30 on losses are others: that of longer rows is expected, and any is believed in the end."""
+    shaken(monkeypatch, range(30, 60))
     skips = OptimizerConfig(skip_spikes=True)
     config = tiny_config(
         blocks,
         tmp_path / "run",
-        steps=220,
+        steps=60,
         batch_size=4,
         curriculum=curriculum,
         optimizer=skips,
         **LONG,
     )
-    assert pretrain(config)["steps"] == 220
+    assert pretrain(config)["steps"] == 60
     lines = metrics(tmp_path / "run", "train")
     assert sum(line["loss_spikes"] for line in lines) == spikes
     assert sum(line["skipped_steps"] for line in lines) == spikes
     assert metrics(tmp_path / "run", "rolled_back") == []
 
 
+@pytest.mark.usefixtures("short_window")
 def test_spikes_are_counted_among_the_steps_since_the_last_line(
     blocks, tmp_path, monkeypatch, caplog
 ):
     """Those before a checkpoint too, after which a run goes on in the midst of two lines."""
-    shaken(monkeypatch, {105, 107})
-    long = {"steps": 116, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}
-    config = tiny_config(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=108), **long)
+    shaken(monkeypatch, {25, 27})
+    long = {"steps": 36, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}
+    config = tiny_config(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=28), **long)
     config.optimizer.skip_spikes = True
     with caplog.at_level("WARNING", "elektron"):
-        with killed_before(109, monkeypatch):
+        with killed_before(29, monkeypatch):
             pretrain(config)
         pretrain(config)
-    assert "step 110: a loss far above those before it in 2 of the last 10 steps" in caplog.text
+    assert "step 30: a loss far above those before it in 2 of the last 10 steps" in caplog.text

@@ -1,8 +1,8 @@
-"""`elektron estimate`: what a pre-training will cost, before it.
+"""`elektron estimate`: what a pre-training run will cost.
 
-Nothing is trained. The networks are built without memory (on torch's `meta` device), the run's steps are counted
-by kind, operations by the run's own `StepFlops`, and the memory of a step on fake tensors (`step.py`). Time needs a
-speed, given or measured. What is not known stays None, and the table says what would tell.
+Nothing is trained. The networks are built without memory (on torch's `meta` device), the run's steps are counted by
+kind, their FLOPs by `Objective.step_flops`, and the memory of a step on fake tensors (`step.py`). Time needs a speed,
+given or measured. Unknown values are None, and the table says which option would determine them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ from elektron.estimate.step import (
 from elektron.estimate.table import print_table
 from elektron.models.pair import Pair
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.curriculum import Curriculum, Shape
-from elektron.pretraining.flops import StepFlops
 from elektron.pretraining.masking import max_masked_positions
 from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.plans import Plan
+from elektron.pretraining.schedules import Curriculum, Shape
 from elektron.pretraining.setup import (
     check_rows,
     pair_for,
@@ -50,11 +49,11 @@ from elektron.pretraining.setup import (
 )
 
 NOMINAL_STEPS = 1000
-"""Length of a run whose steps cannot be known, to see which kinds of step it has."""
+"""Steps by which the kinds of step of a run of unknown length are found."""
 COUNTED_STEPS = 10_000
-"""A run of more steps is counted by so many of them."""
+"""Longer runs are counted by so many of their steps."""
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
-"""Ids of special tokens where there is no tokenizer yet: they cost the same wherever they stand."""
+"""Ids of special tokens where there is no tokenizer yet."""
 UNITS = {"b": 1} | {
     f"{prefix}{binary}b": base**power
     for binary, base in (("", 1000), ("i", 1024))
@@ -63,7 +62,7 @@ UNITS = {"b": 1} | {
 
 
 class Length(NamedTuple):
-    """How long a run is."""
+    """The length of a run."""
 
     steps: int | None = None
     tokens: int | None = None  # padding included
@@ -74,14 +73,14 @@ class Length(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Whether a device has memory enough, and what would fit where it does not."""
+    """Whether a device has enough memory, and what would fit if not."""
 
     fits: bool
     advice: str | None = None
 
 
 class Disk(NamedTuple):
-    """Bytes in the run's folder at its end."""
+    """Bytes in the folder of the finished run."""
 
     checkpoint: int  # weights and the optimizer's state
     checkpoints: int | None  # how many there will be at most, if the steps are known
@@ -89,25 +88,22 @@ class Disk(NamedTuple):
 
     @property
     def total(self) -> int | None:
-        """Of all, if the steps are known."""
-        if self.checkpoints is None:
-            return None
-        return self.checkpoint * self.checkpoints + self.models
+        return self.checkpoints and self.checkpoint * self.checkpoints + self.models
 
 
 class Estimate(NamedTuple):
     """What a run will cost."""
 
-    parameters: dict[str, int]  # as exported, and in all, with what the networks share counted once
+    parameters: dict[str, int]  # as exported, and in total, with shared ones counted once
     length: Length
     rows_at_once: int  # that pass through the networks of one device
     memory: DeviceMemory
-    fit: Fit | None  # None where the memory of a device was not told
+    fit: Fit | None  # None where the memory of a device is not given
     disk: Disk
     measured: Measured | None
 
     def as_json(self) -> dict[str, Any]:
-        """All figures as JSON has them; speeds as a list."""
+        """All values for JSON; speeds as a list."""
         content = {
             name: value._asdict() if hasattr(value, "_asdict") else value
             for name, value in self._asdict().items()
@@ -129,11 +125,11 @@ class Step(NamedTuple):
 
 
 def estimate(config: EstimateConfig) -> Estimate:
-    """Print what the run will cost.
+    """Estimate what the run will cost, and print it.
 
     Raises:
-        ElektronError: what `elektron pretrain` would refuse, a size or speed that is none, or
-            neither blocks nor the numbers that stand for them.
+        ElektronError: settings that `elektron pretrain` refuses, an invalid size or speed, or
+            neither blocks nor their sizes.
     """
     found = Estimator(config).estimate()
     print_table(found, config)
@@ -141,17 +137,20 @@ def estimate(config: EstimateConfig) -> Estimate:
 
 
 class Estimator:
-    """A configured run, of which nothing but sizes exists."""
+    """A configured run whose networks have sizes but no data.
+
+    Raises:
+        ElektronError: impossible settings.
+    """
 
     def __init__(self, config: EstimateConfig) -> None:
-        """Check everything; raises ElektronError for what cannot work."""
-        refuse_bad_values(config)
-        self.asked = config
+        check_values(config)
+        self.options = config
         self.config = resolve(with_released_sizes(config))
         self.store = None if config.data is None else BlockStore.open(config.data)
         if self.store is not None:
             check_rows(self.config, self.store)
-        self.manifest = self.store.manifest if self.store else manifest_of(config)
+        self.manifest = self.store.manifest if self.store else assumed_manifest(config)
         self.devices = config.devices or config.nproc or 1
         tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
         self.curriculum, self.plan, _ = prepare_run(self.config, self.manifest, tokenizer)
@@ -164,28 +163,25 @@ class Estimator:
             self.config, self.manifest.special_ids, self.manifest.vocab_size
         )
         self.pair = self.build_pair("cpu" if released_networks(self.config) else "meta")
-        self.step_flops = StepFlops(self.pair, self.objective)
         self.is_gpu = (config.target or ("gpu" if torch.cuda.is_available() else "cpu")) == "gpu"
         self.steps = self.count(self.curriculum.steps or NOMINAL_STEPS, lambda step: 1)
-        """The kinds of step that the run has."""
+        """The number of steps of each kind."""
 
     def build_pair(self, device: str) -> Pair:
-        """The networks as the run begins."""
+        """The networks at the start of the run."""
         with torch.device(device):
             pair = pair_for(self.config, self.manifest)
             self.plan.prepare(pair)
         return pair
 
     def estimate(self) -> Estimate:
-        """All figures."""
-        kept = [self.pair.kept(self.objective.detects), self.pair.generator]
-        models = sum(bytes_of(network.parameters()) for network in kept if network is not None)
+        """All values."""
+        networks = [self.pair.kept(self.objective.detects), self.pair.generator]
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
-        measured = self.measured() if self.asked.probe else None
+        measured = self.measured() if self.options.probe else None
         length = self.length(self.step_seconds(measured))
         counted = self.counted(self.config.micro_batch_size)
-        steps, checkpoint = length.steps, bytes_of([*counted.weights, *counted.state])
         memory = self.memory(self.config)
         return Estimate(
             parameters=parameters,
@@ -193,12 +189,16 @@ class Estimator:
             rows_at_once=max(self.rows(step, self.config.micro_batch_size) for step in self.steps),
             memory=memory,
             fit=self.fit(memory),
-            disk=Disk(checkpoint, steps and checkpoints_kept(self.config, steps), models),
+            disk=Disk(
+                checkpoint=bytes_of([*counted.weights, *counted.state]),
+                checkpoints=length.steps and checkpoints_kept(self.config, length.steps),
+                models=sum(bytes_of(each.parameters()) for each in networks if each is not None),
+            ),
             measured=measured,
         )
 
     def length(self, seconds: Callable[[Step], float] | None) -> Length:
-        """Of the whole run, as far as its length and what is known of its speed tell."""
+        """The length of the run, as far as the settings and the `seconds` of a step determine it."""
         if self.curriculum.steps is not None:
             counts = self.steps
         elif self.config.flops is not None:
@@ -208,53 +208,50 @@ class Estimator:
         else:
             return Length()
 
-        def summed(cost: Callable[[Step], Any]) -> Any:
+        def total(cost: Callable[[Step], Any]) -> Any:
             return sum(number * cost(step) for step, number in counts.items())
 
-        tokens, took = summed(lambda step: step.shape.tokens), summed(seconds) if seconds else None
-        rows = summed(lambda step: step.shape.store_rows)
+        tokens, took = total(lambda step: step.shape.tokens), total(seconds) if seconds else None
+        rows = total(lambda step: step.shape.store_rows)
         return Length(
             steps=counts.total(),
             tokens=tokens,
-            flops=summed(self.flops),
+            flops=total(self.flops),
             passes=rows / len(self.store.rows("train")) if self.store else None,
             seconds=took,
             tokens_per_second=tokens / took if took else None,
         )
 
     def count(self, total: float, cost: Callable[[Step], float]) -> Counter[Step]:
-        """The steps that it takes to a total."""
+        """The number of steps of each kind in a run of this total cost."""
         return count_steps(self.plan, self.curriculum, total, cost)
 
     def flops(self, step: Step) -> int:
-        """Of one step."""
-        slots = max_masked_positions(step.shape.length, self.config.masking.mask_probability)
-        return self.step_flops(step.roles, step.shape.rows, step.shape.length, slots)
+        """FLOPs of a step."""
+        rows, length = step.shape.rows, step.shape.length
+        masked = max_masked_positions(length, self.config.masking.mask_probability)
+        return self.objective.step_flops(self.pair, step.roles, rows, length, masked)
 
     def rows(self, step: Step, micro_batch: int | None) -> int:
         """Rows of a step that pass through the networks of one device at once."""
-        share = math.ceil(step.shape.store_rows / self.devices)
-        return min(share, micro_batch or share) * step.shape.parts
+        local_rows = math.ceil(step.shape.store_rows / self.devices)
+        return min(local_rows, micro_batch or local_rows) * step.shape.parts
 
     def step_seconds(self, measured: Measured | None) -> Callable[[Step], float] | None:
-        """How long a step takes, if that is known: its share of rows on one device, and no waiting for others."""
+        """The seconds of a step with the local rows of one device, without waiting for others; None if unknown."""
+        throughput = self.options.throughput
 
-        def tokens(step: Step) -> int:
-            return self.rows(step, None) * step.shape.length
+        def seconds(step: Step) -> float:
+            tokens = self.rows(step, None) * step.shape.length
+            if measured is None:
+                return tokens / (throughput or 1.0)
+            _, token, update = measured.speeds[step.roles, step.shape.length]
+            return tokens * token + update
 
-        if measured is not None:
-            speeds = measured.speeds
-
-            def seconds(step: Step) -> float:
-                _, token, update = speeds[step.roles, step.shape.length]
-                return tokens(step) * token + update
-
-            return seconds
-        throughput = self.asked.throughput
-        return None if throughput is None else lambda step: tokens(step) / throughput
+        return None if measured is None and throughput is None else seconds
 
     def measured(self) -> Measured:
-        """The speed of each kind of step on this device, with as many rows at once as the run would have."""
+        """The speed of each kind of step on this device, with as many rows at once as in the run."""
         kinds: dict[Kind, int] = {}
         for step in self.steps:
             kind = step.roles, step.shape.length
@@ -263,7 +260,7 @@ class Estimator:
         return measure(self.config, lambda: self.build_pair("cpu"), self.manifest, kinds, flops)
 
     def memory(self, config: PretrainConfig) -> DeviceMemory:
-        """The most that a device holds."""
+        """The peak memory of a device."""
         accumulates = any(
             self.rows(step, config.micro_batch_size) < self.rows(step, None) for step in self.steps
         )
@@ -272,43 +269,35 @@ class Estimator:
 
     @functools.cache  # noqa: B019
     def counted(self, micro_batch: int | None) -> Counted:
-        """What steps hold: those of each roles that have most tokens, in the longest rows."""
-        kinds: dict[UpdateRoles, tuple[int, int, int]] = {}
+        """The tensors of steps: for each update roles of those with most tokens, in the longest rows."""
+        largest: dict[UpdateRoles, tuple[int, int, int]] = {}
         for roles, shape in self.steps:
             rows = self.rows(Step(roles, shape), micro_batch)
-            kinds[roles] = max(
-                kinds.get(roles, (0, 0, 0)), (rows * shape.length, shape.length, rows)
-            )
-        return count_memory(
-            self.config,
-            self.pair,
-            self.manifest,
-            {(roles, length): rows for roles, (_, length, rows) in kinds.items()},
-            precision_of(self.config, self.is_gpu),
-            self.is_gpu,
-        )
+            size = (rows * shape.length, shape.length, rows)
+            largest[roles] = max(largest.get(roles, size), size)
+        kinds = {(roles, length): rows for roles, (_, length, rows) in largest.items()}
+        dtype = precision_of(self.config, self.is_gpu)
+        return count_memory(self.config, self.pair, self.manifest, kinds, dtype, self.is_gpu)
 
     def fit(self, memory: DeviceMemory) -> Fit | None:
-        """Whether it fits into the memory of a device, if that was told."""
-        if self.asked.memory_per_device is None:
+        """Whether it fits into the memory of a device, if that is given."""
+        if self.options.memory_per_device is None:
             return None
-        available = read_size(self.asked.memory_per_device) * (1 - HEADROOM)
+        available = read_size(self.options.memory_per_device) * (1 - HEADROOM)
         if memory.total <= available:
             return Fit(True)
         ways = [self.fewer_rows(self.config, available)]
         if self.devices > 1 and self.config.parallel != "fsdp" and not self.config.compile:
-            divided = dataclasses.replace(self.config, parallel="fsdp")
-            if self.memory(divided).total <= available:
-                ways.append("--parallel fsdp")
-            elif fewer := self.fewer_rows(divided, available):
-                ways.append(f"--parallel fsdp {fewer}")
+            sharded = dataclasses.replace(self.config, parallel="fsdp")
+            fewer: str | None = ""
+            if self.memory(sharded).total > available:
+                fewer = self.fewer_rows(sharded, available)
+            if fewer is not None:
+                ways.append(f"--parallel fsdp {fewer}".rstrip())
         if found := [way for way in ways if way is not None]:
             return Fit(False, f"{' or '.join(found)} would fit")
-        smaller = (
-            ""
-            if released_networks(self.config)
-            else ": lower --network.num-hidden-layers or --network.hidden-size"
-        )
+        smaller = ": lower --network.num-hidden-layers or --network.hidden-size"
+        smaller = "" if released_networks(self.config) else smaller
         return Fit(False, f"not even --micro-batch-size 1 would fit{smaller}")
 
     def fewer_rows(self, config: PretrainConfig, available: float) -> str | None:
@@ -327,10 +316,10 @@ class Estimator:
 def count_steps(
     plan: Plan, curriculum: Curriculum, total: float, cost: Callable[[Step], float]
 ) -> Counter[Step]:
-    """How many steps of each kind bring a run to `total`, in the unit of `cost`: 1, seconds or operations.
+    """The number of steps of each kind in a run of `total`, in the unit of `cost`: 1, seconds or FLOPs.
 
-    Longer runs than COUNTED_STEPS are counted in strides, each of steps like its first. A stride is one more than a
-    multiple of the plan's period, so that the strides' first steps go through all turns.
+    Longer runs than COUNTED_STEPS are counted in strides, whose steps are taken to be of the kind of the first. A
+    stride is one more than a multiple of the plan's period, so that the first steps go through all roles.
     """
     cycle = [Step(plan.roles(0.0, n), curriculum.shape(n)) for n in range(plan.period)]
     strides = total * plan.period / (sum(map(cost, cycle)) * COUNTED_STEPS)
@@ -348,7 +337,7 @@ def count_steps(
 
 
 def checkpoints_kept(config: PretrainConfig, steps: int) -> int:
-    """How many a run of so many steps leaves at most: the newest, those at round steps, and the best of all."""
+    """The most checkpoints that a run leaves: the newest, those of `keep_every`, and the best one."""
     every, round_step = config.checkpoint.every, config.checkpoint.keep_every
     count = math.ceil(steps / every)
     newest = min(count, config.checkpoint.keep)
@@ -360,15 +349,15 @@ def checkpoints_kept(config: PretrainConfig, steps: int) -> int:
 
 
 def precision_of(config: PretrainConfig, is_gpu: bool) -> torch.dtype:
-    """Of matrix products: this machine's, or on a GPU that is not here bf16, which all since 2020 are fast in."""
+    """The dtype of matrix products: this machine's, or bf16 for another machine's GPU."""
     if is_gpu == torch.cuda.is_available():
         return Device.choose(config.precision).dtype
     half = config.precision == "bf16" or (config.precision is None and is_gpu)
     return torch.bfloat16 if half else torch.float32
 
 
-def refuse_bad_values(config: EstimateConfig) -> None:
-    """Raise ElektronError for a setting of the estimate itself that makes no sense."""
+def check_values(config: EstimateConfig) -> None:
+    """Raise ElektronError for impossible options of the estimate itself."""
     if config.data is None and (config.vocab_size is None or config.seq_len is None):
         raise ElektronError(
             "give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet"
@@ -389,10 +378,10 @@ def refuse_bad_values(config: EstimateConfig) -> None:
 
 
 def read_size(size: str) -> float:
-    """A size as it is typed, `16GB` or `80 GiB`, in bytes.
+    """Bytes of a size such as `16GB` or `80 GiB`.
 
     Raises:
-        ElektronError: it is none.
+        ElektronError: it is not a size.
     """
     found = re.fullmatch(rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})", size.strip().lower())
     if found is None or not float(found[1]):
@@ -402,8 +391,8 @@ def read_size(size: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def manifest_of(config: EstimateConfig) -> Manifest:
-    """What blocks would be like that are not there yet."""
+def assumed_manifest(config: EstimateConfig) -> Manifest:
+    """The manifest of blocks that do not exist yet."""
     assert config.seq_len is not None
     assert config.vocab_size is not None
     return Manifest(

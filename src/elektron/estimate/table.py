@@ -1,4 +1,4 @@
-"""The table of an estimate, for people."""
+"""The table of an estimate."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 UNKNOWN = "not known"
 Row = tuple[str, str, str]
-"""What it is, how much, and a note."""
+"""Name, value and note."""
 
 
 def print_table(found: Estimate, config: EstimateConfig) -> None:
-    """Write everything to stdout."""
+    """Print everything to standard output."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for section in (counts(found, config), memory(found), disk(found, config)):
+    for section in (length_rows(found, config), memory_rows(found), disk_rows(found, config)):
         for row in section:
             table.add_row(*map(Text, row))
         table.add_row()
@@ -39,21 +39,21 @@ def print_table(found: Estimate, config: EstimateConfig) -> None:
             out.print(f"{fits} into {room}{advice}.", markup=False)
 
 
-def counts(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
+def length_rows(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
     """Parameters, length and time."""
     length, measured = found.length, found.measured
     for name, count in found.parameters.items():
         if name == "total":
-            yield "parameters in all", f"{count:,}", "what both share counted once"
+            yield "parameters in total", f"{count:,}", "shared ones counted once"
         else:
             yield f"parameters, {name}", f"{count:,}", ""
-    by_clock = "a run by the clock: --throughput or --probe true tells"
+    by_time = "a run by time: --throughput or --probe true tells"
+    yield known("steps", length.steps, "{:,}", "", by_time)
+    yield known("tokens", length.tokens, "{:.4g}", "padding included", by_time)
     products = "matrix products, forward and backward"
-    yield known("steps", length.steps, "{:,}", "", by_clock)
-    yield known("tokens", length.tokens, "{:.4g}", "padding included", by_clock)
-    yield known("FLOPs", length.flops, "{:.4g}", products, by_clock)
-    no_passes = by_clock if config.data else "--data tells"
-    yield known("passes over the corpus", length.passes, "{:.3g}", "", no_passes)
+    yield known("FLOPs", length.flops, "{:.4g}", products, by_time)
+    missing = by_time if config.data else "--data tells"
+    yield known("passes over the corpus", length.passes, "{:.3g}", "", missing)
     if length.seconds is None:
         yield "time", UNKNOWN, "--throughput TOKENS_A_SECOND or --probe true tells"
         return
@@ -68,37 +68,37 @@ def counts(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
     yield known("tokens a second", length.tokens_per_second, "{:,.0f}", source, "")
 
 
-def memory(found: Estimate) -> Iterator[Row]:
-    """What a device holds."""
-    held = found.memory
-    divided = held.unsharded > 0
-    part = "a part" if divided else ""
-    yield "memory of a device", size(held.total), f"{found.rows_at_once:,} rows at once"
-    if divided:
-        least = "whole networks, before they are divided: no device needs less"
-        yield "  at the start", size(held.unsharded), least
-    yield "  weights", size(held.weights), f"fp32{', ' * divided}{part}"
-    yield "  gradients", size(held.gradients), part
-    yield "  optimizer", size(held.optimizer), part
-    if divided:
-        yield "  gathered", size(held.gathered), "embeddings, heads, an encoder layer and the next"
-    yield "  activations", size(held.activations), "and temporary tensors; less if compiled"
+def memory_rows(found: Estimate) -> Iterator[Row]:
+    """Memory of a device."""
+    memory, sharded = found.memory, found.memory.unsharded > 0
+    shard = "a shard" if sharded else ""
+    yield "memory of a device", size(memory.total), f"{found.rows_at_once:,} rows at once"
+    if sharded:
+        note = "whole networks, before they are sharded: no device needs less"
+        yield "  at the start", size(memory.unsharded), note
+    yield "  weights", size(memory.weights), f"fp32{', ' * sharded}{shard}"
+    yield "  gradients", size(memory.gradients), shard
+    yield "  optimizer", size(memory.optimizer), shard
+    if sharded:
+        note = "embeddings, heads, an encoder layer and the next"
+        yield "  gathered", size(memory.gathered), note
+    yield "  activations", size(memory.activations), "and temporary tensors; less if compiled"
     if found.measured is not None:
         rows = max(speed.rows for speed in found.measured.speeds.values())
         yield "  measured", size(found.measured.memory), f"with {rows:,} rows at once"
 
 
-def disk(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
-    """What is left in the run's folder."""
-    left = found.disk
-    yield "disk", UNKNOWN if left.total is None else size(left.total), f"in {config.out}"
-    many = "" if left.checkpoints is None else f"{left.checkpoints} × "
-    yield "  checkpoints", many + size(left.checkpoint), "and one more while it is written"
-    yield "  models", size(left.models), ""
+def disk_rows(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
+    """Disk space of the run's folder."""
+    disk = found.disk
+    yield "disk", UNKNOWN if disk.total is None else size(disk.total), f"in {config.out}"
+    count = "" if disk.checkpoints is None else f"{disk.checkpoints} × "
+    yield "  checkpoints", count + size(disk.checkpoint), "and one more while it is written"
+    yield "  models", size(disk.models), ""
 
 
 def known(name: str, value: float | None, form: str, note: str, missing: str) -> Row:
-    """A figure and its note, or that it is not known and what would tell."""
+    """A value and its note, or that it is unknown and which option would tell."""
     return (name, UNKNOWN, missing) if value is None else (name, form.format(value), note)
 
 

@@ -1,4 +1,4 @@
-"""Batches: rows of the blocks, masked, with the positions and documents of their tokens.
+"""Batches: rows of the blocks, masked, with the positions and document ids of their tokens.
 
 A global batch is a pure function of (blocks, seed, step). A thread on the host makes it one step ahead, in
 micro-batches. The token counts that divide the losses are those of the global batch.
@@ -20,12 +20,11 @@ from torch import Tensor
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.packing import pieces, segments
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.curriculum import Curriculum, Shape
-from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
+from elektron.pretraining.masking import WordFinder, draws_in_row, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms, rows_from
-from elektron.pretraining.whole_words import WordFinder
+from elektron.pretraining.schedules import Curriculum, Shape
 
-# Held-out rows are masked and sampled alike in every run, whatever its seed, so that curves compare.
+# Masks and samples of held-out rows do not depend on the seed of the run, so that curves are comparable.
 EVALUATION_SEED = 20_200_323
 
 
@@ -65,15 +64,19 @@ class GlobalBatch:
     real_tokens: float | Tensor
     """Tokens that are not padding, which divide the detection loss."""
 
-    def with_counts(
-        self, masked_tokens: float | Tensor, real_tokens: float | Tensor
-    ) -> GlobalBatch:
-        """The same rows with other token counts."""
-        return replace(self, masked_tokens=masked_tokens, real_tokens=real_tokens)
-
 
 class BatchMaker:
-    """Makes the batches of one run from its blocks."""
+    """Makes the batches of one run from its blocks.
+
+    Args:
+        store: the blocks.
+        config: a resolved configuration.
+        device: where the batches go.
+        words: finds the starts of words, for whole-word masking.
+        local_rows: from a number of rows to the first and the number of this rank's rows.
+        max_local_rows: from a number of rows to the most that a rank takes, where all ranks must take as many
+            micro-batches.
+    """
 
     def __init__(
         self,
@@ -86,32 +89,22 @@ class BatchMaker:
     ) -> None:
         self.manifest = store.manifest
         self.rows = {"training": store.rows("train"), "evaluation": store.rows("validation")}
-        self.config = config
-        self.device = device
-        self.words = words
-        """Finds the starts of words, for whole-word masking."""
-        self.local_rows = local_rows
-        """From a number of rows to the first and the number of this rank's rows."""
-        self.max_local_rows = max_local_rows
-        """From a number of rows to the most that a rank takes, where all ranks must take as many micro-batches."""
+        self.config, self.device, self.words = config, device, words
+        self.local_rows, self.max_local_rows = local_rows, max_local_rows
         self.curriculum = Curriculum(config, self.manifest.seq_len)
         self.skipped_rows: list[list[int]] = []
-        """`[step, rows]`: from this step on, so many more rows of the data order are skipped."""
+        """As `Progress.skipped_rows`."""
 
     def training(self, step: int) -> GlobalBatch:
         """The local rows of a training step, with local token counts."""
-        shape = self.curriculum.shape(step)
+        shape, seed = self.curriculum.shape(step), self.config.seed
         first, count = self.local_rows(shape.store_rows)
-        skipped = sum(rows for since, rows in self.skipped_rows if step >= since)
-        rows = rows_from(
-            self.curriculum.rows_before(step) + skipped + first,
-            count,
-            len(self.rows["training"]),
-            self.config.seed,
-        )
-        share = self.curriculum.mask_probability(step)
+        start = self.curriculum.rows_before(step) + first
+        start += sum(rows for since, rows in self.skipped_rows if step >= since)
+        rows = rows_from(start, count, len(self.rows["training"]), seed)
+        mask_probability = self.curriculum.mask_probability(step)
         batch = self.make(
-            "training", rows, shape, share, self.config.seed, step, first * shape.parts
+            "training", rows, shape, mask_probability, seed, step, first * shape.parts
         )
         if self.max_local_rows is None or self.config.micro_batch_size is None:
             return batch
@@ -140,11 +133,11 @@ class BatchMaker:
         total = min(held_out, self.config.evaluation.rows)
         spread = np.linspace(0, held_out - 1, total, dtype=np.int64)
         size = self.config.micro_batch_size or self.config.batch_size
+        probability = self.config.masking.mask_probability
         for first in range(0, total, size):
             rows = spread[first : first + size]
             shape = Shape(len(rows), 1, self.manifest.seq_len)
-            share = self.config.masking.mask_probability
-            yield self.make("evaluation", rows, shape, share, EVALUATION_SEED, 0, first)
+            yield self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, first)
 
     def max_masked(self, length: int) -> int:
         """The most masked positions in a row, enough for the highest mask probability of the run."""
@@ -162,6 +155,7 @@ class BatchMaker:
     ) -> GlobalBatch:
         """Rows by number, masked with the random numbers of (seed, step, row)."""
         manifest, max_masked = self.manifest, self.max_masked(shape.length)
+        pad = manifest.special_ids["pad"]
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
         masking_draws = draws_in_row(shape.length, max_masked)
         uniforms = row_uniforms(
@@ -174,9 +168,8 @@ class BatchMaker:
             manifest.all_special_ids,
             mask_probability,
             self.config.masking.keep_probability,
-            None if self.words is None else self.words.begin(input_ids),
+            None if self.words is None else self.words.word_starts(input_ids),
         )
-        pad = manifest.special_ids["pad"]
         if manifest.packing == "dense":
             document_ids, position_ids = pieces(input_ids, manifest.special_ids["cls"], pad)
             token_type_ids = np.zeros_like(input_ids)
@@ -184,7 +177,7 @@ class BatchMaker:
             document_ids = np.where(input_ids == pad, -1, 0)
             position_ids = np.tile(np.arange(input_ids.shape[1]), (len(input_ids), 1))
             token_type_ids = segments(input_ids, manifest.special_ids["sep"], pad)
-        arrays = (
+        arrays = (  # in the order of MicroBatch
             input_ids,
             masks.masked_ids,
             masks.positions,
@@ -195,13 +188,12 @@ class BatchMaker:
             token_type_ids,
         )
         size = (self.config.micro_batch_size or len(rows)) * shape.parts
+        micro_batches = [
+            MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
+            for first in range(0, len(input_ids), size)
+        ]
         return GlobalBatch(
-            micro_batches=[
-                MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
-                for first in range(0, len(input_ids), size)
-            ],
-            masked_tokens=float(masks.weights.sum()),
-            real_tokens=float((input_ids != pad).sum()),
+            micro_batches, float(masks.weights.sum()), float((input_ids != pad).sum())
         )
 
     def to_device(self, array: NDArray[np.generic]) -> Tensor:
@@ -219,16 +211,16 @@ class Prefetcher:
         self.maker = maker
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.next_step = first_step
-        self.coming = self.pool.submit(maker.training, first_step)
+        self.next_batch = self.pool.submit(maker.training, first_step)
         self.waited_seconds = 0.0
 
     def take(self) -> GlobalBatch:
         """The batch of the next step."""
         began = time.perf_counter()
-        batch = self.coming.result()
+        batch = self.next_batch.result()
         self.waited_seconds += time.perf_counter() - began
         self.next_step += 1
-        self.coming = self.pool.submit(self.maker.training, self.next_step)
+        self.next_batch = self.pool.submit(self.maker.training, self.next_step)
         return batch
 
     def close(self) -> None:

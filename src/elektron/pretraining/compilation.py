@@ -1,4 +1,4 @@
-"""When a run is compiled, and which part of its step."""
+"""Whether a run is compiled, and which part of its step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
     Args:
         config: the settings of the run.
         device: where it is trained.
-        flops: of the whole run, if its length tells.
+        flops: of the whole run, if its length determines them.
     """
     if config.compile is not None:
         return config.compile

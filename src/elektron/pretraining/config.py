@@ -1,8 +1,7 @@
-"""What `elektron pretrain` can be told: the one source of its flags, of the recipes and of the reference page.
+"""The settings of `elektron pretrain`: the source of its options, of the recipes and of the reference page.
 
-A value of `None` means "as the family has it" or "not set"; `resolve` fills in the first kind
-and refuses what cannot work, before anything is read or written. No torch here: `--help` must
-answer at once.
+`None` means "the default of the family" or "not set"; `resolve` fills in the defaults and refuses impossible
+combinations before anything is read or written. No torch here: `--help` must answer at once.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from elektron.pretraining.compatibility import (
     check_compatibility,
 )
 
-OpenShare = Annotated[float, Within(above=0, below=1)]
+OpenFraction = Annotated[float, Within(above=0, below=1)]
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 CORPUS, EXAMPLES = "corpus.json", "examples.json"
 """Files in the folder of a run."""
@@ -46,38 +45,21 @@ FAMILY_FIELDS = (
     "optimizer.learning_rate",
     "optimizer.bias_correction",
 )
-"""Settings whose default depends on the family: `None` stands for the entry in FAMILY_DEFAULTS."""
+"""Settings whose default depends on the family."""
 
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "electra": {
-        "network.dropout": 0.1,
-        "optimizer.name": "adamw",
-        "optimizer.learning_rate": 5e-4,
-        "optimizer.bias_correction": False,
-    },
-    "elektron": {
-        "network.dropout": 0.0,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 3e-3,
-        "optimizer.bias_correction": True,
-    },
-    "deberta-v2": {
-        "network.dropout": 0.1,
-        "optimizer.name": "adamw",
-        "optimizer.learning_rate": 5e-4,
-        "optimizer.bias_correction": True,
-    },
-    "modernbert": {
-        "network.dropout": 0.0,
-        "optimizer.name": "adamw",
-        "optimizer.learning_rate": 8e-4,
-        "optimizer.bias_correction": True,
-    },
+    family: dict(zip(FAMILY_FIELDS, values, strict=True))
+    for family, values in {
+        "electra": (0.1, "adamw", 5e-4, False),
+        "elektron": (0.0, "muon", 3e-3, True),
+        "deberta-v2": (0.1, "adamw", 5e-4, True),
+        "modernbert": (0.0, "adamw", 8e-4, True),
+    }.items()
 }
 LENGTHS = ("steps", "tokens", "minutes", "flops")
 """How the length of a run can be given."""
 LONGEST_TIMEOUT = 10 * 24 * 3600
-"""Seconds; torch counts the time that processes wait in a clock that ends."""
+"""Seconds; torch refuses much longer timeouts."""
 
 
 @dataclass
@@ -95,7 +77,7 @@ class NetworkConfig:
     embedding_size: Size | None = None
     """Width of the embeddings that both networks read (default: 128; modernbert and deberta-v2 hidden)."""
     generator_width: Annotated[float, Within(above=0, most=4)] | None = None
-    """The generator's width, feed-forward width and heads as a share of the discriminator's (default: 0.25;
+    """The generator's width, feed-forward width and heads as a fraction of the discriminator's (default: 0.25;
     modernbert and deberta-v2 1)."""
     generator_layers: Layers | None = None
     """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2
@@ -110,9 +92,9 @@ class NetworkConfig:
 class MaskingConfig:
     """Which tokens are masked."""
 
-    mask_probability: OpenShare = 0.15
+    mask_probability: OpenFraction = 0.15
     """Fraction of a row's tokens that are masked; [CLS], [SEP] and padding never are."""
-    final_mask_probability: OpenShare | None = None
+    final_mask_probability: OpenFraction | None = None
     """Fraction at the end of the run, to which `mask_probability` changes linearly (default: constant)."""
     keep_probability: Fraction = 0.15
     """Fraction of the masked positions that keep their token instead of [MASK]."""
@@ -125,21 +107,21 @@ class MaskingConfig:
 
 @dataclass
 class CurriculumConfig:
-    """Short rows and small batches at first, in stages that double them."""
+    """Short rows and small batches at first, doubled from stage to stage."""
 
     first_length: AboveZero[int] | None = None
-    """Tokens in a row at first: rows are cut into as many parts as it takes (default: whole rows)."""
+    """Tokens in a row at first: rows are split into parts (default: whole rows)."""
     length_fraction: PositiveFraction = 0.5
-    """Share of the run after which rows are whole."""
+    """Fraction of the run after which rows are whole."""
     first_batch_size: AboveZero[int] | None = None
-    """Rows in a step at first (default: all of the batch)."""
+    """Rows in a step at first (default: batch_size)."""
     batch_fraction: PositiveFraction = 0.5
-    """Share of the run after which the batch is whole."""
+    """Fraction of the run after which batches have batch_size rows."""
 
 
 @dataclass
 class PlanOptions:
-    """The numbers of a plan; each belongs to the plan that it names."""
+    """Options of plans; each names its plan."""
 
     generator_steps: AboveZero[int] | None = None
     """two_stage: steps of the first stage, which trains the generator alone (default: half of the run)."""
@@ -148,15 +130,14 @@ class PlanOptions:
     discriminator_turn: AboveZero[int] | None = None
     """alternating: steps in a row for the discriminator (default: 1)."""
     similarity: NotNegative[float] | None = None
-    """alternating: weight of the discriminator's likeness to the generator, a KL divergence at masked
-    positions (default: 0)."""
+    """alternating: weight of the KL divergence of the discriminator's token distribution from the generator's, at
+    masked positions (default: 0)."""
     generator: str | None = None
     """frozen_generator: folder or hub name of the generator, or the folder of a run."""
     temperature: Annotated[float, Within(least=1)] | None = None
     """frozen_generator: temperature of its samples at first (default: 2)."""
     temperature_decay: AboveZero[float] | None = None
-    """frozen_generator: share of the run in which what the temperature has above 1 falls to a third
-    (default: 0.25)."""
+    """frozen_generator: fraction of the run in which the temperature's excess over 1 decays to 1/e (default: 0.25)."""
 
 
 @dataclass
@@ -182,18 +163,18 @@ class OptimizerConfig:
     weight_decay: Annotated[float, Within(least=0, most=10)] = 0.01
     """Weight decay on matrices; none on norms and biases."""
     max_grad_norm: AboveZero[float] = 1.0
-    """Largest norm of the gradient: of both networks together, or of each where they are apart."""
+    """Largest gradient norm: of both networks together, or of each with `separate_optimizers`."""
     skip_spikes: bool = False
-    """Whether a step is skipped whose loss lies more than 6 standard deviations above those before it, up to five in
-    a row. Either way it is counted and said."""
+    """Whether to skip steps whose loss is more than 6 standard deviations above the mean of those before, up to five in
+    a row. They are counted and logged in any case."""
     separate_optimizers: bool = False
-    """Whether each network has an optimizer of its own: own clipping, own moments for what they share."""
+    """Whether each network has its own optimizer: its own clipping, and its own moments for shared parameters."""
     generator_learning_rate: LearningRate | None = None
     """Peak learning rate of the generator's own AdamW (default: learning_rate); needs `separate_optimizers`."""
     warmup: NotNegative[float] = 0.01
-    """Warm-up: below 1 a share of the run, from 1 on a number of steps."""
+    """Warm-up: below 1 a fraction of the run, else a number of steps."""
     decay_fraction: PositiveFraction = 1.0
-    """Last share of the run over which the rate falls linearly to 0; 1 is the paper's schedule."""
+    """Last fraction of the run over which the rate decays linearly to 0; 1 is the paper's schedule."""
 
 
 @dataclass
@@ -208,24 +189,23 @@ class EvaluationConfig:
 
 @dataclass
 class CheckpointConfig:
-    """What a run can come back to."""
+    """Checkpoints, from which a run resumes."""
 
     every: AboveZero[int] = 1000
     """Steps between two checkpoints."""
     keep: AboveZero[int] = 2
-    """Newest checkpoints kept; the best one is kept besides."""
+    """Newest checkpoints kept; the best one is kept in addition."""
     keep_every: AboveZero[int] | None = None
-    """Besides, keep every checkpoint whose step is a multiple of this (default: none)."""
+    """Also keep every checkpoint whose step is a multiple of this (default: none)."""
 
 
 @dataclass
 class ResumeConfig:
-    """How a run is gone on with."""
+    """How a run is resumed."""
 
     allow: list[str] = field(default_factory=list)
-    """Settings that may differ from those the run was begun with, such as `steps`; `data` for other blocks
-    of the same tokenizer and row length. A finished run changes only if it gets longer, and begins its schedule
-    anew."""
+    """Settings that may differ from those the run was started with, such as `steps`; `data` for other blocks
+    of the same tokenizer and row length. A finished run changes only if it gets longer, and restarts its schedule."""
 
 
 @dataclass
@@ -249,21 +229,21 @@ class PretrainConfig(ValidatedConfig):
     other families embeddings; none under plans that freeze the generator)."""
     init_from: str | None = None
     """DISCRIMINATOR[,GENERATOR], folders or hub names, or the folder of a run: what to continue from.
-    Family and sizes are taken over."""
+    Their family and sizes are used."""
     steps: AboveZero[int] | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: AboveZero[int] | None = None
     """Length of the run in tokens (rows × row length, padding included)."""
     minutes: AboveZero[float] | None = None
-    """Length of the run in minutes of training; the schedule follows the share of time."""
+    """Length of the run in minutes of training; the schedule follows the time."""
     flops: AboveZero[float] | None = None
     """Length of the run in floating-point operations of its matrix products, forward and backward."""
     batch_size: Size = 128
     """Rows in a step."""
     micro_batch_size: Size | None = None
-    """Rows that pass through the networks at once (default: all of the batch)."""
+    """Rows that pass through the networks at once (default: the whole batch)."""
     seed: NotNegative[int] = 1
-    """Decides initial weights, order, masks, samples and dropout."""
+    """Determines initial weights, data order, masks, samples and dropout."""
     discriminator_weight: NotNegative[float] = 50.0
     """λ: weight of the discriminator's loss beside the generator's."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -275,14 +255,14 @@ class PretrainConfig(ValidatedConfig):
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     resume: ResumeConfig = field(default_factory=ResumeConfig)
     allow_unknown: bool = False
-    """Train though more than 5 % of the characters of the blocks' text became [UNK]."""
+    """Train although more than 5 % of the characters of the blocks' text became [UNK]."""
     nproc: Size | None = None
-    """World on this host, started by torchrun (default: this one alone)."""
+    """Processes on this host, started by torchrun (default: this process alone)."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """What several processes have: all of both networks each, or, for networks that are too large for
-    that, a part of weights, gradients and moments (FSDP)."""
+    """What each process holds: replicas of both networks (ddp), or, for networks that are too large, a shard of
+    weights, gradients and moments (fsdp)."""
     collective_timeout: Annotated[int, Within(above=0, most=LONGEST_TIMEOUT)] = 600
-    """Seconds that processes wait for one another before they give up, for torchrun to start them again."""
+    """Seconds that processes wait for one another before they exit, for torchrun to start them again."""
     log_every: AboveZero[int] = 20
     """Steps between two lines of training metrics."""
     compile: bool | None = None
@@ -292,12 +272,12 @@ class PretrainConfig(ValidatedConfig):
 
 
 def resolve(config: PretrainConfig) -> PretrainConfig:
-    """A copy with the family's and the plan's values filled in, or an error about what cannot work.
+    """A copy with all defaults filled in.
 
     Raises:
-        ElektronError: names the setting, what it got and what would do.
+        ElektronError: an impossible value or combination of settings.
     """
-    resolved = dataclasses.replace(copy.deepcopy(config))  # whose values are checked once more
+    resolved = dataclasses.replace(copy.deepcopy(config))  # which checks all values
     for name, value in family_defaults(config.family, config.network).items():
         group_name, field_name = name.split(".")
         group = getattr(resolved, group_name)
@@ -318,7 +298,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
 
 
 def default_sharing(config: PretrainConfig) -> Sharing:
-    """What the networks share where nothing is said."""
+    """What the networks share by default."""
     if config.plan in FREEZING_PLANS:
         return "none"
     # The discriminator's output matrix, where there is one, is its own embeddings.
@@ -327,12 +307,12 @@ def default_sharing(config: PretrainConfig) -> Sharing:
 
 
 def family_defaults(family: str, network: NetworkConfig) -> dict[str, Any]:
-    """What settings of None stand for."""
-    shallower = family in SHALLOWER_GENERATOR
+    """The defaults of settings that depend on the family."""
+    embedding_size, width, layers = 128, 0.25, network.num_hidden_layers
+    if family in SHALLOWER_GENERATOR:
+        embedding_size, width, layers = network.hidden_size, 1.0, max(1, layers // 2)
     return FAMILY_DEFAULTS[family] | {
-        "network.embedding_size": network.hidden_size if shallower else 128,
-        "network.generator_width": 1.0 if shallower else 0.25,
-        "network.generator_layers": max(1, network.num_hidden_layers // 2)
-        if shallower
-        else network.num_hidden_layers,
+        "network.embedding_size": embedding_size,
+        "network.generator_width": width,
+        "network.generator_layers": layers,
     }

@@ -1,9 +1,9 @@
-"""Data-parallel training: what each rank trains on, and the collectives of a step.
+"""Data-parallel training: the rows of each rank, the collectives of a step, and sharded networks.
 
-Every rank takes its local rows of the global batch and holds a replica of both networks or, under FSDP
-(`sharding.py`), a shard of them. Two things are summed over all ranks: the token counts that divide the losses,
-before the backward pass, and the gradients, after it; so every rank makes the same update. Rows, masks and samples
-are functions of the global row and do not depend on the world size.
+Every rank takes its local rows of the global batch and holds a replica of both networks or, under FSDP, a shard of
+them. Two things are summed over all ranks: the token counts that divide the losses, before the backward pass, and the
+gradients, after it; so every rank makes the same update. Rows, masks and samples are functions of the global row and
+do not depend on the world size.
 
 `torchrun` starts the processes. The backend is gloo on CPUs and NCCL on GPUs. DistributedDataParallel is not used:
 it expects one backward pass through all parameters, and here each of two losses may have its own.
@@ -17,17 +17,21 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
-from types import TracebackType
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
 
+from elektron.device import Device
 from elektron.errors import AlreadyReportedError, ElektronError
 from elektron.models.dtensors import is_dtensor
+from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch
 
 log = logging.getLogger(__name__)
@@ -76,12 +80,7 @@ class World:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.is_distributed:
             dist.destroy_process_group()
 
@@ -107,7 +106,7 @@ class World:
         exited; all exit with the same status. Collectives inside the block must come before rank 0 can fail.
 
         Raises:
-            SaidError: rank 0 has raised an error and logged it.
+            AlreadyReportedError: rank 0 has raised an error and logged it.
         """
         raised = None
         try:
@@ -147,7 +146,7 @@ class World:
         Whether this rank wants to `stop` is sent along; `stop_requested` reads the answer without a wait here.
         """
         if not self.is_distributed:
-            return batch.with_counts(max(1.0, float(batch.masked_tokens)), batch.real_tokens)
+            return replace(batch, masked_tokens=max(1.0, float(batch.masked_tokens)))
         numbers = [float(batch.masked_tokens), float(batch.real_tokens), float(stop)]
         counts = torch.tensor(numbers, dtype=torch.float64)
         on_gpu = self.device.type == "cuda"
@@ -158,7 +157,8 @@ class World:
         if on_gpu:
             self._stop_copied = torch.cuda.Event()
             self._stop_copied.record()
-        return batch.with_counts(counts[0].clamp(min=1).float(), counts[1].float())
+        masked, real = counts[0].clamp(min=1).float(), counts[1].float()
+        return replace(batch, masked_tokens=masked, real_tokens=real)
 
     def stop_requested(self, stop: bool) -> bool:
         """Whether to stop: `stop` on a single process, else whether any rank wanted to at the last batch."""
@@ -181,14 +181,11 @@ class World:
         if not self.is_distributed:
             return
         found = [gradients[p] for p in parameters if p in gradients]
-        for bucket in gradient_buckets(
-            [gradient for gradient in found if not is_dtensor(gradient)]
-        ):
+        for bucket in gradient_buckets([g for g in found if not is_dtensor(g)]):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
-            for gradient, summed in zip(
-                bucket, flat.split([gradient.numel() for gradient in bucket]), strict=True
-            ):
+            sums = flat.split([gradient.numel() for gradient in bucket])
+            for gradient, summed in zip(bucket, sums, strict=True):
                 gradient.copy_(summed.view_as(gradient))
 
 
@@ -249,3 +246,40 @@ def set_local_device() -> None:
     """Make the GPU with this process's LOCAL_RANK current, where torchrun has started it."""
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def shard(pair: Pair, on: Device, world: World) -> None:
+    """Shard both networks over the ranks by FSDP2 (`--parallel fsdp`).
+
+    Each rank keeps a shard of every parameter, gradient and moment. An encoder layer is gathered for its own passes;
+    embeddings and heads, some of which the networks share, are one group that is gathered while the objective runs
+    (`Pair.forward`). Gradients are summed, not averaged, because the losses are divided by global counts already, and
+    reduced after each micro-batch, so that no rank holds the whole gradients of a network; therefore all ranks take
+    the same number of micro-batches (`BatchMaker`).
+
+    Under bf16, layers are gathered in bf16, as autocast would cast their matrices and biases anyway, and gradients are
+    reduced in fp32. Norms, embeddings and heads are gathered in fp32. The optimizers' state is fp32.
+
+    Call it after the last change of the parameters and before the optimizers are made.
+    """
+    mesh = init_device_mesh(on.device.type, (world.size,))
+    # Autocast casts inputs where they are used; uniform numbers and weights must not be rounded.
+    fp32 = mixed = MixedPrecisionPolicy(cast_forward_inputs=False)
+    if on.dtype != torch.float32:
+        mixed = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
+    for layer in pair.encoder_layers():
+        norms: list[nn.Module] = [m for m in layer.modules() if isinstance(m, nn.LayerNorm)]
+        if mixed is not fp32 and norms:
+            fully_shard(norms, mesh=mesh, mp_policy=fp32)
+        fully_shard(layer, mesh=mesh, mp_policy=mixed)
+    fully_shard(pair, mesh=mesh, mp_policy=fp32)
+    for module in pair.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
+
+
+def reshard(pair: Pair) -> None:
+    """Free the gathered parameters after forward passes without a backward pass."""
+    if isinstance(pair, FSDPModule):
+        pair.reshard()

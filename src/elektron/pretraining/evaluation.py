@@ -19,13 +19,33 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.masking import CONTINUATION
 from elektron.pretraining.objectives import Objective, UpdateRoles
 from elektron.pretraining.objectives.base import masked_position_mask
-from elektron.pretraining.whole_words import CONTINUATION
 
 EXAMPLES = 8
 EXAMPLE_TOKENS = (16, 60)
+"""The shortest and the longest example of a long document."""
 SENTENCE_ENDS = frozenset(".!?。！？")
+MEANS = {
+    "generator_loss": ("generator_loss", "masked"),
+    "generator_accuracy": ("generator_correct", "masked"),
+    "discriminator_loss": ("detection_loss", "detection"),
+    "correction_loss": ("correction_loss", "correction"),
+    "correction_accuracy": ("correction_correct", "masked"),
+    "similarity_loss": ("similarity_loss", "masked"),
+}
+"""Metrics that are means: an output that is summed, and which of `Objective.token_counts` divides it."""
+DETECTION = (
+    "discriminator_auc",
+    "discriminator_precision",
+    "discriminator_recall",
+    "discriminator_precision_at_base_rate",
+    "discriminator_recall_at_base_rate",
+    "replaced_share",
+    "logit_spread",
+)
+"""Metrics of the discriminator's logits."""
 
 
 def auc_of_histogram(histogram: NDArray[np.float64]) -> float | None:
@@ -67,71 +87,40 @@ def evaluate(
     counts: dict[str, float] = defaultdict(float)
     all_logits, all_replaced = [], []
     for batch in batches.evaluation():
-        counts["masked"] += float(batch.masked_tokens)
-        counts["detection"] += float(objective.detection_tokens(batch))
-        counts["correction"] += float(objective.correction_tokens(batch))
+        for name, count in objective.token_counts(batch).items():
+            counts[name] += float(count)
         for micro_batch in batch.micro_batches:
             output = pair(objective, micro_batch, roles, torch.ones(()))
-            for name in EVALUATED:
-                value = getattr(output, name)
-                if value is not None:
+            for name, _ in MEANS.values():
+                if (value := getattr(output, name)) is not None:
                     sums[name] += float(value)
             if output.logits is not None:
-                assert output.replaced is not None
                 all_logits.append(output.logits[output.loss_mask].double().cpu().numpy())
                 all_replaced.append(output.replaced[output.loss_mask].cpu().numpy())
-    means = {
-        name: sums[name] / max(1.0, counts[count]) if name in sums else None
-        for name, count in EVALUATED.items()
-    }
-    figures = {
-        "generator_loss": means["generator_loss"],
-        "generator_accuracy": means["generator_correct"],
-        "discriminator_loss": means["detection_loss"],
-        "correction_loss": means["correction_loss"],
-        "correction_accuracy": means["correction_correct"],
+    metrics = {
+        name: sums[output_name] / max(1.0, counts[count]) if output_name in sums else None
+        for name, (output_name, count) in MEANS.items()
+        if name != "similarity_loss"  # of training only
     }
     if not all_logits:
-        return figures | dict.fromkeys(DETECTION)
-    return figures | detection(np.concatenate(all_logits), np.concatenate(all_replaced))
-
-
-EVALUATED = {
-    "generator_loss": "masked",
-    "generator_correct": "masked",
-    "detection_loss": "detection",
-    "correction_loss": "correction",
-    "correction_correct": "masked",
-}
-"""Sums of an evaluation, and what each is divided by."""
-DETECTION = (
-    "discriminator_auc",
-    "discriminator_precision",
-    "discriminator_recall",
-    "discriminator_precision_at_base_rate",
-    "discriminator_recall_at_base_rate",
-    "replaced_share",
-    "logit_spread",
-)
+        return metrics | dict.fromkeys(DETECTION)
+    return metrics | detection(np.concatenate(all_logits), np.concatenate(all_replaced))
 
 
 def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[str, float | None]:
     """The metrics in DETECTION, from the logits of tokens and whether they were replaced."""
     probabilities = 1 / (1 + np.exp(-logits))
     base_rate = float(replaced.mean())
-    precision, recall = precision_and_recall(probabilities, replaced, 0.5)
-    base_precision, base_recall = precision_and_recall(probabilities, replaced, base_rate)
     finite = bool(np.isfinite(logits).all())
     defined = finite and 0 < base_rate < 1
-    return {
-        "discriminator_auc": float(roc_auc_score(replaced, logits)) if defined else None,
-        "discriminator_precision": precision,
-        "discriminator_recall": recall,
-        "discriminator_precision_at_base_rate": base_precision,
-        "discriminator_recall_at_base_rate": base_recall,
-        "replaced_share": base_rate,
-        "logit_spread": float(logits.std()) if finite else None,
-    }
+    values = (
+        float(roc_auc_score(replaced, logits)) if defined else None,
+        *precision_and_recall(probabilities, replaced, 0.5),
+        *precision_and_recall(probabilities, replaced, base_rate),
+        base_rate,
+        float(logits.std()) if finite else None,
+    )
+    return dict(zip(DETECTION, values, strict=True))
 
 
 def unigram_entropy(batches: BatchMaker) -> float:
@@ -147,16 +136,13 @@ def unigram_entropy(batches: BatchMaker) -> float:
         ]
     )
     text = input_ids[~np.isin(input_ids, batches.manifest.all_special_ids)]
-    shares = np.unique(text, return_counts=True)[1] / max(1, text.size)
-    return float(-(shares * np.log(shares)).sum())
+    frequencies = np.unique(text, return_counts=True)[1] / max(1, text.size)
+    return float(-(frequencies * np.log(frequencies)).sum())
 
 
 @torch.no_grad()
 def find_examples(
-    pair: Pair,
-    batches: BatchMaker,
-    objective: Objective,
-    tokenizer: PreTrainedTokenizerBase,
+    pair: Pair, batches: BatchMaker, objective: Objective, tokenizer: PreTrainedTokenizerBase
 ) -> list[dict[str, Any]]:
     """Some held-out documents with the generator's samples and the discriminator's probability of each token.
 
@@ -166,45 +152,41 @@ def find_examples(
     pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
     output = pair(objective, batch, UpdateRoles(), torch.ones(()))
-    assert output.logits is not None
-    assert output.corrupted_ids is not None
-    assert output.replaced is not None
     masked = masked_position_mask(batch)
     probabilities = output.logits.sigmoid()
     special_ids = torch.tensor(batches.manifest.all_special_ids, device=masked.device)
     text = ~torch.isin(batch.input_ids, special_ids)
     examples: list[dict[str, Any]] = []
-    wordlike: list[float] = []
+    quality: list[float] = []
     for row in range(len(batch.input_ids)):
-        for piece in range(int(batch.document_ids[row].max()) + 1):
-            places = ((batch.document_ids[row] == piece) & text[row]).nonzero().squeeze(1)
-            tokens = tokenizer.convert_ids_to_tokens(batch.input_ids[row][places].tolist())
+        for document in range(int(batch.document_ids[row].max()) + 1):
+            positions = ((batch.document_ids[row] == document) & text[row]).nonzero().squeeze(1)
+            tokens = tokenizer.convert_ids_to_tokens(batch.input_ids[row][positions].tolist())
             for begin, end in example_spans(tokens):
-                here, original = places[begin:end], tokens[begin:end]
-                long_enough = end - begin >= EXAMPLE_TOKENS[0]
-                wordlike.append(
-                    long_enough + sum(token.isalpha() for token in original) / len(original)
+                here, original = positions[begin:end], tokens[begin:end]
+                corrupted = tokenizer.convert_ids_to_tokens(
+                    output.corrupted_ids[row][here].tolist()
                 )
+                # Long prose reads better than a few words, tables and code.
+                words = sum(token.isalpha() for token in original) / len(original)
+                quality.append((end - begin >= EXAMPLE_TOKENS[0]) + words)
                 examples.append(
                     {
-                        "tokens": tokenizer.convert_ids_to_tokens(
-                            output.corrupted_ids[row][here].tolist()
-                        ),
+                        "tokens": corrupted,
                         "original": original,
                         "masked": masked[row][here].tolist(),
                         "replaced": output.replaced[row][here].tolist(),
                         "probability": [round(p, 4) for p in probabilities[row][here].tolist()],
                     }
                 )
-    # Prose reads better than tables and code, of which every corpus has some, and than a few words.
-    best = sorted(np.argsort(wordlike)[::-1][:EXAMPLES].tolist())
+    best = sorted(np.argsort(quality)[::-1][:EXAMPLES].tolist())
     return [examples[index] for index in best]
 
 
 def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
     """First token and token after the last of parts of a text; they end with a sentence or a word if they can.
 
-    What is left behind them is none if it is too short.
+    A last part that is too short is left out.
     """
     spans, begin = [], 0
     least, most = EXAMPLE_TOKENS

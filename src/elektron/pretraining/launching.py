@@ -1,8 +1,7 @@
-"""Starting several processes on this host, and having one of them speak for all.
+"""Processes and signals: starting several processes on this host, and stopping at the end of a step.
 
-torchrun's launcher runs inside this process, not in one of its own: a signal to `elektron pretrain
---nproc` then reaches the launcher itself, which passes it on once and waits for its processes, and
-Ctrl-C, which a terminal sends to every process of the command, reaches nobody twice.
+torchrun's launcher runs inside this process: a signal to `elektron pretrain --nproc` then reaches the launcher itself,
+which passes it on once and waits for its processes.
 """
 
 from __future__ import annotations
@@ -14,19 +13,20 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from elektron.configuration import save_yaml
 from elektron.pretraining.config import PretrainConfig
 
 log = logging.getLogger(__name__)
 
-# What torchrun handles and passes on.
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# A parameter of prctl(2), by its number in prctl.h.
+HANDLED_BY_TORCHRUN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 PR_SET_PDEATHSIG = 1
+"""A parameter of prctl(2), from prctl.h."""
 
 
 def launched() -> bool:
@@ -35,64 +35,93 @@ def launched() -> bool:
 
 
 def launch(config: PretrainConfig) -> None:
-    """Have torchrun start `config.nproc` processes with this configuration, and wait for them.
+    """Start `config.nproc` processes with this configuration by torchrun, and wait for them.
 
-    What torchrun takes from its environment (`PET_MAX_RESTARTS`, `PET_SHUTDOWN_TIMEOUT`) holds here too.
+    torchrun's environment variables (`PET_MAX_RESTARTS`, `PET_SHUTDOWN_TIMEOUT`) have their usual effect.
 
     Raises:
-        SystemExit: one of them has failed and has said why, or a signal has stopped them all.
+        SystemExit: one of them has failed and logged why, or a signal has stopped them all.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    with tempfile.TemporaryDirectory() as folder, environment_and_handlers_as_they_were():
-        recipe = Path(folder, "config.yaml")
-        save_yaml(config, recipe)
-        try:
-            torchrun(
-                [
-                    *("--standalone", "--nproc-per-node", str(config.nproc)),
-                    *("-m", "elektron", "pretrain", "--config", str(recipe)),
-                ]
-            )
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            if failure.exitcode > 0:  # it has said why
-                raise SystemExit(failure.exitcode) from None
-            log.error("process %d was killed by %s", rank, failure.signal_name())
-            raise SystemExit(128 - failure.exitcode) from None
-        except SignalException as error:
-            raise SystemExit(128 + error.sigval) from None
-
-
-@contextmanager
-def environment_and_handlers_as_they_were() -> Iterator[None]:
-    """Undo afterwards what torchrun sets for its processes in this one."""
-    environment = dict(os.environ)
-    # Only the main thread may set handlers, and elsewhere torchrun sets none.
-    in_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in HANDLED} if in_main else {}
+    environment, handlers = dict(os.environ), current_handlers(HANDLED_BY_TORCHRUN)
     try:
-        yield
-    finally:
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = Path(folder, "config.yaml")
+            save_yaml(config, recipe)
+            options = ["--standalone", "--nproc-per-node", str(config.nproc)]
+            torchrun([*options, "-m", "elektron", "pretrain", "--config", str(recipe)])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:  # it has logged why
+            raise SystemExit(failure.exitcode) from None
+        log.error("process %d was killed by %s", rank, failure.signal_name())
+        raise SystemExit(128 - failure.exitcode) from None
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None
+    finally:  # undo what torchrun sets for its processes in this one
         os.environ.clear()
         os.environ.update(environment)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        restore_handlers(handlers)
+
+
+class Interruption:
+    """Inside the block, the first Ctrl-C or SIGTERM is a request to stop at the end of a step.
+
+    On a single process a second signal acts at once. Under torchrun it does not: Slurm and systemd signal every
+    process of a job, torchrun passes its own signal on as well, and it kills a process that takes too long.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        """The signal, if there was one."""
+        self.handlers: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether there was a signal."""
+        return self.received is not None
+
+    def __enter__(self) -> Interruption:
+        self.handlers = current_handlers((signal.SIGINT, signal.SIGTERM))
+        for number in self.handlers:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        restore_handlers(self.handlers)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if not launched():
+            restore_handlers(self.handlers)
+
+
+def current_handlers(signals: Iterable[signal.Signals]) -> dict[int, Any]:
+    """The handlers of signals, none outside the main thread, which alone may set them."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return {number: signal.getsignal(number) for number in signals if in_main}
+
+
+def restore_handlers(handlers: dict[int, Any]) -> None:
+    """Set the handlers of signals."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def stop_with_the_launcher() -> None:
     """On Linux, have this process get SIGTERM when torchrun dies without having stopped it.
 
-    Else it would train on unseen, and the next start of the run would be a second one in its folder.
+    Otherwise it would keep training, and restarting the run would make a second process in its folder.
     """
     if sys.platform == "linux" and launched():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def warn_of_hosts_that_cannot_return() -> None:
-    """Say what torch 2.13 needs so that a host which was lost can join the others again."""
+    """Log what torch 2.13 needs so that a lost host can join the others again."""
     hosts = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
     if hosts > 1 and restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -103,11 +132,11 @@ def warn_of_hosts_that_cannot_return() -> None:
 
 
 @contextmanager
-def quiet_unless(speaks: bool) -> Iterator[None]:
-    """Log nothing but errors from a process for which another one speaks."""
+def errors_only(condition: bool) -> Iterator[None]:
+    """Under the condition, log nothing but errors inside the block."""
     logger = logging.getLogger("elektron")
     level = logger.level
-    if not speaks:
+    if condition:
         logger.setLevel(logging.ERROR)
     try:
         yield

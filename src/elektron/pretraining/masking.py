@@ -1,26 +1,33 @@
-"""Where the generator has to fill in.
+"""Masking: which positions the generator predicts, and what it sees there.
 
-Each row has the same number of masked positions, so that every step has the same shapes; a row with little
-text uses fewer of them, and the others carry weight 0. As in the official code, 85 % of the
-chosen positions become [MASK] and 15 % keep their token, and every masked position gets a generator
-sample in the corruption. Unlike it, positions are drawn without replacement: drawing with
-replacement masks 14.2 % instead of 15 % at length 128.
+Each row has the same number K of masked positions, so that every step has the same shapes; a row with little text
+uses fewer of them, and the others have weight 0. As in the official code, 85 % of the masked positions become [MASK]
+and 15 % keep their token, and every masked position gets a sample of the generator. Unlike it, positions are drawn
+without replacement: with replacement, 14.2 % instead of 15 % are masked at length 128.
 
-Whole words are drawn in random order; a word that no longer fits is skipped, so that their number is
-reached where possible and never exceeded.
+For whole-word masking, WordPiece marks the tokens that continue a word, `##ing`. In text without spaces, such as
+Chinese, every character is a token; there a segmenter, `jieba` or a function of the user's, finds the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from elektron.errors import ElektronError
+
+CONTINUATION = "##"
+Segmenter = Callable[[str], Iterable[str]]
 
 
 class Masks(NamedTuple):
-    """What masking decides for a batch of rows."""
+    """The masks of a batch of rows."""
 
     masked_ids: NDArray[np.int64]
     """`(batch, length)`: the generator's input."""
@@ -30,9 +37,9 @@ class Masks(NamedTuple):
     """`(batch, masked)`: 1 for masked positions, 0 for padding of this axis, which is in no loss, sample or metric."""
 
 
-def max_masked_positions(length: int, share: float) -> int:
-    """The most masked positions in a row of `length` tokens: a constant for its length and share."""
-    return max(1, round(share * length))
+def max_masked_positions(length: int, mask_probability: float) -> int:
+    """K: the most masked positions in a row of `length` tokens."""
+    return max(1, round(mask_probability * length))
 
 
 def draws_in_row(length: int, max_masked: int) -> int:
@@ -45,9 +52,9 @@ def mask_rows(
     uniforms: NDArray[np.float64],
     special_ids: Mapping[str, int],
     never_masked: Sequence[int],
-    share: float,
-    keep: float,
-    word_begins: NDArray[np.bool_] | None = None,
+    mask_probability: float,
+    keep_probability: float,
+    word_starts: NDArray[np.bool_] | None = None,
 ) -> Masks:
     """Choose positions and build the generator's input.
 
@@ -56,29 +63,29 @@ def mask_rows(
         uniforms: `(batch, draws_in_row(length, max_masked))` numbers in [0, 1).
         special_ids: ids of `pad` and `mask`.
         never_masked: ids of all special tokens.
-        share: share of a row's real tokens to choose.
-        keep: share of the chosen that keep their token.
-        word_begins: `(batch, length)`, where words begin, to mask whole words; None for single tokens.
+        mask_probability: fraction of a row's tokens, without padding, to mask.
+        keep_probability: fraction of the masked positions that keep their token.
+        word_starts: `(batch, length)`, the starts of words, to mask whole words; None for single tokens.
     """
     length = input_ids.shape[1]
     max_masked = uniforms.shape[1] - length
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)
     wanted = np.minimum(
-        np.maximum(1, np.rint(share * real)), np.minimum(max_masked, maskable.sum(1))
+        np.maximum(1, np.rint(mask_probability * real)), np.minimum(max_masked, maskable.sum(1))
     )
-    if word_begins is None:
+    if word_starts is None:
         # Positions that may be masked come first, in random order; the first ones are masked.
         order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
         used = wanted
     else:
-        chosen = choose_words(maskable, word_begins, uniforms[:, :length], wanted.astype(np.int64))
+        chosen = choose_words(maskable, word_starts, uniforms[:, :length], wanted.astype(np.int64))
         order = np.argsort(~chosen, axis=1, kind="stable")
         used = chosen.sum(1)
     positions = order[:, :max_masked]
     weights = np.arange(max_masked) < used[:, None]
 
-    becomes_mask = weights & (uniforms[:, length:] >= keep)
+    becomes_mask = weights & (uniforms[:, length:] >= keep_probability)
     chosen_ids = np.take_along_axis(input_ids, positions, axis=1)
     masked_ids = input_ids.copy()
     replacement = np.where(becomes_mask, special_ids["mask"], chosen_ids)
@@ -88,37 +95,110 @@ def mask_rows(
 
 def choose_words(
     maskable: NDArray[np.bool_],
-    word_begins: NDArray[np.bool_],
+    word_starts: NDArray[np.bool_],
     uniforms: NDArray[np.float64],
     wanted: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Positions `(batch, length)` of whole words, as many as fit into `wanted` `(rows,)` positions a row.
+    """Positions `(batch, length)` of whole words, as many as fit into `wanted` `(batch,)` positions of a row.
 
-    A row whose words are all longer than that gets a part of one: it has to learn something too.
+    Words are taken in random order; one that no longer fits is skipped. A row whose words are all longer than
+    that gets a part of one.
     """
     rows, length = maskable.shape
-    begins = word_begins & maskable
-    # What follows a special token begins a word, whatever the tokenizer says.
-    begins[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]
-    begins[:, 0] |= maskable[:, 0]
-    words = np.where(maskable, np.cumsum(begins, axis=1) - 1, -1)
-    here = np.arange(rows)
+    starts = word_starts & maskable
+    # What follows a special token starts a word, whatever the tokenizer says.
+    starts[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]
+    starts[:, 0] |= maskable[:, 0]
+    words = np.where(maskable, np.cumsum(starts, axis=1) - 1, -1)
+    row = np.arange(rows)
     sizes = np.zeros((rows, length), np.int64)
-    np.add.at(sizes, (np.repeat(here, length), words.ravel()), maskable.ravel())
+    np.add.at(sizes, (np.repeat(row, length), words.ravel()), maskable.ravel())
 
-    order = np.argsort(np.where(np.arange(length) < begins.sum(1)[:, None], uniforms, 2.0), axis=1)
+    order = np.argsort(np.where(np.arange(length) < starts.sum(1)[:, None], uniforms, 2.0), axis=1)
     taken = np.zeros((rows, length), np.bool_)
     left = wanted.copy()
-    for rank in range(int(begins.sum(1).max(initial=0))):
+    for rank in range(int(starts.sum(1).max(initial=0))):
         word = order[:, rank]
-        size = sizes[here, word]
+        size = sizes[row, word]
         fits = (size > 0) & (size <= left)
-        taken[here[fits], word[fits]] = True
+        taken[row[fits], word[fits]] = True
         left -= np.where(fits, size, 0)
         if not left.any():
             break
     chosen = maskable & np.take_along_axis(taken, np.maximum(words, 0), axis=1)
-    for row in np.flatnonzero((wanted > 0) & ~chosen.any(1)):
-        part = np.flatnonzero(words[row] == order[row, 0])
-        chosen[row, part[: wanted[row]]] = True
+    for number in np.flatnonzero((wanted > 0) & ~chosen.any(1)):
+        part = np.flatnonzero(words[number] == order[number, 0])
+        chosen[number, part[: wanted[number]]] = True
     return chosen
+
+
+class WordFinder:
+    """Finds the token ids that start a word."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, segmenter: str | None) -> None:
+        kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
+        if kind != "WordPiece":
+            raise ElektronError(
+                f"--masking.unit whole_word reads the ## of WordPiece, and this tokenizer is {kind}: "
+                "choose --masking.unit token"
+            )
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        special = set(tokenizer.all_special_tokens)
+        self.starts = np.array([not token.startswith(CONTINUATION) for token in tokens])
+        self.segment = None if segmenter is None else load_segmenter(segmenter)
+        # The text as the tokenizer has normalized it, so that a word always consists of whole tokens.
+        self.texts = [
+            "" if token in special else token.removeprefix(CONTINUATION) for token in tokens
+        ]
+        self.unspaced = np.array([len(text) == 1 and is_unspaced(text) for text in self.texts])
+
+    def word_starts(self, input_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """`(batch, length)`: whether a token starts a word."""
+        starts = self.starts[input_ids]
+        if self.segment is not None:
+            for row, ids in enumerate(input_ids):
+                edges = np.flatnonzero(np.diff(self.unspaced[ids], prepend=False, append=False))
+                for first, end in edges.reshape(-1, 2):  # runs of single-character tokens
+                    starts[row, first:end] = self._segmented(ids[first:end])
+        return starts
+
+    def _segmented(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The starts of words in a run of single-character tokens."""
+        assert self.segment is not None
+        text = "".join(self.texts[token_id] for token_id in ids)
+        ends = np.cumsum([len(word) for word in self.segment(text)], dtype=np.int64)
+        if not len(ends) or ends[-1] != len(ids):
+            raise ElektronError(
+                f"--masking.segmenter: the words of {text[:20]!r}… have {ends[-1] if len(ends) else 0} "
+                f"characters and the text {len(ids)}: a segmenter must keep every character"
+            )
+        return np.isin(np.arange(len(ids)), [0, *ends])
+
+
+def load_segmenter(name: str) -> Segmenter:
+    """`jieba`, or the function that MODULE:FUNCTION names.
+
+    Raises:
+        ElektronError: there is none.
+    """
+    module_name, colon, function = ("jieba", ":", "cut") if name == "jieba" else name.partition(":")
+    if not colon:
+        raise ElektronError(f"--masking.segmenter must be jieba or MODULE:FUNCTION, got {name!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError, TypeError) as error:
+        hint = ": pip install 'elektron[chinese]'" if name == "jieba" else ""
+        raise ElektronError(f"--masking.segmenter {name}: {error}{hint}") from error
+    segmenter: Segmenter | None = getattr(module, function, None)
+    if not callable(segmenter):
+        raise ElektronError(f"--masking.segmenter: {module_name} has no function {function}")
+    return segmenter
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script without spaces, each of whose characters is a token: mostly Han."""
+    return (
+        "㐀" <= character <= "鿿"
+        or "豈" <= character <= "﫿"
+        or "\U00020000" <= character <= "\U0003ffff"
+    )

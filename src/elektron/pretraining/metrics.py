@@ -1,9 +1,10 @@
-"""Training metrics: summed on the device between two log lines, timed, and logged to `metrics.jsonl`."""
+"""Training metrics: summed on the device between two log lines, timed, logged to `metrics.jsonl`, and checked."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,52 +12,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.pretraining.batches import GlobalBatch, Prefetcher
 from elektron.pretraining.distributed import World
-from elektron.pretraining.evaluation import auc_of_histogram
-from elektron.pretraining.health import Health
+from elektron.pretraining.evaluation import MEANS, auc_of_histogram
 from elektron.pretraining.objectives import Objective, Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
-from elektron.pretraining.run_folder import RunFolder
+from elektron.pretraining.run import RunFolder
 from elektron.progress import format_duration
 from elektron.terminal import escape_control
 
 log = logging.getLogger(__name__)
 
-SUMMED_OUTPUTS = (
-    "generator_loss",
-    "generator_correct",
-    "detection_loss",
-    "correction_loss",
-    "correction_correct",
-    "similarity_loss",
-)
-COUNTS = (
-    "generator_tokens",
-    "detection_tokens",
-    "correction_tokens",
-    "corrected_masked_tokens",
-    "similarity_tokens",
-    "gradient_norm_generator",
-    "gradient_norm_discriminator",
-    "generator_steps",
-    "discriminator_steps",
-    "skipped_steps",
-    "loss_spikes",
-)
+NORMS = ("gradient_norm_generator", "gradient_norm_discriminator")
+AVERAGED = (*MEANS, *NORMS)
+COUNTED = ("skipped_steps", "loss_spikes")
 POSITION = ("step", "tokens", "flops", "seconds")
 """The position in the run of a line of metrics."""
 NON_FINITE = "not-finite"
 """The alarm about skipped steps."""
-SPEED = (
-    "gradient_norm_generator",
-    "gradient_norm_discriminator",
-    "tokens_per_second",
-    "flops_per_second",
-    "mfu",
-    "data_wait_share",
-)
+SPEED = (*NORMS, "tokens_per_second", "flops_per_second", "mfu", "data_wait_share")
 """Training metrics that evaluations repeat from the last line of training metrics."""
+
+# The thresholds are wide: a healthy run raises no alarm.
+CHANCE_AUC = 0.52  # an AUC of 0.5 is chance
+AUC_WINDOW = 20  # lines of training metrics whose mean AUC is compared with chance
+GRACE_STEPS = (
+    1000  # no alarm before: the discriminator of a healthy run may need several hundred steps
+)
+CONSTANT_LOGIT_SPREAD = 0.02  # standard deviation below which all logits are nearly the same
+UNIGRAM_MARGIN = (
+    0.15  # nats below the unigram entropy: a generator above knows token frequencies only
+)
 
 
 class MetricSums:
@@ -65,23 +52,26 @@ class MetricSums:
     A network that is not updated in a step adds nothing to its sums nor to the counts that divide them.
     """
 
-    NAMES = SUMMED_OUTPUTS + COUNTS
-
     def __init__(self, device: torch.device) -> None:
+        size = len(AVERAGED)
         self.sums = torch.zeros(
-            len(self.NAMES) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
+            2 * size + len(COUNTED) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
         )
         self.step = torch.zeros_like(self.sums)
         """The sums of the current step."""
+        self.divisors = slice(size, 2 * size)
+        """Where the counts are that divide the sums before them."""
+        self.counted = slice(2 * size, 2 * size + len(COUNTED))
+        self.histogram = slice(2 * size + len(COUNTED), None)
 
     def add(self, output: Output) -> None:
         """Add a micro-batch to the current step."""
-        for index, name in enumerate(SUMMED_OUTPUTS):
+        for index, (name, _) in enumerate(MEANS.values()):
             value = getattr(output, name)
             if value is not None:
                 self.step[index] += value.detach()
         if output.histogram is not None:
-            self.step[len(self.NAMES) :] += output.histogram.flatten()
+            self.step[self.histogram] += output.histogram.flatten()
 
     def add_step(
         self,
@@ -102,33 +92,27 @@ class MetricSums:
             updated: whether the step was taken, `()`.
             spike: whether a loss was a spike, `()`.
         """
-        counted: dict[str, float | Tensor] = {
-            "generator_tokens": batch.masked_tokens * (output.generator_loss is not None),
-            "detection_tokens": objective.detection_tokens(batch)
-            * (output.detection_loss is not None),
-            "correction_tokens": objective.correction_tokens(batch)
-            * (output.correction_loss is not None),
-            "corrected_masked_tokens": batch.masked_tokens * (output.correction_loss is not None),
-            "similarity_tokens": batch.masked_tokens * (output.similarity_loss is not None),
-            "gradient_norm_generator": norms["generator"],
-            "gradient_norm_discriminator": norms["discriminator"],
-            "generator_steps": norms["generator"] > 0,
-            "discriminator_steps": norms["discriminator"] > 0,
-        }
-        for name, value in counted.items():
-            self.step[self.NAMES.index(name)] += value
+        tokens = objective.token_counts(batch)
+        divisors = self.step[self.divisors]
+        for index, (name, count) in enumerate(MEANS.values()):
+            if getattr(output, name) is not None:
+                divisors[index] += tokens[count]
+        for index, norm in enumerate((norms[GENERATOR], norms[DISCRIMINATOR]), len(MEANS)):
+            self.step[index] += norm
+            divisors[index] += norm > 0
         self.sums += torch.where(updated, self.step, 0.0)
-        self.sums[self.NAMES.index("skipped_steps")] += ~updated
-        self.sums[self.NAMES.index("loss_spikes")] += spike
+        self.sums[self.counted][0] += ~updated
+        self.sums[self.counted][1] += spike
         self.step.zero_()
 
     def reduce(self, world: World) -> None:
-        """Sum the outputs over all ranks into rank 0's sums. Counts are global on every rank already."""
+        """Sum the outputs over all ranks into rank 0's sums. Norms and counts are global on every rank already."""
         if not world.is_distributed:
             return
-        counts = self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)].clone()
+        is_global = slice(len(MEANS), self.counted.stop)
+        kept = self.sums[is_global].clone()
         world.all_reduce(self.sums)
-        self.sums[len(SUMMED_OUTPUTS) : len(self.NAMES)] = counts
+        self.sums[is_global] = kept
         self._keep_on_rank0(world)
 
     def load_state(self, sums: Tensor, world: World) -> None:
@@ -139,34 +123,19 @@ class MetricSums:
     def _keep_on_rank0(self, world: World) -> None:
         # On the other ranks they would be summed once more by the next reduction.
         if not world.is_main:
-            self.sums[: len(SUMMED_OUTPUTS)] = 0
-            self.sums[len(self.NAMES) :] = 0
+            self.sums[: len(MEANS)] = 0
+            self.sums[self.histogram] = 0
 
     def means(self) -> dict[str, float | None]:
         """Means since the last log line, None where there is nothing to divide by. Synchronizes with the device."""
         sums = self.sums.cpu().numpy()
-        named = dict(zip(self.NAMES, sums.tolist(), strict=False))
-        histogram = sums[len(self.NAMES) :].reshape(2, HISTOGRAM_BINS)
+        histogram = sums[self.histogram].reshape(2, HISTOGRAM_BINS)
         tokens = histogram.sum()
-
-        def mean(name: str, count: str) -> float | None:
-            return named[name] / named[count] if named[count] else None
-
-        return {
-            "generator_loss": mean("generator_loss", "generator_tokens"),
-            "generator_accuracy": mean("generator_correct", "generator_tokens"),
-            "discriminator_loss": mean("detection_loss", "detection_tokens"),
+        pairs = zip(AVERAGED, sums[: len(AVERAGED)], sums[self.divisors], strict=True)
+        return {name: float(total / count) if count else None for name, total, count in pairs} | {
             "discriminator_auc": auc_of_histogram(histogram),
             "replaced_share": float(histogram[1].sum() / tokens) if tokens else None,
-            "correction_loss": mean("correction_loss", "correction_tokens"),
-            "correction_accuracy": mean("correction_correct", "corrected_masked_tokens"),
-            "similarity_loss": mean("similarity_loss", "similarity_tokens"),
-            "skipped_steps": named["skipped_steps"],
-            "loss_spikes": named["loss_spikes"],
-            "gradient_norm_generator": mean("gradient_norm_generator", "generator_steps"),
-            "gradient_norm_discriminator": mean(
-                "gradient_norm_discriminator", "discriminator_steps"
-            ),
+            **dict(zip(COUNTED, sums[self.counted].tolist(), strict=True)),
         }
 
 
@@ -174,11 +143,9 @@ class StepTimer:
     """Training time over all sessions, and since the last log line."""
 
     def __init__(self, seconds_before: float, prefetcher: Prefetcher) -> None:
-        self.started = time.perf_counter() - seconds_before
         self.prefetcher = prefetcher
-        self.lap_started = time.perf_counter()
-        self.lap_step = prefetcher.next_step
-        self.lap_waited = 0.0
+        self.started = time.perf_counter() - seconds_before
+        self.last = (time.perf_counter(), prefetcher.next_step, prefetcher.waited_seconds)
 
     def seconds(self) -> float:
         """Training time so far."""
@@ -186,20 +153,65 @@ class StepTimer:
 
     def lap(self) -> tuple[float, int, float]:
         """Seconds, steps and seconds of waiting for data since the last call."""
-        now, step, waited = (
-            time.perf_counter(),
-            self.prefetcher.next_step,
-            self.prefetcher.waited_seconds,
-        )
-        lap = (now - self.lap_started, step - self.lap_step, waited - self.lap_waited)
-        self.lap_started, self.lap_step, self.lap_waited = now, step, waited
-        return lap
+        (since, first_step, waited), prefetcher = self.last, self.prefetcher
+        self.last = (time.perf_counter(), prefetcher.next_step, prefetcher.waited_seconds)
+        return self.last[0] - since, self.last[1] - first_step, self.last[2] - waited
+
+
+class Health:
+    """Raises alarms, each once, where replaced-token detection is not being learned.
+
+    They show failures long before the end of a run: a discriminator on the majority class, logits without spread, a
+    generator that predicts token frequencies only.
+    """
+
+    def __init__(self, unigram_entropy: float, warmup_steps: int) -> None:
+        self.unigram_entropy = unigram_entropy
+        self.warmup_steps = warmup_steps
+        self.aucs: deque[float] = deque(maxlen=AUC_WINDOW)
+        self.raised: set[str] = set()
+
+    def watch_training(self, auc: float | None) -> None:
+        """Add the AUC of a line of training metrics."""
+        if auc is not None:
+            self.aucs.append(auc)
+
+    def check(self, step: int, evaluation: dict[str, float | None]) -> dict[str, str]:
+        """The messages, by alarm, of the alarms that an evaluation raises for the first time."""
+        if step < self.warmup_steps + GRACE_STEPS:
+            return {}
+        # Without a generator it is the discriminator that fills in masks.
+        name = "generator" if evaluation["generator_loss"] is not None else "discriminator"
+        loss = evaluation["generator_loss" if name == "generator" else "correction_loss"]
+        spread = evaluation["logit_spread"]
+        learns = loss is not None and loss < self.unigram_entropy - UNIGRAM_MARGIN
+        at_chance = len(self.aucs) == AUC_WINDOW and sum(self.aucs) / AUC_WINDOW < CHANCE_AUC
+        found = {}
+        if learns and at_chance:
+            found["discriminator-at-chance"] = (
+                "the generator learns but the discriminator detects replaced tokens no better than chance: "
+                "lower the learning rate, lengthen the warm-up, or make the generator smaller"
+            )
+        if spread is not None and spread < CONSTANT_LOGIT_SPREAD:
+            found["logits-without-spread"] = (
+                "the discriminator predicts nearly the same for every token (the majority class): lower the "
+                "learning rate or lengthen the warm-up"
+            )
+        if not learns:
+            found[f"{name}-at-unigrams"] = (
+                f"the {name} knows token frequencies only (loss near their entropy of "
+                f"{self.unigram_entropy:.2f} nats): check the data with `elektron inspect`, or raise the "
+                "learning rate"
+            )
+        new = {alarm: message for alarm, message in found.items() if alarm not in self.raised}
+        self.raised.update(new)
+        return new
 
 
 class MetricsLogger:
     """Writes the metrics and alarms of a run.
 
-    Whatever later lines depend on is restored from `metrics.jsonl` when a run resumes.
+    What later lines depend on is restored from `metrics.jsonl` when a run resumes.
     """
 
     def __init__(self, folder: RunFolder, health: Health) -> None:
@@ -222,9 +234,9 @@ class MetricsLogger:
         """Log an evaluation, so many steps after the start of its stage of the plan, and its alarms."""
         self.folder.log("evaluation", position | metrics | self.speed)
         self.evaluated = {position["step"]: metrics}
-        for alarm in self.health.check(steps_of_stage, metrics):
-            log.warning("step %d: %s", position["step"], alarm.message)
-            self.log_alarm(position["step"], alarm.name, alarm.message)
+        for alarm, message in self.health.check(steps_of_stage, metrics).items():
+            log.warning("step %d: %s", position["step"], message)
+            self.log_alarm(position["step"], alarm, message)
 
     def log_alarm(self, step: int, name: str, message: str) -> None:
         self.folder.log("alarm", {"step": step, "alarm": name, "message": message})

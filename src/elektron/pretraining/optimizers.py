@@ -1,22 +1,21 @@
 """AdamW, or Muon with AdamW, over both networks.
 
-`adamw` can leave out Adam's bias correction, as the official ELECTRA code does. `muon` gives the
-matrices inside the encoder layers to Muon (`elektron.muon`) and everything else, embeddings and heads
-included, to AdamW. Weight decay applies to matrices only, except those whose norm is kept constant.
+`adamw` can leave out Adam's bias correction, as the official ELECTRA code does. `muon` updates the matrices inside
+the encoder layers by Muon (`elektron.muon`) and everything else, including embeddings and heads, by AdamW. Weight
+decay applies to matrices only, except those whose norm is kept constant.
 
-Together or apart: usually one loss, λ times the discriminator's and the generator's, moves everything,
-and one norm clips it, as in the official code. Apart (Dong et al. 2023), each network has its own
-optimizer, rate and clipping, and what they share is moved by each loss in roles, with moments for
-each: then λ weighs nothing against the generator.
+By default the sum of both losses is one loss with one gradient norm for clipping, as in the official code. With
+separate optimizers (Dong et al. 2023) each network has its own optimizer, learning rate and clipping, and shared
+parameters are updated by both, with moments for each; λ then has no effect on the generator.
 
-Parameters may be divided among processes (`sharding.py`); so are then gradients and moments. AdamW
-needs no more than the parts, Muon puts matrix by matrix together. Norms are those of the whole.
+Parameters may be sharded over the ranks (`distributed.py`), and gradients and moments with them. AdamW works on the
+shards, Muon gathers one matrix at a time. Norms are global.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,14 +28,17 @@ from elektron.muon import Muon
 from elektron.pretraining.config import OptimizerConfig
 from elektron.pretraining.distributed import World
 
-COUNT = "step"
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
-# Adam's correction 1 - β^step is 1 in fp32 from here on.
-STEP_WITHOUT_CORRECTION = 1e9
+STEP_WITHOUT_CORRECTION = 1e9  # Adam's correction 1 - β^step is 1 in fp32 from here on
+STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    Muon: ("momentum_buffer",),
+}
+"""The state of a parameter that has had a gradient."""
 
 
 class PairOptimizer:
-    """The optimizers of both networks, which step together, and their state under the parameters' names."""
+    """The optimizers of both networks, which step together."""
 
     def __init__(
         self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32
@@ -48,23 +50,19 @@ class PairOptimizer:
             name: [p for p in pair.parameters_of(name) if p.requires_grad]
             for name in (DISCRIMINATOR, GENERATOR)
         }
-        matrices = encoder_matrices(pair) if config.name == "muon" else {}
-        families = (pair.family, pair.generator_family)
-        constant_norm = all(family.scale_invariant for family in families)
-        options = MuonOptions(matrices, muon_dtype, constant_norm)
-        self.parts: list[NetworkOptimizer]
+        rates = {
+            DISCRIMINATOR: config.learning_rate,
+            GENERATOR: config.generator_learning_rate or config.learning_rate,
+        }
+        groups = [list(networks)]
         if config.separate_optimizers:
-            rates = {
-                DISCRIMINATOR: config.learning_rate,
-                GENERATOR: config.generator_learning_rate or config.learning_rate,
-            }
-            self.parts = [
-                NetworkOptimizer({name: parameters}, options, config, rates[name])
-                for name, parameters in networks.items()
-                if parameters
-            ]
-        else:
-            self.parts = [NetworkOptimizer(networks, options, config, config.learning_rate)]
+            groups = [[name] for name, parameters in networks.items() if parameters]
+        self.parts = [
+            NetworkOptimizer(
+                {name: networks[name] for name in names}, pair, config, rates[names[0]], muon_dtype
+            )
+            for names in groups
+        ]
 
     def backward(self, generator_loss: Tensor | None, discriminator_loss: Tensor | None) -> None:
         """Accumulate the gradients of the losses for the next step."""
@@ -121,43 +119,32 @@ class PairOptimizer:
         """
         for part in self.parts:
             part.reset()
-        places = {
+        expected = {
             f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
             for number, optimizer in enumerate(self.optimizers())
             for group in optimizer.param_groups
             for parameter in group["params"]
             for key in STATE_OF[type(optimizer)]
         }
-        taken: set[str] = set()
+        loaded: set[str] = set()
         for name, value in tensors:
-            if name not in places:
+            if name not in expected:
                 raise ValueError(f"{name} belongs to another optimizer")
-            state, parameter, key = places[name]
-            shape = torch.Size() if key == COUNT else parameter.shape
-            refuse_unlike(name, value, shape, torch.float32 if key == COUNT else parameter.dtype)
-            state[key] = (
-                value.to(parameter.device) if key == COUNT else distribute_like(value, parameter)
-            )
-            taken.add(name)
-        for name, (state, _, _) in places.items():
-            if state and name not in taken:
+            state, parameter, key = expected[name]
+            if key == "step":
+                check_tensor(name, value, torch.Size(), torch.float32)
+                state[key] = value.to(parameter.device)
+            else:
+                check_tensor(name, value, parameter.shape, parameter.dtype)
+                state[key] = distribute_like(value, parameter)
+            loaded.add(name)
+        for name, (state, _, _) in expected.items():
+            if state and name not in loaded:
                 raise ValueError(f"{name} is missing")
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All optimizers, in a fixed order."""
         return [optimizer for part in self.parts for optimizer in part.optimizers]
-
-
-@dataclass(frozen=True)
-class MuonOptions:
-    """Which matrices Muon updates, if any, and how."""
-
-    parts: dict[nn.Parameter, int]
-    """Muon's parameters, and how many matrices each is stacked from."""
-    dtype: torch.dtype
-    """dtype of its iterations."""
-    constant_norm: bool
-    """Whether matrices update their initial norm."""
 
 
 class NetworkOptimizer:
@@ -166,45 +153,53 @@ class NetworkOptimizer:
     def __init__(
         self,
         networks: dict[str, list[nn.Parameter]],
-        muon: MuonOptions,
+        pair: Pair,
         config: OptimizerConfig,
-        lr: float,
+        learning_rate: float,
+        muon_dtype: torch.dtype,
     ) -> None:
         self.max_grad_norm = config.max_grad_norm
         self.bias_correction = config.bias_correction
-        # Shared parameters count as the first network's.
-        seen: set[nn.Parameter] = set()
         self.networks: dict[str, list[nn.Parameter]] = {}
+        self.parameters: list[nn.Parameter] = []
         for name, parameters in networks.items():
+            # Shared parameters count as the first network's.
+            seen = set(self.parameters)
             self.networks[name] = [p for p in parameters if p not in seen]
-            seen |= set(parameters)
-        self.parameters = [p for parameters in self.networks.values() for p in parameters]
+            self.parameters += self.networks[name]
         self.gradients: dict[nn.Parameter, Tensor] = {}
-        rest = [p for p in self.parameters if p not in muon.parts]
+        matrices = encoder_matrices(pair) if config.name == "muon" else {}
+        rest = [p for p in self.parameters if p not in matrices]
+        adamw_groups: list[dict[str, Any]] = [  # no weight decay for norms and biases
+            {"params": [p for p in rest if p.ndim >= 2]},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
-                decay_groups(rest, config.weight_decay),
-                lr=lr,
+                adamw_groups,
+                lr=learning_rate,
                 betas=(config.beta1, config.beta2),
                 eps=config.eps,
+                weight_decay=config.weight_decay,
                 fused=True,
             )
         ]
-        if len(rest) < len(self.parameters):
-            groups: dict[int, list[nn.Parameter]] = {}
-            for parameter in self.parameters:
-                if parameter in muon.parts:
-                    groups.setdefault(muon.parts[parameter], []).append(parameter)
+        by_parts: dict[int, list[nn.Parameter]] = defaultdict(list)
+        for parameter in self.parameters:
+            if parameter in matrices:
+                by_parts[matrices[parameter]].append(parameter)
+        if by_parts:
+            constant_norm = pair.family.scale_invariant and pair.generator_family.scale_invariant
             self.optimizers.append(
                 Muon(
-                    [{"params": found, "parts": parts} for parts, found in groups.items()],
+                    [{"params": found, "parts": parts} for parts, found in by_parts.items()],
                     lr=config.muon_learning_rate,
-                    weight_decay=0.0 if muon.constant_norm else config.weight_decay,
-                    constant_norm=muon.constant_norm,
-                    dtype=muon.dtype,
+                    weight_decay=0.0 if constant_norm else config.weight_decay,
+                    constant_norm=constant_norm,
+                    dtype=muon_dtype,
                 )
             )
-        for group in self.groups():
+        for group in self._groups():
             group["peak_lr"] = group["lr"]
         self.reset()
 
@@ -215,12 +210,8 @@ class NetworkOptimizer:
         if not self.bias_correction:
             leave_out_bias_correction(self.optimizers[0])
 
-    def groups(self) -> Iterable[dict[str, Any]]:
-        """All parameter groups."""
-        return (group for optimizer in self.optimizers for group in optimizer.param_groups)
-
     def backward(self, loss: Tensor) -> None:
-        """Accumulate a loss's gradients here, apart from those of another optimizer."""
+        """Accumulate the gradients of a loss, apart from those of another optimizer."""
         for parameter in self.parameters:
             parameter.grad = self.gradients.pop(parameter, None)
         loss.backward()
@@ -238,10 +229,10 @@ class NetworkOptimizer:
         }
 
     def step(self, rate: float, norms: dict[str, Tensor], update: Tensor) -> None:
-        """Clip by the joint norm and update the parameters with gradients, if `keep`, a boolean on the device.
+        """Clip by the joint norm and, where `update` is true, update the parameters with gradients.
 
-        Both are done inside the optimizers' own kernels, as for gradients that a `GradScaler` has scaled:
-        nothing is copied, and nothing waits for the device.
+        Both happen inside the optimizers' kernels, through the attributes that a `GradScaler` sets: no gradient is
+        copied, and the host does not wait for the device.
         """
         if not self.gradients:
             return
@@ -249,10 +240,9 @@ class NetworkOptimizer:
             parameter.grad = gradient
         own = torch.stack([norms[name] for name in self.networks if name in norms])
         excess = (torch.linalg.vector_norm(own) + CLIP_EPS) / self.max_grad_norm
-        for group in self.groups():
+        for group in self._groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
-            # Both optimizers read these in fp32, as from a `GradScaler`.
             vars(optimizer).update(
                 grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float()
             )
@@ -260,19 +250,15 @@ class NetworkOptimizer:
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()
 
-
-# The state of a parameter that has had a gradient.
-STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
-    torch.optim.AdamW: (COUNT, "exp_avg", "exp_avg_sq"),
-    Muon: ("momentum_buffer",),
-}
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
 
-def refuse_unlike(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
+def check_tensor(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
     """Raise ValueError for a tensor of another shape or dtype."""
     if value.shape != shape or value.dtype != dtype:
-        there = f"{value.dtype} {tuple(value.shape)}"
-        raise ValueError(f"{name} is {there} and should be {dtype} {tuple(shape)}")
+        found = f"{value.dtype} {tuple(value.shape)}"
+        raise ValueError(f"{name} is {found} and should be {dtype} {tuple(shape)}")
 
 
 def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
@@ -286,16 +272,8 @@ def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
     }
 
 
-def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups with weight decay for matrices, and without for norms and biases."""
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
 def leave_out_bias_correction(optimizer: torch.optim.Optimizer) -> None:
-    """Start AdamW's step counter where its bias correction has become 1."""
+    """Start AdamW's step counter where its bias correction is 1."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             device = parameter.device if parameter.device.type == "cuda" else "cpu"

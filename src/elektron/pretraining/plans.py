@@ -1,8 +1,8 @@
 """Plans: which network is trained when.
 
-Before every step a plan gives the update roles (which network is trained, and on which extra losses) and the sampling
-temperature, as functions of the fraction of the run that is done and of the step. `two_stage` has two stages, each with
-its own learning-rate schedule; the other plans have one. Plans have no state, so a resumed run needs nothing else.
+Before every step a plan gives the update roles and the sampling temperature, as functions of the step and of the
+fraction of the run that is done. `two_stage` has two stages, each with its own learning-rate schedule; the other plans
+have one. Plans have no state, so resuming needs nothing else.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from elektron.pretraining.objectives import UpdateRoles
 
 log = logging.getLogger(__name__)
 
-START_TEMPERATURE = 2.0
-TEMPERATURE_DECAY = 0.25
-
 
 @dataclass(frozen=True)
 class Plan:
     """`joint`, the paper's default: both networks are trained at every step."""
 
     name: ClassVar[str] = "joint"
+    period: int = 1
+    """Steps after which the roles repeat within a stage."""
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
@@ -40,11 +39,6 @@ class Plan:
     def roles(self, fraction: float, step: int) -> UpdateRoles:
         """The update roles in step number `step` (from 0), when `fraction` of the run is done."""
         return UpdateRoles()
-
-    @property
-    def period(self) -> int:
-        """Steps after which the roles repeat within a stage."""
-        return 1
 
     def temperature(self, fraction: float) -> float:
         """Sampling temperature of the generator."""
@@ -76,7 +70,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class TwoStage(Plan):
-    """The generator alone, then the discriminator against what it has become (paper, §3.2).
+    """The generator alone, then the discriminator against the frozen generator (paper, §3.2).
 
     Between the stages the generator's weights are copied into the discriminator where shapes match;
     without that the discriminator may never leave the majority class. Each stage has its own warm-up and
@@ -84,7 +78,6 @@ class TwoStage(Plan):
     """
 
     name: ClassVar[str] = "two_stage"
-
     boundary: float = 0.5
     """Fraction of the run that the first stage takes."""
 
@@ -101,10 +94,9 @@ class TwoStage(Plan):
                 f"plan two_stage has {steps} steps for two stages, and the first would take {first}: "
                 "give more steps, or fewer to --plan-options.generator-steps"
             )
-        if options.generator_steps is None:
+        if options.generator_steps is None or steps is None:
             return cls()
-        assert steps is not None
-        return cls(options.generator_steps / steps)
+        return cls(boundary=options.generator_steps / steps)
 
     @property
     def shortest_stage(self) -> float:
@@ -131,8 +123,8 @@ class TwoStage(Plan):
         if stage == 1:
             copied, total = copy_weights(pair)
             log.info(
-                "second stage: %d of the discriminator's %d encoder weights start as the "
-                "generator's; the generator stays as it is",
+                "second stage: %d of the discriminator's %d encoder weights were copied from the "
+                "generator, which is frozen from here on",
                 copied,
                 total,
             )
@@ -147,9 +139,7 @@ class Alternating(Plan):
     """
 
     name: ClassVar[str] = "alternating"
-
     generator_turn: int = 1
-    discriminator_turn: int = 1
     similarity: bool = False
 
     @classmethod
@@ -165,15 +155,12 @@ class Alternating(Plan):
                 f"plan alternating trains the generator first, for {generator_turn} of {steps} steps, and the "
                 "discriminator never: give more steps, or a lower --plan-options.generator-turn"
             )
-        return cls(generator_turn, options.discriminator_turn or 1, bool(options.similarity))
+        period = generator_turn + (options.discriminator_turn or 1)
+        return cls(period, generator_turn, bool(options.similarity))
 
     def roles(self, fraction: float, step: int) -> UpdateRoles:
-        generator = step % (self.generator_turn + self.discriminator_turn) < self.generator_turn
+        generator = step % self.period < self.generator_turn
         return UpdateRoles(generator, not generator, similarity=self.similarity and not generator)
-
-    @property
-    def period(self) -> int:
-        return self.generator_turn + self.discriminator_turn
 
 
 @dataclass(frozen=True)
@@ -200,15 +187,14 @@ class FrozenGenerator(Plan):
     """
 
     name: ClassVar[str] = "frozen_generator"
-
-    start: float = START_TEMPERATURE
-    decay: float = TEMPERATURE_DECAY
+    start: float = 2.0
+    decay: float = 0.25
 
     @classmethod
     def of(cls, options: PlanOptions, steps: int | None) -> Plan:
         return cls(
-            START_TEMPERATURE if options.temperature is None else options.temperature,
-            TEMPERATURE_DECAY if options.temperature_decay is None else options.temperature_decay,
+            start=cls.start if options.temperature is None else options.temperature,
+            decay=options.temperature_decay or cls.decay,
         )
 
     def roles(self, fraction: float, step: int) -> UpdateRoles:
@@ -243,19 +229,18 @@ def copy_weights(pair: Pair) -> tuple[int, int]:
         How many weights were copied, and how many the discriminator's encoder has.
     """
     assert pair.generator is not None
+    encoder = pair.discriminator.base_model
     source = dict(pair.generator.base_model.named_parameters())
-    target = dict(pair.discriminator.base_model.named_parameters())
     disentangled = {
         f"{name}.weight"
-        for name, module in pair.discriminator.base_model.named_modules()
+        for name, module in encoder.named_modules()
         if isinstance(module, GdesEmbedding)
     }
-    fitting = [
-        name
-        for name, parameter in target.items()
-        if name in source and source[name].shape == parameter.shape and name not in disentangled
-    ]
-    for name in fitting:
-        target[name].copy_(source[name])
-    total = sum(parameter.numel() for parameter in target.values())
-    return sum(target[name].numel() for name in fitting), total
+    copied = total = 0
+    for name, parameter in encoder.named_parameters():
+        total += parameter.numel()
+        fits = name in source and source[name].shape == parameter.shape
+        if fits and name not in disentangled:
+            parameter.copy_(source[name])
+            copied += parameter.numel()
+    return copied, total

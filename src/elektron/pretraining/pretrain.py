@@ -1,4 +1,4 @@
-"""`elektron pretrain`: checks everything that can be checked, claims the run's folder, starts the trainer.
+"""`elektron pretrain`: check everything that can be checked, lock the run's folder, and train.
 
 With `--nproc`, this process checks and then starts torchrun, whose processes come here again.
 """
@@ -21,21 +21,16 @@ from elektron.io.files import resolve_link
 from elektron.io.folders import folder_lock
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
-from elektron.pretraining.interruption import Interruption
 from elektron.pretraining.launching import (
+    Interruption,
+    errors_only,
     launch,
     launched,
-    quiet_unless,
     stop_with_the_launcher,
     warn_of_hosts_that_cannot_return,
 )
-from elektron.pretraining.run_folder import RunFolder
-from elektron.pretraining.setup import (
-    open_blocks,
-    pair_for,
-    prepare_run,
-    with_released_sizes,
-)
+from elektron.pretraining.run import RunFolder
+from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
 from elektron.pretraining.train import Trainer
 
 log = logging.getLogger(__name__)
@@ -74,14 +69,19 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     on = Device.choose(config.precision)
     with (
         World(on.device, timedelta(seconds=config.collective_timeout)) as world,
-        quiet_unless(world.is_main),
+        errors_only(not world.is_main),
         same_bits(on.device),
         ExitStack() as held,
     ):
         with world.propagate_rank0_error():
             check_world_size(world.size, curriculum.shape(0).store_rows)
         warn_of_hosts_that_cannot_return()
-        folder = open_folder(config, store, world, held)
+        with world.propagate_rank0_error():
+            if world.is_main:
+                folder = held.enter_context(own_folder(config, store))
+        if not world.is_main:
+            folder = RunFolder.open(config, store, writes=False)
+        world.barrier()
         if folder.finished:
             return folder.read_json(SUMMARY)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
@@ -93,23 +93,10 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
 def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
     """The run's folder, created if it is new, and locked against other processes inside the block."""
     folder = RunFolder(config.out)
-    earlier, changed = folder.compared(config, store)
+    earlier, changed = folder.compare(config, store)
     if earlier is not None and folder.finished and not changed:
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return
     with folder_lock(resolve_link(config.out), config.out):
         yield RunFolder.open(config, store)
-
-
-def open_folder(
-    config: PretrainConfig, store: BlockStore, world: World, held: ExitStack
-) -> RunFolder:
-    """The run's folder; rank 0 creates it and holds its lock until `held` is closed."""
-    with world.propagate_rank0_error():
-        if world.is_main:
-            folder = held.enter_context(own_folder(config, store))
-    if not world.is_main:
-        folder = RunFolder.open(config, store, writes=False)
-    world.barrier()
-    return folder

@@ -1,10 +1,8 @@
 """Random numbers and data order as pure functions of (seed, step, global row).
 
-Nothing here has state, so nothing has to be saved: a resumed run, or one on another number of
-processes, draws the same numbers for the same rows. Numbers come from Philox, a counter-based
-generator (Salmon et al. 2011): any row's draws can be had without those before it. The order of
-an epoch is a keyed permutation (a Feistel network, walked until it lands inside the range), so
-that no array of the corpus' size is ever made.
+Nothing here has state: a resumed run, or one on another number of processes, draws the same numbers for the same rows.
+Numbers come from Philox, a counter-based generator (Salmon et al. 2011). The order of an epoch is a keyed permutation
+(a Feistel network with cycle walking), so that no array of the corpus' size is needed.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ def row_uniforms(
     draws: int,
     stream: Literal["training", "evaluation"] = "training",
 ) -> NDArray[np.float64]:
-    """`(rows, draws)` uniform numbers in [0, 1) that belong to rows `first_row`… of the step's global batch."""
+    """`(rows, draws)` uniform numbers in [0, 1) of rows `first_row`… of the step's global batch."""
     counters = -(-draws // DRAWS_IN_A_COUNTER)
     philox = np.random.Philox(key=[seed, step], counter=[0, 0, 0, STREAMS[stream]])
     philox.advance(first_row * counters)
@@ -36,7 +34,7 @@ def row_uniforms(
 
 
 def mix(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
-    """Scramble 64-bit values with a key (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Hash 64-bit values with a key (the finalizer of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         values = values + np.uint64(key & 0xFFFFFFFFFFFFFFFF)
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -45,7 +43,7 @@ def mix(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
 
 
 def key_of(*numbers: int) -> int:
-    """One 64-bit key for several numbers, each of them in its place."""
+    """One 64-bit key from several numbers in order."""
     state = np.zeros(1, np.uint64)
     for number in numbers:
         state = mix(state, number + 1)
@@ -53,7 +51,7 @@ def key_of(*numbers: int) -> int:
 
 
 def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint64]:
-    """Where each of `indices` goes in the permutation of `range(size)` that `key` names."""
+    """The images of `indices` under the permutation of `range(size)` that belongs to `key`."""
     half_bits = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
     half_mask = np.uint64((1 << int(half_bits)) - 1)
 
@@ -70,9 +68,9 @@ def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint
 
 
 def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.int64]:
-    """Which rows of the store come as number `first` and the `count` - 1 after it: every row once an epoch."""
-    places = np.arange(first, first + count, dtype=np.uint64)
-    epochs, offsets = np.divmod(places, np.uint64(total_rows))
+    """The rows of the store at places `first` to `first + count - 1` of the data order: each row once an epoch."""
+    order = np.arange(first, first + count, dtype=np.uint64)
+    epochs, offsets = np.divmod(order, np.uint64(total_rows))
     rows = np.empty(count, np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
@@ -81,5 +79,5 @@ def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.
 
 
 def step_seed(seed: int, step: int, micro_batch: int, rank: int = 0) -> int:
-    """The seed of dropout for one pass through the networks of one process."""
+    """The seed of dropout for one micro-batch of one rank."""
     return key_of(seed, step, micro_batch, rank) >> 1

@@ -1,18 +1,68 @@
-"""The length of a run and the learning-rate schedule over it."""
+"""Schedules over a run: its length and position, the learning rate, and the curriculum of batch shapes.
+
+The curriculum takes short rows first (rows of the blocks are split, so that a step has the same number of tokens and
+attention costs less) and small batches first. Both double from stage to stage, in stages of equal length (as in
+LTG-BERT, Samuel et al. 2023, and Cramming, Geiping and Goldstein 2023). The mask probability may change linearly.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import bisect
+import math
+from dataclasses import dataclass, field
+from types import NoneType
 
-from elektron.pretraining.checkpoint import Progress
+import numpy as np
+
+from elektron.errors import ElektronError
 from elektron.pretraining.config import PretrainConfig
 
 GIGA = 1e9
 
 
+@dataclass
+class Progress:
+    """The position in a run. Checkpoints store it as JSON."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Training time over all sessions, including evaluation and checkpoints."""
+    flops: float = 0.0
+    held_out_loss: float | None = None
+    """Weighted loss of both networks at the last evaluation; the best checkpoint has the lowest."""
+    stage: int = 0
+    """Stage of the plan."""
+    stage_step: int = 0
+    """First step of the stage."""
+    schedule_from: float = 0.0
+    """Start of the learning-rate schedule, in the unit of the run's length: 0, or the end of the run before it was
+    made longer."""
+    skipped: int = 0
+    """Steps skipped for non-finite gradients since the last line of metrics without any."""
+    skipped_rows: list[list[int]] = field(default_factory=list)
+    """`[step, rows]`: from this step on, so many more rows of the data order are skipped."""
+    settings: str = ""
+    """Identity of the settings and blocks under which the recent losses were computed."""
+    device: str = ""
+    """Processor, precision and execution mode, which decide the bits of the results."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError or TypeError for values of other types, which a damaged file may have."""
+        counts = [self.step, self.stage, self.stage_step, self.skipped]
+        for since, rows in self.skipped_rows:
+            counts += [since, rows]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("invalid counts")
+        amounts = [self.seconds, self.flops, self.schedule_from]
+        if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
+            raise ValueError("invalid amounts")
+        if type(self.held_out_loss) not in (int, float, NoneType):  # may be NaN or infinite
+            raise ValueError("invalid loss")
+
+
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is: in steps, in seconds of training, or in FLOPs."""
+    """The length of a run: in steps, in seconds of training, or in FLOPs."""
 
     steps: int | None
     seconds: float | None = None
@@ -23,19 +73,17 @@ class RunLength:
         """The configured length; `steps` is the number of steps where the configuration determines it."""
         if config.minutes is not None:
             return cls(None, seconds=config.minutes * 60)
-        if config.flops is not None:
-            return cls(None, flops=config.flops)
-        return cls(steps)
+        return cls(None, flops=config.flops) if config.flops is not None else cls(steps)
 
     def fraction_done(self, progress: Progress) -> float:
         """How much of the run is done, from 0 to 1."""
-        return _clamp(self.done(progress) / self.total)
+        return min(1.0, max(0.0, self.done(progress) / self.total))
 
     def schedule_fraction(self, progress: Progress) -> float:
-        """How much of the learning-rate schedule is done; it starts anew where a finished run was made longer."""
+        """How much of the learning-rate schedule is done; it restarts where a finished run was made longer."""
         left = self.total - progress.schedule_from
         done = self.done(progress) - progress.schedule_from
-        return _clamp(done / left) if left > 0 else 1.0
+        return min(1.0, max(0.0, done / left)) if left > 0 else 1.0
 
     def done(self, progress: Progress) -> float:
         """How much of the run is done, in its unit."""
@@ -46,10 +94,8 @@ class RunLength:
     @property
     def total(self) -> float:
         """The whole run, in its unit."""
-        if self.flops is not None:
-            return self.flops / GIGA
-        total = self.steps or self.seconds
-        assert total is not None
+        total = self.steps or self.seconds or (self.flops or 0.0) / GIGA
+        assert total
         return total
 
     @property
@@ -59,16 +105,9 @@ class RunLength:
         return "GFLOPs" if self.flops is not None else "seconds"
 
     def __str__(self) -> str:
-        if self.steps is not None:
-            return f"{self.steps:,} steps"
-        if self.flops is not None:
-            return f"{self.flops:.3g} FLOPs"
-        assert self.seconds is not None
-        return f"{self.seconds / 60:g} minutes"
-
-
-def _clamp(fraction: float) -> float:
-    return min(1.0, max(0.0, fraction))
+        if self.seconds is not None:
+            return f"{self.seconds / 60:g} minutes"
+        return f"{self.steps:,} steps" if self.steps is not None else f"{self.flops:.3g} FLOPs"
 
 
 def learning_rate_factor(fraction: float, step: int, warmup: float, decay_fraction: float) -> float:
@@ -80,10 +119,97 @@ def learning_rate_factor(fraction: float, step: int, warmup: float, decay_fracti
         warmup: below 1 a fraction of the run, else a number of steps.
         decay_fraction: last fraction of the run over which the rate decays.
     """
-    if warmup == 0:
-        warm = 1.0
-    elif warmup < 1:
-        warm = min(1.0, fraction / warmup)
-    else:
-        warm = min(1.0, step / warmup)
+    warm = 1.0
+    if warmup:
+        warm = min(1.0, (fraction if warmup < 1 else step) / warmup)
     return warm * min(1.0, (1.0 - fraction) / decay_fraction)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a step's batch."""
+
+    store_rows: int
+    """Rows of the blocks."""
+    parts: int
+    """Rows that each of them is split into."""
+    length: int
+    """Tokens in a row."""
+
+    @property
+    def rows(self) -> int:
+        """Rows in the batch."""
+        return self.store_rows * self.parts
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.length
+
+
+class Curriculum:
+    """The batch shape and the mask probability of every step of a run."""
+
+    def __init__(self, config: PretrainConfig, seq_len: int) -> None:
+        curriculum, masking = config.curriculum, config.masking
+        self.seq_len = seq_len
+        self.batches = doublings(
+            curriculum.first_batch_size or config.batch_size, config.batch_size
+        )
+        self.batch_fraction = curriculum.batch_fraction
+        self.lengths = doublings(curriculum.first_length or seq_len, seq_len)
+        if self.lengths[-1] != seq_len:
+            raise ElektronError(
+                f"--curriculum.first-length {curriculum.first_length} does not double to the {seq_len} tokens "
+                "of a row: give a half, a quarter, an eighth … of it"
+            )
+        self.length_fraction = curriculum.length_fraction
+        first, last = masking.mask_probability, masking.final_mask_probability
+        self.mask_probabilities = (first, first if last is None else last)
+        self.steps = config.steps
+        """Steps of the run; None where its length is in minutes or FLOPs."""
+        if config.tokens is not None:
+            growing = self.batch_fraction if len(self.batches) > 1 else 0.0
+            mean_rows = growing * float(np.mean(self.batches[:-1] or [0]))
+            mean_rows += (1 - growing) * self.batches[-1]
+            self.steps = math.ceil(config.tokens / (mean_rows * seq_len))
+
+    def shape(self, step: int) -> Shape:
+        """The shape of step number `step` (from 0)."""
+        length = self._at(step, self.lengths, self.length_fraction)
+        rows = self._at(step, self.batches, self.batch_fraction)
+        return Shape(rows, self.seq_len // length, length)
+
+    def mask_probability(self, step: int) -> float:
+        """The mask probability of a step."""
+        first, last = self.mask_probabilities
+        done = 0.0 if first == last else step / max(1, (self.steps or 1) - 1)
+        return first + (last - first) * min(1.0, done)
+
+    def rows_before(self, step: int) -> int:
+        """Rows of the blocks that the steps before this one have used."""
+        starts = self._stage_starts(len(self.batches), self.batch_fraction)
+        ends = [*starts[1:], max(step, starts[-1])]
+        return sum(
+            rows * max(0, min(step, end) - start)
+            for rows, start, end in zip(self.batches, starts, ends, strict=True)
+        )
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens, including padding, that the steps before this one have used."""
+        return self.rows_before(step) * self.seq_len
+
+    def _at(self, step: int, values: list[int], fraction: float) -> int:
+        """The value in the stage of a step."""
+        return values[bisect.bisect_right(self._stage_starts(len(values), fraction), step) - 1]
+
+    def _stage_starts(self, stages: int, fraction: float) -> list[int]:
+        """The first step of each stage; the last one starts after `fraction` of the run."""
+        if stages == 1:
+            return [0]
+        assert self.steps is not None
+        return [math.ceil(n * fraction * self.steps / (stages - 1)) for n in range(stages)]
+
+
+def doublings(first: int, last: int) -> list[int]:
+    """`first`, twice that, and so on up to at most `last`."""
+    return [first << n for n in range((last // first).bit_length())] or [first]

@@ -31,10 +31,10 @@ from elektron.models.pair import (
 )
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
-from elektron.pretraining.curriculum import Curriculum
+from elektron.pretraining.masking import WordFinder, load_segmenter
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.plans import Plan, make_plan
-from elektron.pretraining.whole_words import WordFinder, load_segmenter
+from elektron.pretraining.schedules import Curriculum
 
 log = logging.getLogger(__name__)
 

@@ -6,32 +6,30 @@ Nothing in a step waits for the device: training metrics are summed there and fe
 from __future__ import annotations
 
 import logging
+import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+import transformers
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from elektron import __version__
 from elektron.corpus.blocks import BlockStore
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
-from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
-from elektron.pretraining.checkpoint import Snapshot
+from elektron.pretraining.checkpoint import CheckpointWriter
 from elektron.pretraining.compilation import compile_step, should_compile
-from elektron.pretraining.config import SUMMARY, PretrainConfig
-from elektron.pretraining.distributed import World
-from elektron.pretraining.evaluation import evaluate, unigram_entropy
-from elektron.pretraining.export import export, versions
-from elektron.pretraining.flops import StepFlops
-from elektron.pretraining.health import Health
-from elektron.pretraining.interruption import Interruption
-from elektron.pretraining.loss_spikes import LossSpikes
+from elektron.pretraining.config import EXAMPLES, SUMMARY, PretrainConfig
+from elektron.pretraining.distributed import World, reshard, shard
+from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
+from elektron.pretraining.launching import Interruption
+from elektron.pretraining.masking import WordFinder
 from elektron.pretraining.metrics import (
-    NON_FINITE,
+    Health,
     MetricsLogger,
     MetricSums,
     StepTimer,
@@ -42,25 +40,19 @@ from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.randomness import step_seed
-from elektron.pretraining.run_folder import RunFolder, identity_of
-from elektron.pretraining.saving import Saver
-from elektron.pretraining.schedules import RunLength, learning_rate_factor
-from elektron.pretraining.sharding import reshard, shard
-from elektron.pretraining.whole_words import WordFinder
+from elektron.pretraining.recovery import LossSpikes, RecoverableRun, has_diverged
+from elektron.pretraining.run import RunFolder, identity_of
+from elektron.pretraining.schedules import Progress, RunLength, learning_rate_factor
 from elektron.progress import Progress as ProgressBar
 from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
-MAX_SKIPPED_STEPS = 10
-"""Steps with non-finite gradients are skipped. After more than this many, with some in every line of training
-metrics, the run rolls back to its last checkpoint and skips the rows since."""
-MAX_ROLLBACKS = 2
 SHORTENED_WARMUP = 0.1
 """A warm-up that is longer than the run is shortened to this fraction of it."""
 
 
-class Trainer:
+class Trainer(RecoverableRun):
     """One pre-training run."""
 
     def __init__(
@@ -75,12 +67,8 @@ class Trainer:
         plan: Plan,
         words: WordFinder | None,
     ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.folder = folder
-        self.on = on
-        self.world = world
-        self.device = self.on.device
+        self.config, self.tokenizer, self.folder, self.world = config, tokenizer, folder, world
+        self.on, self.device = on, on.device
         fsdp = config.parallel == "fsdp" and world.is_distributed
         self.batches = BatchMaker(
             store,
@@ -105,28 +93,24 @@ class Trainer:
         self.objective = make_objective(
             config, store.manifest.special_ids, store.manifest.vocab_size
         )
-        self.flops = StepFlops(self.pair, self.objective)
+        self.forward: Any = self.objective
         self.compiled = should_compile(config, self.device, self.flops_of_run())
-        self.forward = (
-            compile_step(
+        if self.compiled:
+            self.forward = compile_step(
                 self.objective, self.pair, self.device, config.optimizer.separate_optimizers
             )
-            if self.compiled
-            else self.objective
-        )
         self.warmup = self.fitting_warmup()
-        warmup_steps = (
-            self.warmup if self.warmup >= 1 else self.warmup * (self.run_length.steps or 0)
-        )
-        self.metrics_logger = MetricsLogger(
-            folder, Health(unigram_entropy(self.batches), int(warmup_steps))
-        )
+        warmup_steps = self.warmup
+        if self.warmup < 1:
+            warmup_steps *= self.run_length.steps or 0
+        health = Health(unigram_entropy(self.batches), int(warmup_steps))
+        self.metrics_logger = MetricsLogger(folder, health)
         self.peak_flops = on.peak_flops * world.size
         self.metric_sums = MetricSums(self.device)
         self.spikes = LossSpikes(self.device)
-        self.saver = Saver(folder.path, config.checkpoint)
+        self.writer = CheckpointWriter(folder.path, config.checkpoint)
         self.settings = identity_of(config, store)
-        self.progress = checkpoint.Progress()
+        self.progress = Progress()
         self.resume()
 
     def train(self, interruption: Interruption) -> dict[str, Any]:
@@ -147,14 +131,16 @@ class Trainer:
                 factor = self.scheduled_factor(fraction)
                 batch = self.world.all_reduce_counts(self.prefetcher.take(), interruption.requested)
                 self.train_step(batch, fraction, factor)
-                self.saver.look()
+                self.writer.poll()
                 self.progress.seconds = self.timer.seconds()
                 fraction = self.fraction_done()
                 step = self.progress.step
                 if step % config.log_every == 0 or fraction == 1:
                     self.log_training(factor, bar)
-                    if self.has_diverged():
+                    if has_diverged(self.progress, fraction == 1):
+                        self.prefetcher.close()
                         self.roll_back()
+                        self.start_batches()
                         fraction = self.fraction_done()
                         continue
                 if step % config.evaluation.every == 0:
@@ -216,8 +202,7 @@ class Trainer:
         self.spikes.add(losses, self.trained, updated, spikes)
 
         self.metric_sums.add_step(batch, output, self.objective, norms, updated, spike)
-        masked = self.batches.max_masked(shape.length)
-        self.progress.flops += self.flops(roles, shape.rows, shape.length, masked)
+        self.progress.flops += self.step_flops(roles, step)
         self.progress.step += 1
 
     # The position in the run and its schedule.
@@ -231,9 +216,8 @@ class Trainer:
     def fraction_done(self) -> float:
         """How much of the run is done, equal on all ranks."""
         fraction = self.run_length.fraction_done(self.progress)
-        return (
-            fraction if self.run_length.seconds is None else self.world.broadcast_scalar(fraction)
-        )
+        by_time = self.run_length.seconds is not None
+        return self.world.broadcast_scalar(fraction) if by_time else fraction
 
     def scheduled_factor(self, fraction: float) -> float:
         """The factor on the peak learning rates; each stage of a plan has a schedule of its own."""
@@ -266,15 +250,17 @@ class Trainer:
             return SHORTENED_WARMUP
         return warmup
 
+    def step_flops(self, roles: UpdateRoles, step: int) -> int:
+        """FLOPs of a step."""
+        shape = self.curriculum.shape(step)
+        masked = self.batches.max_masked(shape.length)
+        return self.objective.step_flops(self.pair, roles, shape.rows, shape.length, masked)
+
     def flops_of_run(self) -> float:
-        """The FLOPs of the whole run, as far as its length tells; an upper bound under plans that alternate."""
+        """FLOPs of the whole run, as far as its length determines them; an upper bound under plans that alternate."""
         if self.run_length.flops is not None:
             return self.run_length.flops
-        shape = self.curriculum.shape(sys.maxsize)
-        masked = self.batches.max_masked(shape.length)
-        return (self.run_length.steps or 0) * self.flops(
-            UpdateRoles(), shape.rows, shape.length, masked
-        )
+        return (self.run_length.steps or 0) * self.step_flops(UpdateRoles(), sys.maxsize)
 
     # Metrics.
 
@@ -301,12 +287,10 @@ class Trainer:
 
     def log_training(self, factor: float, bar: ProgressBar) -> None:
         """Fetch the training metrics since the last call from the device, and log them."""
-        previous = self.metrics_logger.summed_from
+        previous, step = self.metrics_logger.summed_from, self.progress.step
         self.metric_sums.reduce(self.world)
         metrics = self.metric_sums.means()
         self.metric_sums = MetricSums(self.device)
-        seconds, steps, waiting = self.timer.lap()
-        step = self.progress.step
         if metrics["loss_spikes"]:
             log.warning(
                 "step %d: a loss far above those before it in %d of the last %d steps%s",
@@ -315,6 +299,7 @@ class Trainer:
                 step - previous,
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
+        seconds, steps, waiting = self.timer.lap()
         tokens = self.curriculum.tokens_before(step) - self.curriculum.tokens_before(step - steps)
         flops_per_second = (self.progress.flops - self.logged_flops) / seconds
         self.logged_flops = self.progress.flops
@@ -337,15 +322,14 @@ class Trainer:
         with self.on.autocast(), torch.compiler.set_stance("force_eager"):
             metrics = evaluate(self.pair, self.batches, self.objective, with_discriminator)
         reshard(self.pair)
-        self.progress.held_out_loss = (
-            self.objective.total_loss(metrics) if with_discriminator else None
-        )
+        loss = self.objective.total_loss(metrics) if with_discriminator else None
+        self.progress.held_out_loss = loss
         steps_of_stage = self.progress.step - self.progress.stage_step
         self.metrics_logger.log_evaluation(self.position(), metrics, steps_of_stage)
         return metrics
 
     def position(self) -> dict[str, Any]:
-        """Where in the run a line of metrics stands."""
+        """The position in the run, for a line of metrics."""
         return {
             "step": self.progress.step,
             "tokens": self.curriculum.tokens_before(self.progress.step),
@@ -353,152 +337,47 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
         }
 
-    # Checkpoints and recovery.
-
-    def has_diverged(self) -> bool:
-        """Whether too many steps have been skipped, in every line of metrics since the first of them.
-
-        At the end of the run: or all steps since it, or its stage, began or was rolled back.
-        """
-        progress = self.progress
-        began = max(progress.stage_step, *(step for step, _ in progress.skipped_rows), 0)
-        never_updated = self.fraction_done() == 1 and progress.skipped >= progress.step - began
-        return progress.skipped > MAX_SKIPPED_STEPS or never_updated
-
-    def roll_back(self) -> None:
-        """Return to the newest checkpoint, and skip the rows that came after it.
-
-        Raises:
-            ElektronError: there is no checkpoint, or this has not helped before.
-        """
-        self.prefetcher.close()
-        step, seconds = self.progress.step, self.progress.seconds
-        or_spikes = " or their losses spikes" if self.config.optimizer.skip_spikes else ""
-        message = (
-            f"{self.progress.skipped} steps before step {step} were skipped because their gradients were "
-            f"non-finite{or_spikes}"
-        )
-        path = self.newest_checkpoint()
-        if path is None or len(self.progress.skipped_rows) == MAX_ROLLBACKS:
-            why = (
-                "there is no checkpoint to roll back to"
-                if path is None
-                else f"skipping rows {MAX_ROLLBACKS} times has not helped"
-            )
-            self.metrics_logger.log_alarm(step, NON_FINITE, message)
-            raise ElektronError(
-                f"{message}; {why}: begin again in another --out with a lower --optimizer.learning-rate, a "
-                "longer --optimizer.warmup or --precision fp32"
-            )
-        skipped_rows = self.progress.skipped_rows
-        self.load(path)
-        rows = self.curriculum.rows_before(step) - self.curriculum.rows_before(self.progress.step)
-        self.progress.skipped_rows = [*skipped_rows, [self.progress.step, rows]]
-        self.batches.skipped_rows = self.progress.skipped_rows
-        self.progress.seconds = seconds
-        self.progress.skipped = (
-            0  # those before the checkpoint have been with_discriminator already
-        )
-        self.metric_sums = MetricSums(self.device)
-        self.metrics_logger.roll_back(self.progress.step, rows, message)
-        log.warning(
-            "%s: rolling back to step %d and skipping the %s rows since",
-            message,
-            self.progress.step,
-            f"{rows:,}",
-        )
-        self.start_batches()
-
-    def device_state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps besides weights and optimizers: metric sums and recent losses."""
-        return {"metric_sums": self.metric_sums.sums, "losses": self.spikes.state()}
-
-    def save(self, last: bool = False) -> None:
-        """Start writing a checkpoint. A failure is logged and training continues, unless it is the `last`.
-
-        Raises:
-            ElektronError: the last one cannot be written.
-        """
-        self.metric_sums.reduce(self.world)
-        snapshot = Snapshot.of(
-            self.pair, self.optimizer, self.device_state(), self.progress, self.world.is_main
-        )
-        if self.world.is_main:
-            self.saver.start(snapshot)
-        if last:
-            with self.world.propagate_rank0_error():
-                self.saver.finish()
-
-    def load(self, path: Path) -> None:
-        """Load weights, optimizers, counters and metric sums from a checkpoint."""
-        self.progress, state = checkpoint.load(path, self.pair, self.optimizer, self.device_state())
-        self.metric_sums = MetricSums(self.device)
-        self.metric_sums.load_state(state["metric_sums"], self.world)
-        self.spikes.load_state(state["losses"])
-        self.batches.skipped_rows = self.progress.skipped_rows
-
-    def newest_checkpoint(self) -> Path | None:
-        """The newest undamaged checkpoint; rank 0 looks first and renames damaged ones."""
-        self.saver.wait()
-        found = None
-        with self.world.propagate_rank0_error():
-            if self.world.is_main:
-                found = checkpoint.newest_valid(self.folder.path)
-        if not self.world.is_main:
-            found = checkpoint.newest_valid(self.folder.path)
-        self.world.barrier()
-        return found
-
-    def resume(self) -> None:
-        """Load the newest checkpoint, if there is one, and drop the metrics that were logged after it."""
-        with self.world.propagate_rank0_error():
-            if self.world.is_main:
-                checkpoint.clear(self.folder.path)
-        path = self.newest_checkpoint()
-        if path is not None:
-            self.load(path)
-        self.progress.device, previous_device = self.arithmetic, self.progress.device
-        if self.progress.settings != self.settings:
-            self.spikes.reset()
-            self.progress.settings = self.settings
-        self.folder.cut_metrics(self.progress.step)
-        self.world.barrier()  # every rank reads the same metrics
-        if path is None:
-            return
-        self.metrics_logger.resume(self.progress.step)
-        log.info("resuming from step %d", self.progress.step)
-        if previous_device not in ("", self.arithmetic):
-            log.warning(
-                "the checkpoint was written by %s, this is %s: the results will not be bit-identical",
-                previous_device,
-                self.arithmetic,
-            )
-        if self.progress.schedule_from and self.fraction_done() < 1:
-            log.info("the run had ended and is longer now: its schedule begins anew here")
-
-    @property
-    def arithmetic(self) -> str:
-        """What decides the bits of a result: processor, precision, and whether steps are compiled."""
-        compiled = "compiled" if self.compiled else "eager"
-        return f"{self.on.kind}, {self.on.precision}, {compiled}"
-
     # The end of the run.
 
     def finish(self) -> dict[str, Any]:
         """Evaluate, save, export both networks, and write the summary, which marks the run as finished."""
         metrics = self.metrics_logger.evaluated.get(self.progress.step) or self.log_evaluation()
-        # Should the run be made longer, another schedule begins here.
+        # If the run is made longer, another schedule starts here.
         self.progress.schedule_from = self.run_length.done(self.progress)
         self.progress.stage_step = self.progress.step
         self.save(last=True)
         with self.world.propagate_rank0_error():
-            export(self.pair, self.tokenizer, self.objective, self.batches, self.on, self.folder)
+            self.export()
         summary = self.summary(metrics)
         if self.world.is_main:
             self.folder.write_json(SUMMARY, summary)
             echo(closing_words(summary, self.folder.path))
         self.world.barrier()
         return summary
+
+    def export(self) -> None:
+        """Write both models, and example sentences if the objective detects replaced tokens.
+
+        All ranks take part, and rank 0 writes when the others have done their part.
+
+        Raises:
+            ElektronError: they cannot be written; the last checkpoint has everything they are made of.
+        """
+        examples, detects = None, self.objective.detects
+        if detects:
+            with self.on.autocast():
+                examples = find_examples(self.pair, self.batches, self.objective, self.tokenizer)
+            reshard(self.pair)
+        out, writes = self.folder.path, self.folder.writes
+        try:
+            self.pair.save(out, self.tokenizer, self.objective.name, detects, writes)
+            if examples is not None and writes:
+                self.folder.write_json(EXAMPLES, examples)
+        except (OSError, SafetensorError) as error:
+            raise ElektronError(
+                f"the models cannot be written into {out} ({error}): the run is saved, and the "
+                "same command writes them when there is room"
+            ) from error
 
     def summary(self, metrics: dict[str, float | None]) -> dict[str, Any]:
         """The metrics of the last evaluation, and what the run was and took."""
@@ -522,3 +401,13 @@ class Trainer:
             "parameters": self.pair.parameter_counts(self.objective.detects),
             "versions": versions(),
         }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the software that computes the weights."""
+    return {
+        "elektron": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

@@ -1,4 +1,4 @@
-"""Objectives: what is predicted where. `objective` makes the one that a configuration names."""
+"""Objectives: what is predicted where. `make_objective` makes the configured one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
 def make_objective(
     config: PretrainConfig, special_ids: Mapping[str, int], vocab_size: int
 ) -> Objective:
-    """The configured objective.
-
-    Args:
-        config: a resolved configuration.
-        special_ids: id of `mask`.
-        vocab_size: entries in the vocabulary.
-    """
-    weights = {
-        "detection_weight": config.discriminator_weight,
-        "similarity_weight": config.plan_options.similarity or 0.0,
-    }
+    """The objective of a resolved configuration; `special_ids` has the id of `mask`."""
+    weights = (config.discriminator_weight, config.plan_options.similarity or 0.0)
     if config.objective == Mlm.name:
-        return Mlm(**weights, mask_id=special_ids["mask"], vocab_size=vocab_size)
-    return OBJECTIVES[config.objective](**weights)
+        return Mlm(*weights, mask_id=special_ids["mask"], vocab_size=vocab_size)
+    return OBJECTIVES[config.objective](*weights)
 
 
 __all__ = ["OBJECTIVES", "Objective", "Output", "UpdateRoles", "make_objective"]

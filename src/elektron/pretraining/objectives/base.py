@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from elektron.models.families import PackedPositions, make_packed_positions
+from elektron.models.flops import encoder_flops, replaced_head_flops, token_head_flops
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.corruption import (
@@ -28,6 +29,8 @@ from elektron.pretraining.objectives.corruption import (
 # Logits from -8 to 8 in steps of 1/32: fine enough for an AUC to three digits.
 HISTOGRAM_BINS = 512
 HISTOGRAM_LIMIT = 8.0
+Terms = dict[str, Tensor]
+"""Fields of `Output`."""
 
 
 class UpdateRoles(NamedTuple):
@@ -69,10 +72,6 @@ class Output(NamedTuple):
     histogram: Tensor | None = None
     """`(2, HISTOGRAM_BINS)`: counts of the tokens in `loss_mask`, original and replaced, by logit."""
 
-    def updated(self, **changes: Tensor) -> Output:
-        """A copy with changes, as `_replace`, which torch 2.11 cannot compile."""
-        return Output(*(changes.get(name, getattr(self, name)) for name in Output._fields))
-
 
 @dataclass(frozen=True)
 class Objective(ABC):
@@ -91,7 +90,7 @@ class Objective(ABC):
     detection_weight: float
     """λ: weight of the detection loss."""
     similarity_weight: float = 0.0
-    """Weight of the KL divergence from the generator, where the roles ask for it."""
+    """Weight of the KL divergence from the generator, under update roles with `similarity`."""
 
     def __call__(
         self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor
@@ -99,39 +98,32 @@ class Objective(ABC):
         """The forward pass of a micro-batch through the networks that the roles need."""
         packed = packed_positions(batch)
         corruption = corrupt(pair, batch, packed, roles.generator, temperature)
-        generated = Output(
-            generator_loss=corruption.losses.sum(),
-            generator_correct=corruption.correct,
-            corrupted_ids=corruption.corrupted_ids,
-            replaced=corruption.replaced,
-        )
-        if not roles.discriminator:
-            return generated
-        states = pair.discriminator_states(corruption.corrupted_ids, packed)
-        output = self.discriminator_terms(pair, batch, corruption, states, generated)
-        if roles.adversarial:
-            output = output.updated(policy_loss=policy_loss(pair, batch, corruption, output))
-        if roles.similarity:
-            output = output.updated(similarity_loss=similarity(pair, batch, corruption, states))
-        return output
+        terms = {
+            "generator_loss": corruption.losses.sum(),
+            "generator_correct": corruption.correct,
+            "corrupted_ids": corruption.corrupted_ids,
+            "replaced": corruption.replaced,
+        }
+        if roles.discriminator:
+            states = pair.discriminator_states(corruption.corrupted_ids, packed)
+            terms |= self.discriminator_terms(pair, batch, corruption, states)
+            if roles.adversarial:
+                terms["policy_loss"] = policy_loss(pair, batch, corruption, terms["logits"])
+            if roles.similarity:
+                terms["similarity_loss"] = similarity(pair, batch, corruption, states)
+        return Output(**terms)
 
     @abstractmethod
     def discriminator_terms(
-        self,
-        pair: Pair,
-        batch: MicroBatch,
-        corruption: Corruption,
-        states: Tensor,
-        generated: Output,
-    ) -> Output:
-        """Add the discriminator's outputs to the generator's.
+        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+    ) -> Terms:
+        """The discriminator's outputs.
 
         Args:
             pair: the networks.
             batch: the micro-batch.
             corruption: the discriminator's input and the generator's outputs.
             states: the discriminator's hidden states, `(batch, length, hidden_size)`.
-            generated: the generator's outputs.
         """
 
     def generator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
@@ -154,22 +146,58 @@ class Objective(ABC):
         """Weight of the correction loss."""
         return 1.0
 
-    def total_loss(self, figures: dict[str, float | None]) -> float:
+    def total_loss(self, metrics: dict[str, float | None]) -> float:
         """The weighted sum of an evaluation's losses, as in training."""
         weights = {
             "generator_loss": 1.0,
             "discriminator_loss": self.detection_weight,
             "correction_loss": self.correction_weight,
         }
-        return sum(weight * (figures[name] or 0.0) for name, weight in weights.items())
+        return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
     def detection_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """How many tokens are in the detection loss."""
+        """Number of tokens in the detection loss."""
         return batch.real_tokens
 
     def correction_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """How many tokens are in the correction loss."""
+        """Number of tokens in the correction loss."""
         return batch.masked_tokens
+
+    def token_counts(self, batch: GlobalBatch) -> dict[str, float | Tensor]:
+        """The token counts that divide the outputs."""
+        return {
+            "masked": batch.masked_tokens,
+            "detection": self.detection_tokens(batch),
+            "correction": self.correction_tokens(batch),
+        }
+
+    def step_flops(
+        self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int
+    ) -> int:
+        """Floating-point operations of a step: of a trained network three times its forward pass.
+
+        Args:
+            pair: the networks.
+            roles: which of them are trained.
+            rows: rows in the step.
+            length: tokens in a row.
+            max_masked: masked positions in a row.
+        """
+        total = 0
+        if pair.generator is not None:
+            config = pair.generator.config
+            forward = encoder_flops(config, rows, length)
+            forward += rows * max_masked * token_head_flops(config)
+            total += (3 if roles.generator else 1) * forward
+        if roles.discriminator:
+            config = pair.discriminator.config
+            predicted = max_masked if self.corrects_masked_only else length
+            predicted = predicted * self.corrects + max_masked * roles.similarity
+            forward = encoder_flops(config, rows, length)
+            forward += rows * predicted * token_head_flops(config)
+            forward += rows * length * self.detects * replaced_head_flops(config)
+            total += 3 * forward
+        return total
 
 
 def packed_positions(batch: MicroBatch) -> PackedPositions:
@@ -183,35 +211,21 @@ def masked_position_mask(batch: MicroBatch) -> Tensor:
     return empty.scatter(1, batch.masked_positions, batch.weights > 0)
 
 
+def detection_terms(logits: Tensor, replaced: Tensor, loss_mask: Tensor) -> Terms:
+    """The detection logits, and their histogram over the tokens in `loss_mask`."""
+    logits = logits.detach()
+    histogram = logit_histogram(logits, replaced, loss_mask)
+    return {"logits": logits, "loss_mask": loss_mask, "histogram": histogram}
+
+
 def logit_histogram(logits: Tensor, replaced: Tensor, loss_mask: Tensor) -> Tensor:
     """Counts of tokens by class and logit, `(2, HISTOGRAM_BINS)`. NaN counts as 0."""
-    scaled = (
-        logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1
-    ) / 2
+    limited = logits.nan_to_num().clamp(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
+    scaled = (limited / HISTOGRAM_LIMIT + 1) / 2
     bins = (scaled * (HISTOGRAM_BINS - 1)).long() + replaced.long() * HISTOGRAM_BINS
     counts = torch.zeros(2 * HISTOGRAM_BINS, device=logits.device)
-    return counts.scatter_add(0, bins.flatten(), loss_mask.flatten().to(counts.dtype)).view(
-        2, HISTOGRAM_BINS
-    )
-
-
-def with_detection(output: Output, logits: Tensor, loss_mask: Tensor) -> Output:
-    """Add the detection logits and their histogram."""
-    assert output.replaced is not None
-    logits = logits.detach()
-    return output.updated(
-        logits=logits,
-        loss_mask=loss_mask,
-        histogram=logit_histogram(logits, output.replaced, loss_mask),
-    )
-
-
-def with_correction(
-    output: Output, batch: MicroBatch, loss: Tensor, token_logits: Tensor
-) -> Output:
-    """Add the correction loss; `token_logits` `(batch, masked, vocabulary)` are those at masked positions."""
-    correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
-    return output.updated(correction_loss=loss, correction_correct=correct.sum())
+    counts = counts.scatter_add(0, bins.flatten(), loss_mask.flatten().to(counts.dtype))
+    return counts.view(2, HISTOGRAM_BINS)
 
 
 def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:
@@ -219,7 +233,7 @@ def detection_losses(logits: Tensor, replaced: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, replaced.to(logits.dtype), reduction="none")
 
 
-def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: Output) -> Tensor:
+def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: Tensor) -> Tensor:
     """The loss that trains the generator to fool the discriminator (paper, appendix F), over masked positions.
 
     The loss L_D of the discriminator at a masked position t is the reward for the sample there, and
@@ -230,12 +244,9 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: O
     G ascends this gradient. b is trained by squared error, without gradient into the generator's states h_G.
     """
     assert pair.baseline is not None
-    assert output.logits is not None
-    assert output.replaced is not None
     with torch.no_grad():
-        reward = at_positions(
-            detection_losses(output.logits, output.replaced), batch.masked_positions
-        )
+        losses = detection_losses(logits, corruption.replaced)
+        reward = at_positions(losses, batch.masked_positions)
     baseline = F.softplus(-at_least_fp32(pair.baseline(corruption.states.detach())).squeeze(-1))
     advantage = (reward - baseline).detach() * batch.weights
     chosen = -F.cross_entropy(
@@ -247,10 +258,6 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, output: O
 def similarity(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
     """KL(generator ‖ discriminator) of the token distributions at masked positions, in nats."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
-    divergences = F.kl_div(
-        logits.log_softmax(-1),
-        corruption.token_logits.detach().log_softmax(-1),
-        reduction="none",
-        log_target=True,
-    ).sum(-1)
-    return (divergences * batch.weights).sum()
+    generated = corruption.token_logits.detach().log_softmax(-1)
+    divergences = F.kl_div(logits.log_softmax(-1), generated, reduction="none", log_target=True)
+    return (divergences.sum(-1) * batch.weights).sum()

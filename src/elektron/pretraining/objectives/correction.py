@@ -14,10 +14,10 @@ from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.base import (
     Objective,
     Output,
+    Terms,
     UpdateRoles,
+    detection_terms,
     packed_positions,
-    with_correction,
-    with_detection,
 )
 from elektron.pretraining.objectives.corruption import (
     Corruption,
@@ -27,16 +27,19 @@ from elektron.pretraining.objectives.corruption import (
 )
 from elektron.pretraining.objectives.detection import Rtd
 
-MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
+MASK_FRACTION, RANDOM_FRACTION = 0.8, 0.1
 
 
-def correct_at_masked_positions(
-    pair: Pair, batch: MicroBatch, states: Tensor, output: Output
-) -> Output:
+def correction_terms(batch: MicroBatch, losses: Tensor, token_logits: Tensor) -> Terms:
+    """The sum of losses, and the correct predictions of logits `(batch, masked, vocabulary)` at masked positions."""
+    correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
+    return {"correction_loss": losses.sum(), "correction_correct": correct.sum()}
+
+
+def masked_lm_terms(pair: Pair, batch: MicroBatch, states: Tensor) -> Terms:
     """Cross-entropy of the corrector with the originals at masked positions."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
-    losses = token_losses(logits, batch.originals) * batch.weights
-    return with_correction(output, batch, losses.sum(), logits)
+    return correction_terms(batch, token_losses(logits, batch.originals) * batch.weights, logits)
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,17 @@ class ReplaceMlm(Objective):
     corrects: ClassVar[bool] = True
 
     def discriminator_terms(
-        self,
-        pair: Pair,
-        batch: MicroBatch,
-        corruption: Corruption,
-        states: Tensor,
-        generated: Output,
-    ) -> Output:
+        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+    ) -> Terms:
         """Predict the original tokens at masked positions."""
-        return correct_at_masked_positions(pair, batch, states, generated)
+        return masked_lm_terms(pair, batch, states)
 
 
 @dataclass(frozen=True)
 class Mlm(ReplaceMlm):
     """BERT's masked language modelling (Devlin et al. 2019), without a generator.
 
-    Of the chosen positions 80 % become [MASK], 10 % a random token and 10 % stay:
+    Of the masked positions 80 % become [MASK], 10 % a random token, and 10 % keep their token:
 
         L = mean over m of −log P(x_m | masked).
     """
@@ -78,7 +76,6 @@ class Mlm(ReplaceMlm):
     generates: ClassVar[bool] = False
 
     mask_id: int = 0
-    """Of [MASK]."""
     vocab_size: int = 0
 
     def __call__(
@@ -87,29 +84,23 @@ class Mlm(ReplaceMlm):
         """Mask, and predict the original tokens; roles and temperature have no effect."""
         masked_ids = self.masked(batch)
         states = pair.discriminator_states(masked_ids, packed_positions(batch))
-        return correct_at_masked_positions(pair, batch, states, Output(corrupted_ids=masked_ids))
+        return Output(corrupted_ids=masked_ids, **masked_lm_terms(pair, batch, states))
 
     def masked(self, batch: MicroBatch) -> Tensor:
-        """`(batch, length)`: the text with masks, decided by one uniform number for each masked position."""
-        originals = batch.originals
-        among_random = (batch.uniforms - MASK_SHARE) / RANDOM_SHARE
-        random_ids = (among_random.clamp(0, 1) * self.vocab_size).long()
-        chosen = torch.where(
-            batch.uniforms < MASK_SHARE,
-            self.mask_id,
-            torch.where(
-                batch.uniforms < MASK_SHARE + RANDOM_SHARE,
-                random_ids.clamp(max=self.vocab_size - 1),
-                originals,
-            ),
-        )
+        """`(batch, length)`: the masked text, decided by one uniform number for each masked position."""
+        originals, uniforms = batch.originals, batch.uniforms
+        random = ((uniforms - MASK_FRACTION) / RANDOM_FRACTION).clamp(0, 1) * self.vocab_size
+        random_ids = random.long().clamp(max=self.vocab_size - 1)
+        is_random = uniforms < MASK_FRACTION + RANDOM_FRACTION
+        chosen = torch.where(is_random, random_ids, originals)
+        chosen = torch.where(uniforms < MASK_FRACTION, self.mask_id, chosen)
         filled = torch.where(batch.weights > 0, chosen, originals)
         return batch.input_ids.scatter(1, batch.masked_positions, filled)
 
 
 @dataclass(frozen=True)
 class AllTokensMlm(Objective):
-    """All-Tokens MLM (paper, §3.5): every token of the corruption is predicted, with a copy gate.
+    """All-Tokens MLM (paper, §3.5): every token of the corrupted input is predicted, with a copy gate.
 
     The gate c_t = 1 − σ(D(corrupted)_t) is the probability of copying the token:
 
@@ -126,13 +117,8 @@ class AllTokensMlm(Objective):
     corrects_masked_only: ClassVar[bool] = False
 
     def discriminator_terms(
-        self,
-        pair: Pair,
-        batch: MicroBatch,
-        corruption: Corruption,
-        states: Tensor,
-        generated: Output,
-    ) -> Output:
+        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+    ) -> Terms:
         """The probability of every token, and the gate as a detector."""
         gate = at_least_fp32(pair.replaced_logits(states))
         token_logits = at_least_fp32(pair.corrected_logits(states))
@@ -141,8 +127,8 @@ class AllTokensMlm(Objective):
         )
         real = batch.document_ids >= 0
         at_masked = at_positions(token_logits.detach(), batch.masked_positions)
-        output = with_correction(generated, batch, (losses * real).sum(), at_masked)
-        return with_detection(output, gate, real)
+        terms = correction_terms(batch, losses * real, at_masked)
+        return terms | detection_terms(gate, corruption.replaced, real)
 
     @property
     def correction_weight(self) -> float:
@@ -167,28 +153,22 @@ class Corrective(Rtd):
     corrects: ClassVar[bool] = True
 
     def discriminator_terms(
-        self,
-        pair: Pair,
-        batch: MicroBatch,
-        corruption: Corruption,
-        states: Tensor,
-        generated: Output,
-    ) -> Output:
+        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+    ) -> Terms:
         """Detection at all tokens, correction at masked positions."""
-        output = super().discriminator_terms(pair, batch, corruption, states, generated)
-        assert output.logits is not None
+        terms = super().discriminator_terms(pair, batch, corruption, states)
         positions = batch.masked_positions
         token_logits = at_least_fp32(pair.corrected_logits(at_positions(states, positions)))
         losses = copy_losses(
-            at_positions(output.logits, positions),
+            at_positions(terms["logits"], positions),
             -token_losses(token_logits, batch.originals),
             ~at_positions(corruption.replaced, positions),
         )
-        return with_correction(output, batch, (losses * batch.weights).sum(), token_logits)
+        return terms | correction_terms(batch, losses * batch.weights, token_logits)
 
 
 def copy_losses(gate: Tensor, log_probabilities: Tensor, same: Tensor) -> Tensor:
-    """−log( (1 − σ(gate)) · [same] + σ(gate) · p ), in nats, in logarithms throughout.
+    """−log( (1 − σ(gate)) · [same] + σ(gate) · p ), in nats, computed in logarithms.
 
     Args:
         gate: logits of not copying.

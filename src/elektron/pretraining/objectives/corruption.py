@@ -1,7 +1,7 @@
-"""The corrupted text: the generator predicts the masked positions, and its samples take their place.
+"""The corrupted input: the generator predicts the masked positions, and its samples replace the tokens there.
 
-The generator's head, loss and samples see the masked positions only. No gradient passes through the
-samples, and a sample that happens to be the original counts as original.
+The generator's head, loss and samples see the masked positions only. No gradient passes through the samples, and a
+sample that equals the original counts as original.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from elektron.pretraining.batches import MicroBatch
 
 
 class Corruption(NamedTuple):
-    """What the generator made of a micro-batch."""
+    """The generator's outputs for a micro-batch."""
 
     token_logits: Tensor
-    """`(batch, masked, vocabulary)`: its scores at the masked positions, at temperature 1."""
+    """`(batch, masked, vocabulary)`: its logits at the masked positions, at temperature 1."""
     losses: Tensor
-    """`(batch, masked)`: cross-entropy with the original, in nats, 0 in padded masked positions."""
+    """`(batch, masked)`: cross-entropy with the originals, in nats; 0 in padded masked positions."""
     correct: Tensor
-    """Masked positions whose likeliest token is the original."""
+    """Number of masked positions whose most likely token is the original."""
     states: Tensor
-    """`(batch, masked, generator_hidden_size)`: its hidden states there."""
+    """`(batch, masked, generator_hidden_size)`: its hidden states at the masked positions."""
     samples: Tensor
-    """`(batch, masked)`: the tokens drawn."""
+    """`(batch, masked)`: the sampled tokens."""
     corrupted_ids: Tensor
     """`(batch, length)`: the text with samples at the masked positions."""
     replaced: Tensor
@@ -46,7 +46,7 @@ def corrupt(
         batch: the micro-batch.
         packed: its document ids, positions and attention mask.
         trained: whether gradients are needed.
-        temperature: of the samples, a number; the losses are those at temperature 1.
+        temperature: of the samples, `()`; the losses are those at temperature 1.
     """
     with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
         states = at_positions(
@@ -57,28 +57,21 @@ def corrupt(
         losses = token_losses(token_logits, originals) * batch.weights
     with torch.no_grad():
         samples = sample_tokens((token_logits / temperature).softmax(-1), batch.uniforms)
-        filled = torch.where(batch.weights > 0, samples, originals)
-        corrupted_ids = batch.input_ids.scatter(1, batch.masked_positions, filled)
-        correct = (token_logits.argmax(-1) == originals) * batch.weights
-    return Corruption(
-        token_logits,
-        losses,
-        correct.sum(),
-        states,
-        filled,
-        corrupted_ids,
-        corrupted_ids != batch.input_ids,
-    )
+        samples = torch.where(batch.weights > 0, samples, originals)
+        corrupted_ids = batch.input_ids.scatter(1, batch.masked_positions, samples)
+        correct = ((token_logits.argmax(-1) == originals) * batch.weights).sum()
+    replaced = corrupted_ids != batch.input_ids
+    return Corruption(token_logits, losses, correct, states, samples, corrupted_ids, replaced)
 
 
 def at_positions(values: Tensor, positions: Tensor) -> Tensor:
-    """Of `(batch, length, …)` those at `(batch, masked)`: `(batch, masked, …)`."""
+    """The values `(batch, masked, …)` at positions `(batch, masked)` of `(batch, length, …)`."""
     index = positions if values.ndim == 2 else positions[..., None].expand(-1, -1, values.shape[-1])
     return values.gather(1, index)
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:
-    """In fp32, or in a wider type that it has: losses are not taken in bf16."""
+    """The tensor in fp32 or its wider dtype: losses are not computed in bf16."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -89,16 +82,17 @@ def token_losses(token_logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw a token for each uniform number by the inverse of the cumulative distribution.
+    """Sample a token for each uniform number by inverting the cumulative distribution.
 
-    The same distribution as an argmax over Gumbel noise, from one number instead of a vocabulary's.
+    The same distribution as the argmax over Gumbel noise, from one random number instead of one for each entry of
+    the vocabulary.
 
     Args:
         probabilities: `(…, vocabulary)`.
         uniforms: `(…)`, in [0, 1).
     """
     cumulative = probabilities.cumsum(-1)
-    # The last entry may miss 1 by rounding; scaling by it keeps every draw inside the vocabulary.
+    # The last entry may differ from 1 by rounding; scaling by it keeps every sample inside the vocabulary.
     thresholds = uniforms[..., None] * cumulative[..., -1:]
     samples = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
     return samples.clamp(max=probabilities.shape[-1] - 1)

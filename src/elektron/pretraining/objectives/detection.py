@@ -11,10 +11,10 @@ from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.base import (
     Objective,
-    Output,
+    Terms,
     detection_losses,
+    detection_terms,
     masked_position_mask,
-    with_detection,
 )
 from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32
 
@@ -33,18 +33,13 @@ class Rtd(Objective):
     name: ClassVar[str] = "rtd"
 
     def discriminator_terms(
-        self,
-        pair: Pair,
-        batch: MicroBatch,
-        corruption: Corruption,
-        states: Tensor,
-        generated: Output,
-    ) -> Output:
+        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+    ) -> Terms:
         """The logits of all tokens, and the loss over those in the loss mask."""
         logits = at_least_fp32(pair.replaced_logits(states))
         loss_mask = self.loss_mask(batch)
         loss = (detection_losses(logits, corruption.replaced) * loss_mask).sum()
-        return with_detection(generated.updated(detection_loss=loss), logits, loss_mask)
+        return {"detection_loss": loss} | detection_terms(logits, corruption.replaced, loss_mask)
 
     def loss_mask(self, batch: MicroBatch) -> Tensor:
         """`(batch, length)`: the tokens in the detection loss, here all but padding."""
@@ -58,7 +53,7 @@ class Electra15(Rtd):
         L = mean over m of −log G(x_m | masked)
           + λ · mean over m of BCE(D(corrupted)_m, [corrupted_m ≠ x_m]).
 
-    How much of ELECTRA's advantage comes from learning at every token is the difference.
+    The difference shows how much of ELECTRA's advantage comes from learning at every token.
     """
 
     name: ClassVar[str] = "electra_15"

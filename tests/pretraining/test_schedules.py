@@ -11,7 +11,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import CurriculumConfig, MaskingConfig, PretrainConfig, resolve
-from elektron.pretraining.curriculum import Curriculum, doublings
+from elektron.pretraining.schedules import Curriculum, doublings
 from tests.pretraining.conftest import tiny_config
 
 

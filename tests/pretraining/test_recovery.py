@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elektron.pretraining.loss_spikes import NEW_LEVEL, SIGMAS, WINDOW, LossSpikes
+from elektron.pretraining.recovery import NEW_LEVEL, SIGMAS, WINDOW, LossSpikes
 
 CPU = torch.device("cpu")
 BOTH = torch.tensor([True, True])

@@ -1,13 +1,14 @@
-"""What a run may be gone on with: what was allowed by name, and nothing else."""
+"""The folder of a run: damaged files, and which settings may change when it is resumed."""
 
+import json
+import math
 import shutil
+from pathlib import Path
 
 import pytest
 
-from elektron.corpus.config import PrepareConfig
-from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from elektron.pretraining.checkpoint import Progress
+from elektron.pretraining import recovery
 from elektron.pretraining.config import (
     CheckpointConfig,
     CurriculumConfig,
@@ -17,9 +18,84 @@ from elektron.pretraining.config import (
     ResumeConfig,
 )
 from elektron.pretraining.pretrain import pretrain
-from elektron.pretraining.schedules import RunLength
+from elektron.pretraining.run import RunFolder
+from elektron.pretraining.schedules import Progress, RunLength
+from elektron.verify import run_faults
+from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_train import metrics
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A run of 12 steps that is finished."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind": "train", "st',
+        b"{}",
+        b'{"kind": "train", "step": "1"}',
+        b'{"kind": "train", "step": true}',
+        b"[1]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"",
+    ],
+)
+def test_what_is_no_line_of_metrics_is_left_out(line: bytes, run: Path, blocks: Path) -> None:
+    """At the end, as after a kill, and in the midst."""
+    (run / "summary.json").unlink()
+    path = run / "metrics.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, line + b"\n", *rest, line]))
+    pretrain(tiny_config(blocks, run))
+    assert [entry["step"] for entry in metrics(run, "train")] == [4, 8, 12]
+    assert len(metrics(run, "resumed")) == 1
+
+
+def test_a_line_that_lacks_nothing_but_its_end_stays_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.log("alarm", {"step": 1, "message": "of two\u2028lines"})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().removesuffix("\n"))
+    folder.cut_metrics(1)
+    folder.log("train", {"step": 2})
+    assert [line["step"] for line in folder.lines()] == [1, 2]
+    assert folder.lines()[0]["message"] == "of two\u2028lines"
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "summary.json"])
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_small_file_that_is_damaged_is_one_line(
+    name: str, content: bytes, run: Path, blocks: Path
+) -> None:
+    (run / name).write_bytes(content)
+    with pytest.raises(ElektronError, match=rf"{name} is damaged .*: restore it"):
+        pretrain(tiny_config(blocks, run))
+
+
+def test_settings_without_any_are_no_settings(run: Path, blocks: Path) -> None:
+    """Such as a loss of power may leave of them; they are not those that nobody changed."""
+    for content in ("", "# nothing\n"):
+        (run / "config.yaml").write_text(content)
+        with pytest.raises(ElektronError, match=r"config.yaml has no settings"):
+            pretrain(tiny_config(blocks, run))
+        (fault,) = run_faults(run)
+        assert "config.yaml has no settings" in fault
+
+
+def test_numbers_that_json_has_no_word_for_are_null(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_json("summary.json", {"loss": math.inf, "more": {"of": [math.nan, 1.5]}})
+    text = (tmp_path / "summary.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "loss": None,
+        "more": {"of": [None, 1.5]},
+    }
 
 
 def allowing(*names: str) -> ResumeConfig:
@@ -32,8 +108,8 @@ def test_a_longer_run_begins_its_schedule_anew(finished, blocks, tmp_path, caplo
     with caplog.at_level("INFO", "elektron"):
         summary = pretrain(tiny_config(blocks, out, steps=20, resume=allowing("steps")))
     assert summary["steps"] == 20
-    assert "goes on with other settings: steps 12 there, 20 here" in caplog.text
-    assert "its schedule begins anew here" in caplog.text
+    assert "steps 12 there, 20 here" in caplog.text
+    assert "its schedule restarts here" in caplog.text
     rates = {line["step"]: line["learning_rate"] for line in metrics(out, "train")}
     # 4 of the 8 steps that were added, the first of them at a share of 0.
     assert rates[16] == pytest.approx(rates[4] * (1 - 3 / 8) / (1 - 3 / 12))
@@ -51,7 +127,7 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
     }
     with pytest.raises(
         ElektronError,
-        match=r"or go on .* by --resume.allow masking.keep_probability optimizer.learning_rate",
+        match=r"--resume.allow masking.keep_probability optimizer.learning_rate",
     ):
         pretrain(tiny_config(blocks, out, **changed))
     with pytest.raises(
@@ -93,20 +169,18 @@ def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
         )
 
 
-def test_other_blocks_of_the_same_tokenizer_if_allowed(blocks, tmp_path, monkeypatch):
-    other = tmp_path / "other"
-    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
-    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=32, seed=5, allow_unknown=True))
+def test_other_blocks_of_the_same_tokenizer_if_allowed(
+    corpus_file, tokenizer_folder, blocks, tmp_path, monkeypatch
+):
+    other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seed=5)
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
     with pytest.raises(ElektronError, match=r"on other blocks .*--resume.allow data"):
-        pretrain(tiny_config(other, out, allow_unknown=True))
-    allowed = tiny_config(other, out, resume=allowing("data"), allow_unknown=True)
+        pretrain(tiny_config(other, out))
+    allowed = tiny_config(other, out, resume=allowing("data"))
     assert pretrain(allowed)["steps"] == 12
-    assert pretrain(tiny_config(other, out, allow_unknown=True))["steps"] == 12, (
-        "these are its blocks now"
-    )
+    assert pretrain(tiny_config(other, out))["steps"] == 12, "these are its blocks now"
 
 
 @pytest.mark.parametrize(
@@ -148,14 +222,13 @@ def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
         pretrain(tiny_config(blocks, finished, batch_size=4))
 
 
-def test_blocks_of_longer_rows_are_refused(finished, blocks, tmp_path):
+def test_blocks_of_longer_rows_are_refused(
+    corpus_file, tokenizer_folder, finished, blocks, tmp_path
+):
     """The tokens behind it would be counted by their length."""
-    other = tmp_path / "other"
-    corpus, tokenizer = ["builtin:docs"], str(blocks / "tokenizer")
-    prepare(PrepareConfig(corpus, tokenizer, other, seq_len=64, allow_unknown=True))
+    other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seq_len=64)
     with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
-        resume = allowing("data", "steps")
-        pretrain(tiny_config(other, finished, steps=20, resume=resume, allow_unknown=True))
+        pretrain(tiny_config(other, finished, steps=20, resume=allowing("data", "steps")))
 
 
 @pytest.mark.parametrize(
@@ -215,21 +288,22 @@ def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_pa
 
 def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
     """With a weight three times as large every step of a healthy run would be a spike."""
+    monkeypatch.setattr(recovery, "WINDOW", 20)
     out, begun = tmp_path / "run", tmp_path / "begun"
     settings = {
-        "steps": 130,
+        "steps": 50,
         "evaluation": EvaluationConfig(every=200, rows=16),
-        "checkpoint": CheckpointConfig(every=110),
+        "checkpoint": CheckpointConfig(every=30),
         "optimizer": OptimizerConfig(skip_spikes=True),
     }
-    with killed_before(112, monkeypatch):
+    with killed_before(32, monkeypatch):
         pretrain(tiny_config(blocks, begun, **settings))
     shutil.copytree(begun, out)
     allow = {"discriminator_weight": 150, "resume": allowing("discriminator_weight")}
-    with killed_before(115, monkeypatch):
+    with killed_before(35, monkeypatch):
         pretrain(tiny_config(blocks, out, **settings, **allow))
     # Killed before a checkpoint of the changed run: its losses are still not those of the one that there is.
     pretrain(tiny_config(blocks, out, **settings, discriminator_weight=150))
-    later = [line for line in metrics(out, "train") if line["step"] > 110]
+    later = [line for line in metrics(out, "train") if line["step"] > 30]
     assert sum(line["loss_spikes"] for line in later) == 0
     assert sum(line["skipped_steps"] for line in later) == 0

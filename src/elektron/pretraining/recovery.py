@@ -1,0 +1,229 @@
+"""Recovery: checkpoints and resuming, loss spikes, and rolling back where a run has diverged.
+
+A step is a spike if the loss of a network that is trained in it is more than `SIGMAS` standard deviations above the
+mean of the last `WINDOW` losses of steps that updated the network. Steps with non-finite gradients, and spikes under
+`optimizer.skip_spikes`, are skipped. After too many of them the trainer rolls back to its last checkpoint and skips the
+rows since (`MAX_SKIPPED_STEPS`, `MAX_ROLLBACKS`).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from elektron.device import Device
+from elektron.errors import ElektronError
+from elektron.models.dtensors import copy_to_cpu
+from elektron.models.pair import Pair
+from elektron.pretraining import checkpoint
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.checkpoint import CheckpointWriter, Snapshot
+from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.distributed import World
+from elektron.pretraining.metrics import NON_FINITE, MetricsLogger, MetricSums
+from elektron.pretraining.optimizers import PairOptimizer
+from elektron.pretraining.run import RunFolder
+from elektron.pretraining.schedules import Progress, RunLength
+
+log = logging.getLogger(__name__)
+
+SIGMAS = 6.0
+WINDOW = 100
+# So many spikes in a row are a new level of the loss, as after a change of the data: more than one bad batch
+# causes, and half of what rolls a run back.
+NEW_LEVEL = 5
+NETWORKS = 2
+MAX_SKIPPED_STEPS = 10
+"""After more skipped steps than this, with some in every line of training metrics, the run rolls back."""
+MAX_ROLLBACKS = 2
+
+
+def has_diverged(progress: Progress, complete: bool) -> bool:
+    """Whether too many steps have been skipped, in every line of metrics since the first of them.
+
+    At the end of the run: or all steps since the run, its stage or the last rollback began.
+    """
+    began = max(progress.stage_step, *(step for step, _ in progress.skipped_rows), 0)
+    never_updated = complete and progress.skipped >= progress.step - began
+    return progress.skipped > MAX_SKIPPED_STEPS or never_updated
+
+
+class LossSpikes:
+    """The last losses of generator and discriminator."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.losses = torch.zeros(NETWORKS, WINDOW, dtype=torch.float64, device=device)
+        self.counts = torch.zeros(NETWORKS, dtype=torch.int64, device=device)
+        self.in_a_row = torch.zeros(NETWORKS, dtype=torch.int64, device=device)
+
+    def detect(self, losses: Tensor, trained: Tensor) -> Tensor:
+        """Which of the `losses` `(2,)` are spikes, among those that were `trained` `(2,)`.
+
+        There are none before the window is filled. A non-finite loss is none.
+        """
+        mean = self.losses.mean(1)
+        limit = mean + SIGMAS * self.losses.std(1, correction=0)
+        filled = self.counts >= WINDOW
+        return trained & filled & torch.isfinite(losses) & (losses > limit)
+
+    def add(self, losses: Tensor, trained: Tensor, updated: Tensor, spikes: Tensor) -> None:
+        """Add the losses of a step to the window, if it has `updated` the weights, `()`.
+
+        Where a network's `spikes` `(2,)` continue, its window is cleared. Steps that do not train a network neither
+        end nor continue its spikes.
+        """
+        taken = trained & updated & torch.isfinite(losses)
+        here = torch.arange(WINDOW, device=losses.device) == (self.counts % WINDOW)[:, None]
+        self.losses = torch.where(here & taken[:, None], losses[:, None], self.losses)
+        self.counts += taken
+        self.in_a_row = torch.where(trained, (self.in_a_row + 1) * spikes, self.in_a_row)
+        lasting = self.in_a_row >= NEW_LEVEL
+        self.counts.masked_fill_(lasting, 0)
+        self.in_a_row.masked_fill_(lasting, 0)
+
+    def reset(self) -> None:
+        """Clear the window, where later losses are not comparable."""
+        self.counts.zero_()
+        self.in_a_row.zero_()
+
+    def state(self) -> Tensor:
+        """`(2, 2 + WINDOW)`: spikes in a row, counts and losses, for a checkpoint."""
+        return torch.cat([torch.stack([self.in_a_row, self.counts], 1).double(), self.losses], 1)
+
+    def load_state(self, state: Tensor) -> None:
+        """Restore the state of a checkpoint."""
+        self.in_a_row.copy_(state[:, 0].long())
+        self.counts.copy_(state[:, 1].long())
+        self.losses.copy_(state[:, 2:])
+
+
+class RecoverableRun:
+    """The state of a run that checkpoints have, and what is done with them."""
+
+    config: PretrainConfig
+    folder: RunFolder
+    on: Device
+    world: World
+    compiled: bool
+    settings: str
+    """Identity of the settings and blocks."""
+    batches: BatchMaker
+    run_length: RunLength
+    pair: Pair
+    optimizer: PairOptimizer
+    progress: Progress
+    metric_sums: MetricSums
+    metrics_logger: MetricsLogger
+    spikes: LossSpikes
+    writer: CheckpointWriter
+
+    def device_state(self) -> dict[str, Tensor]:
+        """What a checkpoint has besides weights and optimizers: metric sums and recent losses."""
+        return {"metrics": self.metric_sums.sums, "losses": self.spikes.state()}
+
+    def save(self, last: bool = False) -> None:
+        """Start writing a checkpoint. A failure is logged and training continues, unless it is the `last`.
+
+        Raises:
+            ElektronError: the last one cannot be written.
+        """
+        self.metric_sums.reduce(self.world)
+        is_main = self.world.is_main
+        state = self.optimizer.state_tensors() | self.device_state()
+        # All ranks gather sharded tensors, and rank 0 keeps them.
+        weights = copy_to_cpu(dict(self.pair.named_parameters()), is_main)
+        snapshot = Snapshot(weights, copy_to_cpu(state, is_main), copy.deepcopy(self.progress))
+        if is_main:
+            self.writer.start(snapshot)
+        if last:
+            with self.world.propagate_rank0_error():
+                self.writer.wait(must_succeed=True)
+
+    def load(self, path: Path) -> None:
+        """Load weights, optimizers, counters and metric sums from a checkpoint."""
+        self.progress, state = checkpoint.load(path, self.pair, self.optimizer, self.device_state())
+        self.metric_sums = MetricSums(self.on.device)
+        self.metric_sums.load_state(state["metrics"], self.world)
+        self.spikes.load_state(state["losses"])
+        self.batches.skipped_rows = self.progress.skipped_rows
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest valid checkpoint; rank 0 looks first and renames damaged ones."""
+        self.writer.wait()
+        found = None
+        with self.world.propagate_rank0_error():
+            if self.world.is_main:
+                found = checkpoint.newest_valid(self.folder.path)
+        if not self.world.is_main:
+            found = checkpoint.newest_valid(self.folder.path)
+        self.world.barrier()
+        return found
+
+    def resume(self) -> None:
+        """Load the newest checkpoint, if there is one, and drop the metrics that were logged after it."""
+        with self.world.propagate_rank0_error():
+            if self.world.is_main:
+                checkpoint.clear(self.folder.path)
+        path = self.newest_checkpoint()
+        if path is not None:
+            self.load(path)
+        # What decides the bits of a result.
+        device = f"{self.on.kind}, {self.on.precision}, {'compiled' if self.compiled else 'eager'}"
+        self.progress.device, previous_device = device, self.progress.device
+        if self.progress.settings != self.settings:
+            self.spikes.reset()
+            self.progress.settings = self.settings
+        self.folder.cut_metrics(self.progress.step)
+        self.world.barrier()  # every rank reads the same metrics
+        if path is None:
+            return
+        self.metrics_logger.resume(self.progress.step)
+        log.info("resuming from step %d", self.progress.step)
+        if previous_device not in ("", device):
+            log.warning(
+                "the checkpoint was written by %s, this is %s: the results will not be bit-identical",
+                previous_device,
+                device,
+            )
+        if self.progress.schedule_from and self.run_length.fraction_done(self.progress) < 1:
+            log.info("the run had ended and is longer now: its schedule restarts here")
+
+    def roll_back(self) -> None:
+        """Return to the newest checkpoint, and skip the rows that came after it.
+
+        Raises:
+            ElektronError: there is no checkpoint, or this has not helped before.
+        """
+        diverged, path = self.progress, self.newest_checkpoint()
+        or_spikes = " or their losses spikes" if self.config.optimizer.skip_spikes else ""
+        message = (
+            f"{diverged.skipped} steps before step {diverged.step} were skipped because their gradients "
+            f"were non-finite{or_spikes}"
+        )
+        if path is None or len(diverged.skipped_rows) == MAX_ROLLBACKS:
+            why_not = f"skipping rows {MAX_ROLLBACKS} times has not helped"
+            if path is None:
+                why_not = "there is no checkpoint to roll back to"
+            self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
+            raise ElektronError(
+                f"{message}; {why_not}: begin again in another --out with a lower "
+                "--optimizer.learning-rate, a longer --optimizer.warmup or --precision fp32"
+            )
+        self.load(path)
+        step = self.progress.step
+        rows = self.batches.curriculum.rows_before(
+            diverged.step
+        ) - self.batches.curriculum.rows_before(step)
+        self.progress.skipped_rows = [*diverged.skipped_rows, [step, rows]]
+        self.batches.skipped_rows = self.progress.skipped_rows
+        self.progress.seconds = diverged.seconds
+        self.progress.skipped = 0  # those before the checkpoint have been counted already
+        self.metric_sums = MetricSums(self.on.device)
+        self.metrics_logger.roll_back(step, rows, message)
+        log.warning(
+            "%s: rolling back to step %d and skipping the %s rows since", message, step, f"{rows:,}"
+        )

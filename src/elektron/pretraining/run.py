@@ -1,0 +1,320 @@
+"""The folder of a run: its identity, its files, and what may change when it is resumed.
+
+The folder states the resolved configuration and the fingerprint of the blocks. A command with the same ones resumes
+the run. A changed setting makes another run, which is refused unless `--resume.allow` names the setting. Never allowed
+are other networks, another optimizer, tokenizer or plan, or other rows in the steps that were taken.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elektron.configuration import (
+    differences,
+    format_value,
+    load_yaml,
+    read_yaml,
+    save_yaml,
+    to_flat_dict,
+)
+from elektron.corpus.blocks import BlockStore
+from elektron.errors import ElektronError
+from elektron.io.files import (
+    PARTIAL,
+    atomic_write,
+    parse_json_object,
+    read_text,
+    to_json,
+    unreadable,
+)
+from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
+from elektron.pretraining.checkpoint import IDENTITY, digest_of_text
+from elektron.pretraining.config import CONFIG, CORPUS, LENGTHS, METRICS, SUMMARY, PretrainConfig
+from elektron.pretraining.schedules import Curriculum, Progress, RunLength
+
+log = logging.getLogger(__name__)
+
+BLOCKS = "data"
+"""The name by which `--resume.allow` allows other blocks."""
+NOT_THE_RUN = (
+    *("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume"),
+    "allow_unknown",
+)
+"""Settings that do not make another run: places, logging, and the processes that train."""
+FIXED = (
+    *("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed"),
+    *("optimizer.name", "optimizer.separate_optimizers", "optimizer.bias_correction"),
+)
+"""Settings and groups of settings that never change within a run, with the exceptions in CHANGEABLE."""
+CHANGEABLE = ("network.dropout",)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of this run."""
+
+    path: Path
+    writes: bool = True
+    """Whether this rank writes to it."""
+
+    @classmethod
+    def open(cls, config: PretrainConfig, store: BlockStore, writes: bool = True) -> RunFolder:
+        """Create the folder, or check that it belongs to the same run.
+
+        Raises:
+            ElektronError: the folder holds something else, or cannot be format_value.
+        """
+        folder = cls(config.out, writes)
+        earlier, changed = folder.compare(config, store)
+        if earlier is None:
+            try:
+                make_folder(folder.path)
+                folder.write_json(IDENTITY, {"run": identity_of(config, store)})
+                folder.write_json(CORPUS, corpus_summary(store))
+                save_yaml(config, folder.path / CONFIG)
+            except OSError as error:
+                raise ElektronError(
+                    f"{folder.path} cannot be format_value ({error.strerror}): choose another --out"
+                ) from error
+        elif changed and writes:
+            log.warning("%s resumes with other settings: %s", folder.path, changed)
+            (folder.path / SUMMARY).unlink(missing_ok=True)
+            # The settings last: if this is killed before, the same command finds the change again.
+            folder.write_json(CORPUS, corpus_summary(store))
+            save_yaml(config, folder.path / CONFIG)
+        return folder
+
+    def compare(
+        self, config: PretrainConfig, store: BlockStore
+    ) -> tuple[PretrainConfig | None, str]:
+        """The settings that the run was started with, None if it is new, and how they differ; writes nothing.
+
+        Raises:
+            ElektronError: the folder holds something else.
+        """
+        if self.is_new():
+            return None, ""
+        if not (self.path / CONFIG).is_file():
+            raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
+        earlier = load_settings(self.path)
+        changed = allowed_changes(earlier, config)
+        if self.has_other_blocks(config, store):
+            changed.append(BLOCKS)
+        if changed and self.finished and not self.has_steps_left(config, store):
+            raise ElektronError(
+                f"{self.path} is finished, and {' and '.join(changed)} cannot change what it was: "
+                "make it longer, or choose another --out"
+            )
+        return earlier, described(changed, earlier, config)
+
+    def has_other_blocks(self, config: PretrainConfig, store: BlockStore) -> bool:
+        """Whether the run was started with other blocks, and may resume with these.
+
+        Raises:
+            ElektronError: it may not.
+        """
+        corpus = self.read_json(CORPUS)
+        seq_len, manifest = corpus.get("seq_len"), store.manifest
+        if corpus.get("fingerprint") == store.fingerprint:
+            return False
+        problem = cure = ""
+        if corpus.get("tokenizer") not in (None, manifest.tokenizer):
+            problem = f"blocks of another tokenizer than {config.data}'s"
+        elif BLOCKS not in config.resume.allow:
+            problem = f"other blocks than {config.data}"
+            cure = f", or resume it with these by --resume.allow {BLOCKS}"
+        elif seq_len != manifest.seq_len:
+            problem = f"rows of {seq_len} tokens, {config.data}'s have {manifest.seq_len}"
+        if problem:
+            raise ElektronError(
+                f"{self.path} holds a run on {problem}: choose another --out, or give the blocks it "
+                f"was started with{cure}"
+            )
+        return True
+
+    def has_steps_left(self, config: PretrainConfig, store: BlockStore) -> bool:
+        """Whether a finished run has steps left under these settings."""
+        summary = self.read_json(SUMMARY)
+        try:
+            done = Progress(
+                int(summary["steps"]), float(summary["seconds"]), float(summary["flops"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ElektronError(
+                f"{self.path / SUMMARY} is damaged ({error}): choose another --out"
+            ) from error
+        steps = Curriculum(config, store.manifest.seq_len).steps
+        return RunLength.of(config, steps).fraction_done(done) < 1
+
+    def is_new(self) -> bool:
+        """Whether there is nothing but what a run leaves that was killed while it created its folder."""
+        if not self.path.exists():
+            return True
+        first = {LOCK_FILE, LOST_AND_FOUND, CORPUS, IDENTITY}
+        first |= {f".{name}{PARTIAL}" for name in (CORPUS, IDENTITY, CONFIG)}
+        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= first
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete."""
+        return (self.path / SUMMARY).is_file()
+
+    def log(self, kind: str, metrics: dict[str, Any]) -> None:
+        """Append a line to the metrics; non-finite numbers become null.
+
+        Raises:
+            ElektronError: it cannot be format_value. A resumed run drops the partial line.
+        """
+        if not self.writes:
+            return
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(to_json({"kind": kind} | metrics) + "\n")
+        except OSError as error:
+            raise ElektronError(f"{path} cannot be format_value ({error.strerror})") from error
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of metrics, oldest first, without damaged ones."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unreadable(path, error, "") from error
+        # Not splitlines, which also splits at characters that JSON strings may contain.
+        return [line for each in text.split("\n") if (line := as_line(each)) is not None]
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the lines after `step`, whose steps will be taken again, and damaged lines."""
+        path = self.path / METRICS
+        if path.exists() and self.writes:
+            kept = [line for line in self.lines() if line["step"] <= step]
+            atomic_write(path, "".join(to_json(line) + "\n" for line in kept))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder.
+
+        Raises:
+            ElektronError: it cannot be read, or holds something else.
+        """
+        path = self.path / name
+        try:
+            return parse_json_object(read_text(path))
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error, "restore it, or choose another --out") from error
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a file atomically."""
+        atomic_write(self.path / name, to_json(content, indent=1))
+
+
+def load_settings(out: Path) -> PretrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+        ElektronError: they cannot be read, or are empty.
+    """
+    path = out / CONFIG
+    if not read_yaml(path):
+        raise ElektronError(f"{path} has no settings: restore it, or choose another --out")
+    return load_yaml(PretrainConfig, path)
+
+
+def identity_of(config: PretrainConfig, store: BlockStore) -> str:
+    """A checksum of a run's settings and blocks. Runs started with the same identity have the same bits."""
+    settings = {
+        name: value
+        for name, value in to_flat_dict(config).items()
+        if name.partition(".")[0] not in NOT_THE_RUN
+    }
+    return digest_of_text(json.dumps([settings, store.fingerprint], default=str))
+
+
+def as_line(text: str) -> dict[str, Any] | None:
+    """A line of metrics; None for anything else, such as one that was being format_value when the run was killed."""
+    try:
+        line = parse_json_object(text)
+    except ValueError:
+        return None
+    return line if type(line.get("step")) is int and "kind" in line else None
+
+
+def corpus_summary(store: BlockStore) -> dict[str, Any]:
+    """What the report shows of the blocks."""
+    manifest, splits = store.manifest, store.manifest.splits
+    rows = sum(split.rows for split in splits.values())
+    tokens = sum(split.tokens for split in splits.values())
+    return {
+        "fingerprint": store.fingerprint,
+        "tokenizer": manifest.tokenizer,
+        "sources": manifest.corpus,
+        "documents": {name: split.documents for name, split in splits.items()},
+        "rows": {name: split.rows for name, split in splits.items()},
+        "tokens": {name: split.tokens for name, split in splits.items()},
+        "seq_len": manifest.seq_len,
+        "packing": manifest.packing,
+        "padding_share": 1 - tokens / (rows * manifest.seq_len),
+        "vocab_size": manifest.vocab_size,
+    }
+
+
+def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str]:
+    """The settings in which a run and a command differ, all of them allowed.
+
+    Raises:
+        ElektronError: one is not allowed, or cannot be.
+    """
+    units = [
+        " and ".join(name for name in LENGTHS if getattr(each, name) is not None)
+        for each in (earlier, config)
+    ]
+    if units[0] != units[1]:
+        raise ElektronError(
+            f"{config.out} holds a run whose length is given in {units[0]}, not in {units[1]}: "
+            "give it so, or choose another --out"
+        )
+    allowed = [name.replace("-", "_") for name in config.resume.allow]
+    for name in allowed:
+        if reason := why_fixed(name, config):
+            raise ElektronError(
+                f"--resume.allow {name}: it cannot change in the midst of a run ({reason}): "
+                "choose another --out"
+            )
+    changed = differences(earlier, config, NOT_THE_RUN)
+    if refused := [name for name in changed if name not in allowed]:
+        way = ""
+        if not any(why_fixed(name, config) for name in changed):
+            way = f", or resume it with the change by --resume.allow {' '.join(refused)}"
+        raise ElektronError(
+            f"{config.out} holds another run ({described(refused, earlier, config)}): "
+            f"choose another --out{way}"
+        )
+    return changed
+
+
+def described(names: list[str], earlier: PretrainConfig, config: PretrainConfig) -> str:
+    """The values of settings in the run and in the command."""
+    before, now = to_flat_dict(earlier), to_flat_dict(config)
+    return ", ".join(
+        f"{n} {format_value(before[n])} there, {format_value(now[n])} here" for n in names
+    )
+
+
+def why_fixed(name: str, config: PretrainConfig) -> str | None:
+    """Why a setting cannot change within a run; None if it can."""
+    group = name.partition(".")[0]
+    if group in ("batch_size", "curriculum"):
+        return "the rows that its steps have taken are counted by it"
+    if name in LENGTHS and config.plan == "two_stage":
+        return "the stages of its plan would move"
+    if name in LENGTHS and (config.curriculum.first_length or config.curriculum.first_batch_size):
+        return "the stages of its curriculum would move, and those behind it with them"
+    if (group in FIXED or name in FIXED) and name not in CHANGEABLE:
+        return "it would be another run"
+    return None

@@ -31,6 +31,7 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
         "steps": 12,
         "batch_size": 8,
         "log_every": 4,
+        "precision": "fp32",  # else it is measured, and under load not always with the same result
         "network": NetworkConfig(**TINY),
         "evaluation": EvaluationConfig(every=6, rows=16),
         "checkpoint": CheckpointConfig(every=6, keep=2),

@@ -1,6 +1,6 @@
 """Kills runs at chosen points, has them go on, and compares them with a run that nothing happened to.
 
-    python -m tests.pretraining.killing BLOCKS FOLDER TRIALS PROCESSES SEED
+    python -m tests.pretraining.killing BLOCKS FOLDER TRIALS SEED PROCESSES…
 
 A point is a moment just before Python opens, renames, makes or removes something in the run's folder:
 every step of a save, of a rotation and of a run's beginning and end is one. Besides, runs are killed
@@ -39,9 +39,15 @@ Death = Callable[[], None]
 
 def main() -> None:
     blocks, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    trials, processes, seed = map(int, sys.argv[3:])
+    trials, seed, *numbers = map(int, sys.argv[3:])
     torch.set_num_threads(1)
-    chance = random.Random(seed)
+    for processes in numbers:
+        (folder / str(processes)).mkdir()
+        try_all(blocks, folder / str(processes), trials, processes, random.Random(seed))
+
+
+def try_all(blocks: Path, folder: Path, trials: int, processes: int, chance: random.Random) -> None:
+    """An undisturbed run, and so many that are killed."""
     untouched = config_in(blocks, folder / "untouched")
     began = time.perf_counter()
     points_file = folder / "points"

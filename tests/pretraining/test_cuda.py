@@ -70,6 +70,7 @@ def test_a_step_does_not_wait_for_the_device(
 ) -> None:
     settings = {
         "steps": 6,
+        "precision": "bf16",
         "batch_size": 128,
     }  # with few tokens, gradients of embeddings take another way
     config = tiny_config(blocks, tmp_path / "run", family=family, compile=compiled, **settings)

@@ -30,7 +30,7 @@ from elektron.pretraining.distributed import (
 )
 from elektron.pretraining.launching import warn_of_hosts_that_cannot_return
 from elektron.pretraining.pretrain import own_folder, pretrain
-from tests.pretraining.conftest import killed_before, tiny_config
+from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_train import metrics, same_weights
 
 CPU = torch.device("cpu")
@@ -186,19 +186,6 @@ def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
     assert json.loads((out / "summary.json").read_text())["processes"] == 2
     spoken = done.stderr.count("family elektron")
     assert spoken == 1, "one process speaks for all"
-
-
-def test_a_run_goes_on_with_another_number_of_processes(alone, blocks, tmp_path, monkeypatch):
-    """Six steps alone, the rest by two, in the middle of an epoch."""
-    out = tmp_path / "run"
-    with killed_before(9, monkeypatch):
-        pretrain(one_or_several(blocks, out))
-    done = torchrun(one_or_several(blocks, out), 2)
-    assert done.returncode == 0, done.stderr
-    assert [line["step"] for line in metrics(out, "resumed")] == [6]
-    ours, theirs = (load_file(f / "discriminator/model.safetensors") for f in (out, alone))
-    for name, weight in ours.items():
-        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
 @pytest.mark.slow

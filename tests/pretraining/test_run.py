@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from elektron import device
 from elektron.errors import ElektronError
 from elektron.pretraining import recovery
 from elektron.pretraining.config import (
@@ -284,6 +285,17 @@ def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_pa
     assert [line["step"] for line in ours] == [5, 10, 12]
     pretrain(tiny_config(blocks, out, log_every=5, steps=18, resume=allowing("steps")))
     assert [line["step"] for line in metrics(out, "train")] == [5, 10, 12, 15, 18]
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_measured(blocks, tmp_path, monkeypatch):
+    """Measured under load, it may come out differently."""
+    config = tiny_config(blocks, tmp_path / "run", precision=None)
+    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", lambda: True)
+    with killed_before(9, monkeypatch):
+        pretrain(config)
+    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", lambda: False)
+    assert pretrain(config)["precision"] == "bfloat16"
+    assert pretrain(tiny_config(blocks, tmp_path / "new", precision=None))["precision"] == "float32"
 
 
 def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):

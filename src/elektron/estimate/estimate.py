@@ -27,7 +27,6 @@ from elektron.estimate.config import HEADROOM, EstimateConfig
 from elektron.estimate.step import (
     Counted,
     DeviceMemory,
-    Kind,
     Measured,
     bytes_of,
     count_memory,
@@ -103,17 +102,12 @@ class Estimate(NamedTuple):
     measured: Measured | None
 
     def as_json(self) -> dict[str, Any]:
-        """All values for JSON; speeds as a list."""
+        """All values for JSON."""
         content = {
             name: value._asdict() if hasattr(value, "_asdict") else value
             for name, value in self._asdict().items()
         }
         content["memory"]["total"], content["disk"]["total"] = self.memory.total, self.disk.total
-        if self.measured is not None:
-            content["measured"]["speeds"] = [
-                roles._asdict() | {"length": length} | speed._asdict()
-                for (roles, length), speed in self.measured.speeds.items()
-            ]
         return content
 
 
@@ -242,22 +236,21 @@ class Estimator:
         throughput = self.options.throughput
 
         def seconds(step: Step) -> float:
-            tokens = self.rows(step, None) * step.shape.length
+            local = self.rows(step, None) / step.shape.rows
             if measured is None:
-                return tokens / (throughput or 1.0)
-            _, token, update = measured.speeds[step.roles, step.shape.length]
-            return tokens * token + update
+                return local * step.shape.tokens / (throughput or 1.0)
+            return (
+                local * self.flops(step) / measured.flops_per_second + measured.seconds_per_update
+            )
 
         return None if measured is None and throughput is None else seconds
 
     def measured(self) -> Measured:
-        """The speed of each kind of step on this device, with as many rows at once as in the run."""
-        kinds: dict[Kind, int] = {}
-        for step in self.steps:
-            kind = step.roles, step.shape.length
-            kinds[kind] = max(kinds.get(kind, 0), self.rows(step, self.config.micro_batch_size))
-        flops = self.length(None).flops
-        return measure(self.config, lambda: self.build_pair("cpu"), self.manifest, kinds, flops)
+        """The speed of the most expensive kind of step on this device, with as many rows at once as in the run."""
+        step = max(self.steps, key=self.flops)
+        rows = self.rows(step, self.config.micro_batch_size)
+        kind, flops = (step.roles, step.shape.length), self.length(None).flops
+        return measure(self.config, self.build_pair("cpu"), self.manifest, kind, rows, flops)
 
     def memory(self, config: PretrainConfig) -> DeviceMemory:
         """The peak memory of a device."""

@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -50,15 +50,7 @@ FP32 = 4
 """Bytes of a number."""
 
 Kind = tuple[UpdateRoles, int]
-"""What determines the cost of a token: the update roles and the row length."""
-
-
-class Speed(NamedTuple):
-    """The speed of steps of one kind."""
-
-    rows: int  # that passed through the networks at once
-    seconds_per_token: float  # forward and backward
-    seconds_per_update: float
+"""Update roles and row length."""
 
 
 class Measured(NamedTuple):
@@ -67,7 +59,9 @@ class Measured(NamedTuple):
     device: str
     precision: str
     compiled: bool
-    speeds: dict[Kind, Speed]
+    rows: int  # that passed through the networks at once
+    flops_per_second: float  # forward and backward
+    seconds_per_update: float
     memory: int  # peak of the device's allocations, or on a CPU the growth of the process, in bytes
 
 
@@ -145,18 +139,20 @@ class TrainingStep:
 
 def measure(
     config: PretrainConfig,
-    build_pair: Callable[[], Pair],
+    pair: Pair,
     manifest: Manifest,
-    kinds: Mapping[Kind, int],
+    kind: Kind,
+    most_rows: int,
     flops: float | None,
 ) -> Measured:
-    """Time steps of each kind on this device for PROBE_SECONDS in all.
+    """Time steps on this device for PROBE_SECONDS.
 
     Args:
         config: of the run, resolved.
-        build_pair: makes its networks.
+        pair: its networks.
         manifest: of its blocks.
-        kinds: the largest number of rows that pass through the networks at once, by kind of step.
+        kind: of step.
+        most_rows: rows that pass through the networks at once in the run; fewer are used if a pass takes too long.
         flops: of the run, if they are known.
     """
     keep_freed_memory()
@@ -168,39 +164,27 @@ def measure(
         PROBE_SECONDS,
         ", after compiling" if compiled else "",
     )
-    step = TrainingStep(config, build_pair().to(on.device), manifest, on)
-    seconds = PROBE_SECONDS / len(kinds)
-    rows = {kind: rows_to_time(step, kind, most, seconds) for kind, most in kinds.items()}
+    (roles, length), rows = kind, 1
+    step = TrainingStep(config, pair.to(on.device), manifest, on)
+    while rows < most_rows:
+        if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
+            break
+        rows = min(most_rows, rows * 2)
     if compiled:
         separate = config.optimizer.separate_optimizers
         step.forward = compile_step(step.objective, step.pair, on.device, separate)
-    speeds = {kind: measured_speed(step, kind, rows[kind], seconds) for kind in kinds}
+    batch, times = step.batch(rows, length), list[tuple[float, float]]()
+    step.seconds(roles, batch)  # the first step compiles and allocates
+    ends = time.perf_counter() + PROBE_SECONDS
+    while not times or time.perf_counter() < ends:
+        times.append(step.seconds(roles, batch))
+    # Medians: other work on the machine makes single steps slow, and none fast.
+    passes, update = (statistics.median(column) for column in zip(*times, strict=True))
+    masked = max_masked_positions(length, config.masking.mask_probability)
+    step_flops = step.objective.step_flops(pair, roles, rows, length, masked)
     is_gpu = on.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if is_gpu else resident_peak() - before
-    return Measured(on.name, on.precision, compiled, speeds, memory)
-
-
-def rows_to_time(step: TrainingStep, kind: Kind, most: int, seconds: float) -> int:
-    """As many rows as the run passes at once, or fewer, if a pass takes too much of the seconds; by doubling."""
-    rows = 1
-    while rows < most:
-        took, _ = step.seconds(kind[0], step.batch(rows, kind[1]))
-        if took > seconds * LONGEST_PASS:
-            break
-        rows = min(most, rows * 2)
-    return rows
-
-
-def measured_speed(step: TrainingStep, kind: Kind, rows: int, seconds: float) -> Speed:
-    """Time steps for so many seconds, after one that is not timed."""
-    batch = step.batch(rows, kind[1])
-    step.seconds(kind[0], batch)
-    ends, times = time.perf_counter() + seconds, list[tuple[float, float]]()
-    while not times or time.perf_counter() < ends:
-        times.append(step.seconds(kind[0], batch))
-    # Medians: other work on the machine makes single steps slow, and none fast.
-    passes, updates = (statistics.median(column) for column in zip(*times, strict=True))
-    return Speed(rows, passes / (rows * kind[1]), updates)
+    return Measured(on.name, on.precision, compiled, rows, step_flops / passes, update, memory)
 
 
 def resident_peak() -> int:

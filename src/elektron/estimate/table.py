@@ -62,9 +62,8 @@ def length_rows(found: Estimate, config: EstimateConfig) -> Iterator[Row]:
     yield "time", format_duration(length.seconds), f"evaluation and saving not included{several}"
     source = "as given"
     if measured is not None:
-        rows = ", ".join(str(speed.rows) for speed in measured.speeds.values())
-        how = "compiled" if measured.compiled else "eager"
-        source = f"measured on {measured.device}, {measured.precision}, {how}, {rows} rows at once"
+        how = f"{'compiled' if measured.compiled else 'eager'}, {measured.rows} rows at once"
+        source = f"measured on {measured.device}, {measured.precision}, {how}"
     yield known("tokens a second", length.tokens_per_second, "{:,.0f}", source, "")
 
 
@@ -84,8 +83,8 @@ def memory_rows(found: Estimate) -> Iterator[Row]:
         yield "  gathered", size(memory.gathered), note
     yield "  activations", size(memory.activations), "and temporary tensors; less if compiled"
     if found.measured is not None:
-        rows = max(speed.rows for speed in found.measured.speeds.values())
-        yield "  measured", size(found.measured.memory), f"with {rows:,} rows at once"
+        note = f"with {found.measured.rows:,} rows at once"
+        yield "  measured", size(found.measured.memory), note
 
 
 def disk_rows(found: Estimate, config: EstimateConfig) -> Iterator[Row]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +18,10 @@ from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device, same_bits
+from elektron.errors import ElektronError
 from elektron.io.files import resolve_link
 from elektron.io.folders import folder_lock
+from elektron.pretraining import checkpoint
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
 from elektron.pretraining.launching import (
@@ -84,9 +87,23 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         world.barrier()
         if folder.finished:
             return folder.read_json(SUMMARY)
+        on = with_precision_of_run(on, config, world)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
         with Interruption() as interruption:
             return trainer.train(interruption)
+
+
+def with_precision_of_run(on: Device, config: PretrainConfig, world: World) -> Device:
+    """The device with one precision for all ranks and sessions of the run, also where it is chosen by measuring."""
+    is_bf16 = on.dtype == torch.bfloat16
+    if config.precision is None:
+        with suppress(ElektronError, ValueError):  # damage is reported when it is loaded
+            for path in checkpoint.checkpoints(config.out):
+                kind, precision, _ = checkpoint.read_progress(path).device.rsplit(", ", 2)
+                if kind == on.kind:
+                    is_bf16 = precision == "bfloat16"
+    is_bf16 = bool(world.broadcast_scalar(float(is_bf16)))
+    return replace(on, dtype=torch.bfloat16 if is_bf16 else torch.float32)
 
 
 @contextmanager

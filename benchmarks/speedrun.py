@@ -1,14 +1,13 @@
-"""What minutes of pre-training are worth: one row of the table in docs/speedrun.md.
+"""Results of some minutes of pre-training: the rows of the tables in docs/speedrun.md.
 
-Every arm is pre-trained on the same blocks for the same time, evaluation and compilation included, and is then
-asked for its losses on held-out rows, for its accuracy on BLiMP's minimal pairs, and for what it is worth
-in fine-tuning on a few labels (PROBES), each with three seeds. A row is one line of JSON with all figures
-and the curve of the run; `--table` writes the table of all rows, medians over seeds.
+Every arm is pre-trained on the same blocks for the same time, evaluation and compilation included, and evaluated by its
+losses on held-out rows, its accuracy on BLiMP's minimal pairs, and fine-tuning on few labels (PROBES) with three seeds.
+A row is one line of JSON with all metrics and the curve of the run; `--table` prints all rows, medians over seeds.
 
     python benchmarks/speedrun.py --corpus enwiki/train.txt.gz --data DATA --blimp dev.jsonl.gz --arm elektron
 
-DATA is a folder with sst2/, mrpc/, sts-b/ and, for the tagging probe, a text of one sentence or more a line,
-enwiki/valid.txt.gz: which of its words began with a capital letter, when all of it is in lower case.
+DATA is a folder with sst2/, mrpc/, sts-b/ and enwiki/valid.txt.gz, text for the tagging probe: which words of the
+lower-cased text began with a capital letter.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from typing import Any
 
 import torch
 
+from common import machine, new_parser
 from elektron.compare.probes import parse
 from elektron.configuration import to_flat_dict
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.corpus.prepare import prepare
 from elektron.corpus.vocabulary import train_tokenizer
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune
@@ -57,16 +56,16 @@ SIZES = {
     "network.num_attention_heads": 4,
     "network.embedding_size": 128,
     "batch_size": 32,
-    # Nothing is saved on the way.
+    # No checkpoints during the run.
     "checkpoint.every": 10**9,
 }
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "elektron": ("elektron-mini", {}),
-    # The official settings, but for sizes; their warm-up of 10,000 steps is a hundredth of the run.
+    # The official settings except sizes; the warm-up of 10,000 steps is 1 % of the official run.
     "paper": ("electra-small", {"optimizer.warmup": 0.01}),
     "mlm": ("elektron-mini", {"objective": "mlm"}),
 }
-"""By name: a recipe, and what is different from it besides SIZES."""
+"""A recipe and its overrides besides SIZES."""
 
 PROBES = {
     "sst2": "classification --train {data}/sst2/train.tsv --eval {data}/sst2/dev.tsv",
@@ -79,7 +78,7 @@ PROBES = {
 FIXED = (
     "--epochs 5 --batch-size 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
 )
-"""Of every probe; nothing is chosen on the rows that are reported."""
+"""Options of every probe; nothing is selected on the reported rows."""
 TAGGED = "enwiki/valid.txt.gz"
 WORD = re.compile(r"\w+|[^\w\s]")
 SENTENCE_WORDS = range(5, 61)
@@ -88,7 +87,7 @@ EVALUATED_SENTENCES = 1000
 POSITION = ("step", "tokens", "seconds")
 LOSSES = ("generator_loss", "correction_loss", "discriminator_loss", "discriminator_auc")
 SUMMARY = ("seconds", "steps", "tokens", "device", "precision", "compiled", *LOSSES)
-FIGURES = {
+METRICS = {
     "steps": "{:,.0f}",
     "tokens": "{:.3g}",
     "generator_loss": "{:.3f}",
@@ -98,32 +97,29 @@ FIGURES = {
     "blimp_discriminator": "{:.3f}",
     **dict.fromkeys(PROBES, "{:.3f}"),
 }
-"""Columns of the table, and how their medians are written."""
+"""Columns of the table with the format of their medians."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = new_parser(__doc__, "speedrun", suffix="jsonl")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=["elektron"])
     parser.add_argument("--seed", nargs="+", type=int, default=[1])
     parser.add_argument("--corpus", help="file or folder of text")
+    parser.add_argument("--data", type=Path, help="folder of the probes' data (default: no probes)")
+    parser.add_argument("--blimp", help="minimal pairs (default: none)")
     parser.add_argument(
-        "--data", type=Path, help="folder of the probes' data; without it there are none"
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of pre-training"
     )
-    parser.add_argument("--blimp", help="minimal pairs; without it there are none")
-    parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="of pre-training"
-    )
-    parser.add_argument("--finetune", default="", help="options for all probes, in one word")
+    parser.add_argument("--finetune", default="", help="options of all probes, quoted")
     parser.add_argument("--probe-seeds", type=int, default=3)
     parser.add_argument("--labels", type=int, default=2000)
     parser.add_argument("--every", type=int, default=100, help="steps between points of the curve")
     parser.add_argument("--vocab-size", type=int, default=8192)
     parser.add_argument("--seq-len", type=int, default=128)
-    parser.add_argument("--note", default="", help="what has changed, for the table")
+    parser.add_argument("--note", default="", help="description of the change, for the table")
     parser.add_argument("--work", type=Path, default=Path("runs/speedrun"))
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/speedrun.jsonl"))
-    parser.add_argument("--table", action="store_true", help="only write the table of all rows")
+    parser.add_argument("--table", action="store_true", help="only print the table of all rows")
     options = parser.parse_args()
     try:
         if not options.table:
@@ -137,7 +133,7 @@ def main() -> None:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Every arm with every seed, a line of JSON each as it is done."""
+    """Run every arm with every seed, and append a line of JSON for each."""
     if options.corpus is None:
         raise ElektronError("--corpus is needed: a file or folder of text")
     logging.basicConfig(format="%(message)s")
@@ -171,7 +167,7 @@ def run_all(options: argparse.Namespace) -> None:
 
 
 def arm_config(arm: str, seed: int, options: argparse.Namespace) -> PretrainConfig:
-    """How an arm is pre-trained."""
+    """Settings of the pre-training of an arm."""
     recipe, own = ARMS[arm]
     given = dict(item.split("=", 1) for item in options.set)
     fixed = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
@@ -179,7 +175,7 @@ def arm_config(arm: str, seed: int, options: argparse.Namespace) -> PretrainConf
 
 
 def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:
-    """Tokenizer and blocks of the corpus, which are made once."""
+    """Make tokenizer and blocks of the corpus, once."""
     shape = f"{options.vocab_size}-{options.seq_len}"
     tokenizer, blocks = work / f"tokenizer-{options.vocab_size}", work / f"blocks-{shape}"
     corpus = [str(options.corpus)]
@@ -191,7 +187,7 @@ def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:
 
 
 def probe_configs(work: Path, options: argparse.Namespace) -> dict[str, FinetuneConfig]:
-    """The probes, for a model that is yet to come."""
+    """Settings of the probes, without the model."""
     if options.data is None:
         return {}
     write_capitals(options.data / TAGGED, work)
@@ -219,7 +215,7 @@ def write_capitals(text: Path, work: Path) -> None:
 
 
 def commit() -> str | None:
-    """Of the program that is measured, with a + where files differ from it; None outside of git."""
+    """Commit of the measured program, with a + if files differ from it; None outside of git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -230,14 +226,14 @@ def commit() -> str | None:
 def measured(
     config: PretrainConfig, blimp: str | None, probes: dict[str, FinetuneConfig]
 ) -> dict[str, Any]:
-    """All figures of one arm, and the curve of its pre-training."""
+    """All metrics of one arm, and the curve of its pre-training."""
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
     row = {name: summary.get(name) for name in SUMMARY}
-    # An objective without a generator: its loss is that of the same masked tokens.
+    # An objective without a generator has its loss on the same masked tokens.
     if row["generator_loss"] is None:
         row["generator_loss"] = row["correction_loss"]
-    row["processor"] = Device.choose().kind
+    row["processor"] = "{device} ({kind})".format(**machine())
     row["run"] = str(config.out)
     row["overrides"] = {name: str(value) for name, value in to_flat_dict(config).items()}
     row["curve"] = list(curve(config.out))
@@ -255,7 +251,7 @@ def measured(
 
 
 def curve(run: Path) -> Iterable[dict[str, Any]]:
-    """The evaluations of a run, by its seconds of training."""
+    """The evaluations of a run with their seconds of training."""
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         point = json.loads(line)
         if point["kind"] == "evaluation":
@@ -265,18 +261,18 @@ def curve(run: Path) -> Iterable[dict[str, Any]]:
 
 
 def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[float]]:
-    """The median of a probe's figure over its seeds, and the figures."""
+    """Fine-tune; median of the probe's metric over its seeds, and all values."""
     probe.model, probe.out = str(run), run / "probes" / name
     finetune(probe)
     runs = json.loads((probe.out / RUNS).read_text(encoding="utf-8"))
-    figures = [each["eval"][TASKS[probe.task].metric] for each in runs]
+    values = [each["eval"][TASKS[probe.task].metric] for each in runs]
     for weights in probe.out.glob("*.safetensors"):
         weights.unlink()
-    return statistics.median(figures), figures
+    return statistics.median(values), values
 
 
 def in_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A table with a line for each arm and change, medians over its seeds."""
+    """A table with a row for each arm and change, medians over seeds."""
     groups: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     same = ("date", "commit", "arm", "note", "settings", "finetune", "minutes", "corpus", "threads")
     for row in rows:
@@ -288,12 +284,12 @@ def in_markdown(rows: Sequence[dict[str, Any]]) -> str:
         cells = [first["date"], str(first["commit"]), first["arm"], change]
         cells += [",".join(str(row["seed"]) for row in group)]
         cells.append(f"{statistics.median(row['seconds'] for row in group):.0f}")
-        for name, form in FIGURES.items():
+        for name, form in METRICS.items():
             values = [row[name] for row in group if row.get(name) is not None]
             cells.append(form.format(statistics.median(values)) if values else "–")
         lines.append(cells)
     head = ["date", "commit", "arm", "change", "seeds", "seconds"]
-    return table([*head, *(name.replace("_", " ") for name in FIGURES)], lines)
+    return table([*head, *(name.replace("_", " ") for name in METRICS)], lines)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(train: str, test: str, work: Path, sizes: list[int]) -> None:
         sides = [accuracies(work / f"{side}-{size}") for side in ("pretrained", "scratch")]
         config = FinetuneConfig(
             task="classification",
-            model="",
+            model="scratch:quickstart",
             train=[train],
             eval=["0.08"],
             test=[test],

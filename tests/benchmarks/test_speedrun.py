@@ -103,9 +103,9 @@ def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:
     rows = [same | {"seed": seed, "sst2": 0.1 * seed} for seed in (1, 2, 5)]
     lines = benchmark.in_markdown([*rows, same | {"arm": "y", "seed": 1}]).splitlines()
     assert len(lines) == 4
-    assert "| 1,2,5 | 60 |" in lines[2]
-    assert "| 4.000 |" in lines[2]
-    assert "| 0.200 |" in lines[2]
+    cells = [cell.strip() for cell in lines[2].split("|")]
+    assert cells[5:7] == ["1,2,5", "60"]
+    assert {"4.000", "0.200"} <= set(cells)
 
 
 def test_capital_letters_are_the_tags(benchmark: ModuleType, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ TaskName = Annotated[
         "translation",
         "summarization",
         "generation",
+        "embedding",
     ],
     Aliases(TASK_ALIASES),
 ]
@@ -57,6 +58,8 @@ class FilesConfig(ValidatedConfig):
     """Column of the text."""
     pair: str | None = None
     """Column of the second text, where two are judged together."""
+    negative: str | None = None
+    """Column of a text that does not belong to the first, in triplets for embeddings."""
     label: str | None = None
     """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
     tokens: str | None = None

@@ -21,7 +21,7 @@ from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig
 SCRATCH = "scratch:"
 GENERATING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
 """Tasks that generate text: epochs and batch size. Generation's were not measured."""
-WITHOUT_CLASSES = ("regression", "question-answering")
+WITHOUT_CLASSES = ("regression", "question-answering", "embedding")
 MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
 """RTE has 2,500 training rows; three epochs of so few are not enough."""

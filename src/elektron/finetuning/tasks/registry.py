@@ -11,6 +11,7 @@ from elektron.finetuning.encoders import DISCRIMINATOR, UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.embedding import Embedding
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
@@ -30,6 +31,7 @@ TASKS: dict[str, type[Task]] = {
         Translation,
         Summarization,
         Generation,
+        Embedding,
     )
 }
 

@@ -1,0 +1,264 @@
+"""Sentence embeddings: one vector a text, the mean of the encoder's last hidden states.
+
+Trained on pairs (a text and one that belongs to it), triplets (and one that does not) or pairs with a
+similarity score, with the losses that sentence-transformers uses for them. The saved folder loads as
+`SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.inputs import Batch, Feature, encode, pad
+from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
+from elektron.finetuning.metrics.measure import Measure
+from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, Variation
+from elektron.finetuning.tasks.classification import PAIR, TEXT
+from elektron.finetuning.tasks.regression import NUMBERS, number_of
+from elektron.models.attention import use_fast_attention
+from elektron.models.loading import load_bare_encoder
+
+SCALE = 20.0
+"""Of cosines in both losses, as in sentence-transformers (an inverse temperature)."""
+TEXTS = ("text", "pair", "negative")
+POOLING = "1_Pooling"
+
+
+class SentenceEncoder(PreTrainedModel):
+    """An encoder and the mean over its tokens; saves the encoder alone, with the files of sentence-transformers.
+
+    Args:
+        encoder: without a head.
+        max_length: tokens that `SentenceTransformer` reads of a text.
+    """
+
+    base_model_prefix = "encoder"
+    config_class = PreTrainedConfig
+    # The attention is the encoder's, which has checked it.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+
+    def __init__(self, encoder: PreTrainedModel, max_length: int) -> None:
+        super().__init__(encoder.config)
+        self.encoder = use_fast_attention(encoder)
+        self.max_length = max_length
+
+    def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
+        """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
+
+        Args:
+            labels: `(batch,)` similarity scores, or NaN for pairs and triplets.
+            inputs: `input_ids`, `attention_mask` …, each `(texts, batch, length)`.
+        """
+        rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
+        states = self.encoder(**rows).last_hidden_state.float()
+        mask = rows["attention_mask"].unsqueeze(-1)
+        means = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        embeddings = means.unflatten(0, inputs["attention_mask"].shape[:2])
+        loss = None if labels is None else embedding_loss(embeddings, labels)
+        return SequenceClassifierOutput(loss=loss, logits=embeddings)
+
+    def save_pretrained(self, save_directory: Any, **options: Any) -> None:
+        """Write the encoder, and what `SentenceTransformer` needs to know besides."""
+        self.encoder.save_pretrained(save_directory, **options)
+        folder = Path(save_directory)
+        (folder / POOLING).mkdir(exist_ok=True)
+        parts = {"Transformer": "", "Pooling": POOLING}
+        files: dict[str, Any] = {
+            "modules.json": [
+                {
+                    "idx": place,
+                    "name": str(place),
+                    "path": path,
+                    "type": f"sentence_transformers.models.{name}",
+                }
+                for place, (name, path) in enumerate(parts.items())
+            ],
+            "sentence_bert_config.json": {
+                "max_seq_length": self.max_length,
+                "do_lower_case": False,
+            },
+            "config_sentence_transformers.json": {"similarity_fn_name": "cosine"},
+            f"{POOLING}/config.json": {
+                "word_embedding_dimension": self.config.hidden_size,
+                "pooling_mode_cls_token": False,
+                "pooling_mode_mean_tokens": True,
+            },
+        }
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """The loss of a batch.
+
+    With scores CoSENT (Su 2022): log(1 + Σ exp(20 (cos_j - cos_i))) over all i, j with score_i > score_j.
+    Without: cross-entropy of the cosines of each text with the second texts of the whole batch, and with all
+    negatives, of which its own second text is the right one (Henderson et al. 2017; in-batch negatives).
+
+    Args:
+        embeddings: `(2 or 3, batch, hidden)`.
+        labels: `(batch,)`, scores or NaN.
+    """
+    first, *others = F.normalize(embeddings, dim=-1)
+    if torch.isnan(labels).any():
+        cosines = SCALE * first @ torch.cat(others).T
+        return F.cross_entropy(cosines, torch.arange(len(first), device=first.device))
+    cosine = SCALE * (first * others[0]).sum(dim=-1)
+    differences = cosine[None, :] - cosine[:, None]
+    higher = labels[:, None] > labels[None, :]
+    terms = differences.masked_fill(~higher, -torch.inf).flatten()
+    return torch.logsumexp(F.pad(terms, (1, 0)), dim=0)
+
+
+@dataclass(kw_only=True)
+class Embedding(Task):
+    """A vector for each text, so that the cosine of two vectors says how similar the texts are."""
+
+    name: ClassVar[str] = "embedding"
+    layout: ClassVar[Layout] = Layout(
+        (
+            Role("text", (*TEXT.guesses, "anchor", "query", "question")),
+            Role("pair", (*PAIR.guesses, "positive", "answer", "passage", "document"), "labelled"),
+            Role("negative", ("negative", "hard_negative"), "never"),
+            Role("label", NUMBERS, "never"),
+        )
+    )
+    auto_class: ClassVar[Any] = AutoModel
+
+    scored: bool
+    """Whether training pairs have similarity scores."""
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """Rank correlation with the scores, or the mean reciprocal rank of the right text."""
+        return "spearman" if self.scored else "mrr"
+
+    @classmethod
+    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+        """Whether there are scores.
+
+        Raises:
+            ElektronError: all scores are the same.
+        """
+        assert config.max_length is not None
+        scored = "label" in records[0].values
+        if scored and len(set(map(number_of, records))) < 2:
+            raise ElektronError(
+                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the same score"
+            )
+        return cls(scored=scored, max_length=config.max_length)
+
+    def truth(self, record: Record) -> Prediction:
+        """The score; nothing of pairs without."""
+        return {"score": number_of(record)} if self.scored else {}
+
+    def features(
+        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
+    ) -> list[Feature]:
+        """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
+        roles = [role for role in TEXTS if role in records[0].values]
+        columns = [
+            encode(
+                tokenizer,
+                [str(record.values[role]) for record in records],
+                max_length=self.max_length,
+            )
+            for role in roles
+        ]
+        found: list[Feature] = []
+        for number, texts in enumerate(zip(*columns, strict=True)):
+            longest = max(texts, key=lambda row: len(row["input_ids"]))
+            feature = {"record": number, "texts": texts, "input_ids": longest["input_ids"]}
+            if labelled:
+                feature["labels"] = number_of(records[number]) if self.scored else float("nan")
+            found.append(feature)
+        return found
+
+    def size(self, feature: Feature) -> int:
+        """Tokens of all texts."""
+        return len(feature["texts"]) * len(feature["input_ids"])
+
+    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """Inputs `(texts, batch, length)`: all first texts, all second ones, all negatives."""
+        texts = list(zip(*(feature["texts"] for feature in features), strict=True))
+        rows = [row for column in texts for row in column]
+        flat = pad(rows, {"input_ids": tokenizer.pad_token_id, "token_type_ids": 0})
+        batch = {name: tensor.unflatten(0, (len(texts), -1)) for name, tensor in flat.items()}
+        if "labels" in features[0]:
+            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+        return batch
+
+    def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
+        """The encoder, with no new weights."""
+        model = AutoModel.from_config(encoder.config_for({}, dropout), dtype=torch.float32)
+        encoder.fill(model)
+        return SentenceEncoder(model, self.max_length)
+
+    def load_model(self, folder: str) -> PreTrainedModel:
+        """The model of a folder or hub name."""
+        return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length)
+
+    def forward(self, model: PreTrainedModel, batch: Batch) -> list[Output]:
+        """The embeddings of each record, `(texts, hidden)`."""
+        return list(model(**batch).logits.transpose(0, 1).cpu().numpy())
+
+    def predictions(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
+    ) -> list[Prediction]:
+        """`embedding` of a text alone; of a pair its cosine as `score`, and `rank` if pairs have no scores.
+
+        The rank is that of the right text among all second texts of these records, by cosine, from 1.
+        """
+        if "pair" not in records[0].values:
+            return [{"embedding": [float(value) for value in output[0]]} for output in outputs]
+        first, second = (unit(np.stack([output[i] for output in outputs])) for i in (0, 1))
+        found = [{"score": round(float(score), 6)} for score in (first * second).sum(axis=1)]
+        if self.scored:
+            return found
+        names = [str(record.values["pair"]) for record in records]
+        return [
+            row | {"rank": rank}
+            for row, rank in zip(found, ranks(first, second, names), strict=True)
+        ]
+
+    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+        """Correlation of cosines with scores; or mean reciprocal rank, recall at 1 and at 10."""
+        if self.scored:
+            scores = [prediction["score"] for prediction in predictions]
+            return similarity(list(map(number_of, records)), scores)
+        return retrieval([prediction["rank"] for prediction in predictions])
+
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+        """None: texts with the same vector have no order."""
+        return None
+
+    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+        """Standard deviation of the cosines; that of the scores is taken from 0 to 1."""
+        cosines = np.array([prediction["score"] for prediction in predictions])
+        summary = f"it gives a cosine of {cosines.mean():.3g} to every pair, ± {cosines.std():.2g}"
+        true = 0.0
+        if self.scored:
+            scores = np.array(list(map(number_of, records)))
+            true = float(scores.std() / max(np.ptp(scores), 1e-9))
+        return Variation(float(cosines.std()), true, summary)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,158 @@
+"""Sentence embeddings: losses by hand, and folders that plain libraries load."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from elektron.cli import main
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.finetune import finetune
+from elektron.finetuning.tasks.embedding import embedding_loss
+from elektron.inference.config import PredictConfig
+from elektron.inference.predict import predictions
+from tests.conftest import OBJECTS, SUBJECTS, VERBS
+from tests.finetuning.conftest import write_jsonl
+
+NAN = torch.full((2,), math.nan)
+
+
+class TestLoss:
+    first = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    second = torch.tensor([[1.0, 0.0], [3.0, 3.0]])
+
+    def test_of_pairs_is_cross_entropy_over_the_second_texts_of_the_batch(self):
+        found = embedding_loss(torch.stack([self.first, self.second]), NAN)
+        half = 20 * math.sqrt(0.5)
+        rows = [math.log(math.exp(20) + math.exp(half)) - 20, math.log(1 + math.exp(half)) - half]
+        assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
+
+    def test_of_triplets_has_the_negatives_among_the_candidates(self):
+        negative = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+        found = embedding_loss(torch.stack([self.first, self.second, negative]), NAN)
+        half = 20 * math.sqrt(0.5)
+        rows = [
+            math.log(math.exp(20) + math.exp(half) + 2) - 20,
+            math.log(1 + math.exp(half) + 2 * math.exp(20)) - half,
+        ]
+        assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
+
+    def test_of_scores_is_cosent(self):
+        # The cosines are 1 and √½; the pair with the lower score is the more similar one.
+        found = embedding_loss(torch.stack([self.first, self.second]), torch.tensor([1.0, 4.0]))
+        assert found.item() == pytest.approx(
+            math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5
+        )
+
+    def test_is_that_of_sentence_transformers(self):
+        losses = pytest.importorskip("sentence_transformers.sentence_transformer.losses")
+        torch.manual_seed(0)
+        embeddings = torch.randn(3, 8, 16)
+        scores = torch.rand(8)
+        pairs = losses.MultipleNegativesRankingLoss(torch.nn.Identity())
+        expected = pairs.compute_loss_from_embeddings(list(embeddings), None)
+        found = embedding_loss(embeddings, torch.full((8,), math.nan))
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        cosent = losses.CoSENTLoss(torch.nn.Identity())
+        expected = cosent.compute_loss_from_embeddings(list(embeddings[:2]), scores)
+        assert embedding_loss(embeddings[:2], scores).item() == pytest.approx(
+            expected.item(), rel=1e-5
+        )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Pairs of sentences with the same subject and object, as pairs, triplets and with scores."""
+    chooser = random.Random(0)
+
+    def sentence(subject, thing):
+        return f"{subject} {chooser.choice(VERBS)} {thing} ."
+
+    pairs, scored = [], []
+    for _ in range(96):
+        topic, other = ((chooser.choice(SUBJECTS), chooser.choice(OBJECTS)) for _ in range(2))
+        row = {"anchor": sentence(*topic), "positive": sentence(*topic)}
+        pairs.append(row | {"negative": sentence(*other)})
+        same = chooser.random() < 0.5
+        texts = {"sentence1": row["anchor"], "sentence2": sentence(*(topic if same else other))}
+        scored.append(texts | {"score": 5.0 if same else 0.0})
+    folder = tmp_path_factory.mktemp("pairs")
+    without = [{name: row[name] for name in ("anchor", "positive")} for row in pairs]
+    return {
+        name: str(write_jsonl(folder / f"{name}.jsonl", rows))
+        for name, rows in (("pairs", without), ("triplets", pairs), ("scored", scored))
+    }
+
+
+def tune(encoders, files, kind, out, family="electra", **options):
+    settings = {"epochs": 4.0, "batch_size": 16, "learning_rate": 3e-3, "max_length": 16} | options
+    return finetune(
+        FinetuneConfig(
+            task="embedding",
+            model=str(encoders[family]),
+            train=[files[kind]],
+            eval=[files[kind]],
+            out=out,
+            **settings,
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["pairs", "triplets", "scored"])
+def test_what_belongs_together_becomes_similar(encoders, files, tmp_path, kind):
+    metric = "spearman" if kind == "scored" else "mrr"
+    before = tune(encoders, files, kind, tmp_path / "before", epochs=0.02, learning_rate=1e-9)
+    after = tune(encoders, files, kind, tmp_path / "after")
+    assert after[metric] > before[metric] + 0.1
+    assert after.keys() >= ({"pearson"} if kind == "scored" else {"recall@1", "recall@10"})
+
+
+@pytest.mark.parametrize("family", ["electra", "elektron"])
+def test_vectors_are_the_mean_of_the_last_hidden_states(encoders, files, tmp_path, family):
+    tune(encoders, files, "pairs", tmp_path / "model", family, epochs=1.0)
+    texts = ["the cat sees the blue house .", "the dog ."]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    rows = predictions(
+        PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "texts.txt"))
+    )
+    model = AutoModel.from_pretrained(tmp_path / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    for text, row in zip(texts, rows, strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        np.testing.assert_allclose(row["predicted_embedding"], states[0].mean(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["electra", "elektron"])
+def test_sentence_transformers_loads_it(encoders, files, tmp_path, family):
+    library = pytest.importorskip("sentence_transformers")
+    tune(encoders, files, "scored", tmp_path / "model", family, epochs=1.0)
+    model = library.SentenceTransformer(
+        str(tmp_path / "model"), trust_remote_code=True, device="cpu"
+    )
+    assert model.max_seq_length == 16
+    text = "the cat sees the blue house ."
+    (tmp_path / "text.txt").write_text(text + "\n")
+    (row,) = predictions(
+        PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "text.txt"))
+    )
+    np.testing.assert_allclose(row["predicted_embedding"], model.encode(text), atol=1e-5)
+
+
+def test_evaluation_gives_the_metrics_of_finetuning(encoders, files, tmp_path, capsys):
+    metrics = tune(encoders, files, "pairs", tmp_path / "model", epochs=1.0)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "model"), files["pairs"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mrr"] == pytest.approx(metrics["mrr"], abs=1e-6)
+
+
+def test_scores_that_are_all_the_same_are_refused(encoders, tmp_path):
+    rows = [{"sentence1": "the cat .", "sentence2": "the dog .", "score": 1.0}] * 4
+    files = {"same": str(write_jsonl(tmp_path / "same.jsonl", rows))}
+    with pytest.raises(ElektronError, match="same score"):
+        tune(encoders, files, "same", tmp_path / "model")

@@ -46,6 +46,7 @@ PIPELINES = {
     "translation": "translation",
     "summarization": "summarization",
     "generation": "text-generation",
+    "embedding": "sentence-similarity",
 }
 HUB_METRICS = {
     "pearson": "pearsonr",

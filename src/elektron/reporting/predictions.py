@@ -176,6 +176,16 @@ def _regression(row: Row) -> Example:
     return Example(truth is not None, [*numbers, row.text], error)
 
 
+def _embedding(row: Row) -> Example:
+    cosine, truth, rank = (
+        finite(value)
+        for value in (row.predicted("score"), row.given("label"), row.predicted("rank"))
+    )
+    other = rank if truth is None else truth
+    cells = [NOTHING if value is None else f"{value:.4g}" for value in (cosine, other)]
+    return Example(rank is not None and rank > 1, [*cells, row.text], rank)
+
+
 def _tagging(row: Row) -> Example:
     # Where the file has a text with entities, the prediction has tokens and tags of its own.
     tokens = _first_list(row.predicted("tokens"), row.given("tokens"), row.content.get("tokens"))
@@ -262,6 +272,7 @@ def _generation(row: Row) -> Example:
 
 LABELS = {"predicted": 18, "true": 18, "text": 64}
 CHOICES = {"predicted": 28, "true": 28, "text": 44}
+SIMILARITIES = {"cosine": 18, "score or rank": 18, "texts": 64}
 ANSWERS = {"question": 22, "predicted": 16, "true": 18, "passage": 44}
 TEXTS = {"source": 34, "output": 33, "reference": 33}
 TAGS = {"tokens with their predicted tags": 100}
@@ -275,4 +286,5 @@ VIEWS = {
     "translation": GENERATION,
     "summarization": GENERATION,
     "generation": GENERATION,
+    "embedding": View(SIMILARITIES, _embedding, "Worst ranks", "Random rows", 12),
 }

@@ -27,12 +27,16 @@ TASKS = {
     "translation": "Translation",
     "summarization": "Summarization",
     "generation": "Text generation",
+    "embedding": "Sentence embeddings",
 }
 GENERATES = ("translation", "summarization", "generation")
 TARGET_TOKENIZER = "target_tokenizer"
 """Where a model that generates text keeps the tokenizer of its output."""
 # The metrics in tiles and in the table of several models, after the main one.
-TILES = ["accuracy", "f1", "mcc", "spearman", "mae", "exact_match", "chrf", "bleu", "rouge2"]
+TILES = [
+    *("accuracy", "f1", "mcc", "spearman", "mae", "exact_match", "chrf", "bleu", "rouge2"),
+    *("recall@1", "recall@10"),
+]
 MOST_TILES, MOST_COMPARED = 4, 6
 WIDEST_MATRIX = 50
 # For more classes than this the most confused pairs are listed too.
@@ -536,6 +540,11 @@ writer = AutoTokenizer.from_pretrained(folder, subfolder="{subfolder}")
 model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
 batch = reader("A text of your own.", return_tensors="pt", return_token_type_ids=False)
 print(writer.decode(model.generate(**batch)[0], skip_special_tokens=True))"""
+EMBEDDING = """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({folder}{options})
+vectors = model.encode(["A text of your own.", "Another."])
+print(model.similarity(vectors, vectors))"""
 PIPELINE = """from transformers import pipeline
 
 model = pipeline("{pipeline}", model={folder}{options})
@@ -552,12 +561,15 @@ def python_usage(result: TaskResult, folder: str) -> str:
     templates = {
         "question-answering": QUESTION_ANSWERING,
         "multiple-choice": MULTIPLE_CHOICE,
+        "embedding": EMBEDDING,
     } | dict.fromkeys(GENERATES, GENERATION)
     pipeline, options = "text-classification", ""
     if result.task == "token-classification":
         pipeline, options = result.task, ', aggregation_strategy="simple"'
     elif result.task == "regression":
         options = ', function_to_apply="none"'
+    elif result.task == "embedding":
+        options = ", trust_remote_code=True" if result.family == "elektron" else ""
     elif result.learned.get("several"):
         options = ", top_k=None"
     pairs = '{"text": "A text of your own.", "text_pair": "Another."}'

@@ -151,6 +151,15 @@ def test_evaluation_gives_the_metrics_of_finetuning(encoders, files, tmp_path, c
     assert json.loads(capsys.readouterr().out)["mrr"] == pytest.approx(metrics["mrr"], abs=1e-6)
 
 
+def test_a_bare_encoder_can_be_measured_with_a_warning(encoders, files, capsys):
+    model = str(encoders["electra"])
+    for kind, metric in (("scored", "spearman"), ("pairs", "mrr")):
+        assert main(["evaluate", model, files[kind], "--task", "embedding", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert metric in json.loads(out)
+        assert "not trained for sentence embeddings" in err
+
+
 def test_scores_that_are_all_the_same_are_refused(encoders, tmp_path):
     rows = [{"sentence1": "the cat .", "sentence2": "the dog .", "score": 1.0}] * 4
     files = {"same": str(write_jsonl(tmp_path / "same.jsonl", rows))}

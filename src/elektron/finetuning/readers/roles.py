@@ -20,6 +20,7 @@ CLASS_NAMES = (
     *("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"),
     "Quality",
 )
+NUMBER_NAMES = ("label", "score", "similarity", "rating", "value")
 TAG_NAMES = (
     *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
     *("entities", "spans", "pos_tags", "pos"),
@@ -70,9 +71,7 @@ SEQUENCES = Layout(
 )
 LAYOUTS = {
     "classification": Layout((TEXT, PAIR, Role("label", CLASS_NAMES, "labelled", several=True))),
-    "regression": Layout(
-        (TEXT, PAIR, Role("label", ("label", "score", "similarity", "rating", "value"), "labelled"))
-    ),
+    "regression": Layout((TEXT, PAIR, Role("label", NUMBER_NAMES, "labelled"))),
     "token-classification": Layout(
         (
             Role("tokens", ("tokens", "words", "token", "word", "text", "sentence")),
@@ -97,6 +96,14 @@ LAYOUTS = {
             Role("choices", ("choices", "endings", "options")),
             Role("label", ("label", "answer", "answerKey"), "labelled"),
             Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
+        )
+    ),
+    "embedding": Layout(
+        (
+            Role("text", (*TEXT_NAMES, "anchor", "query", "question")),
+            Role("pair", (*PAIR_NAMES, "positive", "answer", "passage", "document"), "labelled"),
+            Role("negative", ("negative", "hard_negative"), "never"),
+            Role("label", NUMBER_NAMES, "never"),
         )
     ),
     "translation": SEQUENCES,

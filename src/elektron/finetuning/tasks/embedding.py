@@ -7,6 +7,7 @@ similarity score, with the losses that sentence-transformers uses for them. The 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, encode, pad
 from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.readers.records import Layout, Record, Role
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, Variation
-from elektron.finetuning.tasks.classification import PAIR, TEXT
-from elektron.finetuning.tasks.regression import NUMBERS, number_of
+from elektron.finetuning.tasks.regression import number_of
 from elektron.models.attention import use_fast_attention
 from elektron.models.loading import load_bare_encoder
 
@@ -131,23 +132,33 @@ class Embedding(Task):
     """A vector for each text, so that the cosine of two vectors says how similar the texts are."""
 
     name: ClassVar[str] = "embedding"
-    layout: ClassVar[Layout] = Layout(
-        (
-            Role("text", (*TEXT.guesses, "anchor", "query", "question")),
-            Role("pair", (*PAIR.guesses, "positive", "answer", "passage", "document"), "labelled"),
-            Role("negative", ("negative", "hard_negative"), "never"),
-            Role("label", NUMBERS, "never"),
-        )
-    )
+    layout: ClassVar[Layout] = LAYOUTS["embedding"]
     auto_class: ClassVar[Any] = AutoModel
 
-    scored: bool
-    """Whether training pairs have similarity scores."""
+    scored: bool | None
+    """Whether pairs have similarity scores; None: where the records have."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
         """Rank correlation with the scores, or the mean reciprocal rank of the right text."""
-        return "spearman" if self.scored else "mrr"
+        return "mrr" if self.scored is False else "spearman"
+
+    def files(self) -> Layout:
+        """Scores are required where training had them, and not read where it had none."""
+        layout = super().files()
+        needed: dict[bool | None, Any] = {None: "never", True: "labelled"}
+        roles = [
+            dataclasses.replace(role, needed=needed[self.scored]) if role.name == "label" else role
+            for role in layout.roles
+            if role.name != "label" or self.scored is not False
+        ]
+        return dataclasses.replace(layout, roles=tuple(roles))
+
+    def has_scores(self, records: Sequence[Record]) -> bool:
+        """Whether these are scored pairs; decides it for a task that does not know yet."""
+        if self.scored is None:
+            self.scored = "label" in records[0].values
+        return self.scored
 
     @classmethod
     def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
@@ -166,7 +177,7 @@ class Embedding(Task):
 
     def truth(self, record: Record) -> Prediction:
         """The score; nothing of pairs without."""
-        return {"score": number_of(record)} if self.scored else {}
+        return {"score": number_of(record)} if self.has_scores([record]) else {}
 
     def features(
         self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
@@ -181,12 +192,13 @@ class Embedding(Task):
             )
             for role in roles
         ]
+        scored = labelled and self.has_scores(records)
         found: list[Feature] = []
         for number, texts in enumerate(zip(*columns, strict=True)):
             longest = max(texts, key=lambda row: len(row["input_ids"]))
             feature = {"record": number, "texts": texts, "input_ids": longest["input_ids"]}
             if labelled:
-                feature["labels"] = number_of(records[number]) if self.scored else float("nan")
+                feature["labels"] = number_of(records[number]) if scored else float("nan")
             found.append(feature)
         return found
 
@@ -229,7 +241,7 @@ class Embedding(Task):
             return [{"embedding": [float(value) for value in output[0]]} for output in outputs]
         first, second = (unit(np.stack([output[i] for output in outputs])) for i in (0, 1))
         found = [{"score": round(float(score), 6)} for score in (first * second).sum(axis=1)]
-        if self.scored:
+        if self.has_scores(records):
             return found
         names = [str(record.values["pair"]) for record in records]
         return [
@@ -239,7 +251,7 @@ class Embedding(Task):
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
         """Correlation of cosines with scores; or mean reciprocal rank, recall at 1 and at 10."""
-        if self.scored:
+        if self.has_scores(records):
             scores = [prediction["score"] for prediction in predictions]
             return similarity(list(map(number_of, records)), scores)
         return retrieval([prediction["rank"] for prediction in predictions])
@@ -253,7 +265,7 @@ class Embedding(Task):
         cosines = np.array([prediction["score"] for prediction in predictions])
         summary = f"it gives a cosine of {cosines.mean():.3g} to every pair, ± {cosines.std():.2g}"
         true = 0.0
-        if self.scored:
+        if self.has_scores(records):
             scores = np.array(list(map(number_of, records)))
             true = float(scores.std() / max(np.ptp(scores), 1e-9))
         return Variation(float(cosines.std()), true, summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summariza
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.hub import load_configuration
 from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
+
+log = logging.getLogger(__name__)
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
@@ -92,6 +95,13 @@ def _by_class(model: str, expected: str | None) -> Task:
             return MultipleChoice(max_length=length)
         case "QuestionAnswering":
             return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
+    if expected == Embedding.name:
+        if not (Path(model) / "modules.json").exists():
+            log.warning(
+                "%s was not trained for sentence embeddings: similarities of its vectors say little",
+                model,
+            )
+        return Embedding(scored=None, max_length=length)
     near = f"; is it meant for {expected}?" if expected else ""
     raise ElektronError(
         f"{model} is {architecture}, which has not been fine-tuned for a task: "

@@ -139,7 +139,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("pretrain --compile maybe", "--compile must be true or false, got 'maybe'"),
         (
             "pretrain --family electr",
-            "--family must be elektron, electra, deberta-v2 or modernbert, got",
+            "--family must be elektron, electra, deberta-v2, modernbert,",
         ),
         (
             "prepare x --packing densee",

@@ -37,7 +37,7 @@ from elektron.models import (
     ElektronForSequenceClassification,
     loading,
 )
-from elektron.models.pair import load_pair
+from elektron.models.released import load_pair
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
 EVIL_CLASSES = "class C: pass\nclass M: pass\nclass T: pass\n"
@@ -337,7 +337,7 @@ def test_a_model_of_an_older_elektron_is_refused_by_name(model: Path) -> None:
     uses = (
         lambda: load_encoder(str(model)),
         lambda: loading.load_network(AutoModelForSequenceClassification, str(model)),
-        lambda: load_pair(str(model), None, None, {}),
+        lambda: load_pair(str(model), None, None),
     )
     for use in uses:
         with pytest.raises(ElektronError, match="made by an older elektron") as caught:
@@ -410,7 +410,7 @@ def test_weights_that_are_not_those_of_the_model_are_refused_by_name(
         damage(weights)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     for use in (
-        lambda: load_pair(str(model), None, None, {}),
+        lambda: load_pair(str(model), None, None),
         lambda: load_encoder(str(model)),
         lambda: load_predictor(str(fine_tuned)),
         lambda: load_scorer(str(model)),

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from elektron.models.families import FAMILIES, PackedPositions, Sizes, make_packed_positions
+from elektron.models.families import FAMILIES, Sizes
+from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair, build_pair
 from elektron.models.sharing import Sharing
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR, WIDE_EMBEDDINGS

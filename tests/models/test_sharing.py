@@ -13,9 +13,10 @@ from transformers import (
 
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES
-from elektron.models.pair import exported_weights, load_pair
+from elektron.models.pair import exported_weights
+from elektron.models.released import load_pair
 from elektron.models.sharing import GdesEmbedding
-from tests.models.conftest import SIZES, SPECIAL_IDS, alone, make_pair
+from tests.models.conftest import SIZES, alone, make_pair
 from tests.models.test_pair import NoTokenizer, replaced_logits, save
 
 IDS = torch.tensor([[2, 11, 12, 4, 3]])
@@ -111,7 +112,7 @@ def test_a_released_pair_keeps_its_tables_under_gdes(tmp_path):
     pair = make_pair("electra", sharing="none")
     save(pair, tmp_path)
     halves = str(tmp_path / "discriminator"), str(tmp_path / "generator")
-    again = load_pair(*halves, SIZES, SPECIAL_IDS, "gdes").eval()
+    again = load_pair(*halves, SIZES, "gdes").eval()
     with torch.no_grad():
         torch.testing.assert_close(replaced_logits(again, IDS), replaced_logits(pair, IDS))
     merged = exported_weights(again.discriminator)["electra.embeddings.word_embeddings.weight"]
@@ -122,7 +123,7 @@ def test_a_released_discriminator_alone_keeps_its_table_under_gdes(tmp_path):
     pair = make_pair("electra", sharing="none")
     save(pair, tmp_path)
     folder = str(tmp_path / "discriminator")
-    again = load_pair(folder, None, SIZES.smaller(0.5, 1), SPECIAL_IDS, "gdes").eval()
+    again = load_pair(folder, None, SIZES.smaller(0.5, 1), "gdes").eval()
     with torch.no_grad():
         torch.testing.assert_close(replaced_logits(again, IDS), replaced_logits(pair, IDS))
 
@@ -131,12 +132,4 @@ def test_halves_of_different_sizes_cannot_be_one(tmp_path):
     save(make_pair("electra", sharing="none"), tmp_path)
     halves = str(tmp_path / "discriminator"), str(tmp_path / "generator")
     with pytest.raises(ElektronError, match="needs two networks of one size"):
-        load_pair(*halves, SIZES, SPECIAL_IDS, "all")
-
-
-def test_a_tagger_is_no_discriminator(tmp_path):
-    config = FAMILIES["deberta-v2"].make_config(SIZES, 50, SPECIAL_IDS)
-    config.id2label = {0: "O", 1: "B-LOC", 2: "I-LOC"}
-    FAMILIES["deberta-v2"].discriminator_class(config).save_pretrained(tmp_path)
-    with pytest.raises(ElektronError, match="tells tokens apart as O, B-LOC, I-LOC"):
-        load_pair(str(tmp_path), None, SIZES, SPECIAL_IDS)
+        load_pair(*halves, SIZES, "all")

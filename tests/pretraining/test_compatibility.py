@@ -16,11 +16,19 @@ from tests.pretraining.test_config import changed
     [
         ({"plan": "two_stage", "objective": "mlm"}, "objective mlm has none: choose --plan joint"),
         ({"plan": "adversarial", "objective": "replace_mlm"}, "trains none: choose --objective rtd"),
-        ({"plan": "frozen_generator"}, "needs --plan-options.generator"),
+        ({"plan": "frozen_generator"}, "needs either --plan-options.generator"),
         (
             {"plan": "frozen_generator", "plan_options__generator": "x", "init_from": "y"},
-            "excludes --init-from",
+            "or --init-from",
         ),
+        (
+            {"plan": "frozen_generator", "init_from": "x", "generator": "small"},
+            "choose --generator same",
+        ),
+        ({"family": "bert"}, "give --init-from"),
+        ({"generator": "same"}, "no effect without --init-from"),
+        ({"replace_tokenizer": True}, "no effect without --init-from"),
+        ({"init_from": "x", "generator": "same", "objective": "mlm"}, "which has no generator"),
         ({"plan_options__similarity": 1.0}, "belongs to plan alternating and has no effect under joint"),
         (
             {"plan": "two_stage", "plan_options__temperature": 1.0},

@@ -1,6 +1,5 @@
 """Whole runs in small: what they leave, how they stop and go on, what they refuse."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -29,7 +28,6 @@ from elektron.pretraining.config import (
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
 from elektron.reporting.pretraining_run import read_run
-from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
 SUMMARY_FIGURES = (
@@ -392,7 +390,6 @@ def test_a_released_pair_is_continued(run, blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "more", init_from=halves, steps=6)
     config.optimizer.learning_rate = 1e-9
     config.optimizer.muon_learning_rate = 1e-9
-    config.network.hidden_size = 999  # the released pair's sizes count
     pretrain(config)
     before = metrics(run, "evaluation")[-1]
     after = metrics(tmp_path / "more", "evaluation")[-1]
@@ -409,30 +406,6 @@ def test_a_released_pair_brings_its_family(paper_blocks, tmp_path, caplog):
     config = (tmp_path / "more/config.yaml").read_text()
     assert "family: electra" in config
     assert "name: adamw" in config
-
-
-def test_blocks_of_another_tokenizer_are_refused_for_a_released_pair(run, blocks, tmp_path):
-    other = tmp_path / "discriminator"
-    shutil.copytree(run / "discriminator", other)
-    tokenizer = json.loads((other / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    vocabulary["the"], vocabulary["cat"] = vocabulary["cat"], vocabulary["the"]
-    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(ElektronError, match="another tokenizer"):
-        pretrain(tiny_config(blocks, tmp_path / "run", init_from=str(other)))
-
-
-def test_rows_longer_than_a_released_pair_reads_need_other_rows(
-    run, corpus_file, tokenizer_folder, tmp_path
-):
-    """Positions of a network that is there already cannot be raised, so that is not what is advised."""
-    rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
-    for network in ({}, {"max_position_embeddings": 128}):
-        config = tiny_config(rows, tmp_path / "more", init_from=str(run), steps=2)
-        config.network = dataclasses.replace(config.network, **network)
-        with pytest.raises(ElektronError, match=r"--seq-len \d+$") as caught:
-            pretrain(config)
-        assert "--network.max-position-embeddings" not in str(caught.value)
 
 
 def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):

@@ -146,8 +146,8 @@ class Estimator:
             check_rows(self.config, self.store)
         self.manifest = self.store.manifest if self.store else assumed_manifest(config)
         self.devices = config.devices or config.nproc or 1
-        tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
-        self.curriculum, self.plan, _ = prepare_run(self.config, self.manifest, tokenizer)
+        self.tokenizer = load_tokenizer(str(self.store.tokenizer_folder)) if self.store else None
+        self.curriculum, self.plan, _ = prepare_run(self.config, self.manifest, self.tokenizer)
         if self.devices > self.curriculum.batches[0]:
             raise ElektronError(
                 f"{self.devices} devices cannot share the {self.curriculum.batches[0]} rows of a step: "
@@ -164,7 +164,7 @@ class Estimator:
     def build_pair(self, device: str) -> Pair:
         """The networks at the start of the run."""
         with torch.device(device):
-            pair = pair_for(self.config, self.manifest)
+            pair = pair_for(self.config, self.manifest, self.tokenizer)
             self.plan.prepare(pair)
         return pair
 

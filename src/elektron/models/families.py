@@ -1,44 +1,64 @@
 """The families: kinds of encoder that a pair can be made of.
 
-A family names the transformers classes of its two networks, turns the sizes of a run into their
-configurations, and says the few things in which one must be used differently from another: how
-several texts of a row are kept apart, and what lies between hidden states and scores.
+A family names the transformers classes of its two networks, how sizes become their configuration, how packed rows are
+encoded (`packed.py`), and what lies between hidden states and scores. `elektron` is the project's own (`elektron.py`),
+`electra` the paper's architecture. `deberta-v2` adds disentangled attention (He et al. 2021a); `modernbert` (Warner et
+al. 2024) alternates attention over the whole row with attention to near tokens. BERT, RoBERTa and their relatives are
+continued from released checkpoints only.
 
-`elektron` is the project's own (see `elektron.py`), `electra` the paper's architecture. `deberta-v2`
-adds disentangled attention (He et al. 2021a): in every layer, tokens also look at each other's
-relative positions, by projections of their own. `modernbert` (Warner et al. 2024) alternates
-attention over the whole row with attention to near tokens. The last two have no class for
-replaced-token detection in transformers: their discriminators are token classifiers with the labels
-`original` and `replaced`, whose first logit stays 0, so that softmax is the sigmoid of the second.
+Families without a class for replaced-token detection in transformers have token classifiers with the labels `original`
+and `replaced`, whose first logit stays 0, so that softmax is the sigmoid of the second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BertForMaskedLM,
+    BertForTokenClassification,
+    CamembertForMaskedLM,
+    CamembertForTokenClassification,
     DebertaV2Config,
     DebertaV2ForMaskedLM,
     DebertaV2ForTokenClassification,
+    DistilBertForMaskedLM,
+    DistilBertForTokenClassification,
     ElectraConfig,
     ElectraForMaskedLM,
     ElectraForPreTraining,
     ModernBertConfig,
     ModernBertForMaskedLM,
     ModernBertForTokenClassification,
+    MPNetForMaskedLM,
+    MPNetForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    RobertaForMaskedLM,
+    RobertaForTokenClassification,
+    XLMRobertaForMaskedLM,
+    XLMRobertaForTokenClassification,
 )
 
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronConfig
 from elektron.models.heads import ElektronForMaskedLM, ElektronForPreTraining
+from elektron.models.packed import (
+    PackedPositions,
+    encode,
+    encode_deberta,
+    encode_modernbert,
+    encode_mpnet,
+    first_position,
+)
 
 LABELS = {0: "original", 1: "replaced"}
+DROPOUTS = ("hidden_dropout_prob", "mlp_dropout", "dropout")
+"""Names of the dropout on hidden states in configurations, the first that is there counts."""
 POSITION_BUCKETS = 32
 """Relative positions that deberta-v2 tells apart on each side; farther ones share one by their logarithm."""
 
@@ -68,32 +88,11 @@ class Sizes:
         )
 
 
-class PackedPositions(NamedTuple):
-    """The document, position and segment of every token of packed rows."""
-
-    document_ids: Tensor
-    """`(batch, length)`: the document of the row that a token belongs to, -1 for padding."""
-    position_ids: Tensor
-    """`(batch, length)`: positions, restarting with each document."""
-    token_type_ids: Tensor
-    """`(batch, length)`: 1 in the second segment of `paper` packing."""
-    attention_mask: Tensor
-    """`(batch, 1, length, length)`: whether two tokens belong to the same document; made once for both networks."""
-
-
-def make_packed_positions(
-    document_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor
-) -> PackedPositions:
-    """The positions of packed rows `(batch, length)`, with their attention mask."""
-    same_document = document_ids[:, None, :, None] == document_ids[:, None, None, :]
-    return PackedPositions(document_ids, position_ids, token_type_ids, same_document)
-
-
 @dataclass(frozen=True)
 class Family:
     """One kind of encoder: its classes and what differs in using them."""
 
-    name: Literal["elektron", "electra", "deberta-v2", "modernbert"]
+    name: str
     discriminator_class: type[PreTrainedModel]
     generator_class: type[PreTrainedModel]
     make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
@@ -108,54 +107,17 @@ class Family:
     scale_invariant: bool = False
     """Whether the norms of those matrices have no effect on the function, so that Muon may keep them constant."""
 
-
-def encode_electra(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`electra`, with segments."""
-    states: Tensor = encoder(
-        input_ids,
-        attention_mask=packed.attention_mask,
-        position_ids=packed.position_ids,
-        token_type_ids=packed.token_type_ids,
-    ).last_hidden_state
-    return states
+    @property
+    def classifies_tokens(self) -> bool:
+        """Whether the discriminator is a token classifier with LABELS."""
+        return self.discriminator_class.__name__.endswith("ForTokenClassification")
 
 
-def encode_elektron(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`elektron`, which has no segments."""
-    states: Tensor = encoder(
-        input_ids, attention_mask=packed.attention_mask, position_ids=packed.position_ids
-    ).last_hidden_state
-    return states
-
-
-def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`deberta-v2`: its embeddings take one mask and its layers another, which its forward has not foreseen.
-
-    Positions are relative and count within a row, so those within a text are what they would be if
-    it stood alone.
-    """
-    embedded = encoder.embeddings(input_ids, mask=packed.document_ids >= 0)
-    states: Tensor = encoder.encoder(
-        embedded, packed.attention_mask, output_hidden_states=False
-    ).last_hidden_state
-    return states
-
-
-def encode_modernbert(
-    encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions
-) -> Tensor:
-    """`modernbert`, which would not narrow a mask of ours to its windows."""
-    order = torch.arange(input_ids.shape[1], device=input_ids.device)
-    near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
-    states: Tensor = encoder(
-        input_ids,
-        attention_mask={
-            "full_attention": packed.attention_mask,
-            "sliding_attention": packed.attention_mask & near,
-        },
-        position_ids=packed.position_ids,
-    ).last_hidden_state
-    return states
+def only_released(
+    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
+) -> PreTrainedConfig:
+    """For families that are continued from a released checkpoint and never built from sizes."""
+    raise ElektronError("encoders of this family are only continued: give --init-from")
 
 
 def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ElectraConfig:
@@ -251,52 +213,36 @@ def modernbert_config(
     )
 
 
-def electra_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of `ElectraForMaskedLM`, which has no method for it."""
-    logits: Tensor = generator.generator_lm_head(generator.generator_predictions(hidden_states))
-    return logits
-
-
-def elektron_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the generator's own method."""
-    logits: Tensor = generator.token_logits(hidden_states)
-    return logits
-
-
-def deberta_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of `DebertaV2ForMaskedLM`."""
-    logits: Tensor = generator.cls(hidden_states)
-    return logits
-
-
-def modernbert_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of `ModernBertForMaskedLM`."""
-    logits: Tensor = generator.decoder(generator.head(hidden_states))
-    return logits
-
-
-def electra_replaced_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of `ElectraForPreTraining`."""
-    logits: Tensor = discriminator.discriminator_predictions(hidden_states)
-    return logits
-
-
-def elektron_replaced_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the discriminator's own method."""
-    logits: Tensor = discriminator.replaced_logits(hidden_states)
-    return logits
-
-
-def deberta_replaced_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """The second logit of the classifier; the first is 0."""
+def classifier_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+    """The second logit of a token classifier; the first is 0."""
     logits: Tensor = discriminator.classifier(discriminator.dropout(hidden_states))[..., 1]
     return logits
 
 
-def modernbert_replaced_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """The second logit of the classifier; the first is 0."""
-    states = discriminator.drop(discriminator.head(hidden_states))
-    logits: Tensor = discriminator.classifier(states)[..., 1]
+def deberta_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+    """By either of the heads that `DebertaV2ForMaskedLM` can have."""
+    if generator.legacy:
+        return bert_token_logits(generator, hidden_states)
+    logits: Tensor = generator.lm_predictions(hidden_states, generator.get_input_embeddings())
+    return logits
+
+
+def lm_head_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+    """By the head of RoBERTa and its relatives."""
+    logits: Tensor = generator.lm_head(hidden_states)
+    return logits
+
+
+def bert_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+    """By the head of `BertForMaskedLM`."""
+    logits: Tensor = generator.cls(hidden_states)
+    return logits
+
+
+def distilbert_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+    """By the head of `DistilBertForMaskedLM`, which has no module of its own."""
+    states = generator.activation(generator.vocab_transform(hidden_states))
+    logits: Tensor = generator.vocab_projector(generator.vocab_layer_norm(states))
     return logits
 
 
@@ -308,9 +254,9 @@ FAMILIES: dict[str, Family] = {
             discriminator_class=ElektronForPreTraining,
             generator_class=ElektronForMaskedLM,
             make_config=elektron_config,
-            encode=encode_elektron,
-            token_logits=elektron_token_logits,
-            replaced_logits=elektron_replaced_logits,
+            encode=encode,
+            token_logits=lambda network, states: network.token_logits(states),
+            replaced_logits=lambda network, states: network.replaced_logits(states),
             encoder_layers="layers",
             scale_invariant=True,
         ),
@@ -319,9 +265,11 @@ FAMILIES: dict[str, Family] = {
             discriminator_class=ElectraForPreTraining,
             generator_class=ElectraForMaskedLM,
             make_config=electra_config,
-            encode=encode_electra,
-            token_logits=electra_token_logits,
-            replaced_logits=electra_replaced_logits,
+            encode=encode,
+            token_logits=lambda network, states: network.generator_lm_head(
+                network.generator_predictions(states)
+            ),
+            replaced_logits=lambda network, states: network.discriminator_predictions(states),
             encoder_layers="encoder.layer",
         ),
         Family(
@@ -331,7 +279,7 @@ FAMILIES: dict[str, Family] = {
             make_config=deberta_config,
             encode=encode_deberta,
             token_logits=deberta_token_logits,
-            replaced_logits=deberta_replaced_logits,
+            replaced_logits=classifier_logits,
             encoder_layers="encoder.layer",
         ),
         Family(
@@ -340,12 +288,61 @@ FAMILIES: dict[str, Family] = {
             generator_class=ModernBertForMaskedLM,
             make_config=modernbert_config,
             encode=encode_modernbert,
-            token_logits=modernbert_token_logits,
-            replaced_logits=modernbert_replaced_logits,
+            token_logits=lambda network, states: network.decoder(network.head(states)),
+            replaced_logits=lambda network, states: network.classifier(
+                network.drop(network.head(states))
+            )[..., 1],
             encoder_layers="layers",
         ),
     )
 }
+"""Families that a pair can be built of."""
+
+RELEASED_FAMILIES: dict[str, Family] = FAMILIES | {
+    name: Family(
+        name=name,
+        discriminator_class=discriminator_class,
+        generator_class=generator_class,
+        make_config=only_released,
+        encode=encode_mpnet if name == "mpnet" else encode,
+        token_logits=token_logits,
+        replaced_logits=classifier_logits,
+        encoder_layers=layers,
+    )
+    for name, discriminator_class, generator_class, token_logits, layers in (
+        ("bert", BertForTokenClassification, BertForMaskedLM, bert_token_logits, "encoder.layer"),
+        (
+            "roberta",
+            RobertaForTokenClassification,
+            RobertaForMaskedLM,
+            lm_head_logits,
+            "encoder.layer",
+        ),
+        (
+            "xlm-roberta",
+            XLMRobertaForTokenClassification,
+            XLMRobertaForMaskedLM,
+            lm_head_logits,
+            "encoder.layer",
+        ),
+        (
+            "camembert",
+            CamembertForTokenClassification,
+            CamembertForMaskedLM,
+            lm_head_logits,
+            "encoder.layer",
+        ),
+        ("mpnet", MPNetForTokenClassification, MPNetForMaskedLM, lm_head_logits, "encoder.layer"),
+        (
+            "distilbert",
+            DistilBertForTokenClassification,
+            DistilBertForMaskedLM,
+            distilbert_token_logits,
+            "transformer.layer",
+        ),
+    )
+}
+"""Families that a released checkpoint can be of, to continue from."""
 
 
 @torch.no_grad()
@@ -365,11 +362,11 @@ def sizes_of(config: Any) -> Sizes:
     return Sizes(
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
+        intermediate_size=getattr(config, "intermediate_size", None) or config.hidden_dim,
         num_attention_heads=config.num_attention_heads,
         embedding_size=getattr(config, "embedding_size", None) or config.hidden_size,
-        max_position_embeddings=config.max_position_embeddings,
-        dropout=getattr(config, "hidden_dropout_prob", getattr(config, "mlp_dropout", 0.0)),
+        max_position_embeddings=config.max_position_embeddings - first_position(config),
+        dropout=next((getattr(config, n) for n in DROPOUTS if hasattr(config, n)), 0.0),
     )
 
 

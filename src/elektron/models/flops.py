@@ -7,14 +7,14 @@ Only matrix products count, two operations for each multiplication and addition,
 
 with, for hidden width h, feed-forward width f and rows of n tokens,
 
-    layer = 8 h² + 4 h f + 4 n h                     elektron, electra
+    layer = 8 h² + 4 h f + 4 n h                     elektron, electra, bert and its relatives
     layer = 8 h² + 6 h f + 4 n h                     modernbert, whose feed-forward is gated
     layer = 8 h² + 4 h f + 4 n h + 8 b h             deberta-v2: every token against 2 b positions, twice;
             and 8 b h² once a step and layer         for the two projections of those positions
 
 A head that predicts tokens costs 2 e h + 2 e v at every position where it is read (e embedding
-width, v vocabulary); the head for replaced tokens 2 h² + 2 h (deberta-v2: 4 h; modernbert:
-2 h² + 4 h) at every token.
+width, v vocabulary); the head for replaced tokens 2 h² + 2 h (token classifiers: 4 h;
+modernbert: 2 h² + 4 h) at every token.
 
 A network that learns costs three times its forward pass, the backward pass being twice of it; one
 that only reads costs it once. Normalisation, activations, attention's softmax, embedding look-ups
@@ -37,9 +37,9 @@ def encoder_flops(config: Any, rows: int, length: int) -> int:
     token = 8 * hidden**2 + 2 * matrices * hidden * feed_forward + 4 * length * hidden
     once = 0
     if config.model_type == "deberta-v2":
-        buckets = config.position_buckets
+        buckets = getattr(config, "position_buckets", -1)
         span = 2 * (buckets if buckets > 0 else sizes.max_position_embeddings)
-        kinds = len(config.pos_att_type)
+        kinds = len(config.pos_att_type or []) if config.relative_attention else 0
         token += kinds * 2 * span * hidden
         once = kinds * 2 * span * hidden**2
     projection = 2 * sizes.embedding_size * hidden if sizes.embedding_size != hidden else 0
@@ -60,8 +60,8 @@ def replaced_head_flops(config: Any) -> int:
     """Forward pass, at one position, of the head for replaced tokens."""
     hidden = sizes_of(config).hidden_size
     match config.model_type:
-        case "deberta-v2":
-            return 4 * hidden
+        case "elektron" | "electra":
+            return 2 * hidden**2 + 2 * hidden
         case "modernbert":
             return 2 * hidden**2 + 4 * hidden
-    return 2 * hidden**2 + 2 * hidden
+    return 4 * hidden

@@ -7,6 +7,7 @@ command that converts them in a process of its own.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,25 @@ def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
     Raises:
         ElektronError: as for `load_network`.
     """
-    encoder, new = _load(AutoModel, name, but=POOLER)
+    encoder, new = _load(AutoModel, name, lambda _, key: key.partition(".")[0] == POOLER)
     return encoder, {key: value for key, value in encoder.state_dict().items() if key not in new}
 
 
-def _load(model_class: Any, name: str, but: str | None = None) -> tuple[Any, set[str]]:
-    """The model, and the names of weights that start at random: all of the module `but`, or none."""
+def load_with_new_head(model_class: Any, name: str) -> tuple[Any, set[str]]:
+    """A model whose head need not be in the files, and the names of the head's weights that are not.
+
+    Raises:
+        ElektronError: as for `load_network`.
+    """
+    return _load(
+        model_class, name, lambda network, key: not key.startswith(f"{network.base_model_prefix}.")
+    )
+
+
+def _load(
+    model_class: Any, name: str, may_be_new: Callable[[Any, str], bool] = lambda *_: False
+) -> tuple[Any, set[str]]:
+    """The model, and the names of the weights that are not in the files and that `may_be_new`."""
     place = parse_repo(name)
     config = load_configuration(name)
     if Path(name).is_dir():
@@ -98,7 +112,8 @@ def _load(model_class: Any, name: str, but: str | None = None) -> tuple[Any, set
             f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
             "use the version that made it"
         )
-    new = {key for key in report["missing_keys"] if key.partition(".")[0] == but}
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    new = {key for key in report["missing_keys"] | mismatched if may_be_new(network, key)}
     _refuse_unfit(name, network, report, new)
     for key, value in network.state_dict().items():
         if value.is_floating_point() and not value.sum().isfinite():
@@ -116,7 +131,7 @@ def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]
     prefix = f"{network.base_model_prefix}."
     complaints = {
         "missing": report["missing_keys"] - new,
-        "of another shape": {key for key, *_ in report["mismatched_keys"]},
+        "of another shape": {key for key, *_ in report["mismatched_keys"]} - new,
         "unexpected": {
             key
             for key in report["unexpected_keys"]

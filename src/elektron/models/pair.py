@@ -16,24 +16,18 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from elektron.errors import ElektronError
-from elektron.hub import load_configuration
 from elektron.io.checksums import write_checksums
 from elektron.models.attention import use_fast_attention
 from elektron.models.dtensors import copy_to_cpu
 from elektron.models.families import (
-    FAMILIES,
-    LABELS,
     Family,
-    PackedPositions,
     Sizes,
     check_sizes,
     fix_first_logit,
-    sizes_of,
 )
-from elektron.models.loading import load_network
+from elektron.models.packed import PackedPositions
 from elektron.models.sharing import GdesEmbedding, Sharing, share
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
@@ -247,146 +241,3 @@ def build_pair(
     if generator is not None:
         share(generator, discriminator, sharing)
     return Pair(family, generator, discriminator)
-
-
-def pair_with_generator(
-    family: Family,
-    sizes: Sizes,
-    generator_name: str,
-    vocab_size: int,
-    special_ids: Mapping[str, int],
-    sharing: Sharing,
-) -> Pair:
-    """A new discriminator for a ready-made generator, of whatever family that is.
-
-    Raises:
-        ElektronError: there is no such generator, or embeddings cannot be shared with it.
-    """
-    config = load_configuration(generator_name)
-    generator_family = released_family(generator_name, config)
-    if config.vocab_size != vocab_size:
-        raise ElektronError(
-            f"{generator_name} has {config.vocab_size} tokens to write and the blocks {vocab_size}: "
-            "the discriminator could not read all of them"
-        )
-    if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
-        raise ElektronError(
-            f"gdes needs embeddings of one width: those of {generator_name} are "
-            f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
-        )
-    check_sizes(DISCRIMINATOR, sizes)
-    generator = load_network(generator_family.generator_class, generator_name)
-    discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
-    fix_first_logit(discriminator)
-    share(generator, discriminator, sharing)
-    return Pair(family, generator, discriminator, generator_family)
-
-
-def load_pair(
-    discriminator_name: str,
-    generator_name: str | None,
-    generator_sizes: Sizes | None,
-    special_ids: Mapping[str, int],
-    sharing: Sharing = "embeddings",
-) -> Pair:
-    """A released pair, to train on. Without a generator, one of `generator_sizes` starts afresh, if any.
-
-    Args:
-        discriminator_name: folder or hub name of the discriminator.
-        generator_name: folder or hub name of the generator.
-        generator_sizes: of a fresh generator; None for a discriminator alone.
-        special_ids: ids of `pad`, `cls` and `sep`, for a fresh generator.
-        sharing: what the two have in common.
-
-    Raises:
-        ElektronError: a folder that holds no such model, an unknown family, or two networks
-            that cannot share their embeddings.
-    """
-    config = load_configuration(discriminator_name)
-    family = released_family(discriminator_name, config)
-    if generator_name is not None:
-        refuse_other_halves(
-            discriminator_name, config, generator_name, load_configuration(generator_name), sharing
-        )
-    pair = load_discriminator(family, discriminator_name, config)
-    if generator_name is not None:
-        pair.generator = load_network(family.generator_class, generator_name)
-    elif generator_sizes is not None:
-        check_sizes(GENERATOR, generator_sizes)
-        pair.generator = use_fast_attention(
-            family.generator_class(
-                family.make_config(generator_sizes, config.vocab_size, special_ids)
-            )
-        )
-    if pair.generator is not None:
-        share(pair.generator, pair.discriminator, sharing, released=True)
-        if pair.corrector is not None:
-            pair.corrector.tie_weights()
-    return pair
-
-
-def load_discriminator(family: Family, name: str, config: PreTrainedConfig) -> Pair:
-    """A released discriminator without a generator, with the head that it was kept with.
-
-    Objectives that do not detect keep it with the corrector's head; a new one for replaced tokens
-    stands beside.
-
-    Raises:
-        ElektronError: it is a token classifier of something else than replaced tokens.
-    """
-    kept_corrector = hasattr(config, "pretraining_objective") and str(
-        (config.architectures or [""])[0]
-    ).endswith("ForMaskedLM")
-    if kept_corrector:
-        corrector = load_network(family.generator_class, name)
-        discriminator = family.discriminator_class(config)
-        setattr(discriminator, discriminator.base_model_prefix, corrector.base_model)
-        fix_first_logit(discriminator)
-        pair = Pair(family, None, discriminator)
-        pair.corrector = corrector
-        return pair
-    discriminator = load_network(family.discriminator_class, name)
-    if isinstance(getattr(discriminator, "classifier", None), nn.Linear):
-        labels = {int(number): label for number, label in (config.id2label or {}).items()}
-        if labels != LABELS:
-            raise ElektronError(
-                f"{name} tells tokens apart as {', '.join(labels.values())}, not as original and "
-                "replaced: it is no discriminator"
-            )
-    return Pair(family, None, discriminator)
-
-
-def refuse_other_halves(
-    discriminator_name: str,
-    discriminator: PreTrainedConfig,
-    generator_name: str,
-    generator: PreTrainedConfig,
-    sharing: Sharing,
-) -> None:
-    """Raise ElektronError for two networks that cannot share what they are to share."""
-    if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
-        raise ElektronError(
-            f"--sharing all needs two networks of one size: {discriminator_name} and "
-            f"{generator_name} differ; choose --sharing embeddings"
-        )
-    for field in ("model_type", "vocab_size", "embedding_size", "max_position_embeddings"):
-        ours, theirs = getattr(discriminator, field, None), getattr(generator, field, None)
-        if ours != theirs:
-            raise ElektronError(
-                f"{generator_name} cannot share embeddings with {discriminator_name}: "
-                f"its {field} is {theirs}, the discriminator's {ours}"
-            )
-
-
-def released_family(name: str, config: PreTrainedConfig) -> Family:
-    """The family of a released model.
-
-    Raises:
-        ElektronError: it is of none that can be pre-trained.
-    """
-    if config.model_type not in FAMILIES:
-        raise ElektronError(
-            f"{name} is of family {config.model_type!r}; "
-            f"pre-training continues from {' or '.join(FAMILIES)}"
-        )
-    return FAMILIES[config.model_type]

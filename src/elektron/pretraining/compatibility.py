@@ -27,9 +27,11 @@ OPTIONS_OF_PLAN = {
 }
 FREEZING_PLANS = ("two_stage", "frozen_generator")
 """Plans in which the discriminator is trained against a frozen generator."""
-SHALLOWER_GENERATOR = ("deberta-v2", "modernbert")
+ONLY_CONTINUED = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet")
+"""Families that are continued from released checkpoints, and never begun anew."""
+SHALLOWER_GENERATOR = ("deberta-v2", "modernbert", *ONLY_CONTINUED)
 """Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
-WIDE_EMBEDDINGS = ("modernbert",)
+WIDE_EMBEDDINGS = ("modernbert", *ONLY_CONTINUED)
 """Families whose embeddings are as wide as the network."""
 KNOWN_LENGTH = ("steps", "tokens")
 """Lengths of a run that determine its number of steps."""
@@ -47,10 +49,24 @@ def check_compatibility(config: PretrainConfig) -> None:
 
 def conflicts(config: PretrainConfig) -> Iterator[str]:
     """A message for every conflict."""
+    yield from start_conflicts(config)
     yield from plan_conflicts(config)
     yield from sharing_conflicts(config)
     yield from network_conflicts(config)
     yield from schedule_conflicts(config)
+
+
+def start_conflicts(config: PretrainConfig) -> Iterator[str]:
+    """What belongs to runs that continue from a released encoder."""
+    if config.init_from is None:
+        if config.family in ONLY_CONTINUED:
+            yield f"family {config.family} is only continued: give --init-from, a folder or hub name"
+        if config.generator is not None:
+            yield f"--generator {config.generator} has no effect without --init-from"
+        if config.replace_tokenizer:
+            yield "--replace-tokenizer has no effect without --init-from"
+    elif config.generator is not None and config.objective == "mlm":
+        yield f"--generator {config.generator} has no effect under objective mlm, which has no generator"
 
 
 def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
@@ -76,10 +92,17 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
                 f"--plan-options.{field.name.replace('_', '-')} belongs to plan {owner} "
                 f"and has no effect under {plan}"
             )
-    if plan == "frozen_generator" and options.generator is None:
-        yield "plan frozen_generator needs --plan-options.generator: a folder or hub name"
-    if plan == "frozen_generator" and config.init_from is not None:
-        yield "plan frozen_generator has its generator already: it excludes --init-from"
+    if plan == "frozen_generator":
+        if (options.generator is None) == (config.init_from is None):
+            yield (
+                "plan frozen_generator needs either --plan-options.generator, a folder or hub name, for a new "
+                "discriminator, or --init-from"
+            )
+        if config.generator == "small":
+            yield (
+                "--generator small has to be trained, which plan frozen_generator does not: choose --generator same "
+                "or --plan joint"
+            )
     if plan == "two_stage" and config.init_from is not None:
         yield (
             "plan two_stage copies the generator into the discriminator halfway, and would overwrite "
@@ -100,7 +123,7 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
     plan, sharing, network = config.plan, config.sharing, config.network
     if config.objective == "mlm":
         return
-    if plan in FREEZING_PLANS and sharing not in ("none", "gdes"):
+    if plan in FREEZING_PLANS and sharing not in ("none", "gdes", None):
         yield (
             f"plan {plan} freezes the generator while the discriminator is trained, and --sharing "
             f"{sharing} would change the shared weights: choose none or gdes"

@@ -27,6 +27,7 @@ from elektron.configuration import (
 from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.compatibility import (
     FREEZING_PLANS,
+    ONLY_CONTINUED,
     PREDICT_TOKENS,
     SHALLOWER_GENERATOR,
     check_compatibility,
@@ -54,6 +55,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "elektron": (0.0, "muon", 3e-3, True),
         "deberta-v2": (0.1, "adamw", 5e-4, True),
         "modernbert": (0.0, "adamw", 8e-4, True),
+        **dict.fromkeys(ONLY_CONTINUED, (0.1, "adamw", 1e-4, True)),
     }.items()
 }
 LENGTHS = ("steps", "tokens", "minutes", "flops")
@@ -216,8 +218,12 @@ class PretrainConfig(ValidatedConfig):
     """Folder of blocks, made by `elektron prepare`."""
     out: Path = Path("run")
     """Folder for the two models, metrics and checkpoints; the same command again resumes."""
-    family: Literal["elektron", "electra", "deberta-v2", "modernbert"] = "elektron"
-    """Which encoder: the project's own, the paper's, one with disentangled attention, or ModernBERT's."""
+    family: Literal[
+        "elektron", "electra", "deberta-v2", "modernbert",
+        "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet",
+    ] = "elektron"  # fmt: skip
+    """Which encoder: the project's own, the paper's, one with disentangled attention, or ModernBERT's. The others are
+    only continued, with init_from."""
     objective: Literal[
         "rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"
     ] = "rtd"
@@ -226,10 +232,18 @@ class PretrainConfig(ValidatedConfig):
     """Which network is trained when; `joint` trains both at every step."""
     sharing: Sharing | None = None
     """What the networks share (default: elektron gdes, or embeddings where the discriminator predicts tokens; the
-    other families embeddings; none under plans that freeze the generator)."""
+    other families embeddings, unless released networks come with different ones; none under plans that freeze the
+    generator)."""
     init_from: str | None = None
-    """DISCRIMINATOR[,GENERATOR], folders or hub names, or the folder of a run: what to continue from.
-    Their family and sizes are used."""
+    """ENCODER[,GENERATOR], folders or hub names, or the folder of a run: what to continue from. The encoder becomes
+    the discriminator; family and sizes are its own."""
+    generator: Literal["released", "same", "small"] | None = None
+    """With init_from, the generator: the `released` one, the `same` checkpoint as a masked language model, or a `small`
+    copy of the encoder's embeddings and bottom layers (default: released where there is one, else small; same under
+    plan frozen_generator)."""
+    replace_tokenizer: bool = False
+    """With init_from, take the blocks' tokenizer though it is another than the checkpoint's: shared tokens keep their
+    embeddings, new ones start from the mean of their old pieces."""
     steps: AboveZero[int] | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: AboveZero[int] | None = None
@@ -285,6 +299,8 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
             setattr(group, field_name, value)
     if resolved.sharing is None:
         resolved.sharing = default_sharing(config)
+        if config.init_from is not None and resolved.sharing == "embeddings":
+            resolved.sharing = None  # decided when they are loaded: they may differ
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")

@@ -59,7 +59,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     torch.manual_seed(config.seed)
     curriculum, plan, words = prepare_run(config, store.manifest, tokenizer)
-    pair = pair_for(config, store.manifest)
+    pair = pair_for(config, store.manifest, tokenizer)
     if config.nproc is not None and not launched():
         check_world_size(config.nproc, curriculum.shape(0).store_rows)
         with own_folder(config, store) as folder:

@@ -1,7 +1,7 @@
 """What a run starts from: its blocks, and the networks that fit them.
 
-The networks are new, of the configured sizes, or released ones to continue from, whose family, sizes and tokenizer
-the run then has.
+The networks are new, of the configured sizes, or continue from a released encoder (`models/released.py`), whose family
+and sizes the run then has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -19,16 +20,11 @@ from elektron.corpus.unknown import GO_ON, TOO_MUCH
 from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
+from elektron.models.adaptation import VocabularyChange
 from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
-from elektron.models.pair import (
-    DISCRIMINATOR,
-    GENERATOR,
-    Pair,
-    build_pair,
-    load_pair,
-    pair_with_generator,
-    released_family,
-)
+from elektron.models.packed import mixes_documents
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
+from elektron.models.released import Changes, load_pair, pair_with_generator, released_family
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
 from elektron.pretraining.masking import WordFinder, load_segmenter
@@ -38,9 +34,18 @@ from elektron.pretraining.schedules import Curriculum
 
 log = logging.getLogger(__name__)
 
+GENERATORS = {
+    "same": "the same checkpoint as a masked language model",
+    "small": "a smaller copy of the encoder",
+}
+
 
 def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
-    """The configuration with the family and sizes of the networks that it continues from, if any."""
+    """The configuration with the family and sizes of the networks that it continues from, if any.
+
+    Raises:
+        ElektronError: there is no such encoder, or sizes are given that it does not have.
+    """
     if config.init_from is None:
         return config
     name, _ = split_init_from(config.init_from)
@@ -49,12 +54,53 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
     if family.name != config.family:
         log.info("%s is of family %s: so is this run", name, family.name)
     sizes = dataclasses.asdict(sizes_of(released))
-    del sizes["dropout"]
-    if (family.name in SHALLOWER_GENERATOR) != (config.family in SHALLOWER_GENERATOR):
-        # How a generator is made smaller was meant for the other kind of family.
-        sizes |= {"generator_width": None, "generator_layers": None}
-    network = dataclasses.replace(config.network, **sizes)
-    return dataclasses.replace(config, family=family.name, network=network)
+    source, generator_name = generator_source(config)
+    if source == "same":
+        sizes |= {"generator_width": 1.0, "generator_layers": sizes["num_hidden_layers"]}
+    elif generator_name is not None:
+        generator = sizes_of(load_configuration(generator_name))
+        sizes["generator_layers"] = generator.num_hidden_layers
+        if family.name not in SHALLOWER_GENERATOR:
+            sizes["generator_width"] = generator.hidden_size / sizes["hidden_size"]
+    network = config.network
+    for field in dataclasses.fields(network):
+        value = getattr(network, field.name)
+        if value == field.default or field.name not in sizes:
+            continue
+        option = f"--network.{field.name.replace('_', '-')}"
+        own = sizes[field.name]
+        if field.name == "max_position_embeddings" and value > own:
+            sizes[field.name] = value  # more positions can be had
+        elif value != own:
+            raise ElektronError(
+                f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out"
+            )
+    network = dataclasses.replace(network, **sizes)
+    taken_over: dict[str, Any] = {"family": family.name, "network": network}
+    return dataclasses.replace(config, **taken_over)
+
+
+def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
+    """Where the generator of a run with `init_from` comes from, and the name of a released one.
+
+    Raises:
+        ElektronError: a released one is chosen and there is none, or another although one is named.
+    """
+    if config.init_from is None or not OBJECTIVES[config.objective].generates:
+        return None, None
+    _, name = split_init_from(config.init_from)
+    if config.generator == "released" and name is None:
+        raise ElektronError(
+            f"--generator released: {config.init_from} has no generator beside it: "
+            "name one after a comma, or choose same or small"
+        )
+    if config.generator in ("same", "small") and "," in config.init_from:
+        raise ElektronError(
+            f"--generator {config.generator} and the generator that --init-from names exclude one another"
+        )
+    without = "same" if config.plan == "frozen_generator" else "small"
+    source = config.generator or ("released" if name is not None else without)
+    return source, name if source == "released" else None
 
 
 def open_blocks(config: PretrainConfig) -> BlockStore:
@@ -111,10 +157,11 @@ def prepare_run(
     check_sizes(DISCRIMINATOR, sizes)
     if OBJECTIVES[config.objective].generates and config.plan_options.generator is None:
         check_sizes(GENERATOR, generator_sizes)
-    refuse_longer_rows(config, manifest.seq_len, sizes.max_position_embeddings)
-    if tokenizer is not None:
+    if config.init_from is None:
+        refuse_longer_rows(config, manifest.seq_len, sizes.max_position_embeddings)
+    if tokenizer is not None and not config.replace_tokenizer:
         for name in released_networks(config):
-            check_same_tokenizer(name, tokenizer, manifest.vocab_size)
+            check_same_tokenizer(config, name, tokenizer, manifest.vocab_size)
     curriculum = Curriculum(config, manifest.seq_len)
     words = None
     if config.masking.unit == "whole_word" and tokenizer is not None:
@@ -129,7 +176,7 @@ def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> N
     if length > positions:
         way = "raise --network.max-position-embeddings or "
         if released := released_networks(config):
-            way = f"those of {' and '.join(released)} cannot be raised: "
+            way = f"those of {' and '.join(released)} stay as they are: "
         raise ElektronError(
             f"rows of {length} tokens are longer than the {positions} positions of the "
             f"networks: {way}prepare shorter rows with --seq-len {positions}"
@@ -139,27 +186,23 @@ def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> N
 def released_networks(config: PretrainConfig) -> list[str]:
     """The folders or hub names of the networks that the run starts from."""
     if config.init_from is not None:
-        return [half for half in split_init_from(config.init_from) if half is not None]
+        _, generator = generator_source(config)
+        found = [split_init_from(config.init_from)[0], generator]
+        return [name for name in found if name is not None]
     if config.plan_options.generator is not None:
         return [generator_of_run(config.plan_options.generator)]
     return []
 
 
-def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
-    """Build or load the networks for the rows that the manifest describes."""
+def pair_for(
+    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None = None
+) -> Pair:
+    """Build or load the networks for the rows that the manifest describes, and for the blocks' tokenizer."""
     objective = OBJECTIVES[config.objective]
     sizes, generator_sizes = configured_sizes(config.network)
-    sharing = config.sharing or "embeddings"
     ready_generator = config.plan_options.generator
     if config.init_from is not None:
-        discriminator, generator = split_init_from(config.init_from)
-        pair = load_pair(
-            discriminator,
-            generator if objective.generates else None,
-            generator_sizes if objective.generates else None,
-            manifest.special_ids,
-            sharing,
-        )
+        pair = continued_pair(config, manifest, tokenizer)
     elif ready_generator is not None:
         pair = pair_with_generator(
             FAMILIES[config.family],
@@ -167,7 +210,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
             generator_of_run(ready_generator),
             manifest.vocab_size,
             manifest.special_ids,
-            sharing,
+            config.sharing or "embeddings",
         )
     else:
         pair = build_pair(
@@ -176,7 +219,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
             generator_sizes if objective.generates else None,
             manifest.vocab_size,
             manifest.special_ids,
-            sharing,
+            config.sharing or "embeddings",
         )
     if objective.corrects or config.plan_options.similarity:
         pair.add_corrector()
@@ -184,8 +227,41 @@ def pair_for(config: PretrainConfig, manifest: Manifest) -> Pair:
         pair.corrector = None
     for network in (pair.discriminator, pair.generator):
         if network is not None:
-            refuse_longer_rows(config, manifest.seq_len, network.config.max_position_embeddings)
+            positions = sizes_of(network.config).max_position_embeddings
+            refuse_longer_rows(config, manifest.seq_len, positions)
     return pair
+
+
+def continued_pair(
+    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None
+) -> Pair:
+    """The pair of a run with `init_from`."""
+    assert config.init_from is not None
+    name, _ = split_init_from(config.init_from)
+    source, generator_name = generator_source(config)
+    if source is not None and config.generator is None:
+        log.info(
+            "the generator is %s (--generator %s)", generator_name or GENERATORS[source], source
+        )
+    if manifest.packing == "dense" and mixes_documents(load_configuration(name)):
+        raise ElektronError(
+            f"{name} has a convolution, which mixes neighbouring documents of a packed row: prepare the blocks "
+            "with --packing paper"
+        )
+    vocabulary = None
+    if config.replace_tokenizer and tokenizer is not None:
+        released = load_tokenizer(name)
+        if fingerprint(released) != fingerprint(tokenizer):
+            vocabulary = VocabularyChange.between(released, tokenizer)
+    length = max(manifest.seq_len, config.network.max_position_embeddings)
+    return load_pair(
+        name,
+        generator_name,
+        configured_sizes(config.network)[1] if source == "small" else None,
+        config.sharing,
+        same=source == "same",
+        changes=Changes(length, vocabulary),
+    )
 
 
 def split_init_from(init_from: str) -> tuple[str, str | None]:
@@ -231,13 +307,16 @@ def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:
     return sizes, sizes.smaller(network.generator_width, network.generator_layers)
 
 
-def check_same_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+def check_same_tokenizer(
+    config: PretrainConfig, name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int
+) -> None:
     """Refuse a released network for blocks of another tokenizer, whose ids mean other tokens."""
     released = load_tokenizer(name)
     if fingerprint(released) != fingerprint(tokenizer):
+        other = ", or add --replace-tokenizer true" if config.init_from is not None else ""
         raise ElektronError(
             f"the blocks were made with another tokenizer than {name}: "
-            f"run `elektron prepare … --tokenizer {name}`"
+            f"run `elektron prepare … --tokenizer {name}`{other}"
         )
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:

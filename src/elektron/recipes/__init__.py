@@ -26,6 +26,8 @@ Config = TypeVar("Config", bound=PretrainConfig)
 
 DEFAULT_RECIPE = "elektron-small"
 """Recipe of a run that names none."""
+CONTINUE_RECIPE = "continue"
+"""Recipe of a run with `init_from` that names none."""
 
 # How a generator is made smaller is another thing in another kind of family.
 _GENERATOR_FIELDS = (
@@ -54,11 +56,15 @@ def with_recipe(
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
-    path = recipe_path(DEFAULT_RECIPE if recipe is None else recipe)
-    base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
-    _at_most_one_length(base, f"{path}: ")
     own = validate(config_class, overrides or {})
     _at_most_one_length(own, "")
+    continues = own.get("init_from") is not None
+    path = recipe_path(recipe or (CONTINUE_RECIPE if continues else DEFAULT_RECIPE))
+    base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
+    _at_most_one_length(base, f"{path}: ")
+    if continues:
+        # The network is the checkpoint's; what is given besides is compared with it.
+        base = {name: value for name, value in base.items() if not name.startswith("network.")}
 
     if any(own.get(length) is not None for length in LENGTHS):
         base = {name: value for name, value in base.items() if name not in LENGTHS}

@@ -57,11 +57,10 @@ PLANS = {
 }
 WITHOUT_GENERATOR = "mlm"
 WITHOUT_DETECTOR = ("mlm", "replace_mlm")
+TOKEN_CLASSIFIER = ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]")
 DETECTORS = {
     "elektron": ("AutoModelForPreTraining", ".sigmoid()"),
     "electra": ("AutoModelForPreTraining", ".sigmoid()"),
-    "deberta-v2": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
-    "modernbert": ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]"),
 }
 """By family: the class of the discriminator, and what makes a probability of its logits."""
 PACKINGS = {
@@ -719,8 +718,8 @@ def _usage(run: PretrainingRun, several: bool) -> Section:
 
 def detector_code(run: PretrainingRun) -> str:
     """Code for the probability that each token was replaced; empty where that was not learned."""
-    found = DETECTORS.get(str(run.config.get("family")))
-    if found is None or run.config.get("objective") in WITHOUT_DETECTOR:
+    found = DETECTORS.get(str(run.config.get("family")), TOKEN_CLASSIFIER)
+    if run.config.get("objective") in WITHOUT_DETECTOR:
         return ""
     model_class, probability = found
     return (

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from elektron.models.families import make_packed_positions
+from elektron.models.packed import make_packed_positions
 from elektron.pretraining.batches import MicroBatch
 from elektron.pretraining.evaluation import auc_of_histogram
 from elektron.pretraining.objectives import UpdateRoles

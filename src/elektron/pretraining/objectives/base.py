@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from elektron.models.families import PackedPositions, make_packed_positions
 from elektron.models.flops import encoder_flops, replaced_head_flops, token_head_flops
+from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.corruption import (

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from elektron.models.families import PackedPositions
+from elektron.models.packed import PackedPositions
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import MicroBatch
 

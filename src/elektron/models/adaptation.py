@@ -1,0 +1,223 @@
+"""Released networks with another vocabulary or more positions.
+
+A vocabulary: tokens that both tokenizers have keep their embeddings. A new token starts from the mean of the embeddings
+of the pieces that the old tokenizer cuts it into. So do biases of the output layer.
+
+Positions: learned ones are interpolated, rotary ones get a larger base (NTK-aware scaling), relative ones of
+`deberta-v2` keep their buckets, the last of which stands for all farther tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from tokenizers.decoders import ByteLevel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from elektron.corpus.vocabulary import NEEDED, special_ids
+from elektron.errors import ElektronError
+from elektron.models.packed import first_position
+
+log = logging.getLogger(__name__)
+
+CONTINUATION, SPACE, BYTE_SPACE = "##", "▁", "Ġ"
+"""Marks of WordPiece inside a word, and of SentencePiece and byte-level BPE at its beginning."""
+POSITIONS = "position_embeddings.weight"
+MOST_PADDING_ID = 100
+"""Families that count positions from behind the padding token's id have as many unused rows."""
+
+
+@dataclass(frozen=True)
+class VocabularyChange:
+    """What each token of a new vocabulary starts from."""
+
+    pieces: list[list[int]]
+    """For each new id the old ids whose mean it starts from; empty for the mean of all."""
+    special_ids: dict[str, int]
+    """New ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
+
+    @classmethod
+    def between(
+        cls, old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase
+    ) -> VocabularyChange:
+        """The change from the tokenizer of a checkpoint to another."""
+        old_texts, new_texts = token_texts(old), token_texts(new)
+        old_ids = {text: token_id for token_id, text in old_texts.items()}
+        old_vocabulary = old.get_vocab()
+        pieces: list[list[int]] = [[] for _ in range(max(new.get_vocab().values()) + 1)]
+        cut: list[int] = []
+        for token, token_id in new.get_vocab().items():
+            text = new_texts.get(token_id)
+            if text in old_ids:
+                pieces[token_id] = [old_ids[text]]
+            elif text is not None:
+                cut.append(token_id)
+            elif token in old_vocabulary:
+                pieces[token_id] = [old_vocabulary[token]]
+        for kind in NEEDED:
+            pieces[special_ids(new)[kind]] = [special_ids(old)[kind]]
+        kept = sum(map(bool, pieces))
+        space = " " if mark_of(old) == BYTE_SPACE else ""
+        texts = [(space if starts else "") + text for text, starts in map(new_texts.get, cut)]  # type: ignore[misc]
+        if texts:
+            found = old(texts, add_special_tokens=False)["input_ids"]
+            for token_id, ids in zip(cut, found, strict=True):
+                pieces[token_id] = known_pieces(ids, old_texts, old_ids, new_texts[token_id][1])
+        empty = sum(not ids for ids in pieces)
+        log.info(
+            "vocabulary of %s tokens: %s keep their embedding, %s start from the mean of their pieces, %s from the "
+            "mean of all",
+            f"{len(pieces):,}",
+            f"{kept:,}",
+            f"{len(pieces) - kept - empty:,}",
+            f"{empty:,}",
+        )
+        return cls(pieces, special_ids(new))
+
+    def applied(self, table: Tensor) -> Tensor:
+        """Rows `(old vocabulary, …)` of an embedding table or a bias to `(new vocabulary, …)`."""
+        rows = table.detach().reshape(len(table), -1)
+        rows = torch.cat([rows, rows.mean(0, keepdim=True)])
+        pieces = [ids or [len(table)] for ids in self.pieces]
+        flat = torch.tensor([token_id for ids in pieces for token_id in ids])
+        starts = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
+        means = F.embedding_bag(flat, rows, starts, mode="mean")
+        return means.reshape(-1, *table.shape[1:])
+
+
+def mark_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The mark that most tokens of a vocabulary have, or none."""
+    marks = (CONTINUATION, SPACE, BYTE_SPACE)
+    found = Counter(
+        mark for token in tokenizer.get_vocab() for mark in marks if token.startswith(mark)
+    )
+    return found.most_common(1)[0][0] if found else ""
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, bool]]:
+    """The text of each token that is not special, and whether it begins a word, whatever mark says so."""
+    mark, decoder, special = mark_of(tokenizer), ByteLevel(), set(tokenizer.all_special_tokens)
+    texts = {}
+    for token, token_id in tokenizer.get_vocab().items():
+        if token in special:
+            continue
+        if mark == BYTE_SPACE:
+            decoded = decoder.decode([token])
+            # Bytes that are no character on their own keep their symbols.
+            text = token if "\ufffd" in decoded else decoded.removeprefix(" ")
+        else:
+            text = token.removeprefix(mark)
+        starts = token.startswith(mark) != (mark == CONTINUATION)
+        texts[token_id] = (text, starts)
+    return texts
+
+
+def known_pieces(
+    ids: list[int],
+    texts: dict[int, tuple[str, bool]],
+    by_text: dict[tuple[str, bool], int],
+    starts: bool,
+) -> list[int]:
+    """The pieces of a token as the old tokenizer cut its text, without unknown ones and lone marks.
+
+    A tokenizer takes any text for the beginning of a word; inside one, the first piece is the one for there.
+    """
+    found = [token_id for token_id in ids if texts.get(token_id, ("", False))[0]]
+    if found and not starts:
+        found[0] = by_text.get((texts[found[0]][0], False), found[0])
+    return found
+
+
+def adapted(
+    network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None
+) -> PreTrainedModel:
+    """A network with at least `length` positions and, where given, another vocabulary; itself if that changes nothing.
+
+    Raises:
+        ElektronError: the family needs a padding token with another id.
+    """
+    config = copy.deepcopy(network.config)
+    state: dict[str, Tensor] = network.state_dict(keep_vars=True)
+    old_first = first_position(config)
+    positions = config.max_position_embeddings - old_first
+    if vocabulary is None and length <= positions:
+        return network
+    if vocabulary is not None:
+        change_vocabulary(network, config, state, vocabulary)
+    first = first_position(config)
+    config.max_position_embeddings = first + max(positions, length)
+    for name in [name for name in state if name.endswith(POSITIONS)]:
+        table = state[name].detach()
+        rows = interpolated(table[old_first:], max(positions, length))
+        state[name] = torch.cat([table[:1].expand(first, -1), rows])
+    if length > positions:
+        stretch(config, length / positions)
+    changed = type(network)(config)
+    changed.load_state_dict(state)
+    changed.tie_weights()
+    return changed
+
+
+def change_vocabulary(
+    network: PreTrainedModel, config: Any, state: dict[str, Tensor], vocabulary: VocabularyChange
+) -> None:
+    """Replace what has a row for each token, and the ids in the configuration."""
+    padding = vocabulary.special_ids["pad"]
+    if config.model_type == "mpnet" and padding != 1:
+        raise ElektronError(
+            f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}"
+        )
+    if first_position(config) and padding > MOST_PADDING_ID:
+        raise ElektronError(
+            f"{config.model_type} counts positions from behind the padding token's id, which is {padding} in this "
+            "tokenizer: use one that has it among its first"
+        )
+    output = network.get_output_embeddings()
+    rows = {network.get_input_embeddings().weight}
+    if output is not None:
+        rows |= set(output.parameters(recurse=False))
+    for name, tensor in state.items():
+        if tensor in rows:
+            state[name] = vocabulary.applied(tensor)
+    config.vocab_size = len(vocabulary.pieces)
+    for name, kind in (
+        ("pad", "pad"), ("cls", "cls"), ("sep", "sep"), ("bos", "cls"), ("eos", "sep"),
+    ):  # fmt: skip
+        if getattr(config, f"{name}_token_id", None) is not None:
+            setattr(config, f"{name}_token_id", vocabulary.special_ids[kind])
+
+
+def interpolated(rows: Tensor, length: int) -> Tensor:
+    """A table of positions `(old, width)` stretched to `(length, width)`; the ends keep theirs."""
+    if length == len(rows):
+        return rows
+    stretched = F.interpolate(rows.T[None], size=length, mode="linear", align_corners=True)
+    return stretched[0].T
+
+
+def stretch(config: Any, factor: float) -> None:
+    """Let a configuration's rotary or relative positions reach `factor` times as far."""
+    width = config.hidden_size // config.num_attention_heads
+    grown = factor ** (width / (width - 2)) if width > 2 else factor
+    if hasattr(config, "rope_theta"):
+        config.rope_theta *= grown
+    elif getattr(config, "rope_parameters", None):
+        config.rope_parameters["full_attention"]["rope_theta"] *= grown
+    elif getattr(config, "max_relative_positions", 1) < 1:
+        config.max_relative_positions = round(config.max_position_embeddings / factor)
+
+
+def kind_of_positions(network: PreTrainedModel) -> str:
+    """What happens to the positions of a network when there are more, in words."""
+    if any(name.endswith(POSITIONS) for name in network.state_dict()):
+        return "learned ones are interpolated"
+    if hasattr(network.config, "rope_theta") or hasattr(network.config, "rope_parameters"):
+        return "the base of rotary ones grows"
+    return "relative ones keep their buckets"

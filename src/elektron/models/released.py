@@ -1,0 +1,269 @@
+"""A pair that continues from a released encoder.
+
+The encoder becomes the discriminator. The generator is a released one, the same checkpoint as a masked language model,
+or a smaller copy: the encoder's embeddings and as many of its bottom layers as the generator has. Heads come from the
+checkpoint where it has them; which ones are new is logged.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from elektron.errors import ElektronError
+from elektron.hub import load_configuration
+from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
+from elektron.models.families import (
+    LABELS,
+    RELEASED_FAMILIES,
+    Family,
+    Sizes,
+    check_sizes,
+    fix_first_logit,
+    sizes_of,
+)
+from elektron.models.loading import load_network, load_with_new_head
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
+from elektron.models.sharing import Sharing, share
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the networks of a checkpoint are changed when they are loaded."""
+
+    length: int = 0
+    """Tokens that they must be able to read."""
+    vocabulary: VocabularyChange | None = None
+
+    def __call__(self, network: PreTrainedModel) -> PreTrainedModel:
+        return adapted(network, self.length, self.vocabulary)
+
+
+def load_pair(
+    name: str,
+    generator_name: str | None,
+    generator_sizes: Sizes | None,
+    sharing: Sharing | None = None,
+    same: bool = False,
+    changes: Changes | None = None,
+) -> Pair:
+    """A pair to continue training from a released encoder.
+
+    Args:
+        name: folder or hub name of the encoder, with or without heads.
+        generator_name: folder or hub name of a released generator.
+        generator_sizes: of a smaller copy, where there is no released generator; None for a discriminator alone.
+        sharing: what the two have in common; None for the embeddings if they are equal, else nothing.
+        same: the generator is the checkpoint itself as a masked language model.
+        changes: another vocabulary, more positions.
+
+    Raises:
+        ElektronError: a folder that holds no such model, an unknown family, two networks that cannot share their
+            embeddings, or a generator without the head that it needs.
+    """
+    changes = changes or Changes()
+    config = load_configuration(name)
+    family = released_family(name, config)
+    if generator_name is not None:
+        refuse_other_halves(name, config, generator_name, sharing)
+    masked_lm, has_token_head = load_masked_lm(family, name, changes)
+    generator: PreTrainedModel | None = None
+    if generator_name is not None:
+        generator = changes(load_network(family.generator_class, generator_name))
+    elif same:
+        if not has_token_head:
+            raise ElektronError(
+                f"{name} has no head that predicts tokens, and a generator needs one: choose --generator small"
+            )
+        generator = copy.deepcopy(masked_lm)
+    elif generator_sizes is not None:
+        generator = smaller_copy(masked_lm, generator_sizes)
+    discriminator, has_detector = load_discriminator(family, name, config, masked_lm, changes)
+    if generator is not None:
+        sharing = agreed_sharing(generator, discriminator, sharing)
+        share(generator, discriminator, sharing, released=True)
+    pair = Pair(family, generator, discriminator)
+    if has_token_head:
+        setattr(masked_lm, masked_lm.base_model_prefix, discriminator.base_model)
+        masked_lm.tie_weights()
+        pair.corrector = masked_lm
+    positions = sizes_of(config).max_position_embeddings
+    if changes.length > positions:
+        kind = kind_of_positions(masked_lm)
+        log.info("%s: %d positions become %d: %s", name, positions, changes.length, kind)
+    log.info(
+        "%s: %s; its head for replaced tokens %s, its head that predicts tokens %s",
+        name,
+        config.model_type,
+        "comes from the checkpoint" if has_detector else "is new",
+        "comes from the checkpoint" if has_token_head else "is new where the objective has one",
+    )
+    return pair
+
+
+def pair_with_generator(
+    family: Family,
+    sizes: Sizes,
+    generator_name: str,
+    vocab_size: int,
+    special_ids: Mapping[str, int],
+    sharing: Sharing,
+) -> Pair:
+    """A new discriminator for a ready-made generator, of whatever family that is.
+
+    Raises:
+        ElektronError: there is no such generator, or embeddings cannot be shared with it.
+    """
+    config = load_configuration(generator_name)
+    generator_family = released_family(generator_name, config)
+    if config.vocab_size != vocab_size:
+        raise ElektronError(
+            f"{generator_name} has {config.vocab_size} tokens to write and the blocks {vocab_size}: "
+            "the discriminator could not read all of them"
+        )
+    if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
+        raise ElektronError(
+            f"gdes needs embeddings of one width: those of {generator_name} are "
+            f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
+        )
+    check_sizes(DISCRIMINATOR, sizes)
+    generator = load_network(generator_family.generator_class, generator_name)
+    discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
+    fix_first_logit(discriminator)
+    share(generator, discriminator, sharing)
+    return Pair(family, generator, discriminator, generator_family)
+
+
+def load_masked_lm(family: Family, name: str, changes: Changes) -> tuple[PreTrainedModel, bool]:
+    """The checkpoint as a masked language model, and whether its head comes from the files, all of it."""
+    network, new = load_with_new_head(family.generator_class, name)
+    if new:
+        fresh = family.generator_class(network.config)
+        setattr(fresh, fresh.base_model_prefix, network.base_model)
+        fresh.tie_weights()
+        network = fresh
+    return changes(network), not new
+
+
+def load_discriminator(
+    family: Family,
+    name: str,
+    config: PreTrainedConfig,
+    masked_lm: PreTrainedModel,
+    changes: Changes,
+) -> tuple[PreTrainedModel, bool]:
+    """The discriminator, and whether its head for replaced tokens comes from the files.
+
+    A token classifier of something else, or a classifier of texts, has none: only its encoder is taken.
+    """
+    labels = {int(number): label for number, label in (config.id2label or {}).items()}
+    architecture = (config.architectures or [""])[0]
+    if architecture == family.discriminator_class.__name__ and (
+        labels == LABELS or not family.classifies_tokens
+    ):
+        return changes(load_network(family.discriminator_class, name)), True
+    config = copy.deepcopy(masked_lm.config)
+    if family.classifies_tokens:
+        config.id2label = dict(LABELS)
+        config.label2id = {label: number for number, label in LABELS.items()}
+    discriminator = family.discriminator_class(config)
+    setattr(discriminator, discriminator.base_model_prefix, masked_lm.base_model)
+    fix_first_logit(discriminator)
+    return discriminator, False
+
+
+def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
+    """A generator of other sizes with what fits: the embeddings; at the same width also bottom layers and head."""
+    check_sizes(GENERATOR, sizes)
+    config: Any = copy.deepcopy(masked_lm.config)
+    for field in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
+        if getattr(sizes_of(config), field) != getattr(sizes, field):
+            setattr(config, field, getattr(sizes, field))
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: sizes.num_hidden_layers]
+    generator = type(masked_lm)(config)
+    own = generator.state_dict()
+    fitting = {
+        key: value
+        for key, value in masked_lm.state_dict().items()
+        if key in own and own[key].shape == value.shape
+    }
+    generator.load_state_dict(fitting, strict=False)
+    generator.tie_weights()
+    parts = (
+        "embeddings and bottom layers"
+        if config.hidden_size == masked_lm.config.hidden_size
+        else "embeddings"
+    )
+    log.info(
+        "the generator has %d layers of width %d and starts from the encoder's %s",
+        sizes.num_hidden_layers,
+        sizes.hidden_size,
+        parts,
+    )
+    return generator
+
+
+def agreed_sharing(
+    generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing | None
+) -> Sharing:
+    """What the networks share, and a line where that replaces embeddings or where it is decided here."""
+    ours, theirs = (
+        network.base_model.embeddings.state_dict() for network in (discriminator, generator)
+    )
+    equal = ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[key]) for key, value in ours.items()
+    )
+    if sharing is None:
+        if not equal:
+            log.info(
+                "generator and discriminator come with different embeddings: each keeps its own (--sharing none)"
+            )
+        return "embeddings" if equal else "none"
+    if not equal and sharing in ("tokens", "embeddings", "all"):
+        log.warning(
+            "--sharing %s: the generator's embeddings, which differ, are replaced by the discriminator's",
+            sharing,
+        )
+    return sharing
+
+
+def refuse_other_halves(
+    name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None
+) -> None:
+    """Raise ElektronError for two networks that cannot share what they are to share."""
+    generator = load_configuration(generator_name)
+    if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
+        raise ElektronError(
+            f"--sharing all needs two networks of one size: {name} and "
+            f"{generator_name} differ; choose --sharing embeddings"
+        )
+    for field in ("model_type", "vocab_size", "embedding_size", "max_position_embeddings"):
+        ours, theirs = getattr(discriminator, field, None), getattr(generator, field, None)
+        if ours != theirs:
+            raise ElektronError(
+                f"{generator_name} cannot share embeddings with {name}: "
+                f"its {field} is {theirs}, the discriminator's {ours}"
+            )
+
+
+def released_family(name: str, config: PreTrainedConfig) -> Family:
+    """The family of a released model.
+
+    Raises:
+        ElektronError: it is of none that can be pre-trained.
+    """
+    if config.model_type not in RELEASED_FAMILIES:
+        raise ElektronError(
+            f"{name} is of family {config.model_type!r}; "
+            f"pre-training continues from {' or '.join(RELEASED_FAMILIES)}"
+        )
+    return RELEASED_FAMILIES[config.model_type]

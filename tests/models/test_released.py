@@ -1,0 +1,279 @@
+"""Pairs that continue from small released encoders of every family, made by transformers itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
+)
+
+from elektron.errors import ElektronError
+from elektron.models.families import FAMILIES, RELEASED_FAMILIES, sizes_of
+from elektron.models.packed import PackedPositions, make_packed_positions
+from elektron.models.pair import Pair
+from elektron.models.released import Changes, load_pair
+from tests.models.conftest import VOCABULARY
+from tests.models.test_pair import NoTokenizer
+
+KIN = [name for name in RELEASED_FAMILIES if name not in FAMILIES]
+POSITIONS = 40
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": POSITIONS,
+}
+OF_FAMILY: dict[str, dict[str, Any]] = {
+    "distilbert": {"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 48},
+    "roberta": {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+    "xlm-roberta": {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+    "camembert": {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+    "mpnet": {"max_position_embeddings": POSITIONS + 2},
+    "electra": {"embedding_size": 24},
+    "elektron": {"embedding_size": 24},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+    },
+    "modernbert": {"local_attention": 8},
+}
+SPECIAL = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+# A text of 5 tokens, one of 4 and two of padding, with ids that none of the families has for padding.
+TEXTS = [[5, 9, 10, 11, 6], [5, 12, 13, 6]]
+
+
+def make(family: str, head: str, folder: Path, **changes: Any) -> Path:
+    """A folder as the hub has them: the bare encoder, or `ForMaskedLM` and the like."""
+    torch.manual_seed(5)
+    special = {"pad_token_id": 0} if family in ("bert", "distilbert", "electra") else SPECIAL
+    config = AutoConfig.for_model(family, **SIZES | special | OF_FAMILY.get(family, {}) | changes)
+    auto = getattr(transformers, f"AutoModel{head}")
+    network = auto.from_config(config).eval()
+    for parameter in network.parameters():
+        if parameter.ndim >= 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    network.save_pretrained(folder)
+    return folder
+
+
+def packed_row() -> tuple[torch.Tensor, PackedPositions]:
+    ids = torch.tensor([[*TEXTS[0], *TEXTS[1], 1, 1]])
+    documents = torch.tensor([[0] * 5 + [1] * 4 + [-1] * 2])
+    positions = torch.tensor([[*range(5), *range(4), 0, 0]])
+    return ids, make_packed_positions(documents, positions, torch.zeros_like(ids))
+
+
+def packed_states(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+    """The discriminator's and the generator's hidden states `(tokens, width)` of the packed row's texts."""
+    ids, packed = packed_row()
+    with torch.no_grad():
+        both = pair.discriminator_states(ids, packed), pair.generator_states(ids, packed)
+    return both[0][0, :9], both[1][0, :9]
+
+
+def plain_states(encoder: Any) -> torch.Tensor:
+    """Hidden states `(tokens, width)` of each text on its own, by plain transformers."""
+    with torch.no_grad():
+        states = [encoder.eval()(torch.tensor([text])).last_hidden_state[0] for text in TEXTS]
+    return torch.cat(states)
+
+
+def load(folder: Path, **options: Any) -> Pair:
+    width = 0.5 if AutoConfig.from_pretrained(folder).model_type in ("electra", "elektron") else 1.0
+    sizes = sizes_of(AutoConfig.from_pretrained(folder)).smaller(width, 2)
+    return load_pair(str(folder), options.pop("generator", None), sizes, **options).eval()
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+@pytest.mark.parametrize("head", ["", "ForMaskedLM"])
+def test_hidden_states_are_those_of_the_start_also_in_packed_rows(
+    family: str, head: str, tmp_path: Path
+) -> None:
+    folder = make(family, head, tmp_path)
+    expected = plain_states(AutoModel.from_pretrained(folder))
+    states, _ = packed_states(load(folder))
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_one_text_a_row_is_the_start_to_the_last_digits(family: str, tmp_path: Path) -> None:
+    folder = make(family, "ForMaskedLM", tmp_path)
+    ids = torch.tensor([TEXTS[0]])
+    packed = make_packed_positions(
+        torch.zeros_like(ids), torch.arange(5)[None], torch.zeros_like(ids)
+    )
+    with torch.no_grad():
+        expected = AutoModel.from_pretrained(folder).eval()(ids).last_hidden_state
+        states = load(folder).discriminator_states(ids, packed)
+    torch.testing.assert_close(states, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_the_same_checkpoint_as_generator_predicts_what_it_did(family: str, tmp_path: Path) -> None:
+    folder = make(family, "ForMaskedLM", tmp_path)
+    pair = load(folder, same=True)
+    plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = torch.cat([plain(torch.tensor([text])).logits[0] for text in TEXTS])
+        logits = pair.token_logits(packed_states(pair)[1])
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        pair.add_corrector()
+        corrected = pair.corrected_logits(packed_states(pair)[0])
+    torch.testing.assert_close(corrected, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_a_small_generator_starts_from_embeddings_and_bottom_layers(
+    family: str, tmp_path: Path
+) -> None:
+    pair = load(make(family, "ForMaskedLM", tmp_path))
+    assert pair.generator is not None
+    assert sizes_of(pair.generator.config).num_hidden_layers == 2
+    table = pair.discriminator.get_input_embeddings().weight
+    assert pair.generator.get_output_embeddings().weight is table
+    if family in ("electra", "elektron"):
+        return
+    path = RELEASED_FAMILIES[family].encoder_layers
+    layers = [
+        network.base_model.get_submodule(path) for network in (pair.generator, pair.discriminator)
+    ]
+    for own, theirs in zip(*(found[:2].parameters() for found in layers), strict=True):
+        assert torch.equal(own, theirs) and own is not theirs
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_what_comes_out_loads_in_plain_transformers(family: str, tmp_path: Path) -> None:
+    start = AutoModel.from_pretrained(make(family, "", tmp_path / "start"))
+    pair = load(tmp_path / "start")
+    pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
+    encoder, info = AutoModel.from_pretrained(tmp_path / "discriminator", output_loading_info=True)
+    assert type(encoder) is type(start)
+    assert all("pooler" in key for key in info["missing_keys"])
+    torch.testing.assert_close(plain_states(encoder), plain_states(start), atol=1e-5, rtol=1e-5)
+    generator = AutoModelForMaskedLM.from_pretrained(tmp_path / "generator").eval()
+    with torch.no_grad():
+        expected = pair.token_logits(packed_states(pair)[1][:5])
+        logits = generator(torch.tensor([TEXTS[0]])).logits[0]
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        if RELEASED_FAMILIES[family].classifies_tokens:
+            plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "discriminator")
+            assert plain.config.id2label == {0: "original", 1: "replaced"}
+            logits = plain.eval()(torch.tensor([TEXTS[0]])).logits[0]
+            assert (logits[:, 0] == 0).all()
+            replaced = pair.replaced_logits(packed_states(pair)[0][:5])
+            torch.testing.assert_close(logits[:, 1], replaced, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_a_continued_pair_is_continued_whole(family: str, tmp_path: Path) -> None:
+    pair = load(make(family, "ForMaskedLM", tmp_path / "start"))
+    pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
+    again = load(tmp_path / "discriminator", generator=str(tmp_path / "generator"))
+    for first, second in zip(packed_states(pair), packed_states(again), strict=True):
+        torch.testing.assert_close(second, first)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                again.token_logits(packed_states(again)[1]),
+                pair.token_logits(packed_states(pair)[1]),
+            )
+    with torch.no_grad():
+        torch.testing.assert_close(
+            again.replaced_logits(packed_states(again)[0]),
+            pair.replaced_logits(packed_states(pair)[0]),
+        )
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_longer_rows_than_the_checkpoint_has_positions(family: str, tmp_path: Path) -> None:
+    pair = load(make(family, "ForMaskedLM", tmp_path / "start"), changes=Changes(length=60))
+    for network in (pair.discriminator, pair.generator):
+        assert network is not None
+        assert sizes_of(network.config).max_position_embeddings == 60
+    ids = torch.randint(4, VOCABULARY, (1, 60))
+    packed = make_packed_positions(
+        torch.zeros_like(ids), torch.arange(60)[None], torch.zeros_like(ids)
+    )
+    pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
+    with torch.no_grad():
+        states = pair.discriminator_states(ids, packed)
+        plain = AutoModel.from_pretrained(tmp_path / "discriminator").eval()(ids).last_hidden_state
+    torch.testing.assert_close(states, plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "mpnet"])
+def test_learned_positions_keep_their_ends_when_interpolated(family: str, tmp_path: Path) -> None:
+    folder = make(family, "", tmp_path)
+    before = AutoModel.from_pretrained(folder).embeddings.position_embeddings.weight
+    pair = load(folder, changes=Changes(length=79))
+    after = pair.discriminator.base_model.embeddings.position_embeddings.weight
+    first = len(before) - POSITIONS
+    assert len(after) == first + 79
+    assert torch.equal(after[[first, -1]], before[[first, -1]])
+    # 79 positions over the range of 40: every second one is an old one.
+    torch.testing.assert_close(after[first::2], before[first:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_classifier_of_something_else_gives_its_encoder_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make("bert", "ForTokenClassification", tmp_path, id2label={0: "O", 1: "LOC"})
+    before = AutoModelForTokenClassification.from_pretrained(folder).classifier.weight
+    with caplog.at_level(logging.INFO, "elektron"):
+        pair = load(folder)
+    assert not torch.equal(pair.discriminator.classifier.weight[1], before[1])
+    assert "head for replaced tokens is new" in caplog.text
+    assert pair.discriminator.config.id2label == {0: "original", 1: "replaced"}
+
+
+def test_the_same_checkpoint_without_a_head_is_refused_as_generator(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="no head that predicts tokens"):
+        load(make("bert", "", tmp_path), same=True)
+
+
+def test_released_networks_with_different_embeddings_keep_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make("bert", "", tmp_path / "a")
+    pair = load(folder)
+    assert pair.generator is not None
+    torch.nn.init.normal_(pair.generator.get_input_embeddings().weight)
+    pair.generator.base_model.embeddings.position_embeddings.weight.data += 1
+    pair.generator.save_pretrained(tmp_path / "b")
+    again = load(folder, generator=str(tmp_path / "b"))
+    assert again.generator is not None
+    theirs = again.generator.base_model.embeddings.position_embeddings.weight
+    ours = again.discriminator.base_model.embeddings.position_embeddings.weight
+    assert torch.equal(theirs, pair.generator.base_model.embeddings.position_embeddings.weight)
+    with caplog.at_level(logging.WARNING, "elektron"):
+        shared = load(folder, generator=str(tmp_path / "b"), sharing="embeddings")
+    assert "are replaced by the discriminator's" in caplog.text
+    assert shared.generator is not None
+    assert shared.generator.base_model.embeddings is shared.discriminator.base_model.embeddings
+    assert torch.equal(shared.discriminator.base_model.embeddings.position_embeddings.weight, ours)
+
+
+def test_a_head_of_bert_with_next_sentences_is_found(tmp_path: Path) -> None:
+    pair = load(make("bert", "ForPreTraining", tmp_path), same=True)
+    assert pair.corrector is not None
+
+
+def test_sizes_of_a_released_config_are_those_a_run_has(tmp_path: Path) -> None:
+    for family in KIN:
+        sizes = sizes_of(AutoConfig.from_pretrained(make(family, "", tmp_path / family)))
+        assert dataclasses.astuple(sizes)[:6] == (4, 32, 48, 4, 32, POSITIONS)

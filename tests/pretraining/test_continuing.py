@@ -1,0 +1,206 @@
+"""Runs that continue from a released encoder: generators, other tokenizers, longer rows, refusals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
+)
+
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.vocabulary import load_tokenizer, train_tokenizer
+from elektron.errors import ElektronError
+from elektron.models.families import FAMILIES, RELEASED_FAMILIES
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig
+from elektron.pretraining.pretrain import pretrain
+from tests.conftest import prepare_blocks
+from tests.models.test_released import make
+from tests.pretraining.conftest import tiny_config
+
+KIN = [name for name in RELEASED_FAMILIES if name not in FAMILIES]
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+STILL = OptimizerConfig(learning_rate=1e-12, muon_learning_rate=1e-12)
+
+
+@pytest.fixture(scope="module")
+def bert(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`BertForMaskedLM` with the tokenizer of the blocks."""
+    folder = tmp_path_factory.mktemp("bert")
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    torch.manual_seed(2)
+    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **SIZES)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def continued(data: Path, out: Path, start: Path | str, **changes: Any) -> dict[str, Any]:
+    settings = {"network": NetworkConfig(), "steps": 2, "optimizer": STILL} | changes
+    return pretrain(tiny_config(data, out, init_from=str(start), **settings))
+
+
+def assert_encoder_is(folder: Path, start: Path) -> None:
+    ids = torch.tensor([[2, 9, 10, 11, 3]])
+    with torch.no_grad():
+        states = [
+            AutoModel.from_pretrained(f).eval()(ids).last_hidden_state for f in (folder, start)
+        ]
+    torch.testing.assert_close(*states, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", KIN)
+def test_every_family_is_continued(
+    family: str, blocks: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    start = make(
+        family, "", tmp_path / "start", vocab_size=len(tokenizer), max_position_embeddings=66,
+        pad_token_id=0,
+    )  # fmt: skip
+    tokenizer.save_pretrained(start)
+    summary = continued(blocks, tmp_path / "run", start, steps=3, optimizer=OptimizerConfig())
+    assert summary["discriminator_auc"] is not None
+    written = json.loads((tmp_path / "run/discriminator/config.json").read_text())
+    assert written["model_type"] == family
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "run/generator")
+    assert continued(blocks, tmp_path / "more", tmp_path / "run")["steps"] == 2
+
+
+@pytest.mark.parametrize("source", ["same", "small"])
+def test_the_encoder_is_as_it_was_where_nothing_is_learned(
+    source: str, bert: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "elektron"):
+        continued(blocks, tmp_path / "run", bert, generator=source)
+    assert "head for replaced tokens is new" in caplog.text
+    assert_encoder_is(tmp_path / "run/discriminator", bert)
+    if source == "same":
+        assert_encoder_is(tmp_path / "run/generator", bert)
+
+
+def test_a_frozen_generator_is_the_checkpoint(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    continued(blocks, tmp_path / "run", bert, plan="frozen_generator", optimizer=OptimizerConfig())
+    before, after = (
+        load_file(folder / "model.safetensors") for folder in (bert, tmp_path / "run/generator")
+    )
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_mlm_continues_the_head_too(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    continued(blocks, tmp_path / "run", bert, objective="mlm")
+    ids = torch.tensor([[2, 9, 10, 4, 3]])
+    with torch.no_grad():
+        logits = [
+            BertForMaskedLM.from_pretrained(folder).eval()(ids).logits
+            for folder in (bert, tmp_path / "run/discriminator")
+        ]
+    torch.testing.assert_close(*logits, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": "released"}, "has no generator beside it"),
+        ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 cannot apply"),
+        ({"network": NetworkConfig(dropout=0.3)}, "--network.dropout 0.3 cannot apply"),
+        ({"network": NetworkConfig(max_position_embeddings=48)}, "embeddings 48 cannot apply"),
+        (
+            {"generator": "same", "network": NetworkConfig(generator_layers=1)},
+            "--network.generator-layers 1 cannot apply",
+        ),
+        ({"network": NetworkConfig(generator_width=0.5)}, "use --network.generator-layers"),
+    ],
+)
+def test_options_that_cannot_apply_are_refused(
+    changes: dict[str, Any], message: str, bert: Path, blocks: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ElektronError, match=message):
+        continued(blocks, tmp_path / "run", bert, **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_named_generator_excludes_another(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="exclude one another"):
+        continued(blocks, tmp_path / "run", f"{bert},{bert}", generator="small")
+
+
+def test_the_same_sizes_may_be_given_again(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    network = NetworkConfig(hidden_size=32, num_hidden_layers=2, generator_layers=1)
+    summary = continued(blocks, tmp_path / "run", bert, network=network)
+    assert summary["parameters"]["generator"] < summary["parameters"]["discriminator"] * 1.1
+
+
+def test_rows_longer_than_the_checkpoint_reads(
+    bert: Path, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
+    with caplog.at_level(logging.INFO, "elektron"):
+        continued(rows, tmp_path / "run", bert)
+    assert "64 positions become 96: learned ones are interpolated" in caplog.text
+    encoder = BertModel.from_pretrained(tmp_path / "run/discriminator")
+    assert encoder.config.max_position_embeddings == 96
+
+
+def test_a_convolution_does_not_go_with_packed_rows(
+    blocks: Path, paper_blocks: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    config = DebertaV2Config(
+        vocab_size=len(tokenizer), conv_kernel_size=3, conv_act="gelu", **SIZES
+    )
+    DebertaV2ForMaskedLM(config).save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    with pytest.raises(ElektronError, match="--packing paper"):
+        continued(blocks, tmp_path / "run", tmp_path / "start")
+    assert continued(paper_blocks, tmp_path / "run", tmp_path / "start")["steps"] == 2
+
+
+def test_another_tokenizer_is_refused_or_replaces_the_old_one(
+    bert: Path, corpus_file: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "tokenizer"
+    train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=other, vocab_size=70))
+    rows = prepare_blocks(corpus_file, other, tmp_path / "blocks")
+    with pytest.raises(ElektronError, match=r"another tokenizer .* --replace-tokenizer true"):
+        continued(rows, tmp_path / "run", bert)
+    with caplog.at_level(logging.INFO, "elektron"):
+        continued(rows, tmp_path / "run", bert, replace_tokenizer=True)
+    assert "vocabulary of 70 tokens: 70 keep their embedding, 0 start from" in caplog.text
+    encoder = BertModel.from_pretrained(tmp_path / "run/discriminator")
+    before = BertModel.from_pretrained(bert).embeddings.word_embeddings.weight
+    after = encoder.embeddings.word_embeddings.weight
+    old, new = load_tokenizer(str(bert)).get_vocab(), load_tokenizer(str(other)).get_vocab()
+    for token, token_id in new.items():
+        torch.testing.assert_close(after[token_id], before[old[token]], atol=1e-6, rtol=1e-6)
+
+
+def test_a_swapped_vocabulary_is_another_tokenizer(
+    bert: Path, blocks: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(bert, tmp_path / "other"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["the"], vocabulary["cat"] = vocabulary["cat"], vocabulary["the"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ElektronError, match="another tokenizer"):
+        continued(blocks, tmp_path / "run", other)

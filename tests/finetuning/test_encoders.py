@@ -12,7 +12,7 @@ from transformers import (
 
 from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import UNLIMITED, check_encoder, load_encoder, scratch_encoder
+from elektron.finetuning.encoders import UNLIMITED, load_encoder, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
 from elektron.models.elektron import INITIAL_GAIN
 
@@ -150,26 +150,6 @@ def test_a_recipes_network_with_random_weights(tokenizer_folder):
     assert encoder.config.num_hidden_layers == 4
     with pytest.raises(ElektronError, match="did you mean quickstart"):
         scratch_encoder("quikstart", tokenizer)
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [
-        ("quickstart", "a recipe: did you mean scratch:quickstart"),
-        ("scratch:quikstart", "did you mean quickstart"),
-        ("scratch:", "which recipe\\? There are .*quickstart"),
-        ("./quickstart", "no such folder"),
-    ],
-)
-def test_a_slip_in_the_name_is_found_at_once(name, complaint, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ElektronError, match=complaint):
-        check_encoder(name)
-
-
-def test_a_model_a_run_and_a_recipe_pass(encoders):
-    for name in (encoders["electra"], encoders["electra"].parent, "scratch:quickstart"):
-        check_encoder(str(name))
 
 
 SMALL = {

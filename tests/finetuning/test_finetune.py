@@ -283,9 +283,6 @@ class Parrot:
             labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0
         )
 
-    def predictor(self):
-        return self
-
     def predict(self, records):
         self.rows += len(records)
         return [{"label": self.says(record)} for record in records]

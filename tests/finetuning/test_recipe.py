@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def test_longer_than_the_encoder_reads_is_refused():
 def test_values_that_cannot_work_are_refused_by_name(name, value):
     with pytest.raises(ElektronError, match="--" + name.replace("_", "-")):
         check(config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ("quickstart", "a recipe: did you mean scratch:quickstart"),
+        ("scratch:quikstart", "did you mean quickstart"),
+        ("scratch:", "which recipe\\? There are .*quickstart"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(
+    model, complaint, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ElektronError, match=complaint):
+        check(dataclasses.replace(config(), model=model))
+    (tmp_path / "quickstart").mkdir()
+    for name in ("quickstart", "scratch:quickstart"):
+        check(dataclasses.replace(config(), model=name))
 
 
 @pytest.mark.parametrize(

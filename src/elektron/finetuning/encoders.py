@@ -159,24 +159,6 @@ def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: i
         )
 
 
-def check_encoder(name: str) -> None:
-    """Check the name of an encoder before rows are read and the encoder is loaded.
-
-    Raises:
-        ElektronError: there is no such recipe, or no configuration of a model can be read there.
-    """
-    from elektron.recipes import pretrain_config, recipe_names
-
-    if name.startswith(SCRATCH):
-        pretrain_config(name.removeprefix(SCRATCH))
-        return
-    if name in recipe_names() and not Path(name).exists():
-        raise ElektronError(
-            f"{name} is a recipe: did you mean {SCRATCH}{name}, its network with random weights?"
-        )
-    load_configuration(_without_run(name))
-
-
 def load_encoder(name: str) -> Encoder:
     """An encoder from a folder or the hub with its tokenizer; of a pre-training run the discriminator.
 

@@ -19,14 +19,16 @@ import torch
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.unknown import count_unknown
 from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
+from elektron.device import Device
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.encoders import Encoder, check_encoder, load_encoder, scratch_encoder
-from elektron.finetuning.inputs import Feature
+from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
+from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
+from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import closing_words, write_results
-from elektron.finetuning.tasks.base import COLLAPSED, Prediction, Task
+from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, Trial, identity
@@ -58,10 +60,11 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     recipe.check(config)
     combinations = recipe.combinations(config.sweep)
     with atomic_folder(config.out, kept=TRIALS) as folder:
-        check_encoder(config.model)
         keep_freed_memory()
+        scratch = config.model.startswith(recipe.SCRATCH)
+        encoder = None if scratch else load_encoder(config.model)
         data = read_labelled(config, TASKS[config.task].layout)
-        encoder = encoder_for(config, data)
+        encoder = encoder or new_encoder(config, data)
         check_unknown(config, data, encoder)
         sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
         if config.baseline == "scratch":
@@ -70,7 +73,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         command = identity(config, data, encoder) if count > 1 else None
         search = Search(config, data, FinishedTrials(folder / TRIALS, command))
         try:
-            best = [search.best_of(side, encoder, combinations) for side, encoder in sides.items()]
+            best = [search.best_of(side, network, combinations) for side, network in sides.items()]
         except KeyboardInterrupt:
             if finished := search.finished.count:
                 log.info(
@@ -80,15 +83,13 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
                 )
             raise
         best[0].trial.kept = True
-        metrics = write_results(folder, best[0], search.trials, data)
-    echo(closing_words(metrics, search.trials, best[0].task.metric, config.out))
+        metrics = write_results(folder, best[0], encoder, search.trials, data)
+    echo(closing_words(metrics, search.trials, TASKS[config.task].metric, config.out))
     return metrics
 
 
-def encoder_for(config: FinetuneConfig, data: Labelled) -> Encoder:
-    """The encoder that `--model` names."""
-    if not config.model.startswith(recipe.SCRATCH):
-        return load_encoder(config.model)
+def new_encoder(config: FinetuneConfig, data: Labelled) -> Encoder:
+    """The network of scratch:RECIPE, with a tokenizer of the training texts if none is given."""
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
@@ -138,7 +139,7 @@ class Search:
         """The one with the higher metric on the evaluation rows; the other's weights are not kept."""
         if best is None:
             return new
-        metric = new.task.metric
+        metric = TASKS[self.config.task].metric
         if new.trial.eval[metric] <= best.trial.eval[metric]:
             best, new = new, best
         self.finished.remove_model(best.number)
@@ -146,10 +147,10 @@ class Search:
 
     def evaluate_on_test(self, trained: Trained) -> None:
         """Metrics on the test rows, by which nothing is chosen."""
-        if self.data.test and trained.trial.test is None:
-            predictions = trained.predictor().predict(self.data.test, "evaluating on test")
-            trained.trial.test = trained.task.measure(self.data.test, predictions)()
-            self.finished.save_metrics(trained)
+        if self.data.test and trained.trial.test is None and trained.predictor is not None:
+            predictions = trained.predictor.predict(self.data.test, "evaluating on test")
+            trained.trial.test = trained.predictor.task.measure(self.data.test, predictions)()
+            self.finished.save(trained)
 
     def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
         """One training, or what an interrupted command has finished of it."""
@@ -176,7 +177,7 @@ class Search:
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
         for restart in range(RESTARTS + 1):
             seed = trial.seed + restart * SEED_OF_RESTART
-            trained = self.attempt(trial, config, task, encoder, features, seed)
+            predictor = self.attempt(trial, config, task, encoder, features, seed)
             if trial.collapsed is None:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
@@ -192,7 +193,7 @@ class Search:
                 break
         trial.seconds = time.perf_counter() - began
         log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.eval[task.metric])
-        return trained
+        return Trained(len(self.trials), trial, config, predictor)
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """The task of the training rows; all rows are checked to be of it."""
@@ -209,17 +210,14 @@ class Search:
         config: FinetuneConfig,
         task: Task,
         encoder: Encoder,
-        features: Sequence[Feature],
+        features: Features,
         seed: int,
-    ) -> Trained:
+    ) -> Predictor:
         """Train a new model; epochs and metrics of the trial are this attempt's."""
         torch.manual_seed(seed)
-        tokenizer, evaluation = encoder.tokenizer, self.data.eval
-        trained = Trained(
-            len(self.trials), trial, config, task, task.new_model(encoder, config.dropout), encoder
-        )
-        predictor = trained.predictor()
-        watched = evaluation
+        model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
+        predictor = Predictor(task, model, tokenizer, Device.choose(config.precision))
+        watched = self.data.eval
         if len(watched) > (most := max(FEWEST_WATCHED, len(self.data.train))):
             watched = random.Random(self.config.seed).sample(watched, most)
         best = config.keep == "best"
@@ -232,32 +230,32 @@ class Search:
             predictions = predictor.predict_features(watched, inputs, "evaluating")
             return task.measure(watched, predictions)()
 
-        model = predictor.model
         history = train(task, model, tokenizer, features, config, seed, evaluate, trial.name)
-        trained.task = task.finished(model)
-        predictions = trained.predictor().predict(evaluation, "evaluating")
+        predictor.task = task.finished(model)
+        predictions = predictor.predict(self.data.eval, "evaluating")
         # Before a threshold is chosen: a model whose best answer is none has not collapsed by that.
-        trial.collapsed = self.collapse(trained, predictions)
-        tuned = trained.task.tuned(evaluation, predictions)
-        if tuned is not trained.task:
-            trained.task = tuned
-            predictions = trained.predictor().predict(evaluation, "evaluating")
+        trial.collapsed = self.collapse(predictor, predictions)
+        tuned = predictor.task.tuned(self.data.eval, predictions)
+        if tuned is not predictor.task:
+            predictor.task = tuned
+            predictions = predictor.predict(self.data.eval, "evaluating")
         trial.epochs = history.epochs
         trial.kept_epoch = history.epochs[history.kept].epoch
-        trial.eval = trained.task.measure(evaluation, predictions)()
-        return trained
+        trial.eval = predictor.task.measure(self.data.eval, predictions)()
+        return predictor
 
-    def collapse(self, trained: Trained, predictions: Sequence[Prediction]) -> str | None:
+    def collapse(self, predictor: Predictor, predictions: Predictions) -> str | None:
         """How a model predicts the same for all rows where it should not; None if it does not.
 
         A few evaluation rows may get the same prediction by chance, or because it is true of all of
         them: a collapsed model predicts the same for training rows too.
         """
-        found = trained.task.variation(self.data.eval, predictions)
+        task = predictor.task
+        found = task.variation(self.data.eval, predictions)
         if found.predicted > COLLAPSED * found.true:
             return None
         count = min(COLLAPSE_ROWS, len(self.data.train))
         others = random.Random(self.config.seed).sample(self.data.train, count)
-        predicted = [*predictions, *trained.predictor().predict(others)]
-        found = trained.task.variation([*self.data.eval, *others], predicted)
+        predicted = [*predictions, *predictor.predict(others)]
+        found = task.variation([*self.data.eval, *others], predicted)
         return found.summary if found.collapsed else None

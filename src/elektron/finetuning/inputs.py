@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from elektron.finetuning.readers.records import Record
+
 Truncation = Literal["head", "head-tail", "windows"]
+Records = Sequence[Record]
+Tokenizer: TypeAlias = PreTrainedTokenizerBase
 Feature = dict[str, Any]
 """One row of a batch: `input_ids`, `labels` where they are known, and `record`, the number of its
 record. Whatever else a task adds for its own predictions is not passed to the model."""
+Features = list[Feature]
 Batch = dict[str, Tensor]
 
 IGNORED_LABEL = -100
@@ -22,8 +27,8 @@ WINDOWS = {"truncation": True, "return_overflowing_tokens": True}
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, *texts: Sequence[Any], **options: Any
-) -> tuple[BatchEncoding, list[Feature]]:
+    tokenizer: Tokenizer, *texts: Sequence[Any], **options: Any
+) -> tuple[BatchEncoding, Features]:
     """The tokenizer's encoding, and a feature for each of its rows: several where a text has windows."""
     encoded = tokenizer(*map(list, texts), return_attention_mask=False, **options)
     records = encoded.pop("overflow_to_sample_mapping", range(len(encoded["input_ids"])))
@@ -34,14 +39,14 @@ def tokenize(
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
     *,
     max_length: int,
     truncation: Truncation = "head",
     stride: int = 0,
-) -> list[Feature]:
+) -> Features:
     """Features of texts or pairs of texts of any length.
 
     Of a pair the longer text is cut first, at its end; `truncation` is for single texts: the head,
@@ -66,7 +71,7 @@ def encode(
     return features
 
 
-def pad(features: Sequence[Feature], fills: dict[str, int]) -> Batch:
+def pad(features: Features, fills: dict[str, int]) -> Batch:
     """Tensors of some entries of features, padded on the right to the longest, and the attention mask.
 
     Args:

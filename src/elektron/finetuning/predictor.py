@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.device import Device
-from elektron.finetuning.inputs import Batch, Feature
-from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.base import Output, Prediction, Task
+from elektron.finetuning.inputs import Batch, Features, Records
+from elektron.finetuning.tasks.base import Outputs, Predictions, Task
+from elektron.io.checksums import write_checksums
 from elektron.progress import Progress
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
@@ -41,7 +42,14 @@ class Predictor:
         self.model.to(self.on.device)
         self.model.eval()
 
-    def predict(self, records: Sequence[Record], title: str | None = None) -> list[Prediction]:
+    def save(self, folder: Path) -> None:
+        """Write the model, its tokenizer and its task, which plain transformers loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.task.save(folder)
+        write_checksums(folder)
+
+    def predict(self, records: Records, title: str | None = None) -> Predictions:
         """A prediction for each record, with a progress bar if there is a title."""
         if not records:
             return []
@@ -49,10 +57,10 @@ class Predictor:
         return self.predict_features(records, features, title)
 
     def predict_features(
-        self, records: Sequence[Record], features: Sequence[Feature], title: str | None = None
-    ) -> list[Prediction]:
+        self, records: Records, features: Features, title: str | None = None
+    ) -> Predictions:
         """As `predict`, of features that are there already."""
-        outputs: list[Output] = [None] * len(features)
+        outputs: Outputs = [None] * len(features)
         with torch.no_grad(), self.on.autocast():
             for numbers, batch in self.batches(features, title):
                 found = self.task.forward(self.model, batch)
@@ -60,7 +68,7 @@ class Predictor:
                     outputs[number] = output
         return self.task.predictions(records, features, outputs)
 
-    def loss(self, features: Sequence[Feature], title: str | None = None) -> float:
+    def loss(self, features: Features, title: str | None = None) -> float:
         """The mean loss of labelled features."""
         total = 0.0
         with torch.no_grad(), self.on.autocast():
@@ -69,7 +77,7 @@ class Predictor:
         return total / len(features)
 
     def batches(
-        self, features: Sequence[Feature], title: str | None = None
+        self, features: Features, title: str | None = None
     ) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
         sizes = list(map(self.task.size, features))

@@ -12,11 +12,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from elektron import sweep
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
+from elektron.recipes import pretrain_config, recipe_names
 
 SCRATCH = "scratch:"
 GENERATING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
@@ -130,8 +132,13 @@ def check(config: FinetuneConfig) -> None:
     """Refuse settings that cannot work, before anything is read.
 
     Raises:
-        ElektronError: names the setting and its value.
+        ElektronError: names the setting and its value; there is no such recipe.
     """
+    scratch = config.model.startswith(SCRATCH)
+    if scratch:
+        pretrain_config(config.model.removeprefix(SCRATCH))
+    elif config.model in recipe_names() and not Path(config.model).exists():
+        raise ElektronError(f"{config.model} is a recipe: did you mean {SCRATCH}{config.model}?")
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
@@ -145,9 +152,9 @@ def check(config: FinetuneConfig) -> None:
         )
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
-    if config.tokenizer is not None and not config.model.startswith(SCRATCH):
+    if config.tokenizer is not None and not scratch:
         raise ElektronError("--tokenizer is for scratch:RECIPE: a model has its own")
-    if config.baseline == "scratch" and config.model.startswith(SCRATCH):
+    if config.baseline == "scratch" and scratch:
         raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")

@@ -29,7 +29,7 @@ from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.prediction_columns import Beside
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.base import Prediction, Task
+from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import write_model_card
@@ -38,6 +38,7 @@ from elektron.reporting.task_report import plot, write_report
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
+    from elektron.finetuning.encoders import Encoder
     from elektron.finetuning.predictor import Predictor
     from elektron.finetuning.trials import Trained, Trial
 
@@ -52,11 +53,12 @@ SIDES = ("pretrained", "scratch")
 
 
 def write_results(
-    folder: Path, trained: Trained, trials: Sequence[Trial], data: Labelled
+    folder: Path, trained: Trained, encoder: Encoder, trials: Sequence[Trial], data: Labelled
 ) -> dict[str, Any]:
     """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
-    config, records = trained.config, data.reported
-    evaluated = evaluate(trained.predictor(), records, data.train)
+    records, predictor = data.reported, trained.predictor
+    assert predictor is not None  # the best training is never removed
+    evaluated = evaluate(predictor, records, data.train)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
         "seconds": round(sum(trial.seconds for trial in trials), 1),
@@ -72,18 +74,18 @@ def write_results(
         ),
     ]
     details = {
-        "model": config.model,
+        "model": trained.config.model,
         "train_rows": len(data.train),
         "eval_rows": len(data.eval),
         "test_rows": len(data.test),
         "chosen_on": "eval",
         "reported_on": data.reported_on,
-        "hand_over": trained.encoder.count_loaded(trained.model),
+        "hand_over": encoder.count_loaded(predictor.model),
         "warnings": warnings,
     } | evaluated.details
-    trained.save_model(folder)
+    predictor.save(folder)
     write_json(folder / RUNS, [{"name": t.name} | dataclasses.asdict(t) for t in trials])
-    save_yaml(config, folder / CONFIG)
+    save_yaml(trained.config, folder / CONFIG)
     write_evaluation(folder, metrics, details, records, evaluated.predictions)
     write_model_card(folder)
     return metrics
@@ -93,7 +95,7 @@ def write_results(
 class Evaluated:
     """Predictions for labelled rows, their metrics, and the content of `details.json` about them."""
 
-    predictions: list[Prediction]
+    predictions: Predictions
     metrics: dict[str, Any]
     details: dict[str, Any]
 
@@ -141,7 +143,7 @@ def evaluate(
 def reservations(
     task: Task,
     records: Sequence[Record],
-    predictions: Sequence[Prediction],
+    predictions: Predictions,
     metrics: dict[str, Any],
     baseline: dict[str, Any] | None,
 ) -> list[str]:
@@ -171,7 +173,7 @@ def write_evaluation(
     metrics: dict[str, Any],
     details: dict[str, Any],
     records: Sequence[Record],
-    predictions: Sequence[Prediction],
+    predictions: Predictions,
 ) -> None:
     """Metrics and predictions into a folder that has its `task.json`, and the report about them."""
     write_json(folder / METRICS, metrics)
@@ -181,9 +183,7 @@ def write_evaluation(
     write_report(folder)
 
 
-def write_predictions(
-    path: Path, records: Sequence[Record], predictions: Sequence[Prediction]
-) -> None:
+def write_predictions(path: Path, records: Sequence[Record], predictions: Predictions) -> None:
     """One JSON object a line, in the order of the records, with the values of all roles.
 
     The records of nested files, such as SQuAD's, do not have the passage among their columns.

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
 
 from elektron import __version__
 from elektron.configuration import to_flat_dict
@@ -27,10 +26,8 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.predictor import Predictor
-from elektron.finetuning.tasks.base import Task
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
-from elektron.io.checksums import write_checksums
 from elektron.io.files import atomic_write, read_text
 from elektron.io.folders import atomic_folder
 from elektron.sweep import format_settings
@@ -69,31 +66,15 @@ class Trial:
 
 @dataclass
 class Trained:
-    """A trained model with all that is needed to use it."""
+    """A finished training."""
 
     number: int
     """Among the trainings of the command."""
     trial: Trial
     config: FinetuneConfig
     """Resolved."""
-    task: Task
-    model: PreTrainedModel | None
-    """None where an earlier process removed it, because there is a better one."""
-    encoder: Encoder
-
-    def predictor(self) -> Predictor:
-        """The model with its task on the device."""
-        assert self.model is not None
-        device = Device.choose(self.config.precision)
-        return Predictor(self.task, self.model, self.encoder.tokenizer, device)
-
-    def save_model(self, folder: Path) -> None:
-        """Write the model, its tokenizer and its task."""
-        assert self.model is not None
-        self.model.save_pretrained(folder)
-        self.encoder.tokenizer.save_pretrained(folder)
-        self.task.save(folder)
-        write_checksums(folder)
+    predictor: Predictor | None
+    """None where an earlier process removed the weights, because there is a better training."""
 
 
 class FinishedTrials:
@@ -138,36 +119,28 @@ class FinishedTrials:
             trial = Trial(**content | {"epochs": [Epoch(**epoch) for epoch in content["epochs"]]})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
-        task = load_task(str(folder))
         weights = folder / MODEL
-        model = task.load_model(str(weights)) if weights.is_dir() else None
-        return Trained(number, trial, config, task, model, encoder)
+        if not weights.is_dir():
+            return Trained(number, trial, config, None)
+        task = load_task(str(weights))
+        model, device = task.load_model(str(weights)), Device.choose(config.precision)
+        predictor = Predictor(task, model, encoder.tokenizer, device)
+        return Trained(number, trial, config, predictor)
 
     def save(self, trained: Trained) -> None:
-        """Write a finished training, the file that says so last."""
-        if self.identity is None:
-            return
+        """Write a finished training, or its metrics again: the file that says so last."""
         folder = self.folder / str(trained.number)
-        try:
-            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
-            folder.mkdir(parents=True)
-            atomic_write(self.folder / IDENTITY, self.identity)
-            with atomic_folder(folder / MODEL, owned=True) as model:
-                trained.save_model(model)
-            trained.task.save(folder)
-        except (OSError, SafetensorError) as error:
-            log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
-        else:
-            self.save_metrics(trained)
-
-    def save_metrics(self, trained: Trained) -> None:
-        """Write the metrics of a training that `save` has written or is about to."""
-        folder = self.folder / str(trained.number)
-        if not (folder / MODEL).is_dir():
+        if self.identity is None or trained.predictor is None:
             return
         try:
+            if not (folder / TRIAL).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
+                folder.mkdir(parents=True)
+                atomic_write(self.folder / IDENTITY, self.identity)
+                with atomic_folder(folder / MODEL, owned=True) as model:
+                    trained.predictor.save(model)
             atomic_write(folder / TRIAL, json.dumps(dataclasses.asdict(trained.trial)))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
 
     def remove_model(self, number: int) -> None:

@@ -14,20 +14,27 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from elektron.configuration import validate
 from elektron.errors import ElektronError, did_you_mean
 from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, pad
+from elektron.finetuning.inputs import (
+    IGNORED_LABEL,
+    Batch,
+    Feature,
+    Features,
+    Records,
+    Tokenizer,
+    pad,
+)
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import Layout
@@ -44,6 +51,8 @@ Output = Any
 """What `forward` returns for one feature: numpy arrays or token ids, on the CPU."""
 Prediction = dict[str, Any]
 """What is added to a row: JSON-able, such as `label` and `score`."""
+Predictions = list[Prediction]
+Outputs = list[Output]
 
 
 class Constant(NamedTuple):
@@ -51,7 +60,7 @@ class Constant(NamedTuple):
 
     name: str
     """Such as `always 'positive'`."""
-    predictions: list[Prediction]
+    predictions: Predictions
 
 
 class Variation(NamedTuple):
@@ -91,7 +100,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """The task of these training records.
 
         Args:
@@ -102,6 +111,18 @@ class Task(ABC):
         Raises:
             ElektronError: nothing can be learned from them.
         """
+
+    @classmethod
+    def configured(cls, config: FinetuneConfig) -> dict[str, Any]:
+        """The fields that the task has in common with the resolved configuration."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return {name: getattr(config, name) for name in names if hasattr(config, name)}
+
+    @staticmethod
+    def nothing_to_learn(records: Records, why: str) -> ElektronError:
+        """The error for training records that are all the same; it names their file."""
+        file = records[0].where.partition(",")[0]
+        return ElektronError(f"{file}: {why}: there is nothing to learn")
 
     def files(self) -> Layout:
         """What the files of this task contain; columns called as in the training files come first."""
@@ -123,7 +144,7 @@ class Task(ABC):
             ElektronError: the record is not of this task, such as one with an unknown label.
         """
 
-    def check(self, records: Sequence[Record]) -> None:
+    def check(self, records: Records) -> None:
         """Raise ElektronError for the first labelled record that is not of this task."""
         for record in records:
             self.truth(record)
@@ -131,16 +152,14 @@ class Task(ABC):
     # Inputs
 
     @abstractmethod
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """What the model reads, with `labels` if `labelled`, in the order of the records."""
 
     def size(self, feature: Feature) -> int:
         """Tokens of a feature, without padding."""
         return len(feature["input_ids"])
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
+    def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         """A batch, padded to the longest of its features."""
         pad_id = tokenizer.pad_token_id
         return pad(features, {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED_LABEL})
@@ -163,7 +182,7 @@ class Task(ABC):
         model: PreTrainedModel = load_network(self.auto_class, folder)
         return model
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> list[Output]:
+    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
         """The model's output for each feature of a batch on its device: logits."""
         return list(model(**batch).logits.float().cpu().numpy())
 
@@ -174,16 +193,14 @@ class Task(ABC):
     # Predictions and metrics
 
     @abstractmethod
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """One for each record, from the outputs of its features."""
 
     @abstractmethod
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         """The metrics of predictions for labelled records."""
 
-    def tuned(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Self:
+    def tuned(self, records: Records, predictions: Predictions) -> Self:
         """The task with settings chosen on evaluation records, such as a threshold; most have none.
 
         Its predictions from the same outputs may then be different.
@@ -196,7 +213,7 @@ class Task(ABC):
         return (self.metric,)
 
     @abstractmethod
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+    def constant(self, records: Records, train: Records) -> Constant | None:
         """The best predictions for labelled records that do not depend on the text; None if there are none.
 
         Args:
@@ -208,7 +225,7 @@ class Task(ABC):
         """A prediction, or a truth, as categories to be counted."""
         raise NotImplementedError
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+    def variation(self, records: Records, predictions: Predictions) -> Variation:
         """The fractions of predicted and of true outcomes other than the most common one."""
         predicted = Counter(each for row in predictions for each in self.outcomes(row))
         true = Counter(each for record in records for each in self.outcomes(self.truth(record)))
@@ -263,24 +280,24 @@ class Task(ABC):
         return found
 
 
-def first_file(records: Sequence[Record]) -> str:
-    """The file of the first record, for messages about all of them."""
-    return records[0].where.partition(",")[0]
+@dataclass(kw_only=True)
+class LabelledTask(Task):
+    """A task with named classes."""
 
+    labels: list[str]
+    """Names of the classes in the order of the logits."""
 
-def label_settings(labels: Sequence[str]) -> dict[str, Any]:
-    """The names of classes in a model's configuration."""
-    return {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: number for number, name in enumerate(labels)},
-    }
+    def head_settings(self) -> dict[str, Any]:
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: number for number, name in enumerate(self.labels)},
+        }
 
-
-def unknown_label(record: Record, what: str, name: str, labels: Sequence[str]) -> ElektronError:
-    """The error for a label (`what` it is called) that the training data does not have."""
-    some = ", ".join(labels[:10]) + (" …" if len(labels) > 10 else "")
-    return ElektronError(
-        f"{record.where}: the {what} {name!r} is none of the training data's"
-        f"{did_you_mean(name, labels) or f': {some}'}"
-    )
+    def unknown(self, record: Record, what: str, name: str) -> ElektronError:
+        """The error for a label (`what` it is called) that the training data does not have."""
+        some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
+        return ElektronError(
+            f"{record.where}: the {what} {name!r} is none of the training data's"
+            f"{did_you_mean(name, self.labels) or f': {some}'}"
+        )

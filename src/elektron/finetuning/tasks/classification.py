@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -13,12 +12,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Feature, Truncation, encode
+from elektron.finetuning.inputs import Features, Records, Tokenizer, Truncation, encode
 from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.labels import class_name
@@ -26,12 +25,11 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
     Constant,
-    Output,
+    LabelledTask,
+    Outputs,
     Prediction,
+    Predictions,
     Task,
-    first_file,
-    label_settings,
-    unknown_label,
 )
 
 HAS_LABEL = 0.5
@@ -55,16 +53,6 @@ class SentenceTask(Task):
         """A second text is required where training had one, and not read where it had none."""
         return required_or_absent(super().files(), "pair", self.pairs)
 
-    @staticmethod
-    def reading(records: Sequence[Record], config: FinetuneConfig) -> dict[str, Any]:
-        """How texts are read, from the resolved configuration and what the records have."""
-        return {
-            "max_length": config.max_length,
-            "truncation": config.truncation,
-            "stride": config.stride,
-            "pairs": "pair" in records[0].values,
-        }
-
     @abstractmethod
     def target(self, record: Record) -> Any:
         """What the loss compares the logits with."""
@@ -73,77 +61,71 @@ class SentenceTask(Task):
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """The prediction of one row of logits."""
 
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """Inputs of each text; every window of a long one has the label of the whole."""
         texts = [str(record.values["text"]) for record in records]
         pairs = None
         if self.pairs or (self.pairs is None and "pair" in records[0].values):
             pairs = [str(record.values["pair"]) for record in records]
-        reading = {name: getattr(self, name) for name in ("max_length", "truncation", "stride")}
-        found = encode(tokenizer, texts, pairs, **reading)
+        found = encode(
+            tokenizer,
+            texts,
+            pairs,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            stride=self.stride,
+        )
         if labelled:
             targets = [self.target(record) for record in records]
             for feature in found:
                 feature["labels"] = targets[feature["record"]]
         return found
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """From the logits, averaged over the windows of a text."""
-        logits: list[list[Output]] = [[] for _ in records]
+        logits: list[Outputs] = [[] for _ in records]
         for feature, output in zip(features, outputs, strict=True):
             logits[feature["record"]].append(output)
         return [self.prediction(np.mean(windows, axis=0)) for windows in logits]
 
 
 @dataclass(kw_only=True)
-class Classification(SentenceTask):
+class Classification(SentenceTask, LabelledTask):
     """Which label, or which labels, a text or a pair of texts has."""
 
     name: ClassVar[str] = "classification"
     layout: ClassVar[Layout] = LAYOUTS["classification"]
     metric: ClassVar[str] = "accuracy"
 
-    labels: list[str]
-    """Names of the classes in the order of the logits."""
     several: bool = False
     """Whether a text may have any number of labels."""
     label_separator: str | None = None
     """What separates them in the training files, if they are one text."""
 
     def files(self) -> Layout:
-        """With the training files' separator of labels."""
         return dataclasses.replace(super().files(), label_separator=self.label_separator)
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """The labels that occur.
-
-        Raises:
-            ElektronError: there is one only, or so many that they must be something else.
-        """
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         several = any(isinstance(record.values["label"], list) for record in records)
         counts = Counter(name for record in records for name in label_names(record))
         if len(counts) < 2:
-            raise ElektronError(
-                f"{first_file(records)}: all {len(records)} training rows have the same label, "
-                f"{next(iter(counts), 'none')!r}: there is nothing to learn"
+            label = next(iter(counts), "none")
+            raise cls.nothing_to_learn(
+                records, f"all {len(records)} rows have the same label, {label!r}"
             )
         if len(counts) > 50 and len(counts) > len(records) / 2:
             raise ElektronError(
-                f"{first_file(records)}: {len(counts)} different labels in {len(records)} rows, "
-                f"such as {next(iter(counts))!r}: is --label the right column?"
+                f"{records[0].where}: {len(counts)} different labels in {len(records)} rows, such as "
+                f"{next(iter(counts))!r}: is --label the right column?"
             )
         if several and config.label_smoothing:
             raise ElektronError("--label-smoothing has no meaning where a text has several labels")
         return cls(
             labels=sorted(counts, key=numbers_first),
             several=several,
-            label_separator=config.label_separator,
-            **cls.reading(records, config),
+            pairs="pair" in records[0].values,
+            **cls.configured(config),
         )
 
     @cached_property
@@ -156,18 +138,16 @@ class Classification(SentenceTask):
         names = label_names(record)
         for name in names:
             if name not in self.numbers:
-                raise unknown_label(record, "label", name, self.labels)
+                raise self.unknown(record, "label", name)
         return [self.numbers[name] for name in names]
 
     def truth(self, record: Record) -> Prediction:
-        """Its `label` or `labels`."""
         names = [self.labels[number] for number in self.numbers_of(record)]
         return {"labels": names} if self.several else {"label": names[0]}
 
     def head_settings(self) -> dict[str, Any]:
-        """Names of the classes, and whether they exclude one another."""
         kind = "multi" if self.several else "single"
-        return label_settings(self.labels) | {"problem_type": f"{kind}_label_classification"}
+        return super().head_settings() | {"problem_type": f"{kind}_label_classification"}
 
     def target(self, record: Record) -> int | list[float]:
         """The number of the class, or a 1 for each that the text has."""
@@ -188,8 +168,7 @@ class Classification(SentenceTask):
         label, score = likeliest(logits)
         return {"label": self.labels[label], "score": score}
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """Accuracy, precision, recall, F1 and MCC; metrics and confusion by class."""
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         if self.several:
             true, predicted = (
                 np.array([[label in row["labels"] for label in self.labels] for row in rows])
@@ -205,7 +184,7 @@ class Classification(SentenceTask):
         """Micro F1 where there are several labels: few rows have all of them right, by chance or otherwise."""
         return ("f1_micro",) if self.several else ("accuracy",)
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+    def constant(self, records: Records, train: Records) -> Constant:
         """Always the most common label; of several, as many as give the highest micro F1."""
         counts = Counter(name for record in records for name in label_names(record))
         names = [name for name, _ in counts.most_common()]
@@ -220,7 +199,6 @@ class Classification(SentenceTask):
         return Constant(f"always {described}", [prediction] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """The label, or the set of labels."""
         if self.several:
             return [", ".join(sorted(prediction["labels"])) or "no label"]
         return [prediction["label"]]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerBase
+from transformers import AutoModelForMultipleChoice
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Batch, Feature, encode
+from elektron.finetuning.inputs import Batch, Features, Records, Tokenizer, encode
 from elektron.finetuning.metrics.classification import single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, first_file
+from elektron.finetuning.tasks.base import Constant, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.classification import as_name, likeliest, required_or_absent
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -44,27 +43,18 @@ class MultipleChoice(Task):
         return required_or_absent(super().files(), "context", self.passages)
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """How long texts are read, and whether there are passages.
-
-        Raises:
-            ElektronError: the right choice is always in the same place.
-        """
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         if len(set(map(right_choice, records))) < 2:
-            raise ElektronError(
-                f"{first_file(records)}: in all {len(records)} training rows choice "
-                f"{records[0].values['label']!r} is right: there is nothing to learn"
+            label = records[0].values["label"]
+            raise cls.nothing_to_learn(
+                records, f"in all {len(records)} rows choice {label!r} is right"
             )
-        assert config.max_length is not None
-        return cls(max_length=config.max_length, passages="context" in records[0].values)
+        return cls(passages="context" in records[0].values, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
-        """The number of the right choice as `label`."""
         return {"label": right_choice(record)}
 
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """One feature a record, with `choices`: the inputs of its text with each choice.
 
         With a passage, the first segment is the passage and the second is text and choice.
@@ -76,7 +66,7 @@ class MultipleChoice(Task):
                 texts.append(text if passage is None else str(passage))
                 choices.append(choice if passage is None else f"{text} {choice}")
         inputs = iter(encode(tokenizer, texts, choices, max_length=self.max_length))
-        found: list[Feature] = []
+        found: Features = []
         for number, record in enumerate(records):
             rows = [next(inputs) for _ in choices_of(record)]
             longest = max(rows, key=lambda row: len(row["input_ids"]))
@@ -86,11 +76,10 @@ class MultipleChoice(Task):
             found.append(feature)
         return found
 
-    def size(self, feature: Feature) -> int:
-        """Tokens of all choices."""
+    def size(self, feature: dict[str, Any]) -> int:
         return len(feature["choices"]) * len(feature["input_ids"])
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
+    def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         """Inputs `(batch, choices, length)`; where a record has fewer choices, its first is repeated."""
         most = max(len(feature["choices"]) for feature in features)
         rows = []
@@ -105,18 +94,16 @@ class MultipleChoice(Task):
             batch["labels"] = torch.tensor([feature["labels"] for feature in features])
         return batch
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """`label`, the number of the choice, its `choice` and `score`."""
-        found: list[Prediction] = []
+        found: Predictions = []
         for record, logits in zip(records, outputs, strict=True):
             choices = choices_of(record)
             best, score = likeliest(logits[: len(choices)])
             found.append({"label": best, "choice": choices[best], "score": score})
         return found
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Accuracy; in the other metrics the place of the right choice is the class."""
         most = max(len(choices_of(record)) for record in records)
         truth = np.array([right_choice(record) for record in records])
@@ -124,13 +111,11 @@ class MultipleChoice(Task):
         measure = single_label(truth, predicted, [str(place) for place in range(most)])
         return dataclasses.replace(measure, details={})
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
-        """Always the place that is right most often."""
+    def constant(self, records: Records, train: Records) -> Constant:
         place, _ = Counter(map(right_choice, records)).most_common(1)[0]
         return Constant(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """The place of the choice."""
         return [f"choice {prediction['label']}"]
 
 

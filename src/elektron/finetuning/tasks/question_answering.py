@@ -18,23 +18,23 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.special import softmax
-from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Batch, Feature, pad, tokenize
+from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokenizer, pad, tokenize
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.squad import best_null_threshold, squad
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
     Constant,
-    Output,
+    Outputs,
     Prediction,
+    Predictions,
     Task,
     Variation,
-    first_file,
 )
 
 CLS = 0
@@ -87,20 +87,19 @@ class QuestionAnswering(Task):
     """Whether the threshold was given by the user; otherwise it is chosen on evaluation records."""
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """Whether answers may be missing, and how much is read of question and passage.
 
         Raises:
             ElektronError: no record has an answer, or windows overlap as much as they are long.
         """
-        assert config.max_length is not None
-        assert config.stride is not None
         answered = sum(bool(right_answers(record)) for record in records)
         if not answered:
-            raise ElektronError(
-                f"{first_file(records)}: none of the {len(records)} training questions has an "
-                "answer: there is nothing to learn"
+            raise cls.nothing_to_learn(
+                records, f"none of the {len(records)} questions has an answer"
             )
+        assert config.max_length is not None
+        assert config.stride is not None
         question_length = min(QUESTION_TOKENS, config.max_length // 4)
         special = encoder.tokenizer.num_special_tokens_to_add(pair=True)
         room = config.max_length - question_length - special
@@ -110,34 +109,28 @@ class QuestionAnswering(Task):
                 f"{config.max_length} leaves for the passage"
             )
         return cls(
-            max_length=config.max_length,
-            stride=config.stride,
             question_length=question_length,
             no_answers=answered < len(records),
-            null_threshold=config.null_threshold,
             null_threshold_given=config.null_threshold is not None,
+            **cls.configured(config),
         )
 
     def truth(self, record: Record) -> Prediction:
-        """Its first `answer`, "" if it has none."""
         if "answers" not in record.values:
             raise ElektronError(f"{record.where}: no answers are given for the question")
         return {"answer": next(iter(right_answers(record)), "")}
 
     def head_settings(self) -> dict[str, Any]:
-        """Two scores a token."""
         return {"num_labels": 2}
 
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """Question and passage, one feature a window.
 
         A feature has `begins`, the position of the passage's first token, and `offsets`, `(tokens, 2)`:
         the characters of each token of the passage. `start_positions` and `end_positions` are those of
         the answer's first and last token, both that of [CLS] where the window does not hold all of it.
         """
-        features: list[Feature] = []
+        features: Features = []
         for first in range(0, len(records), TOKENIZED_TOGETHER):
             part = records[first : first + TOKENIZED_TOGETHER]
             for feature in self._windows(part, tokenizer):
@@ -149,9 +142,7 @@ class QuestionAnswering(Task):
                 feature["start_positions"], feature["end_positions"] = positions
         return features
 
-    def _windows(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase
-    ) -> Iterator[Feature]:
+    def _windows(self, records: Records, tokenizer: Tokenizer) -> Iterator[Feature]:
         """Features without labels."""
         encoded, features = tokenize(
             tokenizer,
@@ -172,9 +163,7 @@ class QuestionAnswering(Task):
             offsets = np.array(offsets, dtype=np.int32).reshape(-1, 2)
             yield feature | {"begins": begins, "offsets": offsets}
 
-    def _questions(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase
-    ) -> list[str]:
+    def _questions(self, records: Records, tokenizer: Tokenizer) -> list[str]:
         """The questions, cut after `question_length` tokens."""
         questions = [str(record.values["question"]).strip() for record in records]
         encoded = tokenizer(
@@ -188,20 +177,17 @@ class QuestionAnswering(Task):
                 tokens, kept = len(tokenizer.tokenize(questions[row])), kept - 1
         return questions
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
-        """Inputs padded on the right, and the labels under transformers' names for them."""
+    def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         fills = {"input_ids": tokenizer.pad_token_id, "token_type_ids": 0}
         return pad(features, fills | {"start_positions": 0, "end_positions": 0})
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> list[Output]:
+    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
         """For each feature its scores of beginning and of end, `(length,)` each."""
         outputs = model(**batch)
         starts, ends = outputs.start_logits.float().cpu(), outputs.end_logits.float().cpu()
         return list(zip(starts.numpy(), ends.numpy(), strict=True))
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """The best span of all windows of a record, or "" where "no answer" scores higher.
 
         As in SQuAD's own script, the score of "no answer" is the lowest of all windows: a window that
@@ -241,7 +227,7 @@ class QuestionAnswering(Task):
         }
         return prediction | ({"span": best.text(context)} if self.no_answers else {})
 
-    def tuned(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Self:
+    def tuned(self, records: Records, predictions: Predictions) -> Self:
         """With the threshold that gives these records the highest F1, unless the user gave one."""
         if not self.no_answers or self.null_threshold_given:
             return self
@@ -252,8 +238,7 @@ class QuestionAnswering(Task):
         )
         return dataclasses.replace(self, null_threshold=threshold)
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """SQuAD's exact match and F1; the fraction of the questions that were answered."""
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         answers = [prediction["answer"] for prediction in predictions]
         measure = squad(list(map(right_answers, records)), answers)
         if not self.no_answers:
@@ -263,17 +248,16 @@ class QuestionAnswering(Task):
         not_resampled = {"answered": answered, "null_threshold": threshold}
         return dataclasses.replace(measure, not_resampled=not_resampled)
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+    def constant(self, records: Records, train: Records) -> Constant | None:
         """Never an answer, where some questions have none."""
         if all(right_answers(record) for record in records):
             return None
         return Constant("never an answer", [{"answer": ""}] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """The answer."""
         return [prediction["answer"] or "no answer"]
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+    def variation(self, records: Records, predictions: Predictions) -> Variation:
         """Of answers, and of margins.
 
         A weak model that does tell questions apart may have its best F1, by the best threshold, when it

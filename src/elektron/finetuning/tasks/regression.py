@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -17,11 +16,12 @@ from transformers import PreTrainedModel
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
+from elektron.finetuning.inputs import Records
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.regression import regression
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Prediction, Variation, first_file
+from elektron.finetuning.tasks.base import Constant, Prediction, Predictions, Variation
 from elektron.finetuning.tasks.classification import SentenceTask
 
 
@@ -44,20 +44,19 @@ class Regression(SentenceTask):
     """Their standard deviation."""
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """Mean and spread of the numbers.
-
-        Raises:
-            ElektronError: a label is no number, or all are the same.
-        """
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         numbers = np.array([number_of(record) for record in records])
         if len(set(numbers.tolist())) < 2:
-            raise ElektronError(
-                f"{first_file(records)}: all {len(records)} training rows have the same number, "
-                f"{numbers[0]:g}: there is nothing to learn"
+            count, number = len(records), numbers[0]
+            raise cls.nothing_to_learn(
+                records, f"all {count} rows have the same number, {number:g}"
             )
-        reading = cls.reading(records, config)
-        return cls(mean=float(numbers.mean()), spread=float(numbers.std()), **reading)
+        return cls(
+            mean=float(numbers.mean()),
+            spread=float(numbers.std()),
+            pairs="pair" in records[0].values,
+            **cls.configured(config),
+        )
 
     def finished(self, model: PreTrainedModel) -> Self:
         """Put mean and spread into the last layer."""
@@ -68,23 +67,18 @@ class Regression(SentenceTask):
         return dataclasses.replace(self, mean=0.0, spread=1.0)
 
     def truth(self, record: Record) -> Prediction:
-        """Its number as `score`."""
         return {"score": number_of(record)}
 
     def head_settings(self) -> dict[str, Any]:
-        """One output."""
         return {"num_labels": 1, "problem_type": "regression"}
 
     def target(self, record: Record) -> float:
-        """The standardised number."""
         return (number_of(record) - self.mean) / self.spread
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
-        """`score`: the number."""
         return {"score": round(self.mean + self.spread * float(logits[0]), 6)}
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """Pearson and Spearman correlation, mean squared and mean absolute error."""
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         return regression(list(map(number_of, records)), [row["score"] for row in predictions])
 
     @property
@@ -92,13 +86,11 @@ class Regression(SentenceTask):
         """Predictions may correlate with the truth and be far from it: their errors count too."""
         return ("pearson", "mse")
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
-        """Always the mean."""
+    def constant(self, records: Records, train: Records) -> Constant:
         mean = float(np.mean(list(map(number_of, records))))
         return Constant(f"always {mean:.5g}", [{"score": mean}] * len(records))
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
-        """Standard deviations."""
+    def variation(self, records: Records, predictions: Predictions) -> Variation:
         scores = np.array([prediction["score"] for prediction in predictions])
         true = np.array(list(map(number_of, records)))
         summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"

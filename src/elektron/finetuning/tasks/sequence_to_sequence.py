@@ -16,7 +16,6 @@ from transformers import (
     EncoderDecoderModel,
     GenerationConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from elektron.configuration import from_dict
@@ -24,13 +23,22 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, Truncation, encode, pad
+from elektron.finetuning.inputs import (
+    IGNORED_LABEL,
+    Batch,
+    Features,
+    Records,
+    Tokenizer,
+    Truncation,
+    encode,
+    pad,
+)
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task
+from elektron.finetuning.tasks.base import Constant, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
     end_token_id,
@@ -70,13 +78,13 @@ class SequenceToSequence(Task):
     """Whether the targets are in Chinese, where metrics take characters for words."""
     decoding: DecodingConfig
     """None of its settings is None."""
-    target_tokenizer: InitVar[PreTrainedTokenizerBase]
+    target_tokenizer: InitVar[Tokenizer]
 
-    def __post_init__(self, target_tokenizer: PreTrainedTokenizerBase) -> None:
+    def __post_init__(self, target_tokenizer: Tokenizer) -> None:
         self.tokenizer = target_tokenizer
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """The vocabulary, the language and the lengths of the targets.
 
         Raises:
@@ -115,7 +123,6 @@ class SequenceToSequence(Task):
         return task.decoded_by(config.decoding)
 
     def truth(self, record: Record) -> Prediction:
-        """Its first target as `text`."""
         source, targets = str(record.values["source"]), target_texts(record)
         for role, texts in (("source", [source]), ("target", targets)):
             if not texts or not all(text.strip() for text in texts):
@@ -123,7 +130,6 @@ class SequenceToSequence(Task):
         return {"text": targets[0]}
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
-        """The encoder with a new decoder."""
         model = new_encoder_decoder(
             encoder, self.tokenizer, self.decoder_layers, self.max_target_length, dropout
         )
@@ -136,9 +142,7 @@ class SequenceToSequence(Task):
         model.generation_config = self.generation()
         return model
 
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """Token ids of the sources, and of the targets with an end token.
 
         The decoder's inputs are the labels shifted to the right.
@@ -154,13 +158,12 @@ class SequenceToSequence(Task):
                 feature["decoder_input_ids"] = [start, *feature["labels"][:-1]]
         return found
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
-        """Sources, labels and the decoder's inputs, padded."""
+    def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         fills = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED_LABEL}
         return pad(features, fills | {"decoder_input_ids": self.tokenizer.pad_token_id})
 
     @torch.no_grad()
-    def forward(self, model: PreTrainedModel, batch: Batch) -> list[Output]:
+    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
         """Token ids of the text that the model generates for each feature.
 
         Samples are a function of the model, the settings and the batch, so that metrics are reproducible.
@@ -175,24 +178,19 @@ class SequenceToSequence(Task):
         rows = (row[1:] for row in generated.tolist())
         return [row[: row.index(end)] if end in row else row for row in rows]
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
-        """`text`: what was generated for each record."""
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         texts = self.tokenizer.batch_decode(list(outputs), skip_special_tokens=True)
         return [{"text": text.strip()} for text in texts]
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """ROUGE, BLEU and how different the outputs are."""
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         return summarization(list(map(target_texts, records)), [row["text"] for row in predictions])
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
+    def constant(self, records: Records, train: Records) -> Constant:
         """Always the training target that is most similar to other training targets, by ROUGE-L."""
         text = most_typical([target_texts(record)[0] for record in train])
         return Constant(f"always {text[:60]!r}", [{"text": text}] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """The whole text."""
         return [prediction["text"]]
 
     def decoded_by(self, decoding: DecodingConfig) -> Self:
@@ -234,13 +232,11 @@ class SequenceToSequence(Task):
         )
 
     def save(self, folder: Path) -> None:
-        """Write `task.json`, and the target tokenizer in a folder of its own."""
         super().save(folder)
         self.tokenizer.save_pretrained(folder / TARGET_TOKENIZER)
 
     @classmethod
     def load(cls, content: dict[str, Any], folder: str) -> Self:
-        """The task in the content of the `task.json` of `folder`, with its target tokenizer."""
         decoding = content.get("decoding")
         if not isinstance(decoding, dict):
             raise ElektronError("decoding must be a group of settings")
@@ -266,8 +262,7 @@ class Translation(SequenceToSequence):
     metric: ClassVar[str] = "bleu"
     default_decoding: ClassVar[DecodingConfig] = BEAMS
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
-        """BLEU and chrF."""
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         references = list(map(target_texts, records))
         return translation(references, [row["text"] for row in predictions], self.chinese)
 
@@ -311,7 +306,7 @@ def target_texts(record: Record) -> list[str]:
     return [str(text) for text in value] if isinstance(value, list) else [str(value)]
 
 
-def token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def token_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     """The tokens of each text, without special tokens."""
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
     return ids

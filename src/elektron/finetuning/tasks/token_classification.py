@@ -12,30 +12,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForTokenClassification
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import IGNORED_LABEL, WINDOWS, Feature, tokenize
+from elektron.finetuning.inputs import (
+    IGNORED_LABEL,
+    WINDOWS,
+    Features,
+    Records,
+    Tokenizer,
+    tokenize,
+)
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.tagging import tagging
 from elektron.finetuning.metrics.writing import tokens as words_and_symbols
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import (
-    Constant,
-    Output,
-    Prediction,
-    Task,
-    first_file,
-    label_settings,
-    unknown_label,
-)
+from elektron.finetuning.tasks.base import Constant, LabelledTask, Outputs, Prediction, Predictions
 
 
 @dataclass(kw_only=True)
-class TokenClassification(Task):
+class TokenClassification(LabelledTask):
     """The tag of every token."""
 
     name: ClassVar[str] = "token-classification"
@@ -44,33 +43,21 @@ class TokenClassification(Task):
     auto_class: ClassVar[Any] = AutoModelForTokenClassification
     unit: ClassVar[str] = "token"
 
-    labels: list[str]
-    """The tags in the order of the logits."""
     stride: int
     """Tokens by which the windows of a long sentence overlap."""
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """The tags that occur.
-
-        Raises:
-            ElektronError: there is one only.
-        """
+    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         tags = sorted({tag for record in records for tag in record.values["tags"]})
         if len(tags) < 2:
-            raise ElektronError(
-                f"{first_file(records)}: all tokens have the same tag, "
-                f"{next(iter(tags), 'none')!r}: there is nothing to learn"
-            )
-        assert config.max_length is not None
-        assert config.stride is not None
-        return cls(labels=tags, max_length=config.max_length, stride=config.stride)
+            tag = next(iter(tags), "none")
+            raise cls.nothing_to_learn(records, f"all tokens have the same tag, {tag!r}")
+        return cls(labels=tags, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
-        """Its `tags`."""
         return {"tags": record.values["tags"]}
 
-    def check(self, records: Sequence[Record]) -> None:
+    def check(self, records: Records) -> None:
         """Raise ElektronError for a tag that training never had, and for tokens without as many tags."""
         known = set(self.labels)
         for record in records:
@@ -82,15 +69,9 @@ class TokenClassification(Task):
                 )
             for tag in tags:
                 if tag not in known:
-                    raise unknown_label(record, "tag", tag, self.labels)
+                    raise self.unknown(record, "tag", tag)
 
-    def head_settings(self) -> dict[str, Any]:
-        """Names of the tags."""
-        return label_settings(self.labels)
-
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """Pieces of the words, with `words`: the number of the word that each piece begins, or None."""
         numbers = {tag: number for number, tag in enumerate(self.labels)}
         encoded, features = tokenize(
@@ -111,9 +92,7 @@ class TokenClassification(Task):
                 ]
         return features
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """`tags`, one a token, and `tokens` for text that came without.
 
         A word that the tokenizer drops, such as one of blanks only, is tagged O or with the first tag.
@@ -126,7 +105,7 @@ class TokenClassification(Task):
                 if word is not None and (word not in tags or context > tags[word][0]):
                     tags[word] = (context, self.labels[int(logits[place].argmax())])
         unread = "O" if "O" in self.labels else self.labels[0]
-        found: list[Prediction] = []
+        found: Predictions = []
         for record, tags in zip(records, best, strict=True):
             tokens = tokens_of(record)
             of_text = {"tokens": tokens} if isinstance(record.values["tokens"], str) else {}
@@ -134,21 +113,19 @@ class TokenClassification(Task):
             found.append(of_text | {"tags": given})
         return found
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Strict precision, recall and F1 of entities, and by type; accuracy over tokens."""
         return tagging(
             *([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions))
         )
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant:
-        """Always the most common tag."""
+    def constant(self, records: Records, train: Records) -> Constant:
         counts = Counter(tag for record in records for tag in record.values["tags"])
         tag = counts.most_common(1)[0][0] if counts else self.labels[0]
         predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
         return Constant(f"always {tag!r}", predictions)
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """The tags."""
         tags: list[str] = prediction["tags"]
         return tags
 

@@ -350,7 +350,7 @@ def _typed(kind: Any, value: Any) -> Any:
     if kind is bool and (isinstance(value, bool) or value in ("true", "false")):
         return value in (True, "true")
     if kind is str and (text or isinstance(value, Path) or (number and isinstance(value, int))):
-        return str(value)
+        return value if text else str(value)  # rows from Python are a subclass of str
     if kind is Path and value != "" and isinstance(value, str | Path):
         return Path(value)
     if get_origin(kind) is Literal and text and value in get_args(kind):

@@ -13,7 +13,7 @@ from typing import Any
 
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
-from elektron.reporting.predictions import PREFIX
+from elektron.reporting.reading import PREFIX
 
 log = logging.getLogger(__name__)
 

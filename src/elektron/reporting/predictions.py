@@ -16,11 +16,9 @@ from elektron.errors import ElektronError
 from elektron.reporting import page
 from elektron.reporting.formatting import NOTHING, percent
 from elektron.reporting.page import Inline, Token
-from elektron.reporting.reading import Record, finite, read_lines
+from elektron.reporting.reading import PREFIX, Record, finite, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
-PREFIX = "predicted_"
-"""Before the name of a prediction."""
 MOST_ERRORS = 8
 LONGEST_TEXT = 320
 MOST_TOKENS = 60

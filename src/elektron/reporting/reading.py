@@ -19,6 +19,8 @@ from elektron.io.files import read_text
 LARGEST = 1e300
 # The usual name of a run's folder, which says nothing without its parent.
 UNINFORMATIVE = "run"
+PREFIX = "predicted_"
+"""Before the name of a prediction in `predictions.jsonl`."""
 REMEDY = "restore the file, or move it away and the report does without it"
 
 Record = dict[str, Any]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from elektron.finetuning.metrics.measure import Measure, Rows
 
@@ -22,6 +21,8 @@ def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
     and mean absolute error, from 0 up, and less is better. Where all truths or all predictions are
     the same number, no correlation is defined; pearson and spearman are 0 then.
     """
+    from scipy import stats
+
     # Sums over many rows would lose digits in single precision.
     true_numbers, numbers = (np.asarray(part, dtype=np.float64) for part in (truth, predicted))
 
@@ -42,6 +43,8 @@ def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
 
 def correlation(coefficient: Any, truth: Any, predicted: Any) -> float:
     """scipy's coefficient, 0 where it warns that one side is constant except for rounding."""
+    from scipy import stats
+
     if len(truth) < 2:
         return 0.0
     with warnings.catch_warnings():

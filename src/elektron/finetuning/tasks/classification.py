@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 from transformers import AutoModelForSequenceClassification
 
 from elektron.errors import ElektronError
@@ -159,7 +159,7 @@ class Classification(SentenceTask, LabelledTask):
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """`label` and `score`, or `labels` and their `scores`."""
         if self.several:
-            scores = expit(logits)
+            scores = torch.from_numpy(logits).sigmoid().numpy()
             chosen = np.flatnonzero(scores >= HAS_LABEL)
             return {
                 "labels": [self.labels[number] for number in chosen],
@@ -238,6 +238,6 @@ def numbers_first(name: str) -> tuple[float, str]:
 
 def likeliest(logits: NDArray[np.float32]) -> tuple[int, float]:
     """The number of the highest of `(classes,)` logits, and its probability."""
-    scores = softmax(logits.astype(np.float64))
+    scores = torch.from_numpy(logits).double().softmax(0)
     best = int(scores.argmax())
     return best, round(float(scores[best]), 6)

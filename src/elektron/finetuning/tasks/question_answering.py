@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.special import softmax
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from elektron.errors import ElektronError
@@ -217,12 +217,12 @@ class QuestionAnswering(Task):
         answerless = not spans or (self.no_answers and margin > (self.null_threshold or 0.0))
         candidates = [*spans, none] if self.no_answers or not spans else list(spans)
         chosen = none if answerless else best
-        probabilities = softmax([span.score for span in candidates])
+        scores = torch.tensor([span.score for span in candidates], dtype=torch.float64)
         prediction = {
             "answer": chosen.text(context),
             "start": chosen.begin,
             "end": chosen.end,
-            "score": round(float(probabilities[candidates.index(chosen)]), 6),
+            "score": round(float(scores.softmax(0)[candidates.index(chosen)]), 6),
             "no_answer_margin": margin,
         }
         return prediction | ({"span": best.text(context)} if self.no_answers else {})

@@ -3,19 +3,19 @@
 import json
 import math
 
-from elektron.finetuning.prediction_columns import Beside
+from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.io.files import to_json
 
 SAID = {"label": "said", "score": 0.5}
 
 
-def rows(beside: Beside, *columns: dict) -> list[dict]:
+def rows(beside: PredictionColumns, *columns: dict) -> list[dict]:
     return beside.rows([Record({}, own, "") for own in columns], [SAID] * len(columns))
 
 
 def test_predictions_have_one_name_however_columns_are_called() -> None:
-    found = rows(Beside(), {"text": "a"}, {"text": "b", "label": "own"})
+    found = rows(PredictionColumns(), {"text": "a"}, {"text": "b", "label": "own"})
     assert found == [
         {"text": "a", "predicted_label": "said", "predicted_score": 0.5},
         {"text": "b", "label": "own", "predicted_label": "said", "predicted_score": 0.5},
@@ -24,13 +24,13 @@ def test_predictions_have_one_name_however_columns_are_called() -> None:
 
 def test_the_prefix_is_repeated_where_a_row_has_the_name() -> None:
     own = {"label": 1, "predicted_label": 2}
-    first, second = rows(Beside(), {"text": "a"}, own)
+    first, second = rows(PredictionColumns(), {"text": "a"}, own)
     assert second == own | {"predicted_predicted_label": "said", "predicted_score": 0.5}
     assert first == {"text": "a", "predicted_predicted_label": "said", "predicted_score": 0.5}
 
 
 def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog) -> None:
-    beside = Beside()
+    beside = PredictionColumns()
     assert rows(beside, {"text": "a"})[0]["predicted_label"] == "said"
     (second,) = rows(beside, {"text": "b", "predicted_label": "own"})
     (third,) = rows(beside, {"text": "c"})

@@ -23,12 +23,13 @@ from elektron.corpus.vocabulary import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.roles import MINIMAL_PAIRS
 from elektron.inference.evaluate import evaluate
 from elektron.inference.minimal_pairs import (
-    Preferences,
+    accuracy_by_group,
     originality,
     pseudo_log_likelihoods,
-    read_minimal_pairs,
     tokenized,
 )
 from elektron.models import ElektronForMaskedLM, ElektronForPreTraining
@@ -173,7 +174,7 @@ def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(
 
 
 def test_accuracies_of_groups_and_of_resamples():
-    measure = Preferences(np.array([1.0, 0.5, 0.0, 1.0]), ["a", "a", "b", "b"])
+    measure = accuracy_by_group([1.0, 0.5, 0.0, 1.0], ["a", "a", "b", "b"])
     assert measure() == {"a": 0.75, "b": 0.5}
     assert measure(np.array([0, 0, 1])) == {"a": pytest.approx(2.5 / 3)}
 
@@ -181,19 +182,19 @@ def test_accuracies_of_groups_and_of_resamples():
 def test_compressed_files_are_read(tmp_path):
     path = tmp_path / "pairs.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(json.dumps(row) for row in PAIRS).encode()))
-    pairs = read_minimal_pairs(str(path))
-    assert [pair.good for pair in pairs] == [row["good"] for row in PAIRS]
-    assert pairs[0].groups == {"phenomenon": "order"}
+    pairs = list(read_records([str(path)], MINIMAL_PAIRS, EvaluateConfig(model="m"), True))
+    assert [pair.values["good"] for pair in pairs] == [row["good"] for row in PAIRS]
+    assert pairs[0].values["phenomenon"] == "order"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.jsonl", '{"good": "a"}', r"a\.jsonl, line 1: no sentence under 'bad'"),
-        ("a.jsonl", '{"good": "a", "bad": "b"}\n{"good": 1, "bad": "b"}', "line 2: no .* 'good'"),
+        ("a.jsonl", '{"good": "a"}', r"a\.jsonl: which column is the bad"),
+        ("a.jsonl", '{"good": "a", "bad": "b"}\n{"good": "", "bad": "b"}', "line 2: the good is"),
         ("a.jsonl", "[]", "no row"),
         ("a.jsonl", "{", "not valid JSON"),
-        ("a.tsv", "good\tbad\n", "read from .jsonl"),
+        ("a.tsv", "good\tbad\n", "no row"),
         ("b.jsonl", None, "no such file"),
     ],
 )
@@ -201,7 +202,7 @@ def test_bad_files_are_one_line(tmp_path, name, content, complaint):
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(ElektronError, match=complaint):
-        read_minimal_pairs(str(tmp_path / name))
+        evaluate(EvaluateConfig(model="m", blimp=str(tmp_path / name)))
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path, encoders, pairs_file, tokenizer_folder):

@@ -18,9 +18,9 @@ ROWS = [
 
 
 def write(path, *chunks):
-    with writing(path) as writer:
+    with writing(path) as write_rows:
         for chunk in chunks:
-            writer.write(chunk)
+            write_rows(chunk)
 
 
 def test_json_lines(tmp_path):
@@ -101,8 +101,8 @@ def test_parquet_with_nulls_first(tmp_path):
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("before")
-    with pytest.raises(KeyError), writing(path) as writer:
-        writer.write(ROWS)
+    with pytest.raises(KeyError), writing(path) as write_rows:
+        write_rows(ROWS)
         raise KeyError
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
@@ -136,7 +136,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
 def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
-    with writing(None) as writer:
-        writer.write([{"text": "é 中 😀"}])
+    with writing(None) as write_rows:
+        write_rows([{"text": "é 中 😀"}])
     assert json.loads(raw.getvalue().decode("utf-8")) == {"text": "é 中 😀"}
     assert raw.getvalue().isascii() == (encoding != "utf-8")

@@ -151,7 +151,7 @@ def test_what_has_arrived_is_answered_together():
 
     with os.fdopen(receiver, "rb") as pipe:
         os.write(sender, b"a\nb\n")
-        for _, line in open_lines("-", BufferedReader(module.Arriving(pipe, waits))):
+        for _, line in open_lines("-", BufferedReader(module.AvailableInput(pipe, waits))):
             events.append(line)
     assert events == ["a", "b", "waits"]
 

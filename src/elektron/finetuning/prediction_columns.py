@@ -1,9 +1,4 @@
-"""Rows with what a model says of them: a row's own columns first, behind them the prediction.
-
-A prediction has `predicted_` before its name, whatever the columns are called, so that it is always found
-under the same name: once, and again only where a column has that name already. Names are those of all rows
-that are written together, not of each.
-"""
+"""Rows with their predictions: a row's own columns, then `predicted_…`, whatever the columns are called."""
 
 from __future__ import annotations
 
@@ -20,36 +15,35 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-class Beside:
-    """Puts predictions beside the rows of one output, which may come a part at a time."""
+class PredictionColumns:
+    """Adds predictions to the rows of one output, which may come a part at a time.
+
+    The prefix is repeated where a column of any row written together has the name already.
+    """
 
     def __init__(self) -> None:
         self._columns: set[str] = set()
         self._names: dict[str, str] = {}
-        """What each name of a prediction has become."""
 
     def rows(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Row]:
-        """The next rows. A column that only they have may change a name; this is said aloud."""
+        """The next rows; a column that appears only now may change a name, which is logged."""
         for record in records:
             self._columns.update(record.columns)
-            # Those that the table has, also where the first rows lack them.
+            # Columns of the file that the first rows lack.
             self._columns.update(*(names.split(",") for names in record.names.values()))
         for name in dict.fromkeys(name for prediction in predictions for name in prediction):
-            self._find_free(name)
+            free = PREFIX + name
+            while free in self._columns:
+                free = PREFIX + free
+            before = self._names.setdefault(name, free)
+            if free != before:
+                log.warning(
+                    "a column %r appears only now: from here on the prediction is called %r",
+                    before,
+                    free,
+                )
+                self._names[name] = free
         return [
             record.columns | {self._names[name]: value for name, value in prediction.items()}
             for record, prediction in zip(records, predictions, strict=True)
         ]
-
-    def _find_free(self, name: str) -> None:
-        free = PREFIX + name
-        while free in self._columns:
-            free = PREFIX + free
-        before = self._names.get(name, free)
-        if free != before:
-            log.warning(
-                "a column %r appears only now: from here on what the model says is called %r",
-                before,
-                free,
-            )
-        self._names[name] = free

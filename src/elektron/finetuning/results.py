@@ -27,7 +27,7 @@ from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.metrics.measure import bootstrap
-from elektron.finetuning.prediction_columns import Beside
+from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
@@ -201,7 +201,9 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
         for record in records
     ]
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(to_json(row) + "\n" for row in Beside().rows(records, predictions))
+        file.writelines(
+            to_json(row) + "\n" for row in PredictionColumns().rows(records, predictions)
+        )
 
 
 def write_json(path: Path, content: Any) -> None:

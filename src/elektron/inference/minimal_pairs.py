@@ -1,21 +1,19 @@
 """`elektron evaluate MODEL --blimp FILE`: which of two sentences a pre-trained model prefers.
 
-A row of the file holds a grammatical sentence, `good`, and one that differs from it in one point,
-`bad`, as BLiMP has them (Warstadt et al. 2020). A model is right where it gives `good` the higher
-score; equal scores count half. A masked language model scores by pseudo-log-likelihood (Salazar et
-al. 2020): the sum, over the tokens, of the log-probability of each where it alone is masked. A
-discriminator scores by the sum of its log-probabilities that a token is original, in one pass.
+A row of the file has a grammatical sentence, `good`, and one that differs from it in one point, `bad`, as
+in BLiMP (Warstadt et al. 2020). A model is right where `good` has the higher score; equal scores count half.
+A masked language model's score is the pseudo-log-likelihood (Salazar et al. 2020): the sum over the tokens
+of the log-probability of each where it alone is masked. A discriminator's score is the sum of its
+log-probabilities that a token is original, in one pass.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +24,6 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
     AutoModelForTokenClassification,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -37,9 +34,10 @@ from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.encoders import check_token_ids, longest_input
-from elektron.finetuning.metrics.measure import bootstrap
-from elektron.finetuning.readers.lines import Lines
-from elektron.finetuning.readers.sources import open_source
+from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import MINIMAL_PAIRS
 from elektron.hub import load_configuration
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
@@ -48,8 +46,6 @@ from elektron.models.loading import load_network
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
 from elektron.terminal import echo
-
-log = logging.getLogger(__name__)
 
 RESULT = "blimp.json"
 GROUPS = ("phenomenon", "paradigm", "field")
@@ -61,24 +57,11 @@ Kind = Literal["masked language model", "discriminator"]
 Scores = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class MinimalPair:
-    """Two sentences, the first of which is right."""
-
-    good: str
-    bad: str
-    where: str
-    """`FILE, line 7`, for messages."""
-    groups: dict[str, str]
-    """Those of GROUPS that the row has."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """What a model reads of one; equal sentences are scored once, so that their scores are equal."""
+class Sentence(NamedTuple):
+    """Token ids of a sentence; equal sentences are scored once, so that their scores are equal."""
 
     input_ids: tuple[int, ...]
-    real: tuple[bool, ...]
+    scored: tuple[bool, ...]
     """False for special tokens."""
 
 
@@ -91,7 +74,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     assert config.blimp is not None
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
-        pairs = read_minimal_pairs(config.blimp)
+        pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
         on = Device.choose(config.precision)
         models = {
             name: evaluate_model(place, pairs, on)
@@ -119,28 +102,7 @@ def models_of(name: str) -> dict[str, str]:
     return found or {name: name}
 
 
-def read_minimal_pairs(source: str) -> list[MinimalPair]:
-    """The rows of a jsonl file, compressed or not, or of what else has named columns.
-
-    Raises:
-        ElektronError: there is no such file, or a row of it is no minimal pair.
-    """
-    opened = open_source(source)
-    if isinstance(opened, Lines):
-        raise ElektronError(f"{source}: minimal pairs are read from .jsonl or .jsonl.gz")
-    pairs = []
-    for where, row in opened.rows:
-        for column in ("good", "bad"):
-            if not isinstance(row.get(column), str) or not row[column].strip():
-                raise ElektronError(
-                    f"{where}: no sentence under {column!r}: a row has good and bad"
-                )
-        groups = {name: str(row[name]) for name in GROUPS if row.get(name) is not None}
-        pairs.append(MinimalPair(row["good"], row["bad"], where, groups))
-    return pairs
-
-
-def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[str, Any]:
+def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, Any]:
     """The accuracy of one model in all and by group, with 95 % intervals.
 
     Raises:
@@ -155,7 +117,7 @@ def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[
     longest = longest_input(model.config)
     read = {}
     for pair in pairs:
-        for text in (pair.good, pair.bad):
+        for text in (pair.values["good"], pair.values["bad"]):
             read[text] = tokenized(text, tokenizer)
             if len(read[text].input_ids) > longest:
                 raise ElektronError(
@@ -172,14 +134,16 @@ def evaluate_model(name: str, pairs: Sequence[MinimalPair], on: Device) -> dict[
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
-    right = np.array(
-        [preference(score_of[read[pair.good]], score_of[read[pair.bad]]) for pair in pairs]
-    )
-    result = {"kind": kind} | accuracies(right, [ALL] * len(pairs))[ALL]
+    margins = [
+        score_of[read[pair.values["good"]]] - score_of[read[pair.values["bad"]]] for pair in pairs
+    ]
+    preferences = [0.5 if margin == 0 else float(margin > 0) for margin in margins]
+    result = {"kind": kind} | accuracies(preferences, [ALL] * len(pairs))[ALL]
     for group in GROUPS:
-        if members := [number for number, pair in enumerate(pairs) if group in pair.groups]:
-            names = [pairs[number].groups[group] for number in members]
-            result[group] = accuracies(right[members], names)
+        members = [number for number, pair in enumerate(pairs) if pair.values.get(group)]
+        if members:
+            names = [str(pairs[number].values[group]) for number in members]
+            result[group] = accuracies([preferences[number] for number in members], names)
     return result
 
 
@@ -195,16 +159,12 @@ def load_scorer(name: str) -> tuple[Kind, PreTrainedModel]:
         return "masked language model", load_network(AutoModelForMaskedLM, name)
     if architecture in ("ElectraForPreTraining", "ElektronForPreTraining"):
         return "discriminator", load_network(AutoModelForPreTraining, name)
-    if architecture.endswith("ForTokenClassification") and detects(config):
+    labels = {int(number): label for number, label in (config.id2label or {}).items()}
+    if architecture.endswith("ForTokenClassification") and labels == LABELS:
         return "discriminator", load_network(AutoModelForTokenClassification, name)
     raise ElektronError(
         f"{name} is {architecture}: minimal pairs are for a masked language model or a discriminator"
     )
-
-
-def detects(config: PreTrainedConfig) -> bool:
-    """Whether a token classifier tells original tokens from replaced ones."""
-    return {int(number): label for number, label in (config.id2label or {}).items()} == LABELS
 
 
 def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
@@ -221,34 +181,34 @@ def pseudo_log_likelihoods(
     on: Device,
     progress: Callable[[int], None],
 ) -> Scores:
-    """The sum of the log-probabilities of a sentence's tokens, each masked in roles: `(sentences,)`."""
+    """The sum of the log-probabilities of a sentence's tokens, each masked alone: `(sentences,)`."""
     scores = np.zeros(len(sentences))
     done = 0
-    for numbers, input_ids, real in by_length(sentences):
-        rows, places = real.nonzero(as_tuple=True)
-        at_once = tokens_at_once(on) // input_ids.shape[1] or 1
-        for chosen, place in zip(rows.split(at_once), places.split(at_once), strict=True):
+    for numbers, input_ids, scored in by_length(sentences):
+        rows, positions = scored.nonzero(as_tuple=True)
+        batch = batch_size(on, input_ids)
+        for chosen, position in zip(rows.split(batch), positions.split(batch), strict=True):
             masked = input_ids[chosen]
-            row = torch.arange(len(masked))
-            targets = masked[row, place]
-            masked[row, place] = mask_id
-            logits = logits_at(model, masked.to(on.device), place.to(on.device))
-            chances = -F.cross_entropy(logits.float(), targets.to(on.device), reduction="none")
-            np.add.at(scores, numbers[chosen.numpy()], chances.double().cpu().numpy())
+            index = torch.arange(len(masked))
+            targets = masked[index, position]
+            masked[index, position] = mask_id
+            logits = logits_at(model, masked.to(on.device), position.to(on.device))
+            values = -F.cross_entropy(logits.float(), targets.to(on.device), reduction="none")
+            np.add.at(scores, numbers[chosen.numpy()], values.double().cpu().numpy())
             done += len(masked)
             progress(done)
     return scores
 
 
-def logits_at(model: PreTrainedModel, input_ids: Tensor, places: Tensor) -> Tensor:
-    """A masked language model's scores `(batch, vocabulary)` at one position of each row.
+def logits_at(model: PreTrainedModel, input_ids: Tensor, positions: Tensor) -> Tensor:
+    """A masked language model's logits `(batch, vocabulary)` at one position of each row.
 
-    The head, which is as dear as the encoder where that is small, is given these positions alone.
+    The head, which is as expensive as a small encoder, runs at these positions only.
     """
     rows = torch.arange(len(input_ids), device=input_ids.device)
 
     def select(_module: Any, _arguments: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[rows, places][:, None]
+        output.last_hidden_state = output.last_hidden_state[rows, positions][:, None]
         return output
 
     hook = model.base_model.register_forward_hook(select)
@@ -268,13 +228,12 @@ def originality(
     """The sum of a discriminator's log-probabilities that a sentence's tokens are original: `(sentences,)`."""
     scores = np.zeros(len(sentences))
     done = 0
-    for numbers, input_ids, real in by_length(sentences):
-        at_once = tokens_at_once(on) // input_ids.shape[1] or 1
-        for chosen in torch.arange(len(input_ids)).split(at_once):
+    for numbers, input_ids, scored in by_length(sentences):
+        for chosen in torch.arange(len(input_ids)).split(batch_size(on, input_ids)):
             logits = model(input_ids[chosen].to(on.device)).logits.float().cpu()
             # A token classifier has a logit for each of LABELS, a discriminator one for "replaced".
             original = logits.log_softmax(-1)[..., 0] if logits.ndim == 3 else F.logsigmoid(-logits)
-            sums = torch.where(real[chosen], original.double(), 0.0).sum(1)
+            sums = torch.where(scored[chosen], original.double(), 0.0).sum(1)
             scores[numbers[chosen.numpy()]] = sums.numpy()
             done += len(chosen)
             progress(done)
@@ -284,79 +243,45 @@ def originality(
 def by_length(
     sentences: Sequence[Sentence],
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """Sentences of one length, the longest first: their numbers, their token ids, and which are real.
+    """Sentences of one length, the longest first: their numbers, token ids, and which tokens are scored.
 
-    Nothing needs padding, so that a model sees the same of a sentence whatever is beside it.
+    Without padding, a model's output for a sentence does not depend on what is beside it.
     """
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for number, sentence in enumerate(sentences):
         groups[len(sentence.input_ids)].append(number)
     for length in sorted(groups, reverse=True):
-        numbers = groups[length]
-        yield (
-            np.array(numbers),
-            torch.tensor([sentences[number].input_ids for number in numbers]),
-            torch.tensor([sentences[number].real for number in numbers]),
-        )
+        input_ids, scored = zip(*(sentences[number] for number in groups[length]), strict=True)
+        yield np.array(groups[length]), torch.tensor(input_ids), torch.tensor(scored)
 
 
-def tokens_at_once(on: Device) -> int:
-    return TOKENS_AT_ONCE[on.device.type]
+def batch_size(on: Device, input_ids: Tensor) -> int:
+    """Rows of this length in a batch."""
+    return TOKENS_AT_ONCE[on.device.type] // input_ids.shape[1] or 1
 
 
-def preference(good: float, bad: float) -> float:
-    """1 where the right sentence has the higher score, 0.5 where both have the same."""
-    return 0.5 if good == bad else float(good > bad)
-
-
-@dataclass(eq=False)
-class Preferences:
-    """Mean preference by group, a measure in the sense of `bootstrap`."""
-
-    right: NDArray[np.float64]
-    groups: Sequence[str]
-    """Of each pair."""
-    names: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.names = list(dict.fromkeys(self.groups))
-        number = {name: number for number, name in enumerate(self.names)}
-        self._group_of = np.array([number[group] for group in self.groups])
-
-    def __len__(self) -> int:
-        return len(self.right)
-
-    def counts(self, chosen: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Pairs of each group."""
-        groups = self._group_of if chosen is None else self._group_of[chosen]
-        return np.bincount(groups, minlength=len(self.names))
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Accuracy by group, over the pairs `chosen`, or all."""
-        rows = np.arange(len(self)) if chosen is None else chosen
-        sums = np.bincount(
-            self._group_of[rows], weights=self.right[rows], minlength=len(self.names)
-        )
-        return {
-            name: float(total / count)
-            for name, total, count in zip(self.names, sums, self.counts(rows), strict=True)
-            if count
-        }
-
-
-def accuracies(right: NDArray[np.float64], groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+def accuracies(preferences: Sequence[float], groups: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Accuracy, its 95 % interval and the number of pairs of each group."""
-    measure = Preferences(right, groups)
-    figures, intervals = measure(), bootstrap(measure)
-    counts = dict(zip(measure.names, measure.counts().tolist(), strict=True))
+    measure = accuracy_by_group(preferences, groups)
+    values, intervals, counts = measure(), bootstrap(measure), Counter(groups)
     return {
-        name: {
-            "accuracy": figures[name],
-            "interval": list(intervals[name]),
-            "pairs": counts[name],
-        }
-        for name in measure.names
+        name: {"accuracy": value, "interval": list(intervals[name]), "pairs": counts[name]}
+        for name, value in values.items()
     }
+
+
+def accuracy_by_group(preferences: Sequence[float], groups: Sequence[str]) -> Measure:
+    """The mean preference of each group: 1 where the right sentence scores higher, 0.5 where both are equal."""
+    values = np.asarray(preferences, dtype=np.float64)
+    names, group_of = np.unique(groups, return_inverse=True)
+
+    def compute(rows: Rows) -> dict[str, float]:
+        counts = np.bincount(group_of[rows], minlength=len(names))
+        sums = np.bincount(group_of[rows], weights=values[rows], minlength=len(names))
+        found = zip(names.tolist(), sums, counts, strict=True)
+        return {name: float(total / count) for name, total, count in found if count}
+
+    return Measure(rows=len(groups), compute=compute)
 
 
 def table(models: dict[str, dict[str, Any]]) -> str:

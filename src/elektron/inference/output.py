@@ -1,8 +1,8 @@
-"""Rows with their predictions, written as they come: JSON lines, csv, tsv or parquet.
+"""Rows with predictions, written as they come: JSON lines, csv, tsv or parquet.
 
-A file appears when it is whole, under a hidden name before. Standard output gets JSON lines and
-nothing else. A line of JSON has the columns of its row; a table has those of all rows that are first
-written together, and a row with another one later is refused, because there is no place for it.
+A file appears when it is complete. Standard output gets JSON lines and nothing else. A line of JSON has the
+columns of its row; a table has those of all rows that are first written together, and a row with another
+column later is refused.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import csv
 import json
 import logging
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
@@ -24,92 +23,145 @@ from elektron.terminal import escape_control, stdout
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+Write = Callable[[Sequence[Row]], None]
+"""Appends rows; the first call decides the columns of a table."""
 BREAKS = re.compile(r"\r\n|[\t\r\n]")
 """What would end a field or a line of a tsv."""
 
 
-class Writer(Protocol):
-    """Writes rows one after another."""
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append; the first call tells a table which columns there are."""
-
-    def close(self) -> None:
-        """Finish the file; standard output stays open."""
-
-
 @contextmanager
-def writing(output: Path | None) -> Iterator[Writer]:
-    """A writer for a file by its ending, or for standard output.
+def writing(output: Path | None) -> Iterator[Write]:
+    """A function that writes rows to a file by its suffix, or to standard output.
 
     Raises:
-        ElektronError: the ending is none of SUFFIXES, or nothing can be written there.
+        ElektronError: the suffix is not known, or nothing can be written there.
     """
     if output is None:
-        yield JsonLinesOnStdout()
+        yield _write_to_stdout
         return
-    if output.suffix not in SUFFIXES:
-        raise ElektronError(f"--output {output}: must end in {', '.join(SUFFIXES)}")
+    if output.suffix not in FORMATS:
+        raise ElektronError(f"--output {output}: must end in {', '.join(FORMATS)}")
     try:
         make_parents(output)
-        with atomic_file(output) as path:
-            writer = open_file(path, output.suffix)
-            try:
-                yield writer
-            finally:
-                writer.close()
+        with atomic_file(output) as path, contextmanager(FORMATS[output.suffix])(path) as write:
+            yield write
     except OSError as error:
         raise ElektronError(f"{output} cannot be written ({error.strerror})") from error
 
 
-def open_file(path: Path, suffix: str) -> Writer:
-    """A writer of the kind that an ending names."""
-    if suffix == ".parquet":
-        return Parquet(path)
-    file = path.open("w", encoding="utf-8", newline="")
-    if suffix == ".jsonl":
-        return JsonLines(file)
-    return Csv(file) if suffix == ".csv" else Tsv(file)
+def _write_to_stdout(rows: Sequence[Row]) -> None:
+    """JSON lines that are pure ASCII where the encoding is not UTF-8 or a terminal would act on a character."""
+    with stdout() as out:
+        unicode = (out.encoding or "utf-8").lower() in ("utf-8", "utf8")
+        for row in rows:
+            line = to_json(row)
+            if not unicode or (out.isatty() and escape_control(line) != line):
+                line = json.dumps(json.loads(line))
+            out.write(line + "\n")
 
 
-class JsonLines:
-    """One JSON object a line."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append."""
-        self.file.writelines(to_json(row) + "\n" for row in rows)
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+def _json_lines(path: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield lambda rows: file.writelines(to_json(row) + "\n" for row in rows)
 
 
-class JsonLinesOnStdout:
-    """The same on standard output, where a reader at the other end of a pipe has them at once.
+def _csv(path: Path) -> Iterator[Write]:
+    """With quotation marks where they are needed; lists are JSON."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        header = _Header(".csv")
 
-    What a terminal would act on is escaped, and in encodings other than UTF-8 all that is not ASCII: it is
-    the same JSON.
-    """
+        def write(rows: Sequence[Row]) -> None:
+            if header.extend(rows):
+                writer.writerow(header.names)
+            writer.writerows(header.cells(row) for row in rows)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append."""
-        with stdout() as out:
-            unicode = (out.encoding or "utf-8").lower() in ("utf-8", "utf8")
+        yield write
+
+
+def _tsv(path: Path) -> Iterator[Write]:
+    """Without quotation marks, as it is read here; tabs and line ends in a text become spaces."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        header = _Header(".tsv")
+        replaced = 0
+
+        def write_line(cells: Sequence[Any]) -> None:
+            nonlocal replaced
+            fields = [BREAKS.subn(" ", "" if cell is None else str(cell)) for cell in cells]
+            replaced += sum(count for _, count in fields)
+            file.write("\t".join(field for field, _ in fields) + "\n")
+
+        def write(rows: Sequence[Row]) -> None:
+            if header.extend(rows):
+                write_line(header.names)
             for row in rows:
-                line = to_json(row)
-                if not unicode or (out.isatty() and escape_control(line) != line):
-                    line = json.dumps(json.loads(line))
-                out.write(line + "\n")
+                write_line(header.cells(row))
 
-    def close(self) -> None:
-        """Standard output stays open."""
+        yield write
+        if replaced:
+            log.warning(
+                "%s tabs and line ends in texts are written as spaces: a .tsv cannot hold them",
+                f"{replaced:,}",
+            )
 
 
-class Header:
+def _parquet(path: Path) -> Iterator[Write]:
+    """A row group for each call, with the types of the first rows.
+
+    Where later rows need wider types, above all where there were only nulls, the rows before are rewritten.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    header = _Header(".parquet")
+    writer: Any = None
+
+    def rewrite(schema: Any) -> None:
+        nonlocal writer
+        writer.close()
+        narrow = path.with_name(f"{path.name}.narrow")
+        path.replace(narrow)
+        try:
+            writer = pq.ParquetWriter(path, schema)
+            with pq.ParquetFile(narrow) as file:
+                for number in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(number).cast(schema))
+        finally:
+            narrow.unlink()
+
+    def write(rows: Sequence[Row]) -> None:
+        nonlocal writer
+        header.extend(rows)
+        try:
+            table = pa.table({name: [row.get(name) for row in rows] for name in header.names})
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            schema = pa.unify_schemas([writer.schema, table.schema], promote_options="permissive")
+            if schema != writer.schema:
+                rewrite(schema)
+            writer.write_table(table.cast(schema))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise ElektronError(
+                f"rows have values of different types ({first_line(error)}): "
+                "write jsonl instead of parquet"
+            ) from error
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
+    ".jsonl": _json_lines,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}
+"""By suffix."""
+
+
+class _Header:
     """The columns of a table: those of all rows that are first written together."""
 
     def __init__(self, suffix: str) -> None:
@@ -117,13 +169,14 @@ class Header:
         self.names: list[str] = []
         self._rows = 0
 
-    def fit(self, rows: Sequence[Row]) -> None:
-        """Learn the names from the first rows; later ones must have no others.
+    def extend(self, rows: Sequence[Row]) -> bool:
+        """Take the names of the first rows, and return whether these are the first.
 
         Raises:
-            ElektronError: one has.
+            ElektronError: a later row has a column that they do not have.
         """
-        if not self._rows:
+        is_first = not self._rows
+        if is_first:
             self.names = names_in_order(rows)
         known = set(self.names)
         for number, row in enumerate(rows, start=self._rows + 1):
@@ -133,149 +186,26 @@ class Header:
                     f"a {self.suffix} has the same columns from its beginning on: write .jsonl instead"
                 )
         self._rows += len(rows)
+        return is_first
 
-
-class Table(ABC):
-    """Lines of text with a header; lists are written as JSON."""
-
-    def __init__(self, file: IO[str], suffix: str) -> None:
-        self.file = file
-        self.header = Header(suffix)
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append."""
-        is_first = not self.header.names
-        self.header.fit(rows)
-        if is_first:
-            self.write_line(self.header.names)
-        for row in rows:
-            self.write_line([as_cell(row.get(name)) for name in self.header.names])
-
-    @abstractmethod
-    def write_line(self, cells: Sequence[Any]) -> None:
-        """Append the cells of one row."""
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
-
-class Csv(Table):
-    """Comma-separated, with quotation marks where they are needed."""
-
-    def __init__(self, file: IO[str]) -> None:
-        super().__init__(file, ".csv")
-        self.writer = csv.writer(file, lineterminator="\n")
-
-    def write_line(self, cells: Sequence[Any]) -> None:
-        """Append the cells of one row."""
-        self.writer.writerow(cells)
-
-
-class Tsv(Table):
-    """Tab-separated without quotation marks, as it is read here.
-
-    There is no way to have a tab or the end of a line in a text: they become spaces.
-    """
-
-    def __init__(self, file: IO[str]) -> None:
-        super().__init__(file, ".tsv")
-        self.replaced = 0
-
-    def write_line(self, cells: Sequence[Any]) -> None:
-        """Append the cells of one row."""
-        fields = []
-        for cell in cells:
-            field, count = BREAKS.subn(" ", "" if cell is None else str(cell))
-            fields.append(field)
-            self.replaced += count
-        self.file.write("\t".join(fields) + "\n")
-
-    def close(self) -> None:
-        """Close the file, and say what it could not hold."""
-        if self.replaced and not self.file.closed:
-            log.warning(
-                "%s tabs and line ends in texts are written as spaces: a .tsv cannot hold them",
-                f"{self.replaced:,}",
-            )
-        super().close()
-
-
-class Parquet:
-    """A row group for each call of `write`.
-
-    Columns have the types of the first rows. Where later ones need wider ones, above all where there
-    were only nulls, what is written already is written again in these.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.header = Header(".parquet")
-        self.writer: Any = None
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not rows:
-            return
-        self.header.fit(rows)
-        columns = {name: [row.get(name) for row in rows] for name in self.header.names}
-        try:
-            table = pa.table(columns)
-            if self.writer is None:
-                self.writer = pq.ParquetWriter(self.path, table.schema)
-            schema = pa.unify_schemas(
-                [self.writer.schema, table.schema], promote_options="permissive"
-            )
-            if schema != self.writer.schema:
-                self._rewrite(schema)
-            self.writer.write_table(table.cast(schema))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise ElektronError(
-                f"rows have values of different types ({first_line(error)}): "
-                "write jsonl instead of parquet"
-            ) from error
-
-    def _rewrite(self, schema: Any) -> None:
-        """Write what there is once more, a row group at a time, and go on behind it."""
-        import pyarrow.parquet as pq
-
-        self.writer.close()
-        narrow = self.path.with_name(f"{self.path.name}.narrow")
-        self.path.replace(narrow)
-        try:
-            self.writer = pq.ParquetWriter(self.path, schema)
-            with pq.ParquetFile(narrow) as file:
-                for number in range(file.num_row_groups):
-                    self.writer.write_table(file.read_row_group(number).cast(schema))
-        finally:
-            narrow.unlink()
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self.writer is not None:
-            self.writer.close()
+    def cells(self, row: Row) -> list[Any]:
+        """The cells of a row, lists as JSON."""
+        values = [row.get(name) for name in self.names]
+        return [to_json(value) if isinstance(value, list | dict) else value for value in values]
 
 
 def names_in_order(rows: Sequence[Row]) -> list[str]:
-    """The names of all rows, each before those that it stands before in its row."""
+    """The columns of all rows, each before those that it precedes in its row."""
     names: list[str] = []
     known: set[str] = set()
     for row in rows:
         if row.keys() <= known:
             continue
-        place = len(names)
+        index = len(names)
         for name in reversed(row):
             if name in known:
-                place = names.index(name)
+                index = names.index(name)
             else:
-                names.insert(place, name)
+                names.insert(index, name)
                 known.add(name)
     return names
-
-
-def as_cell(value: Any) -> Any:
-    """A value as a table of text holds it."""
-    return to_json(value) if isinstance(value, list | dict) else value

@@ -1,9 +1,8 @@
-"""Questions without a passage: a corpus is cut into passages, and the best of them are read.
+"""Open-domain question answering: a corpus is split into passages, and the best for a question are read.
 
-Passages are found by their words with BM25 (Robertson & Zaragoza 2009, by way of `bm25s`), the
-usual retriever in front of a reader (Chen et al. 2017, DrQA; Yang et al. 2019, BERTserini). The
-reader answers the question from each of the best ones, and the best of its answers is given, with
-the passage and the file that it is from.
+Passages are retrieved with BM25 (Robertson & Zaragoza 2009, from `bm25s`), as in DrQA (Chen et al. 2017) and
+BERTserini (Yang et al. 2019). The model answers the question from each of the best ones, and the best
+answer is returned with its passage and the file that it is from.
 """
 
 from __future__ import annotations
@@ -57,15 +56,15 @@ NOWHERE: Prediction = {
     "source": "",
     "passage_score": 0.0,
 }
-"""What is said of a question that no passage answers."""
+"""The prediction for a question that no passage answers."""
 
 Answerer = Callable[[Sequence[Record]], list[Prediction]]
-"""A question-answering model: records of `question` and `context` in, a prediction for each out."""
+"""A question-answering model: from records with `question` and `context` to a prediction for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a document, as it stands there."""
+    """A part of a document."""
 
     text: str
     title: str
@@ -73,11 +72,11 @@ class Passage:
     source: str
     """`FILE, document 7`."""
     score: float = 0.0
-    """How well it fits the question that it was found for."""
+    """BM25 score for the question that it was retrieved for."""
 
 
 class Passages:
-    """All passages of a corpus, and an index of their words in memory."""
+    """The passages of a corpus with a BM25 index in memory."""
 
     def __init__(self, sources: Sequence[str], words: int = PASSAGE_WORDS) -> None:
         """Read a corpus, any that `elektron prepare` reads.
@@ -102,11 +101,11 @@ class Passages:
         return len(self.passages)
 
     def search(self, question: str, count: int = COUNT) -> list[Passage]:
-        """The `count` passages that fit best, best first; fewer where fewer have a word of it."""
-        asked = [self._terms[term] for term in query_terms(question) if term in self._terms]
-        if not asked:
+        """The `count` passages with the highest scores, best first; fewer where fewer have a word of it."""
+        known = [self._terms[term] for term in query_terms(question) if term in self._terms]
+        if not known:
             return []
-        scores = self._index.get_scores(asked)
+        scores = self._index.get_scores(known)
         best = np.argsort(-scores, kind="stable")[:count]
         return [
             replace(self.passages[number], score=round(float(scores[number]), 4))
@@ -125,32 +124,40 @@ class OpenBook:
     """Passages that are read for each question."""
 
     def predictions(self, questions: Sequence[Record]) -> list[Prediction]:
-        """For each question the best answer, and where it stands.
+        """For each question the best answer and its passage.
 
-        `start` and `end` are characters of the `passage`, `score` is what the reader gave the answer
-        there and `passage_score` what BM25 gave the passage. Where no passage has an answer, all are
-        empty, and `score` is the surest passage's.
+        `start` and `end` are characters of the `passage`, `score` is the model's for the answer and
+        `passage_score` BM25's for the passage. Where no passage has an answer, all are empty, and
+        `score` is the highest for "no answer".
         """
-        asked, found = [], []
-        for number, question in enumerate(questions):
-            for passage in self.passages.search(str(question.values["question"]), self.count):
-                asked.append(number)
-                found.append((question, passage))
-        read = self.answerer([with_passage(question, passage) for question, passage in found])
+        found = [
+            (number, question, passage)
+            for number, question in enumerate(questions)
+            for passage in self.passages.search(str(question.values["question"]), self.count)
+        ]
+        records = [
+            replace(question, values=question.values | {"context": passage.text})
+            for _, question, passage in found
+        ]
         answers: list[list[Prediction]] = [[] for _ in questions]
-        for number, (_, passage), prediction in zip(asked, found, read, strict=True):
-            answers[number].append(with_source(prediction, passage))
+        for (number, _, passage), prediction in zip(found, self.answerer(records), strict=True):
+            source = {
+                "source": passage.source,
+                "title": passage.title,
+                "passage": passage.text,
+                "passage_score": passage.score,
+            }
+            answers[number].append(prediction | source)
         return [best_answer(of_one) for of_one in answers]
 
 
 def best_answer(answers: Sequence[Prediction]) -> Prediction:
-    """The best among the passages of a question, by the reader's word and the retriever's.
+    """The best answer among the passages of a question, by the model's score plus the retriever's.
 
-    Probabilities of one passage's spans say little beside another's, since they add up to 1 in each.
-    What the best span scores above "no answer" in its own passage can be compared (Wang et al. 2019),
-    and BM25's score is added to it with the same weight (Yang et al. 2019). For 200 questions that a
-    model knew by heart, asked of 50,000 passages, exact match was 74 with both scores, 68 with the
-    reader's alone and 60 with the first passage only.
+    Probabilities of spans add up to 1 in each passage and cannot be compared between passages; the margin
+    of the best span over "no answer" can (Wang et al. 2019), and BM25's score is added to it with the
+    same weight (Yang et al. 2019). For 200 training questions against 50,000 passages, exact match was 74
+    with both scores, 68 with the model's alone and 60 with the first passage only.
     """
     given = [answer for answer in answers if answer["answer"]]
     if not given:
@@ -159,24 +166,8 @@ def best_answer(answers: Sequence[Prediction]) -> Prediction:
     return {name: best[name] for name in NOWHERE}
 
 
-def with_passage(question: Record, passage: Passage) -> Record:
-    """The question about this passage."""
-    values = question.values | {"context": passage.text}
-    return replace(question, values=values)
-
-
-def with_source(prediction: Prediction, passage: Passage) -> Prediction:
-    """The prediction with the passage that it was read from."""
-    return prediction | {
-        "source": passage.source,
-        "title": passage.title,
-        "passage": passage.text,
-        "passage_score": passage.score,
-    }
-
-
 def terms(text: str) -> list[str]:
-    """What a text is found by: its words in lower case; of Chinese and Japanese, pairs of characters."""
+    """The index terms of a text: words in lower case; of Chinese and Japanese, pairs of characters."""
     found: list[str] = []
     for run in TERM.findall(text.lower()):
         if len(run) == 1 or run.isascii() or not CHARACTER.match(run):
@@ -187,16 +178,16 @@ def terms(text: str) -> list[str]:
 
 
 def query_terms(question: str) -> list[str]:
-    """The terms of a question without those that every text has, if there are others."""
+    """The terms of a question without stop words, unless there are no others."""
     all_terms = terms(question)
     return [term for term in all_terms if term not in STOPWORDS] or all_terms
 
 
 def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
-    """A text in passages of about `words` words at most, which together are all of it.
+    """A text in passages of at most about `words` words.
 
-    Whole lines are put together as long as they fit; a line that is too long by itself is taken by
-    sentences, and a sentence that is too long by words.
+    Lines are joined as long as they fit; a line that is too long is split into sentences, and a sentence
+    that is too long into words.
     """
     passages: list[list[str]] = []
     room = 0.0
@@ -212,7 +203,7 @@ def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
 
 
 def length(text: str) -> float:
-    """Words of a text; so many Chinese or Japanese characters count as one."""
+    """Words of a text; CHARACTERS_OF_A_WORD Chinese or Japanese characters count as one."""
     if text.isascii():
         return len(text.split())
     rest, characters = WIDE.subn(" ", text)
@@ -229,7 +220,7 @@ def title_of(document: str) -> str:
 
 
 def _passages_of(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
-    """Each passage, and the text to find it by: headed by its document's title."""
+    """Each passage, and the text that is indexed: the document's title and the passage."""
     documents: Counter[str] = Counter()
     unit = "documents" if corpus.total_bytes is None else "bytes"
     with Progress("reading passages", corpus.total_bytes, unit) as progress:
@@ -244,7 +235,7 @@ def _passages_of(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
 
 
 def _pieces(text: str, words: int) -> Iterator[str]:
-    """Lines, or where they are longer than a passage sentences, or words; together the whole text."""
+    """Lines, or sentences or words where these are longer than a passage; together the whole text."""
     for line in LINE.findall(text):
         if length(line) <= words:
             yield line

@@ -113,3 +113,13 @@ LAYOUTS = {
 """By task."""
 QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", ("id",), "never")))
 """Questions that are answered from a corpus."""
+MINIMAL_PAIRS = Layout(
+    (
+        Role("good", ("good", "sentence_good")),
+        Role("bad", ("bad", "sentence_bad")),
+        Role("phenomenon", ("phenomenon", "linguistics_term"), "never"),
+        Role("paradigm", ("paradigm", "UID"), "never"),
+        Role("field", ("field",), "never"),
+    )
+)
+"""Minimal pairs, with the names of BLiMP's files."""

@@ -16,6 +16,8 @@ from elektron.io.text import guess_encoding
 
 Parser = Callable[[Any, str], Any]
 """From a field and where it is, for messages, to a value."""
+TEXTS = ("text", "pair", "question", "context", "source", "good", "bad")
+"""Roles that are one text."""
 REPLACEMENT = "\ufffd"
 """In place of bytes that could not be decoded."""
 
@@ -36,7 +38,7 @@ def parser_of(
         ElektronError: the fields are lists or objects where text belongs.
     """
     filled = [field for field in sample if field is not ABSENT and not is_empty(field)]
-    if role.name in ("text", "pair", "question", "context", "source"):
+    if role.name in TEXTS:
         parse = partial(_text, role.name, columns[0], request.option(role.name))
         written = [literal(field) if isinstance(field, str) else None for field in filled]
         if written and all(map(_has_texts, written)):

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from common import machine, machine_line, new_parser, print_table, print_target, ratios, save
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.vocabulary import learn_tokenizer
+from elektron.corpus.tokenizer import learn_tokenizer
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import scratch_encoder

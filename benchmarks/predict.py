@@ -44,7 +44,7 @@ from common import (
     ratios,
     save,
 )
-from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
+from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder
 from elektron.finetuning.readers.read import read_records

@@ -59,7 +59,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     from elektron.corpus.config import PrepareConfig, TokenizerConfig
     from elektron.corpus.documents import read_documents
     from elektron.corpus.prepare import prepare
-    from elektron.corpus.vocabulary import train_tokenizer
+    from elektron.corpus.tokenizer import train_tokenizer
 
     tokenizer_folder = folder / "tokenizer"
     train_tokenizer(

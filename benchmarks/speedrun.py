@@ -37,7 +37,7 @@ from elektron.compare.probes import parse
 from elektron.configuration import to_flat_dict
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.corpus.prepare import prepare
-from elektron.corpus.vocabulary import train_tokenizer
+from elektron.corpus.tokenizer import train_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune

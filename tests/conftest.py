@@ -61,7 +61,7 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer_folder(corpus_file: Path) -> Path:
     from elektron.corpus.config import TokenizerConfig
-    from elektron.corpus.vocabulary import train_tokenizer
+    from elektron.corpus.tokenizer import train_tokenizer
 
     out = corpus_file.with_name("tokenizer")
     train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=out, vocab_size=90))

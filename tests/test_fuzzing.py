@@ -19,7 +19,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.documents import read_documents
 from elektron.corpus.manifest import SPLITS, Manifest
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from elektron import hub
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.inference.minimal_pairs import load_scorer
@@ -246,7 +246,7 @@ def test_auto_map_is_never_followed(
 def test_a_tokenizer_beside_our_family_asks_nothing(model: Path) -> None:
     """Where the family is not registered its `auto_map` is all that transformers sees."""
     program = (
-        "import sys; from elektron.corpus.vocabulary import load_tokenizer\n"
+        "import sys; from elektron.corpus.tokenizer import load_tokenizer\n"
         "load_tokenizer(sys.argv[1]); assert 'elektron.models' not in sys.modules"
     )
     subprocess.run(

@@ -42,7 +42,7 @@ EVERY_READER = """
 import sys
 from pathlib import Path
 from elektron.corpus.documents import read_documents
-from elektron.corpus.vocabulary import learn_tokenizer
+from elektron.corpus.tokenizer import learn_tokenizer
 from elektron.errors import ElektronError
 from elektron.reporting.markdown import block, code, plain
 from elektron.inference.passages import split, terms, title_of

@@ -17,7 +17,7 @@ import elektron
 from elektron.configuration import read_yaml
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.documents import read_documents
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.registry import load_task
 from elektron.io.datasets import dataset_rows

@@ -77,9 +77,9 @@ COMMANDS = {
         json=False,
     ),
     "tokenizer": Command(
-        "train a WordPiece tokenizer on a corpus",
+        "train a tokenizer on a corpus",
         "elektron.corpus.config:TokenizerConfig",
-        "elektron.corpus.vocabulary:train_tokenizer",
+        "elektron.corpus.tokenizer:train_tokenizer",
         (
             "tokenizer corpus/ --out tokenizer",
             "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer",

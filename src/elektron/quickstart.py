@@ -54,7 +54,7 @@ class QuickstartConfig(ValidatedConfig):
 def quickstart(config: QuickstartConfig) -> None:
     """Run all stages into `config.out` and say what to do next."""
     from elektron.corpus.prepare import prepare
-    from elektron.corpus.vocabulary import train_tokenizer
+    from elektron.corpus.tokenizer import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
     from elektron.recipes import pretrain_config
     from elektron.reporting.pretraining_report import downstream_verdict

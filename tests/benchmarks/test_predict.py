@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
+from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -20,7 +20,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.corpus.documents import read_documents
 from elektron.corpus.prepare import prepare
-from elektron.corpus.vocabulary import load_tokenizer, train_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
 from tests.corpus.texts import die, make_text
 

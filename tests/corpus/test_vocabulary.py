@@ -1,205 +1,178 @@
-"""A trained tokenizer is deterministic, behaves like BERT's, and survives saving."""
+"""Each kind of tokenizer is deterministic, works in transformers, and suits the text it is for."""
 
-import json
-import re
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.vocabulary import (
-    SPECIAL_TOKENS,
-    fingerprint,
-    load_tokenizer,
-    special_ids,
-    train_tokenizer,
-)
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
+from elektron.corpus.inspection import inspect_corpus
+from elektron.corpus.prepare import prepare
+from elektron.corpus.tokenizer import special_ids, train_tokenizer
+from elektron.corpus.vocabulary import readable, suggest_kind
 from elektron.errors import ElektronError
-from tests.corpus.texts import make_text
+from elektron.pretraining.pretrain import pretrain
+from tests.corpus.texts import (
+    FINNISH,
+    JAPANESE,
+    THAI,
+    make_code,
+    make_proteins,
+    make_text,
+    make_words,
+)
+from tests.pretraining.conftest import tiny_config
 
-TEXT = "Ein Café, größer als 中文字典 und αβγ! " * 20 + make_text(20)
+KINDS = ("wordpiece", "bpe", "unigram")
+CORPORA = {
+    "thai": (make_words(THAI, 150), "unigram"),
+    "japanese": (make_words(JAPANESE, 150, end="。"), "unigram"),
+    "protein": (make_proteins(150), "unigram"),
+    "code": (make_code(), "bpe"),
+    "chinese": (
+        "中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40,
+        "wordpiece",
+    ),
+    "finnish": (make_words(FINNISH, 150, " ", ". "), "wordpiece"),
+}
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TokenizerConfig:
-    folder = tmp_path_factory.mktemp("mixed")
-    (folder / "corpus.txt").write_text(TEXT, encoding="utf-8")
-    return TokenizerConfig([str(folder / "corpus.txt")], folder / "tokenizer", vocab_size=150)
-
-
-@pytest.fixture(scope="module")
-def mixed(config: TokenizerConfig) -> PreTrainedTokenizerBase:
+def train(folder: Path, text: str, **options: object) -> PreTrainedTokenizerBase:
+    folder.mkdir(exist_ok=True)
+    (folder / "a.txt").write_text(text, encoding="utf-8")
+    config = TokenizerConfig([str(folder / "a.txt")], folder / "tokenizer", **options)
     train_tokenizer(config)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(config.out)
     return tokenizer
 
 
-def test_same_input_same_bytes(config: TokenizerConfig, tmp_path: Path) -> None:
-    # A large alphabet: without care its order changes from run to run.
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("".join(map(chr, range(0x4E00, 0x4F00))) * 3 + TEXT, encoding="utf-8")
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_suggested_kind(name: str) -> None:
+    text, kind = CORPORA[name]
+    assert suggest_kind(text.split("\n\n"))[0] == kind
+
+
+def test_a_few_foreign_words_do_not_change_the_kind() -> None:
+    texts = [*make_text(300).split("\n\n"), "".join(THAI), "x" * 200, "a\n    b"]
+    assert suggest_kind(texts)[0] == "wordpiece"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_bytes_in_every_process(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        make_words(JAPANESE, 60) + make_text(60) + "".join(map(chr, range(0x4E00, 0x4E80))),
+        encoding="utf-8",
+    )
     contents = set()
-    for number in range(4):
+    for number in range(3):
         out = tmp_path / str(number)
-        train_tokenizer(replace(config, corpus=[str(corpus)], out=out, vocab_size=450))
+        command = ["tokenizer", str(tmp_path / "a.txt"), "--kind", kind, "--vocab-size", "700"]
+        subprocess.run(
+            [sys.executable, "-m", "elektron", *command, "--out", str(out)],
+            check=True,
+            capture_output=True,
+        )
         contents.add((out / "tokenizer.json").read_bytes())
     assert len(contents) == 1
 
 
-def test_pairs_have_token_types(mixed: PreTrainedTokenizerBase) -> None:
-    encoded = mixed("ein Café", "größer")
-    first = encoded["token_type_ids"].index(1)
-    assert encoded["token_type_ids"] == [0] * first + [1] * (len(encoded["input_ids"]) - first)
-    assert encoded["input_ids"][first - 1] == mixed.sep_token_id
-    assert encoded["input_ids"][0] == mixed.cls_token_id
-    assert encoded["attention_mask"] == [1] * len(encoded["input_ids"])
-    assert set(mixed("ein")["token_type_ids"]) == {0}
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> None:
+    tokenizer = train(tmp_path, make_text(150), kind=kind, vocab_size=500)
+    assert special_ids(tokenizer) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    assert tokenizer.convert_tokens_to_ids("[MASK]") == 4
+    assert tokenizer("[MASK]", add_special_tokens=False)["input_ids"] == [4]
+    assert len(tokenizer) == 500
 
+    question, context = "kalo mi?", "Ser tandu,  velor ith."
+    pair = tokenizer(question, context, return_offsets_mapping=True)
+    ids, types = pair["input_ids"], pair["token_type_ids"]
+    assert ids[0] == 2
+    assert [place for place, token in enumerate(ids) if token == 3][-1] == len(ids) - 1
+    assert types == [0] * types.index(1) + [1] * (len(types) - types.index(1))
+    assert ids[types.index(1) - 1] == 3
+    offsets = dict.fromkeys(pair["offset_mapping"][types.index(1) : -1])  # "▁" has those of "S"
+    words = [context[begin:end] for begin, end in offsets]
+    assert "".join(words) == "Sertandu,velorith."
+    assert not [word for word in words if word != word.strip()]
 
-def test_special_tokens_come_first_and_mask_masks(mixed: PreTrainedTokenizerBase) -> None:
-    assert mixed.convert_ids_to_tokens(list(range(5))) == SPECIAL_TOKENS
-    assert special_ids(mixed) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
-    assert mixed("[MASK]", add_special_tokens=False)["input_ids"] == [4]
-    assert mixed.model_max_length == 512
-    padded = mixed(["ein", "ein Café, größer"], padding=True, truncation=True)
-    assert padded["input_ids"][0][-1] == 0
-
-
-def test_chinese_characters_stand_alone_and_accents_stay(mixed: PreTrainedTokenizerBase) -> None:
-    assert mixed.tokenize("中文字") == ["中", "文", "字"]
-    assert "##中" not in mixed.get_vocab()
-    assert "".join(mixed.tokenize("Café")).replace("##", "") == "Café"
-    assert mixed.decode(mixed("größer als")["input_ids"], skip_special_tokens=True) == "größer als"
-
-
-@pytest.mark.parametrize(
-    ("lowercase", "strip_accents", "expected"),
-    [
-        (True, False, "café"),
-        (True, True, "cafe"),
-        (False, True, "Cafe"),
-    ],
-)
-def test_case_and_accents(
-    config: TokenizerConfig, tmp_path: Path, lowercase: bool, strip_accents: bool, expected: str
-) -> None:
-    train_tokenizer(
-        replace(config, out=tmp_path / "t", lowercase=lowercase, strip_accents=strip_accents)
+    split = tokenizer(["kalo", "miser,", "tan"], is_split_into_words=True)
+    assert [w for w in split.word_ids() if w is not None] == sorted(
+        w for w in split.word_ids() if w is not None
     )
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "t").tokenize("Café")
-    assert "".join(tokens).replace("##", "") == expected
+    assert set(split.word_ids()) == {None, 0, 1, 2}
+    decoded = tokenizer.decode(tokenizer("kalo miser tan")["input_ids"], skip_special_tokens=True)
+    assert decoded.strip() == "kalo miser tan"
 
 
-def test_rare_characters_are_left_out(config: TokenizerConfig, tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text(make_text(400) + " ℵ ж", encoding="utf-8")
-    tokenizer = train_tokenizer(replace(config, corpus=[str(corpus)], out=tmp_path / "t"))
-    assert not {"ℵ", "ж", "##ж"} & tokenizer.get_vocab().keys()
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_as_text(kind: str, tmp_path: Path) -> None:
+    tokenizer = train(tmp_path, make_text(60) + "Größe 中文 " * 20, kind=kind, vocab_size=400)
+    pieces = tokenizer.tokenize("kalomiser tan Größe")
+    text = "".join(readable(piece, tokenizer.backend_tokenizer) for piece in pieces)
+    assert text.replace("\ufffd", "") == " kalomiser tan Größe"
 
 
-def test_the_fingerprint(
-    mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path
-) -> None:
-    before = fingerprint(mixed)
-    mixed("ein Café", truncation=True, max_length=4, padding="max_length")
-    assert fingerprint(mixed) == before
-    mixed.save_pretrained(tmp_path / "again")
-    assert fingerprint(load_tokenizer(str(tmp_path / "again"))) == before
-    assert fingerprint(load_tokenizer(str(tokenizer_folder))) != before
-
-
-def test_a_vocabulary_larger_than_the_data_supports(
-    config: TokenizerConfig, tmp_path: Path
-) -> None:
-    large = replace(config, out=tmp_path / "t", vocab_size=50_000)
-    with pytest.raises(ElektronError, match=r"supports a vocabulary of [\d,]+ pieces") as raised:
-        train_tokenizer(large)
-    assert list(tmp_path.iterdir()) == []
-    (would_do,) = re.findall(r"--vocab-size (\d+)", str(raised.value))
-    train_tokenizer(replace(large, vocab_size=int(would_do)))
-    with pytest.raises(ElektronError, match="supports"):
-        train_tokenizer(replace(large, vocab_size=int(would_do) + 1, out=tmp_path / "u"))
-
-
-def test_learning_from_some_documents(tmp_path: Path) -> None:
-    # Every tenth document speaks another language; a spread of a tenth must hit only the first.
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("\n".join("nanana" if n % 10 == 0 else "zezeze" for n in range(500)))
-    config = TokenizerConfig([str(corpus)], tmp_path / "t", vocab_size=10, max_documents=50)
-    pieces = train_tokenizer(config).get_vocab().keys()
-    assert {"n", "##n"} <= pieces
-    assert not {"z", "##z"} & pieces
-
-
-def test_the_same_tokenizer_again_is_kept(config: TokenizerConfig, tmp_path: Path) -> None:
-    first = train_tokenizer(replace(config, out=tmp_path / "t"))
-    stamp = (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns
-    again = train_tokenizer(replace(config, out=tmp_path / "t"))
-    assert fingerprint(again) == fingerprint(first)
-    assert (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns == stamp
-
-
-def test_another_tokenizer_is_not_overwritten(
-    config: TokenizerConfig, corpus_file: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "t"
-    train_tokenizer(replace(config, out=out))
-    before = (out / "tokenizer.json").read_bytes()
-    with pytest.raises(ElektronError, match=r"another tokenizer \(--vocab-size 150 there, 140 he"):
-        train_tokenizer(replace(config, out=out, vocab_size=140))
-    with pytest.raises(ElektronError, match="another corpus"):
-        train_tokenizer(replace(config, out=out, corpus=[str(corpus_file)]))
-    assert (out / "tokenizer.json").read_bytes() == before
-
-
-def test_a_folder_of_something_else(config: TokenizerConfig, tmp_path: Path) -> None:
-    (tmp_path / "notes").write_text("precious")
-    with pytest.raises(ElektronError, match="is no tokenizer of"):
-        train_tokenizer(replace(config, out=tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
-
-
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")],
+    ("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)]
 )
-def test_impossible_numbers(
-    config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str
-) -> None:
-    with pytest.raises(ElektronError, match=complaint):
-        train_tokenizer(replace(config, out=tmp_path / "t", **changes))
+def test_case_and_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
+    text = "Ein Café ist Größe. " * 30 + make_text(40)
+    tokenizer = train(
+        *(tmp_path, text),
+        kind=kind,
+        vocab_size=320,
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+    )
+    expected = "Café" if not strip_accents else "Cafe"
+    decoded = tokenizer.decode(tokenizer("Café", add_special_tokens=False)["input_ids"])
+    assert decoded.strip() == (expected.lower() if lowercase else expected)
 
 
-def test_folders_that_hold_no_tokenizer(tokenizer_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ElektronError, match=r"no tokenizer.*elektron tokenizer"):
-        load_tokenizer(str(tmp_path))
-    with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/tokenizer\?"):
-        load_tokenizer(str(tokenizer_folder.parent / "tokeniser"))
+def test_bytes_need_room(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="at least 261 for --kind bpe"):
+        train(tmp_path, make_text(20), kind="bpe", vocab_size=260)
 
 
-@pytest.mark.parametrize("content", ["{", '{"version": "1.0"}', ""])
-def test_a_damaged_tokenizer(tokenizer_folder: Path, tmp_path: Path, content: str) -> None:
-    for file in tokenizer_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(ElektronError, match=r"tokenizer\.json: damaged"):
-        load_tokenizer(str(tmp_path))
+def test_bytes_keep_white_space_and_every_character(tmp_path: Path) -> None:
+    tokenizer = train(tmp_path, make_code(), vocab_size=600)
+    text = "def f(x):\n\tif x:\n        return '한국어 🦜'\n"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids).removeprefix(" ") == text
+    assert tokenizer.unk_token_id not in ids
 
 
-def test_a_tokenizer_without_mask(tokenizer_folder: Path, tmp_path: Path) -> None:
-    from transformers import PreTrainedTokenizerFast
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_printable_ascii_is_kept_where_there_is_room(kind: str, tmp_path: Path) -> None:
+    text = make_words([*FINNISH, *make_text(1000).split()], 400, " ", ". ") + " Öljy ﷽"
+    tokenizer = train(tmp_path, text, kind=kind, vocab_size=4000)
+    printable = "".join(map(chr, range(33, 127)))
+    assert set(printable) | {"ö", "Ö", "﷽"} <= tokenizer.get_vocab().keys() | {"ö"}
+    ids = tokenizer([*printable, "Zzyx", "#!{}", "q1w2"], add_special_tokens=False)["input_ids"]
+    assert all(tokenizer.unk_token_id not in tokens for tokens in ids)
 
-    backend = load_tokenizer(str(tokenizer_folder)).backend_tokenizer
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]"
-    ).save_pretrained(tmp_path)
-    with pytest.raises(ElektronError, match="lacks sep, mask"):
-        load_tokenizer(str(tmp_path))
 
+@pytest.mark.parametrize("name", ["thai", "japanese", "protein", "code"])
+def test_from_inspect_to_pretrain_with_suggested_settings(name: str, tmp_path: Path) -> None:
+    text, kind = CORPORA[name]
+    tokenizer = train(tmp_path, text, vocab_size=400)
+    corpus = [str(tmp_path / "a.txt")]
+    findings = {f.subject: f for f in inspect_corpus(InspectConfig(corpus))}
+    assert f"--kind {kind}" in findings["tokenizer"].value
 
-def test_what_it_was_made_from_is_written_beside_it(tokenizer_folder: Path) -> None:
-    made_from = json.loads((tokenizer_folder / "made_from.json").read_text())
-    vocabulary = load_tokenizer(str(tokenizer_folder)).get_vocab()
-    assert made_from["options"]["vocab_size"] == len(vocabulary)
+    blocks = tmp_path / "blocks"
+    manifest = prepare(PrepareConfig(corpus, str(tmp_path / "tokenizer"), blocks, 64, workers=1))
+    assert manifest.unknown < 1e-3
+
+    rows = BlockStore.open(blocks).rows("train")
+    tokens = rows.take(np.arange(len(rows)))
+    assert (tokens == tokenizer.unk_token_id).mean() < 1e-3
+    config = tiny_config(blocks, tmp_path / "run", steps=2)
+    config.masking.unit = "whole_word"
+    assert pretrain(config)["steps"] == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.models.families import FAMILIES, Sizes
 from elektron.models.pair import build_pair
 from tests.conftest import OBJECTS, SUBJECTS, VERBS

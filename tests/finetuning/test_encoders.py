@@ -10,7 +10,7 @@ from transformers import (
     BertModel,
 )
 
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import UNLIMITED, load_encoder, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.finetuning.inputs import encode
 
 LONG = "the cat sees the blue house . the red fox finds some warm bread . my old friend meets an apple ."

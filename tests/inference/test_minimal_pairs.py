@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from elektron.cli import main
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig

@@ -14,7 +14,7 @@ import torch
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from elektron.cli import main
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.lines import open_lines
 from elektron.finetuning.readers.records import Record

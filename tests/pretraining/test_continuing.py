@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.vocabulary import load_tokenizer, train_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig

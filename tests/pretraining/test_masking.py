@@ -1,5 +1,7 @@
 """Which positions are masked, and where words start."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.vocabulary import learn
 from elektron.errors import ElektronError
 from elektron.pretraining.masking import (
     WordFinder,
@@ -180,6 +184,22 @@ def test_pieces_belong_to_the_word_they_continue(tokenizer):
     assert words(finder, tokenizer, "walking dogs.") == ["walking", "dogs", "."]
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_spaces_and_punctuation_separate_words(kind):
+    config = TokenizerConfig([], Path(), vocab_size=330)
+    texts = ["walking dogs, walks. (dog-walking) " * 20, "我们walking ไปบ้าน " * 20]
+    inner = learn(kind, config, lambda _: iter(texts))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
+    finder = WordFinder(tokenizer, None)
+    found = [word.strip("Ġ▁") for word in words(finder, tokenizer, "dogs walks, (dog-walking).")]
+    assert "".join(found) == "dogswalks,(dog-walking)."
+    assert found[:3] == ["dogs", "walks", ","]
+    assert {"dog", "walking"} <= set(found)
+    if kind == "unigram":
+        ids = tokenizer("ไปบ้าน", add_special_tokens=False)["input_ids"]
+        assert finder.word_starts(np.array([ids])).all()
+
+
 def test_without_a_segmenter_a_character_is_a_word(tokenizer):
     assert words(WordFinder(tokenizer, None), tokenizer, "我们 walks") == ["我", "们", "walks"]
 
@@ -212,8 +232,8 @@ def test_segmenters_that_are_none_are_refused(tokenizer):
         words(finder, tokenizer, "我们")
 
 
-def test_a_tokenizer_without_continuations_is_refused():
-    inner = Tokenizer(models.BPE({"a": 0, "[UNK]": 1}, [], unk_token="[UNK]"))
+def test_a_tokenizer_of_another_kind_is_refused():
+    inner = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
-    with pytest.raises(ElektronError, match="this tokenizer is BPE"):
+    with pytest.raises(ElektronError, match="WordLevel"):
         WordFinder(tokenizer, None)

@@ -27,7 +27,7 @@ from elektron.compare.runs import Run, finished, visible_gpus
 from elektron.compare.variants import Budget, parse_budgets, tuned_values, variants
 from elektron.configuration import format_value, to_flat_dict
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.io.files import atomic_write
 from elektron.io.folders import is_free, make_folder

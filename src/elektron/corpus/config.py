@@ -1,7 +1,7 @@
-"""What the commands of the corpus room can be told: one dataclass a command.
+"""Configuration of the commands `tokenizer`, `prepare` and `inspect`.
 
-The command line, its help and the reference page are made from these fields and from the
-text under each. Nothing heavy is imported here: `--help` must answer at once.
+The command line, its help and the reference page are made from these fields and their docstrings.
+Imports must be light: `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ from elektron.configuration import (
     Within,
 )
 
+TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
+
 
 @dataclass
 class TokenizerConfig(ValidatedConfig):
-    """Train a WordPiece tokenizer on a corpus."""
+    """Train a tokenizer on a corpus."""
 
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
     out: Path
     """Folder for the tokenizer."""
+    kind: TokenizerKind | None = None
+    """`wordpiece`: as BERT, for words with spaces between them, and Chinese; `bpe`: bytes, as
+    RoBERTa, for code; `unigram`: for scripts without spaces, and proteins (default: the one that
+    suits the text)."""
     vocab_size: VocabSize = 30_522
     """Entries in the vocabulary, special tokens included."""
     lowercase: bool = False
@@ -37,18 +43,18 @@ class TokenizerConfig(ValidatedConfig):
     strip_accents: bool = False
     """Remove accents, as BERT's uncased vocabularies do."""
     min_frequency: Size = 2
-    """A piece rarer than this does not enter the vocabulary."""
+    """Occurrences that a piece of several characters needs to enter the vocabulary."""
     allow_unknown: bool = False
-    """Go on though more than 5 % of the text's characters become [UNK]."""
+    """Accept that more than 5 % of the characters of the text become [UNK]."""
     max_documents: AboveZero[int] | None = None
-    """Learn from this many documents, spread evenly over a larger corpus (default: all of it)."""
+    """Number of documents to learn from, evenly spread over the corpus (default: all)."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""
 
 
 @dataclass
 class PrepareConfig(ValidatedConfig):
-    """UpdateRoles a corpus into fixed-length rows of token ids, verified by checksums."""
+    """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
@@ -62,29 +68,29 @@ class PrepareConfig(ValidatedConfig):
     """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B
     [SEP] of one document."""
     validation: Fraction = 0.02
-    """Share of the documents held out for evaluation."""
+    """Fraction of the documents that is held out for evaluation."""
     deduplicate: bool = True
     """Drop exact copies of a document (takes 16 bytes of memory a document)."""
     seed: NotNegative[int] = 1
-    """Decides the lengths that `paper` packing draws and which documents are held out."""
+    """Seed of the lengths that `paper` packing draws, and of what is held out."""
     allow_unknown: bool = False
-    """Go on though more than 5 % of the text's characters become [UNK]."""
+    """Accept that more than 5 % of the characters of the text become [UNK]."""
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: Annotated[int, Within(least=1, most=1 << 12)] | None = None
-    """World at once (default: one a core). The bytes written do not depend on it, nor on the engine."""
+    """Number of workers (default: one a core). The result does not depend on it, nor on the engine."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""
 
 
 @dataclass
 class InspectConfig(ValidatedConfig):
-    """Look at a corpus, or at prepared blocks, before anyone spends days of compute."""
+    """Describe a corpus or prepared blocks, and point out what looks wrong."""
 
     corpus: Positional[list[str]]
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
-    """Folder or hub name of a tokenizer: adds tokens per word and the share of text that becomes [UNK]."""
+    """Folder or hub name of a tokenizer: adds tokens per word and how much becomes [UNK]."""
     rows: NotNegative[int] = 5
     """Rows of prepared blocks to show."""
     text: str | None = None

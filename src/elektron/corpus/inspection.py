@@ -19,8 +19,9 @@ from transformers import PreTrainedTokenizerBase
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.documents import Corpus, Document, Sample
 from elektron.corpus.selection import SeenTexts
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.unknown import TOO_MUCH, WORTH_SAYING, count_unknown, visible_characters
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.vocabulary import suggest_kind
 from elektron.progress import Progress
 
 Verdict = Literal["fine", "worth a look", "wrong"]
@@ -211,6 +212,8 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "worth a look" if _main(scripts) < MAIN_SCRIPT else "fine",
         "several scripts in one vocabulary: give it room with --vocab-size",
     )
+    kind, reason = suggest_kind(counts.sample.texts)
+    yield Finding("tokenizer", f"--kind {kind}: {reason}")
     languages = Counter(py3langid.classify(text)[0] for text in counts.sample.texts)
     yield Finding(
         f"languages, guessed from {languages.total():,} documents",

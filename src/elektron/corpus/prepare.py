@@ -21,8 +21,8 @@ from elektron.corpus.documents import Corpus, Document
 from elektron.corpus.engines import Chunk, Encoding, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
+from elektron.corpus.tokenizer import fingerprint, load_tokenizer, special_ids
 from elektron.corpus.unknown import TOO_MUCH, Unknown
-from elektron.corpus.vocabulary import fingerprint, load_tokenizer, special_ids
 from elektron.errors import ElektronError
 from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress

@@ -1,297 +1,287 @@
-"""Train a WordPiece tokenizer on a corpus, and load any tokenizer that pre-training can use.
+"""Learn tokenizers of three kinds; each is a function of the texts alone, to the byte.
 
-The tokenizer is BERT's: punctuation and Chinese characters stand alone, words are cut into the
-longest pieces that the vocabulary has. Accents are kept unless asked. Unlike BERT's, it composes
-characters (NFC) and splits words of more than LONGEST_WORD characters, which would become [UNK].
+WordPiece has the rules of BERT: punctuation and Chinese characters are words, and words are split
+into the longest pieces of the vocabulary. Unlike BERT's, it composes characters (NFC) and splits
+words of more than LONGEST_WORD characters, which would become [UNK].
 
-Training gives the same bytes for the same documents. The trainer of the `tokenizers` library
-numbers the characters that it meets in an order that changes from run to run, and ties between
-merges follow these numbers. So the characters are counted first and handed to the trainer in
-order, as special tokens, which are numbered as they come; afterwards they are ordinary pieces.
+BPE works on bytes, as in RoBERTa and ModernBERT, so that nothing becomes [UNK] and line breaks and
+indentation are kept.
+
+Unigram (Kudo, 2018) picks the most probable of all segmentations, which suits scripts without
+spaces, and proteins. The trainer of `tokenizers` gives other probabilities in each run, so they are estimated
+here: pieces of a BPE twice as large are counted in the most probable segmentation and the rarest
+are dropped, until the vocabulary has its size.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import math
+import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from itertools import islice
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordPiece
-from tokenizers.trainers import WordPieceTrainer
-from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+import numpy as np
+import regex
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, Unigram, WordPiece
+from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 
-from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.documents import Corpus, Sample
-from elektron.corpus.unknown import count_unknown
+from elektron.corpus.config import TokenizerConfig, TokenizerKind
 from elektron.errors import ElektronError
-from elektron.hub import has_capitals, load_tokenizer_files
-from elektron.io.datasets import refuse_missing_folder
-from elektron.io.folders import atomic_folder, is_free
-from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-NEEDED = ("pad", "unk", "cls", "sep", "mask")
+UNKNOWN = "[UNK]"
 CONTINUATION = "##"
-MADE_FROM = "made_from.json"
+SPACE = "▁"
+"""Begins a word in a vocabulary of kind unigram."""
 
-# The rarest characters, together this share of the text, become [UNK]: a corpus from the web has
-# thousands that occur a few times each and would fill the vocabulary.
-RARE_CHARACTERS_SHARE = 1e-4
-# But not as long as all characters together take less than this share of the vocabulary, or so many pieces of a
-# small one (at most half of it): every word with an unknown character is lost whole.
-ALPHABET_SHARE, SMALL_ALPHABET = 0.1, 500
-# WordPiece's own limit. Protein sequences and scripts without spaces, such as Thai, have longer words.
+RARE_CHARACTERS = 1e-4
+"""The rarest characters, which together are this fraction of the text, may become [UNK]."""
+ALPHABET, SMALL_ALPHABET = 0.1, 500
+"""No character becomes [UNK] while all of them take less than this fraction of the vocabulary, or
+this number of entries (at most half of the vocabulary)."""
 LONGEST_WORD = 100
-# A vocabulary with more than this share of pieces in capitals was not made for lowercased text.
-CAPITALS_SHARE = 0.01
-# What reads a text without being told otherwise cuts it here; the recipes' models read as much.
-MODEL_MAX_LENGTH = 512
+LONGEST_PIECE = 16
+"""Characters in a piece of kind unigram."""
+SEED_FACTOR, KEPT_FRACTION = 2, 0.75
+"""Of the candidates for pieces: how many more than wanted, and how many are kept in a round."""
+DOCUMENTS_AT_ONCE = 500
+
+# A tenth of the characters is enough: kind unigram handles text with spaces as well.
+UNSPACED_FRACTION = 0.1
+LONG_WORDS_FRACTION = 0.01
+INDENTED_FRACTION = 0.2
+UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hiragana}\p{Katakana}]+")
+LONG_WORD = regex.compile(rf"[[\w\p{{M}}]--\p{{Han}}]{{{LONGEST_WORD + 1},}}", regex.V1)
+INDENTED = regex.compile(r"\n(?:\t|  )[\t ]*\S")
+
+Texts = Callable[[str], Iterator[str]]
+"""Iterates over the texts from the beginning, with a title for the progress bar."""
 
 
-def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
-    """Train a tokenizer and write it to `config.out`, or load the one that is there already.
+def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
+    """The kind of tokenizer that suits texts, and why."""
+    characters = max(1, sum(len("".join(text.split())) for text in texts))
+    lines = max(1, sum(text.count("\n") for text in texts))
 
-    Raises:
-        ElektronError: the corpus cannot be read or does not support so large a vocabulary, or
-            the folder holds something else.
-    """
-    corpus = Corpus(config.corpus, config.text)
-    made_from = _made_from(config, corpus)
-    if not is_free(config.out):
-        _refuse_another(config.out, made_from)
-        log.info("%s: the same tokenizer is there already", config.out)
-        return load_tokenizer(str(config.out))
+    def fraction(pattern: regex.Pattern[str]) -> float:
+        return sum(len(m) for text in texts for m in pattern.findall(text)) / characters
 
-    with atomic_folder(config.out) as folder:
-        chosen = _chosen_documents(config, corpus)
-        sample = Sample()
-        vocabulary = _learn_vocabulary(config, lambda title: _texts(title, corpus, chosen), sample)
-        if len(vocabulary) < config.vocab_size:
-            raise ElektronError(
-                f"{', '.join(config.corpus)}: supports a vocabulary of {len(vocabulary):,} pieces, not "
-                f"{config.vocab_size:,}: give --vocab-size {len(vocabulary)} or less, or more text"
-            )
-        tokenizer = _tokenizer(vocabulary, config)
-        count_unknown(sample.texts, tokenizer).check(", ".join(config.corpus), config.allow_unknown)
-        tokenizer.save_pretrained(folder)
-        (folder / MADE_FROM).write_text(
-            json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8"
-        )
-    log.info("%s: a vocabulary of %s pieces", config.out, f"{len(tokenizer):,}")
-    return tokenizer
+    if fraction(UNSPACED) > UNSPACED_FRACTION:
+        return "unigram", "a script without spaces between words"
+    if fraction(LONG_WORD) > LONG_WORDS_FRACTION:
+        return "unigram", f"words of more than {LONGEST_WORD} characters"
+    if sum(len(INDENTED.findall(text)) for text in texts) > INDENTED_FRACTION * lines:
+        return "bpe", "indented lines, as in source code"
+    return "wordpiece", "words with spaces between them, or Chinese characters"
 
 
-def learn_tokenizer(
-    texts: Sequence[str], most: int, lowercase: bool = False
-) -> PreTrainedTokenizerBase:
-    """A tokenizer for these texts, with `most` entries or as many as they support."""
-    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=most, lowercase=lowercase)
-    return _tokenizer(_learn_vocabulary(config, lambda _: iter(texts), Sample()), config)
-
-
-def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedTokenizerBase:
-    """A tokenizer from a folder or the hub that has the special tokens pre-training needs, or others.
-
-    Raises:
-        ElektronError: it does not exist, is damaged, is not one of the `tokenizers` library, or
-            lacks a special token.
-    """
-    folder = Path(name)
-    if folder.exists() and not any(
-        (folder / file).is_file()
-        for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
-    ):
-        raise ElektronError(
-            f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
-        )
-    refuse_missing_folder(name)
-    tokenizer = load_tokenizer_files(name)
-    if not tokenizer.is_fast:
-        raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
-    missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
-    if missing:
-        raise ElektronError(
-            f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
-        )
-    _warn_of_capitals(name, tokenizer)
-    return tokenizer
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
-    return {kind: int(getattr(tokenizer, f"{kind}_token_id")) for kind in NEEDED}
-
-
-def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 of all that decides which ids a text gets.
-
-    It survives saving and loading, and does not depend on the truncation or padding last asked for.
-    """
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    del content["truncation"], content["padding"]
-    content["special_tokens"] = {kind: getattr(tokenizer, f"{kind}_token") for kind in NEEDED}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _made_from(config: TokenizerConfig, corpus: Corpus) -> dict[str, Any]:
-    """What decides the bytes of the tokenizer."""
-    options = {
-        k: v for k, v in asdict(config).items() if k not in ("corpus", "out", "allow_unknown")
-    }
-    return {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
-
-
-def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
-    """Raise ElektronError unless the folder holds the tokenizer that would be made."""
-    try:
-        there = json.loads((out / MADE_FROM).read_text(encoding="utf-8"))
-        options, corpus = dict(there["options"]), there["corpus_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ElektronError(
-            f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out"
-        ) from None
-    different = [
-        f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
-        for name, value in made_from["options"].items()
-        if options.get(name) != value
-    ]
-    if corpus != made_from["corpus_fingerprint"]:
-        different.append("another corpus")
-    if different:
-        raise ElektronError(
-            f"{out} holds another tokenizer ({', '.join(different)}): choose another --out"
-        )
-
-
-def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Say so where text is lowercased although the vocabulary has capitals."""
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    if normalizer is None or normalizer.normalize_str("A") != "a":
-        return
-    special = set(tokenizer.all_special_tokens)
-    pieces = [p for p in tokenizer.get_vocab() if p not in special and not p.startswith("[unused")]
-    capitals = [piece for piece in pieces if has_capitals(piece)]
-    if len(capitals) > CAPITALS_SHARE * len(pieces):
-        log.warning(
-            "%s: text is lowercased, and %s of %s pieces of the vocabulary have capitals and are never used: "
-            "set do_lower_case to false in tokenizer_config.json",
-            name,
-            f"{len(capitals):,}",
-            f"{len(pieces):,}",
-        )
-
-
-def _tokenizer(vocabulary: list[str], config: TokenizerConfig) -> PreTrainedTokenizerBase:
-    """BERT's tokenizer with this vocabulary, its special tokens first."""
-    bert = BertTokenizer(
-        vocab={piece: number for number, piece in enumerate(vocabulary)},
-        do_lower_case=config.lowercase,
-        strip_accents=config.strip_accents,
-        tokenize_chinese_chars=True,
-    )
-    backend = bert.backend_tokenizer
-    backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [backend.pre_tokenizer, pre_tokenizers.FixedLength(length=LONGEST_WORD)]
-    )
-    # BertTokenizer makes its own rules when it is loaded and ignores those in tokenizer.json.
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        model_max_length=MODEL_MAX_LENGTH,
-        model_input_names=bert.model_input_names,
-        **{f"{kind}_token": token for kind, token in zip(NEEDED, SPECIAL_TOKENS, strict=True)},
-    )
-
-
-def _learn_vocabulary(
-    config: TokenizerConfig, texts: Callable[[str], Iterator[str]], sample: Sample
-) -> list[str]:
-    """Learn the pieces, in the order of their ids.
+def learn(kind: TokenizerKind, config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    """Learn a tokenizer.
 
     Args:
-        config: size and rules.
-        texts: the texts, which are gone through twice, each time under a title.
-        sample: receives some of them.
-    """
-    rules = _tokenizer(SPECIAL_TOKENS, config).backend_tokenizer
-    learner = Tokenizer(WordPiece(unk_token="[UNK]"))
-    learner.normalizer = rules.normalizer
-    learner.pre_tokenizer = rules.pre_tokenizer
+        kind: how words are split.
+        config: vocabulary size, folding of case and accents, and minimum frequency.
+        texts: the texts, which are read several times.
 
-    counts: Counter[str] = Counter()
-    for text in texts("counting characters"):
-        counts.update(learner.normalizer.normalize_str(text))
-        sample.add(text)
-    characters, pieces = _alphabet(counts, learner, config)
+    Returns:
+        The tokenizer, with SPECIAL_TOKENS as its first entries. It has fewer entries than
+        requested if the texts do not support more.
+
+    Raises:
+        ElektronError: the vocabulary is too small for the kind.
+    """
+    if kind == "bpe":
+        return _learn_bpe(config, texts)
+    return (_learn_wordpiece if kind == "wordpiece" else _learn_unigram)(config, texts)
+
+
+def readable(piece: str, tokenizer: Tokenizer) -> str:
+    """A piece as text, with a space before it where it begins a word."""
+    if isinstance(tokenizer.model, WordPiece):
+        is_inside = piece.startswith(CONTINUATION)
+        return piece.removeprefix(CONTINUATION) if is_inside else f" {piece}"
+    if isinstance(tokenizer.model, BPE):
+        piece = decoders.ByteLevel().decode([piece])
+    return piece.replace(SPACE, " ")
+
+
+def _learn_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    learner = Tokenizer(WordPiece(unk_token=UNKNOWN))
+    # The rules of BERT for white space, control characters, punctuation and Chinese characters.
+    _set_normalizer(learner, config, normalizers.BertNormalizer(True, True, False, False))
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.FixedLength(length=LONGEST_WORD)]
+    )
+
+    def pieces(character: str) -> list[str]:
+        inside_a_word = learner.pre_tokenizer.pre_tokenize_str(
+            learner.normalizer.normalize_str(f"a{character}a")
+        )
+        return [character, CONTINUATION + character] if len(inside_a_word) == 1 else [character]
+
+    characters = _alphabet(_count_characters(learner, texts), config, pieces)
+    # The trainer numbers the characters in another order in each run, and ties between pieces are
+    # broken by number. Special tokens are numbered in the order in which they are given.
+    alphabet = sorted(
+        (piece for c in characters for piece in pieces(c)),
+        key=lambda piece: (len(piece) > 1, piece),
+    )
     trainer = WordPieceTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
-        special_tokens=[*SPECIAL_TOKENS, *pieces],
+        special_tokens=[*SPECIAL_TOKENS, *alphabet],
         initial_alphabet=characters,
         limit_alphabet=len(characters),
         show_progress=False,
     )
     learner.train_from_iterator(texts("counting words"), trainer)
-    learned = learner.get_vocab()
-    return sorted(learned, key=learned.__getitem__)
+    tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = learner.normalizer, learner.pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
+    return _with_pairs(tokenizer)
+
+
+def _learn_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    least = len(SPECIAL_TOKENS) + len(alphabet)
+    if config.vocab_size < least:
+        raise ElektronError(
+            f"--vocab-size must be at least {least} for --kind bpe, which has a piece for each byte"
+        )
+    tokenizer = Tokenizer(BPE())
+    _set_normalizer(tokenizer, config)
+    # A word has the same pieces at the beginning of a text as after a space.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts("counting words"), trainer)
+    return _with_pairs(tokenizer, processors.ByteLevel(trim_offsets=True))
+
+
+def _learn_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    learner = Tokenizer(BPE())
+    _set_normalizer(learner, config, normalizers.BertNormalizer(True, False, False, False))
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement=SPACE),
+            pre_tokenizers.Punctuation(),
+        ]
+    )
+    counts = _count_characters(learner, texts)
+    counts[SPACE] = counts.total()  # needed whatever the text
+    characters = _alphabet(counts, config, lambda character: [character])
+    room = config.vocab_size - len(SPECIAL_TOKENS)
+    trainer = BpeTrainer(
+        vocab_size=SEED_FACTOR * room,
+        min_frequency=config.min_frequency,
+        special_tokens=[],
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
+        max_token_length=LONGEST_PIECE,
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts("counting words"), trainer)
+    pieces = learner.get_vocab()
+    seeds = sorted(pieces, key=pieces.__getitem__)
+    frequency = dict(zip(seeds, _count_tokens(learner, texts, len(seeds)).tolist(), strict=True))
+    longer = [piece for piece in seeds if len(piece) > 1]
+    while True:
+        kept = max(room - len(characters), int(KEPT_FRACTION * len(longer)))
+        is_last = len(longer) <= kept
+        longer = sorted(longer, key=lambda piece: (-frequency[piece], piece))[:kept]
+        vocabulary = [*characters, *longer]
+        total = sum(frequency[piece] + 1 for piece in vocabulary)
+        scores = [(p, round(math.log((frequency[p] + 1) / total), 6)) for p in vocabulary]
+        special = [(token, 0.0) for token in SPECIAL_TOKENS]
+        learner.model = Unigram([*special, *scores], unk_id=SPECIAL_TOKENS.index(UNKNOWN))
+        if is_last:
+            learner.decoder = decoders.Metaspace(replacement=SPACE)
+            return _with_pairs(learner)
+        used = _count_tokens(learner, texts, len(special) + len(vocabulary))
+        frequency = dict(zip(vocabulary, used[len(special) :].tolist(), strict=True))
+
+
+def _set_normalizer(
+    tokenizer: Tokenizer, config: TokenizerConfig, *more: normalizers.Normalizer
+) -> None:
+    steps = [normalizers.NFC(), *more]
+    if config.strip_accents:
+        steps += [normalizers.NFD(), normalizers.StripAccents()]
+    if config.lowercase:
+        steps.append(normalizers.Lowercase())
+    tokenizer.normalizer = normalizers.Sequence(steps)
+
+
+def _with_pairs(tokenizer: Tokenizer, *before: processors.PostProcessor) -> Tokenizer:
+    """Add special tokens: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with the token types 0 and 1."""
+    tokenizer.add_special_tokens(SPECIAL_TOKENS)
+    template = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.post_processor = processors.Sequence([*before, template]) if before else template
+    return tokenizer
+
+
+def _count_characters(tokenizer: Tokenizer, texts: Texts) -> Counter[str]:
+    """Characters except white space, after normalization; printable ASCII at least 0 times."""
+    counts: Counter[str] = Counter()
+    for text in texts("counting characters"):
+        counts.update(tokenizer.normalizer.normalize_str(text))
+    printable = tokenizer.normalizer.normalize_str(string.printable)
+    counts.update(dict.fromkeys(printable, 0))
+    return Counter({c: n for c, n in counts.items() if not c.isspace()})
 
 
 def _alphabet(
-    counts: Counter[str], learner: Tokenizer, config: TokenizerConfig
-) -> tuple[list[str], list[str]]:
-    """Characters that get pieces, and these pieces; both sorted.
-
-    A character that can stand inside a word gets two, one for the beginning of a word.
-    """
-    visible = {c: n for c, n in counts.items() if not c.isspace()}
-    dispensable = RARE_CHARACTERS_SHARE * sum(visible.values())
+    counts: Counter[str], config: TokenizerConfig, pieces: Callable[[str], list[str]]
+) -> list[str]:
+    """The characters that get pieces, sorted: printable ASCII if there is room, then by frequency."""
     room = config.vocab_size - len(SPECIAL_TOKENS)
-    spare = max(ALPHABET_SHARE * room, min(SMALL_ALPHABET, room / 2))
+    spare = max(ALPHABET * room, min(SMALL_ALPHABET, room / 2))
+    left = total = counts.total()
+    ascii_first = sum(len(pieces(c)) for c in counts if c.isascii()) <= spare
+    order = sorted(
+        counts.items(), key=lambda i: (not (ascii_first and i[0].isascii()), -i[1], i[0])
+    )
     characters: list[str] = []
-    pieces: list[str] = []
-    left = sum(visible.values())
-    for character, count in sorted(visible.items(), key=lambda item: (-item[1], item[0])):
-        inside_a_word = learner.normalizer.normalize_str(f"a{character}a")
-        joins = len(learner.pre_tokenizer.pre_tokenize_str(inside_a_word)) == 1
-        forms = [character, CONTINUATION + character] if joins else [character]
-        size = len(pieces) + len(forms)
-        dispensed = left <= dispensable and size > spare
-        if count < config.min_frequency or dispensed or size > room:
-            log.info(
-                "%s of %s characters, %.3f %% of the text, are rare and become [UNK]",
-                f"{len(visible) - len(characters):,}",
-                f"{len(visible):,}",
-                100 * left / sum(visible.values()),
-            )
+    size = 0
+    for character, count in order:
+        size += len(pieces(character))
+        is_rare = left <= RARE_CHARACTERS * total and size > spare
+        if size > room or is_rare or (count == 0 and not ascii_first):
             break
         characters.append(character)
-        pieces += forms
         left -= count
-    return sorted(characters), sorted(pieces, key=lambda piece: (len(piece) > 1, piece))
+    if left:
+        log.info(
+            "%s of %s characters, %.3f %% of the text, are rare and become [UNK]",
+            f"{len(counts) - len(characters):,}",
+            f"{len(counts):,}",
+            100 * left / total,
+        )
+    return sorted(characters)
 
 
-def _chosen_documents(config: TokenizerConfig, corpus: Corpus) -> tuple[int, int]:
-    """How many documents to learn from, of how many."""
-    if config.max_documents is None:
-        return 1, 1
-    total = sum(1 for _ in _texts("counting documents", corpus, (1, 1)))
-    return min(config.max_documents, total), total
-
-
-def _texts(title: str, corpus: Corpus, chosen: tuple[int, int]) -> Iterator[str]:
-    """The texts of `wanted` documents out of each `total`, spread evenly."""
-    wanted, total = chosen
-    unit = "documents" if corpus.total_bytes is None else "bytes"
-    with Progress(title, corpus.total_bytes, unit) as progress:
-        for number, document in enumerate(corpus):
-            if number * wanted % total < wanted:
-                yield document.text
-            progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)
+def _count_tokens(tokenizer: Tokenizer, texts: Texts, size: int) -> NDArray[np.int64]:
+    """How often each token occurs in the texts."""
+    counts = np.zeros(size, np.int64)
+    documents = texts("counting pieces")
+    while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            np.add.at(counts, encoding.ids, 1)
+    return counts

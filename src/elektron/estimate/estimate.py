@@ -20,7 +20,7 @@ import torch
 
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.manifest import Manifest
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.estimate.config import HEADROOM, EstimateConfig

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.corpus.vocabulary import load_tokenizer, special_ids
+from elektron.corpus.tokenizer import load_tokenizer, special_ids
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
 from elektron.hub import UNLOADABLE, load_configuration

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from elektron.allocator import keep_freed_memory
+from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
 from elektron.corpus.unknown import count_unknown
-from elektron.corpus.vocabulary import learn_tokenizer, load_tokenizer
 from elektron.device import Device
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device, Precision
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig

@@ -21,7 +21,7 @@ from tokenizers.decoders import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from elektron.corpus.vocabulary import NEEDED, special_ids
+from elektron.corpus.tokenizer import NEEDED, special_ids
 from elektron.errors import ElektronError
 from elektron.models.packed import first_position
 

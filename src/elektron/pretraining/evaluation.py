@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from transformers import PreTrainedTokenizerBase
 
+from elektron.corpus.vocabulary import CONTINUATION
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.masking import CONTINUATION
 from elektron.pretraining.objectives import Objective, UpdateRoles
 from elektron.pretraining.objectives.base import masked_position_mask
 

@@ -5,8 +5,9 @@ uses fewer of them, and the others have weight 0. As in the official code, 85 % 
 and 15 % keep their token, and every masked position gets a sample of the generator. Unlike it, positions are drawn
 without replacement: with replacement, 14.2 % instead of 15 % are masked at length 128.
 
-For whole-word masking, WordPiece marks the tokens that continue a word, `##ing`. In text without spaces, such as
-Chinese, every character is a token; there a segmenter, `jieba` or a function of the user's, finds the words.
+For whole-word masking, WordPiece marks the tokens that continue a word, `##ing`; BPE and Unigram those that follow a
+space, `Ġ` or `▁`. With these, punctuation is a word of its own, as is every token of a script without spaces. With
+WordPiece, every Chinese character is a token; there a segmenter, `jieba` or a function of the user's, finds the words.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from elektron.corpus.vocabulary import CONTINUATION, UNSPACED
 from elektron.errors import ElektronError
 
-CONTINUATION = "##"
+SPACES = "▁ĠĊĉč"
+"""Space in tokens of Unigram; space, line feed, tab and carriage return in tokens of BPE."""
 Segmenter = Callable[[str], Iterable[str]]
 
 
@@ -137,14 +140,21 @@ class WordFinder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, segmenter: str | None) -> None:
         kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
-        if kind != "WordPiece":
+        if kind not in ("WordPiece", "BPE", "Unigram"):
             raise ElektronError(
-                f"--masking.unit whole_word reads the ## of WordPiece, and this tokenizer is {kind}: "
+                f"--masking.unit whole_word cannot tell where words begin with a tokenizer of kind {kind}: "
                 "choose --masking.unit token"
             )
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         special = set(tokenizer.all_special_tokens)
         self.starts = np.array([not token.startswith(CONTINUATION) for token in tokens])
+        self.is_word = np.zeros(len(tokens), np.bool_)
+        """Tokens that are words of their own, whatever follows."""
+        if kind != "WordPiece":
+            self.is_word = np.array([t in special or is_punctuation(t) for t in tokens])
+            for number, token in enumerate(tokens):
+                unspaced = UNSPACED.search(token) or any(map(is_unspaced, token))
+                self.starts[number] = token[0] in SPACES or unspaced or self.is_word[number]
         self.segment = None if segmenter is None else load_segmenter(segmenter)
         # The text as the tokenizer has normalized it, so that a word always consists of whole tokens.
         self.texts = [
@@ -155,6 +165,7 @@ class WordFinder:
     def word_starts(self, input_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """`(batch, length)`: whether a token starts a word."""
         starts = self.starts[input_ids]
+        starts[:, 1:] |= self.is_word[input_ids[:, :-1]]
         if self.segment is not None:
             for row, ids in enumerate(input_ids):
                 edges = np.flatnonzero(np.diff(self.unspaced[ids], prepend=False, append=False))
@@ -193,6 +204,12 @@ def load_segmenter(name: str) -> Segmenter:
     if not callable(segmenter):
         raise ElektronError(f"--masking.segmenter: {module_name} has no function {function}")
     return segmenter
+
+
+def is_punctuation(token: str) -> bool:
+    """Whether a token of BPE or Unigram is text without letters and digits; bytes above 127 count as letters."""
+    text = token.strip(SPACES)
+    return bool(text) and not any(c.isalnum() or ord(c) > 127 for c in text)
 
 
 def is_unspaced(character: str) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device, same_bits
 from elektron.errors import ElektronError
 from elektron.io.files import resolve_link

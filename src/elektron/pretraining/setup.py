@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.manifest import SPLITS, Manifest
+from elektron.corpus.tokenizer import fingerprint, load_tokenizer
 from elektron.corpus.unknown import GO_ON, TOO_MUCH
-from elektron.corpus.vocabulary import fingerprint, load_tokenizer
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange

@@ -18,7 +18,8 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.corpus.vocabulary import readable
 from elektron.errors import ElektronError
 from elektron.pretraining.config import MaskingConfig
 from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
@@ -106,13 +107,15 @@ def _as_read(
             lines.append("")
         if token_id in (special["cls"], special["sep"], special["pad"]):
             continue
-        token = str(tokenizer.convert_ids_to_tokens(token_id))
-        text = shown(token.removeprefix("##"))
+        token = readable(
+            str(tokenizer.convert_ids_to_tokens(token_id)), tokenizer.backend_tokenizer
+        )
+        text = shown(token.removeprefix(" "))
         if is_masked:
             text = rf"[bold reverse]\[{text}][/]"
         elif is_chosen:
             text = f"[bold]{{{text}}}[/]"
-        lines[-1] += text if token.startswith("##") else f" {text}"
+        lines[-1] += f" {text}" if token.startswith(" ") else text
     return "\n".join(f"│{line}" for line in lines if line)
 
 

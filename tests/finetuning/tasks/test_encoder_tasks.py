@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.records import Record

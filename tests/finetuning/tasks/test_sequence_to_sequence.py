@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModel, AutoTokenizer, ElectraConfig, ElectraModel, EncoderDecoderModel
 
 from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.vocabulary import fingerprint, load_tokenizer, train_tokenizer
+from elektron.corpus.tokenizer import fingerprint, load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder

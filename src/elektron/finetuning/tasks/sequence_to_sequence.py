@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from elektron.configuration import from_dict
-from elektron.corpus.vocabulary import load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder

@@ -19,7 +19,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from elektron.corpus.vocabulary import RARE_CHARACTERS_SHARE
+from elektron.corpus.vocabulary import RARE_CHARACTERS
 from elektron.errors import ElektronError
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def _alphabet(texts: Iterable[str], most: int) -> list[str]:
     """The most common characters but for the rarest, sorted; at most `most` of them."""
     counts = Counter(character for text in texts for character in text if character != " ")
     counts[SPACE] = 0
-    dispensable = RARE_CHARACTERS_SHARE * sum(counts.values())
+    dispensable = RARE_CHARACTERS * sum(counts.values())
     left = sum(counts.values())
     characters = {SPACE}
     for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):

@@ -1,0 +1,197 @@
+"""`elektron tokenizer`: train a tokenizer on a corpus; and load any tokenizer for pre-training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.documents import Corpus, Sample
+from elektron.corpus.unknown import count_unknown
+from elektron.corpus.vocabulary import SPECIAL_TOKENS, learn, suggest_kind
+from elektron.errors import ElektronError
+from elektron.hub import has_capitals, load_tokenizer_files
+from elektron.io.datasets import refuse_missing_folder
+from elektron.io.folders import atomic_folder, is_free
+from elektron.progress import Progress
+
+log = logging.getLogger(__name__)
+
+NEEDED = ("pad", "unk", "cls", "sep", "mask")
+"""Special tokens that pre-training needs, in the order of SPECIAL_TOKENS."""
+MADE_FROM = "made_from.json"
+# A vocabulary with more than this fraction of pieces in capitals was not made for lowercased text.
+CAPITALS = 0.01
+# Text is truncated here by default; the models of the recipes have as many positions.
+MODEL_MAX_LENGTH = 512
+
+
+def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
+    """Train a tokenizer and write it to `config.out`, or load it if it is there already.
+
+    Raises:
+        ElektronError: the corpus cannot be read or does not support so large a vocabulary, or
+            the folder contains something else.
+    """
+    corpus = Corpus(config.corpus, config.text)
+    name = ", ".join(config.corpus)
+    ignored = ("corpus", "out", "allow_unknown")
+    options = {key: value for key, value in asdict(config).items() if key not in ignored}
+    made_from = {
+        "corpus": config.corpus,
+        "corpus_fingerprint": corpus.fingerprint,
+        "options": options,
+    }
+    if not is_free(config.out):
+        _refuse_another(config.out, made_from)
+        log.info("%s: the same tokenizer is there already", config.out)
+        return load_tokenizer(str(config.out))
+
+    with atomic_folder(config.out) as folder:
+        selected, total = 1, 1
+        if config.max_documents is not None:
+            total = sum(1 for _ in _texts("counting documents", corpus, 1, 1))
+            selected = min(config.max_documents, total)
+        sample = Sample()
+        for text in _texts("sampling", corpus, selected, total):
+            sample.add(text)
+        kind, reason = suggest_kind(sample.texts)
+        if config.kind is None:
+            log.info("--kind %s: %s", kind, reason)
+        learned = learn(
+            config.kind or kind, config, lambda title: _texts(title, corpus, selected, total)
+        )
+        size = learned.get_vocab_size()
+        if size < config.vocab_size:
+            raise ElektronError(
+                f"{name}: supports a vocabulary of {size:,} pieces, not {config.vocab_size:,}: give "
+                f"--vocab-size {size} or less, or more text"
+            )
+        tokenizer = _wrapped(learned)
+        count_unknown(sample.texts, tokenizer).check(name, config.allow_unknown)
+        tokenizer.save_pretrained(folder)
+        text = json.dumps(made_from, indent=1, ensure_ascii=False)
+        (folder / MADE_FROM).write_text(text, encoding="utf-8")
+    log.info("%s: a vocabulary of %s pieces", config.out, f"{size:,}")
+    return tokenizer
+
+
+def learn_tokenizer(
+    texts: Sequence[str], vocab_size: int, lowercase: bool = False
+) -> PreTrainedTokenizerBase:
+    """A tokenizer of the suggested kind for these texts, with at most `vocab_size` entries."""
+    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
+    kind, _ = suggest_kind(texts)
+    return _wrapped(learn(kind, config, lambda _: iter(texts)))
+
+
+def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedTokenizerBase:
+    """A tokenizer from a folder or the hub that has the special tokens `needed`.
+
+    Raises:
+        ElektronError: it does not exist, is damaged, is not one of the `tokenizers` library, or
+            lacks a special token.
+    """
+    folder = Path(name)
+    if folder.exists() and not any(
+        (folder / file).is_file()
+        for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    ):
+        raise ElektronError(
+            f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
+        )
+    refuse_missing_folder(name)
+    tokenizer = load_tokenizer_files(name)
+    if not tokenizer.is_fast:
+        raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
+    missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
+    if missing:
+        raise ElektronError(
+            f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
+        )
+    _warn_of_capitals(name, tokenizer)
+    return tokenizer
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
+    return {kind: int(getattr(tokenizer, f"{kind}_token_id")) for kind in NEEDED}
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of everything that the token ids of a text depend on.
+
+    It is the same after saving and loading, and whatever truncation or padding was used last.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    del content["truncation"], content["padding"]
+    content["special_tokens"] = {kind: getattr(tokenizer, f"{kind}_token") for kind in NEEDED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
+    """A tokenizer of transformers, which AutoTokenizer loads from `tokenizer.json` alone."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=MODEL_MAX_LENGTH,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{f"{kind}_token": token for kind, token in zip(NEEDED, SPECIAL_TOKENS, strict=True)},
+    )
+
+
+def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
+    """Raise ElektronError unless the folder contains the tokenizer that would be made."""
+    try:
+        there = json.loads((out / MADE_FROM).read_text(encoding="utf-8"))
+        options, corpus = dict(there["options"]), there["corpus_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ElektronError(
+            f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out"
+        ) from None
+    different = [
+        f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
+        for name, value in made_from["options"].items()
+        if options.get(name) != value
+    ]
+    if corpus != made_from["corpus_fingerprint"]:
+        different.append("another corpus")
+    if different:
+        raise ElektronError(
+            f"{out} holds another tokenizer ({', '.join(different)}): choose another --out"
+        )
+
+
+def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Warn where text is lowercased although the vocabulary has capitals."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return
+    special = set(tokenizer.all_special_tokens)
+    pieces = [p for p in tokenizer.get_vocab() if p not in special and not p.startswith("[unused")]
+    capitals = sum(map(has_capitals, pieces))
+    if capitals > CAPITALS * len(pieces):
+        log.warning(
+            "%s: text is lowercased, and %s of %s pieces of the vocabulary have capitals and are never "
+            "used: set do_lower_case to false in tokenizer_config.json",
+            name,
+            f"{capitals:,}",
+            f"{len(pieces):,}",
+        )
+
+
+def _texts(title: str, corpus: Corpus, selected: int, total: int) -> Iterator[str]:
+    """The texts of `selected` out of each `total` documents, evenly spread."""
+    unit = "documents" if corpus.total_bytes is None else "bytes"
+    with Progress(title, corpus.total_bytes, unit) as progress:
+        for number, document in enumerate(corpus):
+            if number * selected % total < selected:
+                yield document.text
+            progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)

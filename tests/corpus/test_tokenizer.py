@@ -1,0 +1,216 @@
+"""A trained tokenizer is deterministic, behaves like BERT's, and survives saving."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.tokenizer import (
+    fingerprint,
+    load_tokenizer,
+    special_ids,
+    train_tokenizer,
+)
+from elektron.corpus.vocabulary import SPECIAL_TOKENS
+from elektron.errors import ElektronError
+from tests.corpus.texts import make_text
+
+TEXT = "Ein Café, größer als 中文字典 und αβγ! " * 20 + make_text(20)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TokenizerConfig:
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "corpus.txt").write_text(TEXT, encoding="utf-8")
+    return TokenizerConfig([str(folder / "corpus.txt")], folder / "tokenizer", vocab_size=150)
+
+
+@pytest.fixture(scope="module")
+def mixed(config: TokenizerConfig) -> PreTrainedTokenizerBase:
+    train_tokenizer(config)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(config.out)
+    return tokenizer
+
+
+def test_same_input_same_bytes(config: TokenizerConfig, tmp_path: Path) -> None:
+    # A large alphabet: without care its order changes from run to run.
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(map(chr, range(0x4E00, 0x4F00))) * 3 + TEXT, encoding="utf-8")
+    contents = set()
+    for number in range(4):
+        out = tmp_path / str(number)
+        train_tokenizer(replace(config, corpus=[str(corpus)], out=out, vocab_size=450))
+        contents.add((out / "tokenizer.json").read_bytes())
+    assert len(contents) == 1
+
+
+def test_pairs_have_token_types(mixed: PreTrainedTokenizerBase) -> None:
+    encoded = mixed("ein Café", "größer")
+    first = encoded["token_type_ids"].index(1)
+    assert encoded["token_type_ids"] == [0] * first + [1] * (len(encoded["input_ids"]) - first)
+    assert encoded["input_ids"][first - 1] == mixed.sep_token_id
+    assert encoded["input_ids"][0] == mixed.cls_token_id
+    assert encoded["attention_mask"] == [1] * len(encoded["input_ids"])
+    assert set(mixed("ein")["token_type_ids"]) == {0}
+
+
+def test_special_tokens_come_first_and_mask_masks(mixed: PreTrainedTokenizerBase) -> None:
+    assert mixed.convert_ids_to_tokens(list(range(5))) == SPECIAL_TOKENS
+    assert special_ids(mixed) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    assert mixed("[MASK]", add_special_tokens=False)["input_ids"] == [4]
+    assert mixed.model_max_length == 512
+    padded = mixed(["ein", "ein Café, größer"], padding=True, truncation=True)
+    assert padded["input_ids"][0][-1] == 0
+
+
+def test_chinese_characters_stand_alone_and_accents_stay(mixed: PreTrainedTokenizerBase) -> None:
+    assert mixed.tokenize("中文字") == ["中", "文", "字"]
+    assert "##中" not in mixed.get_vocab()
+    assert "".join(mixed.tokenize("Café")).replace("##", "") == "Café"
+    assert mixed.decode(mixed("größer als")["input_ids"], skip_special_tokens=True) == "größer als"
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "strip_accents", "expected"),
+    [
+        (True, False, "café"),
+        (True, True, "cafe"),
+        (False, True, "Cafe"),
+    ],
+)
+def test_case_and_accents(
+    config: TokenizerConfig, tmp_path: Path, lowercase: bool, strip_accents: bool, expected: str
+) -> None:
+    train_tokenizer(
+        replace(config, out=tmp_path / "t", lowercase=lowercase, strip_accents=strip_accents)
+    )
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "t").tokenize("Café")
+    assert "".join(tokens).replace("##", "") == expected
+
+
+def test_rare_characters_are_left_out_when_there_is_no_room(
+    config: TokenizerConfig, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus.txt"
+    text = make_text(2000)
+    rare = "".join(chr(0x430 + n) for n in range(30))
+    corpus.write_text(f"{text} {rare}", encoding="utf-8")
+    letters = {c for c in text if c.isalpha()}
+    for size, kept in ((120, 12), (150, 19), (300, 30)):
+        out = tmp_path / str(size)
+        pieces = train_tokenizer(
+            replace(config, corpus=[str(corpus)], out=out, vocab_size=size, allow_unknown=True)
+        ).get_vocab()
+        assert letters <= pieces.keys()
+        assert len(set(rare) & pieces.keys()) == kept
+        assert len({f"##{c}" for c in rare} & pieces.keys()) == kept
+
+
+def test_the_fingerprint(
+    mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    before = fingerprint(mixed)
+    mixed("ein Café", truncation=True, max_length=4, padding="max_length")
+    assert fingerprint(mixed) == before
+    mixed.save_pretrained(tmp_path / "again")
+    assert fingerprint(load_tokenizer(str(tmp_path / "again"))) == before
+    assert fingerprint(load_tokenizer(str(tokenizer_folder))) != before
+
+
+def test_a_vocabulary_larger_than_the_data_supports(
+    config: TokenizerConfig, tmp_path: Path
+) -> None:
+    large = replace(config, out=tmp_path / "t", vocab_size=50_000)
+    with pytest.raises(ElektronError, match=r"supports a vocabulary of [\d,]+ pieces") as raised:
+        train_tokenizer(large)
+    assert list(tmp_path.iterdir()) == []
+    (would_do,) = re.findall(r"--vocab-size (\d+)", str(raised.value))
+    train_tokenizer(replace(large, vocab_size=int(would_do)))
+    with pytest.raises(ElektronError, match="supports"):
+        train_tokenizer(replace(large, vocab_size=int(would_do) + 1, out=tmp_path / "u"))
+
+
+def test_learning_from_some_documents(tmp_path: Path) -> None:
+    # Every tenth document speaks another language; a spread of a tenth must hit only the first.
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join("nanana" if n % 10 == 0 else "zezeze" for n in range(500)))
+    config = TokenizerConfig([str(corpus)], tmp_path / "t", vocab_size=10, max_documents=50)
+    pieces = train_tokenizer(config).get_vocab().keys()
+    assert {"n", "##n"} <= pieces
+    assert not {"z", "##z"} & pieces
+
+
+def test_the_same_tokenizer_again_is_kept(config: TokenizerConfig, tmp_path: Path) -> None:
+    first = train_tokenizer(replace(config, out=tmp_path / "t"))
+    stamp = (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns
+    again = train_tokenizer(replace(config, out=tmp_path / "t"))
+    assert fingerprint(again) == fingerprint(first)
+    assert (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns == stamp
+
+
+def test_another_tokenizer_is_not_overwritten(
+    config: TokenizerConfig, corpus_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "t"
+    train_tokenizer(replace(config, out=out))
+    before = (out / "tokenizer.json").read_bytes()
+    with pytest.raises(ElektronError, match=r"another tokenizer \(--vocab-size 150 there, 140 he"):
+        train_tokenizer(replace(config, out=out, vocab_size=140))
+    with pytest.raises(ElektronError, match="another corpus"):
+        train_tokenizer(replace(config, out=out, corpus=[str(corpus_file)]))
+    assert (out / "tokenizer.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else(config: TokenizerConfig, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("precious")
+    with pytest.raises(ElektronError, match="is no tokenizer of"):
+        train_tokenizer(replace(config, out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")],
+)
+def test_impossible_numbers(
+    config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str
+) -> None:
+    with pytest.raises(ElektronError, match=complaint):
+        train_tokenizer(replace(config, out=tmp_path / "t", **changes))
+
+
+def test_folders_that_hold_no_tokenizer(tokenizer_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match=r"no tokenizer.*elektron tokenizer"):
+        load_tokenizer(str(tmp_path))
+    with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/tokenizer\?"):
+        load_tokenizer(str(tokenizer_folder.parent / "tokeniser"))
+
+
+@pytest.mark.parametrize("content", ["{", '{"version": "1.0"}', ""])
+def test_a_damaged_tokenizer(tokenizer_folder: Path, tmp_path: Path, content: str) -> None:
+    for file in tokenizer_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ElektronError, match=r"tokenizer\.json: damaged"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_tokenizer_without_mask(tokenizer_folder: Path, tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    backend = load_tokenizer(str(tokenizer_folder)).backend_tokenizer
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]"
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ElektronError, match="lacks sep, mask"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_what_it_was_made_from_is_written_beside_it(tokenizer_folder: Path) -> None:
+    made_from = json.loads((tokenizer_folder / "made_from.json").read_text())
+    vocabulary = load_tokenizer(str(tokenizer_folder)).get_vocab()
+    assert made_from["options"]["vocab_size"] == len(vocabulary)

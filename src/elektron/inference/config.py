@@ -24,9 +24,9 @@ class PredictConfig(FilesConfig):
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""
     documents: list[str] = field(default_factory=list)
-    """Answer questions from this corpus: files, folders, globs, hf:NAME or builtin:docs."""
+    """Corpus to answer questions from, or to search: files, folders, globs, hf:NAME or builtin:docs."""
     passages: Size = 10
-    """Passages of the documents that are read for each question."""
+    """Passages of the documents that are read for each question, or found for each query."""
     batch_size: Size | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None

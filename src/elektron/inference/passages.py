@@ -87,7 +87,7 @@ class Passages:
         self.passages: list[Passage] = []
         self._terms: dict[str, int] = {}
         numbers: list[list[int]] = []
-        for passage, heading in _passages_of(Corpus(sources), words):
+        for passage, heading in read_passages(Corpus(sources), words):
             self.passages.append(passage)
             numbers.append(
                 [self._terms.setdefault(term, len(self._terms)) for term in terms(heading)]
@@ -219,7 +219,7 @@ def title_of(document: str) -> str:
     return "".join(found[:TITLE_WORDS]).strip() + " …"
 
 
-def _passages_of(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
+def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
     """Each passage, and the text that is indexed: the document's title and the passage."""
     documents: Counter[str] = Counter()
     unit = "documents" if corpus.total_bytes is None else "bytes"

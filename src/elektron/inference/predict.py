@@ -65,17 +65,23 @@ def _predict(config: PredictConfig, write: Write) -> int:
     layout = predictor.task.files()
     predict_records: Callable[[Sequence[Record]], list[Prediction]] = predictor.predict
     if config.documents:
-        if predictor.task.name != "question-answering":
-            raise ElektronError(
-                f"--documents is for models that answer questions; {config.model} is one for "
-                f"{predictor.task.name}"
-            )
-        from elektron.inference.passages import OpenBook, Passages
+        if predictor.task.name == "question-answering":
+            from elektron.inference.passages import OpenBook, Passages
 
-        layout = QUESTIONS
-        predict_records = OpenBook(
-            Passages(config.documents), predictor.predict, config.passages
-        ).predictions
+            layout = QUESTIONS
+            passages = Passages(config.documents)
+            predict_records = OpenBook(passages, predictor.predict, config.passages).predictions
+        elif predictor.task.name == "embedding":
+            from elektron.inference.semantic_search import SemanticSearch
+
+            predict_records = SemanticSearch(
+                config.documents, predictor.predict, config.passages
+            ).predictions
+        else:
+            raise ElektronError(
+                f"--documents is for models for question-answering or embedding; {config.model} is "
+                f"one for {predictor.task.name}"
+            )
     counter, unknown = UnknownCounter.of(predictor.tokenizer), Unknown()
     columns = PredictionColumns()
     waiting: list[Record] = []

@@ -151,6 +151,25 @@ def test_evaluation_gives_the_metrics_of_finetuning(encoders, files, tmp_path, c
     assert json.loads(capsys.readouterr().out)["mrr"] == pytest.approx(metrics["mrr"], abs=1e-6)
 
 
+def test_search_finds_the_passage_about_the_same_thing(encoders, files, tmp_path):
+    tune(encoders, files, "pairs", tmp_path / "model")
+    passages = [f"{SUBJECTS[i]} {VERBS[0]} {OBJECTS[i % len(OBJECTS)]} ." for i in range(4)]
+    (tmp_path / "corpus.txt").write_text("\n\n".join(passages))
+    (tmp_path / "queries.txt").write_text(
+        "\n".join(p.replace(VERBS[0], VERBS[1]) for p in passages) + "\n"
+    )
+    config = PredictConfig(
+        model=str(tmp_path / "model"),
+        input=str(tmp_path / "queries.txt"),
+        documents=[str(tmp_path / "corpus.txt")],
+        passages=2,
+    )
+    found = [row["predicted_passages"] for row in predictions(config)]
+    assert [hits[0]["text"] for hits in found] == passages
+    assert [hits[0]["source"].rpartition(" ")[2] for hits in found] == ["1", "2", "3", "4"]
+    assert all(len(hits) == 2 and hits[0]["score"] > hits[1]["score"] for hits in found)
+
+
 def test_a_bare_encoder_can_be_measured_with_a_warning(encoders, files, capsys):
     model = str(encoders["electra"])
     for kind, metric in (("scored", "spearman"), ("pairs", "mrr")):

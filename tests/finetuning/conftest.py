@@ -1,5 +1,6 @@
 """A small encoder of each family with the tokenizer of the small language, and labelled files for it."""
 
+import gc
 import json
 import random
 from pathlib import Path
@@ -21,6 +22,15 @@ SIZES = Sizes(
     max_position_embeddings=64,
     dropout=0.0,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_imports() -> None:
+    """Each training collects garbage once; the objects of the libraries need not be searched each time."""
+    import transformers.trainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

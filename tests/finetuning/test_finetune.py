@@ -141,23 +141,25 @@ def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, caps
     assert "Was it worth it?" in capsys.readouterr().out
 
 
+def four_trainings(encoders, animals, out):
+    test, sweep = [str(animals["test"])], ["learning_rate=1e-6,5e-3"]
+    options = {"test": test, "epochs": 1.0, "seeds": 3, "sweep": sweep}
+    return animal_config(encoders, animals, out, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(encoders, animals, tmp_path_factory):
+    """The result of four trainings without an interruption."""
+    out = tmp_path_factory.mktemp("whole") / "m"
+    finetune(four_trainings(encoders, animals, out))
+    return out
+
+
 @pytest.mark.parametrize("finished", [2, 3])
 def test_finished_trainings_survive_an_interruption(
-    finished, encoders, animals, tmp_path, monkeypatch, caplog
+    finished, encoders, animals, whole, tmp_path, monkeypatch, caplog
 ):
     """With two finished of four, the better one of those tried; with three, also a seed that beats it or not."""
-
-    def config(out, **options):
-        return animal_config(
-            encoders,
-            animals,
-            out,
-            test=[str(animals["test"])],
-            epochs=1.0,
-            seeds=3,
-            sweep=["learning_rate=1e-6,5e-3"],
-            **options,
-        )
 
     def interrupted(search, *arguments):
         if len(search.trials) == finished:
@@ -168,23 +170,23 @@ def test_finished_trainings_survive_an_interruption(
         return [run | {"seconds": 0} for run in read(out / "runs.json")]
 
     fit = Search.train
-    finetune(config(tmp_path / "whole"))
+    config = four_trainings(encoders, animals, tmp_path / "m")
     with monkeypatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(Search, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            finetune(config(tmp_path / "m"))
+            finetune(config)
     assert f"{finished} of 4 trainings are finished and kept" in caplog.text
     assert not (tmp_path / "m").exists()
     trained = []
     monkeypatch.setattr(
         Search, "train", lambda search, *a: trained.append(len(search.trials)) or fit(search, *a)
     )
-    finetune(config(tmp_path / "m"))
+    finetune(config)
     assert trained == list(range(finished, 4))
-    assert runs(tmp_path / "m") == runs(tmp_path / "whole")
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole")]
+    assert runs(tmp_path / "m") == runs(whole)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path / "m", whole)]
     assert weights[0] == weights[1]
-    assert {path.name for path in tmp_path.iterdir()} == {"m", "whole"}
+    assert {path.name for path in tmp_path.iterdir()} == {"m"}
     assert not list(tmp_path.rglob("trials"))
 
 
@@ -352,7 +354,7 @@ def test_several_labels_at_once(encoders, tmp_path):
             train=[str(path)],
             eval=["0.2"],
             out=tmp_path / "m",
-            epochs=12.0,
+            epochs=8.0,
             **QUICK,
         )
     )
@@ -380,7 +382,7 @@ def test_regression_gives_numbers_on_the_scale_of_the_file(encoders, tmp_path, f
             train=[str(path)],
             eval=["0.2"],
             out=tmp_path / "m",
-            epochs=10.0,
+            epochs=7.0,
             **QUICK,
         )
     )
@@ -422,7 +424,7 @@ def test_tags(encoders, tmp_path, family):
             train=[str(path)],
             eval=["0.2"],
             out=tmp_path / "m",
-            epochs=6.0,
+            epochs=4.0,
             **QUICK,
         )
     )
@@ -512,7 +514,7 @@ def test_multiple_choice(encoders, tmp_path):
             train=[str(path)],
             eval=["0.2"],
             out=tmp_path / "m",
-            epochs=15.0,
+            epochs=10.0,
             **QUICK,
         )
     )

@@ -1,8 +1,8 @@
-"""What `elektron finetune` and `elektron evaluate` can be told: one dataclass a command.
+"""Settings of `elektron finetune` and `elektron evaluate`: one dataclass a command.
 
-How files are read and how text is generated is the same for every command that does it, and
-stands in a class of its own. A value of `None` means "as the file, the task or the model's size
-has it"; `recipe.py` fills in what decides the training. Nothing heavy is imported here.
+How files are read and how text is generated are classes of their own, which other commands use too.
+`None` means that the file, the task or the model decides; `recipe.resolve` fills in the settings of the
+training. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elektron.configuration import (
 from elektron.finetuning.in_memory import as_source
 
 LEAST_LENGTH = 8
-"""Tokens: special ones and something between them."""
+"""Tokens: the special ones and a few between them."""
 TASK_ALIASES = (
     ("ner", "token-classification"),
     ("qa", "question-answering"),
@@ -57,7 +57,7 @@ class FilesConfig(ValidatedConfig):
     text: str | None = None
     """Column of the text."""
     pair: str | None = None
-    """Column of the second text, where two are judged together."""
+    """Column of the second text of a pair."""
     negative: str | None = None
     """Column of a text that does not belong to the first, in triplets for embeddings."""
     label: str | None = None
@@ -79,11 +79,11 @@ class FilesConfig(ValidatedConfig):
     source: str | None = None
     """Column of the text to translate, summarize or answer."""
     target: str | None = None
-    """Column of the text that should come out, or columns with commas between them: any of the texts would do."""
+    """Column of the target text, or columns with commas between them: each of the texts is right."""
     label_separator: str | None = None
-    """What stands between labels where a text has several; jsonl may have lists."""
+    """Separator of labels where a text has several; jsonl may have lists."""
     delimiter: str | None = None
-    """What stands between columns (default: sniffed)."""
+    """Separator of columns (default: detected)."""
     quoting: bool | None = None
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
@@ -91,12 +91,12 @@ class FilesConfig(ValidatedConfig):
     encoding: str | None = None
     """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
     allow_unknown: bool = False
-    """Go on though more than 5 % of the text's characters become [UNK]."""
+    """Continue if more than 5 % of the text's characters become [UNK]."""
 
 
 @dataclass
 class DecodingConfig:
-    """How text is generated; `None` is what the model was made with."""
+    """How text is generated; `None` is the setting that the model was trained with."""
 
     beams: Annotated[int, Within(least=1, most=1000)] | None = None
     """Beams; 1 is greedy."""
@@ -105,40 +105,40 @@ class DecodingConfig:
     no_repeat_ngram: NotNegative[int] | None = None
     """No sequence of so many tokens occurs twice; 0 allows it."""
     sample: bool | None = None
-    """Draw tokens instead of taking the likeliest."""
+    """Sample tokens instead of taking the likeliest."""
     temperature: AboveZero[float] | None = None
-    """Of sampling: below 1 keeps closer to the likeliest."""
+    """Of sampling: below 1 favours likely tokens."""
     top_p: PositiveFraction | None = None
-    """Sample from the likeliest tokens that have this share of the probability."""
+    """Sample from the likeliest tokens that together have this probability."""
     max_length: Size | None = None
     """Longest output in tokens."""
 
 
 @dataclass(kw_only=True)
 class FinetuneConfig(FilesConfig):
-    """Train a pretrained encoder on labelled data and say how good it is."""
+    """Train a pretrained encoder on labelled data and measure how good it is."""
 
     task: Positional[TaskName]
-    """What is learned; `ner`, `qa` and `mt` are short for token-classification, question-answering and
+    """Task; `ner`, `qa` and `mt` are short for token-classification, question-answering and
     translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: list[str]
     """Labelled files, or hf:NAME[@REVISION][:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
     eval: list[str] = field(default_factory=lambda: ["0.1"])
-    """Files to choose on, or the share of the training rows that is held out for it."""
+    """Files to choose the model on, or the fraction of the training rows that is held out for that."""
     test: list[str] = field(default_factory=list)
-    """Files to be scored on, once, at the end."""
+    """Files for the final metrics, by which nothing is chosen."""
     eval_columns: list[str] = field(default_factory=list)
-    """Columns of --eval where they are called otherwise than in --train: text=NAME label=NAME …"""
+    """Columns of --eval where their names are not those of --train: text=NAME label=NAME …"""
     test_columns: list[str] = field(default_factory=list)
-    """Columns of --test where they are called otherwise than in --train: text=NAME label=NAME …"""
+    """Columns of --test where their names are not those of --train: text=NAME label=NAME …"""
     out: Path
-    """Folder for the model, its figures and predictions."""
+    """Folder for the model, its metrics and predictions."""
     baseline: Literal["scratch"] | None = None
-    """Train the same network from random weights too, and compare."""
+    """Train the same network from random weights too, for comparison."""
     sweep: list[str] = field(default_factory=list)
-    """Settings to search on eval: NAME=VALUE,VALUE …"""
+    """Settings to try; the best on eval is chosen: NAME=VALUE,VALUE …"""
     seeds: Annotated[int, Within(least=1, most=1000)] = 1
     """Runs with different seeds; the best on eval is kept, median and spread are reported."""
     seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
@@ -148,27 +148,28 @@ class FinetuneConfig(FilesConfig):
     max_train: AboveZero[int] | None = None
     """Train on so many rows, drawn by the seed."""
     optimizer: Literal["adamw", "muon"] | None = None
-    """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: adamw)."""
+    """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: muon for family
+    elektron, else adamw)."""
     muon_learning_rate: LearningRate | None = None
     """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
     learning_rate: LearningRate | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
     layer_decay: PositiveFraction | None = None
-    """Each layer below learns at this share of the rate of the one above it."""
+    """Learning rate of each layer as a fraction of that of the layer above it."""
     epochs: AboveZero[float] | None = None
     """Passes over the training rows."""
     batch_size: Size | None = None
-    """Rows in a step (default: 32; translation and generation 64, summarization 16)."""
+    """Rows in an optimizer step (default: 32; translation and generation 64, summarization 16)."""
     micro_batch_size: Size | None = None
     """Rows that pass through the network at once (default: all of the batch)."""
     warmup: Fraction = 0.1
-    """Share of the steps over which the rate rises."""
+    """Fraction of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices."""
     dropout: Fraction | None = None
     """Dropout in the encoder and before the head."""
     label_smoothing: Fraction | None = None
-    """Share of the target's probability that is spread over all classes or tokens."""
+    """Fraction of the target's probability that is spread over all classes or tokens."""
     max_length: Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)] | None = None
     """Longest input in tokens."""
     truncation: Literal["head", "head-tail", "windows"] | None = None
@@ -180,7 +181,7 @@ class FinetuneConfig(FilesConfig):
     patience: AboveZero[int] | None = None
     """Stop early: after so many epochs in a row that were not the best on eval (default: train all epochs)."""
     null_threshold: float | None = None
-    """Of answers: how much surer "no answer" must be (default: the best on eval)."""
+    """How much higher "no answer" must score than the best answer (default: the best on eval)."""
     target_tokenizer: str | None = None
     """Tokenizer of the output (default: trained on the training targets)."""
     target_vocab_size: VocabSize = 8000
@@ -200,7 +201,7 @@ class FinetuneConfig(FilesConfig):
 
 @dataclass(kw_only=True)
 class EvaluateConfig(FilesConfig):
-    """Score a fine-tuned model on labelled data, or a pre-trained one on minimal pairs."""
+    """Evaluate a fine-tuned model on labelled data, or a pre-trained one on minimal pairs."""
 
     model: Positional[str]
     """Folder or hub name of the fine-tuned model; with --blimp of a pre-training run or a pre-trained model."""
@@ -209,7 +210,7 @@ class EvaluateConfig(FilesConfig):
     blimp: str | None = None
     """Instead of labelled files: minimal pairs, jsonl or jsonl.gz with good, bad, phenomenon, paradigm, field."""
     task: TaskName | None = None
-    """For a model that was not made here: what it does (default: by its class)."""
+    """Task of a model that was saved by transformers (default: by its class)."""
     out: Path | None = None
     """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
     batch_size: Size | None = None

@@ -293,16 +293,15 @@ def test_a_reader_that_leaves_early_is_no_error(help: bool) -> None:
     assert done.returncode == 0 and done.stderr.count(b"\n") == (not help)
 
 
-@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("run", ["-m elektron", "-m elektron report --help", '-c "$run"'])
-def test_standard_output_that_cannot_be_written_is_said(where: str, run: str) -> None:
-    done = shell(f"$python {run} {where}")
+def test_standard_output_that_cannot_be_written_is_said(run: str) -> None:
+    done = shell(f"$python {run} >/dev/full")
     assert done.returncode == 2
     said = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
     assert len(said) == 1 and said[0].startswith("elektron: standard output cannot be written (")
 
 
-@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&- <&-"])
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&- <&-"])
 def test_standard_error_that_cannot_be_written_changes_nothing(where: str) -> None:
     assert shell(f"$python -m elektron --version {where}").returncode == 0
     assert shell(f"$python -m elektron report /no/such/folder {where}").returncode == 2

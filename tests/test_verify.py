@@ -262,13 +262,6 @@ def test_what_cannot_be_read_is_not_called_missing_or_damaged(tmp_path: Path) ->
     assert f"{path} cannot be read" in found
 
 
-def test_a_checkpoint_of_which_nothing_but_the_manifest_is_left(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "x")
-    for name in ("weights.safetensors", "optimizer.safetensors", "progress.json"):
-        (folder / name).unlink()
-    assert ["is missing" in line for line in faults(folder)] == [True, True, True]
-
-
 @pytest.mark.parametrize("name", ["step-00000001", "blocks"])
 def test_blocks_are_blocks_whatever_their_folder_is_called(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path / name, make_rows(8), make_rows(2))
@@ -319,9 +312,7 @@ def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "model-00002-of-00002.safetensors",'
-        ' "b": "model-00001-of-00002.safetensors"}}'
+        '{"weight_map": {"a": "model-00002-of-00002.safetensors"}}'
     )
-    found = faults(folder)
-    assert "model-00002-of-00002.safetensors is missing" in found[0]
-    assert "lacks the tensor b" in found[1]
+    (found,) = faults(folder)
+    assert "model-00002-of-00002.safetensors is missing" in found

@@ -217,8 +217,6 @@ def _message(error: BaseException) -> str:
             path = os.fsdecode(error.filename)
             short = path if len(path) <= 300 else f"{path[:200]}…{path[-50:]}"
             return f"{short}: {error.strerror}"
-        if error.errno == errno.EBADF:
-            return "standard input is needed and closed"
         return str(error.strerror) if error.errno in SYSTEM_ERRORS else ""
     full = any(words in str(error).lower() for words in OUT_OF_MEMORY)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full):  # of torch

@@ -1,8 +1,7 @@
 """Standard output and standard error: any text can be written there, and no terminal obeys it.
 
-Names of files, labels and texts come from others. Characters that a terminal would act on are written
-out, as are those that its encoding does not have. A stream that is closed is replaced, so that no file
-that is opened later takes its descriptor.
+Names of files, labels and texts come from others. Characters that a terminal would act on are escaped, as are
+those that its encoding lacks.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def escape_control(text: str) -> str:
 
 @dataclass
 class Output:
-    """What is written now."""
+    """What is written at present."""
 
     progress: bool = False
     results: bool = False
@@ -48,7 +47,7 @@ output = Output()
 
 @contextmanager
 def output_enabled(progress: bool = True, results: bool = True) -> Iterator[None]:
-    """Write progress, results or both inside the block, as commands do; functions called from Python do not."""
+    """Write progress and results inside the block, as commands do; functions called from Python write neither."""
     before = output.progress, output.results
     output.progress, output.results = progress, results
     try:
@@ -58,12 +57,12 @@ def output_enabled(progress: bool = True, results: bool = True) -> Iterator[None
 
 
 class StdoutClosedError(BrokenPipeError):
-    """Whoever read standard output has enough, as `head` has after a few lines."""
+    """The reader of standard output has closed it, as `head` does after a few lines."""
 
 
 @contextmanager
 def stdout() -> Iterator[TextIO]:
-    """Standard output to write to; it has been written when the block ends.
+    """Standard output to write to, flushed when the block ends.
 
     Raises:
         StdoutClosedError: nobody reads it any longer.
@@ -79,16 +78,15 @@ def stdout() -> Iterator[TextIO]:
 
 
 def echo(text: str) -> None:
-    """Print text of one or more lines on standard output, where results are output."""
-    if not output.results:
-        return
-    with stdout() as out:
-        out.writelines(f"{escape_control(line)}\n" for line in text.split("\n"))
+    """Print text of one or more lines on standard output, if results are enabled."""
+    if output.results:
+        with stdout() as out:
+            out.writelines(f"{escape_control(line)}\n" for line in text.split("\n"))
 
 
 @contextmanager
 def rich_console() -> Iterator[Console]:
-    """rich's console; what was printed there is on standard output when the block ends, where results are output."""
+    """rich's console, for standard output; it is written when the block ends, if results are enabled."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -100,33 +98,24 @@ def rich_console() -> Iterator[Console]:
 
 
 def print_error(message: str) -> None:
-    """Write one line on standard error; where that cannot be written, nobody reads it."""
+    """Write one line on standard error; if that cannot be written, nobody reads it."""
     with suppress(OSError):
         sys.stderr.write(f"elektron: {escape_control(message)}\n")
         sys.stderr.flush()
 
 
 def configure_streams() -> None:
-    """Have streams for standard output and error that take all text, whatever this process was started with."""
-    for name, flags, mode in (
-        ("stdin", os.O_WRONLY, "r"),
-        (
-            "stdout",
-            os.O_RDONLY,
-            "w",
-        ),  # not as it is used: what is read or written there is an error
-        ("stderr", os.O_WRONLY, "w"),
-    ):
+    """Have standard output and error take any text; a stream that is closed is replaced by the null device."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, flags)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def release_streams() -> None:
-    """Write no more to streams that cannot be written: Python would try once more when it exits, and fail."""
+    """Redirect streams that cannot be written: Python would try once more when it exits, and fail."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

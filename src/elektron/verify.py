@@ -67,31 +67,10 @@ def kind_of(folder: Path) -> tuple[str, Callable[[Path], Iterator[str]]]:
     """
     if not folder.is_dir():
         raise ElektronError(f"{folder}: no such folder")
-
-    def holds(*patterns: str) -> bool:
-        return any(any(folder.glob(pattern)) for pattern in patterns)
-
-    if holds(*CHECKPOINT_FILES) or _is_checkpoint_manifest(folder / "manifest.json"):
-        return "a checkpoint", checkpoint_faults
-    if holds(CONFIG, "model*.safetensors"):
-        return "a model", model_faults
-    if holds("settings.json", "comparison.json"):
-        return "a comparison", _comparison_faults
-    if holds("config.yaml", "metrics.jsonl", "checkpoints/step-*"):
-        return "a run", run_faults
-    if holds("manifest.json", "train-*.arrow", "validation-*.arrow"):
-        return "blocks", _block_faults
-    if holds("tokenizer.json", "metrics.json", "blimp.json"):
-        return "a tokenizer or figures", lambda folder: _json_faults(*folder.rglob("*.json"))
-    raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run, a model or figures")
-
-
-def _is_checkpoint_manifest(path: Path) -> bool:
-    try:
-        files = read_json(path)["files"]
-        return not set(CHECKPOINT_FILES).isdisjoint(files)
-    except (OSError, *MALFORMED):
-        return False
+    for kind, patterns, find_faults in KINDS:
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            return kind, find_faults
+    raise ElektronError(f"{folder}: neither blocks nor a checkpoint, a run, a model or metrics")
 
 
 def _block_faults(folder: Path) -> Iterator[str]:
@@ -104,6 +83,10 @@ def _block_faults(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     yield from store.faults()
+
+
+def _metrics_folder_faults(folder: Path) -> Iterator[str]:
+    return _json_faults(*folder.rglob("*.json"))
 
 
 def _comparison_faults(folder: Path) -> Iterator[str]:
@@ -171,8 +154,7 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         yield from found
         return
     for path in sorted(folder.glob("*.safetensors")):
-        if isinstance(fault := tensor_names(path), str):
-            yield f"{fault}: {CHECKPOINT_ADVICE}"
+        yield from (f"{fault}: {CHECKPOINT_ADVICE}" for fault in _tensor_faults(path))
     try:
         if mismatch := other_run(folder):
             yield mismatch
@@ -183,22 +165,23 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
 def model_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a model that is missing or damaged."""
     found = checksum_faults(folder)
-    yield from found.values()
-    if not (folder / CONFIG).is_file():
-        yield f"{folder / CONFIG} is missing: export the model again"
-    tensors = {path: tensor_names(path) for path in sorted(folder.glob("*.safetensors"))}
-    yield from (
-        fault for path, fault in tensors.items() if isinstance(fault, str) and path not in found
-    )
-    yield from _json_faults(*{*folder.glob("**/*.json")} - found.keys())
+    weights = {folder / WEIGHTS}
     if (folder / SHARDS).is_file():
-        yield from _shard_faults(folder, tensors)
-    elif folder / WEIGHTS not in tensors and folder / WEIGHTS not in found:
-        yield f"{folder / WEIGHTS} is missing: export the model again"
+        try:
+            index = read_json(folder / SHARDS)["weight_map"]
+            weights = {folder / str(file) for file in index.values()}
+        except (OSError, AttributeError, *MALFORMED):
+            found[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
+    for path in {folder / CONFIG, *weights} - found.keys() - set(folder.iterdir()):
+        found[path] = f"{path} is missing: export the model again"
+    yield from (found[path] for path in sorted(found))
+    for path in sorted(set(folder.glob("*.safetensors")) - found.keys()):
+        yield from _tensor_faults(path)
+    yield from _json_faults(*set(folder.glob("**/*.json")) - found.keys())
 
 
-def tensor_names(path: Path) -> set[str] | str:
-    """The names in a file of tensors whose header accounts for every byte, or a line about its fault.
+def _tensor_faults(path: Path) -> Iterator[str]:
+    """A line if the header of a tensor file does not account for every byte.
 
     The library limits the size of the header, and reads nothing behind it.
     """
@@ -207,29 +190,11 @@ def tensor_names(path: Path) -> set[str] | str:
     try:
         check_readable(path)
         with safe_open(path, framework="numpy") as file:
-            return set(file.keys())
+            file.keys()
     except ElektronError as error:
-        return str(error)
+        yield str(error)
     except (OSError, SafetensorError) as error:
-        return f"{path} is damaged ({first_line(error)})"
-
-
-def _shard_faults(folder: Path, tensors: dict[Path, set[str] | str]) -> Iterator[str]:
-    """Faults of weights in several files: each tensor must be where the index says."""
-    try:
-        files = read_json(folder / SHARDS)["weight_map"]
-        locations = {str(name): folder / str(file) for name, file in files.items()}
-    except (TypeError, KeyError, AttributeError):
-        yield f"{folder / SHARDS} is damaged (no weight_map)"
-        return
-    except (OSError, *MALFORMED):
-        return  # reported already: it is not JSON
-    for path in sorted(set(locations.values()) - set(tensors)):
-        yield f"{path} is missing: export the model again"
-    for name, path in locations.items():
-        present = tensors.get(path)
-        if isinstance(present, set) and name not in present:
-            yield f"{path} lacks the tensor {name}, which {SHARDS} places there"
+        yield f"{path} is damaged ({first_line(error)})"
 
 
 def _json_faults(*paths: Path) -> Iterator[str]:
@@ -241,3 +206,18 @@ def _json_faults(*paths: Path) -> Iterator[str]:
             yield str(error)
         except (OSError, ValueError, RecursionError) as error:
             yield str(unreadable(path, error, "restore it"))
+
+
+KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] = (
+    ("a checkpoint", CHECKPOINT_FILES, checkpoint_faults),
+    ("a model", (CONFIG, "model*.safetensors"), model_faults),
+    ("a comparison", ("settings.json", "comparison.json"), _comparison_faults),
+    ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
+    ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
+    (
+        "a tokenizer or metrics",
+        ("tokenizer.json", "metrics.json", "blimp.json"),
+        _metrics_folder_faults,
+    ),
+)
+"""Name, files of which one is enough, and checks of every kind of folder, in the order in which they are tried."""

@@ -1,16 +1,15 @@
-"""The whole way in small, on text that every installation has: `elektron quickstart`.
+"""The whole path in small, on text that every installation has: `elektron quickstart`.
 
-Tokenizer, blocks, a pair pre-trained for a few minutes, then a downstream check that says whether it was
-worth it: which of seven libraries a docstring is from, learned from 500 labelled ones by the
-pretrained network and by the same network from scratch. Each stage is the stage that the commands
-run, and a stage that is done is not done again.
+Tokenizer, blocks, a pair pre-trained for a few minutes, and a downstream check of its worth: which of seven
+libraries a docstring is from, learned from 500 labelled ones by the pretrained network and by the same network
+from scratch. The stages are those of the other commands; one that is complete is not repeated.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import statistics
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ SEEDS = 3
 EPOCHS = 4
 RATES = ["learning_rate=1e-3,2e-3"]
 """Each side takes the one that is better for it on the evaluation documents."""
-# `--steps` asks for the way in small, for a look or a test.
+# With `--steps`, for a look or a test.
 TEST_DOCUMENTS_IN_SMALL = 500
 EPOCHS_IN_SMALL = 1
 
@@ -52,7 +51,7 @@ class QuickstartConfig(ValidatedConfig):
 
 
 def quickstart(config: QuickstartConfig) -> None:
-    """Run all stages into `config.out` and say what to do next."""
+    """Run all stages into `config.out` and print the results and what to do next."""
     from elektron.corpus.prepare import prepare
     from elektron.corpus.tokenizer import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
@@ -68,47 +67,51 @@ def quickstart(config: QuickstartConfig) -> None:
     overrides: dict[str, Any] = {"data": blocks, "out": run, "seed": config.seed}
     if config.steps is not None:
         overrides["steps"] = config.steps
-    with output_enabled(
-        output.progress, results=False
-    ):  # the quickstart has closing words of its own
+    with output_enabled(output.progress, results=False):  # those of the quickstart are below
         summary = pretrain(pretrain_config("quickstart", overrides))
-        downstream_check(config, run)
+        if not (run / DOWNSTREAM).exists():
+            check = downstream_check(config, run / "discriminator")
+            atomic_write(run / DOWNSTREAM, json.dumps(check, indent=1))
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
-    check = read_run(run).downstream
-    assert check is not None
-    echo(closing_words(summary, downstream_verdict(check), page, blocks, run))
+    found = read_run(run).downstream
+    assert found is not None
+    echo(closing_words(summary, downstream_verdict(found), page, blocks, run))
 
 
-def downstream_check(config: QuickstartConfig, run: Path) -> None:
-    """`elektron finetune` on labelled docstrings, pretrained against scratch; its figures for the run's report."""
+def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
+    """Run `elektron finetune` on labelled docstrings, pretrained against scratch.
+
+    Returns:
+        The accuracies of both sides for the run's report.
+    """
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.finetune import finetune
     from elektron.reporting.task_result import SIDES, is_task_result, read_task_result
 
-    if (run / DOWNSTREAM).exists():
-        return
     in_small = config.steps is not None
-    chooser = random.Random(config.seed)
     train, test = labelled("train"), labelled("test")
+    chooser = random.Random(config.seed)
     chooser.shuffle(train)
     chooser.shuffle(test)
-    test = test[: TEST_DOCUMENTS_IN_SMALL if in_small else TEST_DOCUMENTS]
-    held_out = train[LABELLED_DOCUMENTS : LABELLED_DOCUMENTS + EVAL_DOCUMENTS]
-    rows = {"train": train[:LABELLED_DOCUMENTS], "eval": held_out, "test": test}
-    folder = config.out / "labelled"
-    folder.mkdir(exist_ok=True)
+    rows = {
+        "train": train[:LABELLED_DOCUMENTS],
+        "eval": train[LABELLED_DOCUMENTS : LABELLED_DOCUMENTS + EVAL_DOCUMENTS],
+        "test": test[: TEST_DOCUMENTS_IN_SMALL if in_small else TEST_DOCUMENTS],
+    }
+    files: dict[str, Any] = {
+        split: [str(config.out / "labelled" / f"{split}.jsonl")] for split in rows
+    }
+    (config.out / "labelled").mkdir(exist_ok=True)
     for split, documents in rows.items():
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]
-        atomic_write(folder / f"{split}.jsonl", "".join(lines))
+        atomic_write(Path(*files[split]), "".join(lines))
     out = config.out / "downstream"
     if not is_task_result(out):
         finetune(
             FinetuneConfig(
                 task="classification",
-                model=str(run / "discriminator"),
-                train=[str(folder / "train.jsonl")],
-                eval=[str(folder / "eval.jsonl")],
-                test=[str(folder / "test.jsonl")],
+                model=str(model),
+                **files,
                 text="text",
                 label="label",
                 out=out,
@@ -120,33 +123,32 @@ def downstream_check(config: QuickstartConfig, run: Path) -> None:
             )
         )
     result = read_task_result(out)
-    sides: dict[str, Any] = {}
-    for side in SIDES:
-        trial = result.chosen(side)
-        assert trial is not None
-        accuracies = [tuning.test["accuracy"] for tuning in trial.runs]
-        sides[side] = {"accuracies": accuracies}
-    labels = [label for _, label in rows["train"]]
-    commonest = statistics.mode(labels)
-    content = {
+    trials = {side: result.chosen(side) for side in SIDES}
+    labels = Counter(label for _, label in rows["train"])
+    ((most_common, _),) = labels.most_common(1)
+    return {
         "task": TASK,
-        "classes": sorted(set(labels)),
-        "train_documents": len(labels),
-        "test_documents": len(test),
-        "majority_accuracy": sum(label == commonest for _, label in test) / len(test),
-        **sides,
+        "classes": sorted(labels),
+        "train_documents": labels.total(),
+        "test_documents": len(rows["test"]),
+        "majority_accuracy": sum(label == most_common for _, label in rows["test"])
+        / len(rows["test"]),
+        **{
+            side: {"accuracies": [run.test["accuracy"] for run in trial.runs]}
+            for side, trial in trials.items()
+            if trial is not None
+        },
     }
-    atomic_write(run / DOWNSTREAM, json.dumps(content, indent=1))
 
 
 def closing_words(
-    summary: dict[str, Any], act_in_words: str, page: Path, blocks: Path, run: Path
+    summary: dict[str, Any], verdict: str, page: Path, blocks: Path, run: Path
 ) -> str:
     """The results in short, and what to do next."""
     return f"""
 Pre-training: generator loss {summary["generator_loss"]:.2f} nats, \
 discriminator AUC {summary["discriminator_auc"]:.3f} on held-out rows, {summary["steps"]:,} steps.
-Fine-tuning ({TASK}, {LABELLED_DOCUMENTS} labels), pretrained against scratch: {act_in_words}
+Fine-tuning ({TASK}, {LABELLED_DOCUMENTS} labels), pretrained against scratch: {verdict}
 
 Look at it:        {page}
 The classifier:    {run.parent / "downstream" / "report.html"}

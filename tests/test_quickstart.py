@@ -9,8 +9,8 @@ from elektron.cli import main
 from elektron.corpus import documentation
 from elektron.corpus.documentation import Docstring, read_docstrings
 
-EVERY = 30
-"""Of so many source files one is read."""
+FILES = 50
+"""So many source files of each library are read."""
 
 
 @pytest.fixture
@@ -19,13 +19,14 @@ def few_docstrings(monkeypatch):
 
     def read_few():
         for library, root in documentation._roots().items():
-            for path in sorted(root.rglob("*.py"))[::EVERY]:
+            paths = sorted(root.rglob("*.py"))
+            for path in paths[:: len(paths) // FILES]:
                 for text in documentation._docstrings_of_file(path):
                     yield Docstring(text, library, f"{library}/{path.relative_to(root)}")
 
     docstrings = tuple(read_few())
     monkeypatch.setattr(documentation, "read_docstrings", lambda: docstrings)
-    monkeypatch.setattr(quickstart, "LABELLED_DOCUMENTS", 40)
+    monkeypatch.setattr(quickstart, "LABELLED_DOCUMENTS", 60)
     monkeypatch.setattr(quickstart, "EVAL_DOCUMENTS", 20)
     monkeypatch.setattr(quickstart, "TEST_DOCUMENTS_IN_SMALL", 20)
     read_docstrings.cache_clear()
@@ -41,7 +42,7 @@ def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys):
     assert json.loads((out / "run/summary.json").read_text())["steps"] == 20
     check = json.loads((out / "run/downstream.json").read_text())
     assert len(check["classes"]) == 7
-    assert check["train_documents"] == 40
+    assert check["train_documents"] == 60
     for side in ("pretrained", "scratch"):
         assert len(check[side]["accuracies"]) == 3
     assert (out / "downstream/report.html").is_file()

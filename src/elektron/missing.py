@@ -13,13 +13,13 @@ from elektron.finetuning.readers.lines import STDIN, existing_file
 from elektron.finetuning.recipe import SCRATCH, check
 from elektron.io.datasets import HUB, refuse_missing_folder
 
-LABELLED = ("train", "eval", "test", "input", "blimp")
+LABELLED = ("train", "eval", "test", "data", "input", "blimp")
 
 
 def refuse_missing_inputs(config: Any) -> None:
     """Raise ElektronError for the first file or folder of a command's configuration that does not exist."""
 
-    def sources(name: str) -> list[str]:
+    def sources(name: str) -> list[Any]:
         value = getattr(config, name, None) or []
         return value if isinstance(value, list) else [value]
 
@@ -31,14 +31,14 @@ def refuse_missing_inputs(config: Any) -> None:
             corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()
         ]
         Corpus(corpora, getattr(config, "text", None))
-    for blocks in sources("data"):
-        if not Path(blocks).is_dir():
-            raise ElektronError(f"{blocks}: no such folder{suggest_path(Path(blocks))}")
     for name in LABELLED:
         if name == "eval" and split_share(sources(name)) is not None:
             continue
         for source in sources(name):
-            if source != STDIN and not source.startswith(HUB):
+            if isinstance(source, Path):  # blocks
+                if not source.is_dir():
+                    raise ElektronError(f"{source}: no such folder{suggest_path(source)}")
+            elif source != STDIN and not source.startswith(HUB):
                 existing_file(source)
     for name in ("model", "tokenizer", "target_tokenizer"):
         for model in sources(name):

@@ -42,7 +42,7 @@ def pretrain_config(
     """A recipe with some settings replaced.
 
     Args:
-        recipe: name or path; by default DEFAULT_RECIPE.
+        recipe: name or path; by default DEFAULT_RECIPE, or CONTINUE_RECIPE with `init_from`.
         overrides: nested or with dotted names: `{"steps": 100, "optimizer.learning_rate": 3e-4}`.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError, suggest_path
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.holdout import split_share
+from elektron.finetuning.holdout import held_out_fraction
 from elektron.finetuning.readers.lines import STDIN, existing_file
 from elektron.finetuning.recipe import SCRATCH, check
 from elektron.io.datasets import HUB, refuse_missing_folder
@@ -32,7 +32,7 @@ def refuse_missing_inputs(config: Any) -> None:
         ]
         Corpus(corpora, getattr(config, "text", None))
     for name in LABELLED:
-        if name == "eval" and split_share(sources(name)) is not None:
+        if name == "eval" and held_out_fraction(sources(name)) is not None:
             continue
         for source in sources(name):
             if isinstance(source, Path):  # blocks

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.finetuning.holdout import hold_out, split_share, stratified
+from elektron.finetuning.holdout import held_out_fraction, hold_out, stratified
 from elektron.finetuning.labelled import classes_of
 from elektron.finetuning.readers.records import Record
 
 
 def test_a_share_instead_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert split_share(["0.1"]) == 0.1
-    assert split_share(["dev.csv"]) is None
-    assert split_share(["0.1", "0.2"]) is None
-    assert split_share([]) is None
+    assert held_out_fraction(["0.1"]) == 0.1
+    assert held_out_fraction(["dev.csv"]) is None
+    assert held_out_fraction(["0.1", "0.2"]) is None
+    assert held_out_fraction([]) is None
     for wrong in ("0", "1", "1.5", "-0.1", "nan", "inf", "10"):
         with pytest.raises(ElektronError, match="between 0 and 1"):
-            split_share([wrong])
+            held_out_fraction([wrong])
     (tmp_path / "10").touch()
-    assert split_share(["10"]) is None
+    assert held_out_fraction(["10"]) is None
 
 
 def records(count: int) -> list[Record]:

@@ -10,16 +10,15 @@ _numbers = count(1)
 
 
 class Rows(str):
-    """Rows under a name that stands for them in settings and messages."""
+    """Rows with a name for settings and messages."""
 
     rows: list[dict[str, Any]]
 
-    @classmethod
-    def named(cls, rows: list[dict[str, Any]]) -> Self:
-        """Rows under a name that no others have."""
-        named = cls(f"rows in memory ({next(_numbers)})")
-        named.rows = rows
-        return named
+    def __new__(cls, rows: list[dict[str, Any]]) -> Self:
+        """The rows under a name that no others have."""
+        self = super().__new__(cls, f"rows in memory ({next(_numbers)})")
+        self.rows = rows
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Settings are copied, rows are not."""
@@ -27,11 +26,9 @@ class Rows(str):
 
 
 def as_source(value: Any) -> Any:
-    """Rows where a value is some, else the value, such as names of files."""
+    """The `Rows` of a value that is rows, else the value, such as names of files."""
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-        return Rows.named([dict(row) for row in value])
+        return Rows([dict(row) for row in value])
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return Rows.named(value.to_dict("records"))
-    if hasattr(value, "column_names"):
-        return Rows.named(list(value))
-    return value
+        return Rows(value.to_dict("records"))
+    return Rows(list(value)) if hasattr(value, "column_names") else value

@@ -1,8 +1,8 @@
-"""The rows of a fine-tuning: to learn from, to choose on, and to be scored on once.
+"""The rows of a fine-tuning: train, eval and test.
 
-`--eval` is files or the share of the training rows that is held out by the seed, as many of each class
-as it has of all rows. Classes are those of the whole training files, whatever is drawn of them. What makes
-figures less than honest is collected in `remarks` and stands beside them wherever they go.
+`--eval` is files or the fraction of the training rows that is held out, stratified by class. The classes are
+those of the whole training files, also where `--max-train` draws a part of them. Reasons why the metrics may
+be too high are collected in `remarks`, which are written beside them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.holdout import hold_out, split_share, stratified
+from elektron.finetuning.holdout import held_out_fraction, hold_out, stratified
 from elektron.finetuning.readers.labels import UNLABELLED, true_classes
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
@@ -25,30 +26,29 @@ from elektron.io.datasets import HUB
 
 log = logging.getLogger(__name__)
 
-
 CLASSIFICATION = "classification"
 WITH_CLASSES = (CLASSIFICATION, "token-classification")
-MOST_SAID = 20
+MAX_LOGGED = 20
 DOUBTFUL = ("none", "na", "n/a", "?", "unknown")
-"""Names that may stand for no label, and are classes often enough to be taken for one."""
+"""Names that may mean that there is no label, and are classes in many data sets."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled records of the three uses."""
+    """The labelled records of a fine-tuning."""
 
     train: list[Record]
     eval: list[Record]
     test: list[Record]
-    """Empty where no test files were given."""
+    """Empty where no test files are given."""
     remarks: list[str] = field(default_factory=list)
-    """What a reader of the figures must know."""
+    """What a reader of the metrics must know."""
     whole: list[Record] = field(default_factory=list)
-    """Of the training files, before anything was held out or drawn: the classes that there are."""
+    """All rows of the training files."""
 
     @property
     def reported_on(self) -> str:
-        """The rows whose figures are reported: `test`, or `eval` where there are none."""
+        """The rows whose metrics are reported: `test`, or `eval` where there are none."""
         return "test" if self.test else "eval"
 
     @property
@@ -60,77 +60,83 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     """All rows that a configuration names.
 
     Raises:
-        ElektronError: a file cannot be read, or nothing is left to train or to choose on.
+        ElektronError: a file cannot be read, or no row is left for training or evaluation.
     """
+
+    def read(
+        files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = ""
+    ) -> list[Record]:
+        return list(read_records(files, layout, config, labelled=True, own=own))
+
+    fraction = held_out_fraction(config.eval)
+    if fraction is not None and config.eval_columns:
+        raise ElektronError("--eval-columns is for files, and --eval is a fraction of --train")
+    if config.test_columns and not config.test:
+        raise ElektronError("--test-columns without --test: give the files that have these columns")
     classes = classes_of if config.task in WITH_CLASSES else None
-    whole = list(read_records(config.train, layout, config, labelled=True))
+    whole = read(config.train)
     known = true_classes(class_counts(whole)) if config.task == CLASSIFICATION else None
-    whole = with_label(whole, known)
-    train = whole
-    share = split_share(config.eval)
-    if share is None:
-        held_out = list(
-            read_records(config.eval, layout, config, labelled=True, own="eval_columns")
-        )
-        held_out = with_label(held_out, known)
+    train = whole = with_label(whole, known)
+    if fraction is None:
+        held_out = with_label(read(config.eval, "eval_columns"), known)
     else:
-        if config.eval_columns:
-            raise ElektronError("--eval-columns is for files, and --eval is a share of --train")
-        train, held_out = hold_out(train, share, config.seed, classes)
-        log.info("%d of the training rows are held out to choose on", len(held_out))
+        train, held_out = hold_out(train, fraction, config.seed, classes)
+        log.info("%d of the training rows are held out for evaluation", len(held_out))
     if config.max_train is not None and config.max_train < len(train):
         drawn = stratified(train, config.max_train, config.seed, classes)
         train = [record for index, record in enumerate(train) if index in drawn]
-    test: list[Record] = []
-    if config.test:
-        test = list(read_records(config.test, layout, config, labelled=True, own="test_columns"))
-        test = with_label(test, known)
-    elif config.test_columns:
-        raise ElektronError("--test-columns without --test: give the files that have these columns")
+    test = with_label(read(config.test, "test_columns"), known) if config.test else []
     if classes is not None:
-        say_classes(config.task, train)
+        _log_classes(config.task, train)
     remarks = []
     if not test:
         remarks.append(
-            "the figures are of the rows that the model was chosen on, and flatter it: "
-            "--test FILE gives figures of rows that nothing was chosen on"
+            "the metrics are those of the rows that the model was chosen on, and too high: "
+            "--test FILE gives metrics of other rows"
         )
-    for name, files in (("--eval", config.eval), ("--test", config.test)):
-        if share is not None and name == "--eval":
-            continue
-        if common := same_files(config.train, files):
-            remarks.append(f"{common} is both trained on and given as {name}")
-    if common := same_files(config.eval, config.test):
-        remarks.append(f"{common} is both chosen on and reported on")
+    eval_files = config.eval if fraction is None else []
+    for files, others, remark in (
+        (config.train, eval_files, "is both trained on and given as --eval"),
+        (config.train, config.test, "is both trained on and given as --test"),
+        (eval_files, config.test, "is both chosen on and reported on"),
+    ):
+        resolved = {Path(name).resolve() for name in others}
+        if common := [name for name in files if Path(name).resolve() in resolved]:
+            # Without its folder: it is published with the model.
+            name = common[0] if common[0].startswith(HUB) else Path(common[0]).name
+            remarks.append(f"{name} {remark}")
     for remark in remarks:
         log.warning("%s", remark)
     return Labelled(train, held_out, test, remarks, whole)
 
 
 def with_label(records: list[Record], known: Collection[str] | None) -> list[Record]:
-    """The rows that have a label, without those that are marked as having none; all where no classes are known.
+    """The rows without those whose label marks them as unlabelled.
+
+    Args:
+        records: labelled rows.
+        known: the classes; None for tasks without.
 
     Raises:
         ElektronError: none is left.
     """
-    markers = UNLABELLED - set(known) if known is not None else None
-    if not markers:
+    markers = set() if known is None else UNLABELLED - set(known)
+    found = " or ".join(sorted(markers & class_counts(records).keys())) if markers else ""
+    if not found:
         return records
     kept = [record for record in records if not classes_of(record) & markers]
-    found = " or ".join(sorted(markers & class_counts(records).keys()))
     if not kept:
         raise ElektronError(f"{records[0].where}: no row has a label, only {found}")
-    if len(kept) < len(records):
-        count = f"{len(records) - len(kept):,} of {len(records):,}"
-        log.warning("%s rows have %s in place of a label and are left out", count, found)
+    count = f"{len(records) - len(kept):,} of {len(records):,}"
+    log.warning("%s rows have %s in place of a label and are left out", count, found)
     return kept
 
 
-def say_classes(task: str, records: Sequence[Record]) -> None:
-    """The classes of the training rows with their counts, and which of them may be none."""
+def _log_classes(task: str, records: Sequence[Record]) -> None:
+    """Log the classes of the training rows with their counts, and which of them may be none."""
     counts = class_counts(records)
-    most = [f"{name} {count:,}" for name, count in counts.most_common(MOST_SAID)]
-    more = f" and {len(counts) - MOST_SAID:,} more" if len(counts) > MOST_SAID else ""
+    most = [f"{name} {count:,}" for name, count in counts.most_common(MAX_LOGGED)]
+    more = f" and {len(counts) - MAX_LOGGED:,} more" if len(counts) > MAX_LOGGED else ""
     log.info("%d training rows, %d classes: %s%s", len(records), len(counts), ", ".join(most), more)
     if task != CLASSIFICATION:
         return
@@ -139,13 +145,13 @@ def say_classes(task: str, records: Sequence[Record]) -> None:
         doubtful.append("-1")
     if doubtful:
         log.warning(
-            "%s is a class here, with %s rows: drop them if it stands for no label",
+            "%s is a class here, with %s rows: drop them if it means that there is no label",
             " or ".join(map(repr, doubtful)),
             f"{sum(counts[name] for name in doubtful):,}",
         )
     by_case = Counter(name.casefold() for name in counts)
-    if alike := sorted(name for name in counts if by_case[name.casefold()] > 1):
-        log.warning("these classes differ by case alone: %s", comma_list(alike))
+    if similar := sorted(name for name in counts if by_case[name.casefold()] > 1):
+        log.warning("these classes differ by case alone: %s", comma_list(similar))
 
 
 def class_counts(records: Iterable[Record]) -> Counter[str]:
@@ -156,10 +162,3 @@ def class_counts(records: Iterable[Record]) -> Counter[str]:
 def classes_of(record: Record) -> set[str]:
     """The labels or tags of a row."""
     return set(record.values["tags"] if "tags" in record.values else label_names(record))
-
-
-def same_files(some: Sequence[str], others: Sequence[str]) -> str:
-    """The first file that is among both, without its folder: it is published with the model."""
-    resolved = {str(Path(name).resolve()) for name in others}
-    found = (name for name in some if str(Path(name).resolve()) in resolved)
-    return next((name if name.startswith(HUB) else Path(name).name for name in found), "")

@@ -161,4 +161,4 @@ def test_a_target_without_text_is_left_out(
 ) -> None:
     path = objects(tmp_path / "a.jsonl", *[{"source": "a", "target": said} for said in ("b", None)])
     assert values(path, layout=PARALLEL) == [{"source": "a", "target": "b"}]
-    assert "1 rows are left out: no target" in caplog.text
+    assert "1 rows are left out: the target is empty" in caplog.text

@@ -60,8 +60,8 @@ def test_a_single_column_is_the_text_to_predict_for(tmp_path: Path) -> None:
     [
         ('{"text": "a", "label": 1}\n{"text": \n', "line 2: not valid JSON"),
         ('{"text": "a", "label": 1}\n[1]\n', "line 2: not a JSON object"),
-        ('{"text": "a", "label": null}\n', "no label.*line 1"),
-        ('{"text": "a", "label": NaN}\n', "no label.*line 1"),
+        ('{"text": "a", "label": null}\n', "the label is empty.*line 1"),
+        ('{"text": "a", "label": NaN}\n', "the label is empty.*line 1"),
         ('{"text": null, "label": 1}\n', "line 1: the text is empty"),
         ('[{"text": "a"}, 3]', "row 2: neither a JSON object"),
         ('[{"text": "a"},', "the JSON array has no end"),

@@ -87,7 +87,7 @@ def test_one_table(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="Give --source and --target"):
         read(tabs, layout=PARALLEL)
     header = write(tmp_path / "a.csv", "source,target\neins,\n")
-    with pytest.raises(ElektronError, match=r"no target.*line 2"):
+    with pytest.raises(ElektronError, match=r"the target is empty.*line 2"):
         read(header, layout=PARALLEL)
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from elektron.errors import MAX_LISTED, ElektronError
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.guess_by_values import text_and_label
 from elektron.finetuning.readers.lines import Lines, Peekable, is_blank
 from elektron.finetuning.readers.records import Counts, Row, Table
-from elektron.finetuning.readers.request import Request
+from elektron.finetuning.readers.request import Request, is_number
 from elektron.io.text import EXCEL_SEPARATOR, MAX_FIELD_CHARACTERS, read_csv_rows
 
 log = logging.getLogger(__name__)
@@ -141,18 +141,24 @@ def _has_header(
         return False
     if request.given or request.recognised(first):
         return True
-    if request.known_numbers and max(request.known_numbers) <= len(first):
+    trained = [name for role in request.roles for name in role.names if is_number(name)]
+    numbers = [int(number) for name in trained for number in name.split(",")]
+    if numbers and max(numbers) <= len(first):
         return False
     label = text_and_label(first_rows, request).get("label")
     if label is not None and first[label] in (row[label].strip() for row in first_rows[1:]):
         return False
-    cut = [field if len(field) <= 30 else field[:29] + "…" for field in first[:MAX_LISTED]]
-    there = ", ".join(f"{number} ({field!r})" for number, field in enumerate(cut, start=1))
-    more = f" and {len(first) - MAX_LISTED:,} more" if len(first) > MAX_LISTED else ""
+    options = [request.option(role.name) for role in request.roles if request.needs(role)]
     raise ElektronError(
-        f"{name}: which column is which? Give {request.options()}, by name if the first line "
-        f"names the columns, else by number from 1 (there are: {there}{more})"
+        f"{name}: which column is which? Give {' and '.join(options)}, by name if the first line "
+        f"names the columns, else by number from 1 (there are: {numbered(first)})"
     )
+
+
+def numbered(fields: Sequence[str]) -> str:
+    """The fields of a line with their numbers: `1 ('Bob'), 2 ('B-PER')`."""
+    cut = [field if len(field) <= 30 else field[:29] + "…" for field in fields]
+    return comma_list(f"{number} ({field!r})" for number, field in enumerate(cut, start=1))
 
 
 def _named(

@@ -32,33 +32,25 @@ class LabelColumn:
     """The labels of one column, or of several columns with a zero or a one for each class."""
 
     def __init__(
-        self, file: str, columns: Sequence[str], fields: Sequence[Any], separator: str | None
+        self, file: str, columns: Sequence[str], sample: Sequence[Any], separator: str | None
     ):
-        """Find out how labels are written.
-
-        Args:
-            file: its name, for messages.
-            columns: the column, or one for each class.
-            fields: values of the first rows; of several columns lists of values.
-            separator: what separates the labels in a text.
-        """
+        """Find out how labels are written; `sample` has the first fields, lists of fields of several columns."""
         self.columns = columns
         self.separator = separator
         self.width = 0
         """Length of multi-hot lists; 0 if lists have names."""
-        parsed = [_parsed(field) for field in fields]
+        parsed = [_parsed(field) for field in sample]
         lists = [value for value in parsed if isinstance(value, list)]
         if len(columns) > 1:
-            log.info("%s: %s are zeros and ones, any number a row", file, ", ".join(columns))
+            form = f"zeros and ones in the columns {', '.join(columns)}"
         elif lists and len(lists) == len(parsed) and _are_multi_hot(lists):
             self.width = len(lists[0])
-            log.info(
-                "%s: labels are lists of %d zeros and ones: each 1 is the label of its index, from 0",
-                file,
-                self.width,
-            )
-        elif lists and any(isinstance(field, str) for field in fields):
-            log.info("%s: labels are written as lists, any number a row: %s", file, lists[0])
+            form = f"lists of {self.width} zeros and ones: each 1 is the label of its index, from 0"
+        elif lists and any(isinstance(field, str) for field in sample):
+            form = f"written as lists: {lists[0]}"
+        else:
+            return
+        log.info("%s: labels are %s", file, form)
 
     def __call__(self, value: Any, where: str) -> Any:
         """The label of a row, or the list of its labels.
@@ -81,17 +73,15 @@ class LabelColumn:
         if self.separator and isinstance(value, str):
             value = [part for part in map(str.strip, value.split(self.separator)) if part]
         if isinstance(value, list):
-            return [self._name(item, where) for item in value]
-        return self._name(value, where)
+            return [self._class(item, where) for item in value]
+        return self._class(value, where)
 
-    def _name(self, value: Any, where: str) -> Any:
+    def _class(self, value: Any, where: str) -> Any:
         if isinstance(value, list | dict) or value is None:
-            parts = ", ".join(
-                f"{self.columns[0]}.{key}" for key in value or () if isinstance(value, dict)
-            )
+            parts = ", ".join(value) if isinstance(value, dict) else "NAME"
             raise ElektronError(
-                f"{where}: {value!r:.60} is no label; one part of an object is taken with --label "
-                f"{self.columns[0]}.NAME{f' (there are: {parts:.200})' if parts else ''}"
+                f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME "
+                f"takes a part (there are: {parts:.200})"
             )
         return class_name(value) if isinstance(value, str) else value
 

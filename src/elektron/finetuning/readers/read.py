@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Literal
 
 from elektron.errors import ElektronError, comma_list
@@ -21,7 +21,7 @@ from elektron.finetuning.readers.values import is_empty, parser_of
 
 log = logging.getLogger(__name__)
 
-SHOWN_TOKENS = 8
+LOGGED_TOKENS = 8
 
 
 def read_records(
@@ -62,8 +62,13 @@ def _records(table: Table, request: Request) -> Iterator[Record]:
         except LeftOut as reason:
             table.counts.add(f"rows are left out: {reason}", where)
             continue
-        if not kept and isinstance(record.values.get("tokens"), list):
-            log.info("%s: the first sentence is %s", table.name, _shown(record.values))
+        if not kept and isinstance(tokens := record.values.get("tokens"), list):
+            tags = record.values.get("tags") or [""] * len(tokens)
+            first = [f"{token}/{tag}".rstrip("/") for token, tag in zip(tokens, tags, strict=True)]
+            more = " …" if len(first) > LOGGED_TOKENS else ""
+            log.info(
+                "%s: the first sentence is %s%s", table.name, " ".join(first[:LOGGED_TOKENS]), more
+            )
         kept += 1
         yield record
     if not kept:
@@ -81,21 +86,27 @@ class _RowReader:
         self.request = request
         self.columns = columns_of_roles(table, request)
         self.names = {role.name: ",".join(columns) for role, columns in self.columns.items()}
+        # Labels come first: a row without one is left out, whatever else is wrong with it.
+        self.read_roles = sorted(
+            (
+                role
+                for role in self.columns
+                if request.labelled or role.needed != "labelled" or role.name == "tags"
+            ),
+            key=lambda role: role.needed != "labelled",
+        )
         sample = table.sample()
-        self.parsers: dict[Role, Callable[[Any, str], Any]] = {}
-        for role, columns in self.columns.items():
-            fields = [_field(row, columns) for row in sample]
-            self.parsers[role] = parser_of(role, columns, fields, table.name, request)
-        self.learned = [
-            role
-            for role in self.columns
-            if request.labelled and role.needed == "labelled" and role.name != "answers"
-        ]
+        self.parsers = {
+            role: parser_of(
+                role, names, [_field(row, names) for row in sample], table.name, request
+            )
+            for role, names in self.columns.items()
+        }
         self.rows: Iterator[Row] = table.rows
         self.renamed: dict[str, str] = {}
         if request.shape == "tagged" and has_token_rows(table, self.names):
             self.rows = grouped(table, self.names, request.labelled)
-            # Columns with numbers go by their roles, since those numbers are no longer of columns.
+            # The lists of columns with numbers go by their roles.
             self.renamed = {name: role for role, name in self.names.items() if name.isdecimal()}
 
     def record(self, where: str, row: dict[str, Any], number: int) -> Record:
@@ -105,47 +116,38 @@ class _RowReader:
             LeftOut: it has no label, or a question, passage or answer that cannot be used.
             ElektronError: a value is missing or not what its role needs.
         """
-        for role in self.learned:
-            fields = [value_of(row, column) for column in self.columns[role]]
-            if all(self._is_empty(role, field) for field in fields):
-                raise LeftOut(f"no {role.name}")
+        labelled, shape = self.request.labelled, self.request.shape
         values = {}
-        for role, columns in self.columns.items():
-            if role.needed == "labelled" and not self.request.labelled and role.name != "tags":
-                continue
-            if (value := self._value(role, columns, row, where)) is not ABSENT:
+        for role in self.read_roles:
+            value = self._value(role, row, where)
+            if value is not ABSENT:
                 values[role.name] = value
-        shown = {self.renamed.get(name, name): v for name, v in row.items()}
-        shown = {name: v for name, v in shown.items() if name not in self.table.hidden}
-        if self.request.shape == "squad":
+        shown = {self.renamed.get(name, name): value for name, value in row.items()}
+        for name in self.table.hidden:
+            shown.pop(name, None)
+        names: Mapping[str, str] = self.names
+        if shape == "squad":
             values["id"] = str(number) if is_empty(values.get("id")) else str(values["id"])
             if "answers" in values:
                 values["answers"] = located_answers(values, where, self.table.counts)
             values.pop("answer_start", None)
-        names: Mapping[str, str] = self.names
-        if self.request.shape == "tagged":
+        if shape == "tagged":
             if isinstance(values["tokens"], str) and spans_of(values.get("tags")) is not None:
                 names = {}  # the text stays, and the tokens are new
-            values = tokens_with_tags(values, where, self.request.labelled, self.table.counts)
-        if self.request.labelled:
-            for role_name in ("label", "tokens", "tags"):
-                if role_name in values:
-                    name = names.get(role_name, role_name)
-                    shown[self.renamed.get(name, name)] = values[role_name]
+            values = tokens_with_tags(values, where, labelled, self.table.counts)
+        for role_name in ("label", "tokens", "tags") if labelled else ():
+            if role_name in values:
+                name = names.get(role_name, role_name)
+                shown[self.renamed.get(name, name)] = values[role_name]
         return Record(values, shown, where, self.names)
 
-    def _is_empty(self, role: Role, field: Any) -> bool:
-        """Whether a field has no value; with a separator, an empty label is a list of none."""
-        if role.name == "label" and self.request.label_separator and field == "":
-            return False
-        return is_empty(field) or (role.needed == "labelled" and is_missing(field))
-
-    def _value(self, role: Role, columns: Sequence[str], row: dict[str, Any], where: str) -> Any:
+    def _value(self, role: Role, row: dict[str, Any], where: str) -> Any:
         """The value of a role, ABSENT if there is none and none is needed."""
-        needed = self.request.needs(role)
+        columns, needed = self.columns[role], self.request.needs(role)
+        optional_answers = role.name == "answers"  # none is an answer too
         for column in columns:
             if value_of(row, column) is ABSENT:
-                if role.name == "answers" and needed:
+                if optional_answers and needed:
                     raise LeftOut("no answers, nor is_impossible")
                 if needed or role.needed == "together":
                     raise ElektronError(
@@ -154,24 +156,23 @@ class _RowReader:
                     )
                 return ABSENT
         field = _field(row, columns)
-        if role.name == "answers" or not self._is_empty(role, field):
+        fields = field if len(columns) > 1 else [field]
+        if optional_answers or not all(self._is_empty(role, each) for each in fields):
             return self.parsers[role](field, where)
         if needed and self.request.labelled:
-            if self.request.shape == "squad":
+            if role.needed == "labelled" or self.request.shape == "squad":
                 raise LeftOut(f"the {role.name} is empty")
             raise ElektronError(f"{where}: the {role.name} is empty: mend or drop the row")
         return ABSENT if role.needed == "labelled" else ""
 
+    def _is_empty(self, role: Role, field: Any) -> bool:
+        """Whether a field has no value; with a separator, an empty label is a list of none."""
+        if role.name == "label" and self.request.label_separator and field == "":
+            return False
+        return is_empty(field) or (role.needed == "labelled" and is_missing(field))
+
 
 def _field(row: dict[str, Any], columns: Sequence[str]) -> Any:
-    """The value of a column, or those of several."""
+    """The value of a column, or the list of those of several."""
     fields = [value_of(row, column) for column in columns]
     return fields[0] if len(columns) == 1 else fields
-
-
-def _shown(values: dict[str, Any]) -> str:
-    """The first tokens of a sentence, each with its tag."""
-    shown, tags = values["tokens"], values.get("tags")
-    if tags is not None:
-        shown = [f"{token}/{tag}" for token, tag in zip(shown, tags, strict=True)]
-    return " ".join(shown[:SHOWN_TOKENS]) + (" …" if len(shown) > SHOWN_TOKENS else "")

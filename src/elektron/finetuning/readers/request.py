@@ -39,20 +39,16 @@ class Request:
         labelled: bool,
         own: Literal["", "eval_columns", "test_columns"] = "",
     ) -> Request:
-        """The request for files of a layout.
-
-        Args:
-            layout: what the files of the task hold.
-            config: how they are read, and which column is which.
-            labelled: whether labels must be there.
-            own: the setting with columns of these files alone, which take precedence.
+        """The request for files of a layout; `own` is the setting with columns of these files alone.
 
         Raises:
             ElektronError: a column is given that such files do not have.
         """
-        options = {role: getattr(config, role, None) for role in COLUMN_OPTIONS}
-        given = {role: column for role, column in options.items() if column is not None}
-        written = {role: f"--{role}" for role in given}
+        given = {
+            role: (f"--{role}", column)
+            for role in COLUMN_OPTIONS
+            if (column := getattr(config, role, None)) is not None
+        }
         own_option = f"--{own.replace('_', '-')}" if own else ""
         for assignment in getattr(config, own) if own else []:
             role, _, column = assignment.partition("=")
@@ -60,23 +56,19 @@ class Request:
                 raise ElektronError(
                     f"{own_option} {assignment}: write ROLE=COLUMN, such as text=body"
                 )
-            given[role], written[role] = column, f"{own_option} {role}"
-        roles = [role.name for role in layout.roles]
-        if unknown := [role for role in given if role not in roles]:
-            known = ", ".join(f"--{role}" for role in roles if role in COLUMN_OPTIONS)
-            raise ElektronError(
-                f"{written[unknown[0]]} is no column of this task's files: it has {known}"
-            )
+            given[role] = (f"{own_option} {role}", column)
+        known = [role.name for role in layout.roles]
+        for role, (option, _) in given.items():
+            if role not in known:
+                options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
+                raise ElektronError(f"{option} is no column of this task's files: it has {options}")
+        columns = {role: column for role, (_, column) in given.items()}
         separator = config.label_separator or layout.label_separator
-        return cls(layout.roles, layout.shape, labelled, given, separator, own_option)
+        return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)
 
     def option(self, role: str) -> str:
         """How the column of a role is given."""
         return f"{self.own_option} {role}=" if self.own_option else f"--{role}"
-
-    def options(self) -> str:
-        """The options for the columns that are needed: `--text and --label`."""
-        return " and ".join(self.option(role.name) for role in self.roles if self.needs(role))
 
     def needs(self, role: Role) -> bool:
         return role.needed == "always" or (role.needed == "labelled" and self.labelled)
@@ -91,12 +83,6 @@ class Request:
     def gives_only_numbers(self) -> bool:
         """Whether columns are given, all of them by number."""
         return bool(self.given) and all(map(is_number, self.given.values()))
-
-    @property
-    def known_numbers(self) -> list[int]:
-        """The columns that training files without a header had."""
-        numbers = [name for role in self.roles for name in role.names if is_number(name)]
-        return [int(number) for name in numbers for number in name.split(",")]
 
     def recognised(self, header: Sequence[str]) -> list[str]:
         """The roles that have a usual name of theirs among these."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.readers.delimited import numbered
 from elektron.finetuning.readers.guess_by_values import (
     BIO_TAG,
     has_few_values,
@@ -124,9 +125,11 @@ class TokenLines:
                     f"{name}: each line has one column, there are no tags: "
                     "give a token and its tag on a line, or a sentence, a tab and its tags"
                 )
+            rows = [self.split(line) for line in self.lines.sample if not self.is_break(line)]
+            first = next((row for row in rows[self.header :] if len(row) == self.width), [])
             raise ElektronError(
                 f"{name}: {self.kind}; which column has the {role}? Give it with --{role}, by "
-                f"number from 1 (the first line has: {self._first_fields()})"
+                f"number from 1 (the first line has: {numbered(first)})"
             )
         if request.labelled and "sentence" not in {*request.given, *request.recognised(self.names)}:
             self._refuse_one_long_sentence()
@@ -215,14 +218,6 @@ class TokenLines:
                 "would be one sentence: put a blank line after each sentence, or give the column "
                 "of its number or id with --sentence"
             )
-
-    def _first_fields(self) -> str:
-        """The columns with what the first line of a sentence has in them: `1 ('Bob'), 2 ('B-PER')`."""
-        rows = [self.split(line) for line in self.lines.sample if not self.is_break(line)]
-        first = next((row for row in rows[self.header :] if len(row) == self.width), [])
-        return ", ".join(
-            f"{name} ({value[:20]!r})" for name, value in zip(self.names, first, strict=False)
-        )
 
 
 def _delimiter(lines: Lines, config: FilesConfig) -> str:

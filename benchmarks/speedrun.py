@@ -41,13 +41,13 @@ from elektron.corpus.tokenizer import train_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune
-from elektron.finetuning.results import RUNS
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.inference.evaluate import evaluate
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.recipes import pretrain_config
 from elektron.reporting.markdown import table
+from elektron.reporting.task_result import RUNS
 
 SIZES = {
     "network.num_hidden_layers": 4,

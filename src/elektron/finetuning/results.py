@@ -33,8 +33,15 @@ from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import write_model_card
-from elektron.reporting.resolution import Spread, pretraining_verdict
-from elektron.reporting.task_report import plot, write_report
+from elektron.reporting.task_report import plot, pretraining_gain, write_report
+from elektron.reporting.task_result import (
+    CONFIG,
+    DETAILS,
+    METRICS,
+    PREDICTIONS,
+    RUNS,
+    read_task_result,
+)
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
@@ -43,13 +50,6 @@ if TYPE_CHECKING:
     from elektron.finetuning.trials import Trained, Trial
 
 log = logging.getLogger(__name__)
-
-METRICS = "metrics.json"
-PREDICTIONS = "predictions.jsonl"
-RUNS = "runs.json"
-DETAILS = "details.json"
-CONFIG = "config.yaml"
-SIDES = ("pretrained", "scratch")
 
 
 def write_results(
@@ -218,8 +218,8 @@ def closing_words(
     parts = []
     if len(trials) > 1:
         parts.append(table_of_trials(trials, metric))
-    if {trial.side for trial in trials} == set(SIDES):
-        parts.append(comparison(trials, metric))
+    if len({trial.side for trial in trials}) > 1:
+        parts.append(comparison(out))
     parts.append(f"Metrics on {metrics['split']}:\n{metrics_table(metrics)}")
     folder = escape_control(str(out))
     parts.append(
@@ -261,22 +261,14 @@ def table_of_trials(trials: Sequence[Trial], metric: str) -> str:
     return f"Runs, by {metric}:\n" + "\n".join(lines)
 
 
-def comparison(trials: Sequence[Trial], metric: str) -> str:
+def comparison(out: Path) -> str:
     """Pretrained against scratch: medians, ranges, and whether the seeds show a difference."""
-    pretrained, scratch = (Spread(chosen_values(trials, side, metric)) for side in SIDES)
+    gain = pretraining_gain(read_task_result(out))
+    assert gain is not None
+    spreads, _, verdict = gain
     lines = [
-        f"  {side:12} median {spread.median:.4f}, "
+        f"  {side:14} median {spread.median:.4f}, "
         f"from {spread.ends[0]:.4f} to {spread.ends[1]:.4f}, seeds: {len(spread.values)}"
-        for side, spread in zip(SIDES, (pretrained, scratch), strict=True)
+        for side, spread in spreads.items()
     ]
-    conclusion = pretraining_verdict(pretrained, scratch, "{:.4f}".format, "{:.4f}".format)
-    return "Was it worth it?\n" + "\n".join(lines) + f"\n  {conclusion}"
-
-
-def chosen_values(trials: Sequence[Trial], side: str, metric: str) -> list[float]:
-    """A side's metric with the settings that were chosen for it: on test, or on eval without test rows."""
-    of_side = [trial for trial in trials if trial.side == side]
-    if any(trial.test for trial in of_side):
-        return [trial.test[metric] for trial in of_side if trial.test]
-    best = max(of_side, key=lambda trial: trial.eval[metric])
-    return [trial.eval[metric] for trial in of_side if trial.settings == best.settings]
+    return "\n".join(["Was it worth it?", *lines, f"  {verdict}"])

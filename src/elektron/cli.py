@@ -28,7 +28,13 @@ from elektron.configuration import from_dict, settings, validate
 from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean, first_line
 from elektron.io.files import to_json
 from elektron.missing import refuse_missing_inputs
-from elektron.recipes import DEFAULT_RECIPE, recipe_names, with_recipe
+from elektron.recipes import (
+    CONTINUE_RECIPE,
+    DEFAULT_RECIPE,
+    default_recipe,
+    recipe_names,
+    with_recipe,
+)
 from elektron.terminal import (
     StdoutClosedError,
     configure_streams,
@@ -297,7 +303,7 @@ def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool,
     values = validate(config_class, values, label=flags.__getitem__)
     config = with_recipe(config_class, recipe, values)
     if recipe is None:
-        logging.getLogger(__name__).info("no --config: the recipe is %s", DEFAULT_RECIPE)
+        logging.getLogger(__name__).info("no --config: the recipe is %s", default_recipe(values))
     return config, quiet, json
 
 
@@ -315,7 +321,8 @@ def recipe_help() -> str:
     """What `--config` takes."""
     return (
         f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options on the "
-        f"command line take precedence. (default: {DEFAULT_RECIPE})"
+        f"command line take precedence. (default: {DEFAULT_RECIPE}; with --init-from "
+        f"{CONTINUE_RECIPE})"
     )
 
 

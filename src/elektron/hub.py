@@ -233,7 +233,8 @@ def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any],
     for key, value in values.items():
         # A value must not take the place of a method.
         if key.startswith("_") or key in LOADS_CODE or callable(getattr(config_class, key, None)):
-            if key != "auto_map" or values["model_type"] != OUR_FAMILY:
+            ours = key == "auto_map" and values["model_type"] == OUR_FAMILY
+            if not ours and key != "_name_or_path":  # every configuration of the hub has one
                 dropped.append(prefix + key)
         elif isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
             kept[key], inner = _followed(value, f"{prefix}{key}.")

@@ -91,7 +91,7 @@ def test_the_encoder_is_as_it_was_where_nothing_is_learned(
 ) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         continued(blocks, tmp_path / "run", bert, generator=source)
-    assert "head for replaced tokens is new" in caplog.text
+    assert "new parts: the head for replaced tokens" in caplog.text
     assert_encoder_is(tmp_path / "run/discriminator", bert)
     if source == "same":
         assert_encoder_is(tmp_path / "run/generator", bert)

@@ -99,13 +99,12 @@ def load_pair(
     if changes.length > positions:
         kind = kind_of_positions(masked_lm)
         log.info("%s: %d positions become %d: %s", name, positions, changes.length, kind)
-    log.info(
-        "%s: %s; its head for replaced tokens %s, its head that predicts tokens %s",
-        name,
-        config.model_type,
-        "comes from the checkpoint" if has_detector else "is new",
-        "comes from the checkpoint" if has_token_head else "is new where the objective has one",
-    )
+    heads = {
+        "the head for replaced tokens": has_detector,
+        "the head that predicts tokens": has_token_head,
+    }
+    new = [head for head, loaded in heads.items() if not loaded]
+    log.info("%s: new parts: %s", name, " and ".join(new) or "none")
     return pair
 
 

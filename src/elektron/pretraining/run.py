@@ -46,7 +46,8 @@ NOT_THE_RUN = (
 )
 """Settings that do not make another run: places, logging, and the processes that train."""
 FIXED = (
-    *("family", "network", "objective", "plan", "plan_options", "sharing", "init_from", "seed"),
+    *("family", "network", "objective", "plan", "plan_options", "sharing", "seed"),
+    *("init_from", "generator", "replace_tokenizer"),
     *("optimizer.name", "optimizer.separate_optimizers", "optimizer.bias_correction"),
 )
 """Settings and groups of settings that never change within a run, with the exceptions in CHANGEABLE."""

@@ -62,8 +62,7 @@ def with_recipe(
 ) -> Config:
     """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
     own = validate(config_class, overrides or {})
-    continues = own.get("init_from") is not None
-    path = recipe_path(recipe or (CONTINUE_RECIPE if continues else DEFAULT_RECIPE))
+    path = recipe_path(default_recipe(own) if recipe is None else recipe)
     base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
     for values, where in ((base, f"{path}: "), (own, "")):
         given = [length for length in LENGTHS if values.get(length) is not None]
@@ -72,7 +71,9 @@ def with_recipe(
                 f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}"
             )
     dropped: set[str] = set()
-    if continues:  # the network is the checkpoint's; what is given besides is compared with it
+    if (
+        own.get("init_from") is not None
+    ):  # the network is the checkpoint's; what is given besides is compared with it
         dropped.update(name for name in base if name.startswith("network."))
     if any(own.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
@@ -84,6 +85,11 @@ def with_recipe(
         dropped.update(_GENERATOR_FIELDS)
     kept = {name: value for name, value in base.items() if name not in dropped}
     return from_dict(config_class, kept | own)
+
+
+def default_recipe(settings: Mapping[str, Any]) -> str:
+    """The recipe of a run with these settings that names none."""
+    return DEFAULT_RECIPE if settings.get("init_from") is None else CONTINUE_RECIPE
 
 
 def recipe_names() -> list[str]:

@@ -261,14 +261,6 @@ def test_more_tokens_that_are_no_more_steps_do_not_make_a_run_longer(blocks, tmp
     assert pretrain(tiny_config(blocks, out, steps=None, tokens=1100, **slow))["steps"] == 5
 
 
-def test_a_summary_without_figures_is_damaged(finished, blocks, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
-    (out / "summary.json").write_text("{}")
-    with pytest.raises(ElektronError, match=r"summary.json is damaged"):
-        pretrain(tiny_config(blocks, out, steps=20, resume=allowing("steps")))
-
-
 def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_path, monkeypatch):
     """Stopped or not: a line at the end, and none of what it has told in the lines of a longer run."""
     whole, out = tmp_path / "whole", tmp_path / "run"

@@ -16,7 +16,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
@@ -107,37 +107,23 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     """
     folder = out / FOLDER / name_of(snapshot.progress.step)
     try:
-        if not is_written(folder, snapshot.progress):
-            try:
-                with atomic_folder(folder, owned=True) as partial:
-                    save_file(snapshot.weights, partial / WEIGHTS)
-                    save_file(snapshot.state, partial / OPTIMIZER)
-                    counters = json.dumps(asdict(snapshot.progress))
-                    (partial / COUNTERS).write_text(counters, encoding="utf-8")
-                    write_manifest(partial, identity(out))
-                    if folder.exists():
-                        folder.rename(folder.with_name(REPLACED + folder.name))
-            finally:
-                settle_replaced(folder.parent)
+        try:
+            with atomic_folder(folder, owned=True) as partial:
+                save_file(snapshot.weights, partial / WEIGHTS)
+                save_file(snapshot.state, partial / OPTIMIZER)
+                counters = json.dumps(asdict(snapshot.progress))
+                (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                write_manifest(partial, identity(out))
+                if folder.exists():  # a run saves again where it was stopped or made shorter
+                    folder.rename(folder.with_name(REPLACED + folder.name))
+        finally:
+            settle_replaced(folder.parent)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     try:
         rotate(out, config.keep, config.keep_every)
     except OSError as error:
         log.warning("old checkpoints of %s cannot be deleted (%s)", out, error)
-
-
-def is_written(checkpoint: Path, progress: Progress) -> bool:
-    """Whether a valid checkpoint of this step exists: the same step of the same run has the same bits.
-
-    A damaged one is renamed. Only the time may differ: a run whose length was changed has other counters.
-    """
-    if not checkpoint.exists():
-        return False
-    if fault := next(faults(checkpoint), None):
-        mark_broken(checkpoint, fault)
-        return False
-    return replace(read_progress(checkpoint), seconds=progress.seconds) == progress
 
 
 def write_manifest(checkpoint: Path, run: str | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
-from elektron.pretraining.batches import GlobalBatch, Prefetcher
+from elektron.pretraining.batches import GlobalBatch
 from elektron.pretraining.distributed import World
 from elektron.pretraining.evaluation import MEANS, auc_of_histogram
 from elektron.pretraining.objectives import Objective, Output
@@ -137,25 +136,6 @@ class MetricSums:
             "replaced_share": float(histogram[1].sum() / tokens) if tokens else None,
             **dict(zip(COUNTED, sums[self.counted].tolist(), strict=True)),
         }
-
-
-class StepTimer:
-    """Training time over all sessions, and since the last log line."""
-
-    def __init__(self, seconds_before: float, prefetcher: Prefetcher) -> None:
-        self.prefetcher = prefetcher
-        self.started = time.perf_counter() - seconds_before
-        self.last = (time.perf_counter(), prefetcher.next_step, prefetcher.waited_seconds)
-
-    def seconds(self) -> float:
-        """Training time so far."""
-        return time.perf_counter() - self.started
-
-    def lap(self) -> tuple[float, int, float]:
-        """Seconds, steps and seconds of waiting for data since the last call."""
-        (since, first_step, waited), prefetcher = self.last, self.prefetcher
-        self.last = (time.perf_counter(), prefetcher.next_step, prefetcher.waited_seconds)
-        return self.last[0] - since, self.last[1] - first_step, self.last[2] - waited
 
 
 class Health:

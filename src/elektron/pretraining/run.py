@@ -32,9 +32,9 @@ from elektron.io.files import (
     unreadable,
 )
 from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
-from elektron.pretraining.checkpoint import IDENTITY, digest_of_text
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, digest_of_text, read_progress
 from elektron.pretraining.config import CONFIG, CORPUS, LENGTHS, METRICS, SUMMARY, PretrainConfig
-from elektron.pretraining.schedules import Curriculum, Progress, RunLength
+from elektron.pretraining.schedules import Curriculum, RunLength
 
 log = logging.getLogger(__name__)
 
@@ -122,34 +122,26 @@ class RunFolder:
         seq_len, manifest = corpus.get("seq_len"), store.manifest
         if corpus.get("fingerprint") == store.fingerprint:
             return False
-        problem = cure = ""
+        problem = ""
         if corpus.get("tokenizer") not in (None, manifest.tokenizer):
             problem = f"blocks of another tokenizer than {config.data}'s"
         elif BLOCKS not in config.resume.allow:
-            problem = f"other blocks than {config.data}"
-            cure = f", or resume it with these by --resume.allow {BLOCKS}"
+            problem = f"other blocks than {config.data} (allow them by --resume.allow {BLOCKS})"
         elif seq_len != manifest.seq_len:
             problem = f"rows of {seq_len} tokens, {config.data}'s have {manifest.seq_len}"
         if problem:
             raise ElektronError(
                 f"{self.path} holds a run on {problem}: choose another --out, or give the blocks it "
-                f"was started with{cure}"
+                "was started with"
             )
         return True
 
     def has_steps_left(self, config: PretrainConfig, store: BlockStore) -> bool:
         """Whether a finished run has steps left under these settings."""
-        summary = self.read_json(SUMMARY)
-        try:
-            done = Progress(
-                int(summary["steps"]), float(summary["seconds"]), float(summary["flops"])
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ElektronError(
-                f"{self.path / SUMMARY} is damaged ({error}): choose another --out"
-            ) from error
+        saved = checkpoints(self.path)
         steps = Curriculum(config, store.manifest.seq_len).steps
-        return RunLength.of(config, steps).fraction_done(done) < 1
+        length = RunLength.of(config, steps)
+        return bool(saved) and length.fraction_done(read_progress(saved[-1])) < 1
 
     def is_new(self) -> bool:
         """Whether there is nothing but what a run leaves that was killed while it created its folder."""

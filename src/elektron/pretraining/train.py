@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 import sys
+import time
 from typing import Any
 
 import torch
@@ -32,7 +33,6 @@ from elektron.pretraining.metrics import (
     Health,
     MetricsLogger,
     MetricSums,
-    StepTimer,
     closing_words,
     metrics_line,
 )
@@ -132,7 +132,7 @@ class Trainer(RecoverableRun):
                 batch = self.world.all_reduce_counts(self.prefetcher.take(), interruption.requested)
                 self.train_step(batch, fraction, factor)
                 self.writer.poll()
-                self.progress.seconds = self.timer.seconds()
+                self.progress.seconds = time.perf_counter() - self.started
                 fraction = self.fraction_done()
                 step = self.progress.step
                 if step % config.log_every == 0 or fraction == 1:
@@ -156,7 +156,7 @@ class Trainer(RecoverableRun):
                 self.progress.step,
             )
             raise SystemExit(128 + (interruption.received or 0))
-        self.progress.seconds = self.timer.seconds()
+        self.progress.seconds = time.perf_counter() - self.started
         return self.finish()
 
     def train_step(self, batch: GlobalBatch, fraction: float, factor: float) -> None:
@@ -210,8 +210,13 @@ class Trainer(RecoverableRun):
     def start_batches(self) -> None:
         """Prefetch from the current step on, and start the clock."""
         self.prefetcher = Prefetcher(self.batches, self.progress.step)
-        self.timer = StepTimer(self.progress.seconds, self.prefetcher)
-        self.logged_flops = self.progress.flops
+        self.started = time.perf_counter() - self.progress.seconds
+        self.logged = self.measures()
+
+    def measures(self) -> tuple[float, int, float, float]:
+        """Time in seconds, steps, seconds of waiting for data, and FLOPs; their differences are logged."""
+        waited = self.prefetcher.waited_seconds
+        return time.perf_counter(), self.progress.step, waited, self.progress.flops
 
     def fraction_done(self) -> float:
         """How much of the run is done, equal on all ranks."""
@@ -299,16 +304,16 @@ class Trainer(RecoverableRun):
                 step - previous,
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
-        seconds, steps, waiting = self.timer.lap()
-        tokens = self.curriculum.tokens_before(step) - self.curriculum.tokens_before(step - steps)
-        flops_per_second = (self.progress.flops - self.logged_flops) / seconds
-        self.logged_flops = self.progress.flops
+        before, self.logged = self.logged, self.measures()
+        seconds, steps, waited, flops = (b - a for a, b in zip(before, self.logged, strict=True))
+        tokens = self.curriculum.tokens_before(step)
+        tokens -= self.curriculum.tokens_before(int(step - steps))
         speed: dict[str, float | None] = {
             "learning_rate": (self.config.optimizer.learning_rate or 0.0) * factor,
             "tokens_per_second": tokens / seconds,
-            "flops_per_second": flops_per_second,
-            "mfu": flops_per_second / self.peak_flops,
-            "data_wait_share": waiting / seconds,
+            "flops_per_second": flops / seconds,
+            "mfu": flops / seconds / self.peak_flops,
+            "data_wait_share": waited / seconds,
         }
         self.metrics_logger.log_training(self.position(), metrics | speed)
         bar.update(self.run_length.done(self.progress), metrics_line(metrics))

@@ -1,4 +1,4 @@
-"""A fine-tuned model by the name of its folder, ready to predict."""
+"""Load a fine-tuned model with its task and tokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_result import DETAILS
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
-"""By the names that torch has for them."""
+"""By torch's names."""
 
 
 def load_predictor(
@@ -34,10 +34,10 @@ def load_predictor(
 
     Args:
         model: made by `elektron finetune`, or by transformers with one of its heads.
-        expected: the task that it should be of, where that matters.
+        expected: the task that it must be of.
         decoding: settings of text generation in place of the model's own.
-        batch_size: most rows that pass through the network at once, where it should be fewer than fit.
-        precision: of matrix products, where it should not be the device's choice.
+        batch_size: most rows in a batch (default: as many as fit).
+        precision: of matrix products (default: by device).
 
     Raises:
         ElektronError: there is no such model, or it is of another task.
@@ -75,7 +75,7 @@ def check_belonging(
 
 
 def precision_of_finetuning(model: str) -> Precision | None:
-    """The precision in which a model's figures were computed when it was fine-tuned, where that is known.
+    """The precision in which a model was evaluated when it was fine-tuned, None where that is not known.
 
     Raises:
         ElektronError: the file that says so is damaged.

@@ -157,7 +157,7 @@ def _has_header(
 
 def numbered(fields: Sequence[str]) -> str:
     """The fields of a line with their numbers: `1 ('Bob'), 2 ('B-PER')`."""
-    cut = [field if len(field) <= 30 else field[:29] + "…" for field in fields]
+    cut = [field if len(field) <= 20 else field[:19] + "…" for field in fields]
     return comma_list(f"{number} ({field!r})" for number, field in enumerate(cut, start=1))
 
 

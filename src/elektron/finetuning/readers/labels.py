@@ -78,10 +78,10 @@ class LabelColumn:
 
     def _class(self, value: Any, where: str) -> Any:
         if isinstance(value, list | dict) or value is None:
-            parts = ", ".join(value) if isinstance(value, dict) else "NAME"
+            parts = f" (there are: {', '.join(value):.200})" if isinstance(value, dict) else ""
             raise ElektronError(
                 f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME "
-                f"takes a part (there are: {parts:.200})"
+                f"takes a part{parts}"
             )
         return class_name(value) if isinstance(value, str) else value
 

@@ -86,21 +86,13 @@ class _RowReader:
         self.request = request
         self.columns = columns_of_roles(table, request)
         self.names = {role.name: ",".join(columns) for role, columns in self.columns.items()}
-        # Labels come first: a row without one is left out, whatever else is wrong with it.
-        self.read_roles = sorted(
-            (
-                role
-                for role in self.columns
-                if request.labelled or role.needed != "labelled" or role.name == "tags"
-            ),
-            key=lambda role: role.needed != "labelled",
-        )
-        sample = table.sample()
         self.parsers = {
-            role: parser_of(
-                role, names, [_field(row, names) for row in sample], table.name, request
+            role: parser_of(role, columns, table, request)
+            # Labels come first: a row without one is left out, whatever else is wrong with it.
+            for role, columns in sorted(
+                self.columns.items(), key=lambda item: item[0].needed != "labelled"
             )
-            for role, names in self.columns.items()
+            if request.labelled or role.needed != "labelled" or role.name == "tags"
         }
         self.rows: Iterator[Row] = table.rows
         self.renamed: dict[str, str] = {}
@@ -118,7 +110,7 @@ class _RowReader:
         """
         labelled, shape = self.request.labelled, self.request.shape
         values = {}
-        for role in self.read_roles:
+        for role in self.parsers:
             value = self._value(role, row, where)
             if value is not ABSENT:
                 values[role.name] = value
@@ -145,8 +137,9 @@ class _RowReader:
         """The value of a role, ABSENT if there is none and none is needed."""
         columns, needed = self.columns[role], self.request.needs(role)
         optional_answers = role.name == "answers"  # none is an answer too
-        for column in columns:
-            if value_of(row, column) is ABSENT:
+        fields = [value_of(row, column) for column in columns]
+        for column, field in zip(columns, fields, strict=True):
+            if field is ABSENT:
                 if optional_answers and needed:
                     raise LeftOut("no answers, nor is_impossible")
                 if needed or role.needed == "together":
@@ -155,10 +148,8 @@ class _RowReader:
                         f"only {comma_list(row) or 'nothing'}"
                     )
                 return ABSENT
-        field = _field(row, columns)
-        fields = field if len(columns) > 1 else [field]
-        if optional_answers or not all(self._is_empty(role, each) for each in fields):
-            return self.parsers[role](field, where)
+        if optional_answers or not all(self._is_empty(role, field) for field in fields):
+            return self.parsers[role](fields[0] if len(fields) == 1 else fields, where)
         if needed and self.request.labelled:
             if role.needed == "labelled" or self.request.shape == "squad":
                 raise LeftOut(f"the {role.name} is empty")
@@ -170,9 +161,3 @@ class _RowReader:
         if role.name == "label" and self.request.label_separator and field == "":
             return False
         return is_empty(field) or (role.needed == "labelled" and is_missing(field))
-
-
-def _field(row: dict[str, Any], columns: Sequence[str]) -> Any:
-    """The value of a column, or the list of those of several."""
-    fields = [value_of(row, column) for column in columns]
-    return fields[0] if len(columns) == 1 else fields

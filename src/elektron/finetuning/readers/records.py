@@ -74,23 +74,18 @@ class Table:
         by_values: Mapping[str, str] | None = None,
         counts: Counts | None = None,
     ) -> None:
-        """Look at the first rows.
-
-        Args:
-            name: of the file, for messages.
-            rows: its rows.
-            kind: what it was taken for, in words.
-            columns: their names, or numbers from 1; where there are none, those of the first rows.
-            by_values: columns whose values look like those of a role, by role.
-            counts: counts what is unusual in the rows.
+        """Take the columns from the first rows where none are given.
 
         Raises:
             ElektronError: two columns have one name, or there is no row to take the columns from.
         """
         self.name = name
+        """Of the file, for messages."""
         self.rows = Peekable(rows)
         self.kind = kind
+        """The format it was taken for, in words."""
         self.by_values = by_values or {}
+        """By role, a column whose values look like the role's."""
         self.counts = counts or Counts(name)
         self.hidden: frozenset[str] = frozenset()
         """Columns that are not written beside predictions, because many rows share their values."""

@@ -24,11 +24,7 @@ BRACKETS = re.compile(r"(?:\((?P<type>[^\s()*]+))?\*?(?P<end>\))?")
 
 
 def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
-    """Whether each row is one token.
-
-    Args:
-        table: the rows.
-        names: the column of each role.
+    """Whether each row is one token; `names` has the column of each role.
 
     Raises:
         ElektronError: each row is, and nothing says which rows are one sentence.
@@ -53,11 +49,6 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
 
 def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[Row]:
     """The sentences of rows with a token each: a blank line or another number or id begins the next.
-
-    Args:
-        table: the rows.
-        names: the column of each role.
-        labelled: whether each token must have a tag.
 
     Raises:
         ElektronError: a token or a tag is empty.

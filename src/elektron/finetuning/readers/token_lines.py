@@ -60,8 +60,7 @@ class TokenLines:
         if not rows:
             return
         self.kind = "a token a line"
-        self.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])
-        """Columns of most lines."""
+        self.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])  # of most lines
         self.wider = lines.sample[0].startswith(BEGIN_DOCUMENT) and self.width > 10
         """Whether lines may have more, as CoNLL-2012's have."""
         is_conll_u = self.width == len(CONLL_U) and all(
@@ -87,7 +86,6 @@ class TokenLines:
         """The columns that look like tokens and tags."""
         tags = self.by_values.get("tags")
         self.tags = set() if tags is None else set(columns[self.names.index(tags)])
-        """In the column of the tags, in the first lines."""
         self.blocks = self._has_blocks()
         """Whether blank lines separate blocks, most of them of several lines."""
         self.even = all(len(row) == self.width or self.wider for row in rows)

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.readers.guess_columns import ABSENT
+from elektron.finetuning.readers.guess_columns import ABSENT, value_of
 from elektron.finetuning.readers.labels import LabelColumn
 from elektron.finetuning.readers.literals import literal, parsed
+from elektron.finetuning.readers.records import Table
 from elektron.finetuning.readers.request import Request
 from elektron.finetuning.readers.roles import Role
 from elektron.io.text import guess_encoding
@@ -22,31 +23,24 @@ REPLACEMENT = "\ufffd"
 """In place of bytes that could not be decoded."""
 
 
-def parser_of(
-    role: Role, columns: Sequence[str], sample: Sequence[Any], file: str, request: Request
-) -> Parser:
-    """The parser of a role's values.
-
-    Args:
-        role: the role.
-        columns: its columns in the file.
-        sample: the first fields; of several columns lists of fields.
-        file: its name, for messages.
-        request: what is looked for.
+def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request) -> Parser:
+    """The parser of the values of a role, which the columns of a table have.
 
     Raises:
-        ElektronError: the fields are lists or objects where text belongs.
+        ElektronError: the first fields are lists or objects where text belongs.
     """
-    filled = [field for field in sample if field is not ABSENT and not is_empty(field)]
+    rows = [[value_of(row, column) for column in columns] for row in table.sample()]
+    fields = [row[0] if len(row) == 1 else row for row in rows]
+    filled = [field for field in fields if field is not ABSENT and not is_empty(field)]
     if role.name in TEXTS:
         parse = partial(_text, role.name, columns[0], request.option(role.name))
         written = [literal(field) if isinstance(field, str) else None for field in filled]
         if written and all(map(_has_texts, written)):
-            parse(written[0], f"{file}, column {columns[0]}")
+            parse(written[0], f"{table.name}, column {columns[0]}")
         return parse
     if role.name == "label":
-        several = LabelColumn(file, columns, filled, request.label_separator)
-        return partial(_label, several if role.several else None, file)
+        several = LabelColumn(table.name, columns, filled, request.label_separator)
+        return partial(_label, several if role.several else None, table.name)
     return PARSERS.get(role.name, lambda value, where: value)
 
 

@@ -1,4 +1,4 @@
-"""What `elektron predict` can be told. Nothing heavy is imported here."""
+"""Settings of `elektron predict`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elektron.finetuning.in_memory import as_source
 
 @dataclass(kw_only=True)
 class PredictConfig(FilesConfig):
-    """Let a fine-tuned model say what it thinks of each row."""
+    """Predict each row of a file with a fine-tuned model."""
 
     model: Positional[str]
     """Folder or hub name of the fine-tuned model."""

@@ -1,4 +1,4 @@
-"""`elektron evaluate`: a fine-tuned model's figures on labelled rows, or a pre-trained one's on minimal pairs."""
+"""`elektron evaluate`: metrics of a fine-tuned model on labelled rows, or of a pre-trained one on minimal pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Score a model; its figures, printed, and with `--out` written beside its predictions.
+    """Evaluate a model; its metrics are printed, and with `--out` written with its predictions.
 
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.

@@ -43,7 +43,7 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
     """The table in these lines.
 
     Raises:
-        ElektronError: it is empty, or its columns cannot be told.
+        ElektronError: it is empty, or it is not clear which column is which.
     """
     sample = lines.content
     excel = EXCEL_SEPARATOR.fullmatch(lines.sample[0]) if lines.sample else None

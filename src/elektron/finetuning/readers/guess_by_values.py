@@ -1,4 +1,4 @@
-"""Columns told apart by their values where no name does: text and label, tokens and tags.
+"""Columns distinguished by their values where no name does: text and label, tokens and tags.
 
 Only what is plain is guessed: where two columns could be the label or the tags, nothing is.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +37,28 @@ def hub_table(source: str) -> Table:
 
 def parquet_table(path: Path) -> Table:
     """The rows of a parquet file."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    errors = (pa.ArrowException, OSError, ValueError, OverflowError)
-
-    def unreadable(error: Exception) -> ElektronError:
-        return ElektronError(f"{path}: not readable parquet ({first_line(error)})")
-
     def rows() -> Iterator[dict[str, Any]]:
-        try:
-            with file:
-                for batch in file.iter_batches(batch_size=256):
-                    yield from batch.to_pylist()
-        except errors as error:
-            raise unreadable(error) from error
+        with _readable(path), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                yield from batch.to_pylist()
 
-    try:
-        file = pq.ParquetFile(path)
-        schema = file.schema_arrow
-    except errors as error:
-        raise unreadable(error) from error
+    with _readable(path):
+        schema = pq.read_schema(path)
     rows_with_names = _numbered(str(path), rows(), _features(schema))
     return Table(str(path), rows_with_names, "parquet", schema.names)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Refuse a damaged file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise ElektronError(f"{path}: not readable parquet ({first_line(error)})") from error
 
 
 def json_table(lines: Lines) -> Table:

@@ -175,7 +175,7 @@ def test_a_damaged_block_file_that_nobody_verified(cases: int, tmp_path: Path) -
         def read() -> None:
             for split in SPLITS:
                 rows = store.rows(split)
-                for number in range(len(rows.places)):
+                for number in range(len(rows.batches)):
                     rows._check(number)
 
         answered(read)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from elektron.finetuning.metrics.measure import Measure, Rows
 from elektron.finetuning.metrics.regression import correlation
@@ -17,6 +16,8 @@ BLOCK = 1024
 
 def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
     """spearman and pearson, the metrics of STS-B, from −1 to 1."""
+    from scipy import stats  # slow to import, and not needed to predict
+
     pair = np.asarray(truth, dtype=np.float64), np.asarray(cosines, dtype=np.float64)
 
     def compute(rows: Rows) -> dict[str, float]:

@@ -144,10 +144,10 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("network.num_hidden_layers", "cannot change in the midst of a run"),
-        ("optimizer.name", "cannot change in the midst of a run"),
-        ("objective", "cannot change in the midst of a run"),
-        ("batch_size", r"midst of a run \(the rows that its steps have taken are counted by it\)"),
+        ("network.num_hidden_layers", "cannot change during a run"),
+        ("optimizer.name", "cannot change during a run"),
+        ("objective", "cannot change during a run"),
+        ("batch_size", r"during a run \(the rows that its steps have taken are counted by it\)"),
         (
             "curriculum.first_batch_size",
             r"\(the rows that its steps have taken are counted by it\)",

@@ -220,7 +220,7 @@ def newest_valid(out: Path) -> Path | None:
     if broken:
         raise ElektronError(
             f"none of the {len(broken)} checkpoints of {out} is whole ({next(iter(broken.values()))}): "
-            f"restore one, or move {out / FOLDER} away to begin anew"
+            f"restore one, or move {out / FOLDER} away to start again"
         )
     return None
 

@@ -210,7 +210,7 @@ class RecoverableRun:
                 why_not = "there is no checkpoint to roll back to"
             self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
             raise ElektronError(
-                f"{message}; {why_not}: begin again in another --out with a lower "
+                f"{message}; {why_not}: start again in another --out with a lower "
                 "--optimizer.learning-rate, a longer --optimizer.warmup or --precision fp32"
             )
         self.load(path)

@@ -276,7 +276,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     for name in allowed:
         if reason := why_fixed(name, config):
             raise ElektronError(
-                f"--resume.allow {name}: it cannot change in the midst of a run ({reason}): "
+                f"--resume.allow {name}: it cannot change during a run ({reason}): "
                 "choose another --out"
             )
     changed = differences(earlier, config, NOT_THE_RUN)

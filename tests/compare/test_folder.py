@@ -86,5 +86,5 @@ def test_other_blocks_and_other_folders_are_refused(
         open_folder(out, paper_blocks, {"a": PretrainConfig()}, {})
     (out / SETTINGS).unlink()
     (out / "something").touch()
-    with pytest.raises(ElektronError, match="exists and is no comparison's folder"):
+    with pytest.raises(ElektronError, match="exists and is not a comparison's folder"):
         open_folder(out, blocks, {"a": PretrainConfig()}, {})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elektron.cli import COMMANDS, main
-from elektron.compare.probes import parse, parse_all, set_name
+from elektron.compare.probes import data_name, parse, parse_all
 from elektron.errors import ElektronError
 
 
@@ -53,8 +53,8 @@ def test_it_is_read_as_the_command_would_read_it(
         ("classification --train sst2/train.tsv --epochs 0", "--epochs must be above 0"),
         ("classification --train sst2/train.tsv --sweep lr", "--sweep takes NAME=VALUE"),
         ("classification --train sst2/train.tsv --eval 1.5", "a share to hold out"),
-        ("classification --train sst2/train.tsv --model m", "--model is the comparison's own"),
-        ("classification --train sst2/train.tsv --seed 3", "--seed is the comparison's own"),
+        ("classification --train sst2/train.tsv --model m", "--model is set by the comparison"),
+        ("classification --train sst2/train.tsv --seed 3", "--seed is set by the comparison"),
         ("classification --train sst2/train.tvs", "sst2/train.tvs: no such file"),
         ("classification --train sst2/train.tsv --test sst2", "sst2: a folder: give its files"),
         ("classification --train 'sst2/train.tsv", "No closing quotation"),
@@ -93,4 +93,4 @@ def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
     ],
 )
 def test_names_of_data(source: str, name: str) -> None:
-    assert set_name(source) == name
+    assert data_name(source) == name

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from elektron.compare.runs import LOG, RESULT, Run, execute, finished, visible_gpus
+from elektron.compare.runs import LOG, RESULT, Run, execute, execute_all, visible_gpus
 from elektron.compare.variants import Budget
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
@@ -109,7 +109,9 @@ def test_every_run_is_done_once_on_a_gpu_that_is_free(
     runs = [make_run(tmp_path / name) for name in "abc"]
     for tokens, run in enumerate(runs):
         write_result(run.folder, result_of(tokens=tokens))
-    found = {run.folder.name: result.tokens for run, result, _ in finished(runs, ["4", "GPU-7f"])}
+    found = {
+        run.folder.name: result.tokens for run, result, _ in execute_all(runs, ["4", "GPU-7f"])
+    }
     assert found == {"a": 0, "b": 1, "c": 2}
     begun = [record.getMessage().rpartition(" ")[2] for record in caplog.records]
     assert begun[:2] == ["4", "GPU-7f"] and len(begun) == 3
@@ -122,7 +124,7 @@ def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path) -> None:
     write_result(runs[1].folder, result_of())
     (runs[0].folder / RESULT).write_text("{")
     with pytest.raises(ElektronError, match=r"^[^\n]*a/result\.json: not valid JSON[^\n]*$"):
-        list(finished(runs, ["0"]))
+        list(execute_all(runs, ["0"]))
 
 
 def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None
     with pytest.raises(
         ElektronError, match=r"its process ended with status 1: .*log\.txt says why"
     ):
-        list(finished([run], ["0"]))
+        list(execute_all([run], ["0"]))
 
 
 def test_gpus_are_those_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from elektron.compare.variants import (
     Variant,
     parse_budget,
     parse_budgets,
-    tuned_values,
+    values_to_tune,
     variants,
 )
 from elektron.errors import ElektronError
@@ -69,15 +69,15 @@ def test_without_a_sweep_there_is_one_variant() -> None:
     assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
 
 
-def test_tuned_values_come_on_top() -> None:
+def test_values_to_tune_come_on_top() -> None:
     found = variants("quickstart", ["batch_size=8,16"])
-    values = tuned_values(["optimizer.muon_learning_rate=0.01,0.02"], found)
+    values = values_to_tune(["optimizer.muon_learning_rate=0.01,0.02"], found[0])
     assert values == [
         {"optimizer.muon_learning_rate": 0.01},
         {"optimizer.muon_learning_rate": 0.02},
     ]
     assert configured(found[0], values[1]).optimizer.muon_learning_rate == 0.02  # type: ignore[attr-defined]
-    assert tuned_values([], found) == [{}]
+    assert values_to_tune([], found[0]) == [{}]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_cannot_be_varied_is_refused(sweep: list[str], message: str) -> Non
 
 def test_what_is_varied_is_not_tuned() -> None:
     with pytest.raises(ElektronError, match="--tune: batch_size is in --sweep too"):
-        tuned_values(["batch_size=8,16"], variants("quickstart", ["batch_size=8"]))
+        values_to_tune(["batch_size=8,16"], variants("quickstart", ["batch_size=8"])[0])
 
 
 def test_a_variant_that_cannot_work_is_named() -> None:

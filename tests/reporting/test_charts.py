@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 
 from elektron.reporting import charts
 from elektron.reporting.charts import LARGE, Ticks, inline_svg, style
-from elektron.reporting.formatting import metric_format
-from elektron.reporting.pretraining_report import CURVES, curve_lines, curves, series, thinned
+from elektron.reporting.formatting import TITLES, metric_format
+from elektron.reporting.pretraining_report import (
+    HELD_OUT,
+    OF_TRAINING,
+    curve_lines,
+    curves,
+    series,
+    thinned,
+)
 from elektron.reporting.pretraining_run import read_run, read_runs
 from tests.reporting.conftest import MakeRun
+
+CURVES = (*HELD_OUT, *OF_TRAINING)
 
 
 def test_series_leaves_out_what_is_unknown() -> None:
@@ -57,7 +66,7 @@ def test_nothing_stands_beyond_the_end_of_a_scale() -> None:
 
 
 def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None:
-    training, held_out, end = curve_lines(CURVES[0], read_run(make_run()), 0)
+    training, held_out, end = curve_lines(HELD_OUT[0], read_run(make_run()), 0)
     assert held_out[1]["linewidth"] > 2 * training[1]["linewidth"]
     assert [x for x, _ in held_out[0]] == [step * 2048 for step in range(100, 1201, 100)]
     assert len(training[0]) == 60 and [x for x, _ in end[0]] == [1200 * 2048]
@@ -65,8 +74,8 @@ def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None
 
 def test_each_logged_figure_has_a_chart(make_run: MakeRun) -> None:
     drawn = curves([read_run(make_run())])
-    logged = [c for c in CURVES if c.name not in ("correction_loss", "similarity_loss")]
-    assert [chart.title for chart in drawn] == [curve.title for curve in logged]
+    logged = [TITLES[name] for name in CURVES if name not in ("correction_loss", "similarity_loss")]
+    assert [chart.title for chart in drawn] == logged
     assert sum(chart.size == "large" for chart in drawn) == 2
 
 
@@ -76,7 +85,7 @@ def test_a_run_that_has_logged_nothing_has_no_charts(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-300, 1e30, 1e299])
 def test_odd_figures_are_drawn(make_run: MakeRun, value: float) -> None:
-    line = {"kind": "train", "step": 1, "tokens": 64} | {curve.name: value for curve in CURVES}
+    line = {"kind": "train", "step": 1, "tokens": 64} | dict.fromkeys(CURVES, value)
     assert len(curves([read_run(make_run(finished=False, lines=[line]))])) == len(CURVES)
 
 
@@ -97,7 +106,7 @@ def test_drawings_take_the_pages_colours_and_font_and_share_no_ids(make_run: Mak
 
 def test_drawings_are_the_same_every_time(make_run: MakeRun) -> None:
     run = read_run(make_run())
-    drawn = curve_lines(CURVES[1], run, 0)
+    drawn = curve_lines(HELD_OUT[1], run, 0)
     first, second = (inline_svg(charts.lines(drawn, "tokens"), "auc", "AUC") for _ in range(2))
     assert first == second and f'viewBox="0 0 {LARGE[0]} {LARGE[1]}"' in first
 

@@ -1,1 +1,1 @@
-"""Variants of a pre-training at equal compute, judged by what they learn afterwards: `elektron compare`."""
+"""`elektron compare`: variants of a pre-training at equal compute, compared by fine-tuning on probe tasks."""

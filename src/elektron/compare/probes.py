@@ -1,8 +1,7 @@
-"""Probe tasks: what a pre-training is judged by, each a command line of `elektron finetune`.
+"""Probe tasks, by which pre-trainings are compared: each is a command line of `elektron finetune`.
 
-A probe is read by the very functions that read the command, so that it has all of its settings. The
-model, the folder and the seed are the comparison's own. It is named after its training data,
-`sst2/train.tsv` and `sst2_train.tsv` are `sst2`, or as it says itself: `sts-b=regression --train …`.
+It is parsed like the command, without model, folder and seed, which the comparison sets. It is named after its training
+data, `sst2/train.tsv` and `sst2_train.tsv` are `sst2`, or explicitly: `sts-b=regression --train …`.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from elektron.missing import refuse_missing_inputs
 
 COMMAND = "finetune"
 FIXED = ("model", "out", "seed")
-"""Settings that the comparison gives to each run of a probe."""
+"""Settings that the comparison sets."""
 PRETRAINING = "pretraining"
-"""The other folder in a run's folder, whose name a probe cannot have."""
+"""The other folder in a run's folder, so that no probe can be called so."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Probe:
     command: str
     """What follows `elektron finetune`."""
     config: FinetuneConfig
-    """Without a model, folder and seed of its own."""
+    """Without a model, folder and seed."""
 
 
 def parse_all(texts: Sequence[str]) -> list[Probe]:
     """All probes.
 
     Raises:
-        ElektronError: one is no command line of `finetune`, a file of it does not exist, or two have one name.
+        ElektronError: one is not a command line of `finetune`, its files do not exist, or two have one name.
     """
     probes = [parse(text) for text in texts]
     names = [PRETRAINING, *(probe.name for probe in probes)]
@@ -55,38 +54,29 @@ def parse_all(texts: Sequence[str]) -> list[Probe]:
 
 
 def parse(text: str) -> Probe:
-    """One probe.
-
-    Raises:
-        ElektronError: as `parse_all`, naming the probe.
-    """
+    """One probe; an error names it."""
     found = re.fullmatch(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
-    given, command = (found[1], found[2]) if found else ("", text)
+    name, command = (found[1], found[2]) if found else ("", text)
+    flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
     try:
-        config = _configure(shlex.split(command))
+        values = parse_arguments(COMMAND, FinetuneConfig, shlex.split(command))
+        for fixed in FIXED:
+            if fixed in values:
+                raise ElektronError(f"{flags[fixed]} is set by the comparison: leave it out")
+        values |= {"model": PRETRAINING, "out": Path()}
+        config = from_dict(FinetuneConfig, values, label=flags.__getitem__)
         combinations(config.sweep)
         refuse_missing_inputs(config)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
-    return Probe(given or set_name(config.train[0]), command, config)
+    return Probe(name or data_name(config.train[0]), command, config)
 
 
-def set_name(source: str) -> str:
-    """What labelled data is called: the folder of `train.tsv`, else the file without endings and "train"."""
+def data_name(source: str) -> str:
+    """The name of labelled data: the folder of `train.tsv`, else the file without endings and "train"."""
     path = Path(parse_dataset(source).repo.name if source.startswith(HUB) else source)
     stem = path.name.partition(".")[0]
     if re.match(r"train(ing)?(?![a-z])", stem, re.IGNORECASE):
         stem = path.resolve().parent.name
-    named = re.sub(r"[\W_]+train(ing)?(?![a-z])", "", stem, flags=re.IGNORECASE)
-    return re.sub(r"[^\w+-]", "-", named) or COMMAND
-
-
-def _configure(argv: Sequence[str]) -> FinetuneConfig:
-    flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
-    values = parse_arguments(COMMAND, FinetuneConfig, argv)
-    for name in FIXED:
-        if name in values:
-            raise ElektronError(f"{flags[name]} is the comparison's own: leave it out")
-    return from_dict(
-        FinetuneConfig, values | {"model": PRETRAINING, "out": Path()}, label=flags.__getitem__
-    )
+    name = re.sub(r"[\W_]+train(ing)?(?![a-z])", "", stem, flags=re.IGNORECASE)
+    return re.sub(r"[^\w+-]", "-", name) or COMMAND

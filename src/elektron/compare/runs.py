@@ -1,13 +1,11 @@
-"""One run of a comparison: a pre-training, then every probe of what it left; and several of them on devices.
+"""One run of a comparison, a pre-training and then its probes, and the execution of several on devices.
 
-A run's folder holds `pretraining/`, a folder for each probe, and `result.json`, which is written last. Each part
-is done once: a pre-training that was interrupted goes on from its checkpoint, and a finished run that lacks a probe
-gets only that. Checkpoints of a finished pre-training are removed: there is nothing left to resume.
+A run's folder holds `pretraining/`, a folder for each probe, and `result.json`, which is written last. Each part is
+done once: an interrupted pre-training resumes from its checkpoint, and a finished run that lacks a probe gets only that.
 
-On a CPU runs go one after another in this process. On GPUs each is a process that sees one device: its memory is
-given back whole, and what one run has compiled does not count against the next. Its output goes to `log.txt` in the
-run's folder. The processes stand in process groups of their own, so that Ctrl-C reaches the command alone, which then
-asks them to save and stop.
+On a CPU runs are executed one after another in this process. On GPUs each is a process that sees one device, so that
+its memory and compiled code end with it; its output goes to `log.txt`. The processes have process groups of their own,
+so that Ctrl-C reaches this process alone, which then terminates them: they save and stop.
 """
 
 from __future__ import annotations
@@ -20,20 +18,19 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.variants import Budget, Variant, folder_name
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.io.files import atomic_write, from_json
-from elektron.pretraining.config import PretrainConfig
-from elektron.reporting.reading import number, read_json
+from elektron.pretraining.config import METRICS, PretrainConfig
+from elektron.reporting.reading import Record, number, read_json
 from elektron.reporting.variants_report import ProbeResult, VariantRun
 from elektron.terminal import output, output_enabled
 
@@ -43,13 +40,8 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 BAD_INPUT = 2
 """Exit status of a process whose error is the last line of its log."""
 FROM_SUMMARY = (
-    "flops",
-    "seconds",
-    "tokens",
-    "generator_loss",
-    "discriminator_auc",
-    "parameters",
-    "device",
+    *("flops", "seconds", "tokens", "generator_loss", "discriminator_auc"),
+    *("parameters", "device"),
 )
 """What is kept of a pre-training's summary."""
 
@@ -58,78 +50,66 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be done in one folder."""
+    """A pre-training of a variant with one seed and budget."""
 
     out: Path
     """The comparison's folder."""
     folder: Path
     variant: str
-    tuned: dict[str, Any]
+    tuned: Record
     """The values that were chosen, or are being tried, for this variant."""
     budget: Budget
     seed: int
     pretraining: PretrainConfig
     probes: dict[str, FinetuneConfig]
 
-    @classmethod
-    def of(
-        cls,
-        out: Path,
-        data: Path,
-        variant: Variant,
-        tuned: Mapping[str, Any],
-        budget: Budget,
-        seed: int,
-        probes: Sequence[Probe],
-    ) -> Run:
-        """The run of a variant; raises ElektronError where its configuration cannot work."""
-        parts = filter(None, [variant.name, folder_name(tuned), budget.name, f"seed-{seed}"])
-        folder = out.joinpath(*parts)
-        pretraining = folder / PRETRAINING
-        given: dict[str, Any] = {"model": str(pretraining / "discriminator"), "seed": seed}
-        return cls(
-            out,
-            folder,
-            variant.name,
-            dict(tuned),
-            budget,
-            seed,
-            variant.configured(tuned, budget, data, pretraining, seed),
-            {
-                probe.name: dataclasses.replace(probe.config, out=folder / probe.name, **given)
-                for probe in probes
-            },
-        )
-
     @property
     def title(self) -> str:
-        """In words."""
+        """For messages."""
         parts = [self.variant, folder_name(self.tuned), self.budget.name, f"seed {self.seed}"]
         return " · ".join(filter(None, parts))
 
     def result(self) -> VariantRun | None:
-        """What the run has come to; None while anything of it is to be done."""
-        found = read_json(self.folder / RESULT, _variant_run)
+        """The result; None while a part of the run is left to do."""
+        found: VariantRun | None = read_json(
+            self.folder / RESULT, lambda content: from_json(content, VariantRun, "the result")
+        )
         if found is None or (found.diverged is None and self.probes.keys() - found.probes.keys()):
             return None
         return found
 
 
-def _variant_run(content: Any) -> VariantRun:
-    found: VariantRun = from_json(content, VariantRun, "the result")
-    return found
+def make_run(
+    out: Path,
+    data: Path,
+    variant: Variant,
+    tuned: Record,
+    budget: Budget,
+    seed: int,
+    probes: Sequence[Probe],
+) -> Run:
+    """The run of a variant; ElektronError where its configuration cannot work."""
+    parts = filter(None, [variant.name, folder_name(tuned), budget.name, f"seed-{seed}"])
+    folder = out.joinpath(*parts)
+    pretraining = folder / PRETRAINING
+    given: Record = {"model": str(pretraining / "discriminator"), "seed": seed}
+    config = variant.configured(tuned, budget, data, pretraining, seed)
+    probe_configs = {
+        probe.name: dataclasses.replace(probe.config, out=folder / probe.name, **given)
+        for probe in probes
+    }
+    return Run(out, folder, variant.name, tuned, budget, seed, config, probe_configs)
 
 
 def execute(run: Run, may_diverge: bool = False) -> VariantRun:
-    """Do what is left to do of a run; what its `result.json` says.
+    """Do what is left of a run, and write its `result.json`.
 
     Args:
         run: the run.
-        may_diverge: whether a loss that is no longer finite is a result too, as it is where
-            values are tried, and not the end of the comparison.
+        may_diverge: whether a loss that is no longer finite is a result too, as for a trial, instead of an error.
 
     Raises:
-        ElektronError: something in it cannot work; the message names the run.
+        ElektronError: a part of it cannot work; the message names the run.
         SystemExit: it was interrupted, and its pre-training has been saved.
     """
     if (done := run.result()) is not None:
@@ -138,9 +118,9 @@ def execute(run: Run, may_diverge: bool = False) -> VariantRun:
     folder = run.folder.relative_to(run.out).as_posix()
     result = VariantRun(run.variant, run.tuned, run.budget.name, run.seed, folder)
     try:
-        with output_enabled(output.progress, results=False):  # the comparison has its own
+        with output_enabled(output.progress, results=False):  # the comparison prints its own
             result = dataclasses.replace(result, **_pretrain(run.pretraining))
-            probes = {name: _probe(config) for name, config in run.probes.items()}
+            probes = {name: _finetune(config) for name, config in run.probes.items()}
         result = dataclasses.replace(result, probes=probes)
     except ElektronError as error:
         if not (may_diverge and _has_diverged(run.pretraining.out)):
@@ -151,22 +131,20 @@ def execute(run: Run, may_diverge: bool = False) -> VariantRun:
     return result
 
 
-def _pretrain(config: PretrainConfig) -> dict[str, Any]:
-    """Pre-train, or go on, and draw the report; the figures that are kept."""
+def _pretrain(config: PretrainConfig) -> Record:
     from elektron.pretraining.pretrain import pretrain
     from elektron.reporting.config import ReportConfig
     from elektron.reporting.report import report
     from elektron.reporting.task_report import REPORT
 
     summary = pretrain(config)
-    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)  # nothing is left to resume
     if not (config.out / REPORT).exists():
         report(ReportConfig(runs=[config.out]))
     return {name: summary.get(name) for name in FROM_SUMMARY}
 
 
-def _probe(config: FinetuneConfig) -> ProbeResult:
-    """Fine-tune unless that is done; the figures that are kept."""
+def _finetune(config: FinetuneConfig) -> ProbeResult:
     from elektron.finetuning.finetune import finetune
     from elektron.reporting.task_result import is_task_result, read_task_result
 
@@ -187,16 +165,15 @@ def _probe(config: FinetuneConfig) -> ProbeResult:
 
 def _has_diverged(out: Path) -> bool:
     """Whether the pre-training ended because its loss was no longer finite."""
-    from elektron.pretraining.config import METRICS
     from elektron.reporting.pretraining_run import read_run
 
     if not (out / METRICS).is_file():
         return False
     run = read_run(out)
-    # A run that went back and recovered has the alarm too, and metrics of later steps.
+    # A run that recovered has the alarm too, and metrics of later steps.
     last = run.metrics.alarm[-1] if run.metrics.alarm else {}
-    here = (number(last, "step") or 0) >= (number(run.position, "step") or 0)
-    return last.get("alarm") == "not-finite" and here
+    at_the_end = (number(last, "step") or 0) >= (number(run.position, "step") or 0)
+    return last.get("alarm") == "not-finite" and at_the_end
 
 
 def visible_gpus() -> list[str]:
@@ -205,16 +182,16 @@ def visible_gpus() -> list[str]:
 
     count = torch.cuda.device_count()
     named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-    return named[:count] if named else [str(number) for number in range(count)]
+    return named[:count] if named else [str(index) for index in range(count)]
 
 
-def finished(
+def execute_all(
     runs: Sequence[Run], gpus: Sequence[str], may_diverge: bool = False
 ) -> Generator[tuple[Run, VariantRun, float], None, None]:
-    """Every run with its result and the seconds it took, as they end; closing it stops those that are at work.
+    """Every run with its result and its seconds, as they end; closing the iterator stops those in progress.
 
     Args:
-        runs: the runs, in the order in which they are to begin.
+        runs: the runs, in the order in which they begin.
         gpus: where to run; none for the CPU.
         may_diverge: as in `execute`.
 
@@ -228,12 +205,17 @@ def finished(
             yield run, execute(run, may_diverge), time.monotonic() - began
         return
     waiting, free = list(runs), list(gpus)
+    process: BaseProcess
     busy: dict[int, tuple[Run, str, BaseProcess, float]] = {}
     try:
         while waiting or busy:
             while waiting and free:
                 run, gpu = waiting.pop(0), free.pop(0)
-                process = _start(run, gpu, may_diverge)
+                process = multiprocessing.get_context("spawn").Process(
+                    target=_work, args=(run, gpu, may_diverge)
+                )
+                process.start()
+                log.info("%s begins on GPU %s", run.title, gpu)
                 busy[process.sentinel] = run, gpu, process, time.monotonic()
             ended = wait(list(busy))
             for sentinel in [sentinel for sentinel in busy if sentinel in ended]:
@@ -246,14 +228,6 @@ def finished(
             process.terminate()
         for _, _, process, _ in busy.values():
             process.join()
-
-
-def _start(run: Run, gpu: str, may_diverge: bool) -> BaseProcess:
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_work, args=(run, gpu, may_diverge))
-    process.start()
-    log.info("%s begins on GPU %s", run.title, gpu)
-    return process
 
 
 def _work(run: Run, gpu: str, may_diverge: bool) -> None:
@@ -275,7 +249,7 @@ def _work(run: Run, gpu: str, may_diverge: bool) -> None:
 
 
 def _result(run: Run, status: int | None) -> VariantRun:
-    """What the process has left, or the error that ended it."""
+    """What the process has written, or the error that ended it."""
     if status == BAD_INPUT:
         *_, error = (run.folder / LOG).read_text(encoding="utf-8").splitlines()
         raise ElektronError(error.removeprefix("elektron: "))

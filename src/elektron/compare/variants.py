@@ -1,8 +1,8 @@
-"""The variants of a comparison, and the compute that each may use.
+"""The variants of a comparison, and their compute budgets.
 
-The variants are every combination of the values of `--sweep`. A variant is named as its settings are typed,
-`objective=rtd,network.num_hidden_layers=4`, without those that all variants share. The recipe itself is varied as
-`config`; a variant that needs several settings of its own is then a recipe of its own.
+The variants are all combinations of the values of `--sweep`. A variant is named after its settings,
+`objective=rtd,network.num_hidden_layers=4`, without those that all variants share. `config` varies the recipe, for
+variants that need several settings of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from elektron.recipes import pretrain_config, recipe_path
 from elektron.sweep import combinations, parse_item, parse_sweep
 
 FIXED = ("data", "out", "seed", *LENGTHS)
-"""Settings that the comparison gives to each run."""
+"""Settings that the comparison sets."""
 RECIPE = "config"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 OPERATIONS = "flops"
@@ -29,26 +29,22 @@ OPERATIONS = "flops"
 
 @dataclass(frozen=True)
 class Budget:
-    """An amount of one kind of compute."""
+    """The compute of one pre-training."""
 
     name: str
-    """As it is typed: `10m`, `90s`, `2e15flops`."""
+    """As typed: `10m`, `90s`, `2e15flops`."""
     kind: Literal["time", "flops"]
     amount: float
     """Seconds of training, or operations of forward and backward passes."""
 
     @property
     def length(self) -> dict[str, float]:
-        """The setting of a pre-training that asks for it."""
+        """As settings of a pre-training."""
         return {"flops": self.amount} if self.kind == "flops" else {"minutes": self.amount / 60}
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget as it is typed.
-
-    Raises:
-        ElektronError: it is none, or nothing could be done with it.
-    """
+    """A budget as typed; ElektronError if it is not one."""
     name = text.strip().lower()
     found = re.fullmatch(rf"(\d+(?:\.\d+)?(?:e\+?\d+)?)({'|'.join(SECONDS)}|{OPERATIONS})", name)
     if found is None or not 0 < float(found[1]) < math.inf:
@@ -65,7 +61,7 @@ def parse_budgets(texts: Sequence[str]) -> list[Budget]:
     """All budgets, the smallest first.
 
     Raises:
-        ElektronError: one is no budget, two are equal, or they are of both kinds, which have no order.
+        ElektronError: one is not a budget, two are equal, or they are of both kinds.
     """
     budgets = sorted(map(parse_budget, texts), key=lambda budget: budget.amount)
     if len({budget.kind for budget in budgets}) > 1:
@@ -80,21 +76,17 @@ class Variant:
     """One way to pre-train."""
 
     name: str
-    """Also that of its folder."""
+    """Also of its folder."""
     recipe: str
     settings: dict[str, Any]
-    """What tells it from the others; under `config` its recipe."""
+    """Those in which it differs from the others; `config` is its recipe."""
     shared: dict[str, Any]
     """Settings of all variants."""
 
     def configured(
         self, tuned: Mapping[str, Any], budget: Budget, data: Path, out: Path, seed: int
     ) -> PretrainConfig:
-        """The configuration of one of its runs.
-
-        Raises:
-            ElektronError: it cannot work; the message names the variant.
-        """
+        """The configuration of one of its runs; an error names the variant."""
         own = {name: value for name, value in self.settings.items() if name != RECIPE}
         fixed = {"data": data, "out": out, "seed": seed} | budget.length
         try:
@@ -110,8 +102,7 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     """All variants, in the order of the values.
 
     Raises:
-        ElektronError: a setting or value that does not exist or cannot be varied, a recipe that
-            does not exist, or two variants that are the same.
+        ElektronError: a setting, value or recipe does not exist, or two variants are the same.
     """
     values: dict[str, list[Any]] = {}
     for item in sweep:
@@ -122,10 +113,9 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
             {RECIPE: list(texts)} if name == RECIPE else parse_sweep(PretrainConfig, [item], FIXED)
         )
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
-    differing = {name: options for name, options in values.items() if len(options) > 1}
     recipe = shared.pop(RECIPE, recipe)
     found = []
-    for settings in combinations(differing):
+    for settings in combinations({n: options for n, options in values.items() if len(options) > 1}):
         own_recipe = str(settings.get(RECIPE, recipe))
         recipe_path(own_recipe)
         name = folder_name(settings) or _recipe_name(own_recipe)
@@ -136,7 +126,7 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     return found
 
 
-def tuned_values(tune: Sequence[str], of: Sequence[Variant]) -> list[dict[str, Any]]:
+def values_to_tune(tune: Sequence[str], variant: Variant) -> list[dict[str, Any]]:
     """All combinations of the values to tune over; one empty one where nothing is tuned.
 
     Raises:
@@ -144,24 +134,23 @@ def tuned_values(tune: Sequence[str], of: Sequence[Variant]) -> list[dict[str, A
     """
     values = parse_sweep(PretrainConfig, tune, FIXED, "--tune")
     for name in values:
-        if name in of[0].settings or name in of[0].shared:
+        if name in variant.settings or name in variant.shared:
             raise ElektronError(f"--tune: {name} is in --sweep too: leave it out of one of them")
     return combinations(values)
 
 
 def folder_name(chosen: Mapping[str, Any]) -> str:
-    """`objective=rtd,network.num_hidden_layers=4`, without what has no place in a folder's name."""
+    """`objective=rtd,network.num_hidden_layers=4`, with characters that a folder's name may have."""
     return ",".join(
-        f"{name}={_recipe_name(value) if name == RECIPE else as_folder(format_value(value))}"
+        f"{name}={_recipe_name(value) if name == RECIPE else _safe(format_value(value))}"
         for name, value in chosen.items()
     )
 
 
-def as_folder(text: str) -> str:
-    """The text without what has no place in a folder's name."""
+def _safe(text: str) -> str:
     return re.sub(r"[^\w.+-]", "-", text)
 
 
 def _recipe_name(recipe: str) -> str:
     path = Path(recipe)
-    return as_folder(path.stem if path.suffix in (".yaml", ".yml") else recipe)
+    return _safe(path.stem if path.suffix in (".yaml", ".yml") else recipe)

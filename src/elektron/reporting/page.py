@@ -21,7 +21,7 @@ from elektron.reporting import markdown
 from elektron.reporting.charts import Style
 from elektron.reporting.formatting import MetricFormat
 from elektron.reporting.reading import Record
-from elektron.reporting.resolution import Spread
+from elektron.reporting.resolution import Interval, Spread
 from elektron.terminal import escape_control
 
 OURS = b'<p class="eyebrow">Elektron'
@@ -218,11 +218,6 @@ class Legend(Block):
 
 
 @dataclass(frozen=True)
-class Strokes(Block):
-    """The legend of bold and thin curves."""
-
-
-@dataclass(frozen=True)
 class Sentences(Block):
     """Texts token by token, with a legend of the shades."""
 
@@ -298,6 +293,23 @@ def _control_characters_visible(value: Any) -> Any:
     return (
         escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
     )
+
+
+def metric_cells(
+    values: Sequence[float | None],
+    metric: MetricFormat,
+    ranked: Sequence[bool],
+    intervals: Sequence[Interval | None] = (),
+) -> list[Cell]:
+    """A metric of several runs; the best of those that are ranked is marked, unless all look equal."""
+    best = metric.best([value for value, rank in zip(values, ranked, strict=True) if rank])
+    cells = []
+    for place, (value, rank) in enumerate(zip(values, ranked, strict=True)):
+        is_best = rank and metric.write(value) == best
+        below = [(metric.write_interval(intervals[place]), "")] if intervals else []
+        below += [("best", "best")] if is_best else []
+        cells.append(Cell(metric.write(value), strong=is_best, below=below))
+    return cells
 
 
 def sides_table(

@@ -8,7 +8,6 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -18,8 +17,10 @@ from elektron.reporting.charts import Line, Point
 from elektron.reporting.formatting import (
     ACCURACY,
     NOTHING,
+    TITLES,
     decimal,
     duration,
+    metric_format,
     percent,
     scientific,
     short,
@@ -41,6 +42,7 @@ from elektron.reporting.pretraining_run import DownstreamCheck, Example, Pretrai
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.resolution import pretraining_verdict
 
+STROKES = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
 OBJECTIVES = {
     "rtd": "replaced token detection",
     "electra_15": "replaced token detection at masked positions",
@@ -72,128 +74,25 @@ LARGEST_EXPONENT = 50.0
 
 POINTS_IN_CURVE = 600
 """More cannot be distinguished at the width of a chart."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One metric over the course of training."""
-
-    name: str
-    title: str
-    unit: str
-    meaning: str
-    held_out: bool = False
-    """Whether it is measured on held-out rows too."""
-    large: bool = False
-    guess: float | None = None
-    """What guessing gets."""
-    from_zero: bool = False
-    write: Callable[[float], str] = charts.tick
-
-
-CURVES = [
-    Curve(
-        "generator_loss",
-        "Generator loss",
-        "nats",
-        "Falls quickly at first, then ever more slowly. Flat for long: nothing is learned.",
-        held_out=True,
-        large=True,
-    ),
-    Curve(
-        "discriminator_auc",
-        "Discriminator AUC",
-        "",
-        "High at the very start, while replacements are still random; falls as the generator "
-        "learns; then rises as the discriminator does.",
-        held_out=True,
-        large=True,
-        guess=0.5,
-    ),
-    Curve(
-        "discriminator_loss",
-        "Discriminator loss",
-        "nats",
-        "Small because most tokens are originals; watch its direction.",
-        held_out=True,
-    ),
-    Curve(
-        "correction_loss",
-        "Correction loss",
-        "nats",
-        "The discriminator’s, where it predicts tokens itself.",
-        held_out=True,
-    ),
-    Curve(
-        "similarity_loss",
-        "Similarity to the generator",
-        "nats",
-        "KL divergence of its distribution from the generator’s; 0 is the same.",
-    ),
-    Curve(
-        "learning_rate",
-        "Learning rate",
-        "",
-        "AdamW’s; where there is Muon, its rate follows the same schedule.",
-        from_zero=True,
-    ),
-    Curve(
-        "gradient_norm_generator",
-        "Gradient norm, generator",
-        "",
-        "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
-        from_zero=True,
-    ),
-    Curve(
-        "gradient_norm_discriminator",
-        "Gradient norm, discriminator",
-        "",
-        "Before clipping, of its loss times its weight (λ).",
-        from_zero=True,
-    ),
-    Curve("tokens_per_second", "Speed", "tokens per second", "Padding included.", from_zero=True),
-    Curve(
-        "data_wait_share",
-        "Waiting for data",
-        "fraction of time",
-        "Near zero when the data keep up with the training.",
-        from_zero=True,
-        write=lambda value: f"{100 * value:.3g} %",
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric in the table of several runs."""
-
-    name: str
-    title: str
-    write: Callable[[float | None], str]
-    better: Literal["high", "low"] | None = None
-    of_text: bool = False
-    """Whether it depends on the text, so that only runs on the same text can be compared."""
-
-
-def _three_digits(value: float | None) -> str:
-    return decimal(value, 3)
-
-
-COLUMNS = [
-    Column("generator_loss", "generator loss", _three_digits, "low", True),
-    Column("generator_accuracy", "generator accuracy", percent, "high", True),
-    Column("discriminator_auc", "AUC", _three_digits, "high", True),
-    Column("discriminator_loss", "discriminator loss", _three_digits, "low", True),
-    Column("correction_loss", "correction loss", _three_digits, "low", True),
-    Column("correction_accuracy", "correction accuracy", percent, "high", True),
-    Column("discriminator_precision", "precision", percent, "high", True),
-    Column("discriminator_recall", "recall", percent, "high", True),
-    Column("steps", "steps", whole),
-    Column("tokens", "tokens", short),
-    Column("seconds", "time", duration),
-    Column("tokens_per_second", "tokens/s", whole, "high"),
-    Column("flops", "FLOPs", scientific),
-]
+HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "correction_loss")
+"""Curves of training rows and of held-out rows; the first two are large."""
+OF_TRAINING = (
+    *("similarity_loss", "learning_rate", "gradient_norm_generator"),
+    *("gradient_norm_discriminator", "tokens_per_second", "data_wait_share"),
+)
+"""Curves of training, from 0 on."""
+COMPARED = (
+    *("generator_loss", "generator_accuracy", "discriminator_auc", "discriminator_loss"),
+    *("correction_loss", "correction_accuracy", "discriminator_precision", "discriminator_recall"),
+)
+"""Metrics of held-out rows in the table of several runs."""
+COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "steps": ("steps", whole),
+    "tokens": ("tokens", short),
+    "seconds": ("time", duration),
+    "tokens_per_second": ("tokens/s", whole),
+    "flops": ("FLOPs", scientific),
+}
 
 
 def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
@@ -399,30 +298,21 @@ def _side_by_side(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list
 
 
 def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table:
-    """The metrics of several runs, with the best of the finished ones marked."""
-    shown = [
-        column
-        for column in COLUMNS
-        if any(number(run.progress, column.name) is not None for run in runs)
-    ]
-    columns = [_cells(column, runs) for column in shown]
-    rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
-    return Table(["run", *(column.title for column in shown)], rows)
-
-
-def _cells(column: Column, runs: Sequence[PretrainingRun]) -> list[Cell]:
-    values = [number(run.progress, column.name) for run in runs]
-    ranked = [v for r, v in zip(runs, values, strict=True) if r.finished and v is not None]
-    best = None
-    comparable = column.better and (same_text(runs) or not column.of_text)
-    if comparable and len(set(map(column.write, ranked))) > 1:
-        best = column.write(min(ranked) if column.better == "low" else max(ranked))
-    cells = []
-    for run, value in zip(runs, values, strict=True):
-        is_best = run.finished and column.write(value) == best
-        below = [("best", "best")] if is_best else []
-        cells.append(Cell(column.write(value), strong=is_best, below=below))
-    return cells
+    """The metrics of several runs, with the best of the finished ones marked where they used the same text."""
+    ranked = [run.finished and same_text(runs) for run in runs]
+    head, columns = ["run"], [names]
+    for name in (*COMPARED, *COSTS):
+        values = [number(run.progress, name) for run in runs]
+        if not any(value is not None for value in values):
+            continue
+        if name in COSTS:
+            title, write = COSTS[name]
+            columns.append([write(value) for value in values])
+        else:
+            title = TITLES[name]
+            columns.append(page.metric_cells(values, metric_format(name), ranked))
+        head.append(title)
+    return Table(head, list(zip(*columns, strict=True)))
 
 
 def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
@@ -454,36 +344,37 @@ def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block
     if not drawn:
         return [note("Nothing has been logged yet.")]
     legend: list[Block] = [page.Legend(names)] if len(runs) > 1 else []
-    return [*legend, page.Strokes(), page.Group("charts", drawn)]
+    return [*legend, STROKES, page.Group("charts", drawn)]
 
 
 def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
     """A chart for each metric that any of the runs has logged, all runs in each."""
     found = []
-    for curve in CURVES:
-        drawn = [line for index, run in enumerate(runs) for line in curve_lines(curve, run, index)]
+    for name in (*HELD_OUT, *OF_TRAINING):
+        drawn = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
         if not any(points for points, _ in drawn):
             continue
+        metric, large = metric_format(name), name in HELD_OUT[:2]
         figure = charts.lines(
             drawn,
             "tokens read",
             short,
-            curve.write,
-            size=charts.LARGE if curve.large else charts.SMALL,
-            from_zero=curve.from_zero,
-            guess=curve.guess,
+            charts.tick if metric.scale == "plain" else metric.write_tick,
+            size=charts.LARGE if large else charts.SMALL,
+            from_zero=name in OF_TRAINING,
+            guess=0.5 if name == "discriminator_auc" else None,
         )
-        svg = charts.inline_svg(figure, curve.name, f"{curve.title} over tokens read")
-        size = "large" if curve.large else "small"
-        found.append(page.Chart(svg, curve.meaning, curve.title, curve.unit, size))
+        svg = charts.inline_svg(figure, name, f"{metric.title} over tokens read")
+        size = "large" if large else "small"
+        found.append(page.Chart(svg, metric.meaning, metric.title, size=size))
     return found
 
 
-def curve_lines(curve: Curve, run: PretrainingRun, index: int) -> list[Line]:
+def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
     """Training rows as a thin line, held-out rows as a bold one, and a marker at the end."""
     style = charts.style(index)
-    training = thinned(series(run.metrics.train, curve.name))
-    evaluation = series(run.metrics.evaluation, curve.name) if curve.held_out else []
+    training = thinned(series(run.metrics.train, name))
+    evaluation = series(run.metrics.evaluation, name) if name in HELD_OUT else []
     width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
     return [
         (training, {"color": style.color, "linewidth": width, "alpha": alpha}),

@@ -648,14 +648,8 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
     for name in known[:MOST_COMPARED]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
-        best = metric.best(values) if shared else None
-        cells: list[Inline] = []
-        for result, value in zip(results, values, strict=True):
-            is_best = metric.write(value) == best
-            below = [(metric.write_interval(result.intervals.get(name)), "")]
-            below += [("best", "best")] if is_best else []
-            cells.append(Cell(metric.write(value), strong=is_best, below=below))
+        intervals = [result.intervals.get(name) for result in results]
+        columns.append(page.metric_cells(values, metric, [shared] * len(results), intervals))
         head.append(metric.title)
-        columns.append(cells)
     rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
     return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

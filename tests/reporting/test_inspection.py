@@ -9,7 +9,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig
 from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from elektron.reporting.inspection import inspect, rows_as_read, shown
+from elektron.reporting.inspection import escaped, inspect, rows_with_masks
 
 
 @pytest.fixture(params=["dense", "paper"])
@@ -32,7 +32,7 @@ def blocks(
 def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     findings = inspect(InspectConfig([str(blocks)], rows=3))
     printed = capsys.readouterr().out
-    assert "every checksum fits" in printed
+    assert "every checksum matches" in printed
     assert printed.count("\nrow ") == 3
     legend = printed[: printed.index("\nrow ")]
     assert "[word] is masked" in legend and "{word} keeps its token" in legend
@@ -40,7 +40,9 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
 
 
 def test_rows_are_read_with_their_masks(blocks: Path) -> None:
-    texts = [Text.from_markup(text).plain for _, text in rows_as_read(BlockStore.open(blocks), 4)]
+    texts = [
+        Text.from_markup(text).plain for _, text in rows_with_masks(BlockStore.open(blocks), 4)
+    ]
     assert len(texts) == 4
     assert all(text.startswith("│ ") for text in texts)
     masked = sum(text.count("[") + text.count("{") for text in texts)
@@ -61,7 +63,7 @@ def test_names_of_files_are_text_whatever_is_in_them(
     path.write_bytes(b"plain text \x1b[31m[bold]here[/bold] " * 30 + b"\xfc")
     inspect(InspectConfig([str(path)]))
     assert "\x1b" not in capsys.readouterr().out
-    assert Text.from_markup(shown(path.name)).plain == "[red]\\x1b[31m<script>.txt"
+    assert Text.from_markup(escaped(path.name)).plain == "[red]\\x1b[31m<script>.txt"
 
 
 def test_blocks_beside_a_corpus(blocks: Path, corpus_file: Path) -> None:

@@ -1,7 +1,7 @@
 """One run of a comparison, a pre-training and then its probes, and the execution of several on devices.
 
 A run's folder holds `pretraining/`, a folder for each probe, and `result.json`, which is written last. Each part is
-done once: an interrupted pre-training resumes from its checkpoint, and a finished run that lacks a probe gets only that.
+done once: an interrupted pre-training resumes from its checkpoint, and a finished run without a probe gets only that.
 
 On a CPU runs are executed one after another in this process. On GPUs each is a process that sees one device, so that
 its memory and compiled code end with it; its output goes to `log.txt`. The processes have process groups of their own,

@@ -1,12 +1,11 @@
-"""`elektron inspect`: a corpus or prepared blocks, as a person reads them.
+"""`elektron inspect`: prints the findings of `corpus.inspection`, or those about prepared blocks.
 
-What a corpus is like is found out in `elektron.corpus.inspection`. Rows of blocks are shown with
-the positions that masking would choose, by the very function that pre-training calls.
+Rows of blocks are printed with the positions that `mask_rows` of the pre-training selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +25,18 @@ from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_pos
 from elektron.pretraining.randomness import row_uniforms
 from elektron.terminal import escape_control, rich_console
 
-# Padding is computed on and learns nothing.
-PADDING_LOOK = {"dense": 0.01, "paper": 0.3}
-PADDING_WRONG = {"dense": 0.1, "paper": 0.6}
-# Fewer held-out rows than this make the evaluation's figures jump.
+PADDING = {"dense": (0.01, 0.1), "paper": (0.3, 0.6)}
+"""Fractions from which padding is worth a look, and wrong: it costs compute and trains nothing."""
+# With fewer held-out rows the metrics of the evaluation are noisy.
 FEW_HELD_OUT_ROWS = 100
 
-LEGEND = r"""│ begins a text. Of what the generator fills in: [bold reverse]\[word][/] is masked, \
+LEGEND = r"""│ begins a text. Of the selected positions, [bold reverse]\[word][/] is masked, \
 [bold]{word}[/] keeps its token."""
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
 def inspect(config: InspectConfig) -> list[Finding]:
-    """Say on stdout what a corpus or a folder of blocks is like; the findings.
+    """Print findings about a corpus or a folder of blocks, and return them.
 
     Raises:
         ElektronError: the corpus cannot be read, or the blocks are damaged.
@@ -58,62 +56,56 @@ def inspect(config: InspectConfig) -> list[Finding]:
         out.print(_table(findings))
         if config.rows:
             out.print(f"\n{LEGEND}")
-        for number, text in rows_as_read(store, config.rows):
+        for number, text in rows_with_masks(store, config.rows):
             out.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
     return findings
 
 
-def rows_as_read(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
-    """Some training rows, evenly spread: their numbers, and their text as rich's markup.
+def rows_with_masks(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
+    """Some training rows, evenly spaced: their numbers, and their text as rich's markup, a line for each segment.
 
-    A piece or segment stands on a line of its own. `[word]` is masked; `{word}` is chosen too,
-    but keeps its token.
+    `[word]` is masked; `{word}` is selected too, but keeps its token.
     """
     rows, manifest = store.rows("train"), store.manifest
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     masking = MaskingConfig()
     numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=np.int64))
     input_ids = rows.take(numbers)
-    slots = max_masked_positions(manifest.seq_len, masking.mask_probability)
+    positions = max_masked_positions(manifest.seq_len, masking.mask_probability)
     masks = mask_rows(
         input_ids,
-        row_uniforms(0, 0, 0, len(numbers), draws_in_row(manifest.seq_len, slots)),
+        row_uniforms(0, 0, 0, len(numbers), draws_in_row(manifest.seq_len, positions)),
         manifest.special_ids,
         manifest.all_special_ids,
         masking.mask_probability,
         masking.keep_probability,
     )
-    chosen = np.zeros(input_ids.shape, dtype=bool)
-    np.put_along_axis(chosen, masks.positions, masks.weights > 0, axis=1)
-    for number, ids, masked_ids, is_chosen in zip(
-        numbers, input_ids, masks.masked_ids, chosen, strict=True
-    ):
-        becomes_mask = is_chosen & (masked_ids == manifest.special_ids["mask"])
-        yield int(number), _as_read(ids.tolist(), is_chosen, becomes_mask, manifest, tokenizer)
+    selected = np.zeros(input_ids.shape, dtype=bool)
+    np.put_along_axis(selected, masks.positions, masks.weights > 0, axis=1)
+    masked = selected & (masks.masked_ids == manifest.special_ids["mask"])
+    for place, number in enumerate(numbers):
+        row = zip(input_ids[place].tolist(), selected[place], masked[place], strict=True)
+        yield int(number), _row_text(row, manifest.special_ids, tokenizer)
 
 
-def _as_read(
-    ids: Iterable[int],
-    chosen: Iterable[bool],
-    becomes_mask: Iterable[bool],
-    manifest: Manifest,
+def _row_text(
+    row: Iterable[tuple[int, bool, bool]],
+    special: Mapping[str, int],
     tokenizer: PreTrainedTokenizerBase,
 ) -> str:
-    """One row, its words put together again."""
-    special = manifest.special_ids
+    """One row, wordpieces joined to words."""
     lines = [""]
-    for token_id, is_chosen, is_masked in zip(ids, chosen, becomes_mask, strict=True):
+    for token_id, is_selected, is_masked in row:
         if token_id in (special["cls"], special["sep"]):
             lines.append("")
         if token_id in (special["cls"], special["sep"], special["pad"]):
             continue
-        token = readable(
-            str(tokenizer.convert_ids_to_tokens(token_id)), tokenizer.backend_tokenizer
-        )
-        text = shown(token.removeprefix(" "))
+        token = str(tokenizer.convert_ids_to_tokens(token_id))
+        token = readable(token, tokenizer.backend_tokenizer)
+        text = escaped(token.removeprefix(" "))
         if is_masked:
             text = rf"[bold reverse]\[{text}][/]"
-        elif is_chosen:
+        elif is_selected:
             text = f"[bold]{{{text}}}[/]"
         lines[-1] += f" {text}" if token.startswith(" ") else text
     return "\n".join(f"│{line}" for line in lines if line)
@@ -121,7 +113,7 @@ def _as_read(
 
 def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     train, validation = (manifest.splits[split] for split in SPLITS)
-    yield Finding("whole", "every checksum fits")
+    yield Finding("complete", "every checksum matches")
     yield Finding("made from", ", ".join(manifest.corpus))
     yield Finding(
         "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"
@@ -141,12 +133,12 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
         f"{train.pieces / max(1, train.documents):.2f} a document",
     )
     padding = 1 - train.tokens / max(1, train.rows * manifest.seq_len)
-    look, wrong = PADDING_LOOK[manifest.packing], PADDING_WRONG[manifest.packing]
+    look, wrong = PADDING[manifest.packing]
     yield Finding(
         "padding",
         f"{padding:.2%}",
         "wrong" if padding > wrong else "worth a look" if padding > look else "fine",
-        "computed on for nothing: shorter rows (--seq-len), or --packing dense",
+        "compute without a use: shorter rows (--seq-len), or --packing dense",
     )
 
 
@@ -158,13 +150,13 @@ def _table(findings: Iterable[Finding]) -> Table:
         color = COLORS[finding.verdict]
         table.add_row(
             f"[{color}]{finding.verdict}[/]",
-            shown(finding.subject),
-            shown(finding.value),
-            "" if finding.verdict == "fine" else shown(finding.advice),
+            escaped(finding.subject),
+            escaped(finding.value),
+            "" if finding.verdict == "fine" else escaped(finding.advice),
         )
     return table
 
 
-def shown(text: str) -> str:
-    """Text of others as rich's markup: neither its markup nor a terminal's escapes mean anything."""
+def escaped(text: str) -> str:
+    """Foreign text as rich's markup, with its own markup and control characters escaped."""
     return escape(escape_control(text))

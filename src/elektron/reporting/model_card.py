@@ -21,19 +21,17 @@ from elektron.reporting.markdown import code, plain
 from elektron.reporting.page import Table, sides_table
 from elektron.reporting.page import code as code_cell
 from elektron.reporting.task_report import (
-    ANSWERS_REMARK,
     how_trained,
     main_metric,
     metrics_table,
     pretraining_gain,
-    python_usage,
     rows_in_words,
     seeds_sentences,
-    shell_usage,
     task_name,
     warnings,
 )
 from elektron.reporting.task_result import TaskResult, read_task_result
+from elektron.reporting.usage import ANSWERS_REMARK, python_usage, shell_usage
 from elektron.terminal import escape_control
 
 CARD = "README.md"

@@ -138,7 +138,6 @@ class Tile:
     name: str
     value: str
     meaning: str
-    unit: str = ""
 
 
 @dataclass(frozen=True)

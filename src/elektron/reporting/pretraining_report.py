@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
-import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from elektron.pretraining.config import CONFIG
 from elektron.reporting import charts, page
 from elektron.reporting.charts import Line, Point
+from elektron.reporting.examples import running_text, shades
 from elektron.reporting.formatting import (
     ACCURACY,
     NOTHING,
@@ -38,9 +35,10 @@ from elektron.reporting.page import (
     note,
     text,
 )
-from elektron.reporting.pretraining_run import DownstreamCheck, Example, PretrainingRun
+from elektron.reporting.pretraining_run import DownstreamCheck, PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.resolution import pretraining_verdict
+from elektron.reporting.usage import WITHOUT_GENERATOR, pretraining_usage
 
 STROKES = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
 OBJECTIVES = {
@@ -57,19 +55,10 @@ PLANS = {
     "adversarial": "adversarially",
     "frozen_generator": "with a frozen generator",
 }
-WITHOUT_GENERATOR = "mlm"
-WITHOUT_DETECTOR = ("mlm", "replace_mlm")
-TOKEN_CLASSIFIER = ("AutoModelForTokenClassification", ".softmax(-1)[..., 1]")
-DETECTORS = {
-    "elektron": ("AutoModelForPreTraining", ".sigmoid()"),
-    "electra": ("AutoModelForPreTraining", ".sigmoid()"),
-}
-"""By family: the class of the discriminator, and what makes a probability of its logits."""
 PACKINGS = {
     "dense": "dense: several texts a row, each with its own attention",
     "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
 }
-ELEKTRON_IMPORT = "import elektron.models  # registers the family with transformers' Auto classes\n"
 LARGEST_EXPONENT = 50.0
 
 POINTS_IN_CURVE = 600
@@ -134,7 +123,7 @@ def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
             ),
             _sentences_section(runs, names),
             _corpora(runs),
-            _usage(first, several),
+            Section("Use the model", pretraining_usage(first, several)),
             page.settings_section([(n, r.config) for n, r in zip(names, runs, strict=True)], "run"),
             page.versions_section(
                 [(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]
@@ -190,78 +179,58 @@ def _resume_note(run: PretrainingRun) -> page.Text:
 
 def tiles(run: PretrainingRun) -> list[page.Tile]:
     """The main metrics, on held-out rows where there are any; without those that an objective does not have."""
-    latest = run.latest
-    auc, loss = number(latest, "discriminator_auc"), number(latest, "generator_loss")
-    found = [
-        page.Tile(
-            "Discriminator AUC",
-            decimal(auc, 3),
-            "The probability that a replaced token looks more suspicious than an original one; 0.5 "
-            "is guessing. Read it together with the generator’s loss: while the generator writes "
-            "nonsense, a high AUC is easy and means little.",
-        ),
-        page.Tile("Generator loss", decimal(loss, 2), _loss_meaning(run, loss), "nats"),
-        page.Tile(
-            "Generator accuracy",
-            percent(number(latest, "generator_accuracy")),
-            "Masked positions where the generator’s first guess is the original token. A good "
-            "generator is not the aim: it only has to write replacements worth detecting.",
-        ),
-        page.Tile(
-            "Recall at 0.5", percent(number(latest, "discriminator_recall")), _recall(latest)
-        ),
-        page.Tile(
-            "Correction loss",
-            decimal(number(latest, "correction_loss"), 2),
-            "The discriminator’s own loss where it predicts tokens.",
-            "nats",
-        ),
-        page.Tile(
-            "Correction accuracy",
-            percent(number(latest, "correction_accuracy")),
-            "Masked positions where the discriminator’s first guess is the original token.",
-        ),
+    meanings = {
+        "discriminator_auc": "The probability that a replaced token looks more suspicious than an "
+        "original one; 0.5 is guessing. Read it together with the generator’s loss: while the "
+        "generator writes nonsense, a high AUC is easy and means little.",
+        "generator_loss": _loss_meaning(run),
+        "generator_accuracy": "Masked positions where the generator’s first guess is the original "
+        "token. It need not be good: it only has to write replacements worth detecting.",
+        "discriminator_recall": _recall_meaning(run.latest),
+        "correction_loss": "In nats. The discriminator’s own loss where it predicts tokens.",
+        "correction_accuracy": "Masked positions where the discriminator’s first guess is the "
+        "original token.",
+    }
+    known = [name for name in meanings if number(run.latest, name) is not None]
+    return [
+        page.Tile(TITLES[name], metric_format(name).write(number(run.latest, name)), meanings[name])
+        for name in known or list(meanings)[:4]
     ]
-    return [tile for tile in found if tile.value != NOTHING] or found[:4]
 
 
-def _loss_meaning(run: PretrainingRun, loss: float | None) -> str:
-    vocabulary = number(run.corpus, "vocab_size")
-    parts = []
+def _loss_meaning(run: PretrainingRun) -> str:
+    loss, vocabulary = number(run.latest, "generator_loss"), number(run.corpus, "vocab_size")
+    sentences = ["In nats."]
     if loss is not None and loss < LARGEST_EXPONENT:
-        parts.append(
-            f"As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
-        )
+        choices = short(math.exp(loss))
+        sentences.append(f"As uncertain as a choice among {choices} equally likely tokens.")
     if vocabulary and vocabulary > 1:
-        parts.append(
-            f"A uniform guess over the {whole(vocabulary)} entries of the vocabulary has "
-            f"{math.log(vocabulary):.2f}."
+        uniform = f"{math.log(vocabulary):.2f}"
+        sentences.append(
+            f"A uniform guess over {whole(vocabulary)} vocabulary entries has {uniform}."
         )
-    return " ".join([*parts, "Healthy runs fall well below, quickly at first."])
+    return " ".join([*sentences, "Healthy runs fall well below, quickly at first."])
 
 
-def _recall(latest: Record) -> str:
-    precision, replaced = (
-        number(latest, "discriminator_precision"),
-        number(latest, "replaced_share"),
+def _recall_meaning(latest: Record) -> str:
+    precision, replaced, recall_there, precision_there = (
+        None if (value := number(latest, name)) is None else percent(value)
+        for name in (
+            *("discriminator_precision", "replaced_share"),
+            *("discriminator_recall_at_base_rate", "discriminator_precision_at_base_rate"),
+        )
     )
-    recall = number(latest, "discriminator_recall_at_base_rate")
-    precision_there = number(latest, "discriminator_precision_at_base_rate")
-    parts = [
-        "Replaced tokens with a probability above 0.5",
-        f"; {percent(precision)} of what is flagged is right" if precision is not None else "",
-        ". Near 0 is normal early on",
-        f", because only {percent(replaced)} of the tokens are replaced"
-        if replaced is not None
-        else "",
-        ".",
-    ]
-    if recall is not None and precision_there is not None:
-        parts.append(
-            f" With that fraction as the threshold, {percent(recall, 0)} are found "
-            f"at {percent(precision_there, 0)} precision."
+    sentences = ["Replaced tokens with a probability above 0.5. Near 0 is normal early on."]
+    if replaced:
+        sentences.append(f"{replaced} of the tokens are replaced.")
+    if precision:
+        sentences.append(f"{precision} of what is flagged is right.")
+    if recall_there and precision_there:
+        sentences.append(
+            f"With the fraction of replaced tokens as the threshold, {recall_there} are found at "
+            f"{precision_there} precision."
         )
-    return "".join(parts)
+    return " ".join(sentences)
 
 
 def facts(run: PretrainingRun) -> dict[str, str]:
@@ -458,82 +427,6 @@ def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) ->
     return Section("What the discriminator sees", blocks)
 
 
-CONTINUATION = "##"
-NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
-NO_SPACE_AFTER = frozenset("([{“‘$#@")
-NO_SPACE_AROUND = frozenset("-_/'’")
-LEAST_RANGE = 0.2
-"""After a short run all probabilities are similar: shades cover at least this range of them."""
-WRITTEN_OUT = 0.6
-"""The shade from which a probability is written out, if it is in the highest tenth."""
-
-
-@dataclass(frozen=True)
-class Shades:
-    """Which probabilities the shades of a run's examples stand for."""
-
-    lowest: float
-    """No shade: the median."""
-    highest: float
-    """The strongest shade."""
-    written_out: float
-    """Probabilities from here on are written out."""
-
-
-def shades(examples: Sequence[Example]) -> Shades:
-    """The scale of all examples of a run."""
-    found = [p or 0.0 for example in examples for p in example.probability] or [0.0]
-    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
-    highest = max(highest, lowest + LEAST_RANGE)
-    return Shades(lowest, highest, max(tenth, lowest + WRITTEN_OUT * (highest - lowest)))
-
-
-def running_text(example: Example, scale: Shades) -> list[page.Token]:
-    """The tokens of an example as words, with the spaces that a reader expects."""
-    tokens, before = [], ""
-    columns = (example.tokens, example.original, example.masked, example.replaced)
-    for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
-        probability = min(1.0, max(0.0, found or 0.0))
-        shade = (probability - scale.lowest) / (scale.highest - scale.lowest)
-        title = f"{percent(probability)} replaced"
-        if replaced:
-            title += f"; the original is “{_without_prefix(original)}”"
-        elif masked:
-            title += "; masked, and guessed right"
-        tokens.append(
-            page.Token(
-                text=_without_prefix(piece),
-                space=bool(before) and _is_spaced(before, piece),
-                shade=max(0.0, shade),
-                note=percent(probability, 0) if probability >= scale.written_out else "",
-                correction=_without_prefix(original) if replaced else None,
-                dotted=masked and not replaced,
-                title=title,
-            )
-        )
-        before = piece
-    return tokens
-
-
-def _is_spaced(before: str, piece: str) -> bool:
-    """Whether a space is between two wordpieces."""
-    if piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION):
-        return False
-    if piece in NO_SPACE_BEFORE | NO_SPACE_AROUND or before in NO_SPACE_AFTER | NO_SPACE_AROUND:
-        return False
-    return not (_written_without_spaces(before[-1:]) and _written_without_spaces(piece[:1]))
-
-
-def _written_without_spaces(character: str) -> bool:
-    """Whether it is of Chinese or Japanese writing, punctuation included."""
-    wide = bool(character) and unicodedata.east_asian_width(character) in "WF"
-    return wide and "HANGUL" not in unicodedata.name(character, "")
-
-
-def _without_prefix(piece: str) -> str:
-    return piece.removeprefix(CONTINUATION) or piece
-
-
 def _corpora(runs: Sequence[PretrainingRun]) -> Section:
     """Each corpus once, with the names of its runs."""
     corpora: list[Record] = []
@@ -565,56 +458,3 @@ def _corpora(runs: Sequence[PretrainingRun]) -> Section:
         ]
         blocks.append(page.Group("beside", [counts, Table([], properties, left=[1])]))
     return Section("The corpus in numbers", blocks)
-
-
-def _usage(run: PretrainingRun, several: bool) -> Section:
-    folder = shlex.quote(str(run.folder))
-    networks = [shlex.quote(str(run.folder / name)) for name in ("discriminator", "generator")]
-    pair = networks[:1] if run.config.get("objective") == WITHOUT_GENERATOR else networks
-    whose = f"; here that of {run.name}" if several else ""
-    detector = detector_code(run)
-    return Section(
-        "Use the model",
-        [
-            text(
-                f"The discriminator is the network to keep{whose}. Paths are as they were when this "
-                "page was written."
-            ),
-            page.Heading("Hidden states, to build on"),
-            page.Code(
-                f"{ELEKTRON_IMPORT if run.config.get('family') == 'elektron' else ''}"
-                "from transformers import AutoModel, AutoTokenizer\n\n"
-                f"folder = {str(run.folder / 'discriminator')!r}\n"
-                "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-                "model = AutoModel.from_pretrained(folder).eval()\n"
-                'batch = tokenizer(["A text of your own."], return_tensors="pt")\n'
-                "hidden_states = model(**batch).last_hidden_state  # (batch, length, hidden)"
-            ),
-            *(
-                [page.Heading("The probability that each token was replaced"), page.Code(detector)]
-                if detector
-                else []
-            ),
-            page.Heading("Continue training"),
-            page.Code(
-                "# on other text, with the same tokenizer\n"
-                f"elektron prepare TEXT --tokenizer {networks[0]} --out BLOCKS\n"
-                f"elektron pretrain --data BLOCKS --init-from {','.join(pair)} --out OTHER\n"
-                "# both runs in one report\n"
-                f"elektron report {folder} OTHER"
-            ),
-        ],
-    )
-
-
-def detector_code(run: PretrainingRun) -> str:
-    """Code for the probability that each token was replaced; empty where that was not learned."""
-    found = DETECTORS.get(str(run.config.get("family")), TOKEN_CLASSIFIER)
-    if run.config.get("objective") in WITHOUT_DETECTOR:
-        return ""
-    model_class, probability = found
-    return (
-        f"from transformers import {model_class}\n\n"
-        f"discriminator = {model_class}.from_pretrained(folder).eval()\n"
-        f"replaced = discriminator(**batch).logits{probability}  # (batch, length)"
-    )

@@ -9,6 +9,7 @@ from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.pretraining_report import pretraining_report
 from elektron.reporting.pretraining_run import read_runs
+from elektron.reporting.task_comparison import task_comparison
 from elektron.reporting.task_report import REPORT, task_report
 from elektron.reporting.task_result import is_task_result, read_task_results
 
@@ -28,7 +29,8 @@ def report(config: ReportConfig) -> Path:
             f"{config.runs[fine_tuned.index(False)]} is not: they make two reports, not one"
         )
     if any(fine_tuned):
-        page = task_report(read_task_results(config.runs))
+        results = read_task_results(config.runs)
+        page = task_comparison(results) if len(results) > 1 else task_report(results[0])
     else:
         page = pretraining_report(read_runs(config.runs))
     out = config.out or config.runs[0] / REPORT

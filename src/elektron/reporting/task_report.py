@@ -1,8 +1,7 @@
-"""The page on a fine-tuned model, or on several side by side, and `plot.png`."""
+"""The page on a fine-tuned model, and `plot.png`."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from elektron.reporting.predictions import prediction_tables
 from elektron.reporting.reading import number
 from elektron.reporting.resolution import Spread, pretraining_verdict
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
+from elektron.reporting.usage import task_usage
 
 REPORT = "report.html"
 PLOT = "plot.png"
@@ -29,15 +29,12 @@ TASKS = {
     "generation": "Text generation",
     "embedding": "Sentence embeddings",
 }
-GENERATES = ("translation", "summarization", "generation")
-TARGET_TOKENIZER = "target_tokenizer"
-"""Where a model that generates text keeps the tokenizer of its output."""
-# The metrics in tiles and in the table of several models, after the main one.
 TILES = [
     *("accuracy", "f1", "mcc", "spearman", "mae", "exact_match", "chrf", "bleu", "rouge2"),
     *("recall@1", "recall@10"),
 ]
-MOST_TILES, MOST_COMPARED = 4, 6
+"""The metrics in tiles and in the table of several models, after the main one."""
+MOST_TILES = 4
 WIDEST_MATRIX = 50
 # For more classes than this the most confused pairs are listed too.
 PAIRS_FROM = 10
@@ -57,7 +54,7 @@ def write_report(folder: Path) -> Path:
         ElektronError: a file in the folder is damaged, or the page cannot be written.
     """
     out = folder / REPORT
-    task_report([read_task_result(folder)]).write(out)
+    task_report(read_task_result(folder)).write(out)
     return out
 
 
@@ -88,11 +85,8 @@ def plot(folder: Path) -> Path | None:
     return folder / PLOT
 
 
-def task_report(results: Sequence[TaskResult]) -> Report:
-    """The page on one fine-tuned model or several."""
-    if len(results) > 1:
-        return _comparison(results)
-    (result,) = results
+def task_report(result: TaskResult) -> Report:
+    """The page on one fine-tuned model."""
     return Report(
         title=result.name,
         kind=KIND,
@@ -100,7 +94,7 @@ def task_report(results: Sequence[TaskResult]) -> Report:
         lead=lead(result),
         blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
         sections=[
-            Section("Reservations", [_warnings_block(result)]),
+            Section("Reservations", [warnings_block(result)]),
             _seeds(result),
             _search(result),
             _confusion(result),
@@ -109,7 +103,7 @@ def task_report(results: Sequence[TaskResult]) -> Report:
             _predictions(result),
             Section("All metrics", [metrics_table(result), note(INTERVALS_REMARK)]),
             _runs(result),
-            _usage(result),
+            Section("Use the model", task_usage(result)),
             page.settings_section([(Cell(result.name), result.config)], "run"),
             page.versions_section([(Cell(result.name), result.details.versions)]),
         ],
@@ -187,7 +181,8 @@ def warnings(result: TaskResult) -> list[str]:
     return found
 
 
-def _warnings_block(result: TaskResult) -> page.Warnings:
+def warnings_block(result: TaskResult) -> page.Warnings:
+    """For a page."""
     return page.Warnings([[warning] for warning in warnings(result)], "No reservations.")
 
 
@@ -493,163 +488,3 @@ def _curve_lines(
     ring = {"color": style.color, "marker": "o", "markersize": 10, "fillstyle": "none"}
     kept = [point for point in points if point[0] == kept_epoch and len(points) > 1]
     return [(points, curve), charts.line_end(points, style), (kept, ring | {"clip_on": False})]
-
-
-def _usage(result: TaskResult) -> Section:
-    if not result.network:
-        return Section("Use the model", [])
-    blocks: list[page.Block] = [
-        text("Paths are as they were when this page was written."),
-        page.Code(shell_usage(str(result.home))),
-        page.Heading("In Python"),
-        page.Code(python_usage(result, str(result.home))),
-    ]
-    if result.task == "question-answering":
-        blocks.append(note(ANSWERS_REMARK))
-    return Section("Use the model", blocks)
-
-
-ANSWERS_REMARK = (
-    "This takes the best start and the best end of a passage that fits in one window; “elektron "
-    "predict” reads long passages in windows and knows questions without an answer."
-)
-ELEKTRON_IMPORT = "import elektron.models  # registers the family with transformers' Auto classes\n"
-QUESTION_ANSWERING = """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-folder = {folder}
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
-batch = tokenizer("A question?", "A passage with the answer.", return_tensors="pt")
-output = model(**batch)
-start, end = int(output.start_logits.argmax()), int(output.end_logits.argmax())
-print(tokenizer.decode(batch["input_ids"][0, start : end + 1]))"""
-MULTIPLE_CHOICE = """from transformers import AutoModelForMultipleChoice, AutoTokenizer
-
-folder = {folder}
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForMultipleChoice.from_pretrained(folder).eval()
-choices = ["one choice", "another"]
-batch = tokenizer(["A text."] * len(choices), choices, padding=True, return_tensors="pt")
-logits = model(**{{name: tensor[None] for name, tensor in batch.items()}}).logits
-print(choices[int(logits.argmax())])"""
-GENERATION = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-folder = {folder}
-reader = AutoTokenizer.from_pretrained(folder)
-writer = AutoTokenizer.from_pretrained(folder, subfolder="{subfolder}")
-model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-batch = reader("A text of your own.", return_tensors="pt", return_token_type_ids=False)
-print(writer.decode(model.generate(**batch)[0], skip_special_tokens=True))"""
-EMBEDDING = """from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer({folder}{options})
-vectors = model.encode(["A text of your own.", "Another."])
-print(model.similarity(vectors, vectors))"""
-PIPELINE = """from transformers import pipeline
-
-model = pipeline("{pipeline}", model={folder}{options})
-print(model({input}))"""
-
-
-def shell_usage(folder: str) -> str:
-    """Use with `elektron`."""
-    return f"elektron predict {shlex.quote(folder)} --input FILE --output predictions.jsonl"
-
-
-def python_usage(result: TaskResult, folder: str) -> str:
-    """Use with transformers alone, and the family's own classes where it has some."""
-    templates = {
-        "question-answering": QUESTION_ANSWERING,
-        "multiple-choice": MULTIPLE_CHOICE,
-        "embedding": EMBEDDING,
-    } | dict.fromkeys(GENERATES, GENERATION)
-    pipeline, options = "text-classification", ""
-    if result.task == "token-classification":
-        pipeline, options = result.task, ', aggregation_strategy="simple"'
-    elif result.task == "regression":
-        options = ', function_to_apply="none"'
-    elif result.task == "embedding":
-        options = ", trust_remote_code=True" if result.family == "elektron" else ""
-    elif result.learned.get("several"):
-        options = ", top_k=None"
-    pairs = '{"text": "A text of your own.", "text_pair": "Another."}'
-    code = templates.get(result.task, PIPELINE).format(
-        folder=repr(folder),
-        subfolder=TARGET_TOKENIZER,
-        pipeline=pipeline,
-        options=options,
-        input=pairs if result.learned.get("pairs") else '"A text of your own."',
-    )
-    return (ELEKTRON_IMPORT if result.family == "elektron" else "") + code
-
-
-def _comparison(results: Sequence[TaskResult]) -> Report:
-    names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
-    shared = same_rows(results)
-    blocks: list[page.Block] = [comparison_table(results, names, shared)]
-    remark = "Below each value is its 95 % interval. "
-    remark += (
-        "Where intervals overlap widely, other rows might reverse the order."
-        if shared
-        else "These models were scored on different rows as far as their settings tell, so that "
-        "none is marked as best."
-    )
-    blocks.append(note(remark))
-    if len({result.task for result in results}) == 1:
-        main = results[0].metric
-        metric = results[0].format(main)
-        rows = [
-            charts.Dots([value], result.intervals.get(main, (value, value)))
-            if (value := result.metrics.get(main)) is not None
-            else charts.Dots([])
-            for result in results
-        ]
-        figure = charts.dots(rows, metric.title_in_chart, metric.write_tick)
-        svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
-        caption = f"{metric.title}, each with its 95 % interval."
-        blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
-    details: list[page.Block] = []
-    for result, name in zip(results, names, strict=True):
-        gain = pretraining_gain(result)
-        details += [page.Heading(name), *map(note, seeds_sentences(result))]
-        details += [text(gain[-1])] if gain else []
-        details += [page.Facts(facts(result)), _warnings_block(result)]
-    pairs = list(zip(names, results, strict=True))
-    return Report(
-        title=", ".join(result.name for result in results),
-        kind=KIND,
-        heading=[f"{len(results)} models compared"],
-        sections=[
-            Section("Side by side", blocks),
-            Section("One by one", details),
-            page.settings_section([(name, result.config) for name, result in pairs], "model"),
-            page.versions_section([(name, result.details.versions) for name, result in pairs]),
-        ],
-    )
-
-
-def same_rows(results: Sequence[TaskResult]) -> bool:
-    """Whether all were scored on the same rows, as far as their settings tell."""
-
-    def reported(result: TaskResult) -> tuple[object, ...]:
-        files = str(result.config.get(result.split))
-        held_out = str(result.config.get("train")) if result.split == "eval" else ""
-        return result.task, result.split, files, held_out, result.rows
-
-    return all(reported(result) == reported(results[0]) for result in results)
-
-
-def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
-    """The main metrics, then those in tiles; the best is marked if all were scored on the same rows."""
-    found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
-    known = [name for name in found if any(name in result.metrics for result in results)]
-    head = ["model", "task"]
-    columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
-    for name in known[:MOST_COMPARED]:
-        metric = next(result.format(name) for result in results if name in result.metrics)
-        values = [result.metrics.get(name) for result in results]
-        intervals = [result.intervals.get(name) for result in results]
-        columns.append(page.metric_cells(values, metric, [shared] * len(results), intervals))
-        head.append(metric.title)
-    rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
-    return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

@@ -1,0 +1,88 @@
+"""Corrupted sentences as running text: wordpieces joined to words, shaded by probability."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from elektron.reporting.formatting import percent
+from elektron.reporting.page import Token
+from elektron.reporting.pretraining_run import Example
+
+CONTINUATION = "##"
+NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
+NO_SPACE_AFTER = frozenset("([{“‘$#@")
+NO_SPACE_AROUND = frozenset("-_/'’")
+LEAST_RANGE = 0.2
+"""After a short run all probabilities are similar: shades cover at least this range of them."""
+WRITTEN_OUT = 0.6
+"""The shade from which a probability is written out, if it is in the highest tenth."""
+
+
+@dataclass(frozen=True)
+class Shades:
+    """Which probabilities the shades of a run's examples stand for."""
+
+    lowest: float
+    """No shade: the median."""
+    highest: float
+    """The strongest shade."""
+    written_out: float
+    """Probabilities from here on are written out."""
+
+
+def shades(examples: Sequence[Example]) -> Shades:
+    """The scale of all examples of a run."""
+    found = [p or 0.0 for example in examples for p in example.probability] or [0.0]
+    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
+    highest = max(highest, lowest + LEAST_RANGE)
+    return Shades(lowest, highest, max(tenth, lowest + WRITTEN_OUT * (highest - lowest)))
+
+
+def running_text(example: Example, scale: Shades) -> list[Token]:
+    """The tokens of an example as words, with the spaces that a reader expects."""
+    tokens, before = [], ""
+    columns = (example.tokens, example.original, example.masked, example.replaced)
+    for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
+        probability = min(1.0, max(0.0, found or 0.0))
+        shade = (probability - scale.lowest) / (scale.highest - scale.lowest)
+        title = f"{percent(probability)} replaced"
+        if replaced:
+            title += f"; the original is “{_without_prefix(original)}”"
+        elif masked:
+            title += "; masked, and guessed right"
+        tokens.append(
+            Token(
+                text=_without_prefix(piece),
+                space=bool(before) and _is_spaced(before, piece),
+                shade=max(0.0, shade),
+                note=percent(probability, 0) if probability >= scale.written_out else "",
+                correction=_without_prefix(original) if replaced else None,
+                dotted=masked and not replaced,
+                title=title,
+            )
+        )
+        before = piece
+    return tokens
+
+
+def _is_spaced(before: str, piece: str) -> bool:
+    """Whether a space is between two wordpieces."""
+    if piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION):
+        return False
+    if piece in NO_SPACE_BEFORE | NO_SPACE_AROUND or before in NO_SPACE_AFTER | NO_SPACE_AROUND:
+        return False
+    return not (_written_without_spaces(before[-1:]) and _written_without_spaces(piece[:1]))
+
+
+def _written_without_spaces(character: str) -> bool:
+    """Whether it is of Chinese or Japanese writing, punctuation included."""
+    wide = bool(character) and unicodedata.east_asian_width(character) in "WF"
+    return wide and "HANGUL" not in unicodedata.name(character, "")
+
+
+def _without_prefix(piece: str) -> str:
+    return piece.removeprefix(CONTINUATION) or piece

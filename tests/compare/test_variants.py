@@ -87,7 +87,7 @@ def test_values_to_tune_come_on_top() -> None:
         (["steps=1,2"], "--sweep: steps cannot be varied"),
         (["minutes=1"], "--sweep: minutes cannot be varied"),
         (["objektive=rtd"], "did you mean objective"),
-        (["family=elektron,bert"], "--sweep family must be"),
+        (["family=elektron,nope"], "--sweep family must be"),
         (["config=electra-smal"], "no recipe is named electra-smal: did you mean electra-small"),
         (["config=quickstart", "config=electra-small"], "config is named twice"),
         (["batch_size=8,8"], "batch_size=8 is there twice"),

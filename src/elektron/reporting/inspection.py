@@ -113,7 +113,7 @@ def _row_text(
 
 def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     train, validation = (manifest.splits[split] for split in SPLITS)
-    yield Finding("complete", "every checksum matches")
+    yield Finding("complete", "checksums match")
     yield Finding("made from", ", ".join(manifest.corpus))
     yield Finding(
         "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"

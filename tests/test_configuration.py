@@ -183,10 +183,10 @@ def test_null_unsets_what_may_be_unset() -> None:
             {"frame": {"colour": "gren"}},
             "frame.colour must be red or green, got 'gren': did you mean green?",
         ),
-        ({"frame": {"widht": 1}}, "frame.widht is no setting: did you mean frame.width?"),
-        ({"widht": 1}, "widht is no setting: did you mean frame.width?"),
-        ({"zzzzzzzz": 1}, "zzzzzzzz is no setting"),
-        ({"frame": {"frame": {"width": 1}}}, "frame.frame is no setting"),
+        ({"frame": {"widht": 1}}, "frame.widht is not a setting: did you mean frame.width?"),
+        ({"widht": 1}, "widht is not a setting: did you mean frame.width?"),
+        ({"zzzzzzzz": 1}, "zzzzzzzz is not a setting"),
+        ({"frame": {"frame": {"width": 1}}}, "frame.frame is not a setting"),
     ],
 )
 def test_a_wrong_value_or_name_is_answered_in_one_line(
@@ -232,7 +232,7 @@ def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
         ({"title": True}, "--title must be text, got True"),
         ({"artists": [None]}, "--artists must be a list, each text, got [None]"),
         ({"frame": 3}, "--frame must be a group of settings, got 3"),
-        ({"frame": {"widht": 1}}, "--frame.widht is no setting: did you mean --frame.width?"),
+        ({"frame": {"widht": 1}}, "--frame.widht is not a setting: did you mean --frame.width?"),
         ({"frame": Frame(colour="gren")}, "--frame.colour must be red or green, got 'gren': did"),
     ],
 )
@@ -314,10 +314,10 @@ def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
         (b"[" * 100_000, "config.yaml: not valid YAML"),
         (b"\xff\xfe\x00", "config.yaml: not a text file in UTF-8"),
         (b"just words", "config.yaml: must hold settings"),
-        (b"copeis: 3", "config.yaml: copeis is no setting: did you mean"),
-        (b"frame:\n  wdth: 3", "config.yaml: frame.wdth is no setting: did you mean"),
+        (b"copeis: 3", "config.yaml: copeis is not a setting: did you mean"),
+        (b"frame:\n  wdth: 3", "config.yaml: frame.wdth is not a setting: did you mean"),
         (b"copies: [1, 2]", "config.yaml: copies must be a whole number, got [1, 2]"),
-        (b"1: 2", "config.yaml: 1 is no setting"),
+        (b"1: 2", "config.yaml: 1 is not a setting"),
         (b"", "config.yaml: sources is missing"),
     ],
 )

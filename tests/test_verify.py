@@ -132,7 +132,7 @@ def test_the_command_names_every_fault_and_ends_with_status_2(
 ) -> None:
     assert main(["verify", str(small_blocks)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"{small_blocks}: whole (blocks, 6 files") and out.count("\n") == 1
+    assert out.startswith(f"{small_blocks}: no faults (blocks, 6 files") and out.count("\n") == 1
     assert err == ""
     flip(small_blocks / "train-00000.arrow", random.Random(1))
     (small_blocks / "tokenizer" / "tokenizer.json").unlink()

@@ -48,7 +48,7 @@ from elektron.terminal import (
 
 BAD_INPUT = 2
 SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
-"""Errors that say enough without the name of a file, which the system does not always give."""
+"""Errors that are clear without the name of a file, which the system does not always give."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -76,7 +76,7 @@ class Command:
 
 COMMANDS = {
     "quickstart": Command(
-        "the whole way in small, on text that every installation has",
+        "the whole path in small, on text that every installation has",
         "elektron.quickstart:QuickstartConfig",
         "elektron.quickstart:quickstart",
         ("quickstart", "quickstart --out tour --steps 200"),
@@ -93,7 +93,7 @@ COMMANDS = {
         json=False,
     ),
     "prepare": Command(
-        "turn a corpus into blocks, the rows that pre-training reads",
+        "make blocks of a corpus: the rows of token ids that pre-training reads",
         "elektron.corpus.config:PrepareConfig",
         "elektron.corpus.prepare:prepare",
         (
@@ -108,7 +108,7 @@ COMMANDS = {
         ("inspect corpus/ --tokenizer tokenizer", "inspect blocks --rows 3"),
     ),
     "verify": Command(
-        "check that blocks, checkpoints, runs and models are whole",
+        "check that blocks, checkpoints, runs and models are complete and unchanged",
         "elektron.verify:VerifyConfig",
         "elektron.verify:verify",
         ("verify blocks run", "verify run/discriminator"),
@@ -125,7 +125,7 @@ COMMANDS = {
         recipe=True,
     ),
     "estimate": Command(
-        "say before a pre-training what it will cost",
+        "estimate time, memory and disk of a pre-training",
         "elektron.estimate.config:EstimateConfig",
         "elektron.estimate.estimate:estimate",
         (
@@ -135,7 +135,7 @@ COMMANDS = {
         recipe=True,
     ),
     "finetune": Command(
-        "train an encoder on labelled data, and say how good it is",
+        "fine-tune an encoder on labelled data and evaluate it",
         "elektron.finetuning.config:FinetuneConfig",
         "elektron.finetuning.finetune:finetune",
         (
@@ -150,14 +150,14 @@ COMMANDS = {
         ("evaluate model test.csv", "evaluate run --blimp pairs.jsonl"),
     ),
     "predict": Command(
-        "let a fine-tuned model say what it thinks of each row",
+        "predict each row of a file with a fine-tuned model",
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
         ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
         json=False,
     ),
     "compare": Command(
-        "pre-train variants at equal compute, and say which learns more",
+        "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
         (

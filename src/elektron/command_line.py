@@ -17,7 +17,7 @@ from elektron.errors import ElektronError
 from elektron.terminal import echo
 
 Option = tuple[str, str, str]
-"""An option that is no setting: its name, what stands for its value (empty: it has none), its help."""
+"""An option that is not a setting: its name, the metavar of its value (empty: a flag), its help."""
 
 
 def parse_arguments(

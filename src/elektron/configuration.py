@@ -253,7 +253,7 @@ def validate(
     for name, value in _flatten(cls, values, label):
         if name not in known:
             shown = label(name if name.isprintable() else _short.repr(name))
-            raise ElektronError(f"{shown} is no setting{suggest_setting(name, known, label)}")
+            raise ElektronError(f"{shown} is not a setting{suggest_setting(name, known, label)}")
         converted[name] = _convert(known[name], value, label(name))
     return converted
 

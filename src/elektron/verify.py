@@ -45,7 +45,7 @@ def verify(config: VerifyConfig) -> None:
     for folder, (kind, find_faults) in kinds.items():
         faults = list(find_faults(folder))
         count += len(faults)
-        for fault in faults or [f"{folder}: whole ({kind}, {_size(folder)})"]:
+        for fault in faults or [f"{folder}: no faults ({kind}, {_size(folder)})"]:
             echo(fault)
     if count:
         where = ", ".join(map(str, config.folders))

@@ -1,8 +1,11 @@
 """A folder appears whole or not at all, and so does a file."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.io import files, folders
 from elektron.io.files import atomic_write, refuse_foreign
-from elektron.io.folders import atomic_folder, final_path, is_free
+from elektron.io.folders import atomic_folder, final_path, folder_lock, is_free
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
@@ -218,3 +221,48 @@ def test_what_a_folder_is_going_to_be_called(
         assert folder != Path(name)
         assert final_path(folder) == Path(name)
     assert final_path(Path(name)) == Path(name)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from elektron.io.folders import folder_lock
+with folder_lock(Path(sys.argv[1]), Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_that_is_about_to_be_released_is_waited_for(tmp_path: Path) -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with folder_lock(tmp_path, tmp_path):
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    with folder_lock(tmp_path, tmp_path):
+        pass
+    thread.join()
+
+
+def test_the_lock_of_a_killed_process_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ElektronError, match="another process"),
+            folder_lock(tmp_path, tmp_path),
+        ):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with folder_lock(tmp_path, tmp_path):
+            pass

@@ -1,11 +1,5 @@
 """One run at a time in a folder, and no lock that outlives its holder."""
 
-import signal
-import subprocess
-import sys
-import threading
-import time
-
 import pytest
 
 from elektron.errors import ElektronError
@@ -14,15 +8,6 @@ from elektron.io.folders import LOCK_FILE, folder_lock
 from elektron.pretraining.pretrain import pretrain
 from tests.pretraining.conftest import killed_before, tiny_config
 from tests.pretraining.test_train import metrics
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from elektron.io.folders import folder_lock
-with folder_lock(Path(sys.argv[1]), Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
 
 @pytest.fixture
@@ -47,38 +32,6 @@ def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypat
     assert [line["step"] for line in metrics(config.out, "train")] == [4, 8, 12]
     with folder_lock(config.out, config.out):
         assert pretrain(config)["steps"] == 12, "a finished run is only read"
-
-
-def test_one_that_is_about_to_end_is_waited_for(tmp_path):
-    held = threading.Event()
-
-    def hold():
-        with folder_lock(tmp_path, tmp_path):
-            held.set()
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    with folder_lock(tmp_path, tmp_path):
-        pass
-    thread.join()
-
-
-def test_the_lock_of_a_killed_process_is_gone(tmp_path, impatient):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(ElektronError, match="another process"),
-            folder_lock(tmp_path, tmp_path),
-        ):
-            pass
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        with folder_lock(tmp_path, tmp_path):
-            pass
 
 
 def without_locks(*arguments):

@@ -232,19 +232,6 @@ def limit_line_length(name: str, chunks: Iterable[str]) -> Iterator[str]:
         yield chunk
 
 
-def parse_json_line(line: str, where: str) -> dict[str, Any]:
-    """The object on a line of jsonl. Raises ElektronError if there is none."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ElektronError(
-            f"{where}: not valid JSON ({first_line(error)}); each line must hold one object"
-        ) from error
-    if not isinstance(row, dict):
-        raise ElektronError(f"{where}: not a JSON object")
-    return row
-
-
 def read_json_rows(name: str, chunks: Iterator[str]) -> Iterator[tuple[str, Any]]:
     """The rows of a JSON file, each with its location for messages.
 
@@ -269,7 +256,15 @@ def read_json_rows(name: str, chunks: Iterator[str]) -> Iterator[tuple[str, Any]
     for number, line in enumerate(split_lines(limit_line_length(name, chunks)), start=1):
         if line and not line.isspace():
             where = f"{name}, line {number}"
-            yield where, parse_json_line(line, where)
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ElektronError(
+                    f"{where}: not valid JSON ({first_line(error)}); each line must hold one object"
+                ) from error
+            if not isinstance(row, dict):
+                raise ElektronError(f"{where}: not a JSON object")
+            yield where, row
 
 
 def _is_incomplete(line: str) -> bool:

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from elektron.models.families import FAMILIES
+from elektron.models.families import FAMILIES, RELEASED_FAMILIES
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives import OBJECTIVES, UpdateRoles
 from tests.models.conftest import SPECIAL_IDS, VOCABULARY, Sizes
+from tests.models.test_released import load, make
 from tests.pretraining.objectives.batches import ONE, objective_of, pair_for
 
 ROWS, LENGTH, SLOTS = 3, 20, 4
@@ -61,6 +62,13 @@ def counted_and_computed(pair, name: str, roles: UpdateRoles) -> tuple[int, int]
 @pytest.mark.parametrize("embedding", [16, 32])
 def test_families(family, embedding):
     pair = pair_for("rtd", family, sizes=sizes(embedding)).train()
+    counted, computed = counted_and_computed(pair, "rtd", UpdateRoles())
+    assert computed == pytest.approx(counted, rel=0.01)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_released_encoders(family, tmp_path):
+    pair = load(make(family, "ForMaskedLM", tmp_path)).train()
     counted, computed = counted_and_computed(pair, "rtd", UpdateRoles())
     assert computed == pytest.approx(counted, rel=0.01)
 

@@ -168,4 +168,8 @@ def test_what_is_no_pair_is_refused(tmp_path):
     other = make_pair("electra", replace(SIZES, embedding_size=16))
     save(other, tmp_path / "other")
     with pytest.raises(ElektronError, match="embedding_size is 16"):
-        load_pair(str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), SIZES)
+        load_pair(
+            str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), None, "embeddings"
+        )
+    apart = load_pair(str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), None)
+    assert apart.generator.get_input_embeddings().embedding_dim == 16

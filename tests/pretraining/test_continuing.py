@@ -28,8 +28,9 @@ from elektron.models.families import FAMILIES, RELEASED_FAMILIES
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig
 from elektron.pretraining.pretrain import pretrain
 from tests.conftest import prepare_blocks
+from tests.host_sync import NoHostSync
 from tests.models.test_released import make
-from tests.pretraining.conftest import tiny_config
+from tests.pretraining.conftest import steps_inside, tiny_config
 
 KIN = [name for name in RELEASED_FAMILIES if name not in FAMILIES]
 SIZES: dict[str, Any] = {
@@ -68,16 +69,18 @@ def assert_encoder_is(folder: Path, start: Path) -> None:
 
 
 @pytest.mark.parametrize("family", KIN)
-def test_every_family_is_continued(
-    family: str, blocks: Path, tokenizer_folder: Path, tmp_path: Path
-) -> None:
+def test_every_family_is_continued_without_waiting_for_the_device(
+    family: str, blocks: Path, tokenizer_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     tokenizer = load_tokenizer(str(tokenizer_folder))
     start = make(
         family, "", tmp_path / "start", vocab_size=len(tokenizer), max_position_embeddings=66,
         pad_token_id=0,
     )  # fmt: skip
     tokenizer.save_pretrained(start)
-    summary = continued(blocks, tmp_path / "run", start, steps=3, optimizer=OptimizerConfig())
+    with steps_inside(NoHostSync, monkeypatch):
+        summary = continued(blocks, tmp_path / "run", start, steps=3, optimizer=OptimizerConfig())
     assert summary["discriminator_auc"] is not None
     written = json.loads((tmp_path / "run/discriminator/config.json").read_text())
     assert written["model_type"] == family

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,18 +238,27 @@ def agreed_sharing(
 def refuse_other_halves(
     name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None
 ) -> None:
-    """Raise ElektronError for two networks that cannot share what they are to share."""
+    """Raise ElektronError for two networks that differ in what they must have in common."""
     generator = load_configuration(generator_name)
     if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
         raise ElektronError(
             f"--sharing all needs two networks of one size: {name} and "
             f"{generator_name} differ; choose --sharing embeddings"
         )
-    for field in ("model_type", "vocab_size", "embedding_size", "max_position_embeddings"):
-        ours, theirs = getattr(discriminator, field, None), getattr(generator, field, None)
+    common: dict[str, Callable[[Any], Any]] = {
+        "model_type": lambda c: c.model_type,
+        "vocab_size": lambda c: c.vocab_size,
+    }
+    if sharing not in (None, "none"):
+        common |= {
+            "embedding_size": lambda c: sizes_of(c).embedding_size,
+            "max_position_embeddings": lambda c: c.max_position_embeddings,
+        }
+    for field, value in common.items():
+        ours, theirs = value(discriminator), value(generator)
         if ours != theirs:
             raise ElektronError(
-                f"{generator_name} cannot share embeddings with {name}: "
+                f"{generator_name} cannot be the generator of {name} (--sharing {sharing or 'none'}): "
                 f"its {field} is {theirs}, the discriminator's {ours}"
             )
 

@@ -28,8 +28,7 @@ from elektron.finetuning.readers.roles import MINIMAL_PAIRS
 from elektron.inference.evaluate import evaluate
 from elektron.inference.minimal_pairs import (
     accuracy_by_group,
-    originality,
-    pseudo_log_likelihoods,
+    sentence_scores,
     tokenized,
 )
 from elektron.models import ElektronForMaskedLM, ElektronForPreTraining
@@ -74,7 +73,7 @@ def test_a_models_probabilities_are_summed_over_the_tokens(encoders):
     model.decoder.bias.copy_(torch.randn(len(model.decoder.bias)))
     log_chances = model.decoder.bias.double().log_softmax(0)
     tokenizer, read_sentences = read(["the cat .", "a long road", "the the the"], folder)
-    scores = pseudo_log_likelihoods(
+    scores = sentence_scores(
         model, tokenizer.mask_token_id, read_sentences, Device.choose("fp32"), nothing
     )
     for sentence, score in zip(read_sentences, scores, strict=True):
@@ -89,7 +88,7 @@ def test_a_discriminators_probabilities_are_summed_over_the_tokens(encoders, cha
         parameter.zero_()
     model.prediction.bias.fill_(math.log(chance / (1 - chance)))
     _, read_sentences = read(["the cat .", "a long road , the river"], encoders["elektron"])
-    scores = originality(model, read_sentences, Device.choose("fp32"), nothing)
+    scores = sentence_scores(model, None, read_sentences, Device.choose("fp32"), nothing)
     # [CLS] and [SEP] are not counted.
     counts = [len(sentence.input_ids) - 2 for sentence in read_sentences]
     assert scores == pytest.approx([count * math.log(1 - chance) for count in counts])
@@ -125,7 +124,7 @@ def test_scores_are_those_of_the_whole_model_asked_token_by_token(make, encoders
     model = make(len(tokenizer)) if make else AutoModelForMaskedLM.from_pretrained(folder)
     on = Device.choose("fp32")
     model.to(on.device).eval()
-    scores = pseudo_log_likelihoods(model, tokenizer.mask_token_id, read_sentences, on, nothing)
+    scores = sentence_scores(model, tokenizer.mask_token_id, read_sentences, on, nothing)
     for sentence, score in zip(read_sentences, scores, strict=True):
         expected = 0.0
         for place in range(1, len(sentence.input_ids) - 1):
@@ -144,7 +143,7 @@ def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_f
     model = AutoModelForTokenClassification.from_config(
         BertConfig(vocab_size=len(tokenizer), **SMALL, **labels)
     ).eval()
-    scores = originality(model, read_sentences, Device.choose("fp32"), nothing)
+    scores = sentence_scores(model, None, read_sentences, Device.choose("fp32"), nothing)
     logits = model(torch.tensor([read_sentences[0].input_ids])).logits[0, 1:-1]
     assert scores == pytest.approx([float(logits.softmax(-1)[:, 0].log().sum())])
     folder = save(model, tmp_path / "model", tokenizer)

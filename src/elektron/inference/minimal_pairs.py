@@ -54,7 +54,6 @@ TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
 """By device, in a batch."""
 
 Kind = Literal["masked language model", "discriminator"]
-Scores = NDArray[np.float64]
 
 
 class Sentence(NamedTuple):
@@ -126,11 +125,8 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
     sentences = list(dict.fromkeys(read.values()))
     model.to(on.device).eval()
     with torch.inference_mode(), on.autocast(), Progress(name, None, "sequences") as progress:
-        if kind == "discriminator":
-            scores = originality(model, sentences, on, progress.update)
-        else:
-            mask_id = int(tokenizer.mask_token_id)
-            scores = pseudo_log_likelihoods(model, mask_id, sentences, on, progress.update)
+        mask_id = None if kind == "discriminator" else int(tokenizer.mask_token_id)
+        scores = sentence_scores(model, mask_id, sentences, on, progress.update)
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
@@ -174,30 +170,61 @@ def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
     return Sentence(tuple(encoded["input_ids"]), tuple(not value for value in special))
 
 
-def pseudo_log_likelihoods(
+def sentence_scores(
     model: PreTrainedModel,
-    mask_id: int,
+    mask_id: int | None,
     sentences: Sequence[Sentence],
     on: Device,
     progress: Callable[[int], None],
-) -> Scores:
-    """The sum of the log-probabilities of a sentence's tokens, each masked alone: `(sentences,)`."""
+) -> NDArray[np.float64]:
+    """The sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
+
+    Args:
+        model: on the device.
+        mask_id: of a masked language model, whose pseudo-log-likelihood masks each token alone; None for a
+            discriminator, which scores all tokens in one pass.
+        sentences: to be scored.
+        on: the device.
+        progress: called with the number of sequences so far.
+    """
     scores = np.zeros(len(sentences))
     done = 0
     for numbers, input_ids, scored in by_length(sentences):
         rows, positions = scored.nonzero(as_tuple=True)
-        batch = batch_size(on, input_ids)
-        for chosen, position in zip(rows.split(batch), positions.split(batch), strict=True):
-            masked = input_ids[chosen]
-            index = torch.arange(len(masked))
-            targets = masked[index, position]
-            masked[index, position] = mask_id
-            logits = logits_at(model, masked.to(on.device), position.to(on.device))
-            values = -F.cross_entropy(logits.float(), targets.to(on.device), reduction="none")
-            np.add.at(scores, numbers[chosen.numpy()], values.double().cpu().numpy())
-            done += len(masked)
+        if mask_id is None:
+            rows = torch.arange(len(input_ids))
+        batch_size = TOKENS_AT_ONCE[on.device.type] // input_ids.shape[1] or 1
+        for chosen in torch.arange(len(rows)).split(batch_size):
+            row = rows[chosen]
+            if mask_id is None:
+                values = originality(model, input_ids[row], scored[row], on)
+            else:
+                values = masked_log_probability(
+                    model, mask_id, input_ids[row], positions[chosen], on
+                )
+            np.add.at(scores, numbers[row.numpy()], values.double().cpu().numpy())
+            done += len(row)
             progress(done)
     return scores
+
+
+def masked_log_probability(
+    model: PreTrainedModel, mask_id: int, input_ids: Tensor, positions: Tensor, on: Device
+) -> Tensor:
+    """The log-probability of the token at one position of each row, masked: `(batch,)`."""
+    rows = torch.arange(len(input_ids))
+    targets = input_ids[rows, positions]
+    input_ids[rows, positions] = mask_id
+    logits = logits_at(model, input_ids.to(on.device), positions.to(on.device))
+    return -F.cross_entropy(logits.float(), targets.to(on.device), reduction="none")
+
+
+def originality(model: PreTrainedModel, input_ids: Tensor, scored: Tensor, on: Device) -> Tensor:
+    """The sum of a discriminator's log-probabilities that the tokens of a row are original: `(batch,)`."""
+    logits = model(input_ids.to(on.device)).logits.float().cpu()
+    # A token classifier has a logit for each of LABELS, a discriminator one for "replaced".
+    original = logits.log_softmax(-1)[..., 0] if logits.ndim == 3 else F.logsigmoid(-logits)
+    return torch.where(scored, original.double(), 0.0).sum(1)
 
 
 def logits_at(model: PreTrainedModel, input_ids: Tensor, positions: Tensor) -> Tensor:
@@ -219,27 +246,6 @@ def logits_at(model: PreTrainedModel, input_ids: Tensor, positions: Tensor) -> T
     return logits[:, 0]
 
 
-def originality(
-    model: PreTrainedModel,
-    sentences: Sequence[Sentence],
-    on: Device,
-    progress: Callable[[int], None],
-) -> Scores:
-    """The sum of a discriminator's log-probabilities that a sentence's tokens are original: `(sentences,)`."""
-    scores = np.zeros(len(sentences))
-    done = 0
-    for numbers, input_ids, scored in by_length(sentences):
-        for chosen in torch.arange(len(input_ids)).split(batch_size(on, input_ids)):
-            logits = model(input_ids[chosen].to(on.device)).logits.float().cpu()
-            # A token classifier has a logit for each of LABELS, a discriminator one for "replaced".
-            original = logits.log_softmax(-1)[..., 0] if logits.ndim == 3 else F.logsigmoid(-logits)
-            sums = torch.where(scored[chosen], original.double(), 0.0).sum(1)
-            scores[numbers[chosen.numpy()]] = sums.numpy()
-            done += len(chosen)
-            progress(done)
-    return scores
-
-
 def by_length(
     sentences: Sequence[Sentence],
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
@@ -253,11 +259,6 @@ def by_length(
     for length in sorted(groups, reverse=True):
         input_ids, scored = zip(*(sentences[number] for number in groups[length]), strict=True)
         yield np.array(groups[length]), torch.tensor(input_ids), torch.tensor(scored)
-
-
-def batch_size(on: Device, input_ids: Tensor) -> int:
-    """Rows of this length in a batch."""
-    return TOKENS_AT_ONCE[on.device.type] // input_ids.shape[1] or 1
 
 
 def accuracies(preferences: Sequence[float], groups: Sequence[str]) -> dict[str, dict[str, Any]]:

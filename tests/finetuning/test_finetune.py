@@ -228,7 +228,7 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
     details = read(tmp_path / "m/details.json")
     assert details["hand_over"]["loaded_weights"] == 0
     assert details["eval_rows"] == 40
-    assert "flatter" in details["warnings"][0]
+    assert "--test" in details["warnings"][0]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ UNLOADABLE = (
 
 
 def load_configuration(name: str) -> PreTrainedConfig:
-    """The configuration of a folder or hub model, without what its class does not know.
+    """The configuration of a folder or hub model, without the keys that are not followed.
 
     Raises:
         ElektronError: there is none, or it is of no kind that transformers or elektron has.
@@ -121,7 +121,7 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     try:
         path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **hub_options(place))
     except OSError:
-        path = None  # transformers makes it of other files
+        path = None  # transformers builds it from other files
     if path is not None:
         _try_tokenizer(Path(path))
     try:
@@ -131,7 +131,7 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     try:
         config = load_configuration(name)
     except ElektronError:
-        config = PreTrainedConfig()  # it lies alone, or beside a model that we need not know
+        config = PreTrainedConfig()  # no model beside it, or one of an unknown kind
     folding = {} if "do_lower_case" in settings else _folding(name, subfolder)
     tokenizer_class: Any = AutoTokenizer
     options: dict[str, Any] = {"config": config, **folding}
@@ -161,10 +161,10 @@ def _try_tokenizer(path: Path) -> None:
 
 
 def _folding(name: str, subfolder: str) -> dict[str, bool]:
-    """How a BERT tokenizer folds case and accents where its configuration does not say; empty for other tokenizers.
+    """Options for case and accents of a BERT tokenizer whose configuration has none; empty for other tokenizers.
 
-    transformers lowercases then, whatever stands in `tokenizer.json`. Where there is a `vocab.txt` alone, text
-    is folded as the vocabulary is.
+    Without them transformers lowercases even if `tokenizer.json` does not. With a `vocab.txt` alone, they are
+    inferred from the vocabulary.
     """
     place = parse_repo(name)
 
@@ -209,13 +209,13 @@ def _has_accents(piece: str) -> bool:
 
 
 def hub_options(place: Repo) -> dict[str, Any]:
-    """Which revision is read, and that the hub is left alone where it is not needed or does not answer."""
+    """Options of `from_pretrained`: the revision, and no requests where the hub is not needed or not reachable."""
     local = Path(place.name).is_dir() or not hub_is_reachable()
     return {"revision": place.revision, "local_files_only": local}
 
 
 def _json_file(place: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
-    """The object in a JSON file of a folder, or of the hub or what is here of it."""
+    """The object in a JSON file of a folder, the hub or its cache."""
     path = cached_file(place.name, file, subfolder=subfolder, **hub_options(place))
     if path is None:
         raise FileNotFoundError(f"no {file} there")
@@ -226,7 +226,7 @@ def _json_file(place: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
 
 
 def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
-    """A configuration, nested ones included, without the keys that are not followed; and the names of those."""
+    """A configuration without the keys that are not followed, also in nested ones; and the names of those keys."""
     config_class = CONFIG_MAPPING[values["model_type"]]
     dropped: list[str] = []
     kept: dict[str, Any] = {}
@@ -246,10 +246,10 @@ def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any],
 
 @cache
 def _say_once(message: str) -> None:
-    """A model's configuration is read several times, for its tokenizer and its weights."""
+    """Log once: a configuration is read for the tokenizer and again for the weights."""
     log.info("%s", message)
 
 
 def on_one_line(error: BaseException) -> str:
-    """What an error says, its lines put together and cut."""
+    """The message of an error on one line, shortened."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,7 +1,7 @@
-"""Networks from a folder or the hub: safetensors only, and every weight from the files.
+"""Load networks from a folder or the hub: safetensors only, every weight from the files.
 
 Weights that are missing, of another shape or not finite are refused by name. Pickled weights are refused with the
-command that converts them in a process of its own.
+command that converts them in another process.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from elektron.models.attention import use_fast_attention
 
 PICKLED = "pytorch_model*.bin"
 GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
-"""Weights that a layer of family `elektron` has, and that it had instead in older versions."""
+"""A weight of each layer of family `elektron`, and one that only older versions had."""
 POOLER = "pooler"
-"""The module that BERT and its kin have between an encoder and a head. It belongs to the head: models that were
-not saved with one for sentences come without it."""
+"""The module between BERT's encoder and a head for sentences. Models saved with other heads do not have it."""
 CONVERSION = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; "
     f"folder = pathlib.Path(sys.argv[1]); files = sorted(folder.glob('{PICKLED}')); "
@@ -36,7 +35,7 @@ CONVERSION = (
     "for n, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
     "folder / 'model.safetensors', metadata={'format': 'pt'})"
 )
-"""A program for another process, since unpickling can run code even where torch forbids most of it."""
+"""A program for another process, since unpickling can run code even with `weights_only`."""
 
 
 def load_network(model_class: Any, name: str) -> Any:
@@ -54,7 +53,7 @@ def load_network(model_class: Any, name: str) -> Any:
 
 
 def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
-    """A model without its head, and those of its weights that come from the files: all but perhaps a pooler's.
+    """A model without its head, and its weights that come from the files: all, except perhaps a pooler's.
 
     Raises:
         ElektronError: as for `load_network`.
@@ -126,7 +125,7 @@ def _load(
 
 
 def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]) -> None:
-    """Raise ElektronError for weights that are not those of the network; a head that it has no use for may be there."""
+    """Raise ElektronError if the weights of the files do not fit the network; unused heads may be among them."""
     parts = {child for child, _ in network.base_model.named_children()}
     prefix = f"{network.base_model_prefix}."
     complaints = {
@@ -171,6 +170,6 @@ def _pickled(place: Repo) -> ElektronError:
         first = f"hf download {place.name}{revision} --local-dir {folder} && "
     return ElektronError(
         f"{place.name} has its weights only in pickled files ({PICKLED}), which could run code and are not "
-        f'opened: convert them in a process apart and give the folder: {first}python -c "{CONVERSION}" '
+        f'opened: convert them in another process and give the folder: {first}python -c "{CONVERSION}" '
         f"{shlex.quote(folder)}"
     )

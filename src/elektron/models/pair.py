@@ -1,12 +1,10 @@
-"""The pair: a generator that writes corruptions and a discriminator that reads them.
+"""The pair: a generator that samples replacements and a discriminator that reads the corrupted input.
 
-Both are of one family (see `families.py`), or the generator is a ready-made one of any. What they
-share is `sharing.py`'s. An objective may need more heads than the two networks have: a `corrector`,
-which predicts tokens from the discriminator's hidden states, and a `baseline`, which foresees how
-well the generator will fool the discriminator.
+Both are of one family (`families.py`), or a pre-trained generator is of another. `sharing.py` ties their weights. Some
+objectives need more heads: a `corrector`, which predicts tokens from the discriminator's hidden states, and a
+`baseline`, which predicts the generator's reward.
 
-What people keep is `discriminator/`: the discriminator with its head for replaced tokens, or, where
-that head was never trained, with the corrector's.
+`discriminator/` is saved with its head for replaced tokens or, if that head was not trained, with the corrector's.
 """
 
 from __future__ import annotations
@@ -64,15 +62,12 @@ class Pair(nn.Module):
     ) -> Result:
         """What an objective makes of the networks and of its other arguments.
 
-        Networks that are divided among processes are put together around this call.
+        Sharded networks (FSDP) are gathered around this call.
         """
         return objective(self, *arguments, **options)
 
     def add_corrector(self) -> None:
-        """A head that predicts tokens from the discriminator's states, unless there is one.
-
-        Its matrix is the embeddings'.
-        """
+        """Add a head that predicts tokens from the discriminator's states, tied to the embeddings, if there is none."""
         if self.corrector is not None:
             return
         corrector = self.family.generator_class(self.discriminator.config)
@@ -81,23 +76,23 @@ class Pair(nn.Module):
         self.corrector = corrector
 
     def add_baseline(self) -> None:
-        """A head that foresees the generator's reward, one number a position."""
+        """Add a head that predicts the generator's reward, one number a position."""
         assert self.generator is not None
         self.baseline = nn.Linear(self.generator.config.hidden_size, 1)
 
-    def generator_states(self, input_ids: Tensor, places: PackedPositions) -> Tensor:
+    def generator_states(self, input_ids: Tensor, packed: PackedPositions) -> Tensor:
         """The generator's hidden states `(batch, length, generator width)`."""
         assert self.generator is not None
-        return self.generator_family.encode(self.generator.base_model, input_ids, places)
+        return self.generator_family.encode(self.generator.base_model, input_ids, packed)
 
     def token_logits(self, hidden_states: Tensor) -> Tensor:
         """The generator's scores `(…, vocabulary)` for hidden states `(…, generator width)`."""
         assert self.generator is not None
         return self.generator_family.token_logits(self.generator, hidden_states)
 
-    def discriminator_states(self, input_ids: Tensor, places: PackedPositions) -> Tensor:
+    def discriminator_states(self, input_ids: Tensor, packed: PackedPositions) -> Tensor:
         """The discriminator's hidden states `(batch, length, width)`."""
-        return self.family.encode(self.discriminator.base_model, input_ids, places)
+        return self.family.encode(self.discriminator.base_model, input_ids, packed)
 
     def replaced_logits(self, hidden_states: Tensor) -> Tensor:
         """The discriminator's logits `(…)` for its states `(…, width)`, positive for "replaced"."""
@@ -109,14 +104,14 @@ class Pair(nn.Module):
         return self.family.token_logits(self.corrector, hidden_states)
 
     def set_trained(self, generator: bool, discriminator: bool) -> None:
-        """Training mode for the networks that learn now; what is shared follows the one that does."""
-        # Modules that both have take the mode that is set last.
+        """Set training mode for the networks that are trained now; shared modules follow the trained one."""
+        # Shared modules keep the mode that is set last.
         modes = sorted(
             {GENERATOR: generator, DISCRIMINATOR: discriminator}.items(), key=lambda m: m[1]
         )
-        for name, learns in modes:
+        for name, trained in modes:
             for network in self.networks()[name]:
-                network.train(learns)
+                network.train(trained)
 
     def networks(self) -> dict[str, list[nn.Module]]:
         """The modules of the two networks, with the heads that belong to each."""
@@ -169,7 +164,7 @@ class Pair(nn.Module):
     ) -> None:
         """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer.
 
-        Networks that are divided are put together for it by all processes, one of which writes, afterwards.
+        All processes gather sharded networks; one of them writes.
 
         Args:
             folder: of the run.

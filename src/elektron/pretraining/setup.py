@@ -251,6 +251,8 @@ def continued_pair(
     vocabulary = None
     if config.replace_tokenizer and tokenizer is not None:
         released = load_tokenizer(name)
+        if generator_name and fingerprint(load_tokenizer(generator_name)) != fingerprint(released):
+            raise ElektronError(f"{name} and {generator_name} have different tokenizers")
         if fingerprint(released) != fingerprint(tokenizer):
             vocabulary = VocabularyChange.between(released, tokenizer)
     length = max(manifest.seq_len, config.network.max_position_embeddings)

@@ -14,9 +14,9 @@ from elektron.corpus.selection import SeenTexts, Selection
 def split_of(documents: list[Document], share: float, seed: int = 1, at_once: int = 10) -> dict:
     selection = Selection(share, seed, deduplicate=False)
     return {
-        text: side
+        document.text: side
         for first in range(0, len(documents), at_once)
-        for side, text in selection.select(documents[first : first + at_once])
+        for side, document in selection.select(documents[first : first + at_once])
     }
 
 
@@ -45,8 +45,9 @@ def test_seen_texts_takes_sixteen_bytes_a_text() -> None:
 def test_duplicates_are_counted_and_the_first_is_kept() -> None:
     selection = Selection(0.0, 1, deduplicate=True)
     first = list(selection.select([Document("a"), Document("b"), Document("a")]))
-    assert [text for _, text in first] == ["a", "b"]
-    assert [text for _, text in selection.select([Document("b"), Document("c")])] == ["c"]
+    assert [document.text for _, document in first] == ["a", "b"]
+    more = selection.select([Document("b"), Document("c")])
+    assert [document.text for _, document in more] == ["c"]
     assert selection.duplicates == 2
 
 

@@ -29,6 +29,7 @@ from elektron.corpus.manifest import (
     SPLITS,
     BlockFile,
     Manifest,
+    MemberManifest,
     Split,
     SplitManifest,
 )
@@ -62,9 +63,12 @@ class BlockWriter:
         self.manifest = manifest
         self.splits = {split: _SplitWriter(folder, split, manifest) for split in SPLITS}
 
-    def write(self, split: Split, rows: NDArray[Any], documents: int) -> None:
-        """Append rows `(rows, seq_len)` that contain this number of documents."""
-        self.splits[split].write(rows, documents)
+    def write(self, split: Split, rows: NDArray[Any], documents: int, member: str = "") -> None:
+        """Append rows `(rows, seq_len)` that contain this number of documents.
+
+        The rows of a member of a mixture must be written in succession.
+        """
+        self.splits[split].write(rows, documents, member)
 
     def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder already."""
@@ -90,7 +94,9 @@ class _SplitWriter:
         self.split = split
         self.manifest = manifest
         self.schema = row_schema(manifest)
-        self.documents = self.rows = self.tokens = self.pieces = 0
+        self.pieces = 0
+        self.members = {name: [0, 0, 0] for name in manifest.weights or [""]}
+        """Documents, rows and tokens of each source of a mixture."""
         self.waiting: list[NDArray[Any]] = []
         self.rows_waiting = 0
         self.files: list[BlockFile] = []
@@ -98,10 +104,10 @@ class _SplitWriter:
         self.batches: list[str] = []
         self.rows_in_file = 0
 
-    def write(self, rows: NDArray[Any], documents: int) -> None:
-        self.documents += documents
-        self.rows += len(rows)
-        self.tokens += int((rows != self.manifest.special_ids["pad"]).sum())
+    def write(self, rows: NDArray[Any], documents: int, member: str) -> None:
+        tokens = int((rows != self.manifest.special_ids["pad"]).sum())
+        for index, count in enumerate((documents, len(rows), tokens)):
+            self.members[member][index] += count
         self.pieces += int((rows == self.manifest.special_ids["cls"]).sum())
         refuse_unknown_ids(rows, self.manifest.vocab_size, "nothing is stored")
         self.waiting.append(rows.astype(self.manifest.dtype))
@@ -113,7 +119,13 @@ class _SplitWriter:
         if self.rows_waiting:
             self._write_batch()
         self._close_file()
-        return SplitManifest(self.documents, self.rows, self.tokens, self.pieces, self.files)
+        members = {}
+        if weights := self.manifest.weights:
+            epochs = _epochs({name: counts[2] for name, counts in self.members.items()}, weights)
+            for name, counts in self.members.items():
+                members[name] = MemberManifest(counts[0], counts[1], counts[2], epochs[name])
+        documents, rows, tokens = map(sum, zip(*self.members.values(), strict=True))
+        return SplitManifest(documents, rows, tokens, self.pieces, self.files, members)
 
     def _write_batch(self) -> None:
         together = np.concatenate(self.waiting)
@@ -139,6 +151,12 @@ class _SplitWriter:
 
     def _path(self) -> Path:
         return self.folder / f"{self.split}-{len(self.files):05d}.arrow"
+
+
+def _epochs(tokens: dict[str, int], weights: dict[str, float]) -> dict[str, float]:
+    """How often each source must be repeated for its weight, if none is left out in part."""
+    total = max(tokens[name] / weights[name] for name in tokens)
+    return {name: round(weights[name] * total / max(1, tokens[name]), 6) for name in tokens}
 
 
 class BlockStore:
@@ -215,7 +233,7 @@ class BlockStore:
 
 
 class Rows:
-    """The rows of one split, read on demand.
+    """The rows of one split, read on demand; those of a mixture are repeated according to its weights.
 
     Files are read, not mapped: reading from a mapped file that has been cut or cannot be read ends
     the process with a signal instead of an error.
@@ -224,7 +242,13 @@ class Rows:
     def __init__(self, folder: Path, manifest: Manifest, split: Split) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.count = manifest.splits[split].rows
+        self.stored_count = manifest.splits[split].rows
+        self.members = manifest.splits[split].members
+        stored = [member.rows for member in self.members.values()] or [self.stored_count]
+        count = [member.rows_in_epoch for member in self.members.values()] or stored
+        self.stored, self.stored_ends = np.array(stored), np.cumsum(stored)
+        self.counts, self.ends = np.array(count), np.cumsum(count)
+        self.count = int(self.ends[-1])
         self.batches = [
             (file, number)
             for file in manifest.splits[split].files
@@ -255,13 +279,28 @@ class Rows:
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
             raise IndexError(f"rows are numbered from 0 to {self.count - 1}")
         taken = np.empty((len(indices), self.manifest.seq_len), dtype=self.manifest.dtype)
-        batches, places = np.divmod(indices, ROWS_PER_BATCH)
+        batches, places = np.divmod(self._stored_rows(indices), ROWS_PER_BATCH)
         row_bytes = taken.itemsize * self.manifest.seq_len
         # Row by row: for the scattered rows of a step this is faster than sorting by batch.
         for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
             file, begin = self.checked.get(batch) or self._check(batch)
             self._read(file, row, begin + place * row_bytes)
         return taken.astype(np.int64)
+
+    def member_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The index of the source in a mixture that each row comes from."""
+        return np.searchsorted(self.ends, indices, side="right")
+
+    def _stored_rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where rows are stored. The last, incomplete repetition of a source is spread evenly over it."""
+        if not self.members:
+            return indices
+        member = self.member_of(indices)
+        stored, counts = self.stored[member], self.counts[member]
+        repetition, row = np.divmod(indices - (self.ends - self.counts)[member], stored)
+        rest = np.maximum(1, counts % stored)
+        row = np.where(repetition == counts // stored, row * stored // rest, row)
+        return np.asarray((self.stored_ends - self.stored)[member] + row, np.int64)
 
     def _check(self, number: int) -> tuple[BlockFile, int]:
         """The file of a record batch and where it begins there, after comparing its checksum."""
@@ -270,7 +309,7 @@ class Rows:
         if file.name not in self.offsets:
             self.offsets[file.name] = self._batch_offsets(file)
         begin = self.offsets[file.name][place]
-        count = min(ROWS_PER_BATCH, self.count - number * ROWS_PER_BATCH)
+        count = min(ROWS_PER_BATCH, self.stored_count - number * ROWS_PER_BATCH)
         batch = np.empty((count, self.manifest.seq_len), dtype=self.manifest.dtype)
         self._read(file, batch, begin)
         if _digest_of_ids(batch) != file.batches[place]:

@@ -57,7 +57,8 @@ class PrepareConfig(ValidatedConfig):
     """Turn a corpus into fixed-length rows of token ids, verified by checksums."""
 
     corpus: Positional[list[str]]
-    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`."""
+    """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`; with weights
+    a mixture: `enwiki=0.8 zhwiki=0.2`, or a YAML file with a list of these."""
     tokenizer: str
     """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path

@@ -27,7 +27,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, find_files
+from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, find_files, read_weights
 from elektron.errors import ElektronError, comma_list, did_you_mean, first_line
 from elektron.io.datasets import HUB, dataset_commit, dataset_rows
 from elektron.io.text import (
@@ -69,6 +69,8 @@ class Document:
     """Documents of one group are on the same side of a split; empty: a group of its own."""
     source: str = field(default="", compare=False)
     """The file or data set that it comes from."""
+    member: str = field(default="", compare=False)
+    """The source of a mixture that it comes from."""
 
 
 def read_documents(corpora: Sequence[str], text_column: str | None = None) -> Iterator[Document]:
@@ -88,9 +90,14 @@ class Corpus:
         Raises:
             ElektronError: a source does not exist or has no files that can be read.
         """
-        self.sources = list(sources)
+        self.weights = read_weights(sources)
+        """By source of a mixture, their sum is 1; empty if the corpus is not a mixture."""
+        self.sources = list(self.weights or sources)
         self.text_column = text_column
-        self.parts = [part for source in sources for part in find_files(source)]
+        members = [(source, part) for source in self.sources for part in find_files(source)]
+        self.parts = [part for _, part in members]
+        self.members = [source if self.weights else "" for source, _ in members]
+        """The source of each part, where the corpus is a mixture."""
         files = [part for part in self.parts if isinstance(part, Path)]
         if text_column is not None and files and not any(map(has_columns, self.parts)):
             raise ElektronError(
@@ -145,8 +152,8 @@ class Corpus:
         self.undecodable.clear()
         self.layouts.clear()
         empty = True
-        for part in self.parts:
-            for document in self._documents(part):
+        for member, part in zip(self.members, self.parts, strict=True):
+            for document in self._documents(part, member):
                 empty = False
                 yield document
         if empty:
@@ -156,12 +163,12 @@ class Corpus:
             counts = [f"{layout} in {n} file{'s' * (n > 1)}" for layout, n in self.layouts.items()]
             log.info("text: %s", ", ".join(counts))
 
-    def _documents(self, part: Path | str) -> Iterator[Document]:
+    def _documents(self, part: Path | str, member: str) -> Iterator[Document]:
         if part == BUILTIN:
             from elektron.corpus.documentation import training_docstrings
 
             yield from (
-                Document(docstring.text, docstring.group, docstring.group)
+                Document(docstring.text, docstring.group, docstring.group, member)
                 for docstring in training_docstrings()
             )
             return
@@ -169,7 +176,7 @@ class Corpus:
         for text in texts:
             whole = replace_surrogates(text, str(part), self.undecodable).strip()
             for piece in split_text(whole, LONGEST_DOCUMENT):
-                yield Document(piece, source=str(part))
+                yield Document(piece, source=str(part), member=member)
 
     def _texts_of_hub(self, name: str) -> Iterator[str]:
         _, rows = dataset_rows(name, self.commits.get(name))

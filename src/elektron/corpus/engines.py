@@ -54,6 +54,8 @@ class Chunk:
     number: int
     split: Split
     texts: list[str]
+    member: str = ""
+    """The source of a mixture that they come from."""
 
 
 class Packed(NamedTuple):

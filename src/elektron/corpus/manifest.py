@@ -19,6 +19,7 @@ from elektron.errors import ElektronError
 from elektron.io.files import from_json, parse_json_object, read_text
 
 FORMAT = 1
+MOST_EPOCHS = 1e6
 MANIFEST = "manifest.json"
 ROWS_PER_BATCH = 4096
 """In a record batch; the last one of a split may have fewer."""
@@ -42,6 +43,22 @@ class BlockFile:
 
 
 @dataclass(frozen=True)
+class MemberManifest:
+    """Counts of one source of a mixture, in one split; its rows are stored together."""
+
+    documents: int
+    rows: int
+    tokens: int
+    epochs: float
+    """How often an epoch of the mixture repeats its rows."""
+
+    @property
+    def rows_in_epoch(self) -> int:
+        """Its rows in an epoch of the mixture."""
+        return round(self.rows * self.epochs)
+
+
+@dataclass(frozen=True)
 class SplitManifest:
     """Counts of one split."""
 
@@ -52,6 +69,8 @@ class SplitManifest:
     pieces: int
     """Number of [CLS] tokens, one for each document or part of a document in a row."""
     files: list[BlockFile]
+    members: dict[str, MemberManifest] = field(default_factory=dict)
+    """The sources of a mixture, in the order of their rows."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,11 @@ class Manifest:
         return np.dtype(np.uint16 if self.vocab_size <= np.iinfo(np.uint16).max else np.uint32)
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the sources of a mixture; empty if the blocks are not a mixture."""
+        return dict(self.options.get("weights", {}))
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that training depends on, so not of sources and file names."""
         content = asdict(self)
@@ -98,6 +122,11 @@ class Manifest:
             }
             for name, split in self.splits.items()
         }
+        if self.weights:
+            content["epochs"] = [
+                [(member.rows, member.epochs) for member in split.members.values()]
+                for split in self.splits.values()
+            ]
         return digest_of_json(content)
 
     def save(self, path: Path) -> None:
@@ -152,6 +181,8 @@ class Manifest:
             raise ValueError("its special tokens are not in its vocabulary")
         if not isinstance(self.options.get("commits", {}), dict):
             raise ValueError("options.commits must be an object")
+        if not isinstance(self.options.get("weights", {}), dict):
+            raise ValueError("options.weights must be an object")
         for split in self.splits.values():
             self._check_counts(split)
 
@@ -169,6 +200,10 @@ class Manifest:
             last = number == len(split.files)
             whole &= len(file.batches) == batches + (rest > 0) and (last or not rest)
             whole &= file.rows > 0 and file.bytes >= file.rows * bytes_of_row
+        members = split.members.values()
+        whole &= not members or split.rows == sum(member.rows for member in members)
+        whole &= split.members.keys() == self.weights.keys()
+        whole &= all(m.rows >= 0 and 0 <= m.epochs < MOST_EPOCHS for m in members)
         if not whole or min(counts) < 0 or not 0 <= split.tokens <= split.rows * self.seq_len:
             raise ValueError("its numbers of rows are inconsistent")
 

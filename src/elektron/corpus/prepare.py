@@ -63,6 +63,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             "text": config.text,
             "corpus": corpus.fingerprint,
             **({"commits": corpus.commits} if corpus.commits else {}),
+            **({"weights": corpus.weights} if corpus.weights else {}),
         },
     )
     if not is_free(config.out):
@@ -80,7 +81,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             Progress("preparing", total, "documents" if total is None else "bytes") as progress,
         ):
             for chunk, packed in pack(_chunks(corpus, selection)):
-                writer.write(chunk.split, packed.rows, len(chunk.texts))
+                writer.write(chunk.split, packed.rows, len(chunk.texts), chunk.member)
                 unknown.add(packed.unknown)
                 if documents == 0 and unknown.fraction > TOO_MUCH and not config.allow_unknown:
                     unknown.check(name, allow=False)  # before all of it has been read
@@ -125,26 +126,31 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
 
 
 def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]:
-    """Chunks in an order that depends on the corpus alone."""
+    """Chunks in an order that depends on the corpus alone; none has documents of two members."""
     waiting: dict[Split, list[str]] = {split: [] for split in SPLITS}
     characters = dict.fromkeys(SPLITS, 0)
-    number = 0
+    number, member = 0, ""
     documents = iter(corpus)
+
+    def chunk_of(split: Split) -> Chunk:
+        nonlocal number
+        chunk = Chunk(number, split, waiting[split], member)
+        waiting[split], characters[split], number = [], 0, number + 1
+        return chunk
+
     while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
-        for split, text in selection.select(batch):
-            waiting[split].append(text)
-            characters[split] += len(text)
+        for split, document in selection.select(batch):
+            if document.member != member:
+                yield from [chunk_of(each) for each in SPLITS if waiting[each]]
+                member = document.member
+            waiting[split].append(document.text)
+            characters[split] += len(document.text)
             if (
                 len(waiting[split]) == DOCUMENTS_IN_CHUNK
                 or characters[split] >= CHARACTERS_IN_CHUNK
             ):
-                yield Chunk(number, split, waiting[split])
-                waiting[split], characters[split] = [], 0
-                number += 1
-    for split in SPLITS:
-        if waiting[split]:
-            yield Chunk(number, split, waiting[split])
-            number += 1
+                yield chunk_of(split)
+    yield from [chunk_of(each) for each in SPLITS if waiting[each]]
 
 
 def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
@@ -163,6 +169,13 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
             f"{name}: nothing to evaluate on, the held-out documents contain no text: give more "
             "documents, or --validation 0"
         )
+    for member in manifest.weights:
+        if not all(
+            split.members[member].rows for split in ([train, validation] if held_out else [train])
+        ):
+            raise ElektronError(
+                f"{member}: too little text, or only copies of other sources, to train on and to hold out"
+            )
 
 
 def _log_counts(out: Path, manifest: Manifest) -> None:
@@ -178,4 +191,10 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
         *("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len),
         *(f"{tokens:,}", padding),
     )
+    for member, counts in train.members.items():
+        log.info(
+            "%s: %.3f of the mixture, %s documents, %s tokens, %.2f times in an epoch",
+            *(member, manifest.weights[member], f"{counts.documents:,}", f"{counts.tokens:,}"),
+            counts.epochs,
+        )
     log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

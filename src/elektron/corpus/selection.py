@@ -59,8 +59,8 @@ class Selection:
         self.duplicates = 0
         self.first_held_out: float | None = None
 
-    def select(self, documents: Sequence[Document]) -> Iterator[tuple[Split, str]]:
-        """Split and text of each of the next documents that is not a copy."""
+    def select(self, documents: Sequence[Document]) -> Iterator[tuple[Split, Document]]:
+        """Split of each of the next documents that is not a copy, and it."""
         if self.seen is not None:
             new = self.seen.add([document.text for document in documents])
             self.duplicates += len(documents) - int(new.sum())
@@ -71,7 +71,7 @@ class Selection:
             self.first_held_out = min(draws) if self.validation else -1.0
         for document, draw in zip(documents, draws, strict=True):
             held_out = draw < self.validation or draw == self.first_held_out
-            yield ("validation" if held_out else "train"), document.text
+            yield ("validation" if held_out else "train"), document
 
     def _draw(self, document: Document) -> float:
         """A number in [0, 1) that is the same for all documents of a group."""

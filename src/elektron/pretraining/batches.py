@@ -63,6 +63,8 @@ class GlobalBatch:
     """Masked tokens, which divide the generator's loss."""
     real_tokens: float | Tensor
     """Tokens that are not padding, which divide the detection loss."""
+    source: str = ""
+    """Of held-out rows: the source of a mixture that they come from."""
 
 
 class BatchMaker:
@@ -134,10 +136,15 @@ class BatchMaker:
         spread = np.linspace(0, held_out - 1, total, dtype=np.int64)
         size = self.config.micro_batch_size or self.config.batch_size
         probability = self.config.masking.mask_probability
-        for first in range(0, total, size):
-            rows = spread[first : first + size]
-            shape = Shape(len(rows), 1, self.manifest.seq_len)
-            yield self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, first)
+        members = self.rows["evaluation"].member_of(spread)
+        for member in np.unique(members):
+            here = np.flatnonzero(members == member)
+            for first in range(here[0], here[-1] + 1, size):
+                rows = spread[first : min(first + size, here[-1] + 1)]
+                shape = Shape(len(rows), 1, self.manifest.seq_len)
+                batch = self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, first)
+                source = [*self.rows["evaluation"].members, ""][member]
+                yield replace(batch, source=source)
 
     def max_masked(self, length: int) -> int:
         """The most masked positions in a row, enough for the highest mask probability of the run."""

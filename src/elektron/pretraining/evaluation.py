@@ -36,6 +36,8 @@ MEANS = {
     "similarity_loss": ("similarity_loss", "masked"),
 }
 """Metrics that are means: an output that is summed, and which of `Objective.token_counts` divides it."""
+SOURCE_LOSSES = ("generator_loss", "discriminator_loss")
+"""Metrics that are also computed for each source of a mixture, as `generator_loss/SOURCE`."""
 DETECTION = (
     "discriminator_auc",
     "discriminator_precision",
@@ -73,7 +75,7 @@ def precision_and_recall(
 def evaluate(
     pair: Pair, batches: BatchMaker, objective: Objective, with_discriminator: bool = True
 ) -> dict[str, float | None]:
-    """The metrics of the held-out rows; None where undefined.
+    """The metrics of the held-out rows; None where undefined. The losses of a mixture also by source.
 
     Args:
         pair: the networks.
@@ -83,25 +85,33 @@ def evaluate(
     """
     pair.set_trained(generator=False, discriminator=False)
     roles = UpdateRoles(discriminator=with_discriminator)
-    sums: dict[str, float] = defaultdict(float)
-    counts: dict[str, float] = defaultdict(float)
+    # By source of a mixture, and for all rows under the empty name.
+    sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     all_logits, all_replaced = [], []
     for batch in batches.evaluation():
-        for name, count in objective.token_counts(batch).items():
-            counts[name] += float(count)
+        sources = {"", batch.source}
+        for name, tokens in objective.token_counts(batch).items():
+            for source in sources:
+                counts[source][name] += float(tokens)
         for micro_batch in batch.micro_batches:
             output = pair(objective, micro_batch, roles, torch.ones(()))
             for name, _ in MEANS.values():
                 if (value := getattr(output, name)) is not None:
-                    sums[name] += float(value)
+                    for source in sources:
+                        sums[source][name] += float(value)
             if output.logits is not None:
                 all_logits.append(output.logits[output.loss_mask].double().cpu().numpy())
                 all_replaced.append(output.replaced[output.loss_mask].cpu().numpy())
-    metrics = {
-        name: sums[output_name] / max(1.0, counts[count]) if output_name in sums else None
-        for name, (output_name, count) in MEANS.items()
-        if name != "similarity_loss"  # of training only
-    }
+    metrics: dict[str, float | None] = {}
+    for name, (output_name, divisor) in MEANS.items():
+        for source in sorted(sums) or [""]:
+            has_value = output_name in sums[source]
+            mean = sums[source][output_name] / max(1.0, counts[source][divisor])
+            if source and has_value and name in SOURCE_LOSSES:
+                metrics[f"{name}/{source}"] = mean
+            elif not source and name != "similarity_loss":  # which is of training only
+                metrics[name] = mean if has_value else None
     if not all_logits:
         return metrics | dict.fromkeys(DETECTION)
     return metrics | detection(np.concatenate(all_logits), np.concatenate(all_replaced))

@@ -264,10 +264,16 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 
 def closing_words(summary: dict[str, Any], folder: Path) -> str:
     """The metrics of a finished run, and what to do with it next."""
+    of_sources = [
+        f"  {escape_control(key.partition('/')[2])}: generator {summary[key]:.2f} nats\n"
+        for key in summary
+        if key.startswith("generator_loss/")
+    ]
     path = escape_control(str(folder))
     return (
         f"\n{summary['steps']:,} steps, {format_duration(summary['seconds'])}. "
-        f"On held-out rows: {metrics_line(summary) or 'no metrics'}\n\n"
+        f"On held-out rows: {metrics_line(summary) or 'no metrics'}\n"
+        f"{''.join(of_sources)}\n"
         f"The report:    elektron report {path}\n"
         f"Fine-tune it:  elektron finetune TASK --model {path}/discriminator --train FILE --out model"
     )

@@ -29,9 +29,13 @@ PADDING = {"dense": (0.01, 0.1), "paper": (0.3, 0.6)}
 """Fractions from which padding is worth a look, and wrong: it costs compute and trains nothing."""
 # With fewer held-out rows the metrics of the evaluation are noisy.
 FEW_HELD_OUT_ROWS = 100
+# More repetitions of the same text teach little (Muennighoff et al., 2023).
+MANY_EPOCHS = 4
 
-LEGEND = r"""│ begins a text. Of the selected positions, [bold reverse]\[word][/] is masked, \
-[bold]{word}[/] keeps its token."""
+LEGEND = (
+    r"│ begins a text. Of the selected positions, [bold reverse]\[word][/] is masked, "
+    r"[bold]{word}[/] keeps its token."
+)
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
@@ -118,6 +122,14 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     yield Finding(
         "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"
     )
+    for name, counts in train.members.items():
+        yield Finding(
+            name,
+            f"{manifest.weights[name]:.3f} of the mixture: {counts.documents:,} documents, "
+            f"{counts.tokens:,} tokens, {counts.epochs:.2f} times in an epoch",
+            "worth a look" if counts.epochs > MANY_EPOCHS else "fine",
+            "often repeated: lower its weight, or add text",
+        )
     yield Finding("duplicates dropped", f"{manifest.duplicates:,}")
     yield Finding(
         "rows",

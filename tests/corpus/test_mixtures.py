@@ -1,0 +1,160 @@
+"""A mixture holds its weights, repeats what is short, resumes exactly and is evaluated by source."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elektron.cli import main
+from elektron.corpus.blocks import BlockStore
+from elektron.corpus.config import PrepareConfig, TokenizerConfig
+from elektron.corpus.documents import Corpus
+from elektron.corpus.prepare import prepare
+from elektron.corpus.sources import read_weights
+from elektron.corpus.tokenizer import train_tokenizer
+from elektron.errors import ElektronError
+from elektron.io.files import parse_json_object
+from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.randomness import rows_from
+from tests.corpus.texts import FINNISH, make_text, make_words
+from tests.pretraining.conftest import killed_before, tiny_config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> PrepareConfig:
+    """Two sources of different sizes, 0.8 : 0.2."""
+    folder = tmp_path_factory.mktemp("mixture")
+    (folder / "long.txt").write_text(make_text(900))
+    (folder / "short.txt").write_text(make_words(FINNISH, 40, " ", ". "))
+    sources = [str(folder / name) for name in ("long.txt", "short.txt")]
+    train_tokenizer(TokenizerConfig(sources, folder / "tokenizer", vocab_size=400))
+    corpus = [f"{sources[0]}=0.8", f"{sources[1]}=0.2"]
+    return PrepareConfig(
+        corpus, str(folder / "tokenizer"), folder / "blocks", 32, validation=0.1, workers=1
+    )
+
+
+@pytest.fixture(scope="module")
+def store(config: PrepareConfig) -> BlockStore:
+    prepare(config)
+    return BlockStore.open(config.out)
+
+
+def test_the_weights_hold_to_one_percent_over_an_epoch(store: BlockStore) -> None:
+    rows = store.rows("train")
+    long, short = store.manifest.splits["train"].members.values()
+    assert long.epochs == 1
+    assert short.epochs > 1.5
+    for epoch in (0, 1):
+        order = rows_from(epoch * len(rows), len(rows), len(rows), seed=3)
+        members, taken = rows.member_of(order), rows.take(order)
+        tokens = [(taken[members == number] != 0).sum() for number in (0, 1)]
+        assert tokens[0] / sum(tokens) == pytest.approx(0.8, abs=0.01)
+        halves = [(part == 1).mean() for part in np.array_split(members, 2)]
+        assert halves[0] == pytest.approx(halves[1], abs=0.05)
+
+
+def test_every_row_is_in_an_epoch_as_often_as_the_manifest_says(store: BlockStore) -> None:
+    rows = store.rows("train")
+    stored = rows._stored_rows(np.arange(len(rows)))
+    counts = np.bincount(stored, minlength=store.manifest.splits["train"].rows)
+    long, short = store.manifest.splits["train"].members.values()
+    assert (counts[: long.rows] == 1).all()
+    assert set(counts[long.rows :]) <= {int(short.epochs), int(short.epochs) + 1}
+    assert counts[long.rows :].sum() == short.rows_in_epoch
+    # The incomplete repetition is spread over the source.
+    more = np.flatnonzero(counts[long.rows :] > int(short.epochs)) / short.rows
+    assert more.mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_counts_of_the_sources(store: BlockStore, config: PrepareConfig) -> None:
+    for split in store.manifest.splits.values():
+        assert list(split.members) == [source.rpartition("=")[0] for source in config.corpus]
+        members = split.members.values()
+        assert sum(member.documents for member in members) == split.documents
+        assert sum(member.rows for member in members) == split.rows
+        assert sum(member.tokens for member in members) == split.tokens
+        assert min(member.rows for member in members) > 0
+
+
+def test_the_same_mixture_is_kept_and_another_is_refused(
+    store: BlockStore, config: PrepareConfig
+) -> None:
+    assert prepare(config) == store.manifest
+    weights = [source.rpartition("=")[0] + "=0.5" for source in config.corpus]
+    with pytest.raises(ElektronError, match="weights"):
+        prepare(replace(config, corpus=weights))
+
+
+def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
+    expected = read_weights(config.corpus)
+    pairs = dict(source.rpartition("=")[::2] for source in config.corpus)
+    for content in (
+        "\n".join(f"- {source}" for source in config.corpus),
+        "\n".join(f"- {place}: {weight}" for place, weight in pairs.items()),
+        "\n".join(f"{place}: {weight}" for place, weight in pairs.items()),
+    ):
+        (tmp_path / "mixture.yaml").write_text(content)
+        assert read_weights([str(tmp_path / "mixture.yaml")]) == expected
+        assert Corpus([str(tmp_path / "mixture.yaml")]).weights == expected
+
+
+def test_weights_are_normalized(tmp_path: Path) -> None:
+    (tmp_path / "c=3.txt").write_text("text")
+    assert read_weights(["a=3", "b=1"]) == {"a": 0.75, "b": 0.25}
+    assert read_weights([str(tmp_path / "c=3.txt"), "d"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("sources", "complaint"),
+    [
+        (["a=0.5", "b"], "each source"),
+        (["a=0", "b=1"], "positive"),
+        (["a=nan", "b=1"], "positive"),
+        (["a=1", "a=2"], "each source"),
+    ],
+)
+def test_wrong_weights(sources: list[str], complaint: str) -> None:
+    with pytest.raises(ElektronError, match=complaint):
+        read_weights(sources)
+
+
+def test_a_source_without_text_of_its_own(config: PrepareConfig, tmp_path: Path) -> None:
+    first = config.corpus[0].rpartition("=")[0]
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(Path(first).read_bytes())
+    mixture = [f"{first}=0.5", f"{copy}=0.5"]
+    with pytest.raises(ElektronError, match=r"copy\.txt: .*copies"):
+        prepare(replace(config, corpus=mixture, out=tmp_path / "blocks"))
+
+
+def test_inspect_shows_the_sources(store: BlockStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(store.folder), "--json"]) == 0
+    findings = {found["subject"]: found["value"] for found in json.loads(capsys.readouterr().out)}
+    for name, member in store.manifest.splits["train"].members.items():
+        assert f"{member.documents:,} documents, {member.tokens:,} tokens" in findings[name]
+        assert f"{member.epochs:.2f} times" in findings[name]
+
+
+def test_training_resumes_to_the_bit_and_reports_each_source(
+    store: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(tiny_config(store.folder, tmp_path / "whole"))
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(store.folder, tmp_path / "killed"))
+    resumed = pretrain(tiny_config(store.folder, tmp_path / "killed"))
+    names = list(store.manifest.weights)
+    losses = [whole[f"generator_loss/{name}"] for name in names]
+    assert losses == [resumed[f"generator_loss/{name}"] for name in names]
+    assert min(losses) <= whole["generator_loss"] <= max(losses)
+    assert losses[0] != losses[1]
+    weights = [
+        (tmp_path / run / "discriminator" / "model.safetensors").read_bytes()
+        for run in ("whole", "killed")
+    ]
+    assert weights[0] == weights[1]
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    evaluations = [line for line in map(parse_json_object, lines) if line["kind"] == "evaluation"]
+    assert all(f"discriminator_loss/{name}" in line for line in evaluations for name in names)

@@ -33,7 +33,7 @@ FEW_HELD_OUT_ROWS = 100
 MANY_EPOCHS = 4
 
 LEGEND = (
-    r"│ begins a text. Of the selected positions, [bold reverse]\[word][/] is masked, "
+    r"│ begins a text. Selected positions: [bold reverse]\[word][/] is masked, "
     r"[bold]{word}[/] keeps its token."
 )
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}

@@ -82,7 +82,6 @@ def load_configuration(name: str) -> PreTrainedConfig:
         kept, dropped = _followed(values)
         config: PreTrainedConfig = CONFIG_MAPPING[kind](**kept)
         layers = getattr(config, "num_hidden_layers", 0)
-        architectures = list(config.architectures or [])
     except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ElektronError(
             f"{name!r}: its {CONFIG} is no configuration of {kind} ({on_one_line(error)})"
@@ -92,7 +91,8 @@ def load_configuration(name: str) -> PreTrainedConfig:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and not (isinstance(positions, int) and positions >= -1):
         raise ElektronError(f"{name!r}: the max_position_embeddings in its {CONFIG} are no number")
-    if not all(isinstance(architecture, str) for architecture in architectures):
+    architectures = config.architectures or []
+    if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
         raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
     if dropped:
         _say_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")

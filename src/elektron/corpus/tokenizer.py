@@ -117,6 +117,10 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
         raise ElektronError(
             f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
         )
+    if not tokenizer("a")["input_ids"]:
+        raise ElektronError(
+            f"{name}: the tokenizer makes no tokens of a text: is tokenizer.json damaged?"
+        )
     _warn_of_capitals(name, tokenizer)
     return tokenizer
 

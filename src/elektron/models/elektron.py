@@ -75,6 +75,13 @@ class ElektronConfig(PreTrainedConfig):
     sep_token_id: int | None = None
     tie_word_embeddings: bool = True
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.classifier_pooling not in ("mean", "cls"):
+            raise ValueError(
+                f"classifier_pooling must be mean or cls, got {self.classifier_pooling!r}"
+            )
+        super().__post_init__(**kwargs)
+
 
 def rms_norm(hidden_states: Tensor, eps: float) -> Tensor:
     """Scale the last dimension to a root mean square of 1, computed in fp32, returned in the input's type."""

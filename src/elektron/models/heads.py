@@ -110,8 +110,6 @@ class SentenceHead(nn.Module):
     def __init__(self, config: ElektronConfig, outputs: int) -> None:
         super().__init__()
         self.pooling = config.classifier_pooling
-        if self.pooling not in ("mean", "cls"):
-            raise ValueError(f"classifier_pooling must be mean or cls, got {self.pooling!r}")
         dropout = config.classifier_dropout
         self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
         self.linear = nn.Linear(config.hidden_size, outputs)

@@ -10,18 +10,41 @@ from tests.mutation.cases import FOLDER, Case, of_files, outcomes
 from tests.mutation.conftest import CommandLines
 
 ACCEPTED = {
-    r"(inspect|pretrain) manifest\.json options.*": "how blocks were made, for `prepare` to compare",
-    r"\S+ manifest\.json (duplicates|splits\.\w+\.(documents|pieces)) \d+": "counts that are said only",
-    r"report (corpus|examples)\.json .*": "the page leaves out what is not of its type",
-    r"report (summary|details|metrics|runs)\.json .*": "the page leaves out figures that are none",
-    r"report metrics\.jsonl .*": "the page draws the lines and figures that are of their types",
-    r"pretrain metrics\.jsonl .*": "lines before the checkpoint that are not of their kind say nothing",
-    r"pretrain progress\.json .*": "a damaged checkpoint is set aside, and the run resumes from the one before",
-    r"verify config\.json .*": "it is JSON; what its keys mean is transformers' to say",
-    r"(finetune|predict) config\.json auto_map\S* .*": "a key that is not followed",
-    r"finetune config\.json tie_word_embeddings -1": "transformers takes it for true",
-    r"predict config\.json id2label\.\d+ null": "labels are those of task.json",
-    r"compare settings\.json probes\.\w+ \[\]": "settings that are none are those of another version",
+    # Blocks and checkpoints
+    r"(inspect|pretrain) manifest\.json (options.*|tokenizer|corpus\S*) .*": "for `prepare` and people alone",
+    r"(inspect|pretrain) manifest\.json all_special_ids \[\]": "an empty list is of its type",
+    r"\S+ manifest\.json (duplicates|splits\.\w+\.(documents|pieces)) \d+": "counts that are shown only",
+    r"inspect manifest\.json splits\.validation\.files\S* \"x\"": "rows of that split are not read",
+    r"pretrain (manifest|progress)\.json ( |run|files).*": "a damaged checkpoint is set aside, and the run resumes "
+    "from the one before",
+    r"pretrain metrics\.jsonl .*": "lines before the checkpoint that are not of their kind are ignored",
+    # Reports
+    r"report (corpus|examples|summary|details|metrics|runs|run)\.jsonl? .*": "the page leaves out what is not of "
+    "its type",
+    r"compare settings\.json (variants|probes).*": "other settings than those of the command: its runs are redone",
+    r"compare result\.json \S+ -?\d+": "numbers that are shown only",
+    r"compare result\.json (flops|seconds|tokens|generator_loss|discriminator_auc|device|probes\S+) null": "may "
+    "be unknown",
+    r"compare result\.json (device|diverged|folder|probes\S+) \"x\"": "text that is shown only",
+    r"compare result\.json (tuned|parameters) .*": "shown only",
+    # Models: what transformers or tokenizers take is theirs to say
+    r"verify config\.json .*": "it is JSON",
+    r"(finetune|predict) config\.json (auto_map|transformers_version|architectures|pretraining_objective)\S* .*": "not "
+    "followed",
+    r"(finetune|predict) config\.json (cls|sep|pad)_token_id .*": "the tokenizer's are used",
+    r"(finetune|predict) config\.json (attention_probs|classifier|hidden)\S*dropout\S* .*": "--dropout replaces it, and "
+    "predicting has none",
+    r"(finetune|predict) config\.json max_position_embeddings (null|-1|\d+)": "positions are rotary",
+    r"(finetune|predict) config\.json (tie_word_embeddings|dtype|use_cache|problem_type|label2id)\S* .*": "without "
+    "effect on loading a task's weights",
+    r"predict config\.json id2label\S* .*": "labels are those of task.json",
+    r"predict task\.json (columns\.\w+|labels\.\d|label_separator) \"x\"": "other names",
+    r"predict task\.json pairs null": "decided by the records",
+    r"predict tokenizer\.json (truncation|normalizer|post_processor|decoder)\S* .*": "another tokenizer",
+    r"predict tokenizer\.json (added_tokens|model\.unk_token)\S* .*": "another tokenizer",
+    r"predict tokenizer_config\.json (backend|is_local|local_files_only|model_input_names)\S* .*": "not followed",
+    r"predict tokenizer_config\.json model_max_length .*": "the length is that of task.json",
+    r"predict tokenizer_config\.json (\w+_token|tokenizer_class) .*": "tokenizer.json decides",
 }
 """Reasons by expressions on the command, the file, the place in it and the value."""
 

@@ -80,6 +80,8 @@ class ElektronConfig(PreTrainedConfig):
             raise ValueError(
                 f"classifier_pooling must be mean or cls, got {self.classifier_pooling!r}"
             )
+        if not (self.norm_eps > 0 and self.rope_theta > 0):
+            raise ValueError("norm_eps and rope_theta must be positive")
         super().__post_init__(**kwargs)
 
 

@@ -15,8 +15,8 @@ ACCEPTED = {
     r"(inspect|pretrain) manifest\.json all_special_ids \[\]": "an empty list is of its type",
     r"\S+ manifest\.json (duplicates|splits\.\w+\.(documents|pieces)) \d+": "counts that are shown only",
     r"inspect manifest\.json splits\.validation\.files\S* \"x\"": "rows of that split are not read",
-    r"pretrain (manifest|progress)\.json ( |run|files).*": "a damaged checkpoint is set aside, and the run resumes "
-    "from the one before",
+    r"pretrain (progress\.json|manifest\.json ( |run|files)).*": "a damaged checkpoint is set aside, and the run "
+    "resumes from the one before",
     r"pretrain metrics\.jsonl .*": "lines before the checkpoint that are not of their kind are ignored",
     # Reports
     r"report (corpus|examples|summary|details|metrics|runs|run)\.jsonl? .*": "the page leaves out what is not of "
@@ -32,8 +32,8 @@ ACCEPTED = {
     r"(finetune|predict) config\.json (auto_map|transformers_version|architectures|pretraining_objective)\S* .*": "not "
     "followed",
     r"(finetune|predict) config\.json (cls|sep|pad)_token_id .*": "the tokenizer's are used",
-    r"(finetune|predict) config\.json (attention_probs|classifier|hidden)\S*dropout\S* .*": "--dropout replaces it, and "
-    "predicting has none",
+    r"(finetune|predict) config\.json (attention_probs|classifier|hidden)\S*dropout\S* .*": "--dropout replaces "
+    "it, and predicting has none",
     r"(finetune|predict) config\.json max_position_embeddings (null|-1|\d+)": "positions are rotary",
     r"(finetune|predict) config\.json (tie_word_embeddings|dtype|use_cache|problem_type|label2id)\S* .*": "without "
     "effect on loading a task's weights",

@@ -52,7 +52,7 @@ def test_it_is_read_as_the_command_would_read_it(
         ("classification --train sst2/train.tsv --epochs x", "--epochs must be a number"),
         ("classification --train sst2/train.tsv --epochs 0", "--epochs must be above 0"),
         ("classification --train sst2/train.tsv --sweep lr", "--sweep takes NAME=VALUE"),
-        ("classification --train sst2/train.tsv --eval 1.5", "a share to hold out"),
+        ("classification --train sst2/train.tsv --eval 1.5", "to hold out"),
         ("classification --train sst2/train.tsv --model m", "--model is set by the comparison"),
         ("classification --train sst2/train.tsv --seed 3", "--seed is set by the comparison"),
         ("classification --train sst2/train.tvs", "sst2/train.tvs: no such file"),

@@ -39,8 +39,10 @@ def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request
             parse(written[0], f"{table.name}, column {columns[0]}")
         return parse
     if role.name == "label":
-        several = LabelColumn(table.name, columns, filled, request.label_separator)
-        return partial(_label, several if role.several else None, table.name)
+        several = None
+        if role.several:
+            several = LabelColumn(table.name, columns, filled, request.label_separator)
+        return partial(_label, several, table.name)
     return PARSERS.get(role.name, lambda value, where: value)
 
 

@@ -119,6 +119,18 @@ def test_mlm_continues_the_head_too(bert: Path, blocks: Path, tmp_path: Path) ->
     torch.testing.assert_close(*logits, atol=1e-6, rtol=1e-6)
 
 
+def test_mlm_from_an_encoder_without_heads(
+    bert: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
+    load_tokenizer(str(bert)).save_pretrained(tmp_path / "bare")
+    with caplog.at_level(logging.INFO, "elektron"):
+        continued(blocks, tmp_path / "run", tmp_path / "bare", objective="mlm")
+    assert "the head that predicts tokens is new" in caplog.text
+    assert "replaced tokens" not in caplog.text
+    assert_encoder_is(tmp_path / "run/discriminator", bert)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

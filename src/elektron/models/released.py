@@ -99,12 +99,13 @@ def load_pair(
     if changes.length > positions:
         kind = kind_of_positions(masked_lm)
         log.info("%s: %d positions become %d: %s", name, positions, changes.length, kind)
-    heads = {
-        "the head for replaced tokens": has_detector,
-        "the head that predicts tokens": has_token_head,
-    }
-    new = [head for head, loaded in heads.items() if not loaded]
-    log.info("%s: new parts: %s", name, " and ".join(new) or "none")
+    new = []
+    if generator is not None and not has_detector:
+        new.append("the head for replaced tokens")
+    if generator_sizes is not None and generator_name is None and not has_token_head:
+        new.append("the head that predicts tokens")
+    if generator is not None:
+        log.info("%s: new parts: %s", name, " and ".join(new) or "none")
     return pair
 
 

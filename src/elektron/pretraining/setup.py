@@ -222,6 +222,8 @@ def pair_for(
             config.sharing or "embeddings",
         )
     if objective.corrects or config.plan_options.similarity:
+        if config.init_from is not None and pair.corrector is None:
+            log.info("%s: the head that predicts tokens is new", config.init_from)
         pair.add_corrector()
     else:
         pair.corrector = None

@@ -220,7 +220,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_said_once(blocks, tmp_path)
     out = tmp_path / "run"
     config = one_or_several(blocks, out)
     with own_folder(resolve(config), BlockStore.open(blocks)):
-        (out / "checkpoints").touch()
+        (out / "checkpoints").symlink_to("nowhere")  # looks like none, and cannot be made
     done = torchrun(config, 2)
     said_once(done, "step-00000020 cannot be written")
     assert not (out / "summary.json").exists()

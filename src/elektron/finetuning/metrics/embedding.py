@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektron.finetuning.metrics.measure import Measure, Rows
-from elektron.finetuning.metrics.regression import correlation
+from elektron.finetuning.metrics.regression import pearson, spearman
 
 BLOCK = 1024
 """Texts whose cosines with all candidates are in memory at once."""
@@ -23,8 +23,8 @@ def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
     def compute(rows: Rows) -> dict[str, float]:
         true, predicted = (numbers[rows] for numbers in pair)
         return {
-            "spearman": correlation(stats.spearmanr, true, predicted),
-            "pearson": correlation(stats.pearsonr, true, predicted),
+            "spearman": spearman(true, predicted),
+            "pearson": pearson(true, predicted),
         }
 
     return Measure(rows=len(truth), compute=compute)

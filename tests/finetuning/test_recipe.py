@@ -109,7 +109,7 @@ def test_values_that_cannot_work_are_refused_by_name(name, value):
     [
         ("quickstart", "a recipe: did you mean scratch:quickstart"),
         ("scratch:quikstart", "did you mean quickstart"),
-        ("scratch:", "which recipe\\? There are .*quickstart"),
+        ("scratch:", "There are .*quickstart"),
     ],
 )
 def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(

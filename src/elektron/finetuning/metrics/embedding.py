@@ -16,8 +16,6 @@ BLOCK = 1024
 
 def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
     """spearman and pearson, the metrics of STS-B, from −1 to 1."""
-    from scipy import stats  # slow to import, and not needed to predict
-
     pair = np.asarray(truth, dtype=np.float64), np.asarray(cosines, dtype=np.float64)
 
     def compute(rows: Rows) -> dict[str, float]:

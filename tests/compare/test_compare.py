@@ -75,6 +75,12 @@ def test_variants_are_trained_probed_and_told_apart(
     compare(more)
     assert calls == []
 
+    content = json.loads((run / "result.json").read_text())
+    for wrong in ({"variant": "x"}, {"seed": 9}, {"flops": -1.0}):
+        (run / "result.json").write_text(json.dumps(content | wrong))
+        with pytest.raises(ElektronError, match="result.json"):
+            compare(more)
+
 
 def test_what_was_done_before_an_interruption_stays(
     make_config: MakeConfig, calls: list[Path], monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from elektron.compare.probes import PRETRAINING, Probe
 from elektron.compare.variants import Budget, Variant, folder_name
@@ -71,11 +72,21 @@ class Run:
 
     def result(self) -> VariantRun | None:
         """The result; None while a part of the run is left to do."""
-        found: VariantRun | None = read_json(
-            self.folder / RESULT, lambda content: from_json(content, VariantRun, "the result")
-        )
+        found = read_json(self.folder / RESULT, self._parse_result)
         if found is None or (found.diverged is None and self.probes.keys() - found.probes.keys()):
             return None
+        return found
+
+    def _parse_result(self, content: Any) -> VariantRun:
+        found: VariantRun = from_json(content, VariantRun, "the result")
+        if (found.variant, found.budget, found.seed) != (
+            self.variant,
+            self.budget.name,
+            self.seed,
+        ):
+            raise ValueError("is the result of another run")
+        if found.flops is not None and found.flops <= 0:
+            raise ValueError(f"flops must be positive, got {found.flops:g}")
         return found
 
 

@@ -78,7 +78,7 @@ def test_variants_are_trained_probed_and_told_apart(
     content = json.loads((run / "result.json").read_text())
     for wrong in ({"variant": "x"}, {"seed": 9}, {"flops": -1.0}):
         (run / "result.json").write_text(json.dumps(content | wrong))
-        with pytest.raises(ElektronError, match="result.json"):
+        with pytest.raises(ElektronError, match=r"result\.json"):
             compare(more)
 
 

@@ -1,6 +1,7 @@
 """Spans by hand, offsets in any script, and a model that learns eight answers by heart."""
 
 import dataclasses
+import functools
 import json
 import random
 from itertools import pairwise
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.vocabulary import learn
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -201,19 +204,29 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-WORDS = st.lists(
-    st.sampled_from(["cat", "the", "blue", "house", "貓", "看見", "藍色", "房子", "。", "Éa", "x"]),
-    min_size=1,
-    max_size=60,
-)
+VOCABULARY = ["cat", "the", "blue", "house", "貓", "看見", "藍色", "房子", "。", "Éa", "x"]
+WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=60)
+
+
+@functools.cache
+def learned(kind: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of `elektron tokenizer`."""
+    config = TokenizerConfig([], Path(), vocab_size=300)
+    backend = learn(kind, config, lambda _: iter([" ".join(VOCABULARY)] * 5))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )  # fmt: skip
+
+
 SPACES = st.sampled_from([" ", "  ", "\n", "\t ", "\u3000", "\u00a0", " \n\n "])
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bytes"])
+@pytest.mark.parametrize("kind", ["small", "bytes", "wordpiece", "bpe", "unigram"])
 @settings(deadline=None, max_examples=60)
 @given(words=WORDS, data=st.data())
 def test_the_places_in_a_feature_give_the_answer_back_exactly(kind, tokenizer, words, data):
-    reader = tokenizer if kind == "wordpiece" else byte_level_tokenizer()
+    own = {"small": tokenizer, "bytes": byte_level_tokenizer()}
+    reader = own[kind] if kind in own else learned(kind)
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, min(len(words) - 1, first + 3)))
     context, places = "", []

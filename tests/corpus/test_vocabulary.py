@@ -13,7 +13,7 @@ from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.inspection import inspect_corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.tokenizer import special_ids, train_tokenizer
-from elektron.corpus.vocabulary import readable, suggest_kind
+from elektron.corpus.vocabulary import in_wordpiece_form, readable, suggest_kind
 from elektron.errors import ElektronError
 from elektron.pretraining.pretrain import pretrain
 from tests.corpus.texts import (
@@ -115,6 +115,9 @@ def test_pieces_as_text(kind: str, tmp_path: Path) -> None:
     pieces = tokenizer.tokenize("kalomiser tan Größe")
     text = "".join(readable(piece, tokenizer.backend_tokenizer) for piece in pieces)
     assert text.replace("\ufffd", "") == " kalomiser tan Größe"
+    as_wordpiece = [in_wordpiece_form(p, tokenizer.backend_tokenizer) for p in pieces]
+    joined = " ".join(as_wordpiece).replace("\ufffd", "").replace(" ##", "")
+    assert joined.strip() == "kalomiser tan Größe"
 
 
 @pytest.mark.parametrize("kind", KINDS)

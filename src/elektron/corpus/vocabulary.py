@@ -103,12 +103,18 @@ def learn(kind: TokenizerKind, config: TokenizerConfig, texts: Texts) -> Tokeniz
 
 def readable(piece: str, tokenizer: Tokenizer) -> str:
     """A piece as text, with a space before it where it begins a word."""
-    if isinstance(tokenizer.model, WordPiece):
+    if not isinstance(tokenizer.model, BPE | Unigram):
         is_inside = piece.startswith(CONTINUATION)
         return piece.removeprefix(CONTINUATION) if is_inside else f" {piece}"
     if isinstance(tokenizer.model, BPE):
         piece = decoders.ByteLevel().decode([piece])
     return piece.replace(SPACE, " ")
+
+
+def in_wordpiece_form(piece: str, tokenizer: Tokenizer) -> str:
+    """A piece of any kind as WordPiece writes it: `##ing` where it continues a word."""
+    text = readable(piece, tokenizer)
+    return text[1:] if text.startswith(" ") else CONTINUATION + text
 
 
 def _learn_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:

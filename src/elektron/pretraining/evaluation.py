@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.vocabulary import CONTINUATION
+from elektron.corpus.vocabulary import CONTINUATION, in_wordpiece_form
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.objectives import Objective, UpdateRoles
@@ -166,17 +167,20 @@ def find_examples(
     probabilities = output.logits.sigmoid()
     special_ids = torch.tensor(batches.manifest.all_special_ids, device=masked.device)
     text = ~torch.isin(batch.input_ids, special_ids)
+
+    def pieces_of(ids: Tensor) -> list[str]:
+        pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
+        return [in_wordpiece_form(piece, tokenizer.backend_tokenizer) for piece in pieces]
+
     examples: list[dict[str, Any]] = []
     quality: list[float] = []
     for row in range(len(batch.input_ids)):
         for document in range(int(batch.document_ids[row].max()) + 1):
             positions = ((batch.document_ids[row] == document) & text[row]).nonzero().squeeze(1)
-            tokens = tokenizer.convert_ids_to_tokens(batch.input_ids[row][positions].tolist())
+            tokens = pieces_of(batch.input_ids[row][positions])
             for begin, end in example_spans(tokens):
                 here, original = positions[begin:end], tokens[begin:end]
-                corrupted = tokenizer.convert_ids_to_tokens(
-                    output.corrupted_ids[row][here].tolist()
-                )
+                corrupted = pieces_of(output.corrupted_ids[row][here])
                 # Long prose reads better than a few words, tables and code.
                 words = sum(token.isalpha() for token in original) / len(original)
                 quality.append((end - begin >= EXAMPLE_TOKENS[0]) + words)
@@ -202,7 +206,9 @@ def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
     least, most = EXAMPLE_TOKENS
     while len(tokens) - begin > most:
         ends = range(begin + most, begin + least - 1, -1)
-        sentence = (end for end in ends if tokens[end - 1] in SENTENCE_ENDS)
+        sentence = (
+            end for end in ends if tokens[end - 1].removeprefix(CONTINUATION) in SENTENCE_ENDS
+        )
         word = (end for end in ends if not tokens[end].startswith(CONTINUATION))
         end = next(sentence, None) or next(word, begin + most)
         spans.append((begin, end))

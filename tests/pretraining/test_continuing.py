@@ -19,16 +19,22 @@ from transformers import (
     BertModel,
     DebertaV2Config,
     DebertaV2ForMaskedLM,
+    RobertaModel,
 )
 
+from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES
-from elektron.pretraining.config import NetworkConfig, OptimizerConfig
+from elektron.pretraining.batches import BatchMaker
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
+from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.setup import pair_for, with_released_sizes
 from tests.conftest import prepare_blocks
 from tests.host_sync import NoHostSync
+from tests.models.test_adaptation import byte_level
 from tests.models.test_released import make
 from tests.pretraining.conftest import steps_inside, tiny_config
 
@@ -219,3 +225,34 @@ def test_a_swapped_vocabulary_is_another_tokenizer(
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(ElektronError, match="another tokenizer"):
         continued(blocks, tmp_path / "run", other)
+
+
+def test_documents_of_roberta_blocks_are_what_plain_transformers_makes_of_them(
+    corpus_file: Path, tmp_path: Path
+) -> None:
+    """Its padding token has the id 1, from behind which positions are counted, and its blocks hold byte-level BPE."""
+    start = tmp_path / "start"
+    tokenizer = byte_level(("t", "h"), ("th", "e"), ("Ġ", "the"))
+    make("roberta", "ForMaskedLM", start, vocab_size=len(tokenizer), max_position_embeddings=66)
+    tokenizer.save_pretrained(start)
+    rows = prepare_blocks(corpus_file, start, tmp_path / "blocks", seq_len=64)
+    continued(rows, tmp_path / "run", start)
+    config = resolve(
+        with_released_sizes(
+            tiny_config(rows, tmp_path, init_from=str(start), network=NetworkConfig())
+        )
+    )
+    store = BlockStore.open(rows)
+    pair = pair_for(config, store.manifest).eval()
+    batch = BatchMaker(store, config, torch.device("cpu")).training(0).micro_batches[0]
+    encoder = RobertaModel.from_pretrained(tmp_path / "run/discriminator").eval()
+    assert batch.document_ids.max() >= 1
+    assert (batch.input_ids[:, 0] == tokenizer.cls_token_id).all()
+    with torch.no_grad():
+        states = pair.discriminator_states(batch.input_ids, packed_positions(batch))
+        for row, documents in enumerate(batch.document_ids):
+            for number in range(int(documents.max()) + 1):
+                here = documents == number
+                text = batch.input_ids[row : row + 1, here]
+                plain = encoder(text, attention_mask=torch.ones_like(text)).last_hidden_state[0]
+                torch.testing.assert_close(states[row, here], plain, atol=1e-5, rtol=1e-5)

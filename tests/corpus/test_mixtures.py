@@ -121,6 +121,15 @@ def test_wrong_weights(sources: list[str], complaint: str) -> None:
         read_weights(sources)
 
 
+def test_a_tokenizer_is_trained_on_all_text_whatever_the_weights(
+    config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_tokenizer(TokenizerConfig(config.corpus, tmp_path / "t", vocab_size=400))
+    assert "weights have an effect in `elektron prepare` only" in caplog.text
+    expected = (Path(config.tokenizer) / "tokenizer.json").read_bytes()
+    assert (tmp_path / "t" / "tokenizer.json").read_bytes() == expected
+
+
 def test_a_source_without_text_of_its_own(config: PrepareConfig, tmp_path: Path) -> None:
     first = config.corpus[0].rpartition("=")[0]
     copy = tmp_path / "copy.txt"

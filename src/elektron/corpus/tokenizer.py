@@ -55,6 +55,8 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
+    if corpus.weights:
+        log.warning("%s: weights have an effect in `elektron prepare` only", name)
     with atomic_folder(config.out) as folder:
         selected, total = 1, 1
         if config.max_documents is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from elektron.reporting import charts
 from elektron.reporting.charts import round_numbers
 from elektron.reporting.variants_report import (
     MARKDOWN,
@@ -200,6 +201,9 @@ def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
     assert [len(points) for points, _ in drawn] == [2, 6] * 3
     single = quality_lines(comparison(budgets=("2m",)), "sst2")
     assert [len(points) for points, _ in single] == [3] * 3
+    assert charts.log_lines(drawn, "FLOPs", str, str).axes[0].get_xscale() == "log"
+    (section,) = [s for s in variants_report(comparison()).sections if "compute" in s.title]
+    assert [chart.title for chart in section.blocks[1].blocks] == ["sst2", "sts-b"]
 
 
 def test_marks_at_the_same_compute_do_not_cover_one_another() -> None:

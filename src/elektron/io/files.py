@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -94,44 +94,69 @@ def _finite(value: Any) -> Any:
     return list(map(_finite, value)) if isinstance(value, list | tuple) else value
 
 
-def from_json(value: Any, hint: Any, where: str) -> Any:
+def from_json(value: Any, hint: Any, where: str, lenient: bool = False) -> Any:
     """A value from a JSON file, checked against a type; objects become the dataclasses that the type names.
 
     Args:
         value: as `json.loads` returns it.
         hint: a type: of a dataclass, list, tuple, dict with text as keys, Literal, union, or a plain type.
         where: the name of the value, for messages.
+        lenient: whether to ignore fields that a dataclass does not have and entries of dicts that are of another
+            type, and to take the default of a field that is null.
 
     Raises:
-        TypeError: a dataclass lacks a field.
-        ValueError: the value is of another type, or has an unknown field.
+        ValueError: the value is of another type, has an unknown field, or lacks one.
     """
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
-        hints = get_type_hints(hint)
-        for name in value.keys() - hints.keys():
-            raise ValueError(f"{where} has an unknown {name!r:.80}")
-        return hint(**{name: from_json(v, hints[name], name) for name, v in value.items()})
+        return hint(**_fields_from_json(value, hint, where, lenient))
     if kind is list and isinstance(value, list):
-        return [from_json(item, inner[0], where) for item in value]
+        return [from_json(item, inner[0], where, lenient) for item in value]
     if kind is tuple and isinstance(value, list) and len(value) == len(inner):
-        return tuple(from_json(item, each, where) for item, each in zip(value, inner, strict=True))
+        pairs = zip(value, inner, strict=True)
+        return tuple(from_json(item, each, where, lenient) for item, each in pairs)
     if kind is dict and isinstance(value, dict):
-        return {name: from_json(item, inner[1], name) for name, item in value.items()}
+        found = {}
+        for name, item in value.items():
+            try:
+                found[name] = from_json(item, inner[1], name, lenient)
+            except ValueError:
+                if not lenient:
+                    raise
+        return found
     if kind in (Union, UnionType):
         plain = value is None or not isinstance(value, dict | list)
         fitting = [each for each in inner if not plain or type(value) is each]
         fitting += [float] if type(value) is int and float in inner else []
         if not fitting:
             raise ValueError(f"{where} is of another type")
-        return from_json(value, fitting[0], where)
+        return from_json(value, fitting[0], where, lenient)
     if kind is Literal:
         fits = value in inner
     else:
         fits = hint is Any or type(value) is hint or (hint is float and type(value) is int)
     if not fits:
-        raise ValueError(f"{where} is of another type")
+        raise ValueError(
+            f"{where} must be a list" if kind is list else f"{where} is of another type"
+        )
     return value
+
+
+def _fields_from_json(
+    value: dict[str, Any], cls: type, where: str, lenient: bool
+) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    if not lenient and (unknown := value.keys() - hints.keys()):
+        raise ValueError(f"{where} has an unknown {min(unknown)!r:.80}")
+    found = {}
+    for field in fields(cls):
+        required = field.default is field.default_factory is MISSING
+        if required and field.name not in value:
+            raise ValueError(f"{where} has no {field.name!r}")
+        item = value.get(field.name)
+        if required or item is not None or (field.name in value and not lenient):
+            found[field.name] = from_json(item, hints[field.name], field.name, lenient)
+    return found
 
 
 @contextmanager

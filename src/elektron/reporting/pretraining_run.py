@@ -9,6 +9,7 @@ from typing import Any
 
 from elektron.configuration import read_yaml
 from elektron.errors import ElektronError
+from elektron.io.files import from_json
 from elektron.pretraining.config import CONFIG, CORPUS, EXAMPLES, METRICS, SUMMARY
 from elektron.reporting.reading import (
     Record,
@@ -16,7 +17,6 @@ from elektron.reporting.reading import (
     flat,
     mapping,
     number,
-    parsed,
     read_json,
     read_lines,
 )
@@ -164,15 +164,14 @@ def read_run(folder: Path) -> PretrainingRun:
         metrics=_read_metrics(folder / METRICS),
         summary=read_json(folder / SUMMARY, mapping),
         corpus=read_json(folder / CORPUS, mapping),
-        examples=read_json(folder / EXAMPLES, _examples) or [],
-        downstream=read_json(folder / DOWNSTREAM, lambda x: parsed(DownstreamCheck, x)),
+        examples=read_json(
+            folder / EXAMPLES, lambda x: from_json(x, list[Example], "the file", lenient=True)
+        )
+        or [],
+        downstream=read_json(
+            folder / DOWNSTREAM, lambda x: from_json(x, DownstreamCheck, "the file", lenient=True)
+        ),
     )
-
-
-def _examples(content: Any) -> list[Example]:
-    if not isinstance(content, list):
-        raise TypeError("the file must be a list")
-    return [parsed(Example, example) for example in content]
 
 
 def _advice(folder: Path) -> str:

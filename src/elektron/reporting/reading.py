@@ -5,12 +5,10 @@ A file that exists but cannot be read is an error, because a page without it wou
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from elektron.errors import ElektronError
 from elektron.io.files import read_text
@@ -73,8 +71,13 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def parse_json(text: str) -> Any:
-    """A JSON text; infinities and NaN, which Python writes but JSON does not have, become None."""
-    return json.loads(text, parse_constant=lambda _: None)
+    """A JSON text; infinities, NaN and numbers beyond LARGEST become None."""
+    return json.loads(
+        text,
+        parse_constant=lambda _: None,
+        parse_float=lambda number: finite(float(number)),
+        parse_int=lambda number: int(number) if len(number) < 300 else None,
+    )
 
 
 def read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
@@ -117,64 +120,3 @@ def read_lines(path: Path, growing: bool = False) -> Iterator[Record | None]:
                         yield None
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def parsed(hint: Any, value: Any, where: str = "the file") -> Any:
-    """JSON content as a type: a dataclass, list, dict, tuple, optional or plain type.
-
-    Fields that a dataclass does not have are ignored, and so are entries of a dict of numbers that
-    are not finite numbers, or of a dict of tuples that have another length.
-
-    Raises:
-        TypeError: a value is of another type.
-        ValueError: a tuple has another length.
-        KeyError: a field without a default is missing.
-    """
-    kind, inner = get_origin(hint) or hint, get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _parsed_dataclass(hint, mapping(value))
-    if kind is UnionType:
-        return _parsed_optional(inner[0], value, where)
-    if kind is list:
-        if not isinstance(value, list | None):
-            raise TypeError(f"{where} must be a list")
-        return [parsed(inner[0], item, where) for item in value or []]
-    if kind is dict:
-        return _parsed_dict(inner[1], value if isinstance(value, dict) else {})
-    if kind is tuple:
-        ends = value if isinstance(value, list) else []
-        return tuple(parsed(each, end, where) for each, end in zip(inner, ends, strict=True))
-    if kind in (int, float):
-        if (found := finite(value)) is None:
-            raise TypeError(f"{where} must be a number")
-        return kind(found)
-    if kind is str:
-        return "" if value is None else str(value)
-    return bool(value) if kind is bool else value
-
-
-def _parsed_dataclass(cls: type, content: Record) -> Any:
-    hints, values = get_type_hints(cls), {}
-    for field in dataclasses.fields(cls):
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if content.get(field.name) is not None or required:
-            values[field.name] = parsed(hints[field.name], content[field.name], field.name)
-    return cls(**values)
-
-
-def _parsed_optional(hint: Any, value: Any, where: str) -> Any:
-    """None where there is nothing: null, an empty object or text, no finite number."""
-    if hint in (int, float) and finite(value) is None:
-        return None
-    return parsed(hint, value, where) if value or value == 0 else None
-
-
-def _parsed_dict(hint: Any, content: Record) -> Record:
-    found = {}
-    for name, value in content.items():
-        try:
-            found[str(name)] = parsed(hint, value, str(name))
-        except (TypeError, ValueError):
-            if dataclasses.is_dataclass(hint):
-                raise
-    return found

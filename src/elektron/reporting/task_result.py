@@ -12,6 +12,7 @@ from typing import Any
 
 from elektron.configuration import read_yaml
 from elektron.errors import ElektronError
+from elektron.io.files import from_json
 from elektron.io.folders import final_path
 from elektron.reporting.formatting import MetricFormat, metric_format
 from elektron.reporting.reading import (
@@ -22,7 +23,6 @@ from elektron.reporting.reading import (
     group,
     mapping,
     number,
-    parsed,
     read_json,
 )
 from elektron.reporting.resolution import Interval, Spread
@@ -287,17 +287,22 @@ def read_task_result(folder: Path) -> TaskResult:
         learned=task,
         config=flat(read_yaml(settings)) if settings.is_file() else {},
         metrics={name: value for name, value in values.items() if value is not None},
-        intervals=parsed(dict[str, Interval], metrics.get("intervals")),
+        intervals=from_json(
+            group(metrics, "intervals"), dict[str, Interval], "intervals", lenient=True
+        ),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
-        details=read_json(folder / DETAILS, lambda x: parsed(Details, x)) or Details(),
+        details=read_json(
+            folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", lenient=True)
+        )
+        or Details(),
         runs=read_json(folder / RUNS, _training_runs) or [],
         network=read_json(folder / NETWORK, mapping) or {},
     )
 
 
 def _training_runs(content: Any) -> list[TrainingRun]:
-    runs: list[TrainingRun] = parsed(list[TrainingRun], content)
+    runs: list[TrainingRun] = from_json(content, list[TrainingRun], "the file", lenient=True)
     return [
         replace(
             run,

@@ -8,8 +8,6 @@ import torch
 from elektron.device import Device
 from elektron.estimate.estimate import Estimator
 from elektron.estimate.step import (
-    FP32,
-    DeviceMemory,
     LiveBytes,
     TrainingStep,
     bytes_of,
@@ -65,7 +63,7 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
 def test_memory_of_families(family, dropout, precision):
     run = estimator(family=family, dropout=dropout, precision=precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    assert run.memory(run.config).total == pytest.approx(real_peak(run, dtype), rel=0.01)
+    assert run.memory()[0].total == pytest.approx(real_peak(run, dtype), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +80,13 @@ def test_memory_of_families(family, dropout, precision):
 )
 def test_memory_of_objectives_and_plans(changes):
     run = estimator(precision="fp32", **changes)
-    assert run.memory(run.config).total == pytest.approx(real_peak(run, torch.float32), rel=0.01)
+    assert run.memory()[0].total == pytest.approx(real_peak(run, torch.float32), rel=0.01)
 
 
 def test_memory_of_micro_batches():
     run = estimator(precision="fp32", micro_batch_size=ROWS // 2)
     peak = real_peak(run, torch.float32, micro_batches=2)
-    assert run.memory(run.config).total == pytest.approx(peak, rel=0.05)
+    assert run.memory()[0].total == pytest.approx(peak, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -97,14 +95,14 @@ def test_gradients_and_optimizer_state_to_the_byte(name, separate):
     run = estimator(
         optimizer=OptimizerConfig(name=name, learning_rate=1e-3, separate_optimizers=separate)
     )
-    memory = run.memory(run.config)
+    memory = run.memory()[0]
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
     (kind,) = run.steps
     step.passes(kind.roles, step.batch(ROWS, LENGTH))
     learning = [p for part in step.optimizer.parts for p in part.parameters]
     step.update()
     assert memory.optimizer == bytes_of(step.optimizer.state_tensors().values())
-    assert memory.gradients == FP32 * sum(p.numel() for p in learning)
+    assert memory.gradients == 4 * sum(p.numel() for p in learning)
 
 
 def test_gpus_and_precision():
@@ -113,25 +111,14 @@ def test_gpus_and_precision():
     cpu = estimator(**on, precision="fp32")
     gpu = estimator(**on, target="gpu")
     without = estimator(family="electra", target="gpu")
-    assert gpu.memory(gpu.config).activations < cpu.memory(cpu.config).activations / 2
+    assert gpu.memory()[0].activations < cpu.memory()[0].activations / 2
     scores = 3 * (2 + 2 // 2) * ROWS * 4 * LENGTH**2
-    assert gpu.memory(gpu.config).activations - without.memory(without.config).activations < scores
-
-
-def test_parts_of_what_is_divided():
-    run = estimator(precision="bf16")
-    counted = run.counted(None)
-    one, four = counted.on_device(accumulates=True), counted.on_device(True, devices=4)
-    assert four.unsharded == one.weights
-    for name in ("weights", "gradients", "optimizer"):
-        assert getattr(one, name) / 4 <= getattr(four, name) < getattr(one, name) / 3
-    assert DeviceMemory(1, 1, 1, 1, 1, unsharded=9).total == 9
-    assert DeviceMemory(1, 1, 1, 1, 1, unsharded=2).total == 5
+    assert gpu.memory()[0].activations - without.memory()[0].activations < scores
 
 
 def test_released_networks_lose_their_weights_to_the_count_only():
     run = estimator()
     pair = run.build_pair("cpu")
-    kinds = {(step.roles, step.shape.length): step.shape.rows for step in run.steps}
-    real = count_memory(run.config, pair, run.manifest, kinds, torch.float32, False)
-    assert real.peak == estimator(precision="fp32").counted(None).peak
+    kinds = [run.kind(step) for step in run.steps]
+    real = count_memory(run.config, pair, run.manifest, kinds, torch.float32)
+    assert real == estimator(precision="fp32").memory()

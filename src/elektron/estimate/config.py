@@ -8,24 +8,21 @@ from typing import Annotated, Literal
 from elektron.configuration import AboveZero, Size, VocabSize, Within
 from elektron.pretraining.config import PretrainConfig
 
-HEADROOM = 0.1
-"""Fraction of a device's memory that is left free, for the driver and fragmentation."""
-
 
 @dataclass(kw_only=True)
 class EstimateConfig(PretrainConfig):
     """Estimate what a pre-training run will cost; takes every option of `elektron pretrain`."""
 
     vocab_size: VocabSize | None = None
-    """VocabSize in the vocabulary, where there are no blocks yet."""
+    """Tokens in the vocabulary, where there are no blocks yet."""
     seq_len: Annotated[int, Within(above=2, most=1 << 20)] | None = None
     """Tokens in a row, where there are no blocks yet."""
     devices: Size | None = None
     """Devices that share each batch, and under `--parallel fsdp` the networks (default: nproc, or 1)."""
     target: Literal["cpu", "gpu"] | None = None
-    """Kind of device to count for (default: this machine's)."""
+    """Kind of device whose memory is counted (default: this machine's)."""
     memory_per_device: str | None = None
-    """Memory of a device, such as 16GB or 80GiB: whether the run fits, and what would."""
+    """Memory of a device, such as 16GB or 80GiB: whether the run fits."""
     throughput: AboveZero[float] | None = None
     """Tokens a second on one device, to estimate the time."""
     probe: bool = False

@@ -15,18 +15,18 @@ import statistics
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.manifest import Manifest
@@ -43,14 +43,16 @@ log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 30.0
 LONGEST_PASS = 0.1
-"""A pass that takes this fraction of the seconds has enough rows to be timed."""
-SMALL_RATE = 1e-3
-"""Factor on the peak learning rates: an update costs the same whatever it changes."""
-FP32 = 4
-"""Bytes of a number."""
+"""A pass that takes this fraction of PROBE_SECONDS has enough rows to be timed."""
+FUSED = "fused"
 
-Kind = tuple[UpdateRoles, int]
-"""Update roles and row length."""
+
+class Kind(NamedTuple):
+    """A kind of step."""
+
+    roles: UpdateRoles
+    rows: int  # that pass through the networks at once
+    length: int  # tokens in a row
 
 
 class Measured(NamedTuple):
@@ -71,13 +73,11 @@ class DeviceMemory(NamedTuple):
     weights: int
     gradients: int
     optimizer: int
-    activations: int  # and temporary tensors
-    gathered: int = 0  # under FSDP: gathered parameters and their gradients
-    unsharded: int = 0  # under FSDP: the whole networks, before they are sharded
+    activations: int  # temporary tensors included; under FSDP also gathered weights and gradients
 
     @property
     def total(self) -> int:
-        return max(sum(self) - self.unsharded, self.unsharded)
+        return sum(self)
 
 
 class TrainingStep:
@@ -119,8 +119,8 @@ class TrainingStep:
         )
 
     def update(self) -> None:
-        """Update the parameters."""
-        self.optimizer.step(SMALL_RATE)
+        """Update the parameters, with a small learning rate: the cost is the same for any."""
+        self.optimizer.step(1e-3)
 
     def seconds(self, roles: UpdateRoles, batch: GlobalBatch) -> tuple[float, float]:
         """Take a step; the seconds of its passes and of its update."""
@@ -138,12 +138,7 @@ class TrainingStep:
 
 
 def measure(
-    config: PretrainConfig,
-    pair: Pair,
-    manifest: Manifest,
-    kind: Kind,
-    most_rows: int,
-    flops: float | None,
+    config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Kind, flops: float | None
 ) -> Measured:
     """Time steps on this device for PROBE_SECONDS.
 
@@ -151,20 +146,14 @@ def measure(
         config: of the run, resolved.
         pair: its networks.
         manifest: of its blocks.
-        kind: of step.
-        most_rows: rows that pass through the networks at once in the run; fewer are used if a pass takes too long.
+        kind: of step; fewer rows are used if a pass takes too long.
         flops: of the run, if they are known.
     """
     keep_freed_memory()
     before, on = resident_peak(), Device.choose(config.precision)
     compiled = should_compile(config, on.device, flops)
-    log.info(
-        "timing %s steps for about %d seconds%s",
-        "compiled" if compiled else "eager",
-        PROBE_SECONDS,
-        ", after compiling" if compiled else "",
-    )
-    (roles, length), rows = kind, 1
+    log.info("timing steps for %d seconds%s", PROBE_SECONDS, " after compiling" * compiled)
+    (roles, most_rows, length), rows = kind, 1
     step = TrainingStep(config, pair.to(on.device), manifest, on)
     while rows < most_rows:
         if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
@@ -193,102 +182,72 @@ def resident_peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-class Counted(NamedTuple):
-    """The tensors of a run's steps on one device, as fake tensors."""
-
-    weights: list[Tensor]
-    layers: list[list[Tensor]]  # weights of each encoder layer
-    gradients: list[Tensor]  # parameters with gradients, of the step that has most
-    state: list[Tensor]  # of the optimizers
-    peak: int  # bytes without the optimizer state at the peak, for one micro-batch
-    itemsize: int  # bytes of a number in matrix products
-
-    def on_device(self, accumulates: bool, devices: int = 1) -> DeviceMemory:
-        """The memory of a device.
-
-        Args:
-            accumulates: whether a step has several micro-batches, and so keeps gradients during the passes.
-            devices: over which FSDP shards the networks.
-        """
-        whole = bytes_of(self.weights)
-        activations, gradients = self.peak - whole, bytes_of(self.gradients, devices)
-        if devices == 1:
-            activations -= 0 if accumulates else gradients
-            return DeviceMemory(whole, gradients, bytes_of(self.state), max(0, activations))
-        inside = {p for layer in self.layers for p in layer}
-        if self.itemsize < FP32:  # layers are gathered in this precision and need no copies in it
-            activations -= self.itemsize * sum(p.numel() for p in inside if p.ndim >= 2)
-        # Embeddings and heads with their gradients; a layer with its own, and the next one.
-        layer = max(sum(p.numel() for p in layer) for layer in self.layers)
-        gathered = 2 * bytes_of(p for p in self.weights if p not in inside)
-        return DeviceMemory(
-            bytes_of(self.weights, devices),
-            gradients,
-            bytes_of(self.state, devices),
-            activations,
-            gathered + 3 * self.itemsize * layer,
-            whole,
-        )
-
-
 def count_memory(
     config: PretrainConfig,
     pair: Pair,
     manifest: Manifest,
-    kinds: Mapping[Kind, int],
+    kinds: Sequence[Kind],
     dtype: torch.dtype,
-    is_gpu: bool,
-) -> Counted:
-    """Take a step of each kind on fake tensors; those of the pair become fake.
+    is_gpu: bool = False,
+    accumulates: bool = False,
+    shards: int = 1,
+) -> tuple[DeviceMemory, int]:
+    """Take a step of each kind on fake tensors and count the bytes; the tensors of the pair become fake.
 
     Args:
         config: of the run, resolved.
         pair: its networks, which may be on the `meta` device.
         manifest: of its blocks.
-        kinds: rows that pass through the networks at once, by kind of step.
+        kinds: of steps.
         dtype: of matrix products.
         is_gpu: whether to count for a GPU. Fake tensors of a GPU would need one; those of a CPU have the same sizes.
+        accumulates: whether a step has several micro-batches, and so keeps gradients during the passes.
+        shards: devices over which FSDP shards the networks. How much of them is gathered at once is not counted:
+            room is left for a whole set of gradients.
+
+    Returns:
+        The memory of a device, and the bytes of a checkpoint.
     """
     with ExitStack() as modes:
         if is_gpu:
-            modes.enter_context(_FusedDropout())
-            for module in pair.modules():  # not written out, as `models/attention.py` does on CPUs
-                if isinstance(module, PreTrainedModel) and (
-                    module.config._attn_implementation != "eager"
-                ):
-                    module.set_attn_implementation("sdpa")
+            AttentionInterface.register(FUSED, fused_attention)
+            AttentionMaskInterface.register(FUSED, sdpa_mask)
+            for network in filter(None, (pair.discriminator, pair.generator)):
+                if network.config._attn_implementation != "eager":
+                    network.set_attn_implementation(FUSED)
         modes.enter_context(FakeTensorMode())
         live = modes.enter_context(LiveBytes())
         make_fake(pair)
         step = TrainingStep(config, pair, manifest, Device(torch.device("cpu"), dtype))
         live.add(pair.parameters())
         peak, gradients = 0, list[Tensor]()
-        for (roles, length), rows in kinds.items():
-            for is_update in (False, True):
-                live.peak = live.now
-                if is_update:
-                    step.update()
-                else:
-                    step.passes(roles, step.batch(rows, length))
-                    # The parameters, because references would keep the gradients alive.
-                    own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
-                    gradients = max(gradients, own, key=bytes_of)
-                state = bytes_of(step.optimizer.state_tensors().values())
-                peak = max(peak, live.peak - state)
-    return Counted(
-        weights=list(pair.parameters()),
-        layers=[list(layer.parameters()) for layer in pair.encoder_layers()],
-        gradients=gradients,
-        state=list(step.optimizer.state_tensors().values()),
-        peak=peak,
-        itemsize=dtype.itemsize,
+        for roles, rows, length in kinds:
+            live.peak = live.now
+            step.passes(roles, step.batch(rows, length))
+            # The parameters, because references would keep the gradients alive.
+            own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
+            gradients = max(gradients, own, key=bytes_of)
+            peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
+            live.peak = live.now
+            step.update()
+            peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
+    activations = peak - bytes_of(pair.parameters())
+    if not accumulates and shards == 1:
+        activations -= bytes_of(gradients)
+    weights, state = list(pair.parameters()), step.optimizer.state_tensors().values()
+    memory = DeviceMemory(
+        weights=bytes_of(weights, shards),
+        gradients=bytes_of(gradients, shards),
+        optimizer=bytes_of(state, shards),
+        activations=max(0, activations),
     )
+    return memory, bytes_of([*weights, *state])
 
 
-def bytes_of(tensors: Iterable[Tensor], parts: int = 1) -> int:
+def bytes_of(tensors: Iterable[Tensor], shards: int = 1) -> int:
     """Bytes of all tensors, or of the largest shard where each is split along its first dimension."""
     return sum(
-        math.ceil(t.shape[0] / parts) * t[0].nbytes if t.ndim and parts > 1 else t.nbytes
+        math.ceil(t.shape[0] / shards) * t[0].nbytes if t.ndim and shards > 1 else t.nbytes
         for t in tensors
     )
 
@@ -306,16 +265,9 @@ def make_fake(pair: Pair) -> None:
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
-class _FusedDropout(TorchFunctionMode):
-    """Attention with dropout as on GPUs, where one kernel does both and keeps no scores."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is F.scaled_dot_product_attention:
-            kwargs["dropout_p"] = 0.0
-        return func(*args, **kwargs)
+def fused_attention(*inputs: Any, dropout: float = 0.0, **options: Any) -> Any:
+    """SDPA as on GPUs, where one kernel does attention and dropout and keeps no scores."""
+    return sdpa_attention_forward(*inputs, **options)
 
 
 class LiveBytes(TorchDispatchMode):

@@ -208,7 +208,7 @@ class EvaluateConfig(FilesConfig):
     data: Positional[list[str]] = field(default_factory=list)
     """Labelled files, or hf:NAME[@REVISION][:config][:split]."""
     blimp: str | None = None
-    """Instead of labelled files: minimal pairs, jsonl or jsonl.gz with good, bad, phenomenon, paradigm, field."""
+    """Instead of labelled files: minimal pairs with columns good and bad, and if known phenomenon, paradigm, field."""
     task: TaskName | None = None
     """Task of a model that was saved by transformers (default: by its class)."""
     out: Path | None = None

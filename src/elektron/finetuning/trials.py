@@ -28,7 +28,7 @@ from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
-from elektron.io.files import atomic_write, read_text
+from elektron.io.files import atomic_write, from_json, read_text
 from elektron.io.folders import atomic_folder
 from elektron.sweep import format_settings
 
@@ -115,9 +115,8 @@ class FinishedTrials:
         if not path.exists():
             return None
         try:
-            content = json.loads(read_text(path))
-            trial = Trial(**content | {"epochs": [Epoch(**epoch) for epoch in content["epochs"]]})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            trial: Trial = from_json(json.loads(read_text(path)), Trial, "it")
+        except (OSError, ValueError) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
         weights = folder / MODEL
         if not weights.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,8 +17,6 @@ from elektron.finetuning.tasks.classification import Classification
 from elektron.inference.models import load_predictor, precision_of_finetuning
 from elektron.io.folders import atomic_folder
 from elektron.terminal import echo
-
-log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:

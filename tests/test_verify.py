@@ -242,7 +242,7 @@ def test_any_changed_byte_of_a_fine_tuned_models_weights(tmp_path: Path) -> None
 def test_a_comparison_is_looked_at_with_all_its_runs_and_models(tmp_path: Path) -> None:
     run = write_run(tmp_path / "x" / "variant" / "run")
     write_fine_tuned(tmp_path / "x" / "variant" / "probe")
-    (tmp_path / "x" / "settings.json").write_text("{}")
+    (tmp_path / "x" / "comparison.json").write_text("{}")
     assert kind_of(tmp_path / "x")[0] == "a comparison" and faults(tmp_path / "x") == []
     damaged = [
         run / "discriminator" / "model.safetensors",

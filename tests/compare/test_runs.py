@@ -7,32 +7,29 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
+from elektron.compare.probes import Probe
 from elektron.compare.runs import LOG, RESULT, Run, execute, execute_all, visible_gpus
-from elektron.compare.variants import Budget
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import PretrainConfig
+from elektron.pretraining.recovery import DivergedError
 from elektron.reporting.variants_report import ProbeResult, VariantRun
+
+COMMAND = "regression --train t"
 
 
 def make_run(folder: Path, *probes: str) -> Run:
-    out = folder / "pretraining"
-    probe = FinetuneConfig(task="regression", model="m", train=["t"], out=folder / "p")
-    pretraining = PretrainConfig(out=out)
-    budget = Budget("1m", "time", 60)
-    return Run(
-        folder.parent, folder, "v", {"lr": 9}, budget, 1, pretraining, dict.fromkeys(probes, probe)
-    )
+    config = FinetuneConfig(task="regression", model="m", train=["t"], out=folder / "p")
+    pretraining = PretrainConfig(out=folder / "pretraining")
+    its = [Probe(name, COMMAND, config) for name in probes]
+    return Run(folder.parent, folder.name, "v", {"lr": 9}, "1m", 1, pretraining, its)
 
 
-def result_of(*probes: str, **changes: Any) -> VariantRun:
-    probed = ProbeResult("regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
-    return VariantRun(
-        "v", {}, "1m", 1, "v/1m/seed-1", probes=dict.fromkeys(probes, probed), **changes
-    )
+def result_of(*probes: str, folder: str = "run", **changes: Any) -> VariantRun:
+    probed = ProbeResult(COMMAND, "regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
+    return VariantRun("v", {}, "1m", 1, folder, probes=dict.fromkeys(probes, probed), **changes)
 
 
 def write_result(folder: Path, result: VariantRun) -> None:
@@ -40,65 +37,47 @@ def write_result(folder: Path, result: VariantRun) -> None:
     (folder / RESULT).write_text(json.dumps(dataclasses.asdict(result)))
 
 
-@pytest.fixture
-def diverging(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pretrain(config: PretrainConfig) -> Any:
-        config.out.mkdir(parents=True)
-        (config.out / "config.yaml").write_text(yaml.safe_dump({"steps": 1}))
-        alarm = {"kind": "alarm", "step": 3, "alarm": "not-finite", "message": "no number"}
-        (config.out / "metrics.jsonl").write_text(json.dumps(alarm) + "\n")
-        raise ElektronError("the loss was no longer finite")
-
-    monkeypatch.setattr(entry, "pretrain", pretrain)
-
-
-@pytest.mark.usefixtures("diverging")
 def test_a_run_that_diverges_ends_the_comparison_unless_its_value_was_a_trial(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(ElektronError, match="v · lr=9 · 1m · seed 1: the loss was no longer"):
-        execute(make_run(tmp_path / "a", "p"))
-    assert not (tmp_path / "a" / RESULT).exists()
-    trial = make_run(tmp_path / "b", "p")
-    assert execute(trial, may_diverge=True).diverged == "the loss was no longer finite"
-    assert trial.result() is not None
-
-
-def test_a_trial_that_recovered_and_ends_otherwise_has_not_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pretrain(config: PretrainConfig) -> Any:
-        config.out.mkdir(parents=True)
-        (config.out / "config.yaml").write_text(yaml.safe_dump({"steps": 1}))
-        lines = [
-            {"kind": "alarm", "step": 3, "alarm": "not-finite", "message": "went back to step 3"},
-            {"kind": "train", "step": 4},
-        ]
-        (config.out / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        raise ElektronError("no space left")
+        raise DivergedError("gradients were non-finite")
 
     monkeypatch.setattr(entry, "pretrain", pretrain)
-    with pytest.raises(ElektronError, match="no space left"):
-        execute(make_run(tmp_path / "a", "p"), may_diverge=True)
+    with pytest.raises(ElektronError, match="a: gradients were non-finite"):
+        execute(make_run(tmp_path / "a", "p"))
+    assert not (tmp_path / "a" / RESULT).exists()
+    trial = make_run(tmp_path / "b", "p")
+    done = execute(trial, may_diverge=True)
+    assert done.diverged == "gradients were non-finite"
+    assert trial.result() == done and not trial.left(done)
 
 
 def test_any_other_error_ends_a_trial_too(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", "p")
-    with pytest.raises(ElektronError, match="seed 1: give exactly one of"):
+    with pytest.raises(ElektronError, match="a: give exactly one of"):
         execute(run, may_diverge=True)
 
 
-def test_a_result_without_a_probe_is_not_whole(tmp_path: Path) -> None:
+def test_a_result_says_which_probes_are_left(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_result(run, result_of("p"))
     found = make_run(run, "p").result()
     assert found is not None and found.probes["p"].value == 0.5
     assert make_run(run).result() == found
-    assert make_run(run, "p", "q").result() is None
+    assert [probe.name for probe in make_run(run, "p", "q").left(found)] == ["q"]
     for text in ("{", '{"probes": {}}', '{"probes": {"p": 1}}', "[]"):
         (run / RESULT).write_text(text)
         with pytest.raises(ElektronError, match=r"result\.json: "):
             make_run(run).result()
+
+
+def test_another_probe_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_result(run, result_of("p"))
+    changed = dataclasses.replace(make_run(run, "p").probes[0], command=f"{COMMAND} --epochs 3")
+    with pytest.raises(ElektronError, match=r"probe p was .* not .*--epochs 3"):
+        dataclasses.replace(make_run(run), probes=[changed]).result()
 
 
 def test_every_run_is_done_once_on_a_gpu_that_is_free(
@@ -108,10 +87,8 @@ def test_every_run_is_done_once_on_a_gpu_that_is_free(
     caplog.set_level("INFO")
     runs = [make_run(tmp_path / name) for name in "abc"]
     for tokens, run in enumerate(runs):
-        write_result(run.folder, result_of(tokens=tokens))
-    found = {
-        run.folder.name: result.tokens for run, result, _ in execute_all(runs, ["4", "GPU-7f"])
-    }
+        write_result(run.folder, result_of(tokens=tokens, folder=run.name))
+    found = {result.folder: result.tokens for result in execute_all(runs, ["4", "GPU-7f"])}
     assert found == {"a": 0, "b": 1, "c": 2}
     begun = [record.getMessage().rpartition(" ")[2] for record in caplog.records]
     assert begun[:2] == ["4", "GPU-7f"] and len(begun) == 3
@@ -131,9 +108,7 @@ def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None
     run = make_run(tmp_path / "a")
     write_result(run.folder, result_of())
     (run.folder / LOG).mkdir()
-    with pytest.raises(
-        ElektronError, match=r"its process ended with status 1: .*log\.txt says why"
-    ):
+    with pytest.raises(ElektronError, match=r"its process ended: .*log\.txt says why"):
         list(execute_all([run], ["0"]))
 
 

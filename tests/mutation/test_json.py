@@ -84,7 +84,7 @@ def cases(
         ),
         (tuned, ["config.json", "task.json", "tokenizer*.json"], [predict]),
         (tuned, ["details.json", "metrics.json", "runs.json"], [report]),
-        (compared, ["settings.json", "*/*/*/result.json"], [reading("compare", "--out")]),
+        (compared, ["*/*/*/result.json"], [reading("compare", "--out")]),
     ]
     return [case for read in reads for case in of_files(*read)]
 

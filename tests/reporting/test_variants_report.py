@@ -32,11 +32,11 @@ QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15":
 
 
 def sst2(value: float, interval: tuple[float, float]) -> ProbeResult:
-    return ProbeResult("classification", "accuracy", "test", 872, value, interval, 0.8, None)
+    return ProbeResult("", "classification", "accuracy", "test", 872, value, interval, 0.8, None)
 
 
 def stsb(value: float, interval: tuple[float, float]) -> ProbeResult:
-    return ProbeResult("regression", "pearson", "eval", 1500, value, interval, 0.5, None)
+    return ProbeResult("", "regression", "pearson", "eval", 1500, value, interval, 0.5, None)
 
 
 def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
@@ -140,7 +140,7 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
         *made.runs[1:],
     ]
     found = " ".join(notes(dataclasses.replace(made, runs=runs)))
-    assert "sst2 collapsed, it predicts the same for every row: objective=rtd 2m seed 1." in found
+    assert "sst2 collapsed in objective=rtd/2m/seed-1" in found
     assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
 
 
@@ -182,7 +182,7 @@ def test_the_page_stands_alone_and_leads_to_every_run() -> None:
     assert all(value.startswith("./") for value in links)
     assert "./objective%3Drtd/2m/seed-1/pretraining/report.html" in links
     assert "./objective%3Dmlm/10m/seed-3/sts-b/report.html" in links
-    assert len(links) == 18 * 4
+    assert len(links) == 18 * 3
     assert page.elements.count("svg") == 2
 
 
@@ -192,7 +192,7 @@ def test_names_of_others_stay_text() -> None:
     assert "<img" not in variants_report(made).html() and "script" not in page.elements
     assert "\\x1b[31m" in page.words
     awkward = dataclasses.replace(made.runs[0], folder="a b/#?")
-    assert awkward.link("p") == "./a%20b/%23%3F/p"
+    assert awkward.link("p") == "./a%20b/%23%3F/p/report.html"
     assert "\x1b" not in comparison_markdown(made)
 
 
@@ -204,14 +204,6 @@ def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
     assert charts.log_lines(drawn, "FLOPs", str, str).axes[0].get_xscale() == "log"
     (section,) = [s for s in variants_report(comparison()).sections if "compute" in s.title]
     assert [chart.title for chart in section.blocks[1].blocks] == ["sst2", "sts-b"]
-
-
-def test_marks_at_the_same_compute_do_not_cover_one_another() -> None:
-    made = comparison(("a", "b"), budgets=("2m",), seeds=1)
-    runs = [dataclasses.replace(run, flops=1e15) for run in made.runs]
-    made = dataclasses.replace(made, runs=runs, budget_kind="flops")
-    ((left, _),), ((right, _),) = (points for points, _ in quality_lines(made, "sst2"))
-    assert left < 1e15 < right < 1.1e15
 
 
 def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() -> None:

@@ -7,33 +7,35 @@ that the results after an interruption can be compared. A run that is done is no
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from math import inf
-from pathlib import Path
-from typing import Any
+from pathlib import PurePath
 
 from scipy.stats import rankdata
 
-from elektron.compare import probes as probe_texts
-from elektron.compare import variants as variant_texts
 from elektron.compare.config import CompareConfig
-from elektron.compare.probes import Probe
-from elektron.compare.runs import Run, execute_all, make_run, visible_gpus
-from elektron.compare.variants import Budget
-from elektron.configuration import format_value, to_flat_dict
+from elektron.compare.probes import PRETRAINING, Probe, parse_all
+from elektron.compare.runs import Run, execute_all, visible_gpus
+from elektron.compare.variants import (
+    Budget,
+    Variant,
+    folder_name,
+    parse_budgets,
+    values_to_tune,
+    variants,
+)
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.io.files import atomic_write
 from elektron.io.folders import is_free, make_folder
 from elektron.pretraining.config import resolve
+from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import prepare_run, with_released_sizes
-from elektron.progress import format_duration
-from elektron.reporting.reading import Record, group, mapping, read_json
+from elektron.reporting.reading import Record
 from elektron.reporting.variants_report import (
     PAGE,
     Comparison,
@@ -47,224 +49,141 @@ from elektron.terminal import echo
 log = logging.getLogger(__name__)
 
 TUNING_SEED = 1
-SETTINGS = "settings.json"
-# Paths, how often is logged, and what differs between the runs of a variant.
-NOT_OF_THE_VARIANT = ("data", "out", "seed", "log_every", "steps", "tokens", "minutes", "flops")
-NOT_OF_THE_PROBE = ("model", "out", "seed")
 
 
 def compare(config: CompareConfig) -> Comparison:
     """Do the runs that are not done yet, and write the comparison into `config.out`.
 
     Raises:
-        ElektronError: a variant, probe or budget that cannot work, another comparison's folder, or
+        ElektronError: a variant, probe or budget that cannot work, the folder of something else, or
             a run that failed.
         SystemExit: it was interrupted in a pre-training, which has been saved.
     """
-    comparison = Work(config).done()
+    budgets = parse_budgets(config.budget)
+    probes = parse_all(config.probe)
+    compared = variants(config.config, config.sweep)
+    candidates = values_to_tune(config.tune, compared[0])
+    seeds = list(range(1, config.seeds + 1))
+
+    def run(variant: Variant, tuned: Record, budget: Budget, seed: int) -> Run:
+        return make_run(config, probes, variant, tuned, budget, seed)
+
+    trials = [run(variant, c, budgets[0], TUNING_SEED) for c in candidates for variant in compared]
+    others = [
+        run(variant, candidate, budget, seed)
+        for candidate in candidates
+        for budget in budgets
+        for seed in seeds
+        for variant in compared
+    ]
+    check(config, trials, others)
+    make_folder(config.out)
+    names = [probe.name for probe in probes]
+    found = [VariantResult(variant.name, variant.settings, candidates[0]) for variant in compared]
+    if len(candidates) > 1:
+        tried = results(trials, may_diverge=True)
+        found = [choose(variant, tried, names) for variant in found]
+    chosen = {variant.name: variant.chosen for variant in found}
+    comparison = Comparison(
+        recipe=config.config,
+        data=str(config.data),
+        shared=compared[0].shared,
+        budget_kind=budgets[0].kind,
+        budgets=[budget.name for budget in budgets],
+        seeds=seeds,
+        tuned=list(candidates[0]),
+        probes={probe.name: probe.command for probe in probes},
+        variants=found,
+        runs=results([each for each in others if each.tuned == chosen[each.variant]]),
+    )
     echo(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
     return comparison
 
 
-class Work:
-    """A comparison in progress."""
-
-    def __init__(self, config: CompareConfig) -> None:
-        """Check everything; raises ElektronError for what cannot work."""
-        self.config = config
-        self.budgets = variant_texts.parse_budgets(config.budget)
-        self.probes = probe_texts.parse_all(config.probe)
-        self.variants = variant_texts.variants(config.config, config.sweep)
-        self.candidates = variant_texts.values_to_tune(config.tune, self.variants[0])
-        # Making a run checks its configuration.
-        smallest, *_ = [self.trials(budget) for budget in self.budgets]
-        store = BlockStore.open(config.data)
-        refuse_what_cannot_train(smallest, store)
-        open_folder(config.out, store, smallest, self.probes, list(self.candidates[0]))
-        self.gpus = visible_gpus()
-        self.took: list[tuple[Run, float, float]] = []
-        """Of the runs of this session: seconds of training, and of the rest."""
-
-    def trials(self, budget: Budget) -> list[Run]:
-        """A run for each variant with each of the values to tune over; with none, with its own."""
-        return [
-            self._run(variant, candidate, budget, TUNING_SEED)
-            for candidate in self.candidates
-            for variant in self.variants
-        ]
-
-    def runs(self, chosen: Mapping[str, Record]) -> list[Run]:
-        """All runs of the table, given the tuned values of each variant."""
-        return [
-            self._run(variant, chosen[variant.name], budget, seed)
-            for budget in self.budgets
-            for seed in range(1, self.config.seeds + 1)
-            for variant in self.variants
-        ]
-
-    def _run(self, variant: variant_texts.Variant, tuned: Record, budget: Budget, seed: int) -> Run:
-        config = self.config
-        return make_run(config.out, config.data, variant, tuned, budget, seed, self.probes)
-
-    def done(self) -> Comparison:
-        """Do all that is left; the comparison."""
-        found = [VariantResult(v.name, v.settings, self.candidates[0]) for v in self.variants]
-        if len(self.candidates) > 1:
-            found = self._tuned(found)
-        results = self._finish(self.runs({variant.name: variant.chosen for variant in found}))
-        names = [probe.name for probe in self.probes]
-        return Comparison(
-            recipe=self.config.config,
-            data=str(self.config.data),
-            shared=self.variants[0].shared,
-            budget_kind=self.budgets[0].kind,
-            budgets=[budget.name for budget in self.budgets],
-            seeds=list(range(1, self.config.seeds + 1)),
-            tuned=list(self.candidates[0]),
-            probes={probe.name: probe.command for probe in self.probes},
-            variants=found,
-            # A probe that the command no longer names is left out.
-            runs=[replace(run, probes={n: run.probes[n] for n in names}) for run in results],
-        )
-
-    def _tuned(self, untuned: Sequence[VariantResult]) -> list[VariantResult]:
-        """Each variant with the best of the values tried."""
-        trials = self.trials(self.budgets[0])
-        tried_in = {run.folder for run in trials}
-        guess = self.runs({variant.name: variant.chosen for variant in untuned})
-        later = [run for run in guess if run.folder not in tried_in]
-        results = self._finish(trials, later, may_diverge=True)
-        found = []
-        for variant in untuned:
-            tried = [result for result in results if result.variant == variant.name]
-            ranks = mean_ranks(tried, [probe.name for probe in self.probes])
-            chosen = best(variant.name, tried, ranks).tuned
-            found.append(replace(variant, chosen=chosen, trials=tried, mean_ranks=ranks))
-            log.info("%s: best with %s", variant.name, format_settings(chosen))
-        return found
-
-    def _finish(
-        self, runs: Sequence[Run], later: Sequence[Run] = (), may_diverge: bool = False
-    ) -> list[VariantRun]:
-        """The results of the runs, in their order; `later` are the runs after them, for the time left."""
-        results = {run.folder: done for run in runs if (done := run.result()) is not None}
-        left = {run.folder: run for run in runs if run.folder not in results}
-        total = len(runs) + len(later)
-        if results:
-            log.info("%d of %d runs are done already", len(results), total)
-        in_progress = execute_all(list(left.values()), self.gpus, may_diverge)
-        try:
-            for run, result, seconds in in_progress:
-                training = min(result.seconds or 0.0, seconds)
-                self.took.append((run, training, seconds - training))
-                results[run.folder] = result
-                del left[run.folder]
-                rest = self.time_left([*left.values(), *later])
-                log.info(
-                    "%d of %d · %s · %s · took %s · about %s left",
-                    len(results),
-                    total,
-                    run.title,
-                    _in_words(result),
-                    format_duration(seconds),
-                    format_duration(rest),
-                )
-        except (KeyboardInterrupt, SystemExit):
-            in_progress.close()  # terminates what is still running, and waits for it
-            log.info(
-                "interrupted: %d of %d runs are done, the same command resumes",
-                len(results),
-                total,
-            )
-            raise
-        return [results[run.folder] for run in runs]
-
-    def time_left(self, runs: Iterable[Run]) -> float:
-        """Estimated seconds of the runs: training in proportion to the budget, the rest as measured."""
-        total = 0.0
-        for run in runs:
-            same = [took for took in self.took if took[0].budget == run.budget] or self.took
-            total += statistics.mean(
-                training * run.budget.amount / done.budget.amount + rest
-                for done, training, rest in same
-            )
-        return total / max(1, len(self.gpus))
+def make_run(
+    config: CompareConfig,
+    probes: Sequence[Probe],
+    variant: Variant,
+    tuned: Record,
+    budget: Budget,
+    seed: int,
+) -> Run:
+    """The run of a variant; ElektronError where its configuration cannot work."""
+    parts = filter(None, [variant.name, folder_name(tuned), budget.name, f"seed-{seed}"])
+    name = str(PurePath(*parts))
+    out = config.out / name / PRETRAINING
+    pretraining = variant.configured(tuned, budget, config.data, out, seed)
+    return Run(config.out, name, variant.name, tuned, budget.name, seed, pretraining, probes)
 
 
-def _in_words(result: VariantRun) -> str:
-    if result.diverged:
-        return "the loss was no longer finite"
-    probes = result.probes.items()
-    return ", ".join(f"{name} {probe.format.write(probe.value)}" for name, probe in probes)
-
-
-def refuse_what_cannot_train(runs: Iterable[Run], store: BlockStore) -> None:
-    """Raise ElektronError for what pre-training would refuse."""
-    tokenizer = load_tokenizer(str(store.tokenizer_folder))
-    for run in runs:
-        try:
-            config = resolve(with_released_sizes(run.pretraining))
-            prepare_run(config, store.manifest, tokenizer)
-        except ElektronError as error:
-            raise ElektronError(f"variant {run.variant}: {error}") from None
-
-
-def open_folder(
-    out: Path,
-    store: BlockStore,
-    runs: Iterable[Run],
-    probes: Iterable[Probe],
-    tuned: Sequence[str] = (),
-) -> None:
-    """Make the folder of a comparison, or check that it is of the same one, and write `settings.json`.
-
-    It has the settings of every variant and probe that was ever run there, and the fingerprint of the blocks. A command
-    may add variants, probes, budgets and seeds; one that exists under the same name with other settings is refused.
+def check(config: CompareConfig, trials: Sequence[Run], others: Sequence[Run]) -> None:
+    """Raise ElektronError for what pre-training would refuse, and for a folder that holds something else.
 
     Args:
-        out: the folder.
-        store: the blocks.
-        runs: one of each variant.
-        probes: the probes.
-        tuned: settings whose values are in the names of folders.
+        config: of the comparison.
+        trials: one run for each variant and its candidates.
+        others: all runs that there may be.
+    """
+    store = BlockStore.open(config.data)
+    tokenizer = load_tokenizer(str(store.tokenizer_folder))
+    for run in trials:
+        try:
+            prepare_run(resolve(with_released_sizes(run.pretraining)), store.manifest, tokenizer)
+        except ElektronError as error:
+            raise ElektronError(f"variant {run.variant}: {error}") from None
+    if is_free(config.out):
+        return
+    if not any(config.out.glob("*/*/seed-*")) and not any(config.out.glob("*/*/*/seed-*")):
+        raise ElektronError(
+            f"{config.out} exists and is not a comparison's folder: choose another --out"
+        )
+    for run in others:
+        folder = RunFolder(run.pretraining.out)
+        if not folder.is_new():
+            folder.compare(resolve(with_released_sizes(run.pretraining)), store)
+        run.result()
+
+
+def results(runs: Sequence[Run], may_diverge: bool = False) -> list[VariantRun]:
+    """The results of the runs, in their order, after doing what is left of them."""
+    done = {
+        run.name: result
+        for run in runs
+        if (result := run.result()) is not None and not run.left(result)
+    }
+    if done:
+        log.info("%d of %d runs are done already", len(done), len(runs))
+    left = [run for run in runs if run.name not in done]
+    with closing(execute_all(left, visible_gpus(), may_diverge)) as ended:
+        for result in ended:
+            done[result.folder] = result
+            probes = result.probes.items()
+            values = [f"{name} {probe.format.write(probe.value)}" for name, probe in probes]
+            outcome = "diverged" if result.diverged else ", ".join(values)
+            log.info("%d of %d · %s · %s", len(done), len(runs), result.folder, outcome)
+    return [done[run.name] for run in runs]
+
+
+def choose(
+    variant: VariantResult, tried: Sequence[VariantRun], probes: Sequence[str]
+) -> VariantResult:
+    """The variant with the best of the values tried, by the mean rank over the probes; of equals the first.
 
     Raises:
-        ElektronError: the folder holds something else; the message names what differs.
+        ElektronError: all have diverged.
     """
-    ignored = (*NOT_OF_THE_VARIANT, *tuned)
-    now: Record = {
-        "blocks": store.fingerprint,
-        "variants": {run.variant: _settings(run.pretraining, ignored) for run in runs},
-        "probes": {probe.name: _settings(probe.config, NOT_OF_THE_PROBE) for probe in probes},
-    }
-    before = read_json(out / SETTINGS, mapping)
-    if before is None and not is_free(out):
-        raise ElektronError(f"{out} exists and is not a comparison's folder: choose another --out")
-    if before is not None and before.get("blocks") != now["blocks"]:
+    trials = [trial for trial in tried if trial.variant == variant.name]
+    ranks = mean_ranks(trials, probes)
+    finite = [(rank, place) for place, rank in enumerate(ranks) if not trials[place].diverged]
+    if not finite:
         raise ElektronError(
-            f"{out} holds a comparison on other blocks: choose another --out, or give its blocks"
+            f"variant {variant.name}: gradients were not finite with any of the values of --tune: "
+            "give lower ones"
         )
-    for kind in ("variants", "probes"):
-        known = group(before, kind)
-        for name, settings in now[kind].items():
-            old = group(known, name)
-            # A setting that only one of the two has is of another version, and has its default here.
-            changed = [s for s in settings if s in old and old[s] != settings[s]]
-            if changed:
-                what = ", ".join(f"{s} {old[s]} there, {settings[s]} here" for s in changed)
-                raise ElektronError(
-                    f"{out} holds another {kind[:-1]} {name} ({what}): choose another --out"
-                )
-            known[name] = old | settings
-        now[kind] = known
-    make_folder(out)
-    atomic_write(out / SETTINGS, json.dumps(now, indent=1, ensure_ascii=False))
-
-
-def _settings(config: Any, ignored: Sequence[str]) -> dict[str, str]:
-    values = to_flat_dict(config).items()
-    return {name: format_value(value) for name, value in values if name not in ignored}
+    chosen = trials[min(finite)[1]].tuned
+    log.info("%s: best with %s", variant.name, format_settings(chosen))
+    return replace(variant, chosen=chosen, trials=trials, mean_ranks=ranks)
 
 
 def mean_ranks(trials: Sequence[VariantRun], probes: Sequence[str]) -> list[float]:
@@ -277,14 +196,3 @@ def mean_ranks(trials: Sequence[VariantRun], probes: Sequence[str]) -> list[floa
         for name in probes
     ]
     return [len(trials) + 1 - statistics.mean(ranks) for ranks in zip(*columns, strict=True)]
-
-
-def best(variant: str, trials: Sequence[VariantRun], ranks: Sequence[float]) -> VariantRun:
-    """The trial with the best mean rank, of equals the first; ElektronError if all have diverged."""
-    finite = [pair for pair in zip(ranks, trials, strict=True) if not pair[1].diverged]
-    if not finite:
-        raise ElektronError(
-            f"variant {variant}: the loss was not finite with any of the values of --tune: "
-            "give lower ones"
-        )
-    return min(finite, key=lambda pair: pair[0])[1]

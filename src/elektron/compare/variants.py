@@ -24,7 +24,6 @@ FIXED = ("data", "out", "seed", *LENGTHS)
 """Settings that the comparison sets."""
 RECIPE = "config"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-OPERATIONS = "flops"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Budget:
     """As typed: `10m`, `90s`, `2e15flops`."""
     kind: Literal["time", "flops"]
     amount: float
-    """Seconds of training, or operations of forward and backward passes."""
+    """Seconds of training, or FLOPs of forward and backward passes."""
 
     @property
     def length(self) -> dict[str, float]:
@@ -46,13 +45,13 @@ class Budget:
 def parse_budget(text: str) -> Budget:
     """A budget as typed; ElektronError if it is not one."""
     name = text.strip().lower()
-    found = re.fullmatch(rf"(\d+(?:\.\d+)?(?:e\+?\d+)?)({'|'.join(SECONDS)}|{OPERATIONS})", name)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|m|h|flops)", name)
     if found is None or not 0 < float(found[1]) < math.inf:
         raise ElektronError(
             f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, "
             f"got {text!r}"
         )
-    if found[2] == OPERATIONS:
+    if found[2] == "flops":
         return Budget(name, "flops", float(found[1]))
     return Budget(name, "time", float(found[1]) * SECONDS[found[2]])
 
@@ -104,21 +103,19 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     Raises:
         ElektronError: a setting, value or recipe does not exist, or two variants are the same.
     """
-    values: dict[str, list[Any]] = {}
-    for item in sweep:
-        name, texts = parse_item(item, "--sweep")
-        if name in values:
-            raise ElektronError(f"--sweep: {name} is named twice: give all its values at once")
-        values |= (
-            {RECIPE: list(texts)} if name == RECIPE else parse_sweep(PretrainConfig, [item], FIXED)
-        )
+    recipes = [item for item in sweep if parse_item(item, "--sweep")[0] == RECIPE]
+    values = parse_sweep(PretrainConfig, [item for item in sweep if item not in recipes], FIXED)
+    if len(recipes) > 1:
+        raise ElektronError("--sweep: config is named twice: give all its values at once")
+    for item in recipes:
+        values = {RECIPE: parse_item(item, "--sweep")[1]} | values
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     recipe = shared.pop(RECIPE, recipe)
     found = []
     for settings in combinations({n: options for n, options in values.items() if len(options) > 1}):
         own_recipe = str(settings.get(RECIPE, recipe))
         recipe_path(own_recipe)
-        name = folder_name(settings) or _recipe_name(own_recipe)
+        name = folder_name(settings) or folder_name({RECIPE: own_recipe}).partition("=")[2]
         found.append(Variant(name, own_recipe, settings, shared))
     names = [variant.name for variant in found]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -141,16 +138,8 @@ def values_to_tune(tune: Sequence[str], variant: Variant) -> list[dict[str, Any]
 
 def folder_name(chosen: Mapping[str, Any]) -> str:
     """`objective=rtd,network.num_hidden_layers=4`, with characters that a folder's name may have."""
-    return ",".join(
-        f"{name}={_recipe_name(value) if name == RECIPE else _safe(format_value(value))}"
-        for name, value in chosen.items()
-    )
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^\w.+-]", "-", text)
-
-
-def _recipe_name(recipe: str) -> str:
-    path = Path(recipe)
-    return _safe(path.stem if path.suffix in (".yaml", ".yml") else recipe)
+    texts = {name: format_value(value) for name, value in chosen.items()}
+    if Path(texts.get(RECIPE, "")).suffix in (".yaml", ".yml"):
+        texts[RECIPE] = Path(texts[RECIPE]).stem
+    safe = {name: re.sub(r"[^\w.+-]", "-", text) for name, text in texts.items()}
+    return ",".join(f"{name}={text}" for name, text in safe.items())

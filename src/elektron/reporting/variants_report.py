@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from elektron.reporting.formatting import (
 )
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note
 from elektron.reporting.resolution import SEEDS_TO_CLAIM, Interval, Spread, Verdict, chance, verdict
+from elektron.sweep import format_settings
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
 VERDICT_CSS = {"ahead": "best", "behind": "remark"}
@@ -46,14 +47,14 @@ OF_HELD_OUT = (
     "and generator are the same. FLOPs are those of matrix products, forward and backward; time is of training alone; "
     "parameters are the discriminator's."
 )
-APART = 1.03
-"""Factor between the marks of variants that have used the same compute."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
     """A run's result on a probe."""
 
+    command: str
+    """What follows `elektron finetune`."""
     task: str
     figure: str
     """The task's main metric."""
@@ -102,9 +103,9 @@ class VariantRun:
         return self.parameters.get("discriminator")
 
     def link(self, name: str) -> str:
-        """The folder of a probe, or of the pre-training, as an address relative to the comparison's."""
+        """The report of a probe, or of the pre-training, as an address relative to the comparison's folder."""
         # `./`, so that no name reads as a scheme
-        return "./" + quote(str(PurePosixPath(self.folder, name)))
+        return "./" + quote(f"{self.folder}/{name}/report.html")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,12 @@ class Comparison:
         """Of all seeds."""
         return [run for run in self.runs if (run.variant, run.budget) == (variant, budget)]
 
+    def median(self, name: str, variant: str, budget: str) -> float | None:
+        """The median of a pre-training's metric over the seeds that have it."""
+        values = [getattr(run, name) for run in self.runs_of(variant, budget)]
+        known = [value for value in values if value is not None]
+        return statistics.median(known) if known else None
+
     def spread(self, probe: str, variant: str, budget: str) -> Spread:
         """The probe's metric over the seeds."""
         return Spread([run.probes[probe].value for run in self.runs_of(variant, budget)])
@@ -218,7 +225,6 @@ def variants_report(comparison: Comparison) -> Report:
         for block in (page.Heading(probe), page.Code(f"elektron finetune {command}"))
     ]
     drawn = page.Group("charts", [quality_chart(comparison, p) for p in comparison.probes])
-    side_by_side = [note("Marks of different variants at the same compute are side by side.")]
     return Report(
         title=f"{variants} compared",
         kind="comparison",
@@ -227,11 +233,7 @@ def variants_report(comparison: Comparison) -> Report:
             Section("Quality", [quality_table(comparison), *map(note, notes(comparison))]),
             Section(
                 "Quality against compute",
-                [
-                    page.Legend(names),
-                    drawn,
-                    *(side_by_side if comparison.budget_kind == "flops" else []),
-                ],
+                [page.Legend(names), drawn],
             ),
             Section("Tuning", _tuning_table(comparison)),
             Section("Runs", [note("Each figure links to its report."), _runs_table(comparison)]),
@@ -256,10 +258,10 @@ def quality_table(comparison: Comparison) -> Table:
     rows = []
     for budget in comparison.budgets:
         for variant in comparison.variants:
-            runs = comparison.runs_of(variant.name, budget)
+            at = variant.name, budget
             row: list[Inline] = [_name(comparison, variant.name), *([budget] if several else [])]
-            row += [_quality(comparison, p, variant.name, budget) for p in comparison.probes]
-            row += [write(_median(runs, name)) for name, (_, write) in OF_PRETRAINING.items()]
+            row += [_quality(comparison, probe, *at) for probe in comparison.probes]
+            row += [write(comparison.median(n, *at)) for n, (_, write) in OF_PRETRAINING.items()]
             rows.append(row)
     return Table([*head, *(title for title, _ in OF_PRETRAINING.values())], rows)
 
@@ -270,11 +272,6 @@ def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> C
     below = [(metric.write_interval(spread.ends), "")] if len(spread.values) > 1 else []
     below += [(str(found), f"verdict {VERDICT_CSS.get(found.word, '')}")] if found else []
     return Cell(metric.write(spread.median), below=below)
-
-
-def _median(runs: Sequence[VariantRun], name: str) -> float | None:
-    known = [value for run in runs if (value := getattr(run, name)) is not None]
-    return statistics.median(known) if known else None
 
 
 def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
@@ -293,18 +290,14 @@ def quality_lines(comparison: Comparison, probe: str) -> list[charts.Line]:
     """Medians and runs of each variant."""
     drawn: list[charts.Line] = []
     for place, variant in enumerate(comparison.variants):
-        style, medians, marks = charts.style(place), [], []
-        aside = APART ** (place - (len(comparison.variants) - 1) / 2)
-        if comparison.budget_kind == "time":
-            aside = 1.0
-        for budget in comparison.budgets:
-            runs = comparison.runs_of(variant.name, budget)
-            compute = _median(runs, "flops")
-            if compute is not None:
-                medians.append(
-                    (compute * aside, comparison.spread(probe, variant.name, budget).median)
-                )
-            marks += [(run.flops * aside, run.probes[probe].value) for run in runs if run.flops]
+        style, name = charts.style(place), variant.name
+        medians = [
+            (compute, comparison.spread(probe, name, budget).median)
+            for budget in comparison.budgets
+            if (compute := comparison.median("flops", name, budget)) is not None
+        ]
+        runs = [run for run in comparison.runs if run.variant == name and run.flops is not None]
+        marks = [(run.flops or 0.0, run.probes[probe].value) for run in runs]
         if len(medians) > 1:
             drawn.append((medians, {"color": style.color, "linewidth": 1.6}))
         options = {"color": style.color, "markersize": 6.5, "alpha": 0.75, "clip_on": False}
@@ -319,16 +312,11 @@ def _tuning_table(comparison: Comparison) -> list[page.Block]:
     for variant in comparison.variants:
         for trial, rank in zip(variant.trials, variant.mean_ranks, strict=True):
             badge = "chosen" if trial.tuned == variant.chosen else ""
-            row: list[Inline] = [
-                named(variant.name, badge=badge, remark="diverged" if trial.diverged else "")
-            ]
+            remark = "diverged" if trial.diverged else ""
+            row: list[Inline] = [named(variant.name, badge=badge, remark=remark)]
             row += [format_value(trial.tuned[name]) for name in comparison.tuned]
-            row += [
-                trial.probes[probe].format.write(trial.probes[probe].eval)
-                if probe in trial.probes
-                else "–"
-                for probe in comparison.probes
-            ]
+            tried = [trial.probes.get(probe) for probe in comparison.probes]
+            row += [result.format.write(result.eval) if result else "–" for result in tried]
             rows.append([*row, decimal(rank, 2)])
     titles = [
         f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes
@@ -340,14 +328,12 @@ def _runs_table(comparison: Comparison) -> Table:
     rows: list[list[Inline]] = []
     for run in comparison.runs:
         row: list[Inline] = [run.variant, run.budget, str(run.seed)]
-        row.append(Cell("report", href=f"{run.link('pretraining')}/report.html"))
-        row.append(Cell("folder", href=f"{run.link('pretraining')}/"))
+        row.append(Cell("report", href=run.link("pretraining")))
         for probe in comparison.probes:
             result = run.probes[probe]
-            text = result.format.write(result.value)
-            row.append(Cell(text, href=f"{run.link(probe)}/report.html"))
+            row.append(Cell(result.format.write(result.value), href=run.link(probe)))
         rows.append(row)
-    return Table(["variant", "budget", "seed", "pre-training", "", *comparison.probes], rows)
+    return Table(["variant", "budget", "seed", "pre-training", *comparison.probes], rows)
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
@@ -355,7 +341,9 @@ def notes(comparison: Comparison) -> Iterator[str]:
     seeds = comparison.seeds
     by = "seed 1" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     kind = "wall-clock time of training" if comparison.budget_kind == "time" else "counted FLOPs"
-    shared = f", with {_settings(comparison.shared)} in all variants" if comparison.shared else ""
+    shared = (
+        f", with {format_settings(comparison.shared)} in all variants" if comparison.shared else ""
+    )
     medians = " Figures are medians over the seeds, with the lowest and the highest."
     yield (
         f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
@@ -378,14 +366,10 @@ def notes(comparison: Comparison) -> Iterator[str]:
         of_eval = ", on which the best epoch was chosen: too good for all variants"
         yield f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
     yield OF_HELD_OUT
-    for probe in comparison.probes:
-        collapsed = [
-            f"{run.variant} {run.budget} seed {run.seed}"
-            for run in comparison.runs
-            if run.probes[probe].collapsed
-        ]
-        if collapsed:
-            yield f"{probe} collapsed, it predicts the same for every row: {', '.join(collapsed)}."
+    for run in comparison.runs:
+        for probe, result in run.probes.items():
+            if result.collapsed:
+                yield f"{probe} collapsed in {run.folder}: it predicts the same for every row."
     devices = sorted({run.device for run in comparison.runs if run.device})
     if len(devices) == 1:
         yield f"Device: {devices[0]}."
@@ -396,7 +380,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
 
 def _tuning_notes(comparison: Comparison) -> Iterator[str]:
     if comparison.tuned:
-        chosen = "; ".join(f"{v.name}: {_settings(v.chosen)}" for v in comparison.variants)
+        chosen = "; ".join(f"{v.name}: {format_settings(v.chosen)}" for v in comparison.variants)
         yield (
             f"{' and '.join(comparison.tuned)} tuned per variant with seed 1 at "
             f"{comparison.budgets[0]}, by mean rank over the probes on eval: {chosen}."
@@ -410,7 +394,3 @@ def _tuning_notes(comparison: Comparison) -> Iterator[str]:
     varied = [name for variant in comparison.variants for name in variant.settings]
     if not any(name.endswith("learning_rate") for name in [*comparison.tuned, *varied]):
         yield NOT_TUNED
-
-
-def _settings(chosen: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {format_value(value)}" for name, value in chosen.items())

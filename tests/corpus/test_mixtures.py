@@ -111,7 +111,8 @@ def test_weights_are_normalized(tmp_path: Path) -> None:
     ("sources", "complaint"),
     [
         (["a=0.5", "b"], "each source"),
-        (["a=0", "b=1"], "positive"),
+        (["a=0", "b=0"], "nothing to train on"),
+        (["a=-1", "b=1"], "positive"),
         (["a=nan", "b=1"], "positive"),
         (["a=1", "a=2"], "each source"),
     ],
@@ -166,4 +167,27 @@ def test_training_resumes_to_the_bit_and_reports_each_source(
     assert weights[0] == weights[1]
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     evaluations = [line for line in map(parse_json_object, lines) if line["kind"] == "evaluation"]
-    assert all(f"discriminator_loss/{name}" in line for line in evaluations for name in names)
+    for name in names:
+        assert all(
+            f"discriminator_{what}/{name}" in e for e in evaluations for what in ("loss", "auc")
+        )
+
+
+def test_a_source_of_weight_0_is_held_out_only(
+    config: PrepareConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is evaluated under its name changes nothing of the other source's metrics."""
+    long, short = (source.rpartition("=")[0] for source in config.corpus)
+    settings = replace(config, corpus=[f"{long}=1", f"{short}=0"], out=tmp_path / "blocks")
+    manifest = prepare(settings)
+    watched = [manifest.splits[split].members[short] for split in ("train", "validation")]
+    assert watched[0].documents == watched[0].rows == 0
+    assert watched[1].rows > 0 and watched[1].epochs == 1
+    assert main(["inspect", str(settings.out), "--json"]) == 0
+    assert "held out only" in capsys.readouterr().out
+    summary = pretrain(tiny_config(settings.out, tmp_path / "run"))
+    assert summary["generator_loss"] == summary[f"generator_loss/{long}"]
+    assert summary["discriminator_auc"] == summary[f"discriminator_auc/{long}"]
+    assert summary[f"generator_loss/{short}"] != summary["generator_loss"]
+    with pytest.raises(ElektronError, match=r"short\.txt: too little text"):
+        prepare(replace(settings, validation=0, out=tmp_path / "none"))

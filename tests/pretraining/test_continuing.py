@@ -29,14 +29,17 @@ from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
+from elektron.pretraining.distributed import World
 from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.pretrain import pretrain
-from elektron.pretraining.setup import pair_for, with_released_sizes
+from elektron.pretraining.setup import pair_for, split_init_from, with_released_sizes
+from elektron.pretraining.start_and_end import start_and_end
+from elektron.terminal import output_enabled
 from tests.conftest import prepare_blocks
 from tests.host_sync import NoHostSync
 from tests.models.test_adaptation import byte_level
 from tests.models.test_released import make
-from tests.pretraining.conftest import steps_inside, tiny_config
+from tests.pretraining.conftest import killed_before, steps_inside, tiny_config
 
 KIN = [name for name in RELEASED_FAMILIES if name not in FAMILIES]
 SIZES: dict[str, Any] = {
@@ -256,3 +259,89 @@ def test_documents_of_roberta_blocks_are_what_plain_transformers_makes_of_them(
                 text = batch.input_ids[row : row + 1, here]
                 plain = encoder(text, attention_mask=torch.ones_like(text)).last_hidden_state[0]
                 torch.testing.assert_close(states[row, here], plain, atol=1e-5, rtol=1e-5)
+
+
+def lines_of(run: Path, kind: str = "evaluation") -> list[dict[str, Any]]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_the_start_is_evaluated(
+    bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with output_enabled():
+        summary = continued(blocks, tmp_path / "run", bert)
+    start, end = lines_of(tmp_path / "run")
+    assert (start["step"], start["tokens"], start["seconds"]) == (0, 0, 0)
+    assert (start["new_parts"], end["step"]) == (["discriminator"], 2)
+    # Nothing is learned at this rate.
+    for name in ("generator_loss", "discriminator_loss", "discriminator_auc"):
+        assert start[name] == pytest.approx(end[name], abs=1e-4)
+    rows, remark = start_and_end([start, end], summary) or ([], "")
+    loss, auc = start["generator_loss"], start["discriminator_auc"]
+    assert rows[1][:2] == ["all", f"{loss:.3f} → {loss:.3f}"]
+    assert rows[1][3] == f"{auc:.3f} → {auc:.3f}"
+    assert "discriminator loss, AUC" in remark and "generator" not in remark
+    said = capsys.readouterr().out
+    assert rows[1][1] in said and remark in said
+    continued(blocks, tmp_path / "next", tmp_path / "run")
+    start, _ = lines_of(tmp_path / "next")
+    assert start["new_parts"] == []
+
+
+def test_a_run_without_a_generator_has_its_start(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
+    load_tokenizer(str(bert)).save_pretrained(tmp_path / "bare")
+    for start, new in ((bert, []), (tmp_path / "bare", ["correction"])):
+        out = tmp_path / f"of {start.name}"
+        summary = continued(blocks, out, start, objective="mlm")
+        assert lines_of(out)[0]["new_parts"] == new
+        rows, remark = start_and_end(lines_of(out), summary) or ([], "")
+        assert rows[0][1:] == ["correction loss"] and ("correction" in remark) == bool(new)
+
+
+def test_a_generator_of_another_width_is_new(blocks: Path, finished: Path, tmp_path: Path) -> None:
+    continued(blocks, tmp_path / "run", finished / "discriminator", generator="small")
+    assert lines_of(tmp_path / "run")[0]["new_parts"] == ["generator"]
+
+
+def test_a_resumed_run_does_not_evaluate_its_start_again(
+    bert: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"steps": 12, "optimizer": OptimizerConfig()}
+    continued(blocks, tmp_path / "whole", bert, **settings)
+    for step in (3, 9):  # before the first checkpoint and after it
+        out = tmp_path / f"killed before {step}"
+        with killed_before(step, monkeypatch):
+            continued(blocks, out, bert, **settings)
+        continued(blocks, out, bert, **settings)
+        whole = [(line["step"], line["generator_loss"]) for line in lines_of(tmp_path / "whole")]
+        assert [(line["step"], line["generator_loss"]) for line in lines_of(out)] == whole
+        assert [step for step, _ in whole] == [0, 6, 12]
+        weights = [
+            (run / "discriminator/model.safetensors").read_bytes()
+            for run in (tmp_path / "whole", out)
+        ]
+        assert weights[0] == weights[1]
+
+
+def test_a_run_that_stops_before_its_first_step_has_one_start(
+    bert: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(World, "stop_requested", lambda *_: True)
+        continued(blocks, tmp_path / "run", bert)
+    continued(blocks, tmp_path / "run", bert)
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == [0, 2]
+
+
+def test_runs_from_random_weights_have_no_start(finished: Path) -> None:
+    assert [line["step"] for line in lines_of(finished)] == [6, 12]
+    assert start_and_end(lines_of(finished), lines_of(finished)[-1]) is None
+
+
+def test_the_folder_of_a_run_is_two_networks(finished: Path, bert: Path) -> None:
+    discriminator, generator = (str(finished / name) for name in ("discriminator", "generator"))
+    assert split_init_from(str(finished)) == (discriminator, generator)
+    assert split_init_from(f"{finished},{bert}") == (discriminator, str(bert))
+    assert split_init_from(discriminator) == (discriminator, None)

@@ -154,9 +154,15 @@ class _SplitWriter:
 
 
 def _epochs(tokens: dict[str, int], weights: dict[str, float]) -> dict[str, float]:
-    """How often each source must be repeated for its weight, if none is left out in part."""
-    total = max(tokens[name] / weights[name] for name in tokens)
-    return {name: round(weights[name] * total / max(1, tokens[name]), 6) for name in tokens}
+    """How often each source must be repeated for its weight, if none is left out in part.
+
+    Those of weight 0, which have held-out rows only, are not repeated.
+    """
+    total = max(tokens[name] / weight for name, weight in weights.items() if weight)
+    return {
+        name: round(weight * total / max(1, tokens[name]), 6) if weight else 1.0
+        for name, weight in weights.items()
+    }
 
 
 class BlockStore:

@@ -9,7 +9,7 @@ corpus, except for 16 bytes a document, by which copies are found.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from elektron.allocator import return_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.config import PrepareConfig
-from elektron.corpus.documents import Corpus, Document
+from elektron.corpus.documents import Corpus
 from elektron.corpus.engines import Chunk, Encoding, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.selection import Selection
@@ -125,8 +125,11 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     return there
 
 
-def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]:
-    """Chunks in an order that depends on the corpus alone; none has documents of two members."""
+def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
+    """Chunks in an order that depends on the corpus alone; none has documents of two members.
+
+    Of members with weight 0 there are held-out documents only.
+    """
     waiting: dict[Split, list[str]] = {split: [] for split in SPLITS}
     characters = dict.fromkeys(SPLITS, 0)
     number, member = 0, ""
@@ -143,6 +146,8 @@ def _chunks(corpus: Iterable[Document], selection: Selection) -> Iterator[Chunk]
             if document.member != member:
                 yield from [chunk_of(each) for each in SPLITS if waiting[each]]
                 member = document.member
+            if split == "train" and not corpus.weights.get(member, 1):
+                continue
             waiting[split].append(document.text)
             characters[split] += len(document.text)
             if (
@@ -169,12 +174,12 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
             f"{name}: nothing to evaluate on, the held-out documents contain no text: give more "
             "documents, or --validation 0"
         )
-    for member in manifest.weights:
-        if not all(
-            split.members[member].rows for split in ([train, validation] if held_out else [train])
-        ):
+    for member, weight in manifest.weights.items():
+        needed = [*([train] if weight else []), *([validation] if held_out or not weight else [])]
+        if not all(split.members[member].rows for split in needed):
             raise ElektronError(
-                f"{member}: too little text, or only copies of other sources, to train on and to hold out"
+                f"{member}: too little text, or only copies of other sources, "
+                f"{'to train on and to hold out' if weight else f'to hold out (--validation {held_out:g})'}"
             )
 
 
@@ -192,6 +197,13 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
         *(f"{tokens:,}", padding),
     )
     for member, counts in train.members.items():
+        if not manifest.weights[member]:
+            watched = validation.members[member]
+            log.info(
+                "%s: held out only, %s documents, %s tokens",
+                *(member, f"{watched.documents:,}", f"{watched.tokens:,}"),
+            )
+            continue
         log.info(
             "%s: %.3f of the mixture, %s documents, %s tokens, %.2f times in an epoch",
             *(member, manifest.weights[member], f"{counts.documents:,}", f"{counts.tokens:,}"),

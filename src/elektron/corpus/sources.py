@@ -35,7 +35,7 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         sources: `SOURCE=WEIGHT` each, or one YAML file with a mapping or a list of these.
 
     Raises:
-        ElektronError: only some sources have weights, or a weight is not a positive number.
+        ElektronError: only some sources have weights, a weight is not a number from 0 on, or all are 0.
     """
     name = ", ".join(sources)
     if len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml"):
@@ -49,12 +49,16 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
             weights[place] = float(weight)
         except ValueError:
             continue  # an = in the name of a file, which is then missing
-        if not 0 < weights[place] < math.inf:
-            raise ElektronError(f"{source}: a weight must be a positive number")
+        if not 0 <= weights[place] < math.inf:
+            raise ElektronError(
+                f"{source}: a weight must be a positive number, or 0 to hold out only"
+            )
     if weights and len(weights) < len(sources):
         raise ElektronError(
             f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT"
         )
+    if weights and not any(weights.values()):
+        raise ElektronError(f"{name}: all weights are 0, so there is nothing to train on")
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,10 +24,10 @@ from elektron.hub import UNLOADABLE, load_configuration
 from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.models.loading import POOLER, load_bare_encoder
+from elektron.models.pair import DISCRIMINATOR, network_of_run
 
 log = logging.getLogger(__name__)
 
-DISCRIMINATOR = "discriminator"
 INITIAL_RMS = 0.02
 """Root mean square of an initial embedding."""
 UNLIMITED = 1 << 30
@@ -165,7 +164,7 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    given, name = name, _without_run(name)
+    given, name = name, network_of_run(name, DISCRIMINATOR) or name
     if name != given:
         log.info("%s is a pre-training run: the model is %s", given, name)
     config = load_configuration(name)
@@ -213,13 +212,6 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     check_sizes("encoder", sizes)
     config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
     return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
-
-
-def _without_run(name: str) -> str:
-    """The name of a model; for a pre-training run's folder that of its discriminator."""
-    inside = Path(name) / DISCRIMINATOR
-    is_run = not (Path(name) / "config.json").exists() and (inside / "config.json").exists()
-    return str(inside) if is_run else name
 
 
 @torch.no_grad()

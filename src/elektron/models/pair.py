@@ -33,6 +33,13 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+def network_of_run(folder: str, network: str) -> str | None:
+    """The folder of a network, if `folder` is that of a pre-training run that has it."""
+    inside = Path(folder) / network
+    is_run = not (Path(folder) / "config.json").exists() and (inside / "config.json").exists()
+    return str(inside) if is_run else None
+
+
 class Pair(nn.Module):
     """Generator and discriminator, and what ties them."""
 
@@ -50,6 +57,8 @@ class Pair(nn.Module):
         self.generator = generator
         self.corrector: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
+        self.new_parts: list[str] = []
+        """`generator`, `discriminator` or `correction`, where a pair that continues a checkpoint has new weights."""
         for network in (discriminator, generator):
             if network is not None:
                 use_fast_attention(network)

@@ -102,8 +102,12 @@ def load_pair(
     new = []
     if generator is not None and not has_detector:
         new.append("the head for replaced tokens")
-    if generator_sizes is not None and generator_name is None and not has_token_head:
-        new.append("the head that predicts tokens")
+        pair.new_parts.append(DISCRIMINATOR)
+    if generator_sizes is not None and generator_name is None:
+        if not has_token_head:
+            new.append("the head that predicts tokens")
+        if not has_token_head or generator_sizes.hidden_size != sizes_of(config).hidden_size:
+            pair.new_parts.append(GENERATOR)
     if generator is not None:
         log.info("%s: new parts: %s", name, " and ".join(new) or "none")
     return pair

@@ -37,7 +37,7 @@ MEANS = {
     "similarity_loss": ("similarity_loss", "masked"),
 }
 """Metrics that are means: an output that is summed, and which of `Objective.token_counts` divides it."""
-SOURCE_LOSSES = ("generator_loss", "discriminator_loss")
+OF_SOURCES = ("generator_loss", "correction_loss", "discriminator_loss", "discriminator_auc")
 """Metrics that are also computed for each source of a mixture, as `generator_loss/SOURCE`."""
 DETECTION = (
     "discriminator_auc",
@@ -76,7 +76,9 @@ def precision_and_recall(
 def evaluate(
     pair: Pair, batches: BatchMaker, objective: Objective, with_discriminator: bool = True
 ) -> dict[str, float | None]:
-    """The metrics of the held-out rows; None where undefined. The losses of a mixture also by source.
+    """The metrics of the held-out rows; None where undefined; those of a mixture also by source.
+
+    Sources of weight 0 are evaluated by themselves only.
 
     Args:
         pair: the networks.
@@ -89,9 +91,11 @@ def evaluate(
     # By source of a mixture, and for all rows under the empty name.
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    all_logits, all_replaced = [], []
+    logits: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    replaced: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
+    weights = batches.manifest.weights
     for batch in batches.evaluation():
-        sources = {"", batch.source}
+        sources = {"", batch.source} if weights.get(batch.source, 1) else {batch.source}
         for name, tokens in objective.token_counts(batch).items():
             for source in sources:
                 counts[source][name] += float(tokens)
@@ -102,20 +106,25 @@ def evaluate(
                     for source in sources:
                         sums[source][name] += float(value)
             if output.logits is not None:
-                all_logits.append(output.logits[output.loss_mask].double().cpu().numpy())
-                all_replaced.append(output.replaced[output.loss_mask].cpu().numpy())
+                for source in sources:
+                    logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
+                    replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
     metrics: dict[str, float | None] = {}
     for name, (output_name, divisor) in MEANS.items():
         for source in sorted(sums) or [""]:
             has_value = output_name in sums[source]
             mean = sums[source][output_name] / max(1.0, counts[source][divisor])
-            if source and has_value and name in SOURCE_LOSSES:
+            if source and has_value and name in OF_SOURCES:
                 metrics[f"{name}/{source}"] = mean
             elif not source and name != "similarity_loss":  # which is of training only
                 metrics[name] = mean if has_value else None
-    if not all_logits:
-        return metrics | dict.fromkeys(DETECTION)
-    return metrics | detection(np.concatenate(all_logits), np.concatenate(all_replaced))
+    metrics |= dict.fromkeys(DETECTION)
+    for source in sorted(logits):
+        found = detection(np.concatenate(logits[source]), np.concatenate(replaced[source]))
+        if source:
+            found = {f"{name}/{source}": found[name] for name in OF_SOURCES if name in found}
+        metrics |= found
+    return metrics
 
 
 def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[str, float | None]:

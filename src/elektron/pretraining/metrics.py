@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from elektron.pretraining.evaluation import MEANS, auc_of_histogram
 from elektron.pretraining.objectives import Objective, Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 from elektron.pretraining.run import RunFolder
+from elektron.pretraining.start_and_end import start_and_end
 from elektron.progress import format_duration
 from elektron.terminal import escape_control
 
@@ -227,7 +227,7 @@ class MetricsLogger:
             if line["kind"] == "train":
                 self._take_training(line["step"], line)
             elif line["kind"] == "evaluation":
-                excluded = {"kind", *POSITION, *SPEED}
+                excluded = {"kind", "new_parts", *POSITION, *SPEED}
                 metrics = {name: line[name] for name in line if name not in excluded}
                 self.evaluated = {line["step"]: metrics}
             elif line["kind"] == "alarm":
@@ -262,18 +262,26 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def closing_words(summary: dict[str, Any], folder: Path) -> str:
+def closing_words(summary: dict[str, Any], folder: RunFolder) -> str:
     """The metrics of a finished run, and what to do with it next."""
-    of_sources = [
-        f"  {escape_control(key.partition('/')[2])}: generator {summary[key]:.2f} nats\n"
+    more = [
+        f"  {key.partition('/')[2]}: generator {summary[key]:.2f} nats"
         for key in summary
         if key.startswith("generator_loss/")
     ]
-    path = escape_control(str(folder))
+    evaluations = (line for line in folder.lines() if line["kind"] == "evaluation")
+    if found := start_and_end(evaluations, summary):
+        rows, remark = found
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        more = ["At the start → at the end:"]
+        more += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        more += [remark] if remark else []
+    of_sources = "".join(f"{escape_control(line)}\n" for line in more)
+    path = escape_control(str(folder.path))
     return (
         f"\n{summary['steps']:,} steps, {format_duration(summary['seconds'])}. "
         f"On held-out rows: {metrics_line(summary) or 'no metrics'}\n"
-        f"{''.join(of_sources)}\n"
+        f"{of_sources}\n"
         f"The report:    elektron report {path}\n"
         f"Fine-tune it:  elektron finetune TASK --model {path}/discriminator --train FILE --out model"
     )

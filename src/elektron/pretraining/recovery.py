@@ -181,7 +181,7 @@ class RecoverableRun:
         if self.progress.settings != self.settings:
             self.spikes.reset()
             self.progress.settings = self.settings
-        self.folder.cut_metrics(self.progress.step)
+        self.folder.cut_metrics(-1 if path is None else self.progress.step)
         self.world.barrier()  # every rank reads the same metrics
         if path is None:
             return

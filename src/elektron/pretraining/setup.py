@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -23,7 +22,7 @@ from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange
 from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
 from elektron.models.packed import mixes_documents
-from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair, network_of_run
 from elektron.models.released import Changes, load_pair, pair_with_generator, released_family
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
@@ -224,6 +223,7 @@ def pair_for(
     if objective.corrects or config.plan_options.similarity:
         if config.init_from is not None and pair.corrector is None:
             log.info("%s: the head that predicts tokens is new", config.init_from)
+            pair.new_parts.append("correction")
         pair.add_corrector()
     else:
         pair.corrector = None
@@ -270,27 +270,19 @@ def continued_pair(
 
 def split_init_from(init_from: str) -> tuple[str, str | None]:
     """The discriminator and the generator, if any, of `--init-from DISCRIMINATOR[,GENERATOR]` or of a run's folder."""
-    discriminator, _, generator = init_from.partition(",")
-    run = Path(discriminator)
-    if not generator and not (run / "config.json").exists():
-        inside = [run / name for name in (DISCRIMINATOR, GENERATOR)]
-        there = [str(path) if (path / "config.json").exists() else None for path in inside]
-        if there[0] is not None:
-            return there[0], there[1]
-    return discriminator, generator or None
+    name, _, generator = init_from.partition(",")
+    discriminator = network_of_run(name, DISCRIMINATOR) or name
+    return discriminator, generator or network_of_run(name, GENERATOR)
 
 
 def generator_of_run(name: str) -> str:
     """The generator in the folder of a pre-training run, or the name itself."""
-    folder = Path(name)
-    inner = folder / GENERATOR
-    if not (folder / "config.json").exists() and (inner / "config.json").exists():
-        return str(inner)
-    if (folder / DISCRIMINATOR / "config.json").exists():
+    generator = network_of_run(name, GENERATOR)
+    if generator is None and (discriminator := network_of_run(name, DISCRIMINATOR)):
         raise ElektronError(
-            f"{name} is a run without a generator; of objective mlm, {folder / DISCRIMINATOR} can be one"
+            f"{name} is a run without a generator; of objective mlm, {discriminator} can be one"
         )
-    return name
+    return generator or name
 
 
 def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:

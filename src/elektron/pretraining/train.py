@@ -122,6 +122,9 @@ class Trainer(RecoverableRun):
         """
         config = self.config
         self.log_start()
+        continues = config.init_from is not None
+        if continues and self.progress.step == 0 and not self.metrics_logger.evaluated:
+            self.log_evaluation()
         self.start_batches()
         with ProgressBar(
             "pre-training", self.run_length.total, self.run_length.unit, self.world.is_main
@@ -330,7 +333,10 @@ class Trainer(RecoverableRun):
         loss = self.objective.total_loss(metrics) if with_discriminator else None
         self.progress.held_out_loss = loss
         steps_of_stage = self.progress.step - self.progress.stage_step
-        self.metrics_logger.log_evaluation(self.position(), metrics, steps_of_stage)
+        position = self.position()
+        if self.progress.step == 0:
+            position["new_parts"] = self.pair.new_parts
+        self.metrics_logger.log_evaluation(position, metrics, steps_of_stage)
         return metrics
 
     def position(self) -> dict[str, Any]:
@@ -356,7 +362,7 @@ class Trainer(RecoverableRun):
         summary = self.summary(metrics)
         if self.world.is_main:
             self.folder.write_json(SUMMARY, summary)
-            echo(closing_words(summary, self.folder.path))
+            echo(closing_words(summary, self.folder))
         self.world.barrier()
         return summary
 

@@ -123,6 +123,13 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
         "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"
     )
     for name, counts in train.members.items():
+        if not manifest.weights[name]:
+            watched = validation.members[name]
+            yield Finding(
+                name,
+                f"held out only: {watched.documents:,} documents, {watched.tokens:,} tokens",
+            )
+            continue
         yield Finding(
             name,
             f"{manifest.weights[name]:.3f} of the mixture: {counts.documents:,} documents, "

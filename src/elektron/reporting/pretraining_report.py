@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from elektron.pretraining.config import CONFIG
+from elektron.pretraining.start_and_end import start_and_end
 from elektron.reporting import charts, page
 from elektron.reporting.charts import Line, Point
 from elektron.reporting.examples import running_text, shades
@@ -115,6 +116,7 @@ def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
         sections=[
             *opening,
             _alarms(runs, names),
+            *_start_and_end(runs, names),
             Section("Curves", _curves(runs, with_status)),
             *(
                 _downstream(run.downstream, index, [page.Heading(names[index])] if several else [])
@@ -306,6 +308,20 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
         if count := run.metrics.unreadable:
             blocks.append(note(f"Damaged lines left out of the metrics of {run.name}: {count:,}."))
     return Section("Alarms", blocks)
+
+
+def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Iterator[Section]:
+    """What the runs that continue released encoders have learned and forgotten."""
+    for run, name in zip(runs, names, strict=True):
+        last = run.metrics.evaluation[-1:]
+        end = run.summary or (last[0] if last and number(last[0], "step") else None)
+        if end is None or (found := start_and_end(run.metrics.evaluation, end)) is None:
+            continue
+        (head, *rows), remark = found
+        heading = [page.Heading(name)] if len(runs) > 1 else []
+        remarks = [note(remark)] if remark else []
+        title = f"Held-out loss at the start and {'at the end' if run.finished else 'now'}"
+        yield Section(title, [*heading, Table(head, rows), *remarks])
 
 
 def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import DISCRIMINATOR, UNLIMITED, longest_input
+from elektron.finetuning.encoders import UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification
@@ -20,6 +20,7 @@ from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summariza
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.hub import load_configuration
 from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
+from elektron.models.pair import DISCRIMINATOR
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,48 @@
+"""What a run that continues a released encoder has learned and forgotten: held-out metrics at its start and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+START_AND_END = {
+    "generator_loss": "generator loss",
+    "correction_loss": "correction loss",
+    "discriminator_loss": "discriminator loss",
+    "discriminator_auc": "AUC",
+}
+"""Metrics of held-out rows whose values at the start and at the end are shown."""
+
+
+def start_and_end(
+    evaluations: Iterable[Mapping[str, Any]], end: Mapping[str, Any]
+) -> tuple[list[list[str]], str] | None:
+    """The held-out metrics of a run with `init_from` at its start and at its end, by source too.
+
+    Args:
+        evaluations: the lines of evaluations.
+        end: the metrics at the end.
+
+    Returns:
+        A table with its head, and a remark on metrics that cannot be compared, empty if all can; None if the start
+        was not evaluated.
+    """
+    start = next((line for line in evaluations if line.get("step") == 0), None)
+    if start is None:
+        return None
+    names = [name for name in START_AND_END if isinstance(end.get(name), float)]
+    sources = {key.partition("/")[2] for key in end if key.partition("/")[0] in names}
+
+    def write(key: str) -> str:
+        values = (line.get(key) for line in (start, end))
+        return " → ".join(f"{v:.3f}" if isinstance(v, float) else "–" for v in values)
+
+    table = [["held-out rows", *(START_AND_END[name] for name in names)]]
+    for source in sorted(sources):
+        keys = [f"{name}/{source}" if source else name for name in names]
+        table.append([source or "all", *map(write, keys)])
+    parts = start.get("new_parts")
+    new = tuple(map(str, parts)) if isinstance(parts, list) else ()
+    untrained = ", ".join(START_AND_END[name] for name in names if name.startswith(new))
+    remark = f"At the start of new, untrained weights, so not comparable with the end: {untrained}."
+    return table, remark if new and untrained else ""

@@ -229,6 +229,30 @@ def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun)
     assert detector_code(run) == ""
 
 
+def test_a_continued_run_shows_its_start_and_its_end(make_run: MakeRun) -> None:
+    def line(step: int, general: float, domain: float) -> dict[str, Any]:
+        losses = {"generator_loss": domain, "discriminator_auc": 0.5 + step / 1000}
+        by_source = {f"generator_loss/{HOSTILE}": general, "generator_loss/b": domain}
+        place = {"kind": "evaluation", "step": step, "tokens": step, "seconds": 1.0}
+        return place | losses | by_source
+
+    start = line(0, 3.0, 4.0) | {"new_parts": ["discriminator"]}
+    continued = make_run("run", lines=[start, line(100, 3.25, 3.5)])
+    told = page(continued)
+    for words in (
+        *("at the start and at the end", "3.000 → 3.250", "4.000 → 3.500", "0.500 → 0.600"),
+        "not comparable with the end: AUC.",
+    ):
+        assert words in told.words, words
+    assert "script" not in told.elements
+    begun = make_run("begun", lines=[start], finished=False)
+    later = make_run("later", lines=[start, line(100, 3.25, 3.5)], finished=False)
+    assert "at the start and now" in page(later).words
+    for other in (begun, make_run("other")):
+        assert "at the start" not in page(other).words
+    assert page(continued, later).words.count("3.000 → 3.250") == 2
+
+
 def test_a_token_classifier_is_asked_in_its_way(make_run: MakeRun) -> None:
     run = read_run(make_run(config={"family": "modernbert", "plan": "two_stage"}))
     assert "AutoModelForTokenClassification" in detector_code(run)

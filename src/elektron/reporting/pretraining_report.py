@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from elektron.pretraining.config import CONFIG
 from elektron.pretraining.start_and_end import start_and_end
@@ -310,18 +310,20 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
     return Section("Alarms", blocks)
 
 
-def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Iterator[Section]:
-    """What the runs that continue released encoders have learned and forgotten."""
+def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Section]:
+    """What the runs that continue a released encoder have learned and forgotten; no section without such runs."""
+    blocks: list[Block] = []
     for run, name in zip(runs, names, strict=True):
-        last = run.metrics.evaluation[-1:]
-        end = run.summary or (last[0] if last and number(last[0], "step") else None)
-        if end is None or (found := start_and_end(run.metrics.evaluation, end)) is None:
+        evaluations = run.metrics.evaluation
+        end = run.summary or (evaluations[-1] if evaluations else {})
+        found = start_and_end(evaluations, end)
+        if found is None or end == evaluations[0]:
             continue
         (head, *rows), remark = found
-        heading = [page.Heading(name)] if len(runs) > 1 else []
-        remarks = [note(remark)] if remark else []
-        title = f"Held-out loss at the start and {'at the end' if run.finished else 'now'}"
-        yield Section(title, [*heading, Table(head, rows), *remarks])
+        blocks += [page.Heading(name)] if len(runs) > 1 else []
+        blocks += [Table(head, rows), *([note(remark)] if remark else [])]
+    when = "at the end" if all(run.finished for run in runs) else "now"
+    return [Section(f"Held-out loss at the start and {when}", blocks)] if blocks else []
 
 
 def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from elektron.cli import main
 from elektron.errors import ElektronError
@@ -344,6 +345,12 @@ def test_bad_input_is_answered_in_one_line(argv, answer, capsys):
     assert answer in err
     assert err.startswith("elektron: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what is not here")
+def test_what_is_not_here_is_not_probed():
+    with pytest.raises(ElektronError, match="measures this machine's CPU: leave out --target gpu"):
+        Estimator(tiny(probe=True, target="gpu"))
 
 
 def test_sizes_are_read():

@@ -125,6 +125,11 @@ class Estimator:
             raise ElektronError("--vocab-size and --seq-len follow from the blocks: leave them out")
         if config.throughput is not None and config.probe:
             raise ElektronError("--throughput and --probe exclude one another")
+        here = "gpu" if torch.cuda.is_available() else "cpu"
+        if config.probe and config.target not in (None, here):
+            raise ElektronError(
+                f"--probe measures this machine's {here.upper()}: leave out --target {config.target}"
+            )
         self.options = config
         self.config = resolve(with_released_sizes(config))
         self.store = None if config.data is None else BlockStore.open(config.data)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from elektron.errors import ElektronError
 from elektron.estimate import step as steps
 from elektron.estimate.estimate import HEADROOM, Estimator, estimate, read_size
 from elektron.models.families import FAMILIES
-from elektron.models.sharing import SHARINGS
+from elektron.models.sharing import Sharing
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
     CheckpointConfig,
@@ -28,7 +29,7 @@ from tests.estimate.conftest import SHALLOW, estimate_of, tiny
 from tests.pretraining.conftest import TINY, tiny_config
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", get_args(Sharing))
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_parameters_are_those_of_the_pair(family, sharing):
     network = TINY if family not in SHALLOWER_GENERATOR else SHALLOW

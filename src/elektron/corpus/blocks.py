@@ -35,6 +35,7 @@ from elektron.corpus.manifest import (
 )
 from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError, first_line
+from elektron.io.checksums import file_sha256
 
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
@@ -47,11 +48,6 @@ MOST_OPEN = 256
 
 def _digest_of_ids(ids: NDArray[Any]) -> str:
     return hashlib.sha256(ids.data).hexdigest()
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class BlockWriter:
@@ -78,8 +74,7 @@ class BlockWriter:
             unknown=unknown,
             splits={name: split.finish() for name, split in self.splits.items()},
             tokenizer_files={
-                path.name: _digest_of_file(path)
-                for path in sorted((self.folder / TOKENIZER).iterdir())
+                path.name: file_sha256(path) for path in sorted((self.folder / TOKENIZER).iterdir())
             },
         )
         manifest.save(self.folder / MANIFEST)
@@ -145,7 +140,7 @@ class _SplitWriter:
             return
         self.stream.close()
         path = self._path()
-        size, sha256 = path.stat().st_size, _digest_of_file(path)
+        size, sha256 = path.stat().st_size, file_sha256(path)
         self.files.append(BlockFile(path.name, self.rows_in_file, size, sha256, self.batches))
         self.stream, self.batches, self.rows_in_file = None, [], 0
 
@@ -234,7 +229,7 @@ class BlockStore:
                 yield f"{path} is missing: prepare the blocks again"
             elif size is not None and (found := path.stat().st_size) != size:
                 yield str(_damaged(path, f"{found:,} bytes long, {size:,} were written"))
-            elif checksums and _digest_of_file(path) != sha256:
+            elif checksums and file_sha256(path) != sha256:
                 yield str(_damaged(path, "its checksum does not fit"))
 
 

@@ -13,7 +13,6 @@ decodes the files.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import random
@@ -29,6 +28,7 @@ from typing import IO, Any
 
 from elektron.corpus.sources import ARROW_SUFFIXES, BUILTIN, WIKIEXTRACTOR, find_files, read_weights
 from elektron.errors import ElektronError, comma_list, did_you_mean, first_line
+from elektron.io.checksums import text_sha256
 from elektron.io.datasets import HUB, dataset_commit, dataset_rows
 from elektron.io.text import (
     EXCEL_SEPARATOR,
@@ -128,7 +128,7 @@ class Corpus:
                 known.append([part, versions()])
             else:
                 known.append(part)
-        return hashlib.sha256(json.dumps([known, self.text_column]).encode()).hexdigest()
+        return text_sha256(json.dumps([known, self.text_column]))
 
     @cached_property
     def commits(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ recomputed checksum: all readers of blocks rely on them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from elektron.errors import ElektronError
+from elektron.io.checksums import text_sha256
 from elektron.io.files import from_json, parse_json_object, read_text
 
 FORMAT = 1
@@ -215,5 +215,4 @@ def sealed(content: dict[str, Any]) -> str:
 
 
 def digest_of_json(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(json.dumps(content, sort_keys=True, ensure_ascii=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from elektron.corpus.unknown import count_unknown
 from elektron.corpus.vocabulary import SPECIAL_TOKENS, learn, suggest_kind
 from elektron.errors import ElektronError
 from elektron.hub import has_capitals, load_tokenizer_files
+from elektron.io.checksums import text_sha256
 from elektron.io.datasets import refuse_missing_folder
 from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress
@@ -140,7 +140,7 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     del content["truncation"], content["padding"]
     content["special_tokens"] = {kind: getattr(tokenizer, f"{kind}_token") for kind in NEEDED}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return text_sha256(json.dumps(content, sort_keys=True))
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:

@@ -20,6 +20,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_sha256(text: str) -> str:
+    """The SHA-256 of a text in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_checksums(folder: Path) -> None:
     """Write the checksums of a model's weights and tokenizers, and give its files the modes of the umask."""
     files = sorted({path for pattern in COVERED for path in folder.glob(pattern)})

@@ -15,7 +15,7 @@ export the two are added up, so that the model needs no code of ours.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 Sharing = Literal["none", "tokens", "embeddings", "gdes", "all"]
-SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 
 
 class GdesEmbedding(nn.Embedding):

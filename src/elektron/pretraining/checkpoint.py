@@ -9,7 +9,6 @@ kept, the best one, and every one at a multiple of `keep_every` steps.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
@@ -28,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from elektron.errors import ElektronError
-from elektron.io.checksums import file_sha256
+from elektron.io.checksums import file_sha256, text_sha256
 from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
 from elektron.io.folders import atomic_folder, partial_folders
 from elektron.models.dtensors import distribute_like
@@ -135,13 +134,8 @@ def write_manifest(checkpoint: Path, run: str | None = None) -> None:
 def manifest_of(digests: dict[str, str], run: str | None) -> str:
     """The text of a manifest, which has a checksum of its own."""
     bound = {} if run is None else {"run": run}
-    sealed = digest_of_text(json.dumps(digests | bound))
+    sealed = text_sha256(json.dumps(digests | bound))
     return json.dumps({"sha256": sealed, **bound, "files": digests}, indent=1)
-
-
-def digest_of_text(text: str) -> str:
-    """The SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity(out: Path) -> str | None:

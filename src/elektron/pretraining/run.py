@@ -23,6 +23,7 @@ from elektron.configuration import (
 )
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
+from elektron.io.checksums import text_sha256
 from elektron.io.files import (
     PARTIAL,
     atomic_write,
@@ -32,7 +33,7 @@ from elektron.io.files import (
     unreadable,
 )
 from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
-from elektron.pretraining.checkpoint import IDENTITY, checkpoints, digest_of_text, read_progress
+from elektron.pretraining.checkpoint import IDENTITY, checkpoints, read_progress
 from elektron.pretraining.config import CONFIG, CORPUS, LENGTHS, METRICS, SUMMARY, PretrainConfig
 from elektron.pretraining.schedules import Curriculum, RunLength
 
@@ -226,7 +227,7 @@ def identity_of(config: PretrainConfig, store: BlockStore) -> str:
         for name, value in to_flat_dict(config).items()
         if name.partition(".")[0] not in NOT_THE_RUN
     }
-    return digest_of_text(json.dumps([settings, store.fingerprint], default=str))
+    return text_sha256(json.dumps([settings, store.fingerprint], default=str))
 
 
 def as_line(text: str) -> dict[str, Any] | None:

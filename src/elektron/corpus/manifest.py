@@ -161,7 +161,7 @@ class Manifest:
         try:
             manifest: Manifest = from_json(content, cls, "it")
             manifest._check()
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ElektronError(f"{path}: not a manifest of blocks ({error})") from error
         return manifest
 

@@ -13,7 +13,6 @@ WordPiece, every Chinese character is a token; there a segmenter, `jieba` or a f
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -139,7 +138,7 @@ class WordFinder:
     """Finds the token ids that start a word."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, segmenter: str | None) -> None:
-        kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
+        kind = type(tokenizer.backend_tokenizer.model).__name__
         if kind not in ("WordPiece", "BPE", "Unigram"):
             raise ElektronError(
                 f"--masking.unit whole_word cannot tell where words begin with a tokenizer of kind {kind}: "

@@ -161,4 +161,4 @@ def _pieces(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, tuple[boo
 
 def _is_wordpiece(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether continuations of words are marked, `##ing`, and beginnings are not."""
-    return json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece"
+    return type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece"

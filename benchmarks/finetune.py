@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from common import machine, machine_line, new_parser, print_table, print_target, ratios, save
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.tokenizer import learn_tokenizer
+from elektron.corpus.tokenizer import train_tokenizer_on
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import scratch_encoder
@@ -95,7 +95,7 @@ def main() -> None:
 def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, Any]:
     """Samples per second of both sides on texts with the lengths of a data set."""
     lengths = drawn_lengths(LENGTHS[name], rows)
-    tokenizer = learn_tokenizer(["the old house by the river"] * 20, 40)
+    tokenizer = train_tokenizer_on(["the old house by the river"] * 20, 40)
     generator = np.random.default_rng(0)
     features = [
         {"input_ids": generator.integers(5, len(tokenizer), length).tolist(), "labels": number % 2}

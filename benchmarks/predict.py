@@ -44,7 +44,7 @@ from common import (
     ratios,
     save,
 )
-from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder
 from elektron.finetuning.readers.read import read_records
@@ -110,7 +110,7 @@ def make_model(name: str, folder: Path) -> bool:
         model = load_network(AutoModelForSequenceClassification, source)
         tokenizer = load_tokenizer(source)
     else:
-        tokenizer = learn_tokenizer(made_up_words(), VOCABULARY)
+        tokenizer = train_tokenizer_on(made_up_words(), VOCABULARY)
         encoder = scratch_encoder(name, tokenizer)
         config = encoder.config_for({"num_labels": 2}, None)
         model = AutoModelForSequenceClassification.from_config(config)

@@ -181,7 +181,7 @@ def test_both_halves_of_an_encoder_decoder_are_looked_at(saved: Path, tmp_path: 
     config = hub.load_configuration(str(tmp_path))
     assert config.encoder.model_type == "elektron" and config.decoder.model_type == "electra"
     assert not hasattr(config.decoder, "auto_map") and config.encoder.vocab_size > 10
-    _, dropped = hub._followed(content)
+    _, dropped = hub._without_ignored_keys(content)
     assert dropped == ["encoder._attn_implementation", "decoder.auto_map"]
 
 
@@ -263,7 +263,7 @@ def test_a_tokenizer_that_panics_is_refused(model: Path) -> None:
 
 
 def test_a_tokenizer_without_end_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "MOST_BYTES", 1000)
+    monkeypatch.setattr(hub, "MAX_BYTES", 1000)
     with pytest.raises(ElektronError, match="more than 1,000 bytes"):
         load_tokenizer(str(model))
 
@@ -451,6 +451,6 @@ def test_the_pooler_is_new_where_a_model_was_saved_without_one(
     BertForMaskedLM(config).save_pretrained(tmp_path)
     encoder = load_encoder(str(tmp_path))
     model = AutoModelForSequenceClassification.from_config(encoder.config)
-    encoder.fill(model.base_model)
+    encoder.load_into(model.base_model)
     head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
     assert encoder.count_loaded(model)["new_weights"] == sum(weight.numel() for weight in head)

@@ -42,14 +42,14 @@ EVERY_READER = """
 import sys
 from pathlib import Path
 from elektron.corpus.documents import read_documents
-from elektron.corpus.tokenizer import learn_tokenizer
+from elektron.corpus.tokenizer import train_tokenizer_on
 from elektron.errors import ElektronError
 from elektron.reporting.markdown import block, code, plain
 from elektron.inference.passages import split, terms, title_of
 from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, TEXTS, read
 
 folder, length = Path(sys.argv[1]), int(sys.argv[2])
-tokenizer = learn_tokenizer(["the cat sees the river ."], 60)
+tokenizer = train_tokenizer_on(["the cat sees the river ."], 60)
 UNITS = [" ", "\\n", "a", '"', '","', ",", "\\t", "[", '{"a":', "\\\\", ". ", ".", "。", "中", "\\x1b", "'"]
 for unit in UNITS:
     text = (unit * (length // len(unit) + 1))[:length]

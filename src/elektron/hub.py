@@ -38,7 +38,7 @@ TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 UNASSIGNED = "\u0378"
 """A character that Unicode has not assigned."""
-MOST_BYTES = 1 << 26
+MAX_BYTES = 1 << 26
 """Of a tokenizer; those with the largest vocabularies have half as many."""
 LOADS_CODE = frozenset(
     {"auto_map", "attn_implementation", "experts_implementation", "quantization_config"}
@@ -46,7 +46,7 @@ LOADS_CODE = frozenset(
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 """More would take hours to build before anything is compared with the weights."""
 
 # The last line: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
@@ -79,14 +79,14 @@ def load_configuration(name: str) -> PreTrainedConfig:
             "nor elektron has, and code that comes with a model is not run"
         )
     try:
-        kept, dropped = _followed(values)
+        kept, dropped = _without_ignored_keys(values)
         config: PreTrainedConfig = CONFIG_MAPPING[kind](**kept)
         layers = getattr(config, "num_hidden_layers", 0)
     except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ElektronError(
             f"{name!r}: its {CONFIG} is no configuration of {kind} ({on_one_line(error)})"
         ) from error
-    if isinstance(layers, int) and layers > MOST_LAYERS:
+    if isinstance(layers, int) and layers > MAX_LAYERS:
         raise ElektronError(f"{name!r}: its {CONFIG} asks for {layers:,} layers: is it damaged?")
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and not (isinstance(positions, int) and positions >= -1):
@@ -95,7 +95,7 @@ def load_configuration(name: str) -> PreTrainedConfig:
     if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
         raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
     if dropped:
-        _say_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")
+        _log_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")
     return config
 
 
@@ -117,38 +117,38 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
 
 
 def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
-    place = parse_repo(name)
+    repo = parse_repo(name)
     try:
-        path = cached_file(place.name, TOKENIZER, subfolder=subfolder, **hub_options(place))
+        path = cached_file(repo.name, TOKENIZER, subfolder=subfolder, **hub_options(repo))
     except OSError:
         path = None  # transformers builds it from other files
     if path is not None:
         _try_tokenizer(Path(path))
     try:
-        settings = _json_file(place, TOKENIZER_CONFIG, subfolder)
+        settings = _json_file(repo, TOKENIZER_CONFIG, subfolder)
     except OSError:
         settings = {}  # old tokenizers have none
     try:
         config = load_configuration(name)
     except ElektronError:
         config = PreTrainedConfig()  # no model beside it, or one of an unknown kind
-    folding = {} if "do_lower_case" in settings else _folding(name, subfolder)
+    case_options = {} if "do_lower_case" in settings else _case_options(name, subfolder)
     tokenizer_class: Any = AutoTokenizer
-    options: dict[str, Any] = {"config": config, **folding}
+    options: dict[str, Any] = {"config": config, **case_options}
     if "auto_map" in settings:
-        _say_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
+        _log_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
         tokenizer_class, options = PreTrainedTokenizerFast, {}
-    elif folding and not config.model_type and "tokenizer_class" not in settings:
-        tokenizer_class, options = BertTokenizer, folding
+    elif case_options and not config.model_type and "tokenizer_class" not in settings:
+        tokenizer_class, options = BertTokenizer, case_options
     tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
-        place.name, subfolder=subfolder, **hub_options(place), **options
+        repo.name, subfolder=subfolder, **hub_options(repo), **options
     )
     return tokenizer
 
 
 def _try_tokenizer(path: Path) -> None:
     """Raise ElektronError for a tokenizer.json that the tokenizers library cannot load and use."""
-    read_text(path, MOST_BYTES)  # bounded: the library is not
+    read_text(path, MAX_BYTES)  # bounded: the library is not
     try:
         Tokenizer.from_file(str(path)).encode(f"a{UNASSIGNED}", UNASSIGNED)
     except BaseException as error:
@@ -160,21 +160,21 @@ def _try_tokenizer(path: Path) -> None:
         ) from error
 
 
-def _folding(name: str, subfolder: str) -> dict[str, bool]:
+def _case_options(name: str, subfolder: str) -> dict[str, bool]:
     """Options for case and accents of a BERT tokenizer whose configuration has none; empty for other tokenizers.
 
     Without them transformers lowercases even if `tokenizer.json` does not. With a `vocab.txt` alone, they are
     inferred from the vocabulary.
     """
-    place = parse_repo(name)
+    repo = parse_repo(name)
 
     def file(which: str) -> Path | None:
         path = cached_file(
-            place.name,
+            repo.name,
             which,
             subfolder=subfolder,
             _raise_exceptions_for_missing_entries=False,
-            **hub_options(place),
+            **hub_options(repo),
         )
         return None if path is None else Path(path)
 
@@ -192,7 +192,7 @@ def _folding(name: str, subfolder: str) -> dict[str, bool]:
     pieces = [piece for piece in read_text(vocabulary).splitlines() if not piece.startswith("[")]
     lowercase = not any(map(has_capitals, pieces))
     strip_accents = lowercase and not any(map(_has_accents, pieces))
-    _say_once(
+    _log_once(
         f"{name}: a vocab.txt without settings: text is {'lowercased' if lowercase else 'not lowercased'} and accents "
         f"are {'removed' if strip_accents else 'kept'}, as in the vocabulary"
     )
@@ -208,15 +208,15 @@ def _has_accents(piece: str) -> bool:
     return any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", piece))
 
 
-def hub_options(place: Repo) -> dict[str, Any]:
+def hub_options(repo: Repo) -> dict[str, Any]:
     """Options of `from_pretrained`: the revision, and no requests where the hub is not needed or not reachable."""
-    local = Path(place.name).is_dir() or not hub_is_reachable()
-    return {"revision": place.revision, "local_files_only": local}
+    local = Path(repo.name).is_dir() or not hub_is_reachable()
+    return {"revision": repo.revision, "local_files_only": local}
 
 
-def _json_file(place: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
+def _json_file(repo: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
     """The object in a JSON file of a folder, the hub or its cache."""
-    path = cached_file(place.name, file, subfolder=subfolder, **hub_options(place))
+    path = cached_file(repo.name, file, subfolder=subfolder, **hub_options(repo))
     if path is None:
         raise FileNotFoundError(f"no {file} there")
     content = json.loads(read_text(Path(path)))
@@ -225,19 +225,21 @@ def _json_file(place: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
     return content
 
 
-def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+def _without_ignored_keys(
+    values: dict[str, Any], prefix: str = ""
+) -> tuple[dict[str, Any], list[str]]:
     """A configuration without the keys that are not followed, also in nested ones; and the names of those keys."""
     config_class = CONFIG_MAPPING[values["model_type"]]
     dropped: list[str] = []
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        # A value must not take the place of a method.
+        # A value must not replace a method.
         if key.startswith("_") or key in LOADS_CODE or callable(getattr(config_class, key, None)):
             ours = key == "auto_map" and values["model_type"] == OUR_FAMILY
             if not ours and key != "_name_or_path":  # every configuration of the hub has one
                 dropped.append(prefix + key)
         elif isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
-            kept[key], inner = _followed(value, f"{prefix}{key}.")
+            kept[key], inner = _without_ignored_keys(value, f"{prefix}{key}.")
             dropped += inner
         else:
             kept[key] = value
@@ -245,7 +247,7 @@ def _followed(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any],
 
 
 @cache
-def _say_once(message: str) -> None:
+def _log_once(message: str) -> None:
     """Log once: a configuration is read for the tokenizer and again for the weights."""
     log.info("%s", message)
 

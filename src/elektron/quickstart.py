@@ -56,7 +56,7 @@ def quickstart(config: QuickstartConfig) -> None:
     from elektron.corpus.tokenizer import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
     from elektron.recipes import pretrain_config
-    from elektron.reporting.pretraining_report import downstream_verdict
+    from elektron.reporting.pretraining_report import downstream_sentence
     from elektron.reporting.pretraining_run import read_run
     from elektron.reporting.report import report
 
@@ -75,7 +75,7 @@ def quickstart(config: QuickstartConfig) -> None:
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
     found = read_run(run).downstream
     assert found is not None
-    echo(closing_words(summary, downstream_verdict(found), page, blocks, run))
+    echo(summary_text(summary, downstream_sentence(found), page, blocks, run))
 
 
 def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
@@ -141,9 +141,7 @@ def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
     }
 
 
-def closing_words(
-    summary: dict[str, Any], verdict: str, page: Path, blocks: Path, run: Path
-) -> str:
+def summary_text(summary: dict[str, Any], verdict: str, page: Path, blocks: Path, run: Path) -> str:
     """The results in short, and what to do next."""
     return f"""
 Pre-training: generator loss {summary["generator_loss"]:.2f} nats, \

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -18,7 +18,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_random_texts_have_the_lengths_asked_for(benchmark: ModuleType) -> None:
-    tokenizer = learn_tokenizer(["the old house by the river"] * 20, 60)
+    tokenizer = train_tokenizer_on(["the old house by the river"] * 20, 60)
     lengths = [3, 10, 4, 200]
     texts = benchmark.random_texts(tokenizer, lengths)
     assert [len(ids) for ids in tokenizer(texts)["input_ids"]] == lengths

@@ -328,7 +328,7 @@ def test_a_disk_that_fails_is_no_damage(
 def test_more_files_than_may_be_open(
     tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "MOST_OPEN", 2)
+    monkeypatch.setattr(blocks, "MAX_OPEN", 2)
     rows = BlockStore.open(write(tmp_path / "b", make_rows(60), make_rows(2))).rows("train")
     order = np.random.default_rng(1).permutation(60)
     assert (rows.take(order) == make_rows(60)[order]).all()

@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.corpus.packing import SHORTEST_TEXT, pack_dense, pack_paper, pieces, segments
+from elektron.corpus.packing import (
+    SHORTEST_TEXT,
+    document_and_position_ids,
+    make_token_type_ids,
+    pack_dense,
+    pack_paper,
+)
 
 PAD, CLS, SEP = 0, 2, 3
 FIRST_TEXT_ID = 5
@@ -145,7 +151,7 @@ def test_paper_packing_follows_its_generator() -> None:
 
 def test_pieces_by_hand() -> None:
     rows = np.array([[CLS, 9, SEP, CLS, 8, 7, SEP, PAD], [CLS, 9, 9, 9, 9, 9, 9, SEP]])
-    document_ids, position_ids = pieces(rows, CLS, PAD)
+    document_ids, position_ids = document_and_position_ids(rows, CLS, PAD)
     assert document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, -1], [0] * 8]
     assert position_ids.tolist() == [[0, 1, 2, 0, 1, 2, 3, 0], list(range(8))]
     assert document_ids.dtype == position_ids.dtype == np.int64
@@ -153,13 +159,13 @@ def test_pieces_by_hand() -> None:
 
 def test_segments_by_hand() -> None:
     rows = np.array([[CLS, 9, SEP, 8, 7, SEP, PAD, PAD], [CLS, 9, 9, SEP, PAD, PAD, PAD, PAD]])
-    assert segments(rows, SEP, PAD).tolist() == [[0, 0, 0, 1, 1, 1, 0, 0], [0] * 8]
+    assert make_token_type_ids(rows, SEP, PAD).tolist() == [[0, 0, 0, 1, 1, 1, 0, 0], [0] * 8]
 
 
 @given(documents_of_lengths.filter(any))
 def test_pieces_undo_dense_packing(lengths: list[int]) -> None:
     rows = pack_dense(numbered(lengths), 32, CLS, SEP, PAD).astype(np.int64)
-    document_ids, position_ids = pieces(rows, CLS, PAD)
+    document_ids, position_ids = document_and_position_ids(rows, CLS, PAD)
     assert ((document_ids == -1) == (rows == PAD)).all()
     assert ((position_ids == 0) == ((rows == CLS) | (rows == PAD))).all()
     steps = np.diff(position_ids, axis=1)

@@ -52,7 +52,9 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
             live.peak = live.now
             for roles, shape in run.steps:
                 for _ in range(micro_batches):
-                    step.passes(roles, step.batch(shape.rows // micro_batches, shape.length))
+                    step.forward_backward(
+                        roles, step.batch(shape.rows // micro_batches, shape.length)
+                    )
                 step.update()
     return live.peak
 
@@ -98,7 +100,7 @@ def test_gradients_and_optimizer_state_to_the_byte(name, separate):
     memory = run.memory()[0]
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
     (kind,) = run.steps
-    step.passes(kind.roles, step.batch(ROWS, LENGTH))
+    step.forward_backward(kind.roles, step.batch(ROWS, LENGTH))
     learning = [p for part in step.optimizer.parts for p in part.parameters]
     step.update()
     assert memory.optimizer == bytes_of(step.optimizer.state_tensors().values())

@@ -26,7 +26,7 @@ def head(encoder):
 def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     encoder = load_encoder(str(encoders[family]))
     model = head(encoder)
-    encoder.fill(model.base_model)
+    encoder.load_into(model.base_model)
     for name, weight in model.base_model.state_dict().items():
         assert torch.equal(weight, encoder.weights[name])
     counts = encoder.count_loaded(model)
@@ -58,7 +58,7 @@ def test_weights_of_family_elektron_have_their_initial_norms_again_and_say_the_s
     for part in encoder.weights["layers.1.attention.qkv.weight"].chunk(3):
         assert float(part.norm()) == pytest.approx(32**0.5)
     loaded = AutoModel.from_config(encoder.config).eval()
-    encoder.fill(loaded)
+    encoder.load_into(loaded)
     tokens = tokenizer(["the cat sees the river ."], return_tensors="pt")
     with torch.no_grad():
         before, after = (m(**tokens).last_hidden_state for m in (trained, loaded))
@@ -71,7 +71,7 @@ def test_scratch_has_the_same_shape_and_other_weights(encoders):
     torch.manual_seed(0)
     model = head(scratch)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    scratch.fill(model.base_model)
+    scratch.load_into(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert scratch.count_loaded(model)["loaded_weights"] == 0
     # The family's own initial weights.
@@ -91,7 +91,7 @@ def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
     tokenizer.save_pretrained(tmp_path)
     encoder = load_encoder(str(tmp_path))
     model = head(encoder)
-    encoder.fill(model.base_model)
+    encoder.load_into(model.base_model)
     assert encoder.count_loaded(model)["loaded_weights"] > 0
 
 

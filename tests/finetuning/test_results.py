@@ -8,7 +8,7 @@ import pytest
 
 from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.results import closing_words, reservations, write_predictions
+from elektron.finetuning.results import reservations, summary_text, write_predictions
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
@@ -108,6 +108,6 @@ def test_names_of_others_stay_text() -> None:
     trials = [Trial("pretrained", seed, {}, eval={"f1": 0.5}, kept=seed == 1) for seed in (1, 2)]
     trials[0].settings = {"model": escape}
     metrics = {"split": "eval", "f1": 0.5, f"f1_{escape}": 0.25, "intervals": {}}
-    said = closing_words(metrics, trials, "f1", Path("out\x1b]0;title\x07"))
+    said = summary_text(metrics, trials, "f1", Path("out\x1b]0;title\x07"))
     assert "\x1b" not in said and "\x07" not in said
     assert "f1_\\x1b[31m<script>" in said and "out\\x1b]0;title\\x07/report.html" in said

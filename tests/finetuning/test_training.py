@@ -40,7 +40,7 @@ class Setup:
             config, family="elektron", width=32, longest=64, rows=64, pretrained=True
         )
         rows = records()
-        self.task = Classification.learn(rows, self.config, self.encoder)
+        self.task = Classification.from_records(rows, self.config, self.encoder)
         self.features = self.task.features(rows, self.encoder.tokenizer, labelled=True)
         torch.manual_seed(0)
         self.model = self.task.new_model(self.encoder, 0.0)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.inference.output import writing
+from elektron.inference.output import open_writer
 from tests.finetuning.readers.layouts import read
 
 ROWS = [
@@ -18,7 +18,7 @@ ROWS = [
 
 
 def write(path, *chunks):
-    with writing(path) as write_rows:
+    with open_writer(path) as write_rows:
         for chunk in chunks:
             write_rows(chunk)
 
@@ -101,7 +101,7 @@ def test_parquet_with_nulls_first(tmp_path):
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("before")
-    with pytest.raises(KeyError), writing(path) as write_rows:
+    with pytest.raises(KeyError), open_writer(path) as write_rows:
         write_rows(ROWS)
         raise KeyError
     assert path.read_text() == "before"
@@ -136,7 +136,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
 def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
-    with writing(None) as write_rows:
+    with open_writer(None) as write_rows:
         write_rows([{"text": "é 中 😀"}])
     assert json.loads(raw.getvalue().decode("utf-8")) == {"text": "é 中 😀"}
     assert raw.getvalue().isascii() == (encoding != "utf-8")

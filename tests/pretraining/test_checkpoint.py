@@ -48,7 +48,7 @@ def of_step(out: Path, step: int) -> Path:
 
 def write(out: Path, step: int, config: CheckpointConfig = KEEP_ALL, **progress: Any) -> Path:
     snapshot = Snapshot({"w": torch.ones(2)}, {"s": torch.ones(2)}, Progress(step, **progress))
-    checkpoint.write(out, snapshot, config)
+    checkpoint.write_checkpoint(out, snapshot, config)
     return of_step(out, step)
 
 
@@ -121,10 +121,10 @@ def test_one_of_the_run_before_it_was_made_longer_is_replaced(tmp_path: Path) ->
 def test_a_kill_between_the_old_one_and_the_new_leaves_the_old(tmp_path: Path) -> None:
     there = write(tmp_path, 6)
     there.rename(there.with_name(".replaced-step-00000006"))
-    checkpoint.clear(tmp_path)
+    checkpoint.remove_leftovers(tmp_path)
     assert checkpoint.newest_valid(tmp_path) == there
     shutil.copytree(there, there.with_name(".replaced-step-00000006"))
-    checkpoint.clear(tmp_path)
+    checkpoint.remove_leftovers(tmp_path)
     assert list((tmp_path / FOLDER).iterdir()) == [there]
 
 

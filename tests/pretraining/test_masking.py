@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.vocabulary import learn
+from elektron.corpus.vocabulary import train_backend_tokenizer
 from elektron.errors import ElektronError
 from elektron.pretraining.masking import (
     WordFinder,
@@ -188,7 +188,7 @@ def test_pieces_belong_to_the_word_they_continue(tokenizer):
 def test_spaces_and_punctuation_separate_words(kind):
     config = TokenizerConfig([], Path(), vocab_size=330)
     texts = ["walking dogs, walks. (dog-walking) " * 20, "我们walking ไปบ้าน " * 20]
-    inner = learn(kind, config, lambda _: iter(texts))
+    inner = train_backend_tokenizer(kind, config, lambda _: iter(texts))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     finder = WordFinder(tokenizer, None)
     found = [word.strip("Ġ▁") for word in words(finder, tokenizer, "dogs walks, (dog-walking).")]

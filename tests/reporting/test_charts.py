@@ -60,7 +60,7 @@ def test_numbers_beside_an_axis_differ(values: list[float], written: list[str]) 
 
 
 def test_nothing_stands_beyond_the_end_of_a_scale() -> None:
-    assert Ticks(metric_format("accuracy", "classification").write_tick).format_ticks(
+    assert Ticks(metric_format("accuracy", "classification").format_tick).format_ticks(
         [-0.2, 0.975, 1.0, 1.025]
     ) == ["", "97.5 %", "100 %", ""]
 
@@ -107,7 +107,7 @@ def test_drawings_take_the_pages_colours_and_font_and_share_no_ids(make_run: Mak
 def test_drawings_are_the_same_every_time(make_run: MakeRun) -> None:
     run = read_run(make_run())
     drawn = curve_lines(HELD_OUT[1], run, 0)
-    first, second = (inline_svg(charts.lines(drawn, "tokens"), "auc", "AUC") for _ in range(2))
+    first, second = (inline_svg(charts.line_chart(drawn, "tokens"), "auc", "AUC") for _ in range(2))
     assert first == second and f'viewBox="0 0 {LARGE[0]} {LARGE[1]}"' in first
 
 

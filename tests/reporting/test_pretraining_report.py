@@ -17,7 +17,7 @@ from elektron.reporting.pretraining_report import (
     COMPARED,
     COSTS,
     comparison,
-    downstream_verdict,
+    downstream_sentence,
     facts,
     lead,
     same_text,
@@ -405,16 +405,16 @@ def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:
 def test_verdict_of_the_downstream_check(
     pretrained: list[float], scratch: list[float], begins: str
 ) -> None:
-    assert downstream_verdict(check(pretrained, scratch)).startswith(begins)
+    assert downstream_sentence(check(pretrained, scratch)).startswith(begins)
 
 
 @pytest.mark.parametrize(("accuracy", "learned"), [(0.51, False), (0.49, False), (0.53, True)])
 def test_verdict_compares_with_the_commonest_class(accuracy: float, learned: bool) -> None:
-    said = downstream_verdict(check([accuracy] * 3, [0.5] * 3))
+    said = downstream_sentence(check([accuracy] * 3, [0.5] * 3))
     assert ("not clearly better than always predicting" in said) is not learned
 
 
 def test_verdict_states_what_the_test_set_leaves_open() -> None:
     # sqrt(0.65 · 0.35 / 2500) = 0.0095
-    said = downstream_verdict(check([0.65, 0.65, 0.65], [0.6, 0.6, 0.6]))
+    said = downstream_sentence(check([0.65, 0.65, 0.65], [0.6, 0.6, 0.6]))
     assert "2,500 test documents" in said and "± 1.0 points" in said

@@ -159,7 +159,7 @@ def results(runs: Sequence[Run], may_diverge: bool = False) -> list[VariantRun]:
         for result in ended:
             done[result.folder] = result
             probes = result.probes.items()
-            values = [f"{name} {probe.format.write(probe.value)}" for name, probe in probes]
+            values = [f"{name} {probe.format.format_value(probe.value)}" for name, probe in probes]
             outcome = "diverged" if result.diverged else ", ".join(values)
             log.info("%d of %d · %s · %s", len(done), len(runs), result.folder, outcome)
     return [done[run.name] for run in runs]

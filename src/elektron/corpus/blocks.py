@@ -42,7 +42,7 @@ COLUMN = "input_ids"
 
 # 256 MB a file at 128 tokens a row.
 BATCHES_PER_FILE = 256
-MOST_OPEN = 256
+MAX_OPEN = 256
 """Files that are open at once; systems allow about a thousand."""
 
 
@@ -331,7 +331,7 @@ class Rows:
     def _descriptor(self, file: BlockFile) -> int:
         """Open a file, unless it is open."""
         if file.name not in self.descriptors:
-            if len(self.descriptors) >= MOST_OPEN:
+            if len(self.descriptors) >= MAX_OPEN:
                 os.close(self.descriptors.pop(next(iter(self.descriptors))))
             self.descriptors[file.name] = os.open(self.folder / file.name, os.O_RDONLY)
         return self.descriptors[file.name]

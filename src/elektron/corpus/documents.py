@@ -55,7 +55,7 @@ LONGEST_DOCUMENT = 1_000_000
 
 WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" title=".*">')
 """The line before a document in files of WikiExtractor."""
-MOST_LINES_OF_FIELD = 200
+MAX_LINES_OF_FIELD = 200
 """A quotation mark that is not closed within so many lines does not enclose a field."""
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
@@ -338,7 +338,7 @@ def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:
             row = reader.line_num
     except csv.Error:
         at_the_end = reader.line_num == len(lines)
-        return is_cut and at_the_end and len(lines) - row < MOST_LINES_OF_FIELD
+        return is_cut and at_the_end and len(lines) - row < MAX_LINES_OF_FIELD
     return True
 
 

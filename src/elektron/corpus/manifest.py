@@ -19,7 +19,7 @@ from elektron.io.checksums import text_sha256
 from elektron.io.files import from_json, parse_json_object, read_text
 
 FORMAT = 1
-MOST_EPOCHS = 1e6
+MAX_EPOCHS = 1e6
 MANIFEST = "manifest.json"
 ROWS_PER_BATCH = 4096
 """In a record batch; the last one of a split may have fewer."""
@@ -203,7 +203,7 @@ class Manifest:
         members = split.members.values()
         whole &= not members or split.rows == sum(member.rows for member in members)
         whole &= split.members.keys() == self.weights.keys()
-        whole &= all(m.rows >= 0 and 0 <= m.epochs < MOST_EPOCHS for m in members)
+        whole &= all(m.rows >= 0 and 0 <= m.epochs < MAX_EPOCHS for m in members)
         if not whole or min(counts) < 0 or not 0 <= split.tokens <= split.rows * self.seq_len:
             raise ValueError("its numbers of rows are inconsistent")
 

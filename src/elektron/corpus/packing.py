@@ -67,7 +67,7 @@ def pack_dense(
     room = seq_len - 2
     shortest = min(SHORTEST_TEXT, max(1, room // 4))
     full: list[Tokens] = []
-    rest = _Rest(shortest)
+    remainders = _Remainders(shortest)
     for number, document in enumerate(documents):
         ids = np.asarray(document, dtype=np.int32)
         full_rows, left_over = divmod(len(ids), room)
@@ -75,16 +75,16 @@ def pack_dense(
             # The last full row gives up some text, so that what is left over is long enough.
             full_rows -= 1
             cut = len(ids) - shortest
-            rest.add(number, ids[full_rows * room : cut])
-            rest.add(number, ids[cut:])
+            remainders.add(number, ids[full_rows * room : cut])
+            remainders.add(number, ids[cut:])
         elif left_over:
-            rest.add(number, ids[full_rows * room :])
+            remainders.add(number, ids[full_rows * room :])
         whole = np.full((full_rows, seq_len), sep_id, dtype=np.int32)
         whole[:, 0] = cls_id
         whole[:, 1:-1] = ids[: full_rows * room].reshape(-1, room)
         full.append(whole)
 
-    combined = list(_combine(rest, seq_len))
+    combined = list(_combine(remainders, seq_len))
     rows = np.full((len(combined), seq_len), pad_id, dtype=np.int32)
     for row, texts in zip(rows, combined, strict=True):
         position = 0
@@ -98,7 +98,7 @@ def pack_dense(
     return packed[np.argsort(first_documents, kind="stable")]
 
 
-class _Rest:
+class _Remainders:
     """Texts that do not fill a row alone, taken by length, in order of addition."""
 
     def __init__(self, shortest: int) -> None:
@@ -141,27 +141,29 @@ class _Rest:
         return number, text[:head]
 
 
-def _combine(rest: _Rest, seq_len: int) -> Iterator[list[tuple[int, Tokens]]]:
-    """Empty `rest` into rows; each text takes two tokens more than it has.
+def _combine(remainders: _Remainders, seq_len: int) -> Iterator[list[tuple[int, Tokens]]]:
+    """Empty `remainders` into rows; each text takes two tokens more than it has.
 
     A text fits well if it ends the row exactly or leaves room for another one. The longest that
     fits well is taken; if there is none, a longer text is cut to fit; if none can be cut, the
     longest that fits is taken and the rest of the row is padding.
     """
-    least = rest.shortest + 2
-    while rest:
+    least = remainders.shortest + 2
+    while remainders:
         row: list[tuple[int, Tokens]] = []
         left = seq_len
-        while rest and left >= 3:
+        while remainders and left >= 3:
             limit = left - 2
-            length = limit if rest.longest(limit) == limit else rest.longest(limit - least)
-            head = limit if rest.spare() >= limit else min(rest.spare(), limit - least)
+            length = (
+                limit if remainders.longest(limit) == limit else remainders.longest(limit - least)
+            )
+            head = limit if remainders.spare() >= limit else min(remainders.spare(), limit - least)
             if length:
-                taken = rest.take(length)
-            elif head >= rest.shortest:
-                taken = rest.cut(head)
-            elif length := rest.longest(limit):
-                taken = rest.take(length)
+                taken = remainders.take(length)
+            elif head >= remainders.shortest:
+                taken = remainders.cut(head)
+            elif length := remainders.longest(limit):
+                taken = remainders.take(length)
             else:
                 break
             row.append(taken)
@@ -239,7 +241,7 @@ def _segments(
         yield first, second
 
 
-def pieces(
+def document_and_position_ids(
     input_ids: NDArray[np.int64], cls_id: int, pad_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Document ids and position ids of the tokens of densely packed rows.
@@ -263,7 +265,9 @@ def pieces(
     return document_ids, position_ids
 
 
-def segments(input_ids: NDArray[np.int64], sep_id: int, pad_id: int) -> NDArray[np.int64]:
+def make_token_type_ids(
+    input_ids: NDArray[np.int64], sep_id: int, pad_id: int
+) -> NDArray[np.int64]:
     """Token types `(batch, length)` of rows packed as in the paper: 1 in the second segment."""
     ends = input_ids == sep_id
     ended_before = np.cumsum(ends, axis=1) - ends

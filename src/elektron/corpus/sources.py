@@ -25,7 +25,7 @@ ARROW_SUFFIXES = {".arrow"}
 """Written by `save_to_disk` of `datasets`."""
 WIKIEXTRACTOR = re.compile(r"wiki_\d{2,}")
 """Names of the files that WikiExtractor writes, without a suffix."""
-MOST_LISTED = 3
+MAX_LISTED = 3
 
 
 def read_weights(sources: Sequence[str]) -> dict[str, float]:
@@ -173,7 +173,7 @@ def _unique_files(source: str, paths: Iterable[Path]) -> list[Path]:
         else:
             skipped.append(str(path))
     if skipped:
-        more = f" and {len(skipped) - MOST_LISTED:,} more" if len(skipped) > MOST_LISTED else ""
-        listed = ", ".join(skipped[:MOST_LISTED])
+        more = f" and {len(skipped) - MAX_LISTED:,} more" if len(skipped) > MAX_LISTED else ""
+        listed = ", ".join(skipped[:MAX_LISTED])
         log.warning("%s: not read, neither files nor links to files: %s%s", source, listed, more)
     return sorted(by_target.values())

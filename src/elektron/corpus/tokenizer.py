@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.documents import Corpus, Sample
 from elektron.corpus.unknown import count_unknown
-from elektron.corpus.vocabulary import SPECIAL_TOKENS, learn, suggest_kind
+from elektron.corpus.vocabulary import SPECIAL_TOKENS, suggest_kind, train_backend_tokenizer
 from elektron.errors import ElektronError
 from elektron.hub import has_capitals, load_tokenizer_files
 from elektron.io.checksums import text_sha256
@@ -68,7 +68,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         kind, reason = suggest_kind(sample.texts)
         if config.kind is None:
             log.info("--kind %s: %s", kind, reason)
-        learned = learn(
+        learned = train_backend_tokenizer(
             config.kind or kind, config, lambda title: _texts(title, corpus, selected, total)
         )
         size = learned.get_vocab_size()
@@ -86,13 +86,13 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def learn_tokenizer(
+def train_tokenizer_on(
     texts: Sequence[str], vocab_size: int, lowercase: bool = False
 ) -> PreTrainedTokenizerBase:
     """A tokenizer of the suggested kind for these texts, with at most `vocab_size` entries."""
     config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
     kind, _ = suggest_kind(texts)
-    return _wrapped(learn(kind, config, lambda _: iter(texts)))
+    return _wrapped(train_backend_tokenizer(kind, config, lambda _: iter(texts)))
 
 
 def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedTokenizerBase:

@@ -81,7 +81,9 @@ def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
     return "wordpiece", "words with spaces between them, or Chinese characters"
 
 
-def learn(kind: TokenizerKind, config: TokenizerConfig, texts: Texts) -> Tokenizer:
+def train_backend_tokenizer(
+    kind: TokenizerKind, config: TokenizerConfig, texts: Texts
+) -> Tokenizer:
     """Learn a tokenizer.
 
     Args:
@@ -97,8 +99,8 @@ def learn(kind: TokenizerKind, config: TokenizerConfig, texts: Texts) -> Tokeniz
         ElektronError: the vocabulary is too small for the kind.
     """
     if kind == "bpe":
-        return _learn_bpe(config, texts)
-    return (_learn_wordpiece if kind == "wordpiece" else _learn_unigram)(config, texts)
+        return _train_bpe(config, texts)
+    return (_train_wordpiece if kind == "wordpiece" else _train_unigram)(config, texts)
 
 
 def readable(piece: str, tokenizer: Tokenizer) -> str:
@@ -117,21 +119,21 @@ def in_wordpiece_form(piece: str, tokenizer: Tokenizer) -> str:
     return text[1:] if text.startswith(" ") else CONTINUATION + text
 
 
-def _learn_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
-    learner = Tokenizer(WordPiece(unk_token=UNKNOWN))
+def _train_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    trained = Tokenizer(WordPiece(unk_token=UNKNOWN))
     # The rules of BERT for white space, control characters, punctuation and Chinese characters.
-    _set_normalizer(learner, config, normalizers.BertNormalizer(True, True, False, False))
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
+    _set_normalizer(trained, config, normalizers.BertNormalizer(True, True, False, False))
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.FixedLength(length=LONGEST_WORD)]
     )
 
     def pieces(character: str) -> list[str]:
-        inside_a_word = learner.pre_tokenizer.pre_tokenize_str(
-            learner.normalizer.normalize_str(f"a{character}a")
+        inside_a_word = trained.pre_tokenizer.pre_tokenize_str(
+            trained.normalizer.normalize_str(f"a{character}a")
         )
         return [character, CONTINUATION + character] if len(inside_a_word) == 1 else [character]
 
-    characters = _alphabet(_count_characters(learner, texts), config, pieces)
+    characters = _alphabet(_count_characters(trained, texts), config, pieces)
     # The trainer numbers the characters in another order in each run, and ties between pieces are
     # broken by number. Special tokens are numbered in the order in which they are given.
     alphabet = sorted(
@@ -146,14 +148,14 @@ def _learn_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         limit_alphabet=len(characters),
         show_progress=False,
     )
-    learner.train_from_iterator(texts("counting words"), trainer)
-    tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=UNKNOWN))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = learner.normalizer, learner.pre_tokenizer
+    trained.train_from_iterator(texts("counting words"), trainer)
+    tokenizer = Tokenizer(WordPiece(vocab=trained.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
     tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
     return _with_pairs(tokenizer)
 
 
-def _learn_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+def _train_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     least = len(SPECIAL_TOKENS) + len(alphabet)
     if config.vocab_size < least:
@@ -176,17 +178,17 @@ def _learn_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     return _with_pairs(tokenizer, processors.ByteLevel(trim_offsets=True))
 
 
-def _learn_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
-    learner = Tokenizer(BPE())
-    _set_normalizer(learner, config, normalizers.BertNormalizer(True, False, False, False))
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
+def _train_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
+    tokenizer = Tokenizer(BPE())
+    _set_normalizer(tokenizer, config, normalizers.BertNormalizer(True, False, False, False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.WhitespaceSplit(),
             pre_tokenizers.Metaspace(replacement=SPACE),
             pre_tokenizers.Punctuation(),
         ]
     )
-    counts = _count_characters(learner, texts)
+    counts = _count_characters(tokenizer, texts)
     counts[SPACE] = counts.total()  # needed whatever the text
     characters = _alphabet(counts, config, lambda character: [character])
     room = config.vocab_size - len(SPECIAL_TOKENS)
@@ -199,10 +201,10 @@ def _learn_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         max_token_length=LONGEST_PIECE,
         show_progress=False,
     )
-    learner.train_from_iterator(texts("counting words"), trainer)
-    pieces = learner.get_vocab()
+    tokenizer.train_from_iterator(texts("counting words"), trainer)
+    pieces = tokenizer.get_vocab()
     seeds = sorted(pieces, key=pieces.__getitem__)
-    frequency = dict(zip(seeds, _count_tokens(learner, texts, len(seeds)).tolist(), strict=True))
+    frequency = dict(zip(seeds, _count_tokens(tokenizer, texts, len(seeds)).tolist(), strict=True))
     longer = [piece for piece in seeds if len(piece) > 1]
     while True:
         kept = max(room - len(characters), int(KEPT_FRACTION * len(longer)))
@@ -212,11 +214,11 @@ def _learn_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         total = sum(frequency[piece] + 1 for piece in vocabulary)
         scores = [(p, round(math.log((frequency[p] + 1) / total), 6)) for p in vocabulary]
         special = [(token, 0.0) for token in SPECIAL_TOKENS]
-        learner.model = Unigram([*special, *scores], unk_id=SPECIAL_TOKENS.index(UNKNOWN))
+        tokenizer.model = Unigram([*special, *scores], unk_id=SPECIAL_TOKENS.index(UNKNOWN))
         if is_last:
-            learner.decoder = decoders.Metaspace(replacement=SPACE)
-            return _with_pairs(learner)
-        used = _count_tokens(learner, texts, len(special) + len(vocabulary))
+            tokenizer.decoder = decoders.Metaspace(replacement=SPACE)
+            return _with_pairs(tokenizer)
+        used = _count_tokens(tokenizer, texts, len(special) + len(vocabulary))
         frequency = dict(zip(vocabulary, used[len(special) :].tolist(), strict=True))
 
 

@@ -22,7 +22,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.estimate.config import EstimateConfig
-from elektron.estimate.step import DeviceMemory, Kind, Measured, bytes_of, count_memory, measure
+from elektron.estimate.step import DeviceMemory, Kind, StepTiming, bytes_of, count_memory, measure
 from elektron.models.pair import Pair
 from elektron.pretraining.config import resolve
 from elektron.pretraining.distributed import check_world_size
@@ -82,7 +82,7 @@ class Estimate(NamedTuple):
     memory: DeviceMemory
     fits: bool | None  # None where the memory of a device is not given
     disk: Disk
-    measured: Measured | None
+    measured: StepTiming | None
 
     def as_json(self) -> dict[str, Any]:
         """All values for JSON."""
@@ -157,7 +157,7 @@ class Estimator:
 
     def estimate(self) -> Estimate:
         """All values."""
-        networks = [self.pair.kept(self.objective.detects), self.pair.generator]
+        networks = [self.pair.exported_discriminator(self.objective.detects), self.pair.generator]
         models = sum(bytes_of(network.parameters()) for network in networks if network is not None)
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
@@ -219,7 +219,7 @@ class Estimator:
         rows = min(local, self.config.micro_batch_size or local) * step.shape.parts
         return Kind(step.roles, rows, step.shape.length)
 
-    def step_seconds(self, measured: Measured | None) -> Callable[[Step], float] | None:
+    def step_seconds(self, measured: StepTiming | None) -> Callable[[Step], float] | None:
         """The seconds of a step with the local rows of one device, without waiting for others; None if unknown."""
         throughput = self.options.throughput
 
@@ -232,7 +232,7 @@ class Estimator:
 
         return None if measured is None and throughput is None else seconds
 
-    def measured(self) -> Measured:
+    def measured(self) -> StepTiming:
         """The speed of the most expensive kind of step on this device, with as many rows at once as in the run."""
         kind, flops = self.kind(max(self.steps, key=self.flops)), self.length().flops
         return measure(self.config, self.build_pair("cpu"), self.manifest, kind, flops)

@@ -55,7 +55,7 @@ class Kind(NamedTuple):
     length: int  # tokens in a row
 
 
-class Measured(NamedTuple):
+class StepTiming(NamedTuple):
     """The result of the probe on this device."""
 
     device: str
@@ -107,7 +107,7 @@ class TrainingStep:
         )
         return GlobalBatch([micro_batch], float(rows * masked), float(rows * length))
 
-    def passes(self, roles: UpdateRoles, batch: GlobalBatch) -> None:
+    def forward_backward(self, roles: UpdateRoles, batch: GlobalBatch) -> None:
         """Forward and backward."""
         self.pair.set_trained(roles.generator, roles.discriminator)
         with self.on.autocast():
@@ -125,7 +125,7 @@ class TrainingStep:
     def seconds(self, roles: UpdateRoles, batch: GlobalBatch) -> tuple[float, float]:
         """Take a step; the seconds of its passes and of its update."""
         times = [self._now()]
-        self.passes(roles, batch)
+        self.forward_backward(roles, batch)
         times.append(self._now())
         self.update()
         return times[1] - times[0], self._now() - times[1]
@@ -139,7 +139,7 @@ class TrainingStep:
 
 def measure(
     config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Kind, flops: float | None
-) -> Measured:
+) -> StepTiming:
     """Time steps on this device for PROBE_SECONDS.
 
     Args:
@@ -153,12 +153,12 @@ def measure(
     before, on = resident_peak(), Device.choose(config.precision)
     compiled = should_compile(config, on.device, flops)
     log.info("timing steps for %d seconds%s", PROBE_SECONDS, " after compiling" * compiled)
-    (roles, most_rows, length), rows = kind, 1
+    (roles, max_rows, length), rows = kind, 1
     step = TrainingStep(config, pair.to(on.device), manifest, on)
-    while rows < most_rows:
+    while rows < max_rows:
         if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
             break
-        rows = min(most_rows, rows * 2)
+        rows = min(max_rows, rows * 2)
     if compiled:
         separate = config.optimizer.separate_optimizers
         step.forward = compile_step(step.objective, step.pair, on.device, separate)
@@ -173,7 +173,7 @@ def measure(
     step_flops = step.objective.step_flops(pair, roles, rows, length, masked)
     is_gpu = on.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if is_gpu else resident_peak() - before
-    return Measured(on.name, on.precision, compiled, rows, step_flops / passes, update, memory)
+    return StepTiming(on.name, on.precision, compiled, rows, step_flops / passes, update, memory)
 
 
 def resident_peak() -> int:
@@ -223,7 +223,7 @@ def count_memory(
         peak, gradients = 0, list[Tensor]()
         for roles, rows, length in kinds:
             live.peak = live.now
-            step.passes(roles, step.batch(rows, length))
+            step.forward_backward(roles, step.batch(rows, length))
             # The parameters, because references would keep the gradients alive.
             own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
             gradients = max(gradients, own, key=bytes_of)

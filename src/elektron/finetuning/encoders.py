@@ -74,7 +74,7 @@ class Encoder:
         config.update(head)
         return config
 
-    def fill(self, module: nn.Module) -> None:
+    def load_into(self, module: nn.Module) -> None:
         """Load the weights into the encoder of a new model.
 
         Raises:
@@ -130,7 +130,7 @@ def longest_input(config: PreTrainedConfig) -> int:
 
 
 @torch.no_grad()
-def try_encoder(name: str, encoder: PreTrainedModel) -> bool:
+def is_causal(name: str, encoder: PreTrainedModel) -> bool:
     """Run an encoder on a few tokens; whether it reads in one direction only, as GPT and other decoders do.
 
     Raises:
@@ -171,7 +171,7 @@ def load_encoder(name: str) -> Encoder:
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
     encoder, weights = load_bare_encoder(name)
-    if try_encoder(name, encoder):
+    if is_causal(name, encoder):
         raise ElektronError(
             f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an "
             "encoder"
@@ -185,10 +185,10 @@ def load_encoder(name: str) -> Encoder:
             "%s is a generator: usually the discriminator in the folder beside it is fine-tuned",
             name,
         )
-    if untrained(encoder):
+    if has_initial_weights(encoder):
         log.warning("%s was never trained: its weights are initial ones", name)
     if isinstance(encoder, ElektronModel):
-        to_initial_scale(encoder.embeddings.word_embeddings.weight)
+        rescale_to_initial_norm(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
     return Encoder(name, config, tokenizer, weights)
 
@@ -215,7 +215,7 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
 
 
 @torch.no_grad()
-def to_initial_scale(embeddings: Tensor) -> None:
+def rescale_to_initial_norm(embeddings: Tensor) -> None:
     """Scale each row to the root mean square that it had before training.
 
     Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on
@@ -227,7 +227,7 @@ def to_initial_scale(embeddings: Tensor) -> None:
 
 
 @torch.no_grad()
-def untrained(encoder: nn.Module) -> bool:
+def has_initial_weights(encoder: nn.Module) -> bool:
     """Whether biases, norms and gains all have their initial values."""
     constants = [(p, 0.0) for name, p in encoder.named_parameters() if name.endswith("bias")]
     for module in encoder.modules():

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.tokenizer import learn_tokenizer, load_tokenizer
+from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.corpus.unknown import count_unknown
 from elektron.device import Device
 from elektron.finetuning import recipe
@@ -27,7 +27,7 @@ from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import input_texts
-from elektron.finetuning.results import closing_words, write_results
+from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
@@ -84,7 +84,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             raise
         best[0].trial.kept = True
         metrics = write_results(folder, best[0], encoder, search.trials, data)
-    echo(closing_words(metrics, search.trials, TASKS[config.task].metric, config.out))
+    echo(summary_text(metrics, search.trials, TASKS[config.task].metric, config.out))
     return metrics
 
 
@@ -94,7 +94,7 @@ def new_encoder(config: FinetuneConfig, data: Labelled) -> Encoder:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
         texts = input_texts(TASKS[config.task].layout, data.train)
-        tokenizer = learn_tokenizer(texts, SCRATCH_VOCABULARY)
+        tokenizer = train_tokenizer_on(texts, SCRATCH_VOCABULARY)
     return scratch_encoder(config.model.removeprefix(recipe.SCRATCH), tokenizer)
 
 
@@ -198,7 +198,7 @@ class Search:
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """The task of the training rows; all rows are checked to be of it."""
         records = self.data.whole if config.task in WITH_CLASSES else self.data.train
-        task = TASKS[config.task].learn(records, config, encoder)
+        task = TASKS[config.task].from_records(records, config, encoder)
         task.columns = dict(self.data.train[0].names)
         for records in (self.data.train, self.data.eval, self.data.test):
             task.check(records)

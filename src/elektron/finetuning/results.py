@@ -162,8 +162,8 @@ def reservations(
         if min(sign * end for end in ends) <= sign * of_constant:
             clearly = "worse" if sign * value < sign * of_constant else "not clearly better"
             found.append(
-                f"{kind.title} of {kind.write(value)} is {clearly} than the "
-                f"{kind.write(of_constant)} of a constant prediction ({baseline['name']})"
+                f"{kind.title} of {kind.format_value(value)} is {clearly} than the "
+                f"{kind.format_value(of_constant)} of a constant prediction ({baseline['name']})"
             )
     return found
 
@@ -211,7 +211,7 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def closing_words(
+def summary_text(
     metrics: Mapping[str, Any], trials: Sequence[Trial], metric: str, out: Path
 ) -> str:
     """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""

@@ -11,7 +11,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device, Precision
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig
-from elektron.finetuning.encoders import check_token_ids, encoder_of, longest_input, try_encoder
+from elektron.finetuning.encoders import check_token_ids, encoder_of, is_causal, longest_input
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.tasks.base import TASK_FILE, Task
 from elektron.finetuning.tasks.registry import load_task
@@ -71,7 +71,7 @@ def check_belonging(
     check_token_ids(model, tokenizer, encoder.config.vocab_size)
     if isinstance(task, SequenceToSequence):
         check_token_ids(model, task.tokenizer, network.config.decoder.vocab_size)
-    try_encoder(model, encoder)
+    is_causal(model, encoder)
 
 
 def precision_of_finetuning(model: str) -> Precision | None:

@@ -30,7 +30,7 @@ BREAKS = re.compile(r"\r\n|[\t\r\n]")
 
 
 @contextmanager
-def writing(output: Path | None) -> Iterator[Write]:
+def open_writer(output: Path | None) -> Iterator[Write]:
     """A function that writes rows to a file by its suffix, or to standard output.
 
     Raises:

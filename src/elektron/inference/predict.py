@@ -22,7 +22,7 @@ from elektron.finetuning.readers.roles import QUESTIONS
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
-from elektron.inference.output import Write, writing
+from elektron.inference.output import Write, open_writer
 from elektron.progress import Progress
 
 CHUNK = 1024
@@ -43,7 +43,7 @@ def predict(config: PredictConfig) -> int:
             raise ElektronError(
                 f"--output {config.output} is the input itself: choose another name"
             )
-    with writing(config.output) as write:
+    with open_writer(config.output) as write:
         return _predict(config, write)
 
 

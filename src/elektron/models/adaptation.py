@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CONTINUATION, SPACE, BYTE_SPACE = "##", "▁", "Ġ"
 """Marks of WordPiece inside a word, and of SentencePiece and byte-level BPE at its beginning."""
 POSITIONS = "position_embeddings.weight"
-MOST_PADDING_ID = 100
+MAX_PADDING_ID = 100
 """Families that count positions from behind the padding token's id have as many unused rows."""
 
 
@@ -174,7 +174,7 @@ def change_vocabulary(
         raise ElektronError(
             f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}"
         )
-    if first_position(config) and padding > MOST_PADDING_ID:
+    if first_position(config) and padding > MAX_PADDING_ID:
         raise ElektronError(
             f"{config.model_type} counts positions from behind the padding token's id, which is {padding} in this "
             "tokenizer: use one that has it among its first"

@@ -152,12 +152,14 @@ class Pair(nn.Module):
 
         `detects` says which head the discriminator is kept with, as for `save`.
         """
-        counts = {DISCRIMINATOR: sum(p.numel() for p in self.kept(detects).parameters())}
+        counts = {
+            DISCRIMINATOR: sum(p.numel() for p in self.exported_discriminator(detects).parameters())
+        }
         if self.generator is not None:
             counts[GENERATOR] = sum(p.numel() for p in self.generator.parameters())
         return counts
 
-    def kept(self, detects: bool) -> PreTrainedModel:
+    def exported_discriminator(self, detects: bool) -> PreTrainedModel:
         """The discriminator with the head that was trained: for replaced tokens, or the corrector's."""
         kept = self.discriminator if detects else self.corrector
         assert kept is not None
@@ -182,7 +184,7 @@ class Pair(nn.Module):
             detects: whether the head for replaced tokens was trained; else the corrector is kept.
             writes: whether this process does.
         """
-        kept = self.kept(detects)
+        kept = self.exported_discriminator(detects)
         kept.config.pretraining_objective = objective
         networks = {DISCRIMINATOR: kept}
         if self.generator is not None:

@@ -73,7 +73,7 @@ def load_pair(
     config = load_configuration(name)
     family = released_family(name, config)
     if generator_name is not None:
-        refuse_other_halves(name, config, generator_name, sharing)
+        check_generator(name, config, generator_name, sharing)
     masked_lm, has_token_head = load_masked_lm(family, name, changes)
     generator: PreTrainedModel | None = None
     if generator_name is not None:
@@ -86,9 +86,9 @@ def load_pair(
         generator = copy.deepcopy(masked_lm)
     elif generator_sizes is not None:
         generator = smaller_copy(masked_lm, generator_sizes)
-    discriminator, has_detector = load_discriminator(family, name, config, masked_lm, changes)
+    discriminator, has_detection_head = load_discriminator(family, name, config, masked_lm, changes)
     if generator is not None:
-        sharing = agreed_sharing(generator, discriminator, sharing)
+        sharing = resolve_sharing(generator, discriminator, sharing)
         share(generator, discriminator, sharing, released=True)
     pair = Pair(family, generator, discriminator)
     if has_token_head:
@@ -100,7 +100,7 @@ def load_pair(
         kind = kind_of_positions(masked_lm)
         log.info("%s: %d positions become %d: %s", name, positions, changes.length, kind)
     new = []
-    if generator is not None and not has_detector:
+    if generator is not None and not has_detection_head:
         new.append("the head for replaced tokens")
         pair.new_parts.append(DISCRIMINATOR)
     if generator_sizes is not None and generator_name is None:
@@ -216,7 +216,7 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
     return generator
 
 
-def agreed_sharing(
+def resolve_sharing(
     generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing | None
 ) -> Sharing:
     """What the networks share, and a line where that replaces embeddings or where it is decided here."""
@@ -240,7 +240,7 @@ def agreed_sharing(
     return sharing
 
 
-def refuse_other_halves(
+def check_generator(
     name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None
 ) -> None:
     """Raise ElektronError for two networks that differ in what they must have in common."""

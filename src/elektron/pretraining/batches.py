@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.packing import pieces, segments
+from elektron.corpus.packing import document_and_position_ids, make_token_type_ids
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.masking import WordFinder, draws_in_row, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms, rows_from
@@ -178,12 +178,14 @@ class BatchMaker:
             None if self.words is None else self.words.word_starts(input_ids),
         )
         if manifest.packing == "dense":
-            document_ids, position_ids = pieces(input_ids, manifest.special_ids["cls"], pad)
+            document_ids, position_ids = document_and_position_ids(
+                input_ids, manifest.special_ids["cls"], pad
+            )
             token_type_ids = np.zeros_like(input_ids)
         else:
             document_ids = np.where(input_ids == pad, -1, 0)
             position_ids = np.tile(np.arange(input_ids.shape[1]), (len(input_ids), 1))
-            token_type_ids = segments(input_ids, manifest.special_ids["sep"], pad)
+            token_type_ids = make_token_type_ids(input_ids, manifest.special_ids["sep"], pad)
         arrays = (  # in the order of MicroBatch
             input_ids,
             masks.masked_ids,

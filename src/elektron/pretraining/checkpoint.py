@@ -75,7 +75,7 @@ class CheckpointWriter:
     def start(self, snapshot: Snapshot) -> None:
         """Write a snapshot after the one before it."""
         self.wait()
-        self.pending = self.pool.submit(write, self.out, snapshot, self.config)
+        self.pending = self.pool.submit(write_checkpoint, self.out, snapshot, self.config)
 
     def poll(self) -> None:
         """Log a failure of the last write, without waiting for it."""
@@ -98,13 +98,13 @@ class CheckpointWriter:
             log.warning("%s: training continues", error)
 
 
-def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
+def write_checkpoint(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
     """Write a checkpoint into the run's folder, and delete those that are no longer kept.
 
     Raises:
         ElektronError: it cannot be written; the checkpoints there are unchanged.
     """
-    folder = out / FOLDER / name_of(snapshot.progress.step)
+    folder = out / FOLDER / folder_name(snapshot.progress.step)
     try:
         try:
             with atomic_folder(folder, owned=True) as partial:
@@ -116,7 +116,7 @@ def write(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
                 if folder.exists():  # a run saves again where it was stopped or made shorter
                     folder.rename(folder.with_name(REPLACED + folder.name))
         finally:
-            settle_replaced(folder.parent)
+            finish_replacing(folder.parent)
     except (OSError, SafetensorError) as error:
         raise ElektronError(f"checkpoint {folder} cannot be written ({error})") from error
     try:
@@ -133,9 +133,9 @@ def write_manifest(checkpoint: Path, run: str | None = None) -> None:
 
 def manifest_of(digests: dict[str, str], run: str | None) -> str:
     """The text of a manifest, which has a checksum of its own."""
-    bound = {} if run is None else {"run": run}
-    sealed = text_sha256(json.dumps(digests | bound))
-    return json.dumps({"sha256": sealed, **bound, "files": digests}, indent=1)
+    identity_entry = {} if run is None else {"run": run}
+    digest = text_sha256(json.dumps(digests | identity_entry))
+    return json.dumps({"sha256": digest, **identity_entry, "files": digests}, indent=1)
 
 
 def identity(out: Path) -> str | None:
@@ -183,7 +183,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
                 raise ValueError("not what was written")
             elif path.name == COUNTERS:
                 step = Progress(**parse_json_object(read_text(path))).step
-                if fnmatch(checkpoint.name, NAMES) and checkpoint.name != name_of(step):
+                if fnmatch(checkpoint.name, NAMES) and checkpoint.name != folder_name(step):
                     yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
         except ABSENT:
             yield f"{path} is missing"
@@ -231,7 +231,7 @@ def mark_broken(checkpoint: Path, fault: str) -> None:
     log.warning("%s: it is kept as %s", fault, aside)
 
 
-def name_of(step: int) -> str:
+def folder_name(step: int) -> str:
     """The name of a step's checkpoint."""
     return f"step-{step:08d}"
 
@@ -289,7 +289,7 @@ def drop(checkpoint: Path) -> None:
     shutil.rmtree(dropped)
 
 
-def clear(out: Path) -> None:
+def remove_leftovers(out: Path) -> None:
     """Remove what killed processes have left partly written or partly deleted.
 
     Raises:
@@ -299,14 +299,14 @@ def clear(out: Path) -> None:
     try:
         for path in (*folder.glob(DROPPED + NAMES), *partial_folders(folder, NAMES)):
             shutil.rmtree(path)
-        settle_replaced(folder)
+        finish_replacing(folder)
     except OSError as error:
         raise ElektronError(
             f"{error.filename} cannot be removed ({error.strerror}): {folder} has to be writable"
         ) from error
 
 
-def settle_replaced(folder: Path) -> None:
+def finish_replacing(folder: Path) -> None:
     """Delete checkpoints that have been replaced; restore them where the replacement has not appeared."""
     for path in folder.glob(REPLACED + NAMES):
         replacement = path.with_name(path.name.removeprefix(REPLACED))
@@ -327,8 +327,8 @@ def load(
     Raises:
         ElektronError: the checkpoint is damaged or belongs to another run or other networks.
     """
-    if strange := other_run(checkpoint):
-        raise ElektronError(strange)
+    if mismatch := other_run(checkpoint):
+        raise ElektronError(mismatch)
     progress = read_progress(checkpoint)
     parameters = dict(pair.named_parameters())
     try:

@@ -262,7 +262,7 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def closing_words(summary: dict[str, Any], folder: RunFolder) -> str:
+def summary_text(summary: dict[str, Any], folder: RunFolder) -> str:
     """The metrics of a finished run, and what to do with it next."""
     more = [
         f"  {key.partition('/')[2]}: generator {summary[key]:.2f} nats"

@@ -61,7 +61,7 @@ class Plan:
         """Fraction of the run that its shortest stage takes."""
         return 1.0
 
-    def enter(self, stage: int, pair: Pair) -> None:
+    def start_stage(self, stage: int, pair: Pair) -> None:
         """Prepare the networks for a stage."""
 
     def prepare(self, pair: Pair) -> None:
@@ -118,7 +118,7 @@ class TwoStage(Plan):
             return fraction / self.boundary
         return max(0.0, fraction - self.boundary) / (1 - self.boundary)
 
-    def enter(self, stage: int, pair: Pair) -> None:
+    def start_stage(self, stage: int, pair: Pair) -> None:
         """Start the discriminator from the generator's weights."""
         if stage == 1:
             copied, total = copy_weights(pair)

@@ -171,7 +171,7 @@ class RecoverableRun:
         """Load the newest checkpoint, if there is one, and drop the metrics that were logged after it."""
         with self.world.propagate_rank0_error():
             if self.world.is_main:
-                checkpoint.clear(self.folder.path)
+                checkpoint.remove_leftovers(self.folder.path)
         path = self.newest_checkpoint()
         if path is not None:
             self.load(path)

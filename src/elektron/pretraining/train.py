@@ -33,8 +33,8 @@ from elektron.pretraining.metrics import (
     Health,
     MetricsLogger,
     MetricSums,
-    closing_words,
     metrics_line,
+    summary_text,
 )
 from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.optimizers import PairOptimizer
@@ -99,7 +99,7 @@ class Trainer(RecoverableRun):
             self.forward = compile_step(
                 self.objective, self.pair, self.device, config.optimizer.separate_optimizers
             )
-        self.warmup = self.fitting_warmup()
+        self.warmup = self.effective_warmup()
         warmup_steps = self.warmup
         if self.warmup < 1:
             warmup_steps *= self.run_length.steps or 0
@@ -214,9 +214,9 @@ class Trainer(RecoverableRun):
         """Prefetch from the current step on, and start the clock."""
         self.prefetcher = Prefetcher(self.batches, self.progress.step)
         self.started = time.perf_counter() - self.progress.seconds
-        self.logged = self.measures()
+        self.logged = self.counters()
 
-    def measures(self) -> tuple[float, int, float, float]:
+    def counters(self) -> tuple[float, int, float, float]:
         """Time in seconds, steps, seconds of waiting for data, and FLOPs; their differences are logged."""
         waited = self.prefetcher.waited_seconds
         return time.perf_counter(), self.progress.step, waited, self.progress.flops
@@ -231,7 +231,7 @@ class Trainer(RecoverableRun):
         """The factor on the peak learning rates; each stage of a plan has a schedule of its own."""
         stage, progress = self.plan.stage(fraction), self.progress
         if stage != progress.stage:
-            self.plan.enter(stage, self.pair)
+            self.plan.start_stage(stage, self.pair)
             self.spikes.reset()
             progress.stage, progress.stage_step = stage, progress.step
         if progress.schedule_from:
@@ -243,7 +243,7 @@ class Trainer(RecoverableRun):
             self.config.optimizer.decay_fraction,
         )
 
-    def fitting_warmup(self) -> float:
+    def effective_warmup(self) -> float:
         """The configured warm-up, shortened if the run would end inside it."""
         warmup, steps = self.config.optimizer.warmup, self.run_length.steps
         if steps is not None:
@@ -307,7 +307,7 @@ class Trainer(RecoverableRun):
                 step - previous,
                 ", which were skipped" if self.config.optimizer.skip_spikes else "",
             )
-        before, self.logged = self.logged, self.measures()
+        before, self.logged = self.logged, self.counters()
         seconds, steps, waited, flops = (b - a for a, b in zip(before, self.logged, strict=True))
         tokens = self.curriculum.tokens_before(step)
         tokens -= self.curriculum.tokens_before(int(step - steps))
@@ -362,7 +362,7 @@ class Trainer(RecoverableRun):
         summary = self.summary(metrics)
         if self.world.is_main:
             self.folder.write_json(SUMMARY, summary)
-            echo(closing_words(summary, self.folder))
+            echo(summary_text(summary, self.folder))
         self.world.barrier()
         return summary
 

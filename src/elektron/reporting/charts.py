@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 from elektron.errors import ElektronError
 from elektron.reporting import formatting
 from elektron.reporting.formatting import MetricFormat
-from elektron.reporting.resolution import Spread
+from elektron.reporting.seed_comparison import Spread
 from elektron.terminal import escape_control
 
 # The page's colours in light mode; in inline SVG they become its CSS variables, light or dark.
@@ -56,14 +56,14 @@ MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 DOTS_PER_INCH = 150
 WIDEST_LABEL = 24
 # Up to so many classes their counts, and their names, are written into a confusion matrix.
-MOST_COUNTS, MOST_NAMES = 20, 60
+MAX_COUNTS, MAX_NAMES = 20, 60
 # The first of these that has a character draws it.
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans", "WenQuanYi Zen Hei", "Arial Unicode MS")
 
 Point = tuple[float, float]
 Line = tuple[Sequence[Point], dict[str, Any]]
 """Points, and how `Axes.plot` draws them."""
-Write = Callable[[float], str]
+FormatNumber = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,16 @@ def tick(value: float) -> str:
 class Ticks(Formatter):
     """Numbers beside an axis, with more digits where some would look the same, as years do."""
 
-    def __init__(self, write: Write = tick) -> None:
-        self._write = write
+    def __init__(self, format_number: FormatNumber = tick) -> None:
+        self._format = format_number
 
     def __call__(self, value: float, pos: int | None = None) -> str:
         """One tick, whatever the others are."""
-        return self._write(value)
+        return self._format(value)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """All ticks."""
-        texts = [self._write(value) for value in values]
+        texts = [self._format(value) for value in values]
         shown = [text for text in texts if text]
         if len(set(shown)) < len(shown):
             exact = [f"{value:,.10g}".replace("-", "−") for value in values]
@@ -109,15 +109,15 @@ class Ticks(Formatter):
         return texts
 
 
-def lines(
+def line_chart(
     drawn: Sequence[Line],
     x_label: str,
-    write_x: Write = tick,
-    write_y: Write = tick,
+    format_x: FormatNumber = tick,
+    format_y: FormatNumber = tick,
     *,
     size: tuple[int, int] = LARGE,
-    from_zero: bool = False,
-    guess: float | None = None,
+    y_from_zero: bool = False,
+    chance_level: float | None = None,
     integer_x: bool = False,
 ) -> Figure:
     """Curves over a linear axis that begins at 0.
@@ -125,27 +125,27 @@ def lines(
     Args:
         drawn: the curves and marks.
         x_label: what the x axis is.
-        write_x: writes a tick of the x axis.
-        write_y: writes a tick of the y axis.
+        format_x: writes a tick of the x axis.
+        format_y: writes a tick of the y axis.
         size: width and height in pixels.
-        from_zero: whether the y axis begins at 0.
-        guess: what guessing gets, for a dashed line.
+        y_from_zero: whether the y axis begins at 0.
+        chance_level: the value of a random prediction, drawn as a dashed line.
         integer_x: whether the x axis has ticks at integers only.
     """
-    figure, axes = _blank(size, 52 if write_y is not tick else MARGINS["left"])
+    figure, axes = _new_axes(size, 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
         axes.plot(*columns(points), **options)
-    if guess is not None:
-        axes.axhline(guess, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if chance_level is not None:
+        axes.axhline(chance_level, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            "chance", (1, guess), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            "chance", (1, chance_level), xycoords=("axes fraction", "data"), xytext=(0, 3),
             textcoords="offset points", ha="right", color=TEXT, fontsize=FONT_SIZE - 1.5,
         )  # fmt: skip
-    if from_zero:
+    if y_from_zero:
         axes.set_ylim(bottom=0, top=None if axes.get_ylim()[1] > 0 else 1)
     axes.set_xlim(left=0)
-    _label_axis(axes.xaxis, x_label, write_x, integer=integer_x)
-    _label_axis(axes.yaxis, "", write_y)
+    _label_axis(axes.xaxis, x_label, format_x, integer=integer_x)
+    _label_axis(axes.yaxis, "", format_y)
     return figure
 
 
@@ -155,17 +155,19 @@ def line_end(points: Sequence[Point], run: Style) -> Line:
     return points[-1:], options | {"zorder": 4}
 
 
-def log_lines(drawn: Sequence[Line], x_label: str, write_x: Write, write_y: Write) -> Figure:
+def log_line_chart(
+    drawn: Sequence[Line], x_label: str, format_x: FormatNumber, format_y: FormatNumber
+) -> Figure:
     """Marks and curves over a logarithmic axis."""
-    figure, axes = _blank(LARGE, left=62)
+    figure, axes = _new_axes(LARGE, left=62)
     axes.set_xscale("log")
     for points, options in drawn:
         axes.plot(*columns(points), **options)
-    _label_axis(axes.yaxis, "", write_y)
+    _label_axis(axes.yaxis, "", format_y)
     axes.margins(y=0.12)
     axes.set_xlabel(x_label, loc="right")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(Ticks(write_x))
+    axes.xaxis.set_major_formatter(Ticks(format_x))
     if places := [x for points, _ in drawn for x, _ in points]:
         low, high = min(places) / 1.6, max(places) * 1.6
         axes.set_xlim(low, high)
@@ -189,10 +191,10 @@ class Dots:
     label: str = ""
 
 
-def dots(rows: Sequence[Dots], x_label: str, write: Write) -> Figure:
+def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
     """The same metric of several sides or models, the first at the top."""
     labelled = any(row.label for row in rows)
-    figure, axes = _blank((LARGE[0], 45 + 40 * len(rows)), left=92 if labelled else 32)
+    figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=92 if labelled else 32)
     for index, row in enumerate(rows):
         run, place = style(index), len(rows) - 1 - index
         if row.interval is not None:
@@ -210,7 +212,7 @@ def dots(rows: Sequence[Dots], x_label: str, write: Write) -> Figure:
     axes.set_yticks(range(len(rows)), [row.label for row in rows][::-1])
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
-    _label_axis(axes.xaxis, x_label, write, most=6)
+    _label_axis(axes.xaxis, x_label, format_number, most=6)
     return figure
 
 
@@ -221,12 +223,12 @@ def dots_of_seeds(
     rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
     label = f"{metric.title_in_chart} on {split}"
     title = f"{label} of every seed, {' and '.join(sides)}"
-    return inline_svg(dots(rows, label, metric.write_tick), name, title)
+    return inline_svg(dot_plot(rows, label, metric.format_tick), name, title)
 
 
 def scatter(points: Sequence[Point]) -> Figure:
     """Predicted against true numbers, and the line on which predictions are right."""
-    figure, axes = _blank(SQUARE, left=52)
+    figure, axes = _new_axes(SQUARE, left=52)
     truth, predicted = columns(points)
     ends = [min(truth + predicted), max(truth + predicted)]
     axes.plot(ends, ends, color=TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
@@ -250,7 +252,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
     axes.tick_params(length=0, colors=TEXT)
     axes.set_xlabel("predicted", color=TEXT)
     axes.set_ylabel("true", color=TEXT)
-    if len(labels) <= MOST_NAMES:
+    if len(labels) <= MAX_NAMES:
         names, places = [_short_label(name) for name in labels], range(len(labels))
         font: dict[str, Any] = {
             "parse_math": False,
@@ -259,21 +261,23 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
         }
         axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **font)
         axes.set_yticks(places, names, **font)
-    if len(labels) <= MOST_COUNTS:
+    if len(labels) <= MAX_COUNTS:
         for (row, column), count in np.ndenumerate(values):
             color = "white" if fractions[row, column] > 0.6 else INK
             axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color)
     return figure
 
 
-def bars(
-    values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], write: Write
+def bar_chart(
+    values: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    format_number: FormatNumber,
 ) -> Figure:
     """Metrics of one scale with their 95 % intervals; for a file, since it holds their names."""
     names = list(values)[::-1]
     labels = [_short_label(name, 40) for name in names]
     left = 20 + 7 * max(map(len, labels))
-    figure, axes = _blank((330 + left, 60 + 30 * len(names)), left=left)
+    figure, axes = _new_axes((330 + left, 60 + 30 * len(names)), left=left)
     for place, name in enumerate(names):
         axes.barh(place, values[name], height=0.6, color=RUN_COLORS[0], alpha=0.8)
         if name in intervals:
@@ -281,7 +285,7 @@ def bars(
     axes.set_yticks(range(len(names)), labels, parse_math=False, fontfamily=_fonts())
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=1)
-    _label_axis(axes.xaxis, "lines: 95 % intervals", write)
+    _label_axis(axes.xaxis, "lines: 95 % intervals", format_number)
     return figure
 
 
@@ -345,7 +349,7 @@ def columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _blank(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
+def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     """A drawing whose margins line up with those of its neighbours."""
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
@@ -362,12 +366,12 @@ def _blank(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
 
 
 def _label_axis(
-    axis: Axis, label: str, write: Write, most: int = 5, *, integer: bool = False
+    axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False
 ) -> None:
     if label:
         axis.axes.set_xlabel(label, loc="right")
     axis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=integer))
-    axis.set_major_formatter(Ticks(write))
+    axis.set_major_formatter(Ticks(format_number))
 
 
 def _short_label(name: str, widest: int = WIDEST_LABEL) -> str:

@@ -190,7 +190,7 @@ class MetricFormat:
     title_in_chart: str
     """Without a name of unknown origin, which has no place in a drawing."""
 
-    def write(self, value: float | None) -> str:
+    def format_value(self, value: float | None) -> str:
         """With the digits that matter."""
         if value is None:
             return NOTHING
@@ -204,7 +204,7 @@ class MetricFormat:
             return decimal(value, 3).replace("-", "−")
         return f"{value:.4g}"
 
-    def write_tick(self, value: float) -> str:
+    def format_tick(self, value: float) -> str:
         """Beside an axis; empty beyond the end of the scale."""
         bound = UPPER_BOUNDS.get(self.scale)
         positive = self.scale in ("fraction", "percent", "points")
@@ -214,25 +214,25 @@ class MetricFormat:
         scaled = 100 * value if self.scale == "fraction" else value
         return f"{scaled:.3g}{unit}".replace("-", "−")
 
-    def write_difference(self, value: float) -> str:
+    def format_difference(self, value: float) -> str:
         """A difference of two values."""
         if self.scale in ("fraction", "percent", "points"):
             return f"{100 * value if self.scale == 'fraction' else value:.1f} points"
-        return self.write(value)
+        return self.format_value(value)
 
-    def write_interval(self, ends: tuple[float, float] | None) -> str:
+    def format_interval(self, ends: tuple[float, float] | None) -> str:
         """From one end to the other; empty where it is not known."""
         if ends is None:
             return ""
-        low, high = (self.write(end) for end in ends)
+        low, high = (self.format_value(end) for end in ends)
         return f"{low.removesuffix(' %')} to {high}"
 
     def best(self, values: Iterable[float | None]) -> str | None:
         """How the best value is written; None where all that are known look equal."""
         known = [value for value in values if value is not None]
-        if len(set(map(self.write, known))) < 2:
+        if len(set(map(self.format_value, known))) < 2:
             return None
-        return self.write(min(known) if self.less_is_better else max(known))
+        return self.format_value(min(known) if self.less_is_better else max(known))
 
 
 def metric_format(

@@ -61,7 +61,7 @@ TRAINING = (
     *("max_target_length", "seed", "seeds"),
 )
 """Settings in the card."""
-MOST_LABELS = 40
+MAX_LABELS = 40
 SPLITS = {"train": "Trained on", "eval": "Chosen on", "test": "Tested on"}
 LIMITS = (
     "It has been tested on the rows named above and on nothing else: not on text of other origin, "
@@ -175,8 +175,8 @@ def _usage(result: TaskResult) -> Sequence[str]:
         found.append(markdown.block(shell_usage(result.home.name), "sh"))
         found.append(plain(ANSWERS_REMARK) if result.task == "question-answering" else "")
     if result.labels:
-        labels = ", ".join(map(code, result.labels[:MOST_LABELS]))
-        more = len(result.labels) - MOST_LABELS
+        labels = ", ".join(map(code, result.labels[:MAX_LABELS]))
+        more = len(result.labels) - MAX_LABELS
         found.append(f"Labels: {labels}{f' and {more} more' if more > 0 else ''}.")
     return found
 

@@ -21,7 +21,7 @@ from elektron.reporting import markdown
 from elektron.reporting.charts import Style
 from elektron.reporting.formatting import MetricFormat
 from elektron.reporting.reading import Record
-from elektron.reporting.resolution import Interval, Spread
+from elektron.reporting.seed_comparison import Interval, Spread
 from elektron.terminal import escape_control
 
 OURS = b'<p class="eyebrow">Elektron'
@@ -304,10 +304,10 @@ def metric_cells(
     best = metric.best([value for value, rank in zip(values, ranked, strict=True) if rank])
     cells = []
     for place, (value, rank) in enumerate(zip(values, ranked, strict=True)):
-        is_best = rank and metric.write(value) == best
-        below = [(metric.write_interval(intervals[place]), "")] if intervals else []
+        is_best = rank and metric.format_value(value) == best
+        below = [(metric.format_interval(intervals[place]), "")] if intervals else []
         below += [("best", "best")] if is_best else []
-        cells.append(Cell(metric.write(value), strong=is_best, below=below))
+        cells.append(Cell(metric.format_value(value), strong=is_best, below=below))
     return cells
 
 
@@ -321,14 +321,14 @@ def sides_table(
     rows = [
         [
             name,
-            metric.write(spread.median),
-            metric.write_interval(spread.ends),
-            " · ".join(map(metric.write, spread.values)),
+            metric.format_value(spread.median),
+            metric.format_interval(spread.ends),
+            " · ".join(map(metric.format_value, spread.values)),
         ]
         for name, spread in sides.items()
     ]
     if constant is not None:
-        rows.append([constant_name, metric.write(constant), "", ""])
+        rows.append([constant_name, metric.format_value(constant), "", ""])
     return Table(["network", "median", "range", f"{metric.title}, seed by seed"], rows)
 
 

@@ -19,9 +19,9 @@ from elektron.reporting.page import Inline, Token
 from elektron.reporting.reading import PREFIX, Record, finite, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
-MOST_ERRORS = 8
+MAX_ERRORS = 8
 LONGEST_TEXT = 320
-MOST_TOKENS = 60
+MAX_TOKENS = 60
 OUTSIDE = "O"
 
 
@@ -93,7 +93,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
     separator = result.details.label_separator or result.config.get("label_separator") or ""
     kept: dict[bool, list[tuple[float, int, Sequence[Inline]]]] = {True: [], False: []}
-    most = {True: MOST_ERRORS, False: view.most_others}
+    most = {True: MAX_ERRORS, False: view.most_others}
     for place, content in enumerate(read_lines(path), start=1):
         if content is None:
             raise ElektronError(f"{path}, line {place}: not valid JSON")
@@ -196,7 +196,7 @@ def _tagging(row: Row) -> Example:
         correction = None if tag == true else true
         shade = 0.3 if tag != OUTSIDE else 0.0
         shown.append(Token(token, bool(shown), shade, note=mark, correction=correction))
-    shown = shown[:MOST_TOKENS]
+    shown = shown[:MAX_TOKENS]
     errors = sum(token.correction is not None for token in shown)
     cells = [page.Cell(tokens=shown)]
     if errors:

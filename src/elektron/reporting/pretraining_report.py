@@ -38,7 +38,7 @@ from elektron.reporting.page import (
 )
 from elektron.reporting.pretraining_run import DownstreamCheck, PretrainingRun
 from elektron.reporting.reading import Record, group, number
-from elektron.reporting.resolution import pretraining_verdict
+from elektron.reporting.seed_comparison import pretraining_gain_sentence
 from elektron.reporting.usage import WITHOUT_GENERATOR, pretraining_usage
 
 STROKES = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
@@ -195,7 +195,9 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
     }
     known = [name for name in meanings if number(run.latest, name) is not None]
     return [
-        page.Tile(TITLES[name], metric_format(name).write(number(run.latest, name)), meanings[name])
+        page.Tile(
+            TITLES[name], metric_format(name).format_value(number(run.latest, name)), meanings[name]
+        )
         for name in known or list(meanings)[:4]
     ]
 
@@ -342,14 +344,14 @@ def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
         if not any(points for points, _ in drawn):
             continue
         metric, large = metric_format(name), name in HELD_OUT[:2]
-        figure = charts.lines(
+        figure = charts.line_chart(
             drawn,
             "tokens read",
             short,
-            charts.tick if metric.scale == "plain" else metric.write_tick,
+            charts.tick if metric.scale == "plain" else metric.format_tick,
             size=charts.LARGE if large else charts.SMALL,
-            from_zero=name in OF_TRAINING,
-            guess=0.5 if name == "discriminator_auc" else None,
+            y_from_zero=name in OF_TRAINING,
+            chance_level=0.5 if name == "discriminator_auc" else None,
         )
         svg = charts.inline_svg(figure, name, f"{metric.title} over tokens read")
         size = "large" if large else "small"
@@ -388,20 +390,22 @@ def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]
     return kept
 
 
-def downstream_verdict(check: DownstreamCheck) -> str:
+def downstream_sentence(check: DownstreamCheck) -> str:
     """Whether pre-training helped, and the uncertainty that the test documents leave."""
     pretrained, scratch = check.sides.values()
-    found = pretraining_verdict(pretrained, scratch, ACCURACY.write, ACCURACY.write_difference)
+    found = pretraining_gain_sentence(
+        pretrained, scratch, ACCURACY.format_value, ACCURACY.format_difference
+    )
     accuracy = min(1.0, max(0.0, pretrained.median))
     error = math.sqrt(accuracy * (1 - accuracy) / max(1, check.test_documents))
     found += (
         f" Another {whole(check.test_documents)} test documents would move an accuracy "
-        f"by about ± {ACCURACY.write_difference(error)}."
+        f"by about ± {ACCURACY.format_difference(error)}."
     )
     if accuracy - 2 * error <= check.majority_accuracy:
         found += (
             " The pre-trained network is not clearly better than always predicting the most common "
-            f"class, which gets {ACCURACY.write(check.majority_accuracy)}."
+            f"class, which gets {ACCURACY.format_value(check.majority_accuracy)}."
         )
     return found
 
@@ -413,7 +417,7 @@ def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) ->
         "Was pre-training worth it?",
         [
             *heading,
-            text(downstream_verdict(check)),
+            text(downstream_sentence(check)),
             page.Group("beside", [table, page.Chart(dots)]),
             note(
                 f"Downstream check: {check.task} ({len(check.classes)} classes: "

@@ -20,7 +20,7 @@ from elektron.reporting.reading import (
     read_json,
     read_lines,
 )
-from elektron.reporting.resolution import Spread
+from elektron.reporting.seed_comparison import Spread
 
 DOWNSTREAM = "downstream.json"
 

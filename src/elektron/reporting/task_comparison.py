@@ -18,7 +18,7 @@ from elektron.reporting.task_report import (
 )
 from elektron.reporting.task_result import TaskResult
 
-MOST_COMPARED = 6
+MAX_COMPARED = 6
 
 
 def task_comparison(results: Sequence[TaskResult]) -> Report:
@@ -43,7 +43,7 @@ def task_comparison(results: Sequence[TaskResult]) -> Report:
             else charts.Dots([])
             for result in results
         ]
-        figure = charts.dots(rows, metric.title_in_chart, metric.write_tick)
+        figure = charts.dot_plot(rows, metric.title_in_chart, metric.format_tick)
         svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
         caption = f"{metric.title}, each with its 95 % interval."
         blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
@@ -84,7 +84,7 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
     known = [name for name in found if any(name in result.metrics for result in results)]
     head = ["model", "task"]
     columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
-    for name in known[:MOST_COMPARED]:
+    for name in known[:MAX_COMPARED]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]

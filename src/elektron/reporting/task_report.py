@@ -11,7 +11,7 @@ from elektron.reporting.formatting import NOTHING, duration, percent, short, who
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
 from elektron.reporting.reading import number
-from elektron.reporting.resolution import Spread, pretraining_verdict
+from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
 from elektron.reporting.usage import task_usage
 
@@ -34,12 +34,12 @@ TILES = [
     *("recall@1", "recall@10"),
 ]
 """The metrics in tiles and in the table of several models, after the main one."""
-MOST_TILES = 4
+MAX_TILES = 4
 WIDEST_MATRIX = 50
 # For more classes than this the most confused pairs are listed too.
 PAIRS_FROM = 10
-MOST_PAIRS = 20
-MOST_CLASSES = 50
+MAX_PAIRS = 20
+MAX_CLASSES = 50
 
 INTERVALS_REMARK = (
     "The intervals are percentiles over bootstrap samples of the same rows: how far other rows of "
@@ -78,7 +78,7 @@ def plot(folder: Path) -> Path | None:
         figure = charts.scatter(points)
     elif values:
         intervals = {result.format(name).title: ends for name, ends in result.intervals.items()}
-        figure = charts.bars(values, intervals, main.write_tick)
+        figure = charts.bar_chart(values, intervals, main.format_tick)
     else:
         return None
     charts.save_png(figure, folder / PLOT)
@@ -135,13 +135,13 @@ def rows_in_words(result: TaskResult) -> str:
 def main_metric(result: TaskResult) -> str:
     """The main metric with its interval, and that of a constant prediction."""
     metric = result.format(result.metric)
-    interval = metric.write_interval(result.intervals.get(result.metric))
+    interval = metric.format_interval(result.intervals.get(result.metric))
     inside = f" (95 % interval {interval})" if interval else ""
-    value = metric.write(result.metrics.get(result.metric))
+    value = metric.format_value(result.metrics.get(result.metric))
     sentence = f"{metric.title} is {value}{inside} on {rows_in_words(result)}."
     if result.baseline_value is None:
         return sentence
-    constant = metric.write(result.baseline_value)
+    constant = metric.format_value(result.baseline_value)
     return f"{sentence} A constant prediction ({result.details.baseline_name}) gets {constant}."
 
 
@@ -157,11 +157,11 @@ def tiles(result: TaskResult) -> list[page.Tile]:
     """The metrics that say how good the model is."""
     names = dict.fromkeys([result.metric, *TILES, *result.metrics])
     found = []
-    for name in [name for name in names if name in result.metrics and name != "loss"][:MOST_TILES]:
+    for name in [name for name in names if name in result.metrics and name != "loss"][:MAX_TILES]:
         metric = result.format(name)
-        interval = metric.write_interval(result.intervals.get(name))
+        interval = metric.format_interval(result.intervals.get(name))
         meaning = f"95 % interval {interval}. {metric.meaning}" if interval else metric.meaning
-        found.append(page.Tile(metric.title, metric.write(result.metrics[name]), meaning))
+        found.append(page.Tile(metric.title, metric.format_value(result.metrics[name]), meaning))
     return found
 
 
@@ -217,8 +217,8 @@ def seeds_sentences(result: TaskResult) -> list[str]:
     """Median and spread over seeds, a sentence a split."""
     metric = result.format(result.metric)
     return [
-        f"{metric.title} on {split}: median {metric.write(spread.median)} of "
-        f"{len(spread.values)} seeds, from {metric.write_interval(spread.ends)}."
+        f"{metric.title} on {split}: median {metric.format_value(spread.median)} of "
+        f"{len(spread.values)} seeds, from {metric.format_interval(spread.ends)}."
         for split, spread in seed_spreads(result).items()
     ]
 
@@ -237,14 +237,18 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
         return None
     metric = result.format(result.metric)
     pretrained, scratch = spreads.values()
-    said = [pretraining_verdict(pretrained, scratch, metric.write, metric.write_difference)]
+    said = [
+        pretraining_gain_sentence(
+            pretrained, scratch, metric.format_value, metric.format_difference
+        )
+    ]
     for name, trial in trials.items():
         collapsed = sum(bool(run.collapsed) for run in trial.runs) if trial else 0
         if trial and collapsed:
             said.append(f"Collapsed seeds {name}: {collapsed} of {len(trial.runs)}.")
     ends = result.intervals.get(result.metric)
     if ends is not None and result.split == split and result.rows is not None:
-        width = metric.write_difference((ends[1] - ends[0]) / 2)
+        width = metric.format_difference((ends[1] - ends[0]) / 2)
         said.append(
             f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}."
         )
@@ -286,7 +290,7 @@ def _search(result: TaskResult) -> Section:
         [
             named(SIDES[trial.side], badge="chosen" if trial in chosen else ""),
             *(format_value(trial.settings.get(name)) for name in result.tried),
-            metric.write(trial.runs[0].eval.get(result.metric)),
+            metric.format_value(trial.runs[0].eval.get(result.metric)),
             str(len(trial.runs)),
         ]
         for trial in trials
@@ -323,7 +327,7 @@ def _confusion(result: TaskResult) -> Section:
     if len(labels) > PAIRS_FROM and pairs:
         rows = [
             [true, predicted, whole(count), percent(fraction)]
-            for count, true, predicted, fraction in pairs[:MOST_PAIRS]
+            for count, true, predicted, fraction in pairs[:MAX_PAIRS]
         ]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
         heading = page.Heading(f"Most confused of {len(labels)} classes")
@@ -334,8 +338,8 @@ def _confusion(result: TaskResult) -> Section:
 def _by_class(result: TaskResult) -> Section:
     known = result.details.per_class
     shown = list(known.items())
-    if len(known) > MOST_CLASSES:
-        shown = sorted(shown, key=lambda item: item[1].get("f1", 0.0))[:MOST_CLASSES]
+    if len(known) > MAX_CLASSES:
+        shown = sorted(shown, key=lambda item: item[1].get("f1", 0.0))[:MAX_CLASSES]
     rows: list[list[Inline]] = [
         [
             name,
@@ -381,12 +385,12 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
         cells: list[Inline] = []
         if constant:
             baseline = number(result.details.baseline, name)
-            cells.append("" if baseline is None else metric.write(baseline))
+            cells.append("" if baseline is None else metric.format_value(baseline))
         if meanings:
             how = result.details.notes.get(name, "")
             cells.append(Cell(metric.meaning, below=[(how, "")] if how else ()))
-        interval = metric.write_interval(result.intervals.get(name))
-        rows.append([metric.title, metric.write(value), interval, *cells])
+        interval = metric.format_interval(result.intervals.get(name))
+        rows.append([metric.title, metric.format_value(value), interval, *cells])
     head = ["metric", "value", "95 % interval", *constant, *(["meaning"] if meanings else [])]
     return Table(head, rows, left=[len(head) - 1] if meanings else ())
 
@@ -425,8 +429,8 @@ def _runs_table(result: TaskResult) -> Table:
                 *(format_value(run.settings.get(name)) for name in result.tried),
                 NOTHING if run.seed is None else str(run.seed),
                 NOTHING if run.kept_epoch is None else f"{run.kept_epoch:.3g}",
-                Cell(metric.write(value), strong=is_best, below=below),
-                *([metric.write(run.test.get(result.metric))] if test else []),
+                Cell(metric.format_value(value), strong=is_best, below=below),
+                *([metric.format_value(run.test.get(result.metric))] if test else []),
                 duration(run.seconds),
             ]
         )
@@ -446,7 +450,12 @@ def learning_curves(result: TaskResult) -> list[page.Chart]:
             "Where it rises while the training loss falls, the run overfits.",
             charts.tick,
         ),
-        ("eval", metric.title, "On eval. A ring marks the epoch that was kept.", metric.write_tick),
+        (
+            "eval",
+            metric.title,
+            "On eval. A ring marks the epoch that was kept.",
+            metric.format_tick,
+        ),
     ]
     points = {
         name: [
@@ -465,7 +474,7 @@ def learning_curves(result: TaskResult) -> list[page.Chart]:
             for index, (run, known) in enumerate(zip(result.runs, points[name], strict=True))
             for line in _curve_lines(known, index, run.kept_epoch, run.side, _is_bold(result, run))
         ]
-        figure = charts.lines(lines, "epoch", charts.tick, write, size=size, integer_x=True)
+        figure = charts.line_chart(lines, "epoch", charts.tick, write, size=size, integer_x=True)
         label = f"{metric.title_in_chart if name == 'eval' else title} over epochs"
         svg = charts.inline_svg(figure, name, label)
         found.append(

@@ -25,7 +25,7 @@ from elektron.reporting.reading import (
     number,
     read_json,
 )
-from elektron.reporting.resolution import Interval, Spread
+from elektron.reporting.seed_comparison import Interval, Spread
 
 TASK = "task.json"
 CONFIG = "config.yaml"

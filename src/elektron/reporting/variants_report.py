@@ -24,7 +24,14 @@ from elektron.reporting.formatting import (
     whole,
 )
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note
-from elektron.reporting.resolution import SEEDS_TO_CLAIM, Interval, Spread, Verdict, chance, verdict
+from elektron.reporting.seed_comparison import (
+    MIN_SEEDS,
+    Interval,
+    Outcome,
+    Spread,
+    compare_seeds,
+    separation_odds,
+)
 from elektron.sweep import format_settings
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
@@ -178,7 +185,7 @@ class Comparison:
         """The probe's metric over the seeds."""
         return Spread([run.probes[probe].value for run in self.runs_of(variant, budget)])
 
-    def verdict(self, probe: str, variant: str, budget: str) -> Verdict | None:
+    def outcome(self, probe: str, variant: str, budget: str) -> Outcome | None:
         """Whether it is ahead of the first variant; None for the first itself."""
         first = self.variants[0].name
         if variant == first:
@@ -186,7 +193,7 @@ class Comparison:
         base, other = (
             [run.probes[probe] for run in self.runs_of(name, budget)] for name in (first, variant)
         )
-        return verdict(
+        return compare_seeds(
             [result.value for result in base],
             [result.value for result in other],
             [result.interval for result in (*base, *other)],
@@ -268,17 +275,17 @@ def quality_table(comparison: Comparison) -> Table:
 
 def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> Cell:
     spread, metric = comparison.spread(probe, variant, budget), comparison.first(probe).format
-    found = comparison.verdict(probe, variant, budget)
-    below = [(metric.write_interval(spread.ends), "")] if len(spread.values) > 1 else []
-    below += [(str(found), f"verdict {VERDICT_CSS.get(found.word, '')}")] if found else []
-    return Cell(metric.write(spread.median), below=below)
+    found = comparison.outcome(probe, variant, budget)
+    below = [(metric.format_interval(spread.ends), "")] if len(spread.values) > 1 else []
+    below += [(str(found), f"verdict {VERDICT_CSS.get(found.result, '')}")] if found else []
+    return Cell(metric.format_value(spread.median), below=below)
 
 
 def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
     """A mark for each run over its FLOPs; a curve through each variant's medians if there are several budgets."""
     first, several = comparison.first(probe), len(comparison.budgets) > 1
-    figure = charts.log_lines(
-        quality_lines(comparison, probe), "FLOPs", scientific, first.format.write_tick
+    figure = charts.log_line_chart(
+        quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick
     )
     title = f"{first.format.title_in_chart} of every run over its FLOPs"
     svg = charts.inline_svg(figure, f"probe-{list(comparison.probes).index(probe)}", title)
@@ -316,7 +323,7 @@ def _tuning_table(comparison: Comparison) -> list[page.Block]:
             row: list[Inline] = [named(variant.name, badge=badge, remark=remark)]
             row += [format_value(trial.tuned[name]) for name in comparison.tuned]
             tried = [trial.probes.get(probe) for probe in comparison.probes]
-            row += [result.format.write(result.eval) if result else "–" for result in tried]
+            row += [result.format.format_value(result.eval) if result else "–" for result in tried]
             rows.append([*row, decimal(rank, 2)])
     titles = [
         f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes
@@ -331,7 +338,7 @@ def _runs_table(comparison: Comparison) -> Table:
         row.append(Cell("report", href=run.link("pretraining")))
         for probe in comparison.probes:
             result = run.probes[probe]
-            row.append(Cell(result.format.write(result.value), href=run.link(probe)))
+            row.append(Cell(result.format.format_value(result.value), href=run.link(probe)))
         rows.append(row)
     return Table(["variant", "budget", "seed", "pre-training", *comparison.probes], rows)
 
@@ -352,13 +359,13 @@ def notes(comparison: Comparison) -> Iterator[str]:
     )
     yield from _tuning_notes(comparison)
     first = comparison.variants[0].name
-    if len(comparison.variants) > 1 and len(seeds) < SEEDS_TO_CLAIM:
-        yield f"Against {first}: fewer than {SEEDS_TO_CLAIM} seeds resolve nothing."
+    if len(comparison.variants) > 1 and len(seeds) < MIN_SEEDS:
+        yield f"Against {first}: fewer than {MIN_SEEDS} seeds resolve nothing."
     elif len(comparison.variants) > 1:
         yield (
             f"Against {first}: ahead or behind where all seeds of one are beyond all seeds of the other and the "
             "medians differ by more than half of the 95 % bootstrap interval. The seeds of variants that do not "
-            f"differ come apart once in {chance(len(seeds)):,} by chance."
+            f"differ come apart once in {separation_odds(len(seeds)):,} by chance."
         )
     for probe in comparison.probes:
         result = comparison.first(probe)

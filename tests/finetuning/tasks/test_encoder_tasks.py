@@ -39,7 +39,7 @@ def config(task="classification", **options):
 class TestClassification:
     def learn(self, *labels, **options):
         records = [record(text="the cat .", label=label) for label in labels]
-        return Classification.learn(records, config(**options), None)
+        return Classification.from_records(records, config(**options), None)
 
     def test_labels_are_in_the_order_of_numbers_then_of_the_alphabet(self):
         assert self.learn("10", "9", 2.0, True).labels == ["2", "9", "10", "True"]
@@ -100,7 +100,7 @@ class TestClassification:
 
     def test_the_constant_prediction_of_several_labels_has_the_highest_micro_f1(self):
         rows = [record(text="x", label=list(names)) for names in ("ab", "ab", "ac", "")]
-        task = Classification.learn(rows, config("classification"), None)
+        task = Classification.from_records(rows, config("classification"), None)
         constant = task.constant(rows, [])
         assert constant.name == "always 'a', 'b'"
         # Of 8 predicted and 6 true labels 5 are the same.
@@ -113,7 +113,7 @@ class TestClassification:
 class TestRegression:
     def test_targets_are_standardised_and_predictions_are_not(self):
         rows = [record(text="x", label=value) for value in ("1", "3", "5")]
-        task = Regression.learn(rows, config("regression"), None)
+        task = Regression.from_records(rows, config("regression"), None)
         assert [task.target(row) for row in rows] == pytest.approx([-1.224745, 0, 1.224745])
         assert task.prediction(np.array([1.0], np.float32)) == {
             "score": pytest.approx(3 + (8 / 3) ** 0.5, abs=1e-5)
@@ -122,7 +122,7 @@ class TestRegression:
     @pytest.mark.parametrize("label", ["high", "", "nan", "inf", None, ["1"]])
     def test_what_is_no_number_is_named(self, label):
         with pytest.raises(ElektronError, match=r"line 2.*is no number"):
-            Regression.learn([record(text="x", label=label)], config("regression"), None)
+            Regression.from_records([record(text="x", label=label)], config("regression"), None)
 
     @pytest.mark.parametrize(
         ("predicted", "collapsed"),
@@ -130,14 +130,14 @@ class TestRegression:
     )
     def test_collapse_is_judged_by_the_spread_of_the_truth(self, predicted, collapsed):
         rows = [record(text="x", label=value) for value in (2008, 2012)]
-        task = Regression.learn(rows, config("regression"), None)
+        task = Regression.from_records(rows, config("regression"), None)
         predictions = [{"score": score} for score in predicted]
         assert task.variation(rows, predictions).collapsed is collapsed
         assert not task.variation([rows[0], rows[0]], predictions).collapsed
 
     def test_the_constant_prediction_is_the_mean(self):
         rows = [record(text="x", label=value) for value in (2008, 2010, 2012)]
-        task = Regression.learn(rows, config("regression"), None)
+        task = Regression.from_records(rows, config("regression"), None)
         constant = task.constant(rows, [])
         figures = task.measure(rows, constant.predictions)()
         assert (constant.name, figures["pearson"]) == ("always 2010", 0)
@@ -145,13 +145,15 @@ class TestRegression:
 
     def test_one_number_only(self):
         with pytest.raises(ElektronError, match="same number, 2"):
-            Regression.learn([record(text="x", label=2)] * 3, config("regression"), None)
+            Regression.from_records([record(text="x", label=2)] * 3, config("regression"), None)
 
 
 class TestTokenClassification:
     def task(self, *tags, **options):
         rows = [record(tokens=["the"] * len(tags), tags=list(tags))]
-        return TokenClassification.learn(rows, config("token-classification", **options), None)
+        return TokenClassification.from_records(
+            rows, config("token-classification", **options), None
+        )
 
     def test_the_first_piece_of_a_word_bears_its_tag(self, tokenizer):
         task = self.task("O", "B-X")
@@ -274,12 +276,12 @@ class TestMultipleChoice:
         task = MultipleChoice(max_length=64)
         read = task.features(rows, tokenizer, labelled=True)[1]["choices"][1]["input_ids"]
         assert read == tokenizer("a long road .", "who sees the cat")["input_ids"]
-        task = MultipleChoice.learn(rows, config("multiple-choice"), None)
+        task = MultipleChoice.from_records(rows, config("multiple-choice"), None)
         # A model that learned from passages needs them; one that did not reads none.
         needed = {role.name: role.needed for role in task.files().roles}
         assert needed["context"] == "always"
         without = [record(text="who", choices=choices, label=label) for label in (0, 1)]
-        task = MultipleChoice.learn(without, config("multiple-choice"), None)
+        task = MultipleChoice.from_records(without, config("multiple-choice"), None)
         assert "context" not in {role.name for role in task.files().roles}
 
     def test_of_a_long_passage_the_end_is_cut(self, tokenizer):
@@ -295,7 +297,7 @@ class TestMultipleChoice:
             record(text="the cat .", choices=["a long road", "an apple", "the river"], label=2),
             record(text="the dog .", choices=["an apple", "the river"], label=0),
         ]
-        task = MultipleChoice.learn(rows, config("multiple-choice"), None)
+        task = MultipleChoice.from_records(rows, config("multiple-choice"), None)
         features = task.features(rows, tokenizer, labelled=True)
         batch = task.collate(features, tokenizer)
         assert batch["input_ids"].shape[:2] == (2, 3)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from elektron.corpus.config import TokenizerConfig
-from elektron.corpus.vocabulary import learn
+from elektron.corpus.vocabulary import train_backend_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -95,18 +95,22 @@ def token_at(feature, character: int) -> int:
 def test_learning_says_whether_answers_may_be_missing(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with_answer, without = record("who ?", CONTEXT, "the cat"), record("who ?", CONTEXT)
-    assert not QuestionAnswering.learn([with_answer], config(), encoder).no_answers
-    learned = QuestionAnswering.learn([with_answer, without], config(null_threshold=2.0), encoder)
+    assert not QuestionAnswering.from_records([with_answer], config(), encoder).no_answers
+    learned = QuestionAnswering.from_records(
+        [with_answer, without], config(null_threshold=2.0), encoder
+    )
     assert learned.no_answers
     assert (learned.null_threshold, learned.null_threshold_given) == (2.0, True)
     with pytest.raises(ElektronError, match=r"^train\.json: none of the 1 .* nothing to learn$"):
-        QuestionAnswering.learn([without], config(), encoder)
+        QuestionAnswering.from_records([without], config(), encoder)
 
 
 def test_windows_must_move_on(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with pytest.raises(ElektronError, match=r"^--stride 27 must be below 27, .* --max-length 40 "):
-        QuestionAnswering.learn([record("who ?", CONTEXT, "cat")], config(stride=27), encoder)
+        QuestionAnswering.from_records(
+            [record("who ?", CONTEXT, "cat")], config(stride=27), encoder
+        )
 
 
 def test_labelled_records_say_what_the_answers_are():
@@ -212,7 +216,7 @@ WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=60)
 def learned(kind: str) -> PreTrainedTokenizerFast:
     """A tokenizer of `elektron tokenizer`."""
     config = TokenizerConfig([], Path(), vocab_size=300)
-    backend = learn(kind, config, lambda _: iter([" ".join(VOCABULARY)] * 5))
+    backend = train_backend_tokenizer(kind, config, lambda _: iter([" ".join(VOCABULARY)] * 5))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )  # fmt: skip
@@ -399,7 +403,7 @@ EIGHT = [
 def test_eight_questions_are_learned_by_heart(family, tokenizer):
     records = [record(question, text, *filter(None, [answer])) for question, text, answer in EIGHT]
     encoder = make_encoder(family, tokenizer)
-    learner = QuestionAnswering.learn(records, config(), encoder)
+    learner = QuestionAnswering.from_records(records, config(), encoder)
     torch.manual_seed(1)
     random.seed(1)
     model = learner.new_model(encoder, dropout=0.0)

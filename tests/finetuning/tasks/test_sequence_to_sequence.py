@@ -30,7 +30,7 @@ from elektron.finetuning.tasks.sequence_to_sequence import (
     Translation,
     most_typical,
 )
-from elektron.finetuning.tasks.target_vocabulary import learn_vocabulary, shared_pieces
+from elektron.finetuning.tasks.target_vocabulary import shared_pieces, train_target_tokenizer
 from elektron.models.elektron import ElektronConfig
 from elektron.models.families import FAMILIES, Sizes
 
@@ -120,7 +120,7 @@ def train(task: SequenceToSequence, encoder: Encoder, records: list[Record], ste
 @pytest.fixture(scope="module")
 def learned(encoder):
     """A task and a model that has learned it."""
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     return task, train(task, encoder, RECORDS, 250)
 
 
@@ -160,7 +160,7 @@ def test_the_loss_is_of_the_targets_tokens_alone(learned, encoder):
 
 
 def test_the_decoder_reads_the_labels_one_place_to_the_right(encoder):
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     features = task.features(RECORDS[:5], encoder.tokenizer, labelled=True)
     batch = task.collate(features, encoder.tokenizer)
     start, pad = task.tokenizer.bos_token_id, task.tokenizer.pad_token_id
@@ -178,7 +178,7 @@ def test_the_decoder_reads_the_labels_one_place_to_the_right(encoder):
 @pytest.mark.parametrize("family", ["elektron", "electra"])
 def test_gradients_reach_encoder_and_decoder_of_every_family(source_tokenizer, family):
     encoder = scratch(source_tokenizer, family, embedding=16)
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     model = train(task, encoder, RECORDS, 3)
     assert model.config.encoder.model_type == family
     batch = task.collate(task.features(RECORDS[:8], source_tokenizer, True), source_tokenizer)
@@ -188,7 +188,7 @@ def test_gradients_reach_encoder_and_decoder_of_every_family(source_tokenizer, f
 
 
 def test_texts_are_cut_at_their_head(encoder):
-    task = Translation.learn(RECORDS, config(max_length=8, max_target_length=4), encoder)
+    task = Translation.from_records(RECORDS, config(max_length=8, max_target_length=4), encoder)
     long = [record(" ".join(OTHERS * 3), " ".join(WORDS * 3))]
     (feature,) = task.features(long, encoder.tokenizer, labelled=True)
     assert len(feature["input_ids"]) == 8
@@ -212,7 +212,7 @@ def test_the_cache_changes_nothing(learned, encoder, decoding):
 
 
 def test_beams_find_likelier_texts_than_greed(encoder):
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     model = train(task, encoder, RECORDS, 40)  # still unsure
     source = task.collate(task.features(RECORDS[:32], encoder.tokenizer, False), encoder.tokenizer)
 
@@ -234,7 +234,7 @@ def test_beams_find_likelier_texts_than_greed(encoder):
 
 
 def test_no_sequence_of_tokens_twice_and_no_text_too_long(encoder):
-    task = Summarization.learn(RECORDS, config(max_target_length=24), encoder)
+    task = Summarization.from_records(RECORDS, config(max_target_length=24), encoder)
     model = task.new_model(encoder, None).eval()  # random weights repeat themselves
     batch = task.collate(task.features(RECORDS[:8], encoder.tokenizer, False), encoder.tokenizer)
     free = task.decoded_by(DecodingConfig(beams=1, no_repeat_ngram=0, max_length=20))
@@ -268,7 +268,7 @@ def test_samples_can_be_had_again_and_disturb_nobody(learned, encoder):
 
 
 def test_special_tokens_are_never_written(encoder):
-    task = Generation.learn(RECORDS, config(), encoder)
+    task = Generation.from_records(RECORDS, config(), encoder)
     task = task.decoded_by(DecodingConfig(sample=True, temperature=5.0, top_p=1.0))
     model = task.new_model(encoder, None).eval()
     batch = task.collate(task.features(RECORDS[:32], encoder.tokenizer, False), encoder.tokenizer)
@@ -277,7 +277,7 @@ def test_special_tokens_are_never_written(encoder):
 
 
 def test_what_is_asked_for_replaces_what_is_usual(encoder):
-    task = Summarization.learn(RECORDS, config(decoding=DecodingConfig(beams=2)), encoder)
+    task = Summarization.from_records(RECORDS, config(decoding=DecodingConfig(beams=2)), encoder)
     assert task.decoding.beams == 2
     assert task.decoding.no_repeat_ngram == 3
     assert None not in vars(task.decoding).values()
@@ -285,7 +285,7 @@ def test_what_is_asked_for_replaces_what_is_usual(encoder):
     assert (sampling.decoding.beams, sampling.decoding.sample) == (1, True)
     assert sampling.decoded_by(DecodingConfig(beams=3)).decoding.sample is False
     assert task.decoding.beams == 2
-    reply = Generation.learn(RECORDS, config(), encoder)
+    reply = Generation.from_records(RECORDS, config(), encoder)
     assert reply.decoding.sample
     assert reply.decoded_by(GREEDY).decoding.sample is False
 
@@ -298,7 +298,7 @@ def test_what_is_asked_for_replaces_what_is_usual(encoder):
     ],
 )
 def test_refuses_what_cannot_be(encoder, decoding, complaint):
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     with pytest.raises(ElektronError, match=complaint):
         task.decoded_by(decoding)
 
@@ -333,7 +333,7 @@ def test_the_decoders_output_is_its_embedding(learned):
 
 def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     model = task.new_model(encoder, 0.1)
     for name, weight in model.encoder.state_dict().items():
         assert torch.equal(weight, encoder.weights[name])
@@ -347,7 +347,7 @@ def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
 def test_embeddings_start_from_the_encoders_where_both_have_the_piece(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
     records = [record(r.values["source"], r.values["source"].capitalize()) for r in RECORDS]
-    task = Summarization.learn(records, config(), encoder)
+    task = Summarization.from_records(records, config(), encoder)
     model = task.new_model(encoder, None)
     theirs = model.encoder.get_input_embeddings().weight
     ours = model.decoder.get_input_embeddings().weight
@@ -364,7 +364,7 @@ def test_embeddings_start_from_the_encoders_where_both_have_the_piece(source_tok
 
 def test_embeddings_of_another_width_start_at_random(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     model = task.new_model(encoder, None)
     model.decoder.electra.embeddings.word_embeddings = torch.nn.Embedding(400, 8)
     assert start_from_encoder(model, task.tokenizer, source_tokenizer) == 0
@@ -372,7 +372,9 @@ def test_embeddings_of_another_width_start_at_random(source_tokenizer):
 
 def test_a_decoder_needs_layers(encoder):
     with pytest.raises(ElektronError, match="decoder-layers"):
-        Translation.learn(RECORDS, config(decoder_layers=-1), encoder).new_model(encoder, None)
+        Translation.from_records(RECORDS, config(decoder_layers=-1), encoder).new_model(
+            encoder, None
+        )
 
 
 # Saving
@@ -447,7 +449,7 @@ CHINESE = ["今天天气很好，我们去公园吧。", "他说：“我不知�
 )
 @pytest.mark.parametrize("texts", [GERMAN, CHINESE])
 def test_text_comes_back_exactly(texts, text, tmp_path):
-    tokenizer = learn_vocabulary(texts, 600)
+    tokenizer = train_target_tokenizer(texts, 600)
     tokenizer.save_pretrained(tmp_path)
     for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
         ids = each(text, add_special_tokens=False)["input_ids"]
@@ -456,7 +458,7 @@ def test_text_comes_back_exactly(texts, text, tmp_path):
         assert each.decode([*ids, each.eos_token_id], skip_special_tokens=True) == text
 
 
-TOKENIZER = learn_vocabulary(GERMAN + CHINESE, 500)
+TOKENIZER = train_target_tokenizer(GERMAN + CHINESE, 500)
 
 
 @settings(max_examples=200, deadline=None)
@@ -467,20 +469,20 @@ def test_any_text_comes_back_exactly(text):
 
 
 def test_learning_gives_the_same_vocabulary_every_time():
-    first, second = (learn_vocabulary(GERMAN + CHINESE, 500) for _ in range(2))
+    first, second = (train_target_tokenizer(GERMAN + CHINESE, 500) for _ in range(2))
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
 
 
 def test_few_targets_have_a_small_vocabulary():
-    assert len(learn_vocabulary(GERMAN, 8000)) < 400
+    assert len(train_target_tokenizer(GERMAN, 8000)) < 400
     with pytest.raises(ElektronError, match="--target-vocab-size must be at least 324, got 100"):
-        learn_vocabulary(GERMAN, 100)
+        train_target_tokenizer(GERMAN, 100)
 
 
 def test_another_tokenizer_may_write(source_tokenizer, encoder, tmp_path):
     source_tokenizer.save_pretrained(tmp_path)
     records = [record(r.values["source"], r.values["source"]) for r in RECORDS]
-    task = Translation.learn(records, config(target_tokenizer=str(tmp_path)), encoder)
+    task = Translation.from_records(records, config(target_tokenizer=str(tmp_path)), encoder)
     assert fingerprint(task.tokenizer) == fingerprint(load_tokenizer(str(tmp_path)))
     model = task.new_model(encoder, None)
     assert model.config.decoder_start_token_id == source_tokenizer.cls_token_id
@@ -495,7 +497,7 @@ def test_the_vocabulary_of_another_run_may_be_given(learned, encoder, tmp_path):
     task, _ = learned
     task.save(tmp_path)
     folder = tmp_path / "target_tokenizer"
-    again = Translation.learn(RECORDS, config(target_tokenizer=str(folder)), encoder)
+    again = Translation.from_records(RECORDS, config(target_tokenizer=str(folder)), encoder)
     assert fingerprint_of(again) == fingerprint_of(task)
 
 
@@ -504,21 +506,23 @@ def test_a_tokenizer_that_cannot_end_a_text_is_refused(source_tokenizer, encoder
     endless.sep_token = None
     endless.save_pretrained(tmp_path)
     with pytest.raises(ElektronError, match="no end token"):
-        Translation.learn(RECORDS, config(target_tokenizer=str(tmp_path)), encoder)
+        Translation.from_records(RECORDS, config(target_tokenizer=str(tmp_path)), encoder)
     with pytest.raises(ElektronError, match="no such folder"):
-        Translation.learn(RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder)
+        Translation.from_records(
+            RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder
+        )
 
 
 # What is said of it
 
 
 def test_language_and_length_come_from_the_targets(encoder):
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     assert not task.chinese
     longest = max(len(f["labels"]) for f in task.features(RECORDS, encoder.tokenizer, True))
     assert task.max_target_length == task.decoding.max_length == longest
     chinese = [record("a", text) for text in CHINESE]
-    task = Translation.learn(chinese, config(), encoder)
+    task = Translation.from_records(chinese, config(), encoder)
     assert task.chinese
     measure = task.measure(chinese, [{"text": text} for text in CHINESE])
     assert measure()["bleu"] == pytest.approx(100)
@@ -527,7 +531,7 @@ def test_language_and_length_come_from_the_targets(encoder):
 
 def test_any_of_several_targets_will_do(encoder):
     records = [record("a", ["one thing here", "another matter there"])] * 8
-    task = Summarization.learn(records, config(), encoder)
+    task = Summarization.from_records(records, config(), encoder)
     figures = task.measure(records, [{"text": "another matter there"}] * 8)()
     assert figures["rougeL"] == pytest.approx(100)
 
@@ -536,7 +540,7 @@ def test_translations_are_compared_with_all_targets(encoder):
     targets = [["one thing here", "another matter there now"], ["nothing at all"]] * 4
     records = [record("a", target) for target in targets]
     said = ["another matter there now", "nothing is there at all"] * 4
-    task = Translation.learn(records, config(), encoder)
+    task = Translation.from_records(records, config(), encoder)
     measure = task.measure(records, [{"text": text} for text in said])
     streams = [["one thing here", "nothing at all"] * 4, ["another matter there now", None] * 4]
     assert measure()["bleu"] == pytest.approx(BLEU().corpus_score(said, streams).score)
@@ -547,17 +551,17 @@ def test_translations_are_compared_with_all_targets(encoder):
 def test_baselines_write_the_same_whatever_is_read(encoder):
     targets = ["yes", "no", "yes", "it is a long story"]
     records = [record("s", target) for target in targets]
-    task = Generation.learn(records, config(), encoder)
+    task = Generation.from_records(records, config(), encoder)
     assert task.constant(records[:1], records) == ("always 'yes'", [{"text": "yes"}])
     summaries = ["a man walks home", "a man runs", "a man walks", "the rain in spring"]
     records = [record("s", target) for target in summaries]
-    constant = Summarization.learn(records, config(), encoder).constant(records[:1], records)
+    constant = Summarization.from_records(records, config(), encoder).constant(records[:1], records)
     assert constant.predictions == [{"text": most_typical(summaries)}]
     assert most_typical(summaries) == "a man walks"
 
 
 def test_sees_that_all_is_the_same(encoder):
-    task = Generation.learn(RECORDS, config(), encoder)
+    task = Generation.from_records(RECORDS, config(), encoder)
     records = [record("s", "yes"), record("t", "no")]
     found = task.variation(records, [{"text": "yes"}] * 2)
     assert (found.collapsed, found.summary) == (True, "it predicts 'yes' for every text")
@@ -566,14 +570,14 @@ def test_sees_that_all_is_the_same(encoder):
 
 
 def test_refuses_records_with_nothing_in_them(encoder):
-    task = Translation.learn(RECORDS, config(), encoder)
+    task = Translation.from_records(RECORDS, config(), encoder)
     task.check(RECORDS)
     with pytest.raises(ElektronError, match="file, line 3: the target is empty"):
         task.check([record("a", " ", 3)])
     with pytest.raises(ElektronError, match="file, line 4: the source is empty"):
         task.check([record("", "b", 4)])
     with pytest.raises(ElektronError, match="windows"):
-        Translation.learn(RECORDS, config(truncation="windows"), encoder)
+        Translation.from_records(RECORDS, config(truncation="windows"), encoder)
 
 
 def test_other_encoders_lend_their_width(source_tokenizer):
@@ -587,7 +591,7 @@ def test_other_encoders_lend_their_width(source_tokenizer):
     )
     weights = ElectraModel(theirs).state_dict()
     encoder = Encoder("theirs", theirs, source_tokenizer, weights)
-    task = Translation.learn(RECORDS, config(decoder_layers=None), encoder)
+    task = Translation.from_records(RECORDS, config(decoder_layers=None), encoder)
     decoder = task.new_model(encoder, None).config.decoder
     assert (decoder.hidden_size, decoder.embedding_size, decoder.intermediate_size) == (32, 16, 48)
     assert decoder.num_hidden_layers == 3

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elektron.finetuning.metrics.measure import Measure, Rows
 
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 """Pairs of true and predicted numbers that a figure can show."""
 CONSTANT = 1e-13
 """Deviations from the mean, relative to it, that are rounding errors; as in scipy."""
@@ -36,7 +36,7 @@ def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
         }
 
     points = [[*pair] for pair in zip(true_numbers.tolist(), numbers.tolist(), strict=True)]
-    details = {"points": points[:: -(-len(points) // MOST_POINTS)]}
+    details = {"points": points[:: -(-len(points) // MAX_POINTS)]}
     return Measure(rows=len(points), compute=compute, details=details)
 
 

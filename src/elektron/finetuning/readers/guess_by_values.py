@@ -13,7 +13,7 @@ from elektron.finetuning.readers.request import Request
 
 LONGEST_LABEL = 40
 BIO_TAG = re.compile(r"[OBIESMLUW_]|[BIESMLUW]-\S.*")
-NOTHING = {"", "_", "-", "*"}
+NO_TAG = {"", "_", "-", "*"}
 """In a column that has no value for a token."""
 
 
@@ -31,7 +31,7 @@ def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str,
     labels = [
         index
         for index, column in enumerate(columns)
-        if all(0 < len(value) <= LONGEST_LABEL for value in set(column)) and _are_few(column)
+        if all(0 < len(value) <= LONGEST_LABEL for value in set(column)) and _has_few_values(column)
     ]
     if len(labels) != 1:
         return {}
@@ -45,7 +45,7 @@ def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
     """The columns of tokens and tags, from 0, in lines with a token each."""
     width = len(columns)
     first = 0
-    if _count_tokens(columns[0]) and (width > 2 or not _entity_types(columns[-1])):
+    if _is_token_index(columns[0]) and (width > 2 or not _entity_types(columns[-1])):
         first = min(1, width - 1)
     constant = len(set(columns[first])) == 1 or all(value.isdecimal() for value in columns[first])
     if width > 2 and len(columns[first]) > 1 and constant:
@@ -54,9 +54,9 @@ def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
     return {"tokens": first} | ({} if tags is None else {"tags": tags})
 
 
-def has_few_values(columns: Sequence[Sequence[str]]) -> bool:
+def any_has_few_values(columns: Sequence[Sequence[str]]) -> bool:
     """Whether some column has values that come again and again."""
-    return any(map(_are_few, columns))
+    return any(map(_has_few_values, columns))
 
 
 def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int | None:
@@ -67,12 +67,14 @@ def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int |
     if like_bio := [index for index in among if types[index]]:
         last = types[like_bio[-1]]
         return next(index for index in like_bio if types[index] & last)
-    few = [index for index in among if _are_few(columns[index]) and set(columns[index]) - NOTHING]
+    few = [
+        index for index in among if _has_few_values(columns[index]) and set(columns[index]) - NO_TAG
+    ]
     few = [index for index in few if "O" in columns[index]] or few
     return few[0] if len(few) == 1 else None
 
 
-def _count_tokens(column: Sequence[str]) -> bool:
+def _is_token_index(column: Sequence[str]) -> bool:
     """Whether it counts the tokens of each sentence from 0 or 1."""
     if not all(value.isdecimal() and len(value) < 10 for value in column):
         return False
@@ -83,12 +85,12 @@ def _count_tokens(column: Sequence[str]) -> bool:
     )
 
 
-def _are_few(values: Sequence[str]) -> bool:
+def _has_few_values(values: Sequence[str]) -> bool:
     return len(set(values)) <= len(values) / 2
 
 
 def _entity_types(column: Sequence[str]) -> set[str]:
     """The types in BIO tags, without suffixes such as GermEval's `deriv`; none where other values are among them."""
-    if not all(BIO_TAG.fullmatch(tag) or tag in NOTHING for tag in column):
+    if not all(BIO_TAG.fullmatch(tag) or tag in NO_TAG for tag in column):
         return set()
     return {tag[2:5] for tag in column if tag[1:2] == "-"}

@@ -27,7 +27,7 @@ MAX_DEPTH = 8
 """Objects inside one another that are looked into."""
 
 
-def columns_of_roles(table: Table, request: Request) -> dict[Role, list[str]]:
+def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     """The columns of each role that a table has, logged in one line.
 
     Raises:
@@ -51,7 +51,7 @@ def columns_of_roles(table: Table, request: Request) -> dict[Role, list[str]]:
             raise ElektronError(
                 f"{table.name}: which column is the {role.name}? Give it with "
                 f"{request.option(role.name)}, by name or by number from 1 (there are: "
-                f"{_there_are(table, nested)}){_one_hot_hint(request, role, free, sample)}"
+                f"{_listed(table, nested)}){_one_hot_hint(request, role, free, sample)}"
             )
     parts = [
         f"{role.name} is {'column' if len(columns) == 1 else 'columns'} {', '.join(columns)}"
@@ -80,7 +80,7 @@ def _given_columns(table: Table, request: Request, role: Role, nested: Sequence[
         raise ElektronError(
             f"{table.name}: no column {given!r} for --{role.name}"
             f"{did_you_mean(given, [*table.columns, *nested])} (there are: "
-            f"{_there_are(table, nested)}){own if request.own_option else ''}"
+            f"{_listed(table, nested)}){own if request.own_option else ''}"
         )
     return columns
 
@@ -116,7 +116,7 @@ def _guess(
     return list(free) if alone and not request.recognised(free) else []
 
 
-def _there_are(table: Table, nested: Sequence[str]) -> str:
+def _listed(table: Table, nested: Sequence[str]) -> str:
     """The columns, each object's followed by the names inside."""
     return comma_list(
         name

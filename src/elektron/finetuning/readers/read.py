@@ -9,7 +9,7 @@ from typing import IO, Any, Literal
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.answers import located_answers
-from elektron.finetuning.readers.guess_columns import ABSENT, columns_of_roles, value_of
+from elektron.finetuning.readers.guess_columns import ABSENT, find_columns, value_of
 from elektron.finetuning.readers.labels import is_missing
 from elektron.finetuning.readers.records import LeftOut, Record, Row, Table
 from elektron.finetuning.readers.request import Request
@@ -84,7 +84,7 @@ class _RowReader:
     def __init__(self, table: Table, request: Request) -> None:
         self.table = table
         self.request = request
-        self.columns = columns_of_roles(table, request)
+        self.columns = find_columns(table, request)
         self.names = {role.name: ",".join(columns) for role, columns in self.columns.items()}
         self.parsers = {
             role: parser_of(role, columns, table, request)

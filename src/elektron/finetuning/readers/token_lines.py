@@ -16,7 +16,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.delimited import numbered
 from elektron.finetuning.readers.guess_by_values import (
     BIO_TAG,
-    has_few_values,
+    any_has_few_values,
     tokens_and_tags,
 )
 from elektron.finetuning.readers.lines import Lines, is_blank
@@ -199,7 +199,7 @@ class TokenLines:
         like_bio = bool(self.tags) and all(map(BIO_TAG.fullmatch, self.tags))
         if self.blocks:
             tokens = self.names.index(self.by_values.get("tokens", self.names[0]))
-            return like_bio or tokens > 0 or has_few_values(columns[tokens + 1 :])
+            return like_bio or tokens > 0 or any_has_few_values(columns[tokens + 1 :])
         return like_bio and (self.delimiter == "\t" or any("-" in tag for tag in self.tags))
 
     def _refuse_one_long_sentence(self) -> None:

@@ -100,7 +100,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """The task of these training records.
 
         Args:
@@ -174,7 +174,7 @@ class Task(ABC):
         """The encoder under a new head; new weights come from torch's global generator."""
         config = encoder.config_for(self.head_settings(), dropout)
         model: PreTrainedModel = self.auto_class.from_config(config, dtype=torch.float32)
-        encoder.fill(model.base_model)
+        encoder.load_into(model.base_model)
         return use_fast_attention(model)
 
     def load_model(self, folder: str) -> PreTrainedModel:

@@ -106,7 +106,7 @@ class Classification(SentenceTask, LabelledTask):
         return dataclasses.replace(super().files(), label_separator=self.label_separator)
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         several = any(isinstance(record.values["label"], list) for record in records)
         counts = Counter(name for record in records for name in label_names(record))
         if len(counts) < 2:

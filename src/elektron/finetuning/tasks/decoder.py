@@ -71,7 +71,7 @@ def new_encoder_decoder(
     )
     config.vocab_size = decoder.vocab_size
     model = EncoderDecoderModel(config)
-    encoder.fill(model.encoder)
+    encoder.load_into(model.encoder)
     start_from_encoder(model, target_tokenizer, encoder.tokenizer)
     use_fast_attention(model)
     return model

@@ -161,7 +161,9 @@ class Embedding(Task):
         return self.scored
 
     @classmethod
-    def learn(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(
+        cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder
+    ) -> Self:
         """Whether there are scores.
 
         Raises:
@@ -219,7 +221,7 @@ class Embedding(Task):
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
         """The encoder, with no new weights."""
         model = AutoModel.from_config(encoder.config_for({}, dropout), dtype=torch.float32)
-        encoder.fill(model)
+        encoder.load_into(model)
         return SentenceEncoder(model, self.max_length)
 
     def load_model(self, folder: str) -> PreTrainedModel:

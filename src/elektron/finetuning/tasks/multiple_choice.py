@@ -43,7 +43,7 @@ class MultipleChoice(Task):
         return required_or_absent(super().files(), "context", self.passages)
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         if len(set(map(right_choice, records))) < 2:
             label = records[0].values["label"]
             raise cls.nothing_to_learn(

@@ -87,7 +87,7 @@ class QuestionAnswering(Task):
     """Whether the threshold was given by the user; otherwise it is chosen on evaluation records."""
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """Whether answers may be missing, and how much is read of question and passage.
 
         Raises:

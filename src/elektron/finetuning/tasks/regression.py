@@ -44,7 +44,7 @@ class Regression(SentenceTask):
     """Their standard deviation."""
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         numbers = np.array([number_of(record) for record in records])
         if len(set(numbers.tolist())) < 2:
             count, number = len(records), numbers[0]

@@ -42,8 +42,8 @@ from elektron.finetuning.tasks.base import Constant, Outputs, Prediction, Predic
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
     end_token_id,
-    learn_vocabulary,
     start_token_id,
+    train_target_tokenizer,
 )
 from elektron.hub import load_tokenizer_files
 
@@ -84,7 +84,7 @@ class SequenceToSequence(Task):
         self.tokenizer = target_tokenizer
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         """The vocabulary, the language and the lengths of the targets.
 
         Raises:
@@ -104,7 +104,7 @@ class SequenceToSequence(Task):
                 f"{len(records):,}",
             )
         if config.target_tokenizer is None:
-            tokenizer = learn_vocabulary(targets, config.target_vocab_size)
+            tokenizer = train_target_tokenizer(targets, config.target_vocab_size)
         else:
             tokenizer = load_tokenizer(config.target_tokenizer, needed=("pad",))
             end_token_id(tokenizer)

@@ -39,7 +39,7 @@ CHARACTERS_FRACTION = 0.75
 FEWEST_LEARNED = 64
 
 
-def learn_vocabulary(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
+def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """A tokenizer of at most `vocab_size` entries; fewer where the texts do not support as many.
 
     Raises:

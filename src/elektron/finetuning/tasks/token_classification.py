@@ -47,7 +47,7 @@ class TokenClassification(LabelledTask):
     """Tokens by which the windows of a long sentence overlap."""
 
     @classmethod
-    def learn(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         tags = sorted({tag for record in records for tag in record.values["tags"]})
         if len(tags) < 2:
             tag = next(iter(tags), "none")

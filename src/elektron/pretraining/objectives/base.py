@@ -110,7 +110,7 @@ class Objective(ABC):
             if roles.adversarial:
                 terms["policy_loss"] = policy_loss(pair, batch, corruption, terms["logits"])
             if roles.similarity:
-                terms["similarity_loss"] = similarity(pair, batch, corruption, states)
+                terms["similarity_loss"] = similarity_loss(pair, batch, corruption, states)
         return Output(**terms)
 
     @abstractmethod
@@ -249,13 +249,18 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: T
         reward = at_positions(losses, batch.masked_positions)
     baseline = F.softplus(-at_least_fp32(pair.baseline(corruption.states.detach())).squeeze(-1))
     advantage = (reward - baseline).detach() * batch.weights
-    chosen = -F.cross_entropy(
+    log_probabilities = -F.cross_entropy(
         corruption.token_logits.flatten(0, 1), corruption.samples.flatten(), reduction="none"
     ).view_as(corruption.samples)
-    return -(advantage * chosen).sum() + ((reward - baseline).square() * batch.weights).sum()
+    return (
+        -(advantage * log_probabilities).sum()
+        + ((reward - baseline).square() * batch.weights).sum()
+    )
 
 
-def similarity(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
+def similarity_loss(
+    pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
+) -> Tensor:
     """KL(generator ‖ discriminator) of the token distributions at masked positions, in nats."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     generated = corruption.token_logits.detach().log_softmax(-1)

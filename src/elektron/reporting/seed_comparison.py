@@ -2,9 +2,9 @@
 
 One side is *ahead* of another where all of this holds:
 
-1. Each has at least SEEDS_TO_CLAIM seeds.
+1. Each has at least MIN_SEEDS seeds.
 2. Every seed of it is beyond every seed of the other. Between two sides of n seeds that do not differ, this happens by
-   chance in one of `chance(n)` cases: one in ten with three seeds.
+   chance in one of `separation_odds(n)` cases: one in ten with three seeds.
 3. Where 95 % bootstrap intervals are known, the medians differ by more than half the interval's width (the median
    width of each side, the larger of the two), so that other rows would hardly have closed the gap.
 
@@ -21,26 +21,26 @@ from typing import Literal
 
 Interval = tuple[float, float]
 
-SEEDS_TO_CLAIM = 3
+MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """The result of a comparison and, if it is not resolved, the reason."""
 
-    word: Literal["ahead", "behind", "not resolved"]
+    result: Literal["ahead", "behind", "not resolved"]
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.word}: {self.reason}" if self.reason else self.word
+        return f"{self.result}: {self.reason}" if self.reason else self.result
 
 
-def verdict(
+def compare_seeds(
     base: Sequence[float],
     other: Sequence[float],
     intervals: Sequence[Interval | None] | None = None,
     less_is_better: bool = False,
-) -> Verdict:
+) -> Outcome:
     """Whether `other` is ahead of `base`.
 
     Args:
@@ -49,16 +49,16 @@ def verdict(
         intervals: the 95 % intervals of `base`, then of `other`; without them the seeds alone decide.
         less_is_better: whether a small value is a good one.
     """
-    if min(len(base), len(other)) < SEEDS_TO_CLAIM:
-        return Verdict("not resolved", f"fewer than {SEEDS_TO_CLAIM} seeds")
+    if min(len(base), len(other)) < MIN_SEEDS:
+        return Outcome("not resolved", f"fewer than {MIN_SEEDS} seeds")
     if min(other) <= max(base) and min(base) <= max(other):
-        return Verdict("not resolved", "seeds overlap")
+        return Outcome("not resolved", "seeds overlap")
     difference = statistics.median(other) - statistics.median(base)
     if intervals is not None:
         half = max(half_width(intervals[: len(base)]), half_width(intervals[len(base) :]))
         if abs(difference) <= half:
-            return Verdict("not resolved", "within the interval")
-    return Verdict("ahead" if (difference > 0) != less_is_better else "behind")
+            return Outcome("not resolved", "within the interval")
+    return Outcome("ahead" if (difference > 0) != less_is_better else "behind")
 
 
 def half_width(intervals: Sequence[Interval | None]) -> float:
@@ -67,7 +67,7 @@ def half_width(intervals: Sequence[Interval | None]) -> float:
     return statistics.median(widths) / 2 if widths else math.inf
 
 
-def chance(seeds: int) -> int:
+def separation_odds(seeds: int) -> int:
     """In one of how many cases two equal sides of so many seeds come apart, in either direction."""
     return math.comb(2 * seeds, seeds) // 2
 
@@ -88,18 +88,18 @@ class Spread:
         return min(self.values), max(self.values)
 
 
-def pretraining_verdict(
+def pretraining_gain_sentence(
     pretrained: Spread,
     scratch: Spread,
-    write: Callable[[float], str],
-    write_difference: Callable[[float], str],
+    format_value: Callable[[float], str],
+    format_difference: Callable[[float], str],
 ) -> str:
     """In one sentence whether the pre-trained seeds are ahead of those from scratch."""
-    medians = f"{write(pretrained.median)} against {write(scratch.median)}"
-    found = verdict(scratch.values, pretrained.values)
-    if found.word == "not resolved":
+    medians = f"{format_value(pretrained.median)} against {format_value(scratch.median)}"
+    found = compare_seeds(scratch.values, pretrained.values)
+    if found.result == "not resolved":
         return f"Not resolved, {found.reason}: {medians}."
-    difference = write_difference(abs(pretrained.median - scratch.median))
+    difference = format_difference(abs(pretrained.median - scratch.median))
     sides = ("pre-trained seed", "seed from scratch")
-    better, worse = sides if found.word == "ahead" else reversed(sides)
-    return f"Pre-training is {found.word} by {difference} ({medians}): every {better} beats every {worse}."
+    better, worse = sides if found.result == "ahead" else reversed(sides)
+    return f"Pre-training is {found.result} by {difference} ({medians}): every {better} beats every {worse}."

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.reporting.resolution import (
-    SEEDS_TO_CLAIM,
+from elektron.reporting.seed_comparison import (
+    MIN_SEEDS,
     Spread,
-    chance,
+    compare_seeds,
     half_width,
-    pretraining_verdict,
-    verdict,
+    pretraining_gain_sentence,
+    separation_odds,
 )
 
 NARROW = (0.49, 0.51)
@@ -34,24 +34,25 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 )
 def test_seeds_and_interval_must_both_bear_it_out(base, other, interval, said):
     intervals = [interval] * (len(base) + len(other))
-    assert str(verdict(base, other, intervals)) == said
+    assert str(compare_seeds(base, other, intervals)) == said
 
 
 def test_a_small_figure_may_be_the_good_one():
     assert (
-        str(verdict([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True)) == "ahead"
+        str(compare_seeds([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True))
+        == "ahead"
     )
     assert (
-        str(verdict([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True))
+        str(compare_seeds([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True))
         == "behind"
     )
 
 
 def test_the_wider_interval_of_the_two_counts():
     base, other = [0.70, 0.71, 0.72], [0.80, 0.81, 0.82]
-    assert str(verdict(base, other)) == "ahead"
+    assert str(compare_seeds(base, other)) == "ahead"
     for intervals in ([NARROW] * 3 + [WIDE] * 3, [WIDE] * 3 + [NARROW] * 3):
-        assert str(verdict(base, other, intervals)) == "not resolved: within the interval"
+        assert str(compare_seeds(base, other, intervals)) == "not resolved: within the interval"
     assert half_width([NARROW, WIDE, NARROW, None]) == pytest.approx(0.01)
 
 
@@ -63,15 +64,17 @@ def test_how_often_chance_alone_pulls_seeds_apart(seeds):
         for side in itertools.combinations(places, seeds)
     )
     every = len(list(itertools.combinations(places, seeds)))
-    assert chance(seeds) == every // apart
+    assert separation_odds(seeds) == every // apart
 
 
 @given(VALUES, VALUES)
 def test_a_claim_needs_seeds_that_do_not_overlap(
     pretrained: list[float], scratch: list[float]
 ) -> None:
-    said = pretraining_verdict(Spread(pretrained), Spread(scratch), write=str, write_difference=str)
-    enough = min(len(pretrained), len(scratch)) >= SEEDS_TO_CLAIM
+    said = pretraining_gain_sentence(
+        Spread(pretrained), Spread(scratch), format_value=str, format_difference=str
+    )
+    enough = min(len(pretrained), len(scratch)) >= MIN_SEEDS
     assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
     assert ("behind" in said) == (enough and max(pretrained) < min(scratch))
     assert ("Not resolved" in said) == ("ahead" not in said and "behind" not in said)

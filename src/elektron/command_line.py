@@ -1,7 +1,7 @@
-"""A command line split by the settings of a dataclass: which texts were given for which settings.
+"""Parse a command line into the strings given for each setting of a configuration dataclass.
 
-`configuration` converts the texts. This module is apart from the commands because the probes of
-`elektron compare` are command lines of `elektron finetune`.
+`cli.py` passes them to `configuration.from_dict`, which converts them and makes the dataclass. `compare/probes.py`
+parses the command lines of `elektron finetune` with the same function.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def parse_arguments(
     extra: Sequence[Option] = (),
     examples: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The texts given for each setting, under the settings' dotted names.
+    """The strings given for each setting, by its dotted name: `{"optimizer.learning_rate": "3e-4"}`.
 
     Args:
         name: the command, for messages and help.
         config_class: the dataclass of its settings.
-        argv: the words after the command's name.
+        argv: the arguments after the command's name.
         extra: options besides the settings.
         examples: command lines for the help, without `elektron`.
 
     Raises:
-        ElektronError: an unknown option, one without its value, or a word that is neither.
+        ElektronError: an option is unknown or lacks its value, or an argument is neither an option nor a value.
     """
     for word in argv:
         try:
@@ -47,7 +47,7 @@ def parse_arguments(
     known = [setting.flag for setting in settings(config_class) if not setting.positional]
     known += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
     for option in (word.partition("=")[0] for word in argv):
-        # Before argparse, which would list them all and suggest none.
+        # Before argparse, whose error lists all options and suggests none.
         if re.match(r"-[^\d.]", option) and option not in known:
             names = [flag.removeprefix("--") for flag in known]
             near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
@@ -62,7 +62,7 @@ def parse_arguments(
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, raising ElektronError where it would print its usage and exit."""
+    """An argparse parser that raises ElektronError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise ElektronError(f"{message} (`{self.prog} --help` lists the options)")
@@ -106,7 +106,7 @@ def _parser(
 
 
 def usage(name: str, config_class: type) -> str:
-    """A command with what it must be given: `elektron tokenizer CORPUS… --out PATH [options]`."""
+    """The usage line with all required arguments: `elektron tokenizer CORPUS… --out PATH [options]`."""
     needed = [setting for setting in settings(config_class) if setting.required]
     words = [
         f"{'' if s.positional else f'{s.flag} '}{_metavar(s)}{'…' if s.is_list else ''}"

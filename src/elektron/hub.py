@@ -1,8 +1,8 @@
 """Configurations and tokenizers by folder or hub name; no code that comes with them is executed.
 
-A class is found by `model_type` among those of transformers and our own. `auto_map`, attention kernels of the hub,
-and keys that begin with an underscore or have the name of a method are dropped and logged. `NAME@REVISION` pins
-a branch, a tag or a commit. Weights are loaded in `models/loading.py`.
+The class is looked up by `model_type` among those of transformers and our own. `auto_map`, attention kernels of
+the hub, and keys that begin with an underscore or have the name of a method are ignored, which is logged.
+`NAME@REVISION` pins a branch, a tag or a commit. Weights are loaded in `models/loading.py`.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 UNASSIGNED = "\u0378"
 """A character that Unicode has not assigned."""
 MAX_BYTES = 1 << 26
-"""Of a tokenizer; those with the largest vocabularies have half as many."""
+"""Limit for a tokenizer file; those of the largest vocabularies have half of it."""
 LOADS_CODE = frozenset(
     {"auto_map", "attn_implementation", "experts_implementation", "quantization_config"}
 )
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
-"""Its `auto_map` is for readers without this package; it goes by its `model_type` here."""
+"""Its `auto_map` is for users without this package; here it is loaded by `model_type`."""
 MAX_LAYERS = 1000
-"""More would take hours to build before anything is compared with the weights."""
+"""A configuration with more would take hours to build before it is compared with the weights."""
 
-# The last line: sizes that are no numbers, cannot be, do not fit the weights, or that no memory holds.
+# The last line is for sizes of a wrong type, that are impossible, differ from the weights or exceed the memory.
 UNLOADABLE = (
     *(OSError, SafetensorError, ValueError, LookupError, AttributeError),
     *(TypeError, ArithmeticError, AssertionError, RuntimeError, MemoryError),
@@ -57,10 +57,10 @@ UNLOADABLE = (
 
 
 def load_configuration(name: str) -> PreTrainedConfig:
-    """The configuration of a folder or hub model, without the keys that are not followed.
+    """The configuration of a folder or hub model, without the ignored keys.
 
     Raises:
-        ElektronError: there is none, or it is of no kind that transformers or elektron has.
+        ElektronError: there is none, or its `model_type` is unknown to transformers and elektron.
     """
     refuse_missing_folder(name)
     try:
@@ -84,18 +84,20 @@ def load_configuration(name: str) -> PreTrainedConfig:
         layers = getattr(config, "num_hidden_layers", 0)
     except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ElektronError(
-            f"{name!r}: its {CONFIG} is no configuration of {kind} ({on_one_line(error)})"
+            f"{name!r}: its {CONFIG} is not a valid configuration of {kind} ({on_one_line(error)})"
         ) from error
     if isinstance(layers, int) and layers > MAX_LAYERS:
-        raise ElektronError(f"{name!r}: its {CONFIG} asks for {layers:,} layers: is it damaged?")
+        raise ElektronError(
+            f"{name!r}: its {CONFIG} has num_hidden_layers {layers:,}: is it damaged?"
+        )
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and not (isinstance(positions, int) and positions >= -1):
-        raise ElektronError(f"{name!r}: the max_position_embeddings in its {CONFIG} are no number")
+        raise ElektronError(f"{name!r}: max_position_embeddings in its {CONFIG} must be a number")
     architectures = config.architectures or []
     if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
-        raise ElektronError(f"{name!r}: the architectures in its {CONFIG} are no names")
+        raise ElektronError(f"{name!r}: architectures in its {CONFIG} must be a list of names")
     if dropped:
-        _log_once(f"{name}: keys of its {CONFIG} that are not followed: {', '.join(dropped)}")
+        _log_once(f"{name}: ignored keys of its {CONFIG}: {', '.join(dropped)}")
     return config
 
 
@@ -107,11 +109,15 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
     """
     try:
         tokenizer = _tokenizer_files(name, subfolder)
-        # Settings of a wrong type are found where they are used.
+        # A setting of a wrong type only fails when it is used.
         tokenizer(["a"], ["a"], truncation=True, max_length=8, return_attention_mask=False)
         tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
     except UNLOADABLE as error:
-        what = "cannot be loaded" if Path(name).exists() else "no such folder, nor found on the hub"
+        what = (
+            "cannot be loaded"
+            if Path(name).exists()
+            else "found neither as a folder nor on the hub"
+        )
         raise ElektronError(f"{Path(name) / subfolder}: {what} ({on_one_line(error)})") from error
     return tokenizer
 
@@ -136,7 +142,7 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     tokenizer_class: Any = AutoTokenizer
     options: dict[str, Any] = {"config": config, **case_options}
     if "auto_map" in settings:
-        _log_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is not followed")
+        _log_once(f"{name}: the auto_map of its {TOKENIZER_CONFIG} is ignored")
         tokenizer_class, options = PreTrainedTokenizerFast, {}
     elif case_options and not config.model_type and "tokenizer_class" not in settings:
         tokenizer_class, options = BertTokenizer, case_options
@@ -148,11 +154,11 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
 
 def _try_tokenizer(path: Path) -> None:
     """Raise ElektronError for a tokenizer.json that the tokenizers library cannot load and use."""
-    read_text(path, MAX_BYTES)  # bounded: the library is not
+    read_text(path, MAX_BYTES)  # for its limit, which the library lacks
     try:
         Tokenizer.from_file(str(path)).encode(f"a{UNASSIGNED}", UNASSIGNED)
     except BaseException as error:
-        # Its errors have no class of their own, and its panics are no Exception.
+        # Errors of the library are plain `Exception`, and its panics are `BaseException`.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ElektronError(
@@ -228,7 +234,7 @@ def _json_file(repo: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
 def _without_ignored_keys(
     values: dict[str, Any], prefix: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
-    """A configuration without the keys that are not followed, also in nested ones; and the names of those keys."""
+    """A configuration without the ignored keys, also in nested configurations, and the names of those keys."""
     config_class = CONFIG_MAPPING[values["model_type"]]
     dropped: list[str] = []
     kept: dict[str, Any] = {}

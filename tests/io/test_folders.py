@@ -151,7 +151,7 @@ def test_no_two_processes_write_the_same_folder(
     with atomic_folder(out) as folder:
         (folder / "file").touch()
         with (
-            pytest.raises(ElektronError, match=r"another process is at work on .*out"),
+            pytest.raises(ElektronError, match=r"another process is writing .*out"),
             atomic_folder(out),
         ):
             pass

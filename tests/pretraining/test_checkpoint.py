@@ -99,7 +99,7 @@ def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(
 ) -> None:
     for step in (6, 12):
         damage(of_step(run, step) / WEIGHTS)
-    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is whole"):
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is valid"):
         pretrain(tiny_config(blocks, run))
     assert [path.name for path in checkpoint.checkpoints(run)] == ["step-00000006", "step-00000012"]
     (run / FOLDER).rename(run / "aside")
@@ -174,8 +174,10 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     second.rename(first)
     (run / "aside").rename(second)
     found = list(run_faults(run))
-    assert len(found) == 2 and "is the checkpoint of step 12, under another's name" in found[0]
-    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* under another's name"):
+    assert len(found) == 2 and "contains the checkpoint of step 12" in found[0]
+    with pytest.raises(
+        ElektronError, match=r"none of the 2 checkpoints .* contains the checkpoint of step 12"
+    ):
         checkpoint.newest_valid(run)
 
 
@@ -189,8 +191,8 @@ def test_one_of_another_run_is_refused_and_stays(
     shutil.rmtree(of_step(run, 12))
     shutil.rmtree(of_step(run, 6))
     foreign = of_step(other.out, 6).rename(of_step(run, 6))
-    assert list(run_faults(run)) == [f"{foreign} is of another run than {run}: move it away"]
-    with pytest.raises(ElektronError, match="is of another run"):
+    assert list(run_faults(run)) == [f"{foreign} belongs to another run than {run}: move it away"]
+    with pytest.raises(ElektronError, match="belongs to another run"):
         pretrain(tiny_config(blocks, run))
     assert foreign.is_dir()
     (run / "run.json").unlink()

@@ -91,7 +91,7 @@ class Run:
 
 
 def execute(run: Run, may_diverge: bool = False) -> VariantRun:
-    """Do what is left of a run, and write its `result.json`.
+    """Execute the unfinished parts of a run, and write its `result.json`.
 
     Args:
         run: the run.
@@ -175,7 +175,7 @@ def execute_all(
     """The result of every run as it ends; closing the iterator stops those in progress.
 
     Args:
-        runs: the runs, in the order in which they begin.
+        runs: the runs, in the order in which they are started.
         gpus: where to run; none for the CPU.
         may_diverge: as in `execute`.
 

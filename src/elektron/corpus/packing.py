@@ -1,4 +1,4 @@
-"""Pack documents of token ids into rows of one length, and find the documents in rows again.
+"""Pack documents of token ids into rows of one length, and compute document, position and segment ids of rows.
 
 Dense packing fills each row with several texts, each as [CLS] text [SEP], and pre-training attends
 within each of them only. Short documents stay whole where possible and are combined until the row
@@ -37,7 +37,7 @@ def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
     """Refuse token ids that a vocabulary does not have: a smaller type on disk would wrap them.
 
     Raises:
-        ElektronError: names the id; `what` says where it is or what comes of it.
+        ElektronError: names the id and `what`, which says where it is or what it would cause.
     """
     if not ids.size:
         return
@@ -45,14 +45,14 @@ def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
     if lowest < 0 or highest >= vocab_size:
         raise ElektronError(
             f"token id {lowest if lowest < 0 else highest:,} is past the vocabulary's "
-            f"{vocab_size:,} entries ({what}): is the tokenizer's numbering without gaps?"
+            f"{vocab_size:,} entries ({what}): does the tokenizer's numbering have gaps?"
         )
 
 
 def pack_dense(
     documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id: int, pad_id: int
 ) -> Tokens:
-    """Pack documents densely; empty ones vanish.
+    """Pack documents densely; empty ones are left out.
 
     Args:
         documents: the token ids of each document, without special tokens.
@@ -72,7 +72,7 @@ def pack_dense(
         ids = np.asarray(document, dtype=np.int32)
         full_rows, left_over = divmod(len(ids), room)
         if full_rows and 0 < left_over < shortest:
-            # The last full row gives up some text, so that what is left over is long enough.
+            # Text moves out of the last full row, so that the remainder is long enough.
             full_rows -= 1
             cut = len(ids) - shortest
             remainders.add(number, ids[full_rows * room : cut])
@@ -99,7 +99,7 @@ def pack_dense(
 
 
 class _Remainders:
-    """Texts that do not fill a row alone, taken by length, in order of addition."""
+    """Texts that do not fill a row alone, by length; those of one length in order of addition."""
 
     def __init__(self, shortest: int) -> None:
         self.shortest = shortest
@@ -142,7 +142,7 @@ class _Remainders:
 
 
 def _combine(remainders: _Remainders, seq_len: int) -> Iterator[list[tuple[int, Tokens]]]:
-    """Empty `remainders` into rows; each text takes two tokens more than it has.
+    """Empty `remainders` into rows; each text takes two more tokens, for [CLS] and [SEP].
 
     A text fits well if it ends the row exactly or leaves room for another one. The longest that
     fits well is taken; if there is none, a longer text is cut to fit; if none can be cut, the

@@ -1,4 +1,4 @@
-"""Learn tokenizers of three kinds; each is a function of the texts alone, to the byte.
+"""Train tokenizers of three kinds: WordPiece, BPE and Unigram. The same texts give the same bytes.
 
 WordPiece has the rules of BERT: punctuation and Chinese characters are words, and words are split
 into the longest pieces of the vocabulary. Unlike BERT's, it composes characters (NFC) and splits
@@ -38,7 +38,7 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 UNKNOWN = "[UNK]"
 CONTINUATION = "##"
 SPACE = "▁"
-"""Begins a word in a vocabulary of kind unigram."""
+"""Marks the beginning of a word in a vocabulary of kind unigram."""
 
 RARE_CHARACTERS = 1e-4
 """The rarest characters, which together are this fraction of the text, may become [UNK]."""
@@ -49,7 +49,7 @@ LONGEST_WORD = 100
 LONGEST_PIECE = 16
 """Characters in a piece of kind unigram."""
 SEED_FACTOR, KEPT_FRACTION = 2, 0.75
-"""Of the candidates for pieces: how many more than wanted, and how many are kept in a round."""
+"""Unigram: candidate pieces at the start, as a multiple of the vocabulary; the fraction kept in each round."""
 DOCUMENTS_AT_ONCE = 500
 
 # A tenth of the characters is enough: kind unigram handles text with spaces as well.
@@ -84,7 +84,7 @@ def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
 def train_backend_tokenizer(
     kind: TokenizerKind, config: TokenizerConfig, texts: Texts
 ) -> Tokenizer:
-    """Learn a tokenizer.
+    """Train a tokenizer of the `tokenizers` library.
 
     Args:
         kind: how words are split.

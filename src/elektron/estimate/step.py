@@ -56,7 +56,7 @@ class Kind(NamedTuple):
 
 
 class StepTiming(NamedTuple):
-    """The result of the probe on this device."""
+    """Measured speed and memory of steps on this device."""
 
     device: str
     precision: str
@@ -123,7 +123,7 @@ class TrainingStep:
         self.optimizer.step(1e-3)
 
     def seconds(self, roles: UpdateRoles, batch: GlobalBatch) -> tuple[float, float]:
-        """Take a step; the seconds of its passes and of its update."""
+        """Take a step; returns the seconds of forward and backward, and of the update."""
         times = [self._now()]
         self.forward_backward(roles, batch)
         times.append(self._now())
@@ -131,7 +131,7 @@ class TrainingStep:
         return times[1] - times[0], self._now() - times[1]
 
     def _now(self) -> float:
-        """The time when the device has finished its work."""
+        """The time after the device has finished its work."""
         if self.on.device.type == "cuda":
             torch.cuda.synchronize(self.on.device)
         return time.perf_counter()
@@ -167,7 +167,7 @@ def measure(
     ends = time.perf_counter() + PROBE_SECONDS
     while not times or time.perf_counter() < ends:
         times.append(step.seconds(roles, batch))
-    # Medians: other work on the machine makes single steps slow, and none fast.
+    # Medians, because other work on the machine slows single steps down.
     passes, update = (statistics.median(column) for column in zip(*times, strict=True))
     masked = max_masked_positions(length, config.masking.mask_probability)
     step_flops = step.objective.step_flops(pair, roles, rows, length, masked)
@@ -253,7 +253,7 @@ def bytes_of(tensors: Iterable[Tensor], shards: int = 1) -> int:
 
 
 def make_fake(pair: Pair) -> None:
-    """Replace parameters and buffers by fake tensors, under `FakeTensorMode`; shared ones stay shared."""
+    """Replace parameters and buffers by fake tensors, under `FakeTensorMode`; tied ones stay tied."""
     fakes: dict[nn.Parameter, nn.Parameter] = {}
     for module in pair.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):

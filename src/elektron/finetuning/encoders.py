@@ -1,8 +1,8 @@
 """Encoders by name, and their weights in the models of tasks.
 
 A name is a folder or hub name of a discriminator that elektron trained, or of any encoder that
-transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. What looks
-like a mistake is logged: a generator, weights that were never trained.
+transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. A generator, or
+weights that were never trained, are probably a mistake and logged.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 INITIAL_RMS = 0.02
 """Root mean square of an initial embedding."""
 UNLIMITED = 1 << 30
-"""Tokens: more than any text has."""
+"""Length in tokens of the longest input, for relative positions."""
 PROBE_TOKENS = 4
 DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
     *("attention_dropout", "embedding_dropout", "mlp_dropout", "dropout", "classifier_dropout"),
 )
-"""What the configurations of different families call it."""
+"""The names of dropout probabilities in the configurations of different families."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Encoder:
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
-    """Of the encoder alone; None for random weights, drawn anew for each model."""
+    """State dict of the encoder without heads; None for random weights, which each model draws for itself."""
 
     @property
     def pretrained(self) -> bool:
@@ -78,7 +78,7 @@ class Encoder:
         """Load the weights into the encoder of a new model.
 
         Raises:
-            ElektronError: weights that it needs, a pooler's apart, are missing.
+            ElektronError: weights are missing, other than those of a pooler.
         """
         if self.weights is None:
             return
@@ -91,7 +91,7 @@ class Encoder:
         if missing := {name for name in missing if name.partition(".")[0] != POOLER}:
             raise ElektronError(
                 f"{self.name}: {len(missing)} weights of the encoder that this task needs are not in its "
-                f"files, such as {min(missing)}: it is no encoder for this task"
+                f"files, such as {min(missing)}: it cannot be used for this task"
             )
         module.load_state_dict(fitting, strict=False)
 
@@ -112,7 +112,7 @@ def longest_input(config: PreTrainedConfig) -> int:
     The position embeddings of RoBERTa and similar families begin with a row for padding.
     """
     positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
-    if positions == -1:  # as XLNet says
+    if positions == -1:  # XLNet: no limit
         return UNLIMITED
     try:
         with torch.device("meta"):
@@ -131,7 +131,7 @@ def longest_input(config: PreTrainedConfig) -> int:
 
 @torch.no_grad()
 def is_causal(name: str, encoder: PreTrainedModel) -> bool:
-    """Run an encoder on a few tokens; whether it reads in one direction only, as GPT and other decoders do.
+    """Whether attention is causal, as in GPT and other decoders, found by running it on a few tokens.
 
     Raises:
         ElektronError: it cannot run.
@@ -228,7 +228,7 @@ def rescale_to_initial_norm(embeddings: Tensor) -> None:
 
 @torch.no_grad()
 def has_initial_weights(encoder: nn.Module) -> bool:
-    """Whether biases, norms and gains all have their initial values."""
+    """Whether all biases, LayerNorm weights and gains have their initial values, as in a model never trained."""
     constants = [(p, 0.0) for name, p in encoder.named_parameters() if name.endswith("bias")]
     for module in encoder.modules():
         if isinstance(module, ElektronGain):

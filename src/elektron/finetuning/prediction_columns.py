@@ -1,4 +1,4 @@
-"""Rows with their predictions: a row's own columns, then `predicted_…`, whatever the columns are called."""
+"""Add `predicted_…` columns to rows, under names that the rows do not have yet. `inference/output.py` writes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class PredictionColumns:
-    """Adds predictions to the rows of one output, which may come a part at a time.
+    """Adds predictions to the rows of one output, a chunk at a time.
 
     The prefix is repeated where a column of any row written together has the name already.
     """

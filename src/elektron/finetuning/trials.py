@@ -1,8 +1,8 @@
-"""One training of a fine-tuning, and the finished ones of a command that was interrupted.
+"""A trial: one training of `elektron finetune`, which runs one a seed and swept setting; and resuming after trials.
 
-A fine-tuning of several trainings keeps the finished ones in the folder in which its result is going
-to be written; the same command with the same data resumes from them. The weights of those than which
-there is a better one are not kept.
+A command with several trials keeps the finished ones in the folder in which its result is going
+to be written; the same command with the same data resumes from them. Only the weights of the best training
+so far are kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from elektron.sweep import format_settings
 log = logging.getLogger(__name__)
 
 TRIALS = "trials"
-"""Their folder inside the one that is being written."""
+"""The folder for finished trials, inside the result folder that is being written."""
 IDENTITY = "identity"
 TRIAL = "run.json"
 MODEL = "model"
@@ -49,7 +49,7 @@ class Trial:
     """`pretrained` or `scratch`."""
     seed: int
     settings: dict[str, Any]
-    """Those of `--sweep`."""
+    """The values of the swept settings (`--sweep`)."""
     epochs: list[Epoch] = field(default_factory=list)
     kept_epoch: float = 0.0
     eval: dict[str, float] = field(default_factory=dict)
@@ -69,20 +69,20 @@ class Trained:
     """A finished training."""
 
     number: int
-    """Among the trainings of the command."""
+    """Index among the trainings of the command."""
     trial: Trial
     config: FinetuneConfig
     """Resolved."""
     predictor: Predictor | None
-    """None where an earlier process removed the weights, because there is a better training."""
+    """None where an earlier process has deleted the weights because another training is better."""
 
 
 class FinishedTrials:
-    """The finished trainings of a command by their number, which the configuration decides.
+    """The finished trainings of a command, by their index, which depends on the configuration only.
 
     Args:
-        folder: for them.
-        identity: of the command; None where nothing is kept, as of a single training.
+        folder: where they are kept.
+        identity: digest of the command's settings and data; None where nothing is kept, as for a single training.
     """
 
     def __init__(self, folder: Path, identity: str | None) -> None:
@@ -101,7 +101,7 @@ class FinishedTrials:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of finished trainings."""
         return len(list(self.folder.glob(f"[0-9]*/{TRIAL}")))
 
     def load(self, number: int, config: FinetuneConfig, encoder: Encoder) -> Trained | None:
@@ -127,7 +127,7 @@ class FinishedTrials:
         return Trained(number, trial, config, predictor)
 
     def save(self, trained: Trained) -> None:
-        """Write a finished training, or its metrics again: the file that says so last."""
+        """Write a finished training, or update its metrics. `run.json` marks it as finished and is written last."""
         folder = self.folder / str(trained.number)
         if self.identity is None or trained.predictor is None:
             return
@@ -143,7 +143,7 @@ class FinishedTrials:
             log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
 
     def remove_model(self, number: int) -> None:
-        """Remove the weights of a training than which there is a better one."""
+        """Delete the weights of a training that is not the best."""
         model = self.folder / str(number) / MODEL
         if model.is_dir():
             shutil.rmtree(model.rename(model.with_name("removed")))

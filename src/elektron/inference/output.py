@@ -1,8 +1,7 @@
-"""Rows with predictions, written as they come: JSON lines, csv, tsv or parquet.
+"""Write rows with predictions, a chunk at a time, as JSON lines, csv, tsv or parquet.
 
-A file appears when it is complete. Standard output gets JSON lines and nothing else. A line of JSON has the
-columns of its row; a table has those of all rows that are first written together, and a row with another
-column later is refused.
+A file is renamed to its name when it is complete. Standard output gets JSON lines only. A line of JSON has the
+columns of its row; a table has the columns of the first chunk, and a later row with another column is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 Write = Callable[[Sequence[Row]], None]
 """Appends rows; the first call decides the columns of a table."""
 BREAKS = re.compile(r"\r\n|[\t\r\n]")
-"""What would end a field or a line of a tsv."""
+"""Characters that would end a field or a line of a tsv."""
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def _json_lines(path: Path) -> Iterator[Write]:
 
 
 def _csv(path: Path) -> Iterator[Write]:
-    """With quotation marks where they are needed; lists are JSON."""
+    """Fields are quoted where needed; lists are written as JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         header = _Header(".csv")
@@ -80,7 +79,7 @@ def _csv(path: Path) -> Iterator[Write]:
 
 
 def _tsv(path: Path) -> Iterator[Write]:
-    """Without quotation marks, as it is read here; tabs and line ends in a text become spaces."""
+    """Fields are never quoted, as our own reader expects; tabs and line ends in a text become spaces."""
     with path.open("w", encoding="utf-8", newline="") as file:
         header = _Header(".tsv")
         replaced = 0
@@ -158,7 +157,7 @@ FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
     ".tsv": _tsv,
     ".parquet": _parquet,
 }
-"""By suffix."""
+"""The writer for each suffix of a file name."""
 
 
 class _Header:
@@ -170,7 +169,7 @@ class _Header:
         self._rows = 0
 
     def extend(self, rows: Sequence[Row]) -> bool:
-        """Take the names of the first rows, and return whether these are the first.
+        """Take the names from the first rows; returns whether these are the first.
 
         Raises:
             ElektronError: a later row has a column that they do not have.

@@ -1,7 +1,7 @@
-"""`elektron predict`: the rows of a file with their predictions, in their order.
+"""`elektron predict`: write the rows of a file with their predictions, in the order of the file.
 
-Rows are taken a chunk at a time, so that memory does not grow with their number. From standard input a
-chunk ends where more would have to be waited for: a process that sends a line gets its prediction at once.
+Rows are read a chunk at a time, so that memory does not grow with their number. On standard input a chunk
+ends when no more input is available, so that a process that sends one line gets its prediction at once.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _predict(config: PredictConfig, write: Write) -> int:
 
 
 class AvailableInput(RawIOBase):
-    """A stream that is read as far as it is available; before it has to wait for more, it calls a function."""
+    """A stream that calls a function before a read would block."""
 
     def __init__(self, stream: IO[bytes], before_waiting: Callable[[], None]) -> None:
         self.stream: Any = stream

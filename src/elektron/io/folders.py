@@ -1,7 +1,7 @@
 """Folders that appear complete or not at all, and locks that keep a second process out of a folder.
 
 A folder is written as `.NAME.partial` beside the place where it is going to be, and then renamed. The next
-command that writes there removes what a killed one has left under that name.
+command that writes there removes what a killed process has left under that name.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 LOCK_TIMEOUT_SECONDS, LOCK_RETRY_SECONDS = 5.0, 0.1
-"""torchrun restarts processes at once, and their predecessors on other hosts may take a moment to die."""
+"""torchrun restarts processes at once, while the previous ones on other hosts may still be exiting."""
 LOST_AND_FOUND = "lost+found"
-"""What a file system may have at its root from the beginning."""
+"""Exists at the root of a new ext file system, which still counts as empty."""
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _clear(folder: Path, keep: set[str]) -> None:
 
 
 def _publish(partial: Path, target: Path, inside: bool) -> None:
-    """Give the folder its name. Its lock is removed last: whoever waits for it then finds `target` taken."""
+    """Rename the folder to its final name. Its lock is removed last, so that a waiting process finds `target` taken."""
     if not inside:
         partial.rename(target)
         (target / LOCK_FILE).unlink(missing_ok=True)
@@ -175,7 +175,7 @@ def _lock(folder: Path, out: Path) -> IO[bytes]:
             file.close()
             if time.monotonic() > deadline:
                 raise ElektronError(
-                    f"another process is at work on {out}: wait for its end, stop it, or choose another --out"
+                    f"another process is writing {out}: wait until it has finished, stop it, or choose another --out"
                 ) from None
             time.sleep(LOCK_RETRY_SECONDS)
             continue

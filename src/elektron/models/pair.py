@@ -1,8 +1,8 @@
 """The pair: a generator that samples replacements and a discriminator that reads the corrupted input.
 
 Both are of one family (`families.py`), or a pre-trained generator is of another. `sharing.py` ties their weights. Some
-objectives need more heads: a `corrector`, which predicts tokens from the discriminator's hidden states, and a
-`baseline`, which predicts the generator's reward.
+objectives need more heads: a `corrector`, a language-model head that predicts original tokens from the discriminator's
+hidden states, and a `baseline`, which predicts the generator's reward.
 
 `discriminator/` is saved with its head for replaced tokens or, if that head was not trained, with the corrector's.
 """
@@ -41,7 +41,7 @@ def network_of_run(folder: str, network: str) -> str | None:
 
 
 class Pair(nn.Module):
-    """Generator and discriminator, and what ties them."""
+    """The generator and the discriminator, with tied weights and additional heads."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Pair(nn.Module):
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Result:
-        """What an objective makes of the networks and of its other arguments.
+        """Call an objective with the networks and its other arguments.
 
-        Sharded networks (FSDP) are gathered around this call.
+        It goes through `forward` so that FSDP's hooks gather sharded networks.
         """
         return objective(self, *arguments, **options)
 
@@ -150,7 +150,7 @@ class Pair(nn.Module):
     def parameter_counts(self, detects: bool = True) -> dict[str, int]:
         """Parameters of each network as it is exported, the shared embeddings counted in both.
 
-        `detects` says which head the discriminator is kept with, as for `save`.
+        `detects` decides which head the discriminator is saved with, as for `save`.
         """
         counts = {
             DISCRIMINATOR: sum(p.numel() for p in self.exported_discriminator(detects).parameters())
@@ -160,7 +160,7 @@ class Pair(nn.Module):
         return counts
 
     def exported_discriminator(self, detects: bool) -> PreTrainedModel:
-        """The discriminator with the head that was trained: for replaced tokens, or the corrector's."""
+        """The model that is saved as `discriminator/`: with the head for replaced tokens, or with the corrector's."""
         kept = self.discriminator if detects else self.corrector
         assert kept is not None
         return kept
@@ -182,7 +182,7 @@ class Pair(nn.Module):
             tokenizer: saved beside both.
             objective: the discriminator's configuration keeps its name.
             detects: whether the head for replaced tokens was trained; else the corrector is kept.
-            writes: whether this process does.
+            writes: whether this process writes.
         """
         kept = self.exported_discriminator(detects)
         kept.config.pretraining_objective = objective
@@ -206,7 +206,7 @@ def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, 
     for name, module in network.named_modules():
         if isinstance(module, GdesEmbedding):
             state[f"{name}.weight"] = module.merged()
-    # What is tied has to come out as one tensor: transformers writes it once.
+    # Tied weights must stay one tensor, which transformers writes once.
     first_names: dict[Tensor, str] = {}
     for name, tensor in state.items():
         first_names.setdefault(tensor, name)
@@ -233,7 +233,7 @@ def build_pair(
         sharing: what the two have in common.
 
     Raises:
-        ElektronError: the sizes cannot be had.
+        ElektronError: the sizes are invalid.
     """
     check_sizes(DISCRIMINATOR, sizes)
     generator = None

@@ -1,4 +1,4 @@
-"""A pair that continues from a released encoder.
+"""Initialise a pair from a released encoder (`pretrain --init-from`).
 
 The encoder becomes the discriminator. The generator is a released one, the same checkpoint as a masked language model,
 or a smaller copy: the encoder's embeddings and as many of its bottom layers as the generator has. Heads come from the
@@ -121,7 +121,7 @@ def pair_with_generator(
     special_ids: Mapping[str, int],
     sharing: Sharing,
 ) -> Pair:
-    """A new discriminator for a ready-made generator, of whatever family that is.
+    """A new discriminator with random weights for a released generator, which may be of another family.
 
     Raises:
         ElektronError: there is no such generator, or embeddings cannot be shared with it.
@@ -130,8 +130,8 @@ def pair_with_generator(
     generator_family = released_family(generator_name, config)
     if config.vocab_size != vocab_size:
         raise ElektronError(
-            f"{generator_name} has {config.vocab_size} tokens to write and the blocks {vocab_size}: "
-            "the discriminator could not read all of them"
+            f"the vocabulary of {generator_name} has {config.vocab_size} tokens and that of the blocks {vocab_size}: "
+            "the discriminator needs the same as its generator"
         )
     if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
         raise ElektronError(
@@ -147,7 +147,7 @@ def pair_with_generator(
 
 
 def load_masked_lm(family: Family, name: str, changes: Changes) -> tuple[PreTrainedModel, bool]:
-    """The checkpoint as a masked language model, and whether its head comes from the files, all of it."""
+    """The checkpoint as a masked language model, and whether all weights of its head come from the files."""
     network, new = load_with_new_head(family.generator_class, name)
     if new:
         fresh = family.generator_class(network.config)
@@ -166,7 +166,7 @@ def load_discriminator(
 ) -> tuple[PreTrainedModel, bool]:
     """The discriminator, and whether its head for replaced tokens comes from the files.
 
-    A token classifier of something else, or a classifier of texts, has none: only its encoder is taken.
+    A classifier of texts, or of tokens with other labels, has no such head: only its encoder is taken.
     """
     labels = {int(number): label for number, label in (config.id2label or {}).items()}
     architecture = (config.architectures or [""])[0]
@@ -185,7 +185,7 @@ def load_discriminator(
 
 
 def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
-    """A generator of other sizes with what fits: the embeddings; at the same width also bottom layers and head."""
+    """A generator of other sizes, with every weight whose shape matches: at least the embeddings."""
     check_sizes(GENERATOR, sizes)
     config: Any = copy.deepcopy(masked_lm.config)
     for field in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
@@ -219,7 +219,7 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
 def resolve_sharing(
     generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing | None
 ) -> Sharing:
-    """What the networks share, and a line where that replaces embeddings or where it is decided here."""
+    """Which weights the networks share: `sharing`, or by default the embeddings if they are equal. Logs the choice."""
     ours, theirs = (
         network.base_model.embeddings.state_dict() for network in (discriminator, generator)
     )
@@ -243,7 +243,7 @@ def resolve_sharing(
 def check_generator(
     name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None
 ) -> None:
-    """Raise ElektronError for two networks that differ in what they must have in common."""
+    """Raise ElektronError if a generator does not match the discriminator in vocabulary, family or shared sizes."""
     generator = load_configuration(generator_name)
     if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
         raise ElektronError(

@@ -1,4 +1,4 @@
-"""Checkpoints: weights and optimizer state in safetensors, counters in JSON, written by a thread beside training.
+"""Checkpoints: weights and optimizer state in safetensors, counters in JSON, written in a background thread.
 
 A checkpoint is a folder `checkpoints/step-…` that becomes visible by one rename (`atomic_folder`). Its manifest has the
 SHA-256 of every file and the identity of the run, so that neither the checkpoint of another step nor that of another
@@ -47,7 +47,7 @@ NAMES = "step-????????"
 BROKEN, DROPPED, REPLACED = "broken-", ".dropped-", ".replaced-"
 """Prefixes of checkpoints that are damaged, being deleted, or being replaced."""
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-"""What opening a missing file raises. Other system errors say nothing about the file's content."""
+"""Exceptions of opening a missing file. Other OSErrors do not mean that the checkpoint is damaged."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class CheckpointWriter:
 
     def __init__(self, out: Path, config: CheckpointConfig) -> None:
         self.out, self.config = out, config
-        # Python waits for the thread at its end.
+        # The interpreter waits for the thread when it exits.
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self.pending: Future[None] | None = None
 
     def start(self, snapshot: Snapshot) -> None:
-        """Write a snapshot after the one before it."""
+        """Start writing a snapshot, after waiting for the previous one."""
         self.wait()
         self.pending = self.pool.submit(write_checkpoint, self.out, snapshot, self.config)
 
@@ -132,7 +132,7 @@ def write_manifest(checkpoint: Path, run: str | None = None) -> None:
 
 
 def manifest_of(digests: dict[str, str], run: str | None) -> str:
-    """The text of a manifest, which has a checksum of its own."""
+    """The JSON of a manifest, which includes a checksum of its own content."""
     identity_entry = {} if run is None else {"run": run}
     digest = text_sha256(json.dumps(digests | identity_entry))
     return json.dumps({"sha256": digest, **identity_entry, "files": digests}, indent=1)
@@ -154,21 +154,21 @@ def identity(out: Path) -> str | None:
 
 
 def other_run(checkpoint: Path) -> str | None:
-    """A line if a valid checkpoint belongs to another run than the one in whose folder it is."""
+    """An error message if the checkpoint was written by a run other than that of its folder."""
     own, run = (
         parse_json_object(read_text(checkpoint / MANIFEST)).get("run"),
         checkpoint.parent.parent,
     )
     if own in (None, expected := identity(run)) or expected is None:
         return None
-    return f"{checkpoint} is of another run than {run}: move it away"
+    return f"{checkpoint} belongs to another run than {run}: move it away"
 
 
 def faults(checkpoint: Path) -> Iterator[str]:
-    """A line for everything about a checkpoint that differs from its manifest or its name.
+    """A message for each file that is missing, damaged or differs from the manifest, and for a wrong name.
 
     Raises:
-        ElektronError: a file exists and cannot be read, which is no fault of the checkpoint.
+        ElektronError: a file exists and cannot be read, which does not mean that it is damaged.
     """
     digests: dict[str, Any] = {}
     for path in (checkpoint / name for name in (MANIFEST, WEIGHTS, OPTIMIZER, COUNTERS)):
@@ -184,7 +184,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
             elif path.name == COUNTERS:
                 step = Progress(**parse_json_object(read_text(path))).step
                 if fnmatch(checkpoint.name, NAMES) and checkpoint.name != folder_name(step):
-                    yield f"{checkpoint} is the checkpoint of step {step}, under another's name"
+                    yield f"{checkpoint} contains the checkpoint of step {step}"
         except ABSENT:
             yield f"{path} is missing"
         except OSError as error:
@@ -198,7 +198,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
 
 
 def newest_valid(out: Path) -> Path | None:
-    """The newest checkpoint that is as it was written; newer ones that are damaged are renamed.
+    """The newest checkpoint that matches its manifest; newer ones, which are damaged, are renamed.
 
     Raises:
         ElektronError: there are checkpoints and none is valid, or one cannot be read; nothing is renamed then.
@@ -213,7 +213,7 @@ def newest_valid(out: Path) -> Path | None:
         broken[path] = fault
     if broken:
         raise ElektronError(
-            f"none of the {len(broken)} checkpoints of {out} is whole ({next(iter(broken.values()))}): "
+            f"none of the {len(broken)} checkpoints of {out} is valid ({next(iter(broken.values()))}): "
             f"restore one, or move {out / FOLDER} away to start again"
         )
     return None
@@ -283,14 +283,14 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
 
 
 def drop(checkpoint: Path) -> None:
-    """Delete a checkpoint; a kill in the middle leaves nothing that looks like one."""
+    """Delete a checkpoint. It is renamed first, so that a process killed meanwhile leaves no partial checkpoint."""
     dropped = checkpoint.with_name(DROPPED + checkpoint.name)
     checkpoint.rename(dropped)
     shutil.rmtree(dropped)
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what killed processes have left partly written or partly deleted.
+    """Remove checkpoints that killed processes have left partly written or partly deleted.
 
     Raises:
         ElektronError: the system does not allow it.
@@ -307,7 +307,7 @@ def remove_leftovers(out: Path) -> None:
 
 
 def finish_replacing(folder: Path) -> None:
-    """Delete checkpoints that have been replaced; restore them where the replacement has not appeared."""
+    """Delete checkpoints that have been replaced; restore those whose replacement was never completed."""
     for path in folder.glob(REPLACED + NAMES):
         replacement = path.with_name(path.name.removeprefix(REPLACED))
         if replacement.exists():
@@ -337,7 +337,7 @@ def load(
             shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
             if {name: tuple(p.shape) for name, p in parameters.items()} != shapes:
                 raise ElektronError(
-                    f"{checkpoint} holds other networks than this run's configuration"
+                    f"the networks in {checkpoint} differ from this run's configuration"
                 )
             for name, parameter in parameters.items():
                 value = weights.get_tensor(name)

@@ -73,8 +73,8 @@ class TwoStage(Plan):
     """The generator alone, then the discriminator against the frozen generator (paper, §3.2).
 
     Between the stages the generator's weights are copied into the discriminator where shapes match;
-    without that the discriminator may never leave the majority class. Each stage has its own warm-up and
-    decay. The article calls them the teacher's and the student's stage.
+    without that the discriminator may keep predicting the majority class ("original"). Each stage has its own
+    warm-up and decay. The article calls them the teacher's and the student's stage.
     """
 
     name: ClassVar[str] = "two_stage"
@@ -135,7 +135,7 @@ class Alternating(Plan):
     """Some steps for the generator, then some for the discriminator, alternating.
 
     With `similarity`, the discriminator is also trained towards the generator's token distribution at masked
-    positions, after the article's "updated in turn to maximise similarity".
+    positions, as the article describes ("updated in turn to maximise similarity").
     """
 
     name: ClassVar[str] = "alternating"
@@ -223,7 +223,7 @@ def make_plan(config: PretrainConfig, steps: int | None) -> Plan:
 def copy_weights(pair: Pair) -> tuple[int, int]:
     """Copy the generator's encoder weights into the discriminator's where shapes match.
 
-    Gradient-disentangled embeddings read the generator's already.
+    Gradient-disentangled embeddings are skipped: they contain the generator's already.
 
     Returns:
         How many weights were copied, and how many the discriminator's encoder has.

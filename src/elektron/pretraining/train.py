@@ -114,7 +114,7 @@ class Trainer(RecoverableRun):
         self.resume()
 
     def train(self, interruption: Interruption) -> dict[str, Any]:
-        """Train until the run is complete; its summary.
+        """Train until the run is complete, and return its summary.
 
         Raises:
             SystemExit: `interruption` was requested; the run has been saved.
@@ -168,7 +168,7 @@ class Trainer(RecoverableRun):
         Args:
             batch: the local rows, with the counts of all ranks.
             fraction: how much of the run is done.
-            factor: of the peak learning rates.
+            factor: multiplies the peak learning rates.
         """
         step = self.progress.step
         roles, shape = self.plan.roles(fraction, step), self.curriculum.shape(step)
@@ -273,7 +273,7 @@ class Trainer(RecoverableRun):
     # Metrics.
 
     def log_start(self) -> None:
-        """Log what is about to run."""
+        """Log the configuration of the run."""
         counts = self.pair.parameter_counts(self.objective.detects)
         networks = " and ".join(
             f"{name} of {counts[name]:,} parameters"
@@ -301,7 +301,7 @@ class Trainer(RecoverableRun):
         self.metric_sums = MetricSums(self.device)
         if metrics["loss_spikes"]:
             log.warning(
-                "step %d: a loss far above those before it in %d of the last %d steps%s",
+                "step %d: loss spikes in %d of the last %d steps%s",
                 step,
                 metrics["loss_spikes"],
                 step - previous,
@@ -369,10 +369,10 @@ class Trainer(RecoverableRun):
     def export(self) -> None:
         """Write both models, and example sentences if the objective detects replaced tokens.
 
-        All ranks take part, and rank 0 writes when the others have done their part.
+        All ranks gather sharded weights, then rank 0 writes.
 
         Raises:
-            ElektronError: they cannot be written; the last checkpoint has everything they are made of.
+            ElektronError: they cannot be written. The last checkpoint is complete, so a restart writes them.
         """
         examples, detects = None, self.objective.detects
         if detects:
@@ -391,7 +391,7 @@ class Trainer(RecoverableRun):
             ) from error
 
     def summary(self, metrics: dict[str, float | None]) -> dict[str, Any]:
-        """The metrics of the last evaluation, and what the run was and took."""
+        """The metrics of the last evaluation, and the settings, length and speed of the run."""
         seconds, position = max(self.progress.seconds, 1e-9), self.position()
         return metrics | {
             "objective": self.objective.name,

@@ -71,9 +71,8 @@ def with_recipe(
                 f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}"
             )
     dropped: set[str] = set()
-    if (
-        own.get("init_from") is not None
-    ):  # the network is the checkpoint's; what is given besides is compared with it
+    if own.get("init_from") is not None:
+        # The sizes are the checkpoint's; those that the caller sets are compared with it.
         dropped.update(name for name in base if name.startswith("network."))
     if any(own.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
@@ -100,7 +99,7 @@ def recipe_names() -> list[str]:
 def recipe_path(recipe: str | Path) -> Path:
     """File of a recipe: a bare name is one of `recipe_names`, anything else a path.
 
-    Raises ElektronError, naming what is near, if there is no such recipe or file.
+    Raises ElektronError with the nearest name if there is no such recipe or file.
     """
     path, names = Path(recipe), recipe_names()
     near = did_you_mean(path.stem, names)

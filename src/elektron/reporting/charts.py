@@ -1,6 +1,6 @@
-"""Everything that matplotlib draws, without a display: inline SVG for the pages, and `plot.png` of a fine-tuned model.
+"""All charts, drawn with matplotlib: inline SVG for the pages, and `plot.png` of a fine-tuned model.
 
-Inline SVG holds no text of unknown origin, such as names of runs: the page writes the legend, and escapes it there.
+Names of runs are not drawn into the SVG: the page has the legend and escapes them.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 
 DOTS_PER_INCH = 150
 WIDEST_LABEL = 24
-# Up to so many classes their counts, and their names, are written into a confusion matrix.
+# Largest number of classes whose counts, and whose names, are written into a confusion matrix.
 MAX_COUNTS, MAX_NAMES = 20, 60
-# The first of these that has a character draws it.
+# In order of preference: matplotlib draws each character with the first font that has it.
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans", "WenQuanYi Zen Hei", "Arial Unicode MS")
 
 Point = tuple[float, float]
 Line = tuple[Sequence[Point], dict[str, Any]]
-"""Points, and how `Axes.plot` draws them."""
+"""Points, and keyword arguments of `Axes.plot`."""
 FormatNumber = Callable[[float], str]
 
 
@@ -85,18 +85,18 @@ def style(index: int) -> Style:
 
 
 def tick(value: float) -> str:
-    """A number beside an axis."""
+    """The label of a tick."""
     return formatting.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
 
 
 class Ticks(Formatter):
-    """Numbers beside an axis, with more digits where some would look the same, as years do."""
+    """Tick labels, with more digits where two would look the same."""
 
     def __init__(self, format_number: FormatNumber = tick) -> None:
         self._format = format_number
 
     def __call__(self, value: float, pos: int | None = None) -> str:
-        """One tick, whatever the others are."""
+        """One tick."""
         return self._format(value)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
@@ -125,8 +125,8 @@ def line_chart(
     Args:
         drawn: the curves and marks.
         x_label: what the x axis is.
-        format_x: writes a tick of the x axis.
-        format_y: writes a tick of the y axis.
+        format_x: formats the ticks of the x axis.
+        format_y: formats the ticks of the y axis.
         size: width and height in pixels.
         y_from_zero: whether the y axis begins at 0.
         chance_level: the value of a random prediction, drawn as a dashed line.
@@ -345,12 +345,12 @@ def _adapt_to_page(element: ET.Element, name: str) -> None:
 
 
 def columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    """All x and all y."""
+    """The x values and the y values."""
     return [x for x, _ in points], [y for _, y in points]
 
 
 def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
-    """A drawing whose margins line up with those of its neighbours."""
+    """A new figure and axes, with the same margins in every chart so that charts side by side are aligned."""
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
     bottom, used = MARGINS["bottom"], MARGINS["bottom"] + MARGINS["top"]

@@ -181,17 +181,17 @@ OF_TASKS = {
 
 @dataclass(frozen=True)
 class MetricFormat:
-    """How one metric is written."""
+    """How the values of one metric are formatted."""
 
     title: str
     scale: Scale
     meaning: str
     less_is_better: bool
     title_in_chart: str
-    """Without a name of unknown origin, which has no place in a drawing."""
+    """A title without names that a file supplies, which must not be drawn into an SVG."""
 
     def format_value(self, value: float | None) -> str:
-        """With the digits that matter."""
+        """With the significant digits."""
         if value is None:
             return NOTHING
         if self.scale in ("fraction", "percent"):
@@ -205,7 +205,7 @@ class MetricFormat:
         return f"{value:.4g}"
 
     def format_tick(self, value: float) -> str:
-        """Beside an axis; empty beyond the end of the scale."""
+        """As a tick label; empty beyond the end of the scale."""
         bound = UPPER_BOUNDS.get(self.scale)
         positive = self.scale in ("fraction", "percent", "points")
         if (bound is not None and abs(value) > 1.0001 * bound) or (positive and value < 0):

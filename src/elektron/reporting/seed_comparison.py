@@ -1,6 +1,6 @@
-"""Is one side better than another? The one rule, used by every comparison.
+"""The rule that decides whether one side of a comparison is ahead of another; every comparison uses it.
 
-One side is *ahead* of another where all of this holds:
+A side is the metric values of one model or method, one a seed. One side is *ahead* of another where all of this holds:
 
 1. Each has at least MIN_SEEDS seeds.
 2. Every seed of it is beyond every seed of the other. Between two sides of n seeds that do not differ, this happens by
@@ -68,7 +68,7 @@ def half_width(intervals: Sequence[Interval | None]) -> float:
 
 
 def separation_odds(seeds: int) -> int:
-    """In one of how many cases two equal sides of so many seeds come apart, in either direction."""
+    """N, where two equal sides of so many seeds do not overlap in one of N cases, in either direction."""
     return math.comb(2 * seeds, seeds) // 2
 
 

@@ -28,7 +28,7 @@ class Mean:
         return {"mean": float((self.values if chosen is None else self.values[chosen]).mean())}
 
 
-def counters() -> list[Measure]:
+def measures() -> list[Measure]:
     generator = np.random.default_rng(0)
     numbers, others = generator.integers(3, size=(2, 20))
     sets, other_sets = generator.random((2, 20, 4)) < 0.4

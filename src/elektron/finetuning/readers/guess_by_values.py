@@ -1,6 +1,6 @@
-"""Columns distinguished by their values where no name does: text and label, tokens and tags.
+"""Guess columns by their values where names do not tell: text and label, tokens and tags.
 
-Only what is plain is guessed: where two columns could be the label or the tags, nothing is.
+A column is guessed only if it is the only candidate: if two could be the label or the tags, none is.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from elektron.finetuning.readers.request import Request
 LONGEST_LABEL = 40
 BIO_TAG = re.compile(r"[OBIESMLUW_]|[BIESMLUW]-\S.*")
 NO_TAG = {"", "_", "-", "*"}
-"""In a column that has no value for a token."""
+"""Values that mean that a token has no tag."""
 
 
 def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str, int]:
     """The columns of text and label, from 0, of rows with two fields of which only one can be the label.
 
-    A label is short and comes again and again; the text is longer on average.
+    A label is short and its values repeat; the text is longer on average.
     """
     text = request.only_role
     if text is None or all(role.name != "label" for role in request.roles):
@@ -55,12 +55,12 @@ def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def any_has_few_values(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether some column has values that come again and again."""
+    """Whether the values of some column repeat: on average each occurs at least twice."""
     return any(map(_has_few_values, columns))
 
 
 def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int | None:
-    """The only column that may be tags; the last of several like BIO's, but the outer one of nested ones."""
+    """The only column that may be tags. Of several with BIO tags the last; of nested entities the outermost."""
     if len(among) == 1:
         return among[0]
     types = {index: _entity_types(columns[index]) for index in among}
@@ -75,7 +75,7 @@ def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int |
 
 
 def _is_token_index(column: Sequence[str]) -> bool:
-    """Whether it counts the tokens of each sentence from 0 or 1."""
+    """Whether a column numbers the tokens of each sentence from 0 or 1."""
     if not all(value.isdecimal() and len(value) < 10 for value in column):
         return False
     numbers = [int(value) for value in column]

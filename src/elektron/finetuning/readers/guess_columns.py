@@ -2,8 +2,8 @@
 
 In this order: the columns that options give, by name or by number from 1; names that are known from
 training or usual for the role (`roles.py`); columns whose values look like the role's
-(`guess_by_values.py`); a single column for a single role. What was found is logged, one line a file,
-and an error names the option that gives what was not. A dotted name, `data.text`, is a value inside an object.
+(`guess_by_values.py`); a single column for a single role. The columns found are logged in one line a file,
+and the error for a missing one names the option that gives it. A dotted name, `data.text`, is a value inside an object.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from elektron.finetuning.readers.roles import Role
 log = logging.getLogger(__name__)
 
 ABSENT = object()
-"""Of a column that a row does not have."""
+"""The value of a column that a row does not have."""
 MAX_DEPTH = 8
-"""Objects inside one another that are looked into."""
+"""How deep nested objects are searched for columns."""
 
 
 def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     """The columns of each role that a table has, logged in one line.
 
     Raises:
-        ElektronError: one that is needed is not there.
+        ElektronError: a required column is missing or cannot be guessed.
     """
     sample = table.sample()
     nested = nested_names(sample)
@@ -41,7 +41,7 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
         if columns:
             found[role] = columns
     guessed = [role for role in request.roles if role.name not in request.given]
-    # Roles that need not be there come last, so that they take no column of another.
+    # Optional roles come last, so that they do not take the column of a required one.
     for role in sorted(guessed, key=lambda role: role.needed in ("together", "never")):
         taken = {column for columns in found.values() for column in columns}
         free = [column for column in table.columns if column not in taken]
@@ -70,7 +70,7 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
 
 
 def _given_columns(table: Table, request: Request, role: Role, nested: Sequence[str]) -> list[str]:
-    """The columns that an option gives for a role; none where they are not there and not needed."""
+    """The columns that an option gives for a role; none if they are missing and not needed."""
     given = request.given.get(role.name)
     if given is None:
         return []
@@ -117,7 +117,7 @@ def _guess(
 
 
 def _listed(table: Table, nested: Sequence[str]) -> str:
-    """The columns, each object's followed by the names inside."""
+    """The names of the columns for an error message, each followed by the dotted names inside it."""
     return comma_list(
         name
         for column in table.columns

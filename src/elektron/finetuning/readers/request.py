@@ -1,4 +1,4 @@
-"""What is looked for in a file: roles, and the columns that options give for them."""
+"""The roles whose columns are looked for in a file, and the columns that options give for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMN_OPTIONS = (
 
 @dataclass(frozen=True)
 class Request:
-    """What is looked for in the files of one use."""
+    """The columns to find in the files of one split, such as `--test`."""
 
     roles: tuple[Role, ...]
     shape: str
@@ -61,13 +61,15 @@ class Request:
         for role, (option, _) in given.items():
             if role not in known:
                 options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
-                raise ElektronError(f"{option} is no column of this task's files: it has {options}")
+                raise ElektronError(
+                    f"{option} is no column of this task's files, which have {options}"
+                )
         columns = {role: column for role, (_, column) in given.items()}
         separator = config.label_separator or layout.label_separator
         return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)
 
     def option(self, role: str) -> str:
-        """How the column of a role is given."""
+        """The option that gives the column of a role."""
         return f"{self.own_option} {role}=" if self.own_option else f"--{role}"
 
     def needs(self, role: Role) -> bool:
@@ -85,7 +87,7 @@ class Request:
         return bool(self.given) and all(map(is_number, self.given.values()))
 
     def recognised(self, header: Sequence[str]) -> list[str]:
-        """The roles that have a usual name of theirs among these."""
+        """The names of the roles that have one of their usual column names in this header."""
         return [
             role.name
             for role in self.roles

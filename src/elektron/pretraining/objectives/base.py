@@ -81,9 +81,9 @@ class Objective(ABC):
     generates: ClassVar[bool] = True
     """Whether it has a generator."""
     detects: ClassVar[bool] = True
-    """Whether the discriminator predicts which tokens were replaced."""
+    """Whether the discriminator predicts which tokens were replaced (replaced-token detection)."""
     corrects: ClassVar[bool] = False
-    """Whether the discriminator predicts original tokens, and so has an output matrix."""
+    """Whether the discriminator predicts original tokens, with the language-model head `Pair.corrector`."""
     corrects_masked_only: ClassVar[bool] = True
     """Whether it predicts tokens at masked positions only."""
 

@@ -158,7 +158,9 @@ def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Pat
 def test_a_column_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("source,target\na,b\n")
-    with pytest.raises(ElektronError, match=r"--text is no column .*, which have --source, --target"):
+    with pytest.raises(
+        ElektronError, match=r"--text is no column .*, which have --source, --target"
+    ):
         read(path, layout=PARALLEL, text="source")
 
 

@@ -14,9 +14,11 @@ import multiprocessing
 import os
 import shutil
 import sys
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -210,8 +212,12 @@ def execute_all(
                 yield ended.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()  # a pre-training saves before it ends
+            stopped: set[BaseProcess] = set()
+            while not all(run.done() for run in started):  # one may just have begun
+                for process in set(multiprocessing.active_children()) - stopped:
+                    process.terminate()  # once: a pre-training saves before it ends
+                    stopped.add(process)
+                time.sleep(0.1)
 
 
 def _start_process(gpu: str, folder: Path) -> None:

@@ -73,7 +73,8 @@ def test_variants_are_trained_probed_and_told_apart(
     assert [path.name for path in calls] == ["more", "more"]
     calls.clear()
     compare(more)
-    assert calls == []
+    fewer = compare(config)
+    assert calls == [] and list(fewer.runs[0].probes) == [probe.name]
 
     content = json.loads((run / "result.json").read_text())
     for wrong in ({"variant": "x"}, {"seed": 9}, {"flops": -1.0}):

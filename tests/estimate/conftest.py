@@ -34,6 +34,6 @@ def tiny(**changes: Any) -> EstimateConfig:
     return EstimateConfig(**(settings | changes))
 
 
-def estimate_of(config: PretrainConfig, **asked: Any) -> EstimateConfig:
-    """What is asked to estimate a run."""
-    return with_recipe(EstimateConfig, None, to_flat_dict(config) | asked)
+def estimate_of(config: PretrainConfig, **options: Any) -> EstimateConfig:
+    """The configuration that estimates a run."""
+    return with_recipe(EstimateConfig, None, to_flat_dict(config) | options)

@@ -121,6 +121,6 @@ def test_gpus_and_precision():
 def test_released_networks_lose_their_weights_to_the_count_only():
     run = estimator()
     pair = run.build_pair("cpu")
-    kinds = [run.kind(step) for step in run.steps]
+    kinds = [run.micro_step(step) for step in run.steps]
     real = count_memory(run.config, pair, run.manifest, kinds, torch.float32)
     assert real == estimator(precision="fp32").memory()

@@ -84,6 +84,7 @@ def compare(config: CompareConfig) -> Comparison:
         tried = results(trials, may_diverge=True)
         found = [choose(variant, tried, names) for variant in found]
     chosen = {variant.name: variant.chosen for variant in found}
+    runs = results([each for each in others if each.tuned == chosen[each.variant]])
     comparison = Comparison(
         recipe=config.config,
         data=str(config.data),
@@ -94,7 +95,8 @@ def compare(config: CompareConfig) -> Comparison:
         tuned=list(candidates[0]),
         probes={probe.name: probe.command for probe in probes},
         variants=found,
-        runs=results([each for each in others if each.tuned == chosen[each.variant]]),
+        # A probe that the command no longer names is left out.
+        runs=[replace(each, probes={name: each.probes[name] for name in names}) for each in runs],
     )
     echo(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)

@@ -1,4 +1,4 @@
-"""What `elektron compare` can be told. Nothing heavy is imported here."""
+"""The options of `elektron compare`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elektron.recipes import DEFAULT_RECIPE
 
 @dataclass(kw_only=True)
 class CompareConfig(ValidatedConfig):
-    """Pre-train variants at equal compute, fine-tune each on probe tasks, and say what the seeds bear out."""
+    """Pre-train variants at equal compute, fine-tune each on probe tasks, and compare them over seeds."""
 
     config: str = DEFAULT_RECIPE
     """Recipe of all variants: a name, or the path of a YAML file."""

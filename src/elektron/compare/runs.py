@@ -152,7 +152,7 @@ def _finetune(run: Run, probe: Probe) -> ProbeResult:
     return ProbeResult(
         command=probe.command,
         task=found.task,
-        figure=found.metric,
+        metric=found.metric,
         split="test" if probe.config.test else "eval",
         rows=found.rows,
         value=found.metrics[found.metric],

@@ -7,6 +7,7 @@ given or measured. Unknown values are None, and the table names the option that 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -22,14 +23,14 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.estimate.config import EstimateConfig
-from elektron.estimate.step import DeviceMemory, Kind, StepTiming, bytes_of, count_memory, measure
+from elektron.estimate.step import DeviceMemory, Step, StepTiming, bytes_of, count_memory, measure
 from elektron.models.pair import Pair
 from elektron.pretraining.config import resolve
 from elektron.pretraining.distributed import check_world_size
 from elektron.pretraining.masking import max_masked_positions
-from elektron.pretraining.objectives import UpdateRoles, make_objective
+from elektron.pretraining.objectives import make_objective
 from elektron.pretraining.plans import Plan
-from elektron.pretraining.schedules import Curriculum, Shape
+from elektron.pretraining.schedules import Curriculum
 from elektron.pretraining.setup import (
     check_rows,
     pair_for,
@@ -92,13 +93,6 @@ class Estimate(NamedTuple):
         }
         content["memory"]["total"], content["disk"]["total"] = self.memory.total, self.disk.total
         return content
-
-
-class Step(NamedTuple):
-    """One kind of step; steps of a kind cost the same."""
-
-    roles: UpdateRoles
-    shape: Shape
 
 
 def estimate(config: EstimateConfig) -> Estimate:
@@ -171,7 +165,7 @@ class Estimator:
         return Estimate(
             parameters=parameters,
             length=length,
-            rows_at_once=max(self.kind(step).rows for step in self.steps),
+            rows_at_once=max(self.micro_step(step).shape.rows for step in self.steps),
             memory=memory,
             fits=fits,
             disk=Disk(checkpoint, length.steps and self.checkpoints(length.steps), models),
@@ -213,11 +207,11 @@ class Estimator:
         """Rows of the blocks that one device gets in a step."""
         return math.ceil(step.shape.store_rows / self.devices)
 
-    def kind(self, step: Step) -> Kind:
-        """The kind of a step, with the rows that pass through the networks of one device at once."""
+    def micro_step(self, step: Step) -> Step:
+        """A step with the rows that pass through the networks of one device at once."""
         local = self.local_rows(step)
-        rows = min(local, self.config.micro_batch_size or local) * step.shape.parts
-        return Kind(step.roles, rows, step.shape.length)
+        rows = min(local, self.config.micro_batch_size or local)
+        return Step(step.roles, dataclasses.replace(step.shape, store_rows=rows))
 
     def step_seconds(self, measured: StepTiming | None) -> Callable[[Step], float] | None:
         """The seconds of a step with the local rows of one device, without waiting for others; None if unknown."""
@@ -234,26 +228,23 @@ class Estimator:
 
     def measured(self) -> StepTiming:
         """The speed of the most expensive kind of step on this device, with as many rows at once as in the run."""
-        kind, flops = self.kind(max(self.steps, key=self.flops)), self.length().flops
-        return measure(self.config, self.build_pair("cpu"), self.manifest, kind, flops)
+        kind, pair = self.micro_step(max(self.steps, key=self.flops)), self.build_pair("cpu")
+        return measure(self.config, pair, self.manifest, kind, self.length().flops)
 
     def memory(self) -> tuple[DeviceMemory, int]:
         """The peak memory of a device, and the bytes of a checkpoint."""
-
-        def size(kind: Kind) -> tuple[int, int]:
-            return kind.rows * kind.length, kind.length
-
-        # One kind of step for each update roles, with the most tokens at once.
-        largest = {kind.roles: kind for kind in sorted(map(self.kind, self.steps), key=size)}
+        kinds = map(self.micro_step, self.steps)
+        by_size = sorted(kinds, key=lambda step: (step.shape.tokens, step.shape.length))
+        largest = {step.roles: step for step in by_size}  # the last of each
         here = torch.cuda.is_available()
         is_gpu = here if self.options.target is None else self.options.target == "gpu"
         precision = self.config.precision or ("bf16" if is_gpu and not here else None)
         return count_memory(
-            *(self.config, self.pair, self.manifest, list(largest.values())),
+            *(self.config, self.pair, self.manifest, largest.values()),
             Device.choose(precision).dtype,
             is_gpu=is_gpu,
             accumulates=any(
-                self.kind(step).rows < self.local_rows(step) * step.shape.parts
+                self.micro_step(step).shape.store_rows < self.local_rows(step)
                 for step in self.steps
             ),
             shards=self.devices if self.config.parallel == "fsdp" else 1,

@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.masking import max_masked_positions
 from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.optimizers import PairOptimizer
+from elektron.pretraining.schedules import Shape
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,11 @@ LONGEST_PASS = 0.1
 FUSED = "fused"
 
 
-class Kind(NamedTuple):
-    """A kind of step."""
+class Step(NamedTuple):
+    """A kind of step; steps of a kind cost the same."""
 
     roles: UpdateRoles
-    rows: int  # that pass through the networks at once
-    length: int  # tokens in a row
+    shape: Shape
 
 
 class StepTiming(NamedTuple):
@@ -138,7 +138,7 @@ class TrainingStep:
 
 
 def measure(
-    config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Kind, flops: float | None
+    config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, flops: float | None
 ) -> StepTiming:
     """Time steps on this device for PROBE_SECONDS.
 
@@ -146,14 +146,14 @@ def measure(
         config: of the run, resolved.
         pair: its networks.
         manifest: of its blocks.
-        kind: of step; fewer rows are used if a pass takes too long.
+        kind: of step, with the rows that pass through the networks at once; fewer are used if that takes too long.
         flops: of the run, if they are known.
     """
     keep_freed_memory()
     before, on = resident_peak(), Device.choose(config.precision)
     compiled = should_compile(config, on.device, flops)
     log.info("timing steps for %d seconds%s", PROBE_SECONDS, " after compiling" * compiled)
-    (roles, max_rows, length), rows = kind, 1
+    roles, max_rows, length, rows = kind.roles, kind.shape.rows, kind.shape.length, 1
     step = TrainingStep(config, pair.to(on.device), manifest, on)
     while rows < max_rows:
         if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
@@ -186,7 +186,7 @@ def count_memory(
     config: PretrainConfig,
     pair: Pair,
     manifest: Manifest,
-    kinds: Sequence[Kind],
+    kinds: Iterable[Step],
     dtype: torch.dtype,
     is_gpu: bool = False,
     accumulates: bool = False,
@@ -198,7 +198,7 @@ def count_memory(
         config: of the run, resolved.
         pair: its networks, which may be on the `meta` device.
         manifest: of its blocks.
-        kinds: of steps.
+        kinds: of steps, with the rows that pass through the networks at once.
         dtype: of matrix products.
         is_gpu: whether to count for a GPU. Fake tensors of a GPU would need one; those of a CPU have the same sizes.
         accumulates: whether a step has several micro-batches, and so keeps gradients during the passes.
@@ -221,9 +221,9 @@ def count_memory(
         step = TrainingStep(config, pair, manifest, Device(torch.device("cpu"), dtype))
         live.add(pair.parameters())
         peak, gradients = 0, list[Tensor]()
-        for roles, rows, length in kinds:
+        for roles, shape in kinds:
             live.peak = live.now
-            step.forward_backward(roles, step.batch(rows, length))
+            step.forward_backward(roles, step.batch(shape.rows, shape.length))
             # The parameters, because references would keep the gradients alive.
             own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
             gradients = max(gradients, own, key=bytes_of)

@@ -1,4 +1,4 @@
-"""What `elektron compare` found: its figures as `comparison.json`, a table in Markdown, and a page."""
+"""The results of `elektron compare`: `comparison.json`, a table in Markdown, and an HTML page."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ProbeResult:
     command: str
     """What follows `elektron finetune`."""
     task: str
-    figure: str
+    metric: str
     """The task's main metric."""
     split: Literal["test", "eval"]
     """The rows whose metric is reported."""
@@ -72,14 +72,14 @@ class ProbeResult:
     interval: Interval | None
     """Its 95 % bootstrap interval."""
     eval: float | None
-    """The metric on the rows by which is chosen."""
+    """The metric on the eval rows, by which epochs and tuned values are chosen."""
     collapsed: str | None
-    """How it predicts the same for everything."""
+    """The constant prediction, where the model has collapsed to one."""
 
     @property
     def format(self) -> MetricFormat:
         """How the metric is written."""
-        return metric_format(self.figure, self.task)
+        return metric_format(self.metric, self.task)
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def variants_report(comparison: Comparison) -> Report:
                 [page.Legend(names), drawn],
             ),
             Section("Tuning", _tuning_table(comparison)),
-            Section("Runs", [note("Each figure links to its report."), _runs_table(comparison)]),
+            Section("Runs", [note("Each value links to its report."), _runs_table(comparison)]),
             Section("Probes", commands),
         ],
     )
@@ -351,7 +351,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
     shared = (
         f", with {format_settings(comparison.shared)} in all variants" if comparison.shared else ""
     )
-    medians = " Figures are medians over the seeds, with the lowest and the highest."
+    medians = " Values are medians over the seeds, with the lowest and the highest."
     yield (
         f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
         f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}."

@@ -70,7 +70,7 @@ def same_rows(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) ->
 
 
 @pytest.fixture(scope="module")
-def few(blocks, tmp_path_factory) -> Path:
+def few(blocks, finished, tmp_path_factory) -> Path:
     """What is asked of every change: runs in float64, and one that goes through many hands."""
     folder = tmp_path_factory.mktemp("few")
     jobs = [
@@ -78,6 +78,10 @@ def few(blocks, tmp_path_factory) -> Path:
         job(seven_rows(blocks, parallel="ddp"), folder / "ddp", processes=2, float64=True),
         job(seven_rows(blocks, parallel="fsdp"), folder / "fsdp", processes=2, float64=True),
     ]
+    for processes in (1, 2):
+        config = seven_rows(blocks, parallel="fsdp", init_from=str(finished), steps=2)
+        place = folder / f"continued-{processes}"
+        jobs.append(job(config, place, processes=processes))
     do_all(jobs + handed_on(blocks, folder / "handed-on", {}, float64=True), folder)
     return folder
 
@@ -120,6 +124,14 @@ def test_two_processes_agree_with_one(parallel, few):
     assert examples == expected
     summary = json.loads((ours / "run/summary.json").read_text())
     assert (summary["processes"], summary["parallel"]) == (2, parallel)
+
+
+def test_the_start_of_a_sharded_run_is_evaluated(few):
+    ours, theirs = (metrics(few / f"continued-{n}/run", "evaluation") for n in (2, 1))
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == [0, 2]
+    for mine, its in zip(ours, theirs, strict=True):
+        for name in ("generator_loss", "discriminator_loss", "discriminator_auc"):
+            assert mine[name] == pytest.approx(its[name], rel=1e-4)
 
 
 def test_each_process_has_a_part(few):

@@ -241,7 +241,7 @@ def test_a_continued_run_shows_its_start_and_its_end(make_run: MakeRun) -> None:
     told = page(continued)
     for words in (
         *("at the start and at the end", "3.000 → 3.250", "4.000 → 3.500", "0.500 → 0.600"),
-        "not comparable with the end: AUC.",
+        "new and untrained at the start: AUC.",
     ):
         assert words in told.words, words
     assert "script" not in told.elements

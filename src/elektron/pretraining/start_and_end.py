@@ -44,5 +44,5 @@ def start_and_end(
     parts = start.get("new_parts")
     new = tuple(map(str, parts)) if isinstance(parts, list) else ()
     untrained = ", ".join(START_AND_END[name] for name in names if name.startswith(new))
-    remark = f"At the start of new, untrained weights, so not comparable with the end: {untrained}."
+    remark = f"Not comparable, since the weights were new and untrained at the start: {untrained}."
     return table, remark if new and untrained else ""

@@ -38,7 +38,7 @@ ACCEPTED = {
     r"(finetune|predict) config\.json (tie_word_embeddings|dtype|use_cache|problem_type|label2id)\S* .*": "without "
     "effect on loading a task's weights",
     r"predict config\.json id2label\S* .*": "labels are those of task.json",
-    r"predict task\.json (columns\.\w+|labels\.\d|label_separator) \"x\"": "other names",
+    r"predict task\.json (columns\S*|labels\.\d|label_separator) (\"x\"|-?\d+|\{.*)": "other names; numbers are text",
     r"predict task\.json pairs null": "decided by the records",
     r"predict tokenizer\.json (truncation|normalizer|post_processor|decoder)\S* .*": "another tokenizer",
     r"predict tokenizer\.json (added_tokens|model\.unk_token)\S* .*": "another tokenizer",

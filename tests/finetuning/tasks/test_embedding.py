@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from elektron.cli import main
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.config import FilesConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.tasks.embedding import embedding_loss
 from elektron.inference.config import PredictConfig
 from elektron.inference.predict import predictions
@@ -110,6 +113,15 @@ def test_what_belongs_together_becomes_similar(encoders, files, tmp_path, kind):
     after = tune(encoders, files, kind, tmp_path / "after")
     assert after[metric] > before[metric] + 0.1
     assert after.keys() >= ({"pearson"} if kind == "scored" else {"recall@1", "recall@10"})
+
+
+def test_the_column_of_negatives_can_be_named(files, tmp_path):
+    rows = [json.loads(line) for line in Path(files["triplets"]).read_text().splitlines()]
+    renamed = [{"a": row["anchor"], "b": row["positive"], "c": row["negative"]} for row in rows]
+    file = write_jsonl(tmp_path / "renamed.jsonl", renamed)
+    config = FilesConfig(text="a", pair="b", negative="c")
+    found = read_records([str(file)], LAYOUTS["embedding"], config, labelled=True)
+    assert [record.values["negative"] for record in found] == [row["negative"] for row in rows]
 
 
 @pytest.mark.parametrize("family", ["electra", "elektron"])

@@ -11,7 +11,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.roles import Layout, Role
 
 COLUMN_OPTIONS = (
-    *("text", "pair", "label", "tokens", "tags", "sentence", "question"),
+    *("text", "pair", "negative", "label", "tokens", "tags", "sentence", "question"),
     *("context", "answers", "choices", "source", "target"),
 )
 """Roles whose column is an option of every command that reads files."""

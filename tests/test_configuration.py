@@ -412,7 +412,7 @@ def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
         4,
     )
     assert (network.generator_layers, network.generator_width) == (2, 1.0)
-    assert (config.batch_size, config.steps, config.family) == (32, 600, "elektron")
+    assert (config.batch_size, config.steps, config.family) == (32, 660, "elektron")
     optimizer = config.optimizer
     assert (optimizer.learning_rate, optimizer.muon_learning_rate) == (3e-3, 0.03)
     assert (optimizer.beta2, optimizer.decay_fraction) == (0.98, 0.7)

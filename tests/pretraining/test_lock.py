@@ -23,7 +23,7 @@ def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypat
     before = (config.out / "metrics.jsonl").read_bytes()
     with (
         folder_lock(config.out, config.out),
-        pytest.raises(ElektronError, match="another process is at work"),
+        pytest.raises(ElektronError, match="another process is writing"),
     ):
         pretrain(config)
     assert partial.exists()

@@ -12,6 +12,7 @@ and `replaced`, whose first logit stays 0, so that softmax is the sigmoid of the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ POSITION_BUCKETS = 32
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of one network; `embedding` is the width of the embeddings it reads."""
+    """The sizes of one network."""
 
     num_hidden_layers: int
     hidden_size: int
@@ -76,7 +77,7 @@ class Sizes:
     dropout: float
 
     def smaller(self, width: float, num_hidden_layers: int) -> Sizes:
-        """`layers` layers at `width` times the width; heads shrink along and never below one (paper, §3.2)."""
+        """Sizes with `num_hidden_layers` layers at `width` times the width; heads shrink along (paper, §3.2)."""
         return Sizes(
             num_hidden_layers=num_hidden_layers,
             hidden_size=round(self.hidden_size * width),
@@ -120,20 +121,23 @@ def only_released(
     raise ElektronError("encoders of this family are only continued: give --init-from")
 
 
+def named_arguments(
+    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
+) -> dict[str, Any]:
+    """The arguments that the configurations of these families call by the same names."""
+    named = dataclasses.asdict(sizes)
+    dropout = named.pop("dropout")
+    return named | {
+        "vocab_size": vocab_size,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+        "pad_token_id": special_ids["pad"],
+    }
+
+
 def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ElectraConfig:
     """The paper's architecture: post-norm, learned positions, gelu, initial σ 0.02."""
-    return ElectraConfig(
-        vocab_size=vocab_size,
-        embedding_size=sizes.embedding_size,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_hidden_layers,
-        num_attention_heads=sizes.num_attention_heads,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.max_position_embeddings,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
-        pad_token_id=special_ids["pad"],
-    )
+    return ElectraConfig(**named_arguments(sizes, vocab_size, special_ids))
 
 
 def elektron_config(
@@ -141,16 +145,7 @@ def elektron_config(
 ) -> ElektronConfig:
     """The project's own architecture, see `elektron.py`."""
     return ElektronConfig(
-        vocab_size=vocab_size,
-        embedding_size=sizes.embedding_size,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_hidden_layers,
-        num_attention_heads=sizes.num_attention_heads,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.max_position_embeddings,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
-        pad_token_id=special_ids["pad"],
+        **named_arguments(sizes, vocab_size, special_ids),
         cls_token_id=special_ids["cls"],
         sep_token_id=special_ids["sep"],
     )
@@ -166,17 +161,8 @@ def deberta_config(
     and layer, and small encoders do well with fewer (LTG-BERT, Samuel et al. 2023, has 32).
     """
     return DebertaV2Config(
-        vocab_size=vocab_size,
-        embedding_size=sizes.embedding_size,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_hidden_layers,
-        num_attention_heads=sizes.num_attention_heads,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.max_position_embeddings,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
+        **named_arguments(sizes, vocab_size, special_ids),
         pooler_dropout=sizes.dropout,
-        pad_token_id=special_ids["pad"],
         position_biased_input=False,
         relative_attention=True,
         pos_att_type=["c2p", "p2c"],

@@ -68,7 +68,6 @@ class CheckpointWriter:
 
     def __init__(self, out: Path, config: CheckpointConfig) -> None:
         self.out, self.config = out, config
-        # The interpreter waits for the thread when it exits.
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self.pending: Future[None] | None = None
 
@@ -96,6 +95,11 @@ class CheckpointWriter:
             if must_succeed:
                 raise
             log.warning("%s: training continues", error)
+
+    def close(self) -> None:
+        """Wait until everything has been written, and stop the thread."""
+        self.wait()
+        self.pool.shutdown()
 
 
 def write_checkpoint(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -89,7 +89,8 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             return folder.read_json(SUMMARY)
         on = with_precision_of_run(on, config, world)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
-        with Interruption() as interruption:
+        # Also after an error: no checkpoint is being written when another session resumes.
+        with closing(trainer.writer), Interruption() as interruption:
             return trainer.train(interruption)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.labels import class_name
+from elektron.finetuning.readers.labels import MISSING, class_name
 from tests.finetuning.readers.layouts import CHOICES, TEXTS, lazily, read, values
 
 GOOD, BAD = {"text": "good", "label": "1"}, {"text": "bad", "label": "0"}
@@ -258,8 +258,10 @@ wild = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), mi
 )
 
 
-wild_labels = wild.filter(lambda text: text.strip()[0] not in "[({")
-"""Not written as lists or objects."""
+wild_labels = wild.filter(
+    lambda text: text.strip()[0] not in "[({" and text.strip().lower() not in MISSING
+)
+"""Not written as lists or objects, and not as a missing value."""
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,10 +1,11 @@
 # Two targets do everything on a fresh machine: `make quickstart` and `make test`.
-# `make test-all` also runs the tests that take a minute or more.
+# `make test-extras` runs the tests of optional dependencies, `make test-all` also those that take a minute or more.
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/installed
+EXTRAS = .venv/extras
 
-.PHONY: quickstart test test-all lint test-python benchmarks gpu-check reference clean
+.PHONY: quickstart test test-all lint test-python test-extras benchmarks gpu-check reference clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/elektron quickstart
@@ -20,6 +21,9 @@ lint: $(INSTALLED)
 # Two processes of one thread each: most tests leave a second thread idle.
 test-python: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-extras: $(EXTRAS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'extras and not slow'
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/pretrain_step.py
@@ -37,13 +41,17 @@ gpu-check: $(INSTALLED)
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md
 
-test-all: lint
+test-all: lint $(EXTRAS)
 	$(BIN)/python -m pytest -m ""
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(EXTRAS): $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[explain,privacy,onnx,serve]'
 	touch $@
 
 clean:

@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/installed
 EXTRAS = .venv/extras
+SITE = .venv/site
 
-.PHONY: quickstart test test-all lint test-python test-extras benchmarks gpu-check reference clean
+.PHONY: quickstart test test-all lint test-python test-extras benchmarks gpu-check reference docs docs-serve clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/elektron quickstart
@@ -41,6 +42,13 @@ gpu-check: $(INSTALLED)
 reference: $(INSTALLED)
 	$(BIN)/python -m elektron.reference > docs/reference.md
 
+# The site: built into site/ without a network, or served at http://127.0.0.1:8000 and rebuilt on changes.
+docs: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 test-all: lint $(EXTRAS)
 	$(BIN)/python -m pytest -m ""
 
@@ -54,5 +62,9 @@ $(EXTRAS): $(INSTALLED)
 	$(BIN)/pip install --quiet --editable '.[explain,privacy,onnx,serve]'
 	touch $@
 
+$(SITE): $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv quickstart
+	rm -rf .venv quickstart site

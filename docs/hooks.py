@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: links to files outside `docs/` become plain text, since the site has only the pages."""
+"""Hooks of the site: links to files outside `docs/` become plain text, since the site has only the pages."""
 
 import re
 from typing import Any

@@ -1,9 +1,11 @@
 """Commands and code in the README and the guides run unchanged, and all links between pages have a target."""
 
+import json
 import os
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,11 @@ from elektron.cli import main
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = [
+    page
+    for page in sorted((ROOT / "docs/guides").glob("*.md"))
+    if "```bash" in page.read_text(encoding="utf-8") and ".zh." not in page.name
+]
 CODE = [README, ROOT / "docs" / "pretraining.md", ROOT / "docs" / "finetuning.md"]
 
 
@@ -23,8 +30,18 @@ def blocks_of(language: str, page: Path) -> list[str]:
 
 
 def in_small(text: str) -> str:
-    """The same command or code with a tenth of the training steps."""
-    return re.sub(r"""(steps"?:? )30\b""", r"\g<1>3", text)
+    """The same command or code with a few training steps, a small network and one seed."""
+    for pattern, replacement in (
+        (r"""(steps"?:? )30\b""", r"\g<1>3"),
+        (r"--minutes \d+", "--steps 3"),
+        (r"--config elektron-mini", "--config quickstart"),
+        (r"--vocab-size \d+", "--vocab-size 1500"),
+        (r"--epochs \d+", "--epochs 1"),
+        (r"--seeds \d+", "--seeds 1"),
+        (r"--budget \S+", "--budget 1e9flops"),
+    ):
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -45,23 +62,39 @@ def folder(tmp_path_factory):
     for name, count in (("train", 200), ("test", 50)):
         rows = [f"{chooser.choice(documents)[:80]}\t{'ab'[n % 2]}\n" for n in range(count)]
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
+        pairs = [f"{chooser.choice(words)} {word}\t{word} {word}\n" for word in words[:count]]
+        (folder / f"pairs-{name}.tsv").write_text("text\tpair\n" + "".join(pairs))
+    (folder / "texts.txt").write_text("\n".join(documents[:40]))
+    (folder / "queries.txt").write_text("\n".join(words[:5]))
+    minimal = [{"good": text[:60], "bad": text[30:60] + text[:30]} for text in documents[:20]]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, minimal)))
     return folder
 
 
-def test_the_commands_run(folder, monkeypatch):
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.name)
+def test_the_commands_run(page, folder, tmp_path, monkeypatch):
+    if page != README:  # whose model the snippets of Python read
+        folder = shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(folder)
     # In this process, which has imported torch already; only pipes are for the shell.
     (folder / "elektron").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m elektron "$@"\n')
     (folder / "elektron").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    for line in (line for commands in blocks_of("bash", README) for line in commands.splitlines()):
+    commands = "".join(blocks_of("bash", page)).replace("\\\n", "")
+    for line in commands.splitlines():
         if line.startswith("elektron "):
             assert main(shlex.split(in_small(line))[1:]) == 0, line
         else:  # a pipe
             subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True)
-    assert (folder / "run/report.html").is_file()
-    assert (folder / "run/discriminator/config.json").is_file()
-    assert (folder / "model/report.html").is_file()
+    if page == README:
+        assert (folder / "run/report.html").is_file()
+        assert (folder / "run/discriminator/config.json").is_file()
+        assert (folder / "model/report.html").is_file()
+
+
+def test_the_start_page_has_the_commands_of_the_readme():
+    start, readme = ("".join(blocks_of("bash", page)) for page in (ROOT / "docs/index.md", README))
+    assert start == readme
 
 
 def test_the_python_runs(folder, monkeypatch):

@@ -44,6 +44,7 @@ reference: $(INSTALLED)
 
 # The site: built into site/ without a network, or served at http://127.0.0.1:8000 and rebuilt on changes.
 docs: $(SITE)
+	$(BIN)/python docs/hooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs-serve: $(SITE)

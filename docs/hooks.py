@@ -1,18 +1,50 @@
-"""Hooks of the site: links to files outside `docs/` become plain text, since the site has only the pages."""
+"""Hooks of the site: links out of `docs/` become text, and Chinese pages say when the English page is newer.
 
+A Chinese page names the version of its English page by the first 12 digits of its SHA-256, as `english` in its front
+matter. `python docs/hooks.py` lists the pages to update, with the new digits.
+"""
+
+import hashlib
 import re
+from pathlib import Path
 from typing import Any
+
+CHINESE = ".zh.md"
+OUTDATED = '!!! note "英文版较新"\n    本页的英文版在翻译之后有改动，请以英文版为准。\n\n'
+
+
+def version(chinese: Path) -> str:
+    """The version of the English page of a Chinese one."""
+    english = chinese.with_name(chinese.name.replace(CHINESE, ".md"))
+    return hashlib.sha256(english.read_bytes()).hexdigest()[:12]
+
+
+def outdated(folder: Path) -> dict[Path, str]:
+    """The Chinese pages whose English page is newer, with its version."""
+    pages = {page: version(page) for page in sorted(folder.rglob(f"*{CHINESE}"))}
+    return {
+        page: english
+        for page, english in pages.items()
+        if f'\nenglish: "{english}"\n' not in page.read_text(encoding="utf-8")
+    }
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Replace links that lead out of the site by their text."""
-    depth = page.file.src_uri.count("/")
-    outside = rf"(?:\.\./){{{depth + 1}}}"
-    inline = re.compile(r"\[([^\]\[]+)\]\(" + outside + r"[^)\s]*\)")
-    definition = re.compile(r"^\[([^\]]+)\]: " + outside + r"\S+$\n?", re.MULTILINE)
+    """Replace links that lead out of the site by their text, and mark outdated translations."""
+    outside = rf"(?:\.\./){{{page.file.src_uri.count('/') + 1}}}"
+    definition = re.compile(rf"^\[([^\]]+)\]: {outside}\S+$\n?", re.MULTILINE)
     names = definition.findall(markdown)
-    markdown = inline.sub(r"\1", definition.sub("", markdown))
+    markdown = definition.sub("", markdown)
+    markdown = re.sub(rf"\[([^\]\[]+)\]\({outside}[^)\s]*\)", r"\1", markdown)
     for name in names:
-        markdown = re.sub(r"\[([^\]\[]+)\]\[" + re.escape(name) + r"\]", r"\1", markdown)
-        markdown = re.sub(r"\[" + re.escape(name) + r"\](?![(\[:])", name, markdown)
+        markdown = re.sub(rf"\[([^\]\[]+)\]\[{re.escape(name)}\]", r"\1", markdown)
+        markdown = re.sub(rf"\[{re.escape(name)}\](?![(\[:])", name, markdown)
+    source = Path(page.file.abs_src_path)
+    if source.name.endswith(CHINESE) and page.meta.get("english") != version(source):
+        markdown = OUTDATED + markdown
     return markdown
+
+
+if __name__ == "__main__":
+    for chinese, english in outdated(Path(__file__).parent).items():
+        print(f'{chinese}: the English page is newer (english: "{english}")')

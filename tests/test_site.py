@@ -1,0 +1,57 @@
+"""The documentation site: what its hooks do, and that the Chinese pages have the commands of the English ones."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+specification = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+hooks = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(hooks)
+
+CHINESE = sorted(DOCS.rglob("*.zh.md"))
+
+
+def page(path: Path, folder: Path, english: str = "") -> SimpleNamespace:
+    file = SimpleNamespace(src_uri=str(path.relative_to(folder)), abs_src_path=str(path))
+    return SimpleNamespace(file=file, meta={"english": english})
+
+
+def test_links_out_of_the_site_become_text(tmp_path):
+    path = tmp_path / "guides" / "a.md"
+    text = (
+        "[`Pair`][pair], [pair] and [code](../../src/a.py), [page](../b.md), [site](x.md)\n\n"
+        "[pair]: ../../src/pair.py\n"
+    )
+    assert hooks.on_page_markdown(text, page(path, tmp_path)) == (
+        "`Pair`, pair and code, [page](../b.md), [site](x.md)\n\n"
+    )
+
+
+def test_a_translation_is_marked_when_the_english_page_is_newer(tmp_path):
+    english, chinese = tmp_path / "a.md", tmp_path / "a.zh.md"
+    english.write_text("one")
+    digest = hooks.version(chinese)
+    chinese.write_text(f'---\nenglish: "{digest}"\n---\n')
+    assert not hooks.outdated(tmp_path)
+    assert hooks.on_page_markdown("text", page(chinese, tmp_path, digest)) == "text"
+    english.write_text("two")
+    assert hooks.outdated(tmp_path) == {chinese: hooks.version(chinese)}
+    assert hooks.on_page_markdown("text", page(chinese, tmp_path, digest)).endswith("text")
+    assert "!!!" in hooks.on_page_markdown("text", page(chinese, tmp_path, digest))
+
+
+@pytest.mark.parametrize("chinese", CHINESE, ids=lambda path: path.name)
+def test_the_commands_are_those_of_the_english_page(chinese):
+    """Or the page says itself that the English one is newer."""
+    if chinese in hooks.outdated(DOCS):
+        pytest.skip("the English page is newer")
+    english = chinese.with_name(chinese.name.replace(".zh.md", ".md"))
+    commands = [
+        re.findall(r"```(?:bash)?\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+        for path in (english, chinese)
+    ]
+    assert commands[0] == commands[1]

@@ -28,8 +28,8 @@ import json, pathlib, sys
 
 folder = pathlib.Path(sys.argv[1])
 model = json.loads((folder / "metrics.json").read_text())
-constant = json.loads((folder / "details.json").read_text())["baseline"]
-for name, metrics in (("model", model), (constant["name"], constant)):
+baselines = [(baseline["name"], baseline["metrics"]) for baseline in model["baselines"]]
+for name, metrics in [("model", model), *baselines]:
     print(
         f"{name:24}  ROUGE-L {metrics['rougeL']:.2f}  ROUGE-1 {metrics['rouge1']:.2f}"
         f"  distinct outputs {metrics['distinct_outputs']:.2f}"

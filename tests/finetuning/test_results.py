@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elektron.finetuning.metrics.measure import bootstrap
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.results import reservations, summary_text, write_predictions
+from elektron.finetuning.results import (
+    compared_with_baselines,
+    metrics_table,
+    reservations,
+    summary_text,
+    write_predictions,
+)
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
@@ -21,15 +26,13 @@ NUMBERS = Regression(mean=0.0, spread=1.0, **READING)
 ANSWERS = QuestionAnswering(max_length=64, stride=8, no_answers=True)
 
 
-def said(task, values, predictions):
+def said(task, values, predictions, seeds=()):
     """The reservations about predictions for rows of which these values are true."""
     role = "answers" if task is ANSWERS else "label"
     records = [Record({"text": "t", role: value}, {}, "") for value in values]
     measure = task.measure(records, predictions)
-    constant = task.constant(records, records)
-    baseline = {"name": constant.name} | task.measure(records, constant.predictions)()
-    metrics = measure() | {"intervals": bootstrap(measure, resamples=200)}
-    return reservations(task, records, predictions, metrics, baseline)
+    baselines = compared_with_baselines(task, records, measure, [])
+    return reservations(task, records, predictions, measure(), baselines, seeds)
 
 
 def labels(names):
@@ -42,11 +45,48 @@ def test_classes():
     # All but one row the same: MCC is about 0, whatever the accuracy.
     collapsed, no_better = said(CLASSES, true, labels("b" * 199 + "a"))
     assert "it predicts 'b' for 99.5 % of the texts" in collapsed
-    assert "Accuracy of 69.5 % is worse than the 70.0 %" in no_better
+    assert "Accuracy of 69.5 % is not clearly better than the 70.0 %" in no_better
     assert "always 'b'" in no_better
     # The predictions differ, but hardly as the truth does: 141 of 200 are right.
     (no_better,) = said(CLASSES, true, labels("a" * 21 + "b" * 39 + "a" * 20 + "b" * 120))
     assert "Accuracy of 70.5 % is not clearly better than the 70.0 %" in no_better
+    (worse,) = said(CLASSES, true, labels("b" * 30 + "a" * 90 + "b" * 80))
+    assert "Accuracy of 55.0 % is worse than the 70.0 %" in worse
+
+
+def test_the_difference_is_resampled_by_row():
+    # Right wherever the constant is, and in 8 of 200 rows more: the errors are the same but for these.
+    true = "a" * 100 + "b" * 100
+    assert said(CLASSES, true, labels("a" * 192 + "b" * 8)) == []
+    # As many more rows right, but others.
+    (close,) = said(CLASSES, true, labels("a" * 54 + "b" * 46 + "b" * 54 + "a" * 46))
+    assert "Accuracy of 54.0 % is not clearly better than the 50.0 %" in close
+
+
+def test_every_seed_is_to_be_above_the_baseline():
+    true, better = "a" * 60 + "b" * 140, labels("a" * 50 + "b" * 150)
+    assert said(CLASSES, true, better, [{"accuracy": 0.95}, {"accuracy": 0.9}]) == []
+    (found,) = said(CLASSES, true, better, [{"accuracy": 0.95}, {"accuracy": 0.7}])
+    assert "Accuracy of 1 of 2 seeds is not above the 70.0 %" in found
+
+
+def test_each_baseline_has_a_column():
+    metrics = {
+        "accuracy": 0.75,
+        "rows": 8,
+        "intervals": {"accuracy": [0.5, 1.0]},
+        "baselines": [
+            {"name": "always 'b'", "metrics": {"accuracy": 0.5}},
+            {"name": "x\x1b[31m", "metrics": {"accuracy": 0.625}},
+        ],
+    }
+    head, accuracy, rows, first, second = metrics_table(metrics).splitlines()
+    assert head.split() == ["[1]", "[2]"]
+    assert accuracy.split()[-2:] == ["0.5000", "0.6250"]
+    assert len(accuracy) == len(head)
+    assert rows.split() == ["rows", "8"]
+    assert first.split() == ["[1]", "always", "'b'"]
+    assert "\x1b" not in second
 
 
 def test_a_constant_prediction_that_the_training_rows_would_not_suggest_counts_too():
@@ -89,7 +129,7 @@ def test_answers_are_compared_with_answering_nothing(answered, count):
     ]
     found = said(ANSWERS, true, predictions)
     assert len(found) == count
-    assert all("50.0 % of a constant prediction (never an answer)" in text for text in found)
+    assert all("50.0 % of a simple baseline (never an answer)" in text for text in found)
 
 
 def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path):

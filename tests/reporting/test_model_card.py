@@ -54,6 +54,8 @@ def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
     assert result["dataset"] == {"name": "test.tsv", "type": "files", "split": "test"}
     values = [metric["value"] for metric in result["metrics"]]
     assert files["metrics.json"]["loss"] in values and 1200 not in values
+    for baseline in files["metrics.json"].get("baselines", []):
+        assert baseline["name"] in next(line for line in text.splitlines() if "| value |" in line)
     for heading in ("## Metrics", "## How to use it", "## How it was made", "## Limits"):
         assert heading in text
 

@@ -21,7 +21,7 @@ from tests.reporting.pages import HOSTILE, Page, stands_alone
 SAID = {
     "classification": [
         "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows",
-        "A constant prediction (always 'pos') gets 50.3 %.",
+        "Simple baselines reach 50.3 % (always 'pos') and 76.8 % (TF-IDF with logistic regression).",
         "Pre-training is ahead by 9.2 points (82.7 % against 73.5 %)",
         "Collapsed seeds from scratch: 1 of 3.",
         "Another 1,200 test rows would move such a value by about ± 2.1 points",
@@ -80,6 +80,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     text = report(ReportConfig(folders, tmp_path / "page.html")).read_text()
     told = Page(text)
     stands_alone(told)
+    assert "best baseline" in told.words and "TF-IDF with logistic regression" in told.words
     assert "2 models compared" in told.words and "different rows" not in told.words
     assert text.count('class="below best"') == 2, "one model is better in accuracy, the other in F1"
     assert "svg" in told.elements

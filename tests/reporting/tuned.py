@@ -41,7 +41,6 @@ DETAILS: dict[str, Any] = {
     "chosen_on": "eval",
     "reported_on": "test",
     "hand_over": {"loaded_weights": 1_312_640, "new_weights": 16_898},
-    "baseline": None,
     "device": "CPU, 2 threads",
     "versions": VERSIONS,
     "warnings": [],
@@ -50,6 +49,11 @@ DETAILS: dict[str, Any] = {
 }
 POSITIVE = ["A quiet film that stays with you for days.", "She carries every scene with ease."]
 NEGATIVE = ["Two hours that feel like four; nobody had a plan.", "I left before the end."]
+
+
+def baseline(name: str, **metrics: float) -> dict[str, Any]:
+    """A simple method tested on the same rows."""
+    return {"name": name, "metrics": metrics, "differences": {}}
 
 
 def epochs(figure: float, draw: random.Random, count: int = 3) -> list[dict[str, Any]]:
@@ -150,12 +154,15 @@ def classification() -> Files:
                 "f1": [0.81, 0.853],
                 "mcc": [0.616, 0.7],
             },
+            "baselines": [
+                baseline("always 'pos'", accuracy=0.5033, f1=0.6696, mcc=0.0),
+                baseline("TF-IDF with logistic regression", accuracy=0.7683, f1=0.7712, mcc=0.5367),
+            ],
             "split": "test",
             "seconds": 512.4,
         },
         "details.json": DETAILS
         | {
-            "baseline": {"name": "always 'pos'", "accuracy": 0.5033, "f1": 0.6696, "mcc": 0.0},
             "confusion": {"labels": ["neg", "pos"], "counts": [[486, 110], [95, 509]]},
             "per_class": {
                 "neg": {"precision": 0.8365, "recall": 0.8154, "f1": 0.8258, "support": 596},
@@ -191,14 +198,16 @@ def many_classes(classes: int = 14) -> Files:
     files = classification()
     files["task.json"] |= {"labels": labels}
     files["config.yaml"] = CONFIG | {"eval": ["0.1"], "test": []}
-    files["metrics.json"] |= {"split": "eval"}
+    files["metrics.json"] |= {
+        "split": "eval",
+        "baselines": [baseline("always 'topic 1'", accuracy=0.09)],
+    }
     files["details.json"] |= {
         "reported_on": "eval",
         "test_rows": 0,
         "confusion": {"labels": labels, "counts": counts},
         "per_class": figures,
         "warnings": [],
-        "baseline": {"name": "always 'topic 1'", "accuracy": 0.09},
     }
     files["runs.json"] = [run(figure=0.78, test=False, kept=True)]
     return files
@@ -230,6 +239,7 @@ def regression() -> Files:
             "mae": 0.55,
             "rows": 1200,
             "intervals": {"pearson": [0.85, 0.89], "spearman": [0.84, 0.88], "mae": [0.52, 0.58]},
+            "baselines": [baseline("always 2.61", pearson=0.0, spearman=0.0, mae=1.29)],
             "split": "test",
             "seconds": 140.0,
         },
@@ -237,7 +247,6 @@ def regression() -> Files:
         | {
             "figure": "pearson",
             "points": points,
-            "baseline": {"name": "always 2.61", "pearson": 0.0, "spearman": 0.0, "mae": 1.29},
             "columns": {"text": "sentence1", "pair": "sentence2", "label": "score"},
         },
         "runs.json": [

@@ -158,6 +158,7 @@ def _finetune(run: Run, probe: Probe) -> ProbeResult:
         value=found.metrics[found.metric],
         interval=found.intervals.get(found.metric),
         eval=found.kept.eval.get(found.metric) if found.kept else None,
+        baselines=found.of_baselines(found.metric),
         collapsed=(found.kept.collapsed or None) if found.kept else None,
     )
 

@@ -2,10 +2,10 @@
 
 config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
 task.json          what else the model needs: labels, lengths, decoding
-metrics.json       metrics with 95 % intervals
+metrics.json       metrics with 95 % intervals, and those of baselines
 predictions.jsonl  the reported rows with the model's predictions
 runs.json          every training
-details.json       confusion, metrics by class, baseline, device, versions, warnings
+details.json       confusion, metrics by class, device, versions, warnings
 config.yaml        the resolved configuration
 plot.png, report.html, README.md
 """
@@ -20,13 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.finetuning.labelled import Labelled
-from elektron.finetuning.metrics.measure import bootstrap
+from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
@@ -58,7 +60,11 @@ def write_results(
     """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
     records, predictor = data.reported, trained.predictor
     assert predictor is not None  # the best training is never removed
-    evaluated = evaluate(predictor, records, data.train)
+    chosen = [
+        t for t in trials if (t.side, t.settings) == (trained.trial.side, trained.trial.settings)
+    ]
+    seeds = [metrics for t in chosen if (metrics := t.test if data.test else t.eval)]
+    evaluated = evaluate(predictor, records, data.train, seeds)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
         "seconds": round(sum(trial.seconds for trial in trials), 1),
@@ -101,9 +107,19 @@ class Evaluated:
 
 
 def evaluate(
-    predictor: Predictor, records: Sequence[Record], train: Sequence[Record] | None = None
+    predictor: Predictor,
+    records: Sequence[Record],
+    train: Sequence[Record] = (),
+    seeds: Sequence[Mapping[str, float]] = (),
 ) -> Evaluated:
-    """Predict labelled records and compute metrics with 95 % intervals; `train`: the training records, if known."""
+    """Predict labelled records and compute metrics with 95 % intervals, of the model and of baselines.
+
+    Args:
+        predictor: the model.
+        records: labelled.
+        train: the training records, if known.
+        seeds: metrics of the same records by models that other seeds gave, and by this one.
+    """
     task = predictor.task
     predictions = predictor.predict(records, "evaluating")
     measure = task.measure(records, predictions)
@@ -114,15 +130,11 @@ def evaluate(
         "rows": len(records),
         "intervals": {name: list(ends) for name, ends in bootstrap(measure).items()},
     }
-    constant = task.constant(records, train or records)
-    baseline: dict[str, Any] | None = None
-    if constant is not None:
-        baseline = {"name": constant.name} | task.measure(records, constant.predictions)()
-    warnings = reservations(task, records, predictions, metrics, baseline)
+    metrics["baselines"] = baselines = compared_with_baselines(task, records, measure, train)
+    warnings = reservations(task, records, predictions, metrics, baselines, seeds)
     for warning in warnings:
         log.warning("%s", warning)
     details = {
-        "baseline": baseline,
         "warnings": warnings,
         "figure": task.metric,
         "notes": measure.notes,
@@ -144,27 +156,67 @@ def reservations(
     task: Task,
     records: Sequence[Record],
     predictions: Predictions,
-    metrics: dict[str, Any],
-    baseline: dict[str, Any] | None,
+    metrics: Mapping[str, float],
+    baselines: Sequence[dict[str, Any]],
+    seeds: Sequence[Mapping[str, float]] = (),
 ) -> list[str]:
-    """Warnings where predictions are little better than those of a model that does not read the text."""
+    """Warnings where the model says the same of every row, or is not clearly better than the best baseline.
+
+    It is clearly better where the 95 % interval of the difference is above 0 and so are all seeds.
+    """
     found = []
     variation = task.variation(records, predictions)
     if variation.collapsed:
         found.append(f"the model depends little on its input: {variation.summary}")
-    if baseline is None:
-        return found
-    for name in task.compared:
-        value, of_constant, kind = metrics[name], baseline[name], metric_format(name, task.name)
+    for name in task.compared if baselines else ():
+        value, kind = metrics[name], metric_format(name, task.name)
         sign = -1 if kind.less_is_better else 1
-        # Other rows change errors of the model and of the constant alike: the interval is too wide.
-        ends = [value] if kind.less_is_better else metrics["intervals"][name]
-        if min(sign * end for end in ends) <= sign * of_constant:
-            clearly = "worse" if sign * value < sign * of_constant else "not clearly better"
+        best = max(baselines, key=lambda baseline: sign * baseline["metrics"][name])
+        other, ends = best["metrics"][name], best["differences"][name]
+        said = f"{kind.format_value(other)} of a simple baseline ({best['name']})"
+        if min(sign * end for end in ends) <= 0:
+            clearly = "worse" if max(sign * end for end in ends) < 0 else "not clearly better"
+            low, high = map(kind.format_difference, ends)
             found.append(
-                f"{kind.title} of {kind.format_value(value)} is {clearly} than the "
-                f"{kind.format_value(of_constant)} of a constant prediction ({baseline['name']})"
+                f"{kind.title} of {kind.format_value(value)} is {clearly} than the {said}: 95 % "
+                f"interval of the difference {low.removesuffix(' points')} to {high}"
             )
+        elif behind := sum(sign * seed[name] <= sign * other for seed in seeds):
+            found.append(f"{kind.title} of {behind} of {len(seeds)} seeds is not above the {said}")
+    return found
+
+
+@dataclasses.dataclass
+class Difference:
+    """The metrics of a model minus those of a baseline, of the same rows."""
+
+    model: Measure
+    baseline: Measure
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+    def __call__(self, chosen: NDArray[np.int64]) -> dict[str, float]:
+        """Over the rows `chosen`."""
+        other = self.baseline(chosen)
+        return {name: value - other[name] for name, value in self.model(chosen).items()}
+
+
+def compared_with_baselines(
+    task: Task, records: Sequence[Record], measure: Measure, train: Sequence[Record]
+) -> list[dict[str, Any]]:
+    """Name and metrics of each baseline, and 95 % intervals of how far the model's are above them."""
+    found = []
+    for baseline in task.baselines(records, train):
+        other = task.measure(records, baseline.predictions)
+        differences = bootstrap(Difference(measure, other)).items()
+        found.append(
+            {
+                "name": baseline.name,
+                "metrics": other(),
+                "differences": {name: list(ends) for name, ends in differences},
+            }
+        )
     return found
 
 
@@ -231,9 +283,10 @@ def summary_text(
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """A metric a line, with its interval if it has one."""
-    intervals = metrics.get("intervals", {})
-    lines = []
+    """A metric a line, with its interval if it has one, and that of each baseline under its number."""
+    intervals, baselines = metrics.get("intervals", {}), metrics.get("baselines", [])
+    numbers = [f"[{place}]" for place in range(1, len(baselines) + 1)]
+    lines = [" " * 69 + "".join(f"{number:>11}" for number in numbers)] if numbers else []
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
@@ -242,7 +295,14 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         if name in intervals:
             low, high = intervals[name]
             line += f"   95 % interval {low:.4f} … {high:.4f}"
+        others = [baseline["metrics"].get(name) for baseline in baselines]
+        if any(other is not None for other in others):
+            line = f"{line:69}" + "".join(
+                f"{'':>11}" if v is None else f"{v:11.4f}" for v in others
+            )
         lines.append(line)
+    names = (escape_control(baseline["name"]) for baseline in baselines)
+    lines += [f"  {number} {name}" for number, name in zip(numbers, names, strict=True)]
     return "\n".join(lines)
 
 

@@ -217,7 +217,8 @@ class MetricFormat:
     def format_difference(self, value: float) -> str:
         """A difference of two values."""
         if self.scale in ("fraction", "percent", "points"):
-            return f"{100 * value if self.scale == 'fraction' else value:.1f} points"
+            points = f"{100 * value if self.scale == 'fraction' else value:.1f} points"
+            return points.replace("-", "−")
         return self.format_value(value)
 
     def format_interval(self, ends: tuple[float, float] | None) -> str:

@@ -165,7 +165,7 @@ def _gain(result: TaskResult) -> Sequence[str]:
     if gain is None:
         return []
     spreads, _, verdict = gain
-    return [plain(verdict), sides_table(spreads, result.format(result.metric)).markdown()]
+    return [plain(verdict), sides_table(spreads, result.format(result.metric), {}).markdown()]
 
 
 def _usage(result: TaskResult) -> Sequence[str]:

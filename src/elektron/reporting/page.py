@@ -314,10 +314,9 @@ def metric_cells(
 def sides_table(
     sides: Mapping[str, Spread],
     metric: MetricFormat,
-    constant_name: str = "",
-    constant: float | None = None,
+    baselines: Mapping[str, float],
 ) -> Table:
-    """A metric of two sides over their seeds, and of a constant prediction if one is known."""
+    """A metric of two sides over their seeds, and of baselines by their names."""
     rows = [
         [
             name,
@@ -327,8 +326,7 @@ def sides_table(
         ]
         for name, spread in sides.items()
     ]
-    if constant is not None:
-        rows.append([constant_name, metric.format_value(constant), "", ""])
+    rows += [[name, metric.format_value(value), "", ""] for name, value in baselines.items()]
     return Table(["network", "median", "range", f"{metric.title}, seed by seed"], rows)
 
 

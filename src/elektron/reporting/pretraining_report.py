@@ -411,7 +411,7 @@ def downstream_sentence(check: DownstreamCheck) -> str:
 
 
 def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) -> Section:
-    table = page.sides_table(check.sides, ACCURACY, "most common class", check.majority_accuracy)
+    table = page.sides_table(check.sides, ACCURACY, {"most common class": check.majority_accuracy})
     dots = charts.dots_of_seeds(check.sides, ACCURACY, "test documents", f"downstream-{index}")
     return Section(
         "Was pre-training worth it?",

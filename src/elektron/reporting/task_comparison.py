@@ -78,6 +78,16 @@ def same_rows(results: Sequence[TaskResult]) -> bool:
     return all(reported(result) == reported(results[0]) for result in results)
 
 
+def best_baseline(result: TaskResult) -> Inline:
+    """The main metric of the best simple method on the same rows, and what it is; empty where there is none."""
+    metric, known = result.format(result.metric), result.of_baselines(result.metric)
+    if not known:
+        return ""
+    sign = -1 if metric.less_is_better else 1
+    name = max(known, key=lambda name: sign * known[name])
+    return Cell(metric.format_value(known[name]), below=[(name, "")])
+
+
 def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
     """The main metrics, then those in tiles; the best is marked if all were scored on the same rows."""
     found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
@@ -90,5 +100,9 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
         intervals = [result.intervals.get(name) for result in results]
         columns.append(page.metric_cells(values, metric, [shared] * len(results), intervals))
         head.append(metric.title)
+    best = [best_baseline(result) for result in results]
+    if any(best):
+        head.append("best baseline")
+        columns.append(best)
     rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
     return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

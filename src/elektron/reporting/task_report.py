@@ -10,7 +10,6 @@ from elektron.reporting import charts, page
 from elektron.reporting.formatting import NOTHING, duration, percent, short, whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
-from elektron.reporting.reading import number
 from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
 from elektron.reporting.usage import task_usage
@@ -133,16 +132,17 @@ def rows_in_words(result: TaskResult) -> str:
 
 
 def main_metric(result: TaskResult) -> str:
-    """The main metric with its interval, and that of a constant prediction."""
+    """The main metric with its interval, and that of each baseline."""
     metric = result.format(result.metric)
     interval = metric.format_interval(result.intervals.get(result.metric))
     inside = f" (95 % interval {interval})" if interval else ""
     value = metric.format_value(result.metrics.get(result.metric))
     sentence = f"{metric.title} is {value}{inside} on {rows_in_words(result)}."
-    if result.baseline_value is None:
-        return sentence
-    constant = metric.format_value(result.baseline_value)
-    return f"{sentence} A constant prediction ({result.details.baseline_name}) gets {constant}."
+    others = [
+        f"{metric.format_value(value)} ({name})"
+        for name, value in result.of_baselines(result.metric).items()
+    ]
+    return f"{sentence} Simple baselines reach {' and '.join(others)}." if others else sentence
 
 
 def lead(result: TaskResult) -> str:
@@ -259,7 +259,7 @@ def _seeds(result: TaskResult) -> Section:
     metric, gain, spreads = result.format(result.metric), pretraining_gain(result), None
     if gain is not None:
         sides, split, verdict = gain
-        table = page.sides_table(sides, metric, result.details.baseline_name, result.baseline_value)
+        table = page.sides_table(sides, metric, result.of_baselines(result.metric))
         dots = page.Chart(charts.dots_of_seeds(sides, metric, split, "gain"))
         searched = " Each has the settings that were best for it on eval." if result.tried else ""
         remark = note(
@@ -378,20 +378,18 @@ def _predictions(result: TaskResult) -> Section:
 
 def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
     """All metrics of the reported rows."""
-    constant = [result.details.baseline_name] if result.details.baseline else []
+    names = [baseline.name for baseline in result.baselines]
     rows: list[list[Inline]] = []
     for name, value in result.metrics.items():
         metric = result.format(name)
-        cells: list[Inline] = []
-        if constant:
-            baseline = number(result.details.baseline, name)
-            cells.append("" if baseline is None else metric.format_value(baseline))
+        known = [baseline.metrics.get(name) for baseline in result.baselines]
+        cells: list[Inline] = ["" if v is None else metric.format_value(v) for v in known]
         if meanings:
             how = result.details.notes.get(name, "")
             cells.append(Cell(metric.meaning, below=[(how, "")] if how else ()))
         interval = metric.format_interval(result.intervals.get(name))
         rows.append([metric.title, metric.format_value(value), interval, *cells])
-    head = ["metric", "value", "95 % interval", *constant, *(["meaning"] if meanings else [])]
+    head = ["metric", "value", "95 % interval", *names, *(["meaning"] if meanings else [])]
     return Table(head, rows, left=[len(head) - 1] if meanings else ())
 
 

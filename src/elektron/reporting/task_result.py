@@ -95,6 +95,14 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A simple method, such as a constant prediction: an entry of `baselines` in `metrics.json`."""
+
+    name: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
 class Details:
     """`details.json`: where the metrics come from."""
 
@@ -108,8 +116,6 @@ class Details:
     reported_on: str = ""
     hand_over: dict[str, float] = field(default_factory=dict)
     """Weights that were loaded and that are new."""
-    baseline: dict[str, Any] = field(default_factory=dict)
-    """A constant prediction: its name and metrics."""
     confusion: Confusion | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     points: list[Any] = field(default_factory=list)
@@ -134,11 +140,6 @@ class Details:
         """True and predicted numbers."""
         pairs = ([finite(x) for x in pair] for pair in self.points if isinstance(pair, list))
         return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and None not in pair]  # type: ignore[misc]
-
-    @property
-    def baseline_name(self) -> str:
-        """What the constant prediction is."""
-        return str(self.baseline.get("name") or "always the same") if self.baseline else ""
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ class TaskResult:
     """Of the kept model on the reported split, in the order of the file."""
     intervals: dict[str, Interval]
     """95 % intervals by metric."""
+    baselines: list[Baseline]
+    """Simple methods, tested on the same rows."""
     rows: float | None
     split: str
     details: Details
@@ -209,10 +212,9 @@ class TaskResult:
         """How a metric of this task is written."""
         return metric_format(metric, self.task, self.labels, bool(self.learned.get("several")))
 
-    @property
-    def baseline_value(self) -> float | None:
-        """The main metric of a constant prediction."""
-        return number(self.details.baseline, self.metric)
+    def of_baselines(self, metric: str) -> dict[str, float]:
+        """A metric of each baseline that has it, by the baseline's name."""
+        return {b.name: b.metrics[metric] for b in self.baselines if metric in b.metrics}
 
     @property
     def tried(self) -> list[str]:
@@ -289,6 +291,9 @@ def read_task_result(folder: Path) -> TaskResult:
         metrics={name: value for name, value in values.items() if value is not None},
         intervals=from_json(
             group(metrics, "intervals"), dict[str, Interval], "intervals", lenient=True
+        ),
+        baselines=from_json(
+            metrics.get("baselines") or [], list[Baseline], "baselines", lenient=True
         ),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),

@@ -75,6 +75,8 @@ class ProbeResult:
     """The metric on the eval rows, by which epochs and tuned values are chosen."""
     collapsed: str | None
     """The constant prediction, where the model has collapsed to one."""
+    baselines: dict[str, float] = field(default_factory=dict)
+    """The metric of simple methods on the same rows."""
 
     @property
     def format(self) -> MetricFormat:
@@ -371,7 +373,14 @@ def notes(comparison: Comparison) -> Iterator[str]:
         result = comparison.first(probe)
         rows = f"{whole(result.rows)} rows" if result.rows is not None else "rows"
         of_eval = ", on which the best epoch was chosen: too good for all variants"
-        yield f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
+        found = ", ".join(
+            f"{result.format.format_value(value)} ({name})"
+            for name, value in result.baselines.items()
+        )
+        yield (
+            f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
+            f"{f' Simple baselines: {found}.' if found else ''}"
+        )
     yield OF_HELD_OUT
     for run in comparison.runs:
         for probe, result in run.probes.items():

@@ -377,11 +377,11 @@ def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apa
     assert not collapsed(said(3.0, 3.05, 2.98), answered=False)
 
 
-def test_the_constant_prediction_is_no_answer_where_that_is_right_of_some_questions():
+def test_the_constant_prediction_is_no_answer():
     records = [record("who?", "the cat"), record("what?", "the cat", "cat")]
     constant = task().constant(records, [])
     assert task().measure(records, constant.predictions)()["f1"] == 50
-    assert task().constant(records[1:], []) is None
+    assert [baseline.name for baseline in task().baselines(records, records)] == [constant.name]
 
 
 # The whole way

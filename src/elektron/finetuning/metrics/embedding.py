@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from elektron.finetuning.metrics.measure import Measure, Rows
 from elektron.finetuning.metrics.regression import pearson, spearman
@@ -40,22 +41,20 @@ def retrieval(rank: Sequence[int]) -> Measure:
     return Measure(rows=len(numbers), compute=compute)
 
 
-def ranks(
-    first: NDArray[np.float32], second: NDArray[np.float32], names: Sequence[str]
-) -> list[int]:
+def ranks(first: Any, second: Any, names: Sequence[str]) -> list[int]:
     """The rank of each right text among all different ones, from 1; texts with the same cosine come before it.
 
     Args:
-        first: `(rows, hidden)`, unit vectors of the queries.
+        first: `(rows, hidden)`, unit vectors of the queries, dense or sparse.
         second: `(rows, hidden)`, those of the right texts.
         names: the right texts; equal ones are one candidate.
     """
-    candidates, place = np.unique(np.asarray(names), return_inverse=True)
-    vectors = np.zeros((len(candidates), second.shape[1]), dtype=second.dtype)
-    vectors[place] = second
+    _, chosen, place = np.unique(np.asarray(names), return_index=True, return_inverse=True)
+    vectors = second[chosen]
     found: list[int] = []
-    for start in range(0, len(first), BLOCK):
+    for start in range(0, first.shape[0], BLOCK):
         cosines = first[start : start + BLOCK] @ vectors.T
+        cosines = cosines.toarray() if issparse(cosines) else cosines
         right = np.take_along_axis(cosines, place[start : start + BLOCK, None], axis=1)
         found += (cosines >= right).sum(axis=1).tolist()
     return found

@@ -8,6 +8,9 @@ import regex
 
 CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 """A character that may be a word of its own: Chinese characters and Japanese syllables."""
+WITHOUT_SPACES = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+)
 LETTER = regex.compile(r"\p{L}")
 LATIN = regex.compile(r"[A-Za-z]")
 _LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"
@@ -25,6 +28,11 @@ NEARLY_ALL = 0.99
 def is_chinese(texts: Iterable[str]) -> bool:
     """Whether most of the letters are Chinese characters or Japanese syllables."""
     return fraction(CHARACTER, texts) > 0.5
+
+
+def is_written_without_spaces(texts: Iterable[str]) -> bool:
+    """Whether most of the letters are of a script with no spaces between words."""
+    return fraction(WITHOUT_SPACES, texts) > 0.5
 
 
 def is_plain_latin(texts: Iterable[str]) -> bool:

@@ -55,8 +55,8 @@ Predictions = list[Prediction]
 Outputs = list[Output]
 
 
-class Constant(NamedTuple):
-    """Predictions that do not depend on the text."""
+class Baseline(NamedTuple):
+    """Predictions of a simple method, with which the model's are compared."""
 
     name: str
     """Such as `always 'positive'`."""
@@ -209,11 +209,21 @@ class Task(ABC):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The metrics that should be better than those of a constant prediction."""
+        """The metrics that should be better than those of the baselines."""
         return (self.metric,)
 
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """Predictions for labelled records by simple methods, which a model should be better than.
+
+        Args:
+            records: what is predicted.
+            train: training records, from which the methods learn; none where they are not known.
+        """
+        constant = self.constant(records, train or records)
+        return [] if constant is None else [constant]
+
     @abstractmethod
-    def constant(self, records: Records, train: Records) -> Constant | None:
+    def constant(self, records: Records, train: Records) -> Baseline | None:
         """The best predictions for labelled records that do not depend on the text; None if there are none.
 
         Args:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from elektron.errors import ElektronError
+from elektron.finetuning.baselines import logistic_regression
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Features, Records, Tokenizer, Truncation, encode
@@ -24,7 +25,7 @@ from elektron.finetuning.readers.labels import class_name
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
-    Constant,
+    Baseline,
     LabelledTask,
     Outputs,
     Prediction,
@@ -184,19 +185,36 @@ class Classification(SentenceTask, LabelledTask):
         """Micro F1 where there are several labels: few rows have all of them right, by chance or otherwise."""
         return ("f1_micro",) if self.several else ("accuracy",)
 
-    def constant(self, records: Records, train: Records) -> Constant:
+    def constant(self, records: Records, train: Records) -> Baseline:
         """Always the most common label; of several, as many as give the highest micro F1."""
         counts = Counter(name for record in records for name in label_names(record))
         names = [name for name, _ in counts.most_common()]
         if not self.several:
             prediction: Prediction = {"label": names[0], "score": 1.0}
-            return Constant(f"always {names[0]!r}", [prediction] * len(records))
+            return Baseline(f"always {names[0]!r}", [prediction] * len(records))
         found = np.cumsum([counts[name] for name in names])
         predicted = len(records) * np.arange(1, len(names) + 1)
         best = int(np.argmax(found / (predicted + counts.total()))) + 1 if names else 0
         described = ", ".join(map(repr, names[:best])) or "no label"
         prediction = {"labels": names[:best], "scores": [1.0] * best}
-        return Constant(f"always {described}", [prediction] * len(records))
+        return Baseline(f"always {described}", [prediction] * len(records))
+
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """A constant prediction, and logistic regression on TF-IDF features."""
+        found = super().baselines(records, train)
+        numbers = list(map(self.numbers_of, train))
+        if self.several:
+            has = np.array([np.isin(range(len(self.labels)), each) for each in numbers])
+            learned = logistic_regression(train, has, records) if train else None
+            of_rows = [] if learned is None else [np.flatnonzero(row) for row in learned[1]]
+            predictions: Predictions = [
+                {"labels": [self.labels[number] for number in row]} for row in of_rows
+            ]
+        else:
+            names = [self.labels[each[0]] for each in numbers]
+            learned = logistic_regression(train, names, records) if train else None
+            predictions = [{"label": str(name)} for name in ([] if learned is None else learned[1])]
+        return found if learned is None else [*found, Baseline(learned[0], predictions)]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         if self.several:

@@ -23,6 +23,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTraine
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from elektron.errors import ElektronError
+from elektron.finetuning.baselines import tf_idf
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, encode, pad
@@ -30,7 +31,7 @@ from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Output, Prediction, Task, Variation
+from elektron.finetuning.tasks.base import Baseline, Output, Prediction, Task, Variation
 from elektron.finetuning.tasks.regression import number_of
 from elektron.models.attention import use_fast_attention
 from elektron.models.loading import load_bare_encoder
@@ -242,7 +243,13 @@ class Embedding(Task):
         if "pair" not in records[0].values:
             return [{"embedding": [float(value) for value in output[0]]} for output in outputs]
         first, second = (unit(np.stack([output[i] for output in outputs])) for i in (0, 1))
-        found = [{"score": round(float(score), 6)} for score in (first * second).sum(axis=1)]
+        return self._of_pairs(records, (first * second).sum(axis=1), first, second)
+
+    def _of_pairs(
+        self, records: Sequence[Record], cosines: NDArray[np.float32], first: Any, second: Any
+    ) -> list[Prediction]:
+        """From the cosine of each pair, and the unit vectors of all texts, `(rows, dimensions)`, dense or sparse."""
+        found = [{"score": round(float(score), 6)} for score in cosines]
         if self.has_scores(records):
             return found
         names = [str(record.values["pair"]) for record in records]
@@ -258,9 +265,23 @@ class Embedding(Task):
             return similarity(list(map(number_of, records)), scores)
         return retrieval([prediction["rank"] for prediction in predictions])
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Constant | None:
+    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Baseline | None:
         """None: texts with the same vector have no order."""
         return None
+
+    def baselines(self, records: Sequence[Record], train: Sequence[Record]) -> list[Baseline]:
+        """Vectors of TF-IDF in place of embeddings."""
+        known = [str(record.values[role]) for record in train or records for role in TEXTS[:2]]
+        vectorizer = tf_idf(known)
+        if vectorizer is None:
+            return []
+        first, second = (
+            vectorizer.transform([str(record.values[role]) for record in records])
+            for role in TEXTS[:2]
+        )
+        cosines = np.asarray(first.multiply(second).sum(axis=1)).ravel()
+        predictions = self._of_pairs(records, cosines, first, second)
+        return [Baseline("cosine of TF-IDF vectors", predictions)]
 
     def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
         """Standard deviation of the cosines; that of the scores is taken from 0 to 1."""

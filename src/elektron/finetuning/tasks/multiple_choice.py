@@ -19,7 +19,7 @@ from elektron.finetuning.metrics.classification import single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Outputs, Prediction, Predictions, Task
+from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.classification import as_name, likeliest, required_or_absent
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -111,9 +111,9 @@ class MultipleChoice(Task):
         measure = single_label(truth, predicted, [str(place) for place in range(most)])
         return dataclasses.replace(measure, details={})
 
-    def constant(self, records: Records, train: Records) -> Constant:
+    def constant(self, records: Records, train: Records) -> Baseline:
         place, _ = Counter(map(right_choice, records)).most_common(1)[0]
-        return Constant(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
+        return Baseline(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [f"choice {prediction['label']}"]

@@ -29,7 +29,7 @@ from elektron.finetuning.metrics.squad import best_null_threshold, squad
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import (
-    Constant,
+    Baseline,
     Outputs,
     Prediction,
     Predictions,
@@ -248,11 +248,8 @@ class QuestionAnswering(Task):
         not_resampled = {"answered": answered, "null_threshold": threshold}
         return dataclasses.replace(measure, not_resampled=not_resampled)
 
-    def constant(self, records: Records, train: Records) -> Constant | None:
-        """Never an answer, where some questions have none."""
-        if all(right_answers(record) for record in records):
-            return None
-        return Constant("never an answer", [{"answer": ""}] * len(records))
+    def constant(self, records: Records, train: Records) -> Baseline:
+        return Baseline("never an answer", [{"answer": ""}] * len(records))
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [prediction["answer"] or "no answer"]

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from elektron.errors import ElektronError
+from elektron.finetuning.baselines import ridge_regression
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Records
@@ -21,7 +22,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.regression import regression
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Prediction, Predictions, Variation
+from elektron.finetuning.tasks.base import Baseline, Prediction, Predictions, Variation
 from elektron.finetuning.tasks.classification import SentenceTask
 
 
@@ -86,9 +87,18 @@ class Regression(SentenceTask):
         """Predictions may correlate with the truth and be far from it: their errors count too."""
         return ("pearson", "mse")
 
-    def constant(self, records: Records, train: Records) -> Constant:
+    def constant(self, records: Records, train: Records) -> Baseline:
         mean = float(np.mean(list(map(number_of, records))))
-        return Constant(f"always {mean:.5g}", [{"score": mean}] * len(records))
+        return Baseline(f"always {mean:.5g}", [{"score": mean}] * len(records))
+
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """The mean, and ridge regression on TF-IDF features."""
+        found = super().baselines(records, train)
+        numbers = list(map(number_of, train))
+        learned = ridge_regression(train, numbers, records) if train else None
+        if learned is None:
+            return found
+        return [*found, Baseline(learned[0], [{"score": float(score)} for score in learned[1]])]
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
         scores = np.array([prediction["score"] for prediction in predictions])

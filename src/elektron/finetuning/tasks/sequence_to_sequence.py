@@ -34,11 +34,11 @@ from elektron.finetuning.inputs import (
     pad,
 )
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.metrics.text import ROUGE, rouge, summarization, translation
+from elektron.finetuning.metrics.text import ROUGE, by_line, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, Outputs, Prediction, Predictions, Task
+from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
 from elektron.finetuning.tasks.target_vocabulary import (
     end_token_id,
@@ -185,10 +185,20 @@ class SequenceToSequence(Task):
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         return summarization(list(map(target_texts, records)), [row["text"] for row in predictions])
 
-    def constant(self, records: Records, train: Records) -> Constant:
+    def constant(self, records: Records, train: Records) -> Baseline:
         """Always the training target that is most similar to other training targets, by ROUGE-L."""
         text = most_typical([target_texts(record)[0] for record in train])
-        return Constant(f"always {text[:60]!r}", [{"text": text}] * len(records))
+        return Baseline(f"always {text[:60]!r}", [{"text": text}] * len(records))
+
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """A constant text, and what is taken from the source without a change."""
+        name, texts = self.copied(records, train or records)
+        copies = Baseline(name, [{"text": text} for text in texts])
+        return [*super().baselines(records, train), copies]
+
+    def copied(self, records: Records, train: Records) -> tuple[str, list[str]]:
+        """What is copied from the sources, and the copies."""
+        return "a copy of the source", [str(record.values["source"]) for record in records]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [prediction["text"]]
@@ -275,6 +285,12 @@ class Summarization(SequenceToSequence):
     metric: ClassVar[str] = "rougeL"
     default_decoding: ClassVar[DecodingConfig] = dataclasses.replace(BEAMS, no_repeat_ngram=3)
 
+    def copied(self, records: Records, train: Records) -> tuple[str, list[str]]:
+        """The lead: first sentences or lines, of at least the median number of words of the training targets."""
+        usual = np.median([len(words(target_texts(record)[0])) for record in train])
+        texts = [lead(str(record.values["source"]), int(usual)) for record in records]
+        return "the first sentences of the source", texts
+
 
 @dataclass(kw_only=True)
 class Generation(SequenceToSequence):
@@ -304,6 +320,13 @@ def target_texts(record: Record) -> list[str]:
     """The right text, or all of a list of which each is right."""
     value = record.values["target"]
     return [str(text) for text in value] if isinstance(value, list) else [str(value)]
+
+
+def lead(text: str, count: int) -> str:
+    """The first sentences or lines of a text: one, and more until they have so many words."""
+    sentences = by_line(text).split("\n")
+    lengths = np.cumsum([len(words(sentence)) for sentence in sentences])
+    return "\n".join(sentences[: int(np.searchsorted(lengths, count)) + 1])
 
 
 def token_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:

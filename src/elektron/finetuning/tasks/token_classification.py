@@ -7,7 +7,7 @@ window in which it has most context on both sides.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -30,7 +30,7 @@ from elektron.finetuning.metrics.tagging import tagging
 from elektron.finetuning.metrics.writing import tokens as words_and_symbols
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Constant, LabelledTask, Outputs, Prediction, Predictions
+from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Prediction, Predictions
 
 
 @dataclass(kw_only=True)
@@ -119,11 +119,28 @@ class TokenClassification(LabelledTask):
             *([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions))
         )
 
-    def constant(self, records: Records, train: Records) -> Constant:
+    def constant(self, records: Records, train: Records) -> Baseline:
         counts = Counter(tag for record in records for tag in record.values["tags"])
         tag = counts.most_common(1)[0][0] if counts else self.labels[0]
         predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
-        return Constant(f"always {tag!r}", predictions)
+        return Baseline(f"always {tag!r}", predictions)
+
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """The most common tag of all, and that of each token in training, of new ones that of all."""
+        found = super().baselines(records, train)
+        if not train:
+            return found
+        by_token: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for record in train:
+            for token, tag in zip(tokens_of(record), record.values["tags"], strict=True):
+                by_token[token][tag] += 1
+        (most_common, _), *_ = sum(by_token.values(), Counter()).most_common(1)
+        best = {token: counts.most_common(1)[0][0] for token, counts in by_token.items()}
+        predictions = [
+            {"tags": [best.get(token, most_common) for token in tokens_of(record)]}
+            for record in records
+        ]
+        return [*found, Baseline("the most common tag of each token", predictions)]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         tags: list[str] = prediction["tags"]

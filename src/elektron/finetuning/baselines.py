@@ -1,0 +1,130 @@
+"""Linear models on TF-IDF features: what the words of a text say without a network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elektron.finetuning.inputs import Records
+from elektron.finetuning.metrics.writing import is_written_without_spaces
+
+MOST_ROWS, MOST_CHARACTERS = 20_000, 5_000_000
+"""Of the training texts that are read: about ten seconds on one core."""
+MOST_FEATURES = 50_000
+MOST_WEIGHTS = 500_000
+"""Features times classes."""
+SAMPLE = 500
+"""Texts that tell whether words have spaces between them."""
+INVERSE_PENALTY = 10.0
+"""Of logistic regression (`C`); the best or nearly so by cross-validation on training rows of three data sets."""
+ITERATIONS, TOLERANCE = 100, 1e-3
+
+
+def tf_idf(texts: Sequence[str], features: int = MOST_FEATURES) -> Any:
+    """scikit-learn's vectorizer, fitted to these texts; None where they have no visible character.
+
+    Features are single words and symbols and pairs of neighbours; in scripts without spaces between words,
+    sequences of one to three characters.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if not any(map(str.strip, texts)):
+        return None
+    places = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts)))
+    options: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
+    if is_written_without_spaces(texts[int(place)] for place in places):
+        options = {"analyzer": "char", "ngram_range": (1, 3)}
+    return TfidfVectorizer(
+        sublinear_tf=True, max_features=features, dtype=np.float32, **options
+    ).fit(texts)
+
+
+def logistic_regression(
+    train: Records, labels: Sequence[str] | NDArray[np.bool_], records: Records
+) -> tuple[str, NDArray[Any]] | None:
+    """Predictions of a logistic regression on TF-IDF features of texts or pairs of texts.
+
+    Args:
+        train: training records.
+        labels: the class of each, or `(rows, classes)` which classes each has.
+        records: those to predict.
+
+    Returns:
+        What the method is called, with the rows it was trained on where it was not all, and the predictions, in
+        the form of the labels. None where nothing can be learned.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    targets = np.asarray(labels)
+    classes = len(set(labels)) if targets.ndim == 1 else targets.shape[1]
+    model: Any = LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS, tol=TOLERANCE)
+    if targets.ndim == 2:
+        model = OneVsRestClassifier(model)
+    features = min(MOST_FEATURES, MOST_WEIGHTS // classes)
+    return _predicted("logistic regression", model, train, targets, records, features)
+
+
+def ridge_regression(
+    train: Records, numbers: Sequence[float], records: Records
+) -> tuple[str, NDArray[Any]] | None:
+    """Predictions of a ridge regression, as those of `logistic_regression`."""
+    from sklearn.linear_model import Ridge
+
+    return _predicted(
+        "ridge regression", Ridge(), train, np.asarray(numbers), records, MOST_FEATURES
+    )
+
+
+def _predicted(
+    name: str, model: Any, train: Records, targets: NDArray[Any], records: Records, features: int
+) -> tuple[str, NDArray[Any]] | None:
+    from sklearn.exceptions import ConvergenceWarning
+
+    read = evenly_spaced(train)
+    texts = [
+        str(train[place].values[role])
+        for role in ("text", "pair")
+        if role in train[0].values
+        for place in read
+    ]
+    vectorizer = tf_idf(texts, features)
+    targets = targets[read]
+    if vectorizer is None or len(np.unique(targets, axis=0)) < 2:
+        return None
+    with warnings.catch_warnings():
+        # It ends after ITERATIONS; a class that no row read has is never predicted.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="Label not|Label .* is present")
+        model.fit(_features(vectorizer, [train[place] for place in read]), targets)
+    on = f" on {len(read):,} of {len(train):,} rows" if len(read) < len(train) else ""
+    return f"TF-IDF with {name}{on}", model.predict(_features(vectorizer, records))
+
+
+def _features(vectorizer: Any, records: Records) -> Any:
+    """Those of each text; of a pair those of both and the cosine."""
+    from scipy.sparse import csr_array, hstack
+
+    sides = [
+        vectorizer.transform([str(record.values[role]) for record in records])
+        for role in ("text", "pair")
+        if role in records[0].values
+    ]
+    if len(sides) == 1:
+        return sides[0]
+    cosines = csr_array(sides[0].multiply(sides[1]).sum(axis=1).reshape(-1, 1))
+    return hstack([*sides, cosines], format="csr")
+
+
+def evenly_spaced(train: Records) -> list[int]:
+    """Places of the training rows that are read, all of them where they are few and short."""
+    characters = sum(
+        len(str(record.values.get(role, ""))) for record in train for role in ("text", "pair")
+    )
+    fitting = max(1, len(train) * MOST_CHARACTERS // max(1, characters))
+    count = min(len(train), MOST_ROWS, fitting)
+    return [int(place) for place in np.linspace(0, len(train) - 1, count)]

@@ -1,0 +1,148 @@
+"""What simple methods predict, by hand on a few rows, and the features of the linear models."""
+
+import numpy as np
+import pytest
+
+from elektron.finetuning import baselines
+from elektron.finetuning.baselines import evenly_spaced, logistic_regression, tf_idf
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.embedding import Embedding
+from elektron.finetuning.tasks.multiple_choice import MultipleChoice
+from elektron.finetuning.tasks.regression import Regression
+from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, lead
+from elektron.finetuning.tasks.token_classification import TokenClassification
+
+READING = {"max_length": 8, "truncation": "head", "stride": 0}
+CLASSES = Classification(labels=["bad", "good"], pairs=False, **READING)
+
+
+def rows(role, *pairs):
+    """Records of a text and another value."""
+    return [Record({"text": text, role: value}, {}, "") for text, value in pairs]
+
+
+TRAIN = rows("label", *[("fine film", "good"), ("dull film", "bad")] * 4, ("fine", "good"))
+
+
+def test_the_words_of_a_text_say_its_class():
+    test = rows("label", ("fine !", "good"), ("dull story", "bad"), ("dull", "good"))
+    constant, learned = CLASSES.baselines(test, TRAIN)
+    assert constant.name == "always 'good'"
+    assert learned.name == "TF-IDF with logistic regression"
+    assert [row["label"] for row in learned.predictions] == ["good", "bad", "bad"]
+    assert CLASSES.measure(test, learned.predictions)()["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_without_training_rows_there_is_only_the_constant():
+    assert [found.name for found in CLASSES.baselines(TRAIN, [])] == ["always 'good'"]
+
+
+def test_nothing_is_learned_from_one_class_or_from_blank_texts():
+    assert len(CLASSES.baselines(TRAIN, TRAIN[:1])) == 1
+    assert len(CLASSES.baselines(TRAIN, rows("label", (" ", "good"), ("", "bad")))) == 1
+
+
+def test_each_of_several_labels_is_learned_by_itself():
+    task = Classification(labels=["a", "b", "never"], several=True, pairs=False, **READING)
+    train = rows("label", *[("apple", ["a"]), ("bean", ["b"]), ("apple bean", ["a", "b"])] * 4)
+    test = rows("label", ("apple", ["a"]), ("bean apple", []), ("other", ["a"]))
+    _, learned = task.baselines(test, train)
+    assert [row["labels"] for row in learned.predictions[:2]] == [["a"], ["a", "b"]]
+
+
+def test_numbers_by_ridge_regression():
+    task = Regression(mean=0.0, spread=1.0, pairs=False, **READING)
+    train = rows("label", *[("low", 1), ("high", 5)] * 50)
+    (_, learned) = task.baselines(rows("label", ("high", 5), ("low", 1), ("new", 3)), train)
+    assert learned.name == "TF-IDF with ridge regression"
+    # Of n rows with x = 1 the penalty 1 leaves n / (n + 2) of the difference, in both directions.
+    scores = [row["score"] for row in learned.predictions]
+    assert scores == pytest.approx([3 + 2 * 50 / 51, 3 - 2 * 50 / 51, 3.0], abs=0.01)
+
+
+def test_pairs_are_compared_by_their_cosine():
+    def pair(text, other, label):
+        return Record({"text": text, "pair": other, "label": label}, {}, "")
+
+    words = ["amber", "wool", "glass", "iron", "silk", "clay", "salt", "wood"]
+    train = [pair(word, word, "same") for word in words]
+    train += [pair(word, words[place - 1], "other") for place, word in enumerate(words)]
+    test = [pair("silk iron", "iron silk", "same"), pair("silk", "salt", "other")]
+    _, found = logistic_regression(train, [row.values["label"] for row in train], test)
+    assert found.tolist() == ["same", "other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("Ab c!", {"ab", "c", "!", "ab c", "c !"}),
+        ("北京", {"北", "京", "北京"}),
+        ("ไทย", {"ไ", "ท", "ย", "ไท", "ทย", "ไทย"}),
+    ],
+)
+def test_features_are_words_or_characters(text, features):
+    assert set(tf_idf([text]).get_feature_names_out()) == features
+
+
+def test_of_many_or_long_texts_some_are_read_and_the_name_says_so(monkeypatch):
+    assert evenly_spaced(TRAIN) == list(range(9))
+    monkeypatch.setattr(baselines, "MOST_ROWS", 4)
+    assert len(evenly_spaced(TRAIN)) == 4
+    name, _ = logistic_regression(TRAIN, [row.values["label"] for row in TRAIN], TRAIN)
+    assert name == "TF-IDF with logistic regression on 4 of 9 rows"
+    monkeypatch.setattr(baselines, "MOST_CHARACTERS", 24)
+    assert evenly_spaced(TRAIN) == [0, 8]
+
+
+def test_the_most_common_tag_of_each_token():
+    def tagged(*pairs):
+        tokens, tags = zip(*pairs, strict=True)
+        return Record({"tokens": list(tokens), "tags": list(tags)}, {}, "")
+
+    task = TokenClassification(labels=["B-X", "O"], max_length=8, stride=0)
+    train = [tagged(("Li", "B-X"), ("ran", "O"), ("on", "O")), tagged(("Li", "B-X"), ("Li", "O"))]
+    test = [tagged(("Li", "B-X"), ("Wei", "B-X"), ("ran", "O"))]
+    _, found = task.baselines(test, train)
+    assert found.predictions == [{"tags": ["B-X", "O", "O"]}]
+    assert task.measure(test, found.predictions)()["accuracy"] == pytest.approx(2 / 3)
+    assert len(task.baselines(test, [])) == 1
+
+
+def test_the_lead_is_as_long_as_a_usual_summary():
+    assert lead("One two. Three four five! Six.", 3) == "One two.\nThree four five!"
+    assert lead("One two. Three.", 1) == "One two."
+    assert lead("A: hi\nB: so\nA: no", 4) == "A: hi\nB: so"
+    assert lead("One. Two.", 99) == "One.\nTwo."
+    assert lead("", 3) == ""
+    records = [
+        Record({"source": f"Rain fell. It {word}. Then sun.", "target": f"it {word}"}, {}, "")
+        for word in ("poured", "stopped")
+    ]
+    name, texts = Summarization.copied(None, records, records)
+    assert (name, texts[0]) == ("the first sentences of the source", "Rain fell.")
+    assert Generation.copied(None, records, records)[1][0] == "Rain fell. It poured. Then sun."
+
+
+def test_texts_are_ranked_by_the_cosine_of_their_words():
+    pairs = [("red wool", "the red wool"), ("iron", "old iron gate"), ("clay", "salt")]
+    records = rows("pair", *pairs)
+    task = Embedding(scored=False, max_length=8)
+    (found,) = task.baselines(records, [])
+    # No text has a word of the third: all three have a cosine of 0.
+    assert [row["rank"] for row in found.predictions] == [1, 1, 3]
+    scored = [Record(row.values | {"label": 1.0}, {}, "") for row in records]
+    (found,) = Embedding(scored=True, max_length=8).baselines(scored, scored)
+    cosines = [row["score"] for row in found.predictions]
+    assert cosines[0] > 0.4 and cosines[2] == 0
+    assert "rank" not in found.predictions[0]
+
+
+def test_choices_have_the_constant_alone():
+    choices = [Record({"text": "x", "choices": ["a", "b"], "label": 1}, {}, "")] * 2
+    (found,) = MultipleChoice(max_length=8).baselines(choices, choices)
+    assert [row["label"] for row in found.predictions] == [1, 1]
+
+
+def test_dtype_of_features_is_float32():
+    assert tf_idf(["a b", "b c"]).transform(["a"]).dtype == np.float32

@@ -20,6 +20,11 @@ class Clock:
         return self.now
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -73,10 +78,6 @@ def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -85,6 +86,17 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.update(2, "[a] note")
     assert "working" in terminal.getvalue()
     assert re.search(r"2 steps · took \d+ s · \[a\] note", terminal.getvalue())
+
+
+def test_a_bar_leaves_a_file_on_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", file)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress("working", 2, "steps"):
+        sys.stdout.write("a row\n")
+    assert file.getvalue() == "a row\n"
+    assert "a row" not in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

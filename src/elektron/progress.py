@@ -114,6 +114,8 @@ def _bar(transient: bool) -> rich.progress.Progress:
         console=Console(stderr=True),
         refresh_per_second=4,
         transient=transient,
+        # The bar prints what the program writes above itself, on standard error: never what goes to a file.
+        redirect_stdout=sys.stdout.isatty(),
     )
 
 

@@ -381,6 +381,7 @@ PLACES = {
     ],
     "evaluate": ["CLOSED x.csv", "CLOSED --blimp x.jsonl"],
     "predict": ["CLOSED --input x.csv"],
+    "detect": ["CLOSED --input x.csv"],
     "compare": ["--data CLOSED --out OUT --variants objective=rtd --steps 2", "--out CLOSED"],
     "report": ["CLOSED"],
 }

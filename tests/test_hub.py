@@ -28,8 +28,8 @@ from elektron import hub
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
-from elektron.inference.minimal_pairs import load_scorer
 from elektron.inference.models import load_predictor
+from elektron.inference.pretrained import load_scorer
 from elektron.io.datasets import parse_repo
 from elektron.models import (
     ElektronConfig,

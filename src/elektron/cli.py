@@ -156,6 +156,13 @@ COMMANDS = {
         ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
         json=False,
     ),
+    "detect": Command(
+        "find words that look wrong, with a pre-trained discriminator",
+        "elektron.inference.config:DetectConfig",
+        "elektron.inference.detect:detect",
+        ("detect run --input new.txt", "detect run --threshold 0.5 < texts.txt"),
+        json=False,
+    ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",

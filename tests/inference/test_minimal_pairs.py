@@ -210,7 +210,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path, encoders, pairs_file, toke
         BertConfig(vocab_size=len(tokenizer), **SMALL)
     )
     folder = save(model, tmp_path / "model", tokenizer)
-    with pytest.raises(ElektronError, match="is BertForTokenClassification: minimal pairs are for"):
+    with pytest.raises(ElektronError, match="is BertForTokenClassification, and neither"):
         evaluate(EvaluateConfig(model=folder, blimp=pairs_file))
 
 

@@ -80,6 +80,7 @@ def command_lines(
         "finetune": f"{learn} --eval {animals['eval']} --out out --max-train 64".split(),
         "evaluate": f"{tuned} {animals['test']}".split(),
         "predict": f"{tuned} --input {animals['test']}".split(),
+        "detect": f"{encoders['elektron'].parent} --input {animals['test']}".split(),
         "compare": [*f"{tiny} --budget 2e8flops --seeds 1 --out out --probe".split(), probe_text],
         "report": f"{finished} --out out.html".split(),
         "completion": ["bash"],

@@ -42,6 +42,7 @@ ACCEPTED = {
     r"finetune --stride 0": "windows that do not overlap",
     r"\S+ --label-separator .+": "any text may separate labels",
     r"predict --label .+": "labels are not read to predict",
+    r"detect --(threshold|suggestions) (0|0\.5)": "a probability; none",
 }
 """Reasons by expressions on the command, the option and the value."""
 

@@ -1,12 +1,12 @@
-"""Settings of `elektron predict`. Nothing heavy is imported here."""
+"""Settings of `elektron predict` and `elektron detect`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from elektron.configuration import Positional, Size
+from elektron.configuration import Positional, Size, Within
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
 from elektron.finetuning.in_memory import as_source
 
@@ -32,6 +32,31 @@ class PredictConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        self.input = as_source(self.input)
+        super().__post_init__()
+
+
+@dataclass(kw_only=True)
+class DetectConfig(FilesConfig):
+    """Find words of texts that look wrong to a pre-trained discriminator."""
+
+    model: Positional[str]
+    """Folder of a pre-training run, or folder or hub name of a discriminator (then without suggestions)."""
+    input: str = "-"
+    """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
+    output: Path | None = None
+    """File, by its ending jsonl, csv, tsv or parquet (default: standard output; marked text for a
+    terminal, else JSON lines)."""
+    threshold: Annotated[float, Within(least=0, most=1)] = 0.3
+    """Least probability of being replaced of a suspicious word; 0 lists every word."""
+    suggestions: Annotated[int, Within(least=0, most=100)] = 3
+    """Words that the generator would write instead, for each suspicious word."""
+    batch_size: Size | None = None
+    """Most rows that pass through the network at once (default: as many as their length allows)."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
 
     def __post_init__(self) -> None:
         self.input = as_source(self.input)

@@ -13,20 +13,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoModelForPreTraining,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import load_tokenizer
@@ -38,11 +32,9 @@ from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import MINIMAL_PAIRS
-from elektron.hub import load_configuration
+from elektron.inference.pretrained import load_scorer, logits_at, replaced_logits
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
-from elektron.models.families import LABELS
-from elektron.models.loading import load_network
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
 from elektron.terminal import echo
@@ -52,8 +44,6 @@ GROUPS = ("phenomenon", "paradigm", "field")
 ALL = "all"
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
 """By device, in a batch."""
-
-Kind = Literal["masked language model", "discriminator"]
 
 
 class Sentence(NamedTuple):
@@ -143,26 +133,6 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
     return result
 
 
-def load_scorer(name: str) -> tuple[Kind, PreTrainedModel]:
-    """A model that can score sentences, and how.
-
-    Raises:
-        ElektronError: it is of another kind.
-    """
-    config = load_configuration(name)
-    architecture = (config.architectures or ["a bare encoder"])[0]
-    if architecture.endswith("ForMaskedLM"):
-        return "masked language model", load_network(AutoModelForMaskedLM, name)
-    if architecture in ("ElectraForPreTraining", "ElektronForPreTraining"):
-        return "discriminator", load_network(AutoModelForPreTraining, name)
-    labels = {int(number): label for number, label in (config.id2label or {}).items()}
-    if architecture.endswith("ForTokenClassification") and labels == LABELS:
-        return "discriminator", load_network(AutoModelForTokenClassification, name)
-    raise ElektronError(
-        f"{name} is {architecture}: minimal pairs are for a masked language model or a discriminator"
-    )
-
-
 def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
     """A sentence between the special tokens that the model expects."""
     encoded = tokenizer(text, return_special_tokens_mask=True)
@@ -221,29 +191,8 @@ def masked_log_probability(
 
 def originality(model: PreTrainedModel, input_ids: Tensor, scored: Tensor, on: Device) -> Tensor:
     """The sum of a discriminator's log-probabilities that the tokens of a row are original: `(batch,)`."""
-    logits = model(input_ids.to(on.device)).logits.float().cpu()
-    # A token classifier has a logit for each of LABELS, a discriminator one for "replaced".
-    original = logits.log_softmax(-1)[..., 0] if logits.ndim == 3 else F.logsigmoid(-logits)
-    return torch.where(scored, original.double(), 0.0).sum(1)
-
-
-def logits_at(model: PreTrainedModel, input_ids: Tensor, positions: Tensor) -> Tensor:
-    """A masked language model's logits `(batch, vocabulary)` at one position of each row.
-
-    The head, which is as expensive as a small encoder, runs at these positions only.
-    """
-    rows = torch.arange(len(input_ids), device=input_ids.device)
-
-    def select(_module: Any, _arguments: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[rows, positions][:, None]
-        return output
-
-    hook = model.base_model.register_forward_hook(select)
-    try:
-        logits: Tensor = model(input_ids).logits
-    finally:
-        hook.remove()
-    return logits[:, 0]
+    original = F.logsigmoid(-replaced_logits(model, input_ids.to(on.device)))
+    return torch.where(scored, original.double().cpu(), 0.0).sum(1)
 
 
 def by_length(

@@ -7,24 +7,28 @@ ends when no more input is available, so that a process that sends one line gets
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from select import select
 from typing import IO, Any
+
+from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.unknown import TOO_MUCH, Unknown, UnknownCounter
 from elektron.errors import ElektronError
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
-from elektron.finetuning.readers.roles import QUESTIONS
+from elektron.finetuning.readers.roles import QUESTIONS, Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.inference.config import PredictConfig
+from elektron.inference.config import DetectConfig, PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Write, open_writer
 from elektron.progress import Progress
 
+PredictRecords = Callable[[Sequence[Record]], list[Prediction]]
 CHUNK = 1024
 """Rows."""
 COUNTED = 64
@@ -37,13 +41,7 @@ def predict(config: PredictConfig) -> int:
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.
     """
-    if config.input != "-" and config.output is not None:
-        source = Path(config.input)
-        if config.output.exists() and source.exists() and config.output.samefile(source):
-            raise ElektronError(
-                f"--output {config.output} is the input itself: choose another name"
-            )
-    with open_writer(config.output) as write:
+    with open_output(config) as write:
         return _predict(config, write)
 
 
@@ -58,12 +56,29 @@ def predictions(config: PredictConfig) -> list[Row]:
     return rows
 
 
+@contextmanager
+def open_output(config: PredictConfig | DetectConfig) -> Iterator[Write]:
+    """A function that writes rows to `config.output`.
+
+    Raises:
+        ElektronError: nothing can be written there, or it is the input.
+    """
+    if config.input != "-" and config.output is not None:
+        source = Path(config.input)
+        if config.output.exists() and source.exists() and config.output.samefile(source):
+            raise ElektronError(
+                f"--output {config.output} is the input itself: choose another name"
+            )
+    with open_writer(config.output) as write:
+        yield write
+
+
 def _predict(config: PredictConfig, write: Write) -> int:
     predictor = load_predictor(
         config.model, config.task, config.decoding, config.batch_size, config.precision
     )
     layout = predictor.task.files()
-    predict_records: Callable[[Sequence[Record]], list[Prediction]] = predictor.predict
+    predict_records: PredictRecords = predictor.predict
     if config.documents:
         if predictor.task.name == "question-answering":
             from elektron.inference.passages import OpenBook, Passages
@@ -82,7 +97,32 @@ def _predict(config: PredictConfig, write: Write) -> int:
                 f"--documents is for models for question-answering or embedding; {config.model} is "
                 f"one for {predictor.task.name}"
             )
-    counter, unknown = UnknownCounter.of(predictor.tokenizer), Unknown()
+    return predict_rows(config, layout, predictor.tokenizer, predict_records, write)
+
+
+def predict_rows(
+    config: PredictConfig | DetectConfig,
+    layout: Layout,
+    tokenizer: PreTrainedTokenizerBase,
+    predict_records: PredictRecords,
+    write: Write,
+) -> int:
+    """Read the rows of `config.input` a chunk at a time and write them with their predictions.
+
+    Args:
+        config: the input, and how it is read.
+        layout: what the input holds.
+        tokenizer: counts characters that become [UNK].
+        predict_records: gives a prediction for each record of a chunk.
+        write: takes the rows of a chunk.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        ElektronError: there is no such file, or it is not of the layout.
+    """
+    counter, unknown = UnknownCounter.of(tokenizer), Unknown()
     columns = PredictionColumns()
     waiting: list[Record] = []
     done = 0

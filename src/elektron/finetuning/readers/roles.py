@@ -113,6 +113,7 @@ LAYOUTS = {
 """By task."""
 QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", ("id",), "never")))
 """Questions that are answered from a corpus."""
+TEXTS = Layout((TEXT,))
 MINIMAL_PAIRS = Layout(
     (
         Role("good", ("good", "sentence_good")),

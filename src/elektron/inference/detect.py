@@ -1,0 +1,320 @@
+"""`elektron detect`: words that look wrong to a pre-trained discriminator, and what its generator would write.
+
+The discriminator reads a text once. A token's probability is that of having been replaced by a sample of the
+generator, as in pre-training; a word's is the highest of its tokens. A text longer than a window is read in
+windows that overlap, and each token's probability is taken from the window in whose middle it is. For a suspicious
+word the generator sees one [MASK] in its place, and its likeliest words are suggested.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from unicodedata import combining
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from elektron.allocator import keep_freed_memory
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.corpus.vocabulary import readable
+from elektron.device import Device
+from elektron.errors import ElektronError
+from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.inputs import pad
+from elektron.finetuning.predictor import TOKENS_AT_ONCE, batches_by_size
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import TEXTS
+from elektron.finetuning.tasks.base import Prediction
+from elektron.inference.config import DetectConfig
+from elektron.inference.predict import open_output, predict_rows
+from elektron.inference.pretrained import load_scorer, logits_at, replaced_logits
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, network_of_run
+from elektron.pretraining.masking import WordFinder, is_unspaced
+from elektron.terminal import escape_control, rich_console
+
+log = logging.getLogger(__name__)
+
+OVERLAP = 1 / 4
+"""Fraction of a window that is in the next one too."""
+DIGITS = 4
+"""Decimal places of probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text, with where it is."""
+
+    start: int
+    """First character."""
+    end: int
+    """The character after the last."""
+    tokens: slice
+    probability: float
+    """Of having been replaced: the highest of its tokens."""
+
+
+def detect(config: DetectConfig) -> int:
+    """Write each row of the input with its suspicious words; returns how many rows there were.
+
+    Raises:
+        ElektronError: there is no such model or file, the model is no discriminator, or the file has no texts.
+    """
+    with open_output(config) as write:
+        detector = load_detector(config)
+        if config.output is None and sys.stdout.isatty():
+
+            def show(records: Sequence[Record]) -> list[Prediction]:
+                found = detector.predict(records)
+                for record, prediction in zip(records, found, strict=True):
+                    print_marked(record.values["text"], prediction["suspicious"])
+                return found
+
+            return predict_rows(config, TEXTS, detector.tokenizer, show, lambda rows: None)
+        return predict_rows(config, TEXTS, detector.tokenizer, detector.predict, write)
+
+
+def load_detector(config: DetectConfig) -> Detector:
+    """The networks of a pre-training run, or a discriminator alone, on the best device.
+
+    Raises:
+        ElektronError: there is no such model, or it is no discriminator.
+    """
+    keep_freed_memory()
+    name = network_of_run(config.model, DISCRIMINATOR) or config.model
+    kind, discriminator = load_scorer(name)
+    if kind != "discriminator":
+        raise ElektronError(
+            f"{name} is a {kind}: `elektron detect` needs a discriminator, as --objective rtd trains it"
+        )
+    tokenizer = load_tokenizer(name)
+    check_token_ids(name, tokenizer, discriminator.config.vocab_size)
+    generator = None
+    if config.suggestions:
+        if (place := network_of_run(config.model, GENERATOR)) is None:
+            log.info("%s has no generator beside it: there are no suggestions", config.model)
+        else:
+            _, generator = load_scorer(place)
+            check_token_ids(place, tokenizer, generator.config.vocab_size)
+    return Detector(config, discriminator, generator, tokenizer)
+
+
+class Detector:
+    """Finds suspicious words with a discriminator, and suggests others with a generator if there is one.
+
+    Args:
+        config: threshold, number of suggestions, batches, precision.
+        discriminator: of any family.
+        generator: of the same pre-training, or None.
+        tokenizer: of both.
+    """
+
+    def __init__(
+        self,
+        config: DetectConfig,
+        discriminator: PreTrainedModel,
+        generator: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        self.config = config
+        self.on = Device.choose(config.precision)
+        self.networks = [each for each in (discriminator, generator) if each is not None]
+        for network in self.networks:
+            network.to(self.on.device).eval()
+        self.discriminator, self.generator, self.tokenizer = discriminator, generator, tokenizer
+        self.finder = WordFinder(tokenizer, None)
+        self.special_ids = np.array(tokenizer.all_special_ids)
+        self.first, *self.last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
+        longest = min(longest_input(network.config) for network in self.networks)
+        longest = min(longest, tokenizer.model_max_length)
+        self.room = longest - len([self.first, *self.last])
+        """Tokens of text in a window."""
+
+    def predict(self, records: Sequence[Record]) -> list[Prediction]:
+        """For each text `suspicious`: its words of at least the threshold, in their order.
+
+        Each has `word`, `start` and `end` (characters of the text, the end exclusive), `probability`, and,
+        where there is a generator, `suggestions`: `word` and `probability`, likeliest first.
+        """
+        texts = [record.values["text"] for record in records]
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        ids_of_texts: list[list[int]] = encoded["input_ids"]
+        found = [
+            [
+                word
+                for word in self._words(text, ids, offsets, probabilities)
+                if word.probability >= self.config.threshold
+            ]
+            for text, ids, offsets, probabilities in zip(
+                texts,
+                ids_of_texts,
+                encoded["offset_mapping"],
+                self._probabilities(ids_of_texts),
+                strict=True,
+            )
+        ]
+        suspicious = [
+            [
+                {
+                    "word": text[word.start : word.end],
+                    "start": word.start,
+                    "end": word.end,
+                    "probability": round(word.probability, DIGITS),
+                }
+                for word in words
+            ]
+            for text, words in zip(texts, found, strict=True)
+        ]
+        if self.generator is not None:
+            masked = [
+                (ids, word)
+                for ids, words in zip(ids_of_texts, found, strict=True)
+                for word in words
+            ]
+            suggestions = iter(self._suggestions(self.generator, masked))
+            for row in suspicious:
+                for entry in row:
+                    entry["suggestions"] = next(suggestions)
+        return [{"suspicious": row} for row in suspicious]
+
+    @torch.inference_mode()
+    def _probabilities(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The probability of each token of each text, given as token ids, of having been replaced."""
+        spans = [
+            (number, begin, end)
+            for number, ids in enumerate(texts)
+            for begin, end in windows(len(ids), self.room)
+        ]
+        rows = [[self.first, *texts[number][begin:end], *self.last] for number, begin, end in spans]
+        outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
+        for chosen, input_ids, attention_mask in self._batches(rows):
+            with self.on.autocast():
+                logits = replaced_logits(self.discriminator, input_ids, attention_mask)
+            for row, values in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
+                outputs[row] = values[1:]
+        found = [np.zeros(len(ids), np.float32) for ids in texts]
+        read_to = [0] * len(texts)
+        for (number, begin, end), values in zip(spans, outputs, strict=True):
+            middle = (begin + read_to[number]) // 2  # of what this window and the one before share
+            found[number][middle:end] = values[middle - begin : end - begin]
+            read_to[number] = end
+        return found
+
+    def _words(
+        self,
+        text: str,
+        ids: Sequence[int],
+        offsets: Sequence[tuple[int, int]],
+        probabilities: NDArray[np.float32],
+    ) -> Iterator[Word]:
+        """The words of a text, without special tokens such as [UNK]."""
+        if not ids:
+            return
+        is_special = np.isin(ids, self.special_ids)
+        starts = self.finder.word_starts(np.array([ids]))[0] | is_special
+        starts[1:] |= is_special[:-1]
+        for place, ((_, before), (begin, _)) in enumerate(pairwise(offsets), start=1):
+            # Chinese characters in bytes, as BPE has them, do not show in the tokens.
+            if begin >= before and any(map(is_unspaced, text[begin - 1 : begin + 1])):
+                starts[place] = True
+        for first, end in pairwise([*np.flatnonzero(starts).tolist(), len(ids)]):
+            begin, stop = offsets[first][0], offsets[end - 1][1]
+            while begin < stop and text[begin].isspace():
+                begin += 1
+            while stop < len(text) and combining(text[stop]):
+                stop += 1  # an accent that the tokenizer composed with the letter before
+            if begin < stop and not is_special[first]:
+                probability = float(probabilities[first:end].max())
+                yield Word(begin, stop, slice(first, end), probability)
+
+    def _suggestions(
+        self, generator: PreTrainedModel, masked: Sequence[tuple[Sequence[int], Word]]
+    ) -> list[list[dict[str, str | float]]]:
+        """What the generator would write in place of words, each given with the token ids of its text."""
+        mask, tokenizer = self.tokenizer.mask_token_id, self.tokenizer
+        before = (self.room - 1) // 2
+        rows, places = [], []
+        for ids, word in masked:
+            left = ids[: word.tokens.start]
+            right = ids[word.tokens.stop :]
+            kept = max(before, self.room - 1 - len(right))
+            left = left[max(0, len(left) - kept) :]
+            right = right[: self.room - 1 - len(left)]
+            rows.append([self.first, *left, mask, *right, *self.last])
+            places.append(1 + len(left))
+        allowed = self.finder.starts.copy()
+        allowed[self.special_ids] = False
+        refused = torch.from_numpy(~allowed).to(self.on.device)
+        found: list[list[dict[str, str | float]]] = [[]] * len(rows)
+        for chosen, input_ids, attention_mask in self._batches(rows):
+            positions = torch.tensor([places[row] for row in chosen], device=self.on.device)
+            with self.on.autocast():
+                logits = logits_at(generator, input_ids, positions, attention_mask)
+            probabilities = logits.float().softmax(-1)[:, : len(refused)].masked_fill(refused, 0)
+            best = probabilities.topk(min(self.config.suggestions + 1, len(refused)))
+            for row, values, tokens in zip(chosen, *map(Tensor.tolist, best), strict=True):
+                ids, word = masked[row]
+                itself = ids[word.tokens]
+                found[row] = [
+                    {
+                        "word": readable(
+                            tokenizer.convert_ids_to_tokens(token), tokenizer.backend_tokenizer
+                        ).strip(),
+                        "probability": round(value, DIGITS),
+                    }
+                    for value, token in zip(values, tokens, strict=True)
+                    if [token] != itself and value > 0
+                ][: self.config.suggestions]
+        return found
+
+    def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Numbers of rows of token ids, with their batch and its attention mask on the device."""
+        tokens = TOKENS_AT_ONCE[self.on.device.type]
+        for chosen in batches_by_size(list(map(len, rows)), tokens, self.config.batch_size):
+            features = [{"input_ids": list(rows[row])} for row in chosen]
+            batch = pad(features, {"input_ids": self.tokenizer.pad_token_id})
+            input_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+            yield chosen, input_ids.to(self.on.device), attention_mask.to(self.on.device)
+
+
+def windows(length: int, room: int) -> list[tuple[int, int]]:
+    """First token and token after the last of the windows of a text; the last window ends with the text.
+
+    Args:
+        length: tokens of the text.
+        room: most tokens in a window.
+    """
+    overlap = int(OVERLAP * room)
+    begins = range(0, max(1, length - overlap), room - overlap)
+    ends = [min(begin + room, length) for begin in begins]
+    return [(max(0, end - room), end) for end in ends]
+
+
+def print_marked(text: str, suspicious: Sequence[Prediction]) -> None:
+    """Print a text with its suspicious words marked, and a line for each of them with what could be there instead."""
+    from rich.text import Text
+
+    marked, end = Text(), 0
+    for word in suspicious:
+        marked.append(escape_control(text[end : word["start"]]))
+        marked.append(escape_control(word["word"]), style="bold underline red")
+        end = word["end"]
+    marked.append(escape_control(text[end:]))
+    for word in suspicious:
+        marked.append(f"\n  {word['probability']:4.0%}  {escape_control(word['word'])}")
+        instead = [f"{s['word']} {s['probability']:.0%}" for s in word.get("suggestions", [])]
+        marked.append(escape_control(f" → {', '.join(instead)}") if instead else "")
+    with rich_console() as console:
+        console.print(marked, soft_wrap=True)

@@ -163,6 +163,13 @@ COMMANDS = {
         ("detect run --input new.txt", "detect run --threshold 0.5 < texts.txt"),
         json=False,
     ),
+    "serve": Command(
+        "answer HTTP requests with a fine-tuned model, and show a page to try it",
+        "elektron.serve.config:ServeConfig",
+        "elektron.serve.serve:serve",
+        ("serve model", "serve model --port 8080 --max-rows 100"),
+        json=False,
+    ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",

@@ -96,6 +96,13 @@ class Unknown:
             shown = " ".join(c for c, _ in self.missing.most_common(SHOWN_CHARACTERS))
         return f"{name} ({shown}): {ADVICE[name]}"
 
+    @property
+    def message(self) -> str:
+        """What is lost and why; nothing where it is not worth saying."""
+        if self.fraction <= WORTH_SAYING:
+            return ""
+        return f"{self.fraction:.1%} of the characters become [UNK], mostly {self.cause}"
+
     def check(self, name: str, allow: bool) -> None:
         """Warn of lost text, or refuse it.
 
@@ -106,12 +113,11 @@ class Unknown:
         Raises:
             ElektronError: too much is lost.
         """
-        if self.fraction <= WORTH_SAYING:
+        if not (message := self.message):
             return
-        message = f"{name}: {self.fraction:.1%} of the characters become [UNK], mostly {self.cause}"
         if self.fraction > TOO_MUCH and not allow:
-            raise ElektronError(f"{message}; {GO_ON}")
-        log.warning("%s", message)
+            raise ElektronError(f"{name}: {message}; {GO_ON}")
+        log.warning("%s: %s", name, message)
 
 
 class UnknownCounter:

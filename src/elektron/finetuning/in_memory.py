@@ -1,4 +1,7 @@
-"""Rows from Python in place of a file: a list of mappings, a pandas DataFrame, or a `datasets.Dataset`."""
+"""In place of a file: rows from Python, or the content of a file that was sent.
+
+Rows are a list of mappings, a pandas DataFrame, or a `datasets.Dataset`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,18 @@ class Rows(str):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Settings are copied, rows are not."""
+        return self
+
+
+class Content(str):
+    """The name of a file for messages, its ending for the format, and what it contains."""
+
+    content: bytes
+
+    def __new__(cls, name: str, content: bytes) -> Self:
+        """The content under a name."""
+        self = super().__new__(cls, name)
+        self.content = content
         return self
 
 

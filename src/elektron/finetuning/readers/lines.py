@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from elektron.errors import ElektronError, first_line, suggest_path
+from elektron.finetuning.in_memory import Content
 from elektron.io.datasets import HUB
 from elektron.io.text import (
     FIRST_BYTES,
@@ -98,6 +99,9 @@ def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None
             "".encode(encoding)
         except (LookupError, ValueError, TypeError) as error:
             raise ElektronError(f"--encoding {encoding!r} is no text encoding") from error
+    if isinstance(source, Content):
+        chunks = iter([source.content])
+        return Lines(source, _decoded_lines(source, chunks, encoding), file_suffix(Path(source)))
     if source != STDIN:
         path = existing_file(source)
         return Lines(source, _lines_of_file(path, encoding), file_suffix(path))

@@ -1,0 +1,358 @@
+"""The application: rows as JSON or csv in, the answers of `elektron predict` out, and every error as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from elektron import __version__
+from elektron.configuration import from_dict
+from elektron.corpus.unknown import Unknown, UnknownCounter
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.in_memory import Content
+from elektron.finetuning.prediction_columns import PredictionColumns
+from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.readers.records import Record, input_texts
+from elektron.finetuning.readers.roles import Layout
+from elektron.finetuning.tasks.base import Prediction
+from elektron.serve.batching import Batcher, QueueFullError
+from elektron.serve.config import ServeConfig
+from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
+
+CSV = "text/csv"
+UPLOAD = "file.csv"
+"""The name of what was sent, in messages."""
+BUSY = {"Retry-After": "1"}
+SHOWN_ERRORS = 3
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(predictor: Predictor, config: ServeConfig, hosts: Sequence[str] | None) -> Guard:
+    """The application of a model.
+
+    Args:
+        predictor: the model.
+        config: its name and limits.
+        hosts: what a Host header may be; None for anything.
+    """
+    task = predictor.task
+    layout = task.files()
+    batcher = Batcher(config.max_queue)
+    counter = UnknownCounter.of(predictor.tokenizer)
+    rows_model = model_of_rows(layout, config)
+    rows_answered = 0
+    worker: asyncio.Task[None]
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        nonlocal worker
+        worker = asyncio.create_task(batcher.run())
+        yield
+        worker.cancel()
+        await asyncio.wait([worker])
+
+    app = FastAPI(
+        title=f"Elektron: {task.name}",
+        version=__version__,
+        docs_url=None,  # it loads scripts from elsewhere; the page shows the same
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_exception_handler(ElektronError, _unprocessable)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _left)
+    app.add_exception_handler(Exception, _defect)
+
+    def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
+        """Predictions, and how much of the texts the tokenizer does not know."""
+        unknown = [counter.count(input_texts(layout, [record])) for record in records]
+        return list(zip(predictor.predict(records), unknown, strict=True))
+
+    async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
+        """Predictions and warnings."""
+        nonlocal rows_answered
+        try:
+            answers = await batcher.submit(answer, records)
+        except QueueFullError:
+            message = f"{batcher.rows:,} rows wait already, at most {config.max_queue:,}: try later"
+            raise HTTPException(429, message, BUSY) from None
+        rows_answered += len(records)
+        unknown = Unknown()
+        for _, of_row in answers:
+            unknown.add(of_row)
+        warnings = [unknown.message] if unknown.message else []
+        return [prediction for prediction, _ in answers], warnings
+
+    @app.post(
+        "/predict",
+        summary="Predictions for rows",
+        openapi_extra=body("application/json", schema_of(rows_model)),
+        responses=ANSWERS,
+    )
+    async def predict_rows(request: Request) -> Response:
+        content = await body_of(request, "application/json")
+        predictions, warnings = await predict(records_in(content, rows_model))
+        return JsonResponse({"predictions": predictions, "warnings": warnings})
+
+    @app.post(
+        "/predict/csv",
+        summary="The rows of a csv in UTF-8, each with its prediction",
+        description="Columns are found by their usual names, or given as ?text=NAME, as in `elektron predict`.",
+        openapi_extra=body(CSV, {"type": "string"}),
+        responses=ANSWERS,
+    )
+    async def predict_csv(request: Request) -> Response:
+        content = await body_of(request, CSV)
+        files = from_dict(FilesConfig, request.query_params, label="?{}=".format)
+        records = await asyncio.to_thread(records_in_csv, content, layout, files, config)
+        predictions, warnings = await predict(records)
+        rows = PredictionColumns().rows(records, predictions)
+        return JsonResponse({"rows": rows, "warnings": warnings})
+
+    @app.get("/model", summary="Task, fields of a row, labels and limits")
+    async def model() -> Response:
+        return JsonResponse(
+            {
+                "model": Path(config.model).name,
+                "task": task.name,
+                "fields": fields_of(rows_model),
+                "labels": getattr(task, "labels", None),
+                "max_length": task.max_length,
+                "device": predictor.on.name,
+                "version": __version__,
+                "limits": {
+                    "rows": config.max_rows,
+                    "characters": config.max_characters,
+                    "queue": config.max_queue,
+                    "bytes": MAX_BODY,
+                    "seconds": config.timeout,
+                },
+            }
+        )
+
+    @app.get("/health", summary="Whether requests are answered")
+    async def health() -> Response:
+        if worker.done():
+            raise HTTPException(503, "the worker has stopped: restart the server")
+        return JsonResponse({"status": "ok"})
+
+    @app.get("/metrics", summary="Counts in Prometheus' text format")
+    async def metrics() -> Response:
+        lines = [
+            *guard.metrics(),
+            "# TYPE elektron_rows_total counter",
+            f"elektron_rows_total {rows_answered}",
+            "# TYPE elektron_batches_total counter",
+            f"elektron_batches_total {batcher.batches}",
+            "# TYPE elektron_queue_rows gauge",
+            f"elektron_queue_rows {batcher.rows}",
+        ]
+        return PlainTextResponse(
+            "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    page, policy = page_with_policy()
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+    paths = [*app.openapi()["paths"], "/openapi.json", "/"]
+    guard = Guard(app, hosts, config.timeout, paths)
+    return guard
+
+
+# Rows
+
+
+def model_of_rows(layout: Layout, config: ServeConfig) -> type[BaseModel]:
+    """The pydantic model of `{"rows": […]}`: the roles of a task's files that are not labels."""
+    text = Annotated[str, Field(max_length=config.max_characters), AfterValidator(_content)]
+    kinds: dict[str, Any] = {
+        "tokens": text
+        | Annotated[list[text], Field(min_length=1, max_length=config.max_characters)],
+        "choices": Annotated[list[text], Field(min_length=2, max_length=100)],
+    }
+    fields: dict[str, Any] = {}
+    for role in layout.roles:
+        kind = kinds.get(role.name, text)
+        if role.needed == "always":
+            fields[role.name] = (kind, ...)
+        elif role.needed == "together":
+            fields[role.name] = (kind | None, None)
+    strict = ConfigDict(extra="forbid", strict=True)
+    row = create_model("Row", __config__=strict, **fields)
+    rows = Annotated[list[row], Field(min_length=1, max_length=config.max_rows)]  # type: ignore[valid-type]
+    return create_model("Rows", __config__=strict, rows=(rows, ...))
+
+
+def _content(text: str) -> str:
+    if not text or text.isspace():
+        raise ValueError("is empty")
+    if "\0" in text:
+        raise ValueError("has a NUL character")
+    return text
+
+
+def schema_of(rows_model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of the rows, without references."""
+    schema = rows_model.model_json_schema()
+    schema["properties"]["rows"]["items"] = schema.pop("$defs")["Row"]
+    return schema
+
+
+def fields_of(rows_model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a row for the page: name, whether it is required, whether it is a list of texts."""
+    row = schema_of(rows_model)["properties"]["rows"]["items"]
+    return [
+        {"name": name, "required": name in row["required"], "list": field.get("type") == "array"}
+        for name, field in row["properties"].items()
+    ]
+
+
+def records_in(content: bytes, rows_model: type[BaseModel]) -> list[Record]:
+    """The records of a JSON body.
+
+    Raises:
+        HTTPException: 400 for what is no JSON, 422 for other rows than the task's.
+    """
+    try:
+        rows: Any = rows_model.model_validate_json(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        status = 400 if found[0]["type"] == "json_invalid" else 422
+        messages = [f"{_place(each['loc'])}{_message(each)}" for each in found]
+        more = f" and {len(found) - SHOWN_ERRORS:,} more" if len(found) > SHOWN_ERRORS else ""
+        raise HTTPException(status, "; ".join(messages[:SHOWN_ERRORS]) + more) from None
+    records = [
+        Record(row.model_dump(exclude_none=True), {}, f"rows[{number}]")
+        for number, row in enumerate(rows.rows)
+    ]
+    first = records[0].values.keys()
+    for record in records:
+        for name in first ^ record.values.keys():
+            raise HTTPException(422, f"{record.where}: {name}: give it in all rows or in none")
+    return records
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    """Such as `rows[0].text: `; names after that of the field are types."""
+    place = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for depth, part in enumerate(parts)
+        if depth < 3 or isinstance(part, int)
+    )
+    return f"{place[1:81]}: " if place else ""
+
+
+def _message(error: Any) -> str:
+    unknown = error["type"] == "extra_forbidden"
+    message: str = "no such field, see /model" if unknown else error["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def records_in_csv(
+    content: bytes, layout: Layout, files: FilesConfig, config: ServeConfig
+) -> list[Record]:
+    """The records of a csv, read as `elektron predict` reads one with the options `files`.
+
+    Raises:
+        HTTPException: it is not UTF-8, or has too many rows.
+        ElektronError: it is no csv of the task, or a text is too long.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HTTPException(
+            400, f"byte {error.start:,} is not UTF-8: save the file as csv in UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ElektronError(f"{UPLOAD}: has a NUL character: is it a csv?")
+    found = read_records([Content(UPLOAD, content)], layout, files, labelled=False)
+    records = list(islice(found, config.max_rows + 1))
+    if len(records) > config.max_rows:
+        raise HTTPException(
+            413, f"more than {config.max_rows:,} rows: send fewer, or run `elektron predict`"
+        )
+    for record in records:
+        longest = max(map(len, input_texts(layout, [record])))
+        if longest > config.max_characters:
+            raise ElektronError(
+                f"{record.where}: {longest:,} characters, at most {config.max_characters:,}"
+            )
+    return records
+
+
+# Requests and answers
+
+
+def body(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The part of the OpenAPI description about a request's body."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "no JSON, or not UTF-8"},
+    413: {"description": "too large"},
+    415: {"description": "another content type"},
+    422: {"description": "not the rows of this task"},
+    429: {"description": "too many rows wait"},
+    503: {"description": "no answer in time"},
+}
+
+
+async def body_of(request: Request, kind: str) -> bytes:
+    """The body of a request; raises HTTPException 415 if it says to be of another kind.
+
+    A web page of another origin cannot send these kinds without being allowed to.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != kind:
+        raise HTTPException(415, f"the Content-Type must be {kind}")
+    return await request.body()
+
+
+async def _unprocessable(request: Request, error: Exception) -> Response:
+    return error_response(422, str(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, error.detail, error.headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    return error_response(500, "internal error: the server's log has more")
+
+
+def page_with_policy() -> tuple[str, str]:
+    """The page, and the content policy that allows its own script and style and nothing else."""
+    page = resources.files("elektron.serve").joinpath("page.html").read_text(encoding="utf-8")
+    digests = {}
+    for tag in ("script", "style"):
+        (inner,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digests[tag] = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+    return page, PAGE_POLICY.format(**digests)

@@ -1,0 +1,36 @@
+"""Settings of `elektron serve`. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from elektron.configuration import AboveZero, Positional, Size, ValidatedConfig, Within
+from elektron.finetuning.config import DecodingConfig, TaskName
+
+
+@dataclass(kw_only=True)
+class ServeConfig(ValidatedConfig):
+    """Answer HTTP requests with a fine-tuned model, and show a page to try it."""
+
+    model: Positional[str]
+    """Folder or hub name of the fine-tuned model."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every address of this machine, which has no authentication."""
+    port: Annotated[int, Within(least=0, below=1 << 16)] = 8000
+    """Port to listen on; 0 is any free one."""
+    task: TaskName | None = None
+    """For a model that was not made here: what it does (default: by its class)."""
+    max_rows: Size = 1000
+    """Most rows in a request."""
+    max_characters: Size = 20_000
+    """Most characters in a text of a row."""
+    max_queue: Size = 4096
+    """Most rows that wait; a request beyond them is answered with status 429."""
+    timeout: AboveZero[float] = 60.0
+    """Seconds for a request, its upload and its wait included; then it is answered with status 503."""
+    batch_size: Size | None = None
+    """Most rows that pass through the network at once (default: as many as their length allows)."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)

@@ -1,0 +1,146 @@
+"""What every request passes: the check of its host, limits of its size and time, headers of answers, and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elektron.io.files import to_json
+
+MAX_BODY = 4 << 20
+"""Bytes."""
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the histogram."""
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of every answer; the page has a content policy of its own."""
+
+
+class JsonResponse(Response):
+    """A value as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return to_json(content).encode()
+
+
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """`{"error": message}`."""
+    return JsonResponse({"error": message}, status, headers)
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: the application.
+        hosts: what a Host header may name; None for anything. On a loopback address this keeps web pages from
+            reaching the server under a name of their own (DNS rebinding).
+        timeout: seconds for a request.
+        paths: those that metrics name; all others count as `other`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, hosts: Sequence[str] | None, timeout: float, paths: Sequence[str]
+    ) -> None:
+        self.app = app
+        self.hosts = hosts
+        self.timeout = timeout
+        self.paths = paths
+        self.requests: Counter[tuple[str, int]] = Counter()
+        """By path and status."""
+        self.seconds: dict[str, list[float]] = {}
+        """By path of predictions: how many requests took at most SECONDS, all of them, and the sum of the seconds."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        received, status = 0, 0
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(413, TOO_LARGE)
+            return message
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.timeout):
+                app = self._refused(Headers(scope=scope)) or self.app
+                await app(scope, limited_receive, counted_send)
+        except TimeoutError:
+            if not status:
+                message = (
+                    f"no answer within {self.timeout:g} seconds: send fewer rows, or try later"
+                )
+                app = error_response(503, message, {"Retry-After": "1"})
+                await app(scope, receive, counted_send)
+        finally:
+            path = scope["path"] if scope["path"] in self.paths else "other"
+            # Without a status the client has left, or the application has failed.
+            self._observe(path, status or 499, time.perf_counter() - began)
+
+    def _refused(self, headers: Headers) -> Response | None:
+        """The answer to a request that the application need not see."""
+        host = re.sub(r":\d*$", "", headers.get("host", "").lower())
+        if self.hosts is not None and host not in self.hosts:
+            return error_response(
+                421, f"this server answers to {' or '.join(self.hosts)} only: set the Host header"
+            )
+        length = headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 20 and int(length) > MAX_BODY:
+            return error_response(413, TOO_LARGE, {"Connection": "close"})
+        return None
+
+    def _observe(self, path: str, status: int, seconds: float) -> None:
+        self.requests[path, status] += 1
+        if not path.startswith("/predict"):
+            return
+        counts = self.seconds.setdefault(path, [0.0] * (len(SECONDS) + 2))
+        for place in range(bisect_left(SECONDS, seconds), len(SECONDS) + 1):
+            counts[place] += 1
+        counts[-1] += seconds
+
+    def metrics(self) -> list[str]:
+        """Requests and seconds as lines of Prometheus' text format."""
+        lines = ["# TYPE elektron_requests_total counter"]
+        for (path, status), count in sorted(self.requests.items()):
+            lines.append(f'elektron_requests_total{{path="{path}",status="{status}"}} {count}')
+        lines.append("# TYPE elektron_request_seconds histogram")
+        for path, counts in sorted(self.seconds.items()):
+            for bound, below in zip((*map(str, SECONDS), "+Inf"), counts, strict=False):
+                label = f'path="{path}",le="{bound}"'
+                lines.append(f"elektron_request_seconds_bucket{{{label}}} {below:.0f}")
+            lines.append(f'elektron_request_seconds_sum{{path="{path}"}} {counts[-1]:.6f}')
+            lines.append(f'elektron_request_seconds_count{{path="{path}"}} {counts[-2]:.0f}')
+        return lines
+
+
+TOO_LARGE = f"the body has more than {MAX_BODY:,} bytes: send fewer rows"

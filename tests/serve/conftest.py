@@ -1,0 +1,141 @@
+"""Models of all tasks with random weights, and the application of one in this process."""
+
+import contextlib
+import dataclasses
+import json
+import threading
+import time
+
+import pytest
+import torch
+from transformers import (
+    ElectraConfig,
+    ElectraForMultipleChoice,
+    ElectraForQuestionAnswering,
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+    ElectraModel,
+)
+
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.finetune import finetune
+from elektron.inference.models import load_predictor
+from elektron.serve.config import ServeConfig
+from tests.finetuning.conftest import encoders, write_jsonl  # noqa: F401
+
+CLASSES = {
+    "classification": (ElectraForSequenceClassification, ["animal", "person", "plant"]),
+    "regression": (ElectraForSequenceClassification, ["number"]),
+    "token-classification": (ElectraForTokenClassification, ["O", "B-X", "I-X"]),
+    "question-answering": (ElectraForQuestionAnswering, ["0", "1"]),
+    "multiple-choice": (ElectraForMultipleChoice, ["0"]),
+    "embedding": (ElectraModel, ["0"]),
+}
+
+
+@dataclasses.dataclass
+class Models:
+    """Makes the folder of a model by task once, and the settings to serve it."""
+
+    tokenizer_folder: object
+    folder: object
+    encoder: object
+
+    def path(self, task):
+        out = self.folder / task
+        if out.exists():
+            return str(out)
+        if task not in CLASSES:
+            rows = [{"source": "the cat .", "target": "die Katze"}] * 8
+            rows += [{"source": "the dog .", "target": "der Hund"}] * 8
+            data = write_jsonl(self.folder / "pairs.jsonl", rows)
+            finetune(
+                FinetuneConfig(
+                    task=task,
+                    model=str(self.encoder),
+                    train=[str(data)],
+                    eval=[str(data)],
+                    epochs=1,
+                    decoder_layers=1,
+                    max_target_length=8,
+                    target_vocab_size=400,
+                    out=out,
+                )
+            )
+            return str(out)
+        tokenizer = load_tokenizer(str(self.tokenizer_folder))
+        torch.manual_seed(0)
+        architecture, labels = CLASSES[task]
+        architecture(
+            ElectraConfig(
+                vocab_size=len(tokenizer),
+                embedding_size=16,
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=16,
+                max_position_embeddings=64,
+                id2label=dict(enumerate(labels)),
+                label2id={label: number for number, label in enumerate(labels)},
+                initializer_range=0.5,
+            )
+        ).save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        return str(out)
+
+    def config(self, task="classification", **settings):
+        needed = "embedding" if task == "embedding" else None
+        return ServeConfig(model=self.path(task), task=needed, **settings)
+
+    def client(self, task="classification", hosts=("127.0.0.1", "localhost"), **settings):
+        from starlette.testclient import TestClient
+
+        from elektron.serve.app import create_app
+
+        config = self.config(task, **settings)
+        app = create_app(load_predictor(config.model, config.task), config, hosts)
+        return TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def models(tokenizer_folder, tmp_path_factory, encoders):  # noqa: F811
+    return Models(tokenizer_folder, tmp_path_factory.mktemp("models"), encoders["electra"])
+
+
+@pytest.fixture(scope="module")
+def client(models):
+    """A classifier's application."""
+    with models.client() as client:
+        yield client
+
+
+def post(client, rows):
+    return client.post("/predict", json={"rows": rows})
+
+
+def error_of(response):
+    """The message of an error, which is the only thing in it."""
+    (message,) = json.loads(response.content).values()
+    return message
+
+
+@contextlib.contextmanager
+def served(models, task="classification", **settings):
+    """The address of a model's server, which runs in a thread."""
+    import uvicorn
+
+    from elektron.serve.serve import listen
+
+    with listen("127.0.0.1", 0) as listening:
+        app = models.client(task, **settings).app
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        while thread.is_alive() and not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,129 @@
+"""The queue: what shares a batch, in which order, and what becomes of errors and of requests that are given up."""
+
+import asyncio
+import threading
+
+import pytest
+
+from elektron.errors import ElektronError
+from elektron.finetuning.readers.records import Record
+from elektron.serve import batching
+from elektron.serve.batching import Batcher, QueueFullError
+
+
+def records(*texts, **more):
+    return [Record({"text": text} | more, {}, "") for text in texts]
+
+
+class Model:
+    """Answers in capitals, keeps the batches, and waits before the first until it is told to go on."""
+
+    def __init__(self):
+        self.batches = []
+        self.go_on = threading.Event()
+
+    def __call__(self, rows):
+        self.go_on.wait(30)
+        texts = [row.values["text"] for row in rows]
+        self.batches.append(texts)
+        if "bad" in texts:
+            raise ElektronError("a bad row")
+        return [text.upper() for text in texts]
+
+
+def run(scenario, max_queue=100):
+    """Run a coroutine function of a batcher, and stop the batcher."""
+
+    async def main():
+        batcher = Batcher(max_queue)
+        worker = asyncio.create_task(batcher.run())
+        try:
+            return await asyncio.wait_for(scenario(batcher), 30)
+        finally:
+            worker.cancel()
+
+    return asyncio.run(main())
+
+
+async def after_the_first(batcher, model, *requests):
+    """Submit a request that the model holds, then others that wait together; returns their outcomes."""
+    first = asyncio.create_task(batcher.submit(model, records("first")))
+    await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(batcher.submit(model, rows)) for rows in requests]
+    await asyncio.sleep(0.01)
+    model.go_on.set()
+    assert await first == ["FIRST"]
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_what_waits_is_answered_together_a_row_of_each_in_turn():
+    model = Model()
+    rows = records("a1", "a2", "a3"), records("b1"), records("c1", "c2")
+    found = run(lambda batcher: after_the_first(batcher, model, *rows))
+    assert found == [["A1", "A2", "A3"], ["B1"], ["C1", "C2"]]
+    assert model.batches == [["first"], ["a1", "b1", "c1", "a2", "c2", "a3"]]
+
+
+def test_a_long_request_does_not_hold_up_a_short_one(monkeypatch):
+    monkeypatch.setattr(batching, "ROWS_AT_ONCE", 2)
+    model = Model()
+    run(lambda batcher: after_the_first(batcher, model, records(*"abcdef"), records("x")))
+    assert model.batches == [["first"], ["a", "x"], ["b", "c"], ["d", "e"], ["f"]]
+
+
+def test_a_batch_ends_before_its_characters_are_too_many():
+    model = Model()
+    long = "x" * (batching.CHARACTERS_AT_ONCE // 2)
+    run(lambda batcher: after_the_first(batcher, model, *(records(long),) * 3, records("y")))
+    assert [len(batch) for batch in model.batches] == [1, 1, 1, 2]
+
+
+def test_records_with_other_roles_are_another_batch():
+    model = Model()
+    rows = records("a"), records("b", pair="p"), records("c")
+    found = run(lambda batcher: after_the_first(batcher, model, *rows))
+    assert found == [["A"], ["B"], ["C"]]
+    assert model.batches == [["first"], ["a"], ["b"], ["c"]]
+
+
+def test_an_error_is_that_of_its_request_alone():
+    model = Model()
+    rows = records("a1", "a2"), records("b", "bad"), records("c")
+    a, b, c = run(lambda batcher: after_the_first(batcher, model, *rows))
+    assert (a, c) == (["A1", "A2"], ["C"])
+    assert isinstance(b, ElektronError)
+
+
+def test_a_request_that_is_given_up_is_not_computed():
+    model = Model()
+
+    async def scenario(batcher):
+        first = asyncio.create_task(batcher.submit(model, records("first")))
+        await asyncio.sleep(0.01)
+        given_up = asyncio.create_task(batcher.submit(model, records("a", "b")))
+        await asyncio.sleep(0.01)
+        assert batcher.rows == 3
+        given_up.cancel()
+        await asyncio.sleep(0.01)
+        model.go_on.set()
+        await first
+        assert await batcher.submit(model, records("c")) == ["C"]
+        return batcher.rows, batcher.batches
+
+    assert run(scenario) == (0, 2)
+    assert model.batches == [["first"], ["c"]]
+
+
+def test_more_rows_than_may_wait_are_refused():
+    model = Model()
+
+    async def scenario(batcher):
+        first = asyncio.create_task(batcher.submit(model, records("first", "second")))
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueFullError):
+            await batcher.submit(model, records("a", "b"))
+        third = asyncio.create_task(batcher.submit(model, records("third")))
+        model.go_on.set()
+        return await first + await third
+
+    assert run(scenario, max_queue=3) == ["FIRST", "SECOND", "THIRD"]

@@ -1,0 +1,144 @@
+"""The page in Chromium: typed texts, an uploaded csv, errors, and nothing in a text that becomes markup."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from tests.serve.conftest import served
+from tests.serve.test_app import ROWS, predicted
+
+pytestmark = pytest.mark.extras
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+MARKUP = '<img src=x onerror="document.title=1"><b>the cat</b>'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium in PATH")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser, address, width=1200):
+    """The page; fails if it asks for anything elsewhere, logs an error or shows markup of a text."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.goto(address)
+    page.wait_for_selector("#api a")
+    yield page
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [text for text in errors if "status of 4" not in text] == []
+    assert page.query_selector_all("main img, main b b") == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def answered(page, area):
+    page.wait_for_selector(f"#{area}[aria-busy=false]")
+    return page.inner_text(f"#{area}")
+
+
+def typed(page, **texts):
+    for name, text in texts.items():
+        page.fill(f"#field-{name}", text)
+    page.click("#predict")
+    return answered(page, "answer")
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_a_typed_text_an_error_and_a_csv(models, browser, tmp_path, width):
+    rows = [{"text": MARKUP}, {"text": 'a "river", my old\nfriend'}]
+    expected = predicted(models.config(), rows)
+    content = 'n,text\n1,"' + MARKUP.replace('"', '""') + '"\n2,"a ""river"", my old\nfriend"\n'
+    (tmp_path / "in.csv").write_text(content)
+    (tmp_path / "wrong.csv").write_bytes(b"text\n\xff\n")
+    with served(models, max_characters=100) as address, opened(browser, address, width) as page:
+        text = typed(page, text=MARKUP)
+        assert expected[0]["label"] in text
+        assert f"{100 * expected[0]['score']:.1f} %" in text
+        assert typed(page, text="x" * 101).startswith(
+            "rows[0].text: String should have at most 100"
+        )
+        assert "is empty" in typed(page, text="")
+        page.click("#send")
+        assert answered(page, "rows") == "Choose a file first."
+        page.set_input_files("#file", tmp_path / "wrong.csv")
+        page.click("#send")
+        assert "is not UTF-8" in answered(page, "rows")
+        page.set_input_files("#file", tmp_path / "in.csv")
+        page.click("#send")
+        assert "2 rows." in answered(page, "rows")
+        cells = [
+            [cell.text_content() for cell in row.query_selector_all("td")]
+            for row in page.query_selector_all("#rows tbody tr")
+        ]
+        assert [row[:3] for row in cells] == [
+            [str(n), row["text"], found["label"]]
+            for n, (row, found) in enumerate(zip(rows, expected, strict=True), start=1)
+        ]
+        with page.expect_download() as download:
+            page.click("#rows button")
+        saved = download.value.path().read_text()
+        assert saved.startswith("n,text,predicted_label,predicted_score\n" + content[7:40])
+
+
+def test_a_server_that_is_gone(models, browser):
+    with served(models) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("#api a")
+    assert typed(page, text="the cat") == "The server cannot be reached."
+    page.close()
+
+
+def test_tags_are_shaded_in_the_text(models, browser):
+    text = "the cat ,  my <b>friend</b> ."
+    (found,) = predicted(models.config("token-classification"), [{"tokens": text}])
+    with served(models, "token-classification") as address, opened(browser, address) as page:
+        typed(page, tokens=text)
+        marks = page.query_selector_all("#answer mark")
+        page.evaluate("document.querySelectorAll('#answer small').forEach((e) => e.remove())")
+        assert page.text_content("#answer p.running") == text
+        shaded = "".join(mark.text_content() for mark in marks).replace(" ", "")
+    tagged = zip(found["tokens"], found["tags"], strict=True)
+    assert shaded == "".join(token for token, tag in tagged if tag != "O")
+    assert shaded
+
+
+def test_the_answer_is_marked_in_the_passage(models, browser):
+    row = ROWS["question-answering"][0]
+    (found,) = predicted(models.config("question-answering"), [row])
+    with served(models, "question-answering") as address, opened(browser, address) as page:
+        typed(page, **row)
+        page.evaluate("document.querySelector('#answer small').remove()")
+        assert page.text_content("#answer mark") == found["answer"]
+        assert page.text_content("#answer p.running") == row["context"]
+
+
+@pytest.mark.parametrize("task", ["regression", "multiple-choice", "embedding", "translation"])
+def test_answers_of_other_tasks(models, browser, task):
+    row = ROWS[task][0]
+    (found,) = predicted(models.config(task), [row])
+    parts = {
+        "regression": lambda: str(found["score"]),
+        "multiple-choice": lambda: found["choice"],
+        "embedding": lambda: f"{len(found['embedding'])} numbers",
+        "translation": lambda: found["text"],
+    }
+    with served(models, task) as address, opened(browser, address) as page:
+        texts = {k: "\n".join(v) if isinstance(v, list) else v for k, v in row.items()}
+        assert parts[task]() in typed(page, **texts)

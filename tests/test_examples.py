@@ -1,13 +1,17 @@
-"""The examples are long to run; here they are read: valid bash, and no option that does not exist."""
+"""The scripts are long to run; here they are read: valid bash, and no option that does not exist. The notebook runs."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from elektron.cli import COMMANDS, load
 from elektron.configuration import settings
+from elektron.corpus.config import TokenizerConfig
+from elektron.corpus.tokenizer import train_tokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
@@ -44,3 +48,24 @@ def test_its_options_exist(script):
 def test_the_programs_that_it_calls_are_there(script):
     for name in re.findall(r"python (examples/\S+\.py)", script.read_text(encoding="utf-8")):
         assert (EXAMPLES.parent / name).is_file()
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    """With a small encoder, few steps and rows in place of the settings in its first cell."""
+    encoder = tmp_path / "encoder"
+    corpus = ["builtin:docs"]
+    train_tokenizer(TokenizerConfig(corpus=corpus, out=encoder, vocab_size=1500, max_documents=500))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vocabulary = len(AutoTokenizer.from_pretrained(encoder))
+    BertModel(BertConfig(vocab_size=vocabulary, intermediate_size=64, **sizes)).save_pretrained(
+        encoder
+    )
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((EXAMPLES / "adapt_and_classify.ipynb").read_text(encoding="utf-8"))
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert set(re.findall(r"(?m)^([A-Z]+)\b", code[0])) == {"ENCODER", "STEPS", "LABELLED"}
+    names = {"ENCODER": str(encoder), "STEPS": 2, "LABELLED": 64, "EPOCHS": 1}
+    for source in code[1:]:
+        exec(source, names)
+    assert set(names["accuracy"]) == {"as released", "adapted"}
+    assert (tmp_path / "model-adapted" / "report.html").is_file()

@@ -170,6 +170,12 @@ COMMANDS = {
         ("serve model", "serve model --port 8080 --max-rows 100"),
         json=False,
     ),
+    "explain": Command(
+        "show which words an answer depends on, and how far that can be believed",
+        "elektron.explain.config:ExplainConfig",
+        "elektron.explain.explain:explain",
+        ("explain model --input new.csv --out page.html", "explain run --input texts.txt --json"),
+    ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",

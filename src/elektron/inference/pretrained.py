@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
     AutoModelForTokenClassification,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
@@ -31,14 +32,21 @@ def load_scorer(name: str) -> tuple[Kind, PreTrainedModel]:
     architecture = (config.architectures or ["a bare encoder"])[0]
     if architecture.endswith("ForMaskedLM"):
         return "masked language model", load_network(AutoModelForMaskedLM, name)
-    if architecture in ("ElectraForPreTraining", "ElektronForPreTraining"):
-        return "discriminator", load_network(AutoModelForPreTraining, name)
-    labels = {int(number): label for number, label in (config.id2label or {}).items()}
-    if architecture.endswith("ForTokenClassification") and labels == LABELS:
-        return "discriminator", load_network(AutoModelForTokenClassification, name)
+    if (auto_class := discriminator_class(config)) is not None:
+        return "discriminator", load_network(auto_class, name)
     raise ElektronError(
         f"{name} is {architecture}, and neither a masked language model nor a discriminator"
     )
+
+
+def discriminator_class(config: PreTrainedConfig) -> Any:
+    """The Auto class of a pre-trained discriminator; None for any other model."""
+    architecture = (config.architectures or ["a bare encoder"])[0]
+    if architecture in ("ElectraForPreTraining", "ElektronForPreTraining"):
+        return AutoModelForPreTraining
+    labels = {int(number): label for number, label in (config.id2label or {}).items()}
+    tags = architecture.endswith("ForTokenClassification") and labels == LABELS
+    return AutoModelForTokenClassification if tags else None
 
 
 def replaced_logits(

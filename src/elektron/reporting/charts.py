@@ -256,7 +256,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
         names, places = [_short_label(name) for name in labels], range(len(labels))
         font: dict[str, Any] = {
             "parse_math": False,
-            "fontfamily": _fonts(),
+            "fontfamily": fonts(),
             "fontsize": 10 if len(labels) < 25 else 7,
         }
         axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **font)
@@ -282,7 +282,7 @@ def bar_chart(
         axes.barh(place, values[name], height=0.6, color=RUN_COLORS[0], alpha=0.8)
         if name in intervals:
             axes.plot(intervals[name], [place, place], color=INK, linewidth=1.6)
-    axes.set_yticks(range(len(names)), labels, parse_math=False, fontfamily=_fonts())
+    axes.set_yticks(range(len(names)), labels, parse_math=False, fontfamily=fonts())
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=1)
     _label_axis(axes.xaxis, "lines: 95 % intervals", format_number)
@@ -298,7 +298,8 @@ def save_png(figure: Figure, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Glyph \d+")  # no font has it: it is a box
-            figure.savefig(path, dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+            options: dict[str, Any] = {"facecolor": "white", "metadata": {"Software": None}}
+            figure.savefig(path, format="png", dpi=DOTS_PER_INCH, **options)
     except OSError as error:
         raise ElektronError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -379,6 +380,7 @@ def _short_label(name: str, widest: int = WIDEST_LABEL) -> str:
     return name if len(name) <= widest else f"{name[: widest - 1]}…"
 
 
-def _fonts() -> list[str]:
+def fonts() -> list[str]:
+    """The installed ones of FONTS."""
     available = set(fontManager.get_font_names())
     return [name for name in FONTS if name in available] or ["sans-serif"]

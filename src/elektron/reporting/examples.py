@@ -57,7 +57,7 @@ def running_text(example: Example, scale: Shades) -> list[Token]:
         tokens.append(
             Token(
                 text=_without_prefix(piece),
-                space=bool(before) and _is_spaced(before, piece),
+                space=bool(before) and is_spaced(before, piece),
                 shade=max(0.0, shade),
                 note=percent(probability, 0) if probability >= scale.written_out else "",
                 correction=_without_prefix(original) if replaced else None,
@@ -69,7 +69,7 @@ def running_text(example: Example, scale: Shades) -> list[Token]:
     return tokens
 
 
-def _is_spaced(before: str, piece: str) -> bool:
+def is_spaced(before: str, piece: str) -> bool:
     """Whether a space is between two wordpieces."""
     if piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION):
         return False

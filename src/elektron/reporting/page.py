@@ -36,7 +36,7 @@ class Token:
     space: bool = True
     """Whether a space is before it."""
     shade: float = 0.0
-    """From 0 to 1, the strongest."""
+    """From 0 to 1, the strongest; down to -1 in another color."""
     note: str = ""
     """Small, beside it: a probability or a tag."""
     correction: str | None = None
@@ -187,6 +187,16 @@ class Matrix(Block):
     def totals(self) -> list[int]:
         """Rows of each true class, at least 1."""
         return [max(1, sum(counts)) for counts in self.counts]
+
+
+@dataclass(frozen=True)
+class Heatmap(Block):
+    """Numbers from 0 to 1 as shades, relative to the highest of each row."""
+
+    corner: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    values: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from transformers import AutoModelForQuestionAnswering, PreTrainedModel
+from transformers import AutoModelForQuestionAnswering, BatchEncoding, PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
@@ -142,9 +142,9 @@ class QuestionAnswering(Task):
                 feature["start_positions"], feature["end_positions"] = positions
         return features
 
-    def _windows(self, records: Records, tokenizer: Tokenizer) -> Iterator[Feature]:
-        """Features without labels."""
-        encoded, features = tokenize(
+    def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
+        """The windows of all records: their encodings, and what the model reads of each."""
+        return tokenize(
             tokenizer,
             self._questions(records, tokenizer),
             [str(record.values["context"]) for record in records],
@@ -154,6 +154,10 @@ class QuestionAnswering(Task):
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
+
+    def _windows(self, records: Records, tokenizer: Tokenizer) -> Iterator[Feature]:
+        """Features without labels."""
+        encoded, features = self.encoded(records, tokenizer)
         for row, feature in enumerate(features):
             of_passage = [
                 place for place, part in enumerate(encoded.sequence_ids(row)) if part == 1

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, BatchEncoding
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
@@ -71,10 +71,9 @@ class TokenClassification(LabelledTask):
                 if tag not in known:
                     raise self.unknown(record, "tag", tag)
 
-    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """Pieces of the words, with `words`: the number of the word that each piece begins, or None."""
-        numbers = {tag: number for number, tag in enumerate(self.labels)}
-        encoded, features = tokenize(
+    def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
+        """The windows of all records: their encodings, and what the model reads of each."""
+        return tokenize(
             tokenizer,
             [tokens_of(record) for record in records],
             is_split_into_words=True,
@@ -82,6 +81,11 @@ class TokenClassification(LabelledTask):
             stride=self.stride,
             **WINDOWS,
         )
+
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
+        """Pieces of the words, with `words`: the number of the word that each piece begins, or None."""
+        numbers = {tag: number for number, tag in enumerate(self.labels)}
+        encoded, features = self.encoded(records, tokenizer)
         for row, feature in enumerate(features):
             feature["words"] = first_pieces(encoded.word_ids(row))
             if labelled:

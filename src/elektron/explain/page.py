@@ -1,0 +1,262 @@
+"""The page of `elektron explain --out page.html`: the figures first, then the texts with shaded words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elektron.explain.attention import SPECIAL, received
+from elektron.explain.attributions import LARGE_GAP
+from elektron.explain.config import ExplainConfig
+from elektron.explain.explainer import Explained, Explanation
+from elektron.explain.faithfulness import FRACTIONS, Figure, Summary
+from elektron.explain.reading import Reading
+from elektron.reporting.formatting import decimal, percent, whole
+from elektron.reporting.page import (
+    Block,
+    Cell,
+    Details,
+    Heading,
+    Heatmap,
+    Inline,
+    Legend,
+    Report,
+    Section,
+    Text,
+    Tile,
+    Tiles,
+    Token,
+    Warnings,
+    note,
+    text,
+)
+
+LONGEST_GAP = 20
+"""Characters between two words that are written; more are text that is not read."""
+WITH_ATTENTION = 10
+"""Texts with tables of attention on a page."""
+CAUTION = (
+    "Attention weights are no explanation of the answer: they say which positions a head mixes, not what the answer "
+    "depends on. Other weights can give the same answer (Jain and Wallace 2019)."
+)
+
+
+def page(
+    config: ExplainConfig,
+    explanations: Sequence[Explanation],
+    result: dict[str, Any],
+    summary: Summary | None,
+) -> Report:
+    """The page of some texts.
+
+    Args:
+        config: of the command.
+        explanations: of the first texts.
+        result: the figures over all.
+        summary: how faithful the order of words is, if that could be measured.
+    """
+    attention = config.method == "attention"
+    shown = explanations[: WITH_ATTENTION if attention else None]
+    blocks: list[Block] = [tiles(result, summary), warnings(result, summary, attention)]
+    texts: list[Block] = [] if attention else [legend()]
+    for number, explanation in enumerate(shown, start=1):
+        texts.append(
+            Heading(f"Text {number}{': its first window' * explanation.reading.truncated}")
+        )
+        texts += attention_blocks(explanation) if attention else answer_blocks(explanation)
+    if len(shown) < result["texts"]:
+        texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
+    name = Path(config.model).resolve().name
+    return Report(
+        title=f"{name} explained",
+        kind="attention" if attention else "explanations",
+        heading=[name],
+        lead=CAUTION if attention else "Words that the answers depend on, by integrated gradients.",
+        blocks=blocks,
+        sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
+    )
+
+
+def tiles(result: dict[str, Any], summary: Summary | None) -> Tiles:
+    """How faithful the order is, and how far attributions are from adding up."""
+    found = []
+    if summary is not None:
+        found = [
+            tile("Comprehensiveness", summary.comprehensiveness, "more is better"),
+            tile("Sufficiency", summary.sufficiency, "less is better"),
+        ]
+    if gap := result.get("gap"):
+        value = percent(gap["median"], 2)
+        largest = percent(gap["largest"], 2)
+        meaning = (
+            f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
+        )
+        found.append(Tile("Convergence gap", value, meaning))
+    return Tiles(found)
+
+
+def tile(name: str, figure: Figure, better: str) -> Tile:
+    """One measure beside that of random orders."""
+    meaning = f"random order: {decimal(figure.random, 3)}; {better}. "
+    if figure.interval is not None:
+        low, high = (decimal(end, 3) for end in figure.interval)
+        meaning += f"Difference {decimal(figure.difference, 3)}, 95 % interval {low} to {high}."
+    else:
+        meaning += "Too few texts for an interval."
+    return Tile(name, decimal(figure.value, 3), meaning)
+
+
+def warnings(result: dict[str, Any], summary: Summary | None, attention: bool) -> Warnings:
+    """What stands against believing the shades."""
+    items: list[list[Inline]] = []
+    better = summary.better_than_random if summary is not None else None
+    if better is False:
+        order = "how much attention words receive" if attention else "these attributions"
+        items.append(
+            [
+                Cell("Not better than chance. ", strong=True),
+                f"Masking words in the order of {order} changes the answers no more than masking words in a random "
+                "order: do not believe the shades below.",
+            ]
+        )
+    if better is None:
+        items.append(
+            [
+                Cell("Not tested. ", strong=True),
+                "There are too few texts to tell whether the order of the words is better than a random one. Give a "
+                "file with more of them.",
+            ]
+        )
+    if large := result.get("gap", {}).get("large"):
+        items.append(
+            [
+                Cell("Large gaps. ", strong=True),
+                f"The attributions of {whole(large)} answers miss the change of the score by more than "
+                f"{percent(LARGE_GAP, 0)}: more --steps make them exact.",
+            ]
+        )
+    return Warnings(
+        items, "The order of the words is better than a random one, by the figures above."
+    )
+
+
+def legend() -> Legend:
+    """What the two colors mean."""
+    samples = (
+        ("for", 0.8, False, "speaks for the answer"),
+        ("against", -0.8, False, "speaks against it"),
+        ("word", 0.0, True, "what the answer is about"),
+    )
+    return Legend(
+        [
+            item
+            for word, shade, dotted, meant in samples
+            for item in [
+                Cell(tokens=[Token(word, False, shade, dotted=dotted, title=meant), Token(meant)])
+            ]
+        ]
+    )
+
+
+def answer_blocks(explanation: Explanation) -> list[Block]:
+    """Each answer of a text: what it is, and the text shaded by it."""
+    blocks: list[Block] = []
+    for explained in explanation.answers:
+        blocks.append(note(Cell(explained.answer.name, strong=True), described(explained)))
+        blocks += [
+            Text([Cell(tokens=tokens)], "shaded")
+            for tokens in shaded(explanation.reading, explained)
+        ]
+    return blocks or [text("No tag but O is predicted: there is nothing to explain.")]
+
+
+def described(explained: Explained) -> str:
+    """The score of an answer, that of the baseline, and the gap."""
+    attribution = explained.attribution
+    if attribution is None:
+        return ""
+    name = "number" if explained.answer.is_number else "log-odds"
+    return (
+        f" · {name} {decimal(attribution.score, 2)}, with every word masked "
+        f"{decimal(attribution.baseline_score, 2)} · gap {percent(attribution.gap, 2)}"
+    )
+
+
+def shaded(reading: Reading, explained: Explained) -> list[list[Token]]:
+    """The parts of a text as tokens, the most important word with the strongest shade."""
+    strongest = max(map(abs, explained.importance), default=0) or 1.0
+    parts: list[list[Token]] = [[] for _ in reading.parts]
+    ends = [0] * len(parts)
+    for number, (word, value) in enumerate(zip(reading.words, explained.importance, strict=True)):
+        between = reading.parts[word.part][ends[word.part] : word.begin]
+        if between:
+            skipped = " … " if len(between) > LONGEST_GAP else between
+            parts[word.part].append(Token(skipped, space=False))
+        parts[word.part].append(
+            Token(
+                reading.text(word),
+                space=False,
+                shade=value / strongest,
+                dotted=number in explained.answer.words,
+                title=f"{value:+.3f}".replace("-", "−"),
+            )
+        )
+        ends[word.part] = word.end
+    for tokens, end, whole_text in zip(parts, ends, reading.parts, strict=True):
+        if rest := whole_text[end:].strip():
+            tokens.append(Token(rest if len(rest) <= LONGEST_GAP else "…"))
+    return parts
+
+
+def attention_blocks(explanation: Explanation) -> list[Block]:
+    """What words receive, by layer, and in each layer by head."""
+    assert explanation.attention is not None
+    reading = explanation.reading
+    columns = [*map(reading.text, reading.words), SPECIAL]
+    found = received(explanation.attention)
+    layers = [f"layer {number}" for number in range(1, len(found) + 1)]
+    heads = [f"head {number}" for number in range(1, found.shape[1] + 1)]
+    answers = ", ".join(explained.answer.name for explained in explanation.answers)
+    return [
+        note(Cell(answers or "no answer", strong=True)),
+        Heatmap("mean of heads", columns, layers, found.mean(1).tolist()),
+        *(
+            Details(f"Heads of {name}", [Heatmap(name, columns, heads, layer.tolist())])
+            for name, layer in zip(layers, found, strict=True)
+        ),
+    ]
+
+
+def meaning(attention: bool) -> list[Block]:
+    """What the figures and the shades say, and what they do not."""
+    fractions = ", ".join(percent(fraction, 0) for fraction in FRACTIONS)
+    measures = (
+        "Comprehensiveness is how far the probability of the answer falls when the words that come first are masked, "
+        f"sufficiency when all others are; both are means over {fractions} of the words (DeYoung et al. 2020). Of a "
+        "number it is how far the number changes."
+    )
+    if attention:
+        return [
+            text(
+                "A cell is the attention that a word, or all special tokens together, receives from the words on "
+                "average. JSON lines (--out FILE.jsonl) have the weights from each word to each."
+            ),
+            text(
+                measures,
+                " Words are ordered by the attention that they receive in all layers and heads.",
+            ),
+        ]
+    return [
+        text(
+            "The score is the log-odds of the answer, summed over the tags of an entity or the ends of a span; of a "
+            "regression it is the number. Attributions are its integrated gradients along the straight line from the "
+            "text with every word masked to the text, and add up to the change of the score; the convergence gap says "
+            "how far they miss it."
+        ),
+        text(measures),
+        text(
+            "A shade says what the score depends on in this model, not what is right, and nothing about how words act "
+            "together. Shades are relative to the strongest word of each answer."
+        ),
+    ]

@@ -1,0 +1,345 @@
+"""What a model reads of a text, word by word, and the answers that it gives.
+
+Words are those of the tokenizer, or the tokens of a tagged sentence: each has its characters in the text and its
+positions among the token ids. An answer is one or several choices among logits, so that all tasks are explained and
+measured in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from tokenizers import Encoding
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from elektron.errors import ElektronError
+from elektron.finetuning.inputs import HEAD_FRACTION, Feature, Tokenizer
+from elektron.finetuning.metrics.tagging import Span, find_scheme, spans
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.tasks.classification import Classification, SentenceTask
+from elektron.finetuning.tasks.question_answering import CLS, QuestionAnswering, answer_positions
+from elektron.finetuning.tasks.token_classification import TokenClassification, tokens_of
+from elektron.reporting.examples import is_spaced
+
+Inputs = dict[str, Tensor]
+"""What the model is called with: `input_ids` and perhaps `token_type_ids`, `(1, length)`."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that the model reads."""
+
+    part: int
+    """0 for the text, the question or the tokens, 1 for the second text or the passage."""
+    begin: int
+    """Its first character in the part."""
+    end: int
+    """The character after its last."""
+    positions: tuple[int, ...]
+    """Of its pieces among the token ids."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several logits, or a single logit."""
+
+    logits: Callable[[Any], Tensor]
+    """From the model's output to `(batch, choices)`."""
+    index: int = 0
+
+    def log_odds(self, output: Any) -> Tensor:
+        """`log(p / (1 - p))` of its probability, `(batch,)`; a single logit is that already."""
+        logits = self.logits(output)
+        if logits.shape[1] == 1:
+            return logits[:, 0]
+        others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+        others[self.index] = False
+        return logits[:, self.index] - logits[:, others].logsumexp(1)
+
+    def probability(self, output: Any) -> Tensor:
+        """Its probability, `(batch,)`."""
+        return F.sigmoid(self.log_odds(output))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is explained: a label, a number, an entity, a span, a word that looks replaced."""
+
+    name: str
+    choices: tuple[Choice, ...]
+    words: tuple[int, ...] = ()
+    """The words that it is about."""
+    is_number: bool = False
+
+    def score(self, output: Any) -> Tensor:
+        """The sum of the choices' log-odds, or the number: `(batch,)`. This is what attributions add up to."""
+        return torch.stack([choice.log_odds(output) for choice in self.choices]).sum(0)
+
+    def strength(self, output: Any) -> Tensor:
+        """The mean probability of the choices, or the number: `(batch,)`. Faithfulness is measured in it."""
+        if self.is_number:
+            return self.score(output)
+        return torch.stack([choice.probability(output) for choice in self.choices]).mean(0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as the model reads it, with its answers."""
+
+    inputs: Inputs
+    parts: tuple[str, ...]
+    """The texts that the words are in."""
+    words: list[Word]
+    truncated: bool
+    """Whether the model can read more of it than this, in other windows, or nothing more at all."""
+    prediction: Prediction
+    answers: list[Answer]
+
+    def text(self, word: Word) -> str:
+        """The characters of a word."""
+        return self.parts[word.part][word.begin : word.end]
+
+    @property
+    def word_positions(self) -> list[int]:
+        """The positions of all words: all but special tokens."""
+        return [position for word in self.words for position in word.positions]
+
+
+@torch.no_grad()
+def read_sentence(
+    task: SentenceTask, model: PreTrainedModel, tokenizer: Tokenizer, record: Record
+) -> Reading:
+    """The first window of a text or a pair of texts, and its labels or its number."""
+    parts = tuple(str(record.values[role]) for role in ("text", "pair") if role in record.values)
+    both_ends = task.truncation == "head-tail" and len(parts) == 1
+    encoded = tokenizer(
+        *([part] for part in parts),
+        truncation=not both_ends,
+        max_length=task.max_length,
+        verbose=False,
+    )
+    encoding = encoded.encodings[0]
+    places = list(range(len(encoding)))
+    truncated = bool(encoding.overflowing) or len(places) > task.max_length
+    if len(places) > task.max_length:  # as `encode` does it
+        _, *last = tokenizer("")["input_ids"]
+        room = task.max_length - 1 - len(last)
+        head = round(HEAD_FRACTION * room)
+        end = len(places) - len(last)
+        places = [0, *places[1 : 1 + head], *places[end - (room - head) : end], *places[end:]]
+    feature = {name: [encoded[name][0][place] for place in places] for name in inputs_of(encoded)}
+    inputs = tensors(feature, model)
+    logits = model(**inputs).logits
+    prediction = task.prediction(logits[0].float().cpu().numpy())
+    return Reading(
+        inputs,
+        parts,
+        words_of(encoding, parts, places),
+        truncated,
+        prediction,
+        sentence_answers(task, prediction, logits),
+    )
+
+
+def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor) -> list[Answer]:
+    """The predicted label, each predicted label (the likeliest where there is none), or the number."""
+    if not isinstance(task, Classification):
+        return [Answer("the number", (Choice(lambda output: output.logits),), is_number=True)]
+    if not task.several:
+        index = task.labels.index(prediction["label"])
+        return [Answer(prediction["label"], (Choice(lambda output: output.logits, index),))]
+    found = [task.labels.index(label) for label in prediction["labels"]] or [
+        int(logits[0].argmax())
+    ]
+    return [Answer(task.labels[label], (Choice(column(label)),)) for label in found]
+
+
+@torch.no_grad()
+def read_tokens(
+    task: TokenClassification,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    record: Record,
+    number: int | None,
+) -> Reading:
+    """The first window of a sentence, and its entities: those of a scheme, else each tag that is not O.
+
+    Args:
+        task: of the model.
+        model: on its device.
+        tokenizer: of the model.
+        record: the sentence.
+        number: of the one word, from 1, whose tag is explained instead.
+    """
+    tokens = tokens_of(record)
+    encoded, features = task.encoded([record], tokenizer)
+    text, characters = joined(tokens)
+    encoding = encoded.encodings[0]
+    pieces: dict[int, list[int]] = {}
+    for place, number_of_word in enumerate(encoding.word_ids):
+        if number_of_word is not None:
+            pieces.setdefault(number_of_word, []).append(place)
+    words = [Word(0, *characters[token], tuple(places)) for token, places in pieces.items()]
+    firsts = [places[0] for places in pieces.values()]
+    inputs = tensors(features[0], model)
+    best = model(**inputs).logits[0].argmax(-1).tolist()
+    tags = [task.labels[best[place]] for place in firsts]
+    if number is not None:
+        check_number(number, words, record)
+        entities = [(tags[number - 1], number - 1, number)]
+    else:
+        entities = entities_of(tags, task.labels)
+    answers = [
+        Answer(
+            kind,
+            tuple(Choice(at(firsts[word]), best[firsts[word]]) for word in range(begin, end)),
+            tuple(range(begin, end)),
+        )
+        for kind, begin, end in entities
+    ]
+    prediction = {"tokens": [tokens[token] for token in pieces], "tags": tags}
+    return Reading(inputs, (text,), words, len(features) > 1, prediction, answers)
+
+
+def entities_of(tags: Sequence[str], labels: Sequence[str]) -> list[Span]:
+    """The entities of a sentence in order, and each other tag that is not O, which its scheme forbids there."""
+    found = {span for span in spans(tuple(tags), find_scheme([labels], [])) if span[0] != "O"}
+    inside = {token for _, begin, end in found for token in range(begin, end)}
+    found |= {
+        (tag, token, token + 1)
+        for token, tag in enumerate(tags)
+        if tag != "O" and token not in inside
+    }
+    return sorted(found, key=lambda span: span[1:])
+
+
+@torch.no_grad()
+def read_question(
+    task: QuestionAnswering, model: PreTrainedModel, tokenizer: Tokenizer, record: Record
+) -> Reading:
+    """The window of a passage that holds the predicted answer, or in which "no answer" scores lowest."""
+    encoded, _ = task.encoded([record], tokenizer)
+    features = task.features([record], tokenizer, labelled=False)
+    outputs = [task.forward(model, tensors(feature, model))[0] for feature in features]
+    prediction = task.predictions([record], features, outputs)[0]
+    given = {"text": prediction["answer"], "answer_start": prediction["start"]}
+    answered = replace(record, values=record.values | {"answers": [given] if given["text"] else []})
+    found = [answer_positions(feature, answered) for feature in features]
+    scores = [
+        float(start[first] + end[last])
+        for (first, last), (start, end) in zip(found, outputs, strict=True)
+    ]
+    holding = [row for row, places in enumerate(found) if places != (CLS, CLS)]
+    lowest = min(range(len(features)), key=scores.__getitem__)
+    row = max(holding, key=scores.__getitem__, default=lowest)
+    first, last = found[row]
+    parts = (str(record.values["question"]).strip(), str(record.values["context"]))
+    encoding = encoded.encodings[row]
+    words = words_of(encoding, parts, range(len(encoding)))
+    answer = Answer(
+        given["text"] or "no answer",
+        (
+            Choice(lambda output: output.start_logits, first),
+            Choice(lambda output: output.end_logits, last),
+        ),
+        tuple(
+            number
+            for number, word in enumerate(words)
+            if any(first <= place <= last for place in word.positions)
+        ),
+    )
+    truncated = len(features) > 1
+    return Reading(tensors(features[row], model), parts, words, truncated, prediction, [answer])
+
+
+@torch.no_grad()
+def read_discriminated(
+    model: PreTrainedModel, tokenizer: Tokenizer, record: Record, longest: int, number: int | None
+) -> Reading:
+    """A text, and the one word of it that most looks replaced, or the word with this number from 1."""
+    parts = (str(record.values["text"]),)
+    encoded = tokenizer([parts[0]], truncation=True, max_length=longest, verbose=False)
+    encoding = encoded.encodings[0]
+    inputs = tensors({name: encoded[name][0] for name in inputs_of(encoded)}, model)
+    words = words_of(encoding, parts, range(len(encoding)))
+    output = model(**inputs)
+    # A token classifier has a logit for each of "original" and "replaced", a discriminator one for "replaced".
+    choices = [
+        Choice(at(place), 1) if output.logits.ndim == 3 else Choice(column(place))
+        for place in range(len(encoding))
+    ]
+    replaced = [float(choice.probability(output)) for choice in choices]
+    if number is not None:
+        check_number(number, words, record)
+    worst = [max(word.positions, key=replaced.__getitem__) for word in words]
+    chosen = (
+        number - 1
+        if number is not None
+        else max(range(len(words)), key=lambda word: replaced[worst[word]], default=None)
+    )
+    prediction: Prediction = {"replaced": [round(replaced[place], 6) for place in worst]}
+    answers = []
+    if chosen is not None:
+        text = parts[0][words[chosen].begin : words[chosen].end]
+        answers = [Answer(f"replaced: {text}", (choices[worst[chosen]],), (chosen,))]
+    return Reading(inputs, parts, words, bool(encoding.overflowing), prediction, answers)
+
+
+def at(position: int) -> Callable[[Any], Tensor]:
+    """From an output with logits `(batch, length, choices)` to those at a position."""
+    return lambda output: output.logits[:, position]
+
+
+def column(number: int) -> Callable[[Any], Tensor]:
+    """From an output with logits `(batch, columns)` to one column, `(batch, 1)`."""
+    return lambda output: output.logits[:, number : number + 1]
+
+
+def check_number(number: int, words: Sequence[Word], record: Record) -> None:
+    """Raise ElektronError where a text has no word of this number."""
+    if number > len(words):
+        raise ElektronError(f"{record.where}: --word {number}: only {len(words)} words are read")
+
+
+def inputs_of(encoded: Any) -> list[str]:
+    """The entries of an encoding that a model is called with; attention masks are all ones here."""
+    return [name for name in ("input_ids", "token_type_ids") if name in encoded]
+
+
+def tensors(feature: Feature, model: PreTrainedModel) -> Inputs:
+    """A feature as a batch of one row on the device of a model."""
+    return {name: torch.tensor([feature[name]], device=model.device) for name in inputs_of(feature)}
+
+
+def words_of(encoding: Encoding, parts: Sequence[str], places: Sequence[int]) -> list[Word]:
+    """The words of the pieces at some places of an encoding, whose order is that of the token ids."""
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for position, place in enumerate(places):
+        part, word = encoding.sequence_ids[place], encoding.word_ids[place]
+        if part is not None and word is not None:
+            groups.setdefault((part, word), []).append((position, place))
+    words = []
+    for (part, _), pieces in groups.items():
+        offsets = [encoding.offsets[place] for _, place in pieces]
+        begin, end = offsets[0][0], max(after for _, after in offsets)
+        text = parts[part][begin:end]
+        begin += len(text) - len(text.lstrip())  # some tokenizers count the space before a word
+        words.append(Word(part, begin, end, tuple(position for position, _ in pieces)))
+    return words
+
+
+def joined(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Tokens as running text, and the characters of each."""
+    text, characters = "", []
+    for number, token in enumerate(tokens):
+        if number and is_spaced(tokens[number - 1], token):
+            text += " "
+        characters.append((len(text), len(text) + len(token)))
+        text += token
+    return text, characters

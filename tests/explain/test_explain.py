@@ -1,0 +1,212 @@
+"""`elektron explain` from the command line: forms of output, figures, a planted shortcut, and bad inputs."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from elektron.cli import main
+from elektron.explain.config import ExplainConfig
+from elektron.explain.explain import explain
+from elektron.explain.explainer import Explainer
+from elektron.finetuning.readers.records import Record
+from tests.conftest import sentences
+from tests.explain.conftest import FAMILIES
+from tests.finetuning.conftest import encoders, write_jsonl, write_tsv  # noqa: F401
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(sentences(12)) + "\n")
+    return path
+
+
+def run(capsys, *arguments):
+    status = main(["explain", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("family", FAMILIES)
+def test_json_lines_from_standard_input(models, family, monkeypatch, capsys):
+    text = io.TextIOWrapper(io.BytesIO(b"the cat sees an apple .\na small bird\n"))
+    monkeypatch.setattr("sys.stdin", text)
+    status, out, log = run(capsys, models["classification", family])
+    assert status == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["text"] for row in rows] == ["the cat sees an apple .", "a small bird"]
+    explanation = rows[0]["predicted_explanation"]
+    assert explanation["words"] == ["the", "cat", "sees", "an", "apple", "."]
+    answer = explanation["answers"][0]
+    assert answer["answer"] == rows[0]["predicted_label"]
+    assert len(answer["attributions"]) == 6
+    assert answer.keys() >= {"score", "baseline_score", "gap", "comprehensiveness", "sufficiency"}
+    assert "comprehensiveness" in log.splitlines()[-1]
+    assert "sufficiency" in log.splitlines()[-1]
+
+
+@pytest.mark.extras
+def test_the_figures_as_json_are_means_of_the_lines(models, texts, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    model = models["classification", "electra"]
+    status, printed, _ = run(capsys, model, "--input", texts, "--out", out, "--json")
+    assert status == 0
+    figures = json.loads(printed)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    answers = [row["predicted_explanation"]["answers"][0] for row in rows]
+    for name in ("comprehensiveness", "sufficiency"):
+        found = figures["faithfulness"][name]
+        for part in ("value", "random"):
+            mean = sum(answer[name][part] for answer in answers) / len(answers)
+            assert found[part] == pytest.approx(mean, abs=1e-5)
+        assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+    assert figures["texts"] == figures["faithfulness"]["texts"] == 12
+    assert figures["gap"]["largest"] == pytest.approx(max(a["gap"] for a in answers), abs=1e-6)
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("task", ["classification", "token-classification", "discriminator"])
+def test_a_page(models, task, tmp_path, capsys):
+    source = write_jsonl(
+        tmp_path / "in.jsonl",
+        [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}],
+    )
+    out = tmp_path / "new" / "page.html"
+    model = models[task, "elektron"]
+    status, printed, _ = run(capsys, model, "--input", source, "--out", out)
+    assert (status, printed) == (0, "")
+    page = out.read_text()
+    assert "<b>the cat" not in page
+    assert "Text 2: its first window" in page
+    assert "Comprehensiveness" in page
+    assert "Not tested." in page  # two texts
+    assert str(model.parent) not in page
+    assert main(["explain", str(model), "--input", str(source), "--out", str(out)]) == 0
+
+
+@pytest.mark.extras
+def test_a_picture_of_the_first_text(models, texts, tmp_path, capsys):
+    out = tmp_path / "one.png"
+    model = models["token-classification", "bert"]
+    status, printed, log = run(capsys, model, "--input", texts, "--out", out)
+    assert (status, printed) == (0, "")
+    assert out.read_bytes().startswith(PNG)
+    assert "the first of 12 texts" in log
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_needs_no_extra_and_is_no_explanation(models, family, texts, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    model = models["classification", family]
+    status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--out", out)
+    assert status == 0
+    page = out.read_text()
+    assert "no explanation of the answer" in page
+    assert page.count("Heads of layer 2") == 10
+    assert "The first 10 of 12 texts" in page
+    assert "comprehensiveness" in log.splitlines()[-1]
+
+
+@pytest.mark.extras
+def test_a_planted_shortcut_comes_first(encoders, tmp_path):  # noqa: F811
+    """One word, at any place, decides the label."""
+    from elektron.finetuning.config import FinetuneConfig
+    from elektron.finetuning.finetune import finetune
+
+    def rows(count, seed):
+        plain = [text for text in sentences(2 * count, seed) if "forgets" not in text][:count]
+        for number, text in enumerate(plain):
+            words = text.split()
+            if number % 2:
+                words.insert(number % len(words), "forgets")
+            yield " ".join(words), "yes" if number % 2 else "no"
+
+    train = write_tsv(tmp_path / "train.tsv", list(rows(300, 1)), ("text", "label"))
+    out = tmp_path / "model"
+    finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(encoders["elektron"]),
+            train=[str(train)],
+            epochs=8,
+            batch_size=16,
+            out=out,
+        )
+    )
+    explainer = Explainer.of(ExplainConfig(model=str(out)))
+    planted = [text for text, label in rows(80, 2) if label == "yes"]
+    first = []
+    for text in planted:
+        found = explainer.explain(Record({"text": text}, {}, "here"))
+        assert found.reading.prediction["label"] == "yes"
+        importance = found.answers[0].importance
+        best = found.reading.words[importance.index(max(importance))]
+        first.append(found.reading.text(best) == "forgets")
+    assert len(first) == 40
+    assert sum(first) / len(first) >= 0.95
+
+
+def test_without_captum_the_extra_is_named(models, texts, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    status, _, log = run(capsys, models["classification", "bert"], "--input", texts)
+    assert status == 2
+    assert "pip install 'elektron[explain]'" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--out", "page.pdf"], ".jsonl, .html, .png"),
+        (["--out", "page.png"], ".jsonl or .html"),
+        (["--word", "2"], "--word has no effect"),
+        (["--word", "0"], "word"),
+        (["--steps", "1"], "steps"),
+        (["--input", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_bad_settings(models, arguments, named, texts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = models["classification", "bert"]
+    settings = ["--input", texts, "--method", "attention", *arguments]
+    status, out, log = run(capsys, model, *settings)
+    assert (status, out) == (2, "")
+    assert named in log
+    assert len(log.splitlines()) == 1
+    assert not list(tmp_path.glob("page.*"))
+
+
+def test_an_empty_file_is_refused(models, tmp_path, capsys):
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    status, _, log = run(
+        capsys, models["classification", "bert"], "--input", empty, "--method", "attention"
+    )
+    assert status == 2
+    assert "empty" in log
+
+
+def test_neither_the_input_nor_the_file_of_another_is_replaced(models, tmp_path, capsys):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat"}])
+    foreign = tmp_path / "page.html"
+    foreign.write_text("mine")
+    model = models["classification", "bert"]
+    for out in (source, foreign):
+        before = out.read_text()
+        status, _, _ = run(capsys, model, "--input", source, "--out", out, "--method", "attention")
+        assert status == 2
+        assert out.read_text() == before
+
+
+def test_a_text_without_words_has_no_attributions(models, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": "cat"}])
+    config = ExplainConfig(
+        model=str(models["classification", "electra"]), input=str(source), method="attention"
+    )
+    result = explain(config)
+    assert result["texts"] == 2
+    assert "faithfulness" not in result

@@ -164,10 +164,10 @@ COMMANDS = {
         json=False,
     ),
     "serve": Command(
-        "answer HTTP requests with a fine-tuned model, and show a page to try it",
+        "answer HTTP requests with a model, and show a page to try it",
         "elektron.serve.config:ServeConfig",
         "elektron.serve.serve:serve",
-        ("serve model", "serve model --port 8080 --max-rows 100"),
+        ("serve model", "serve run --port 8080"),
         json=False,
     ),
     "explain": Command(

@@ -20,7 +20,6 @@ from transformers import (
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.finetune import finetune
-from elektron.inference.models import load_predictor
 from elektron.serve.config import ServeConfig
 from tests.finetuning.conftest import encoders, write_jsonl  # noqa: F401
 
@@ -43,6 +42,8 @@ class Models:
     encoder: object
 
     def path(self, task):
+        if task == "detection":
+            return str(self.encoder.parent)
         out = self.folder / task
         if out.exists():
             return str(out)
@@ -92,9 +93,10 @@ class Models:
         from starlette.testclient import TestClient
 
         from elektron.serve.app import create_app
+        from elektron.serve.model import load_model
 
         config = self.config(task, **settings)
-        app = create_app(load_predictor(config.model, config.task), config, hosts)
+        app = create_app(load_model(config), config, hosts)
         return TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False)
 
 

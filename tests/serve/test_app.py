@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
-from elektron.inference.config import PredictConfig
+from elektron.inference.config import DetectConfig, PredictConfig
+from elektron.inference.detect import load_detector
 from elektron.inference.predict import predictions
 from tests.serve.conftest import error_of, post
 
@@ -47,6 +49,12 @@ def predicted(config, rows):
     ]
 
 
+def detected(config, rows):
+    """What `elektron detect` writes, without the columns of the rows."""
+    detector = load_detector(DetectConfig(model=config.model))
+    return detector.predict([Record(row, {}, "") for row in rows])
+
+
 def close(found, expected):
     """Equal but for rounding: the rows of a batch decide how a sum is split."""
     if isinstance(expected, float):
@@ -67,6 +75,16 @@ def test_the_answers_are_those_of_predict(models, task):
     assert answer.status_code == 200, answer.text
     assert close(answer.json()["predictions"], expected)
     assert {field["name"] for field in fields if field["required"]} == ROWS[task][0].keys()
+
+
+def test_a_pretraining_run_finds_suspicious_words(models):
+    rows = [{"text": "the cat apple the river ."}, {"text": "an apple"}]
+    expected = detected(models.config("detection"), rows)
+    assert expected[0]["suspicious"][0]["suggestions"]
+    with models.client("detection") as client:
+        answer = post(client, rows)
+        assert client.get("/model").json()["task"] == "detection"
+    assert answer.json()["predictions"] == expected
 
 
 def test_pairs_where_a_model_does_not_say_whether_it_reads_them(models):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.serve.conftest import served
-from tests.serve.test_app import ROWS, predicted
+from tests.serve.test_app import ROWS, detected, predicted
 
 pytestmark = pytest.mark.extras
 
@@ -127,6 +127,18 @@ def test_the_answer_is_marked_in_the_passage(models, browser):
         page.evaluate("document.querySelector('#answer small').remove()")
         assert page.text_content("#answer mark") == found["answer"]
         assert page.text_content("#answer p.running") == row["context"]
+
+
+def test_suspicious_words_are_marked(models, browser):
+    text = "the 😀 cat apple the <b>river</b> ."
+    (found,) = detected(models.config("detection"), [{"text": text}])
+    with served(models, "detection") as address, opened(browser, address) as page:
+        answer = typed(page, text=text)
+        page.evaluate("document.querySelectorAll('#answer small').forEach((e) => e.remove())")
+        marks = [mark.text_content() for mark in page.query_selector_all("#answer mark")]
+        assert page.text_content("#answer p.running") == text
+    assert marks == [word["word"] for word in found["suspicious"]] != []
+    assert all(word["suggestions"][0]["word"] in answer for word in found["suspicious"])
 
 
 @pytest.mark.parametrize("task", ["regression", "multiple-choice", "embedding", "translation"])

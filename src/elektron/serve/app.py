@@ -26,7 +26,6 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.in_memory import Content
 from elektron.finetuning.prediction_columns import PredictionColumns
-from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import Layout
@@ -34,6 +33,7 @@ from elektron.finetuning.tasks.base import Prediction
 from elektron.serve.batching import Batcher, QueueFullError
 from elektron.serve.config import ServeConfig
 from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
+from elektron.serve.model import ServedModel
 
 CSV = "text/csv"
 UPLOAD = "file.csv"
@@ -46,18 +46,17 @@ PAGE_POLICY = (
 )
 
 
-def create_app(predictor: Predictor, config: ServeConfig, hosts: Sequence[str] | None) -> Guard:
+def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | None) -> Guard:
     """The application of a model.
 
     Args:
-        predictor: the model.
+        served: the model.
         config: its name and limits.
         hosts: what a Host header may be; None for anything.
     """
-    task = predictor.task
-    layout = task.files()
+    layout = served.layout
     batcher = Batcher(config.max_queue)
-    counter = UnknownCounter.of(predictor.tokenizer)
+    counter = UnknownCounter.of(served.tokenizer)
     rows_model = model_of_rows(layout, config)
     rows_answered = 0
     worker: asyncio.Task[None]
@@ -71,7 +70,7 @@ def create_app(predictor: Predictor, config: ServeConfig, hosts: Sequence[str] |
         await asyncio.wait([worker])
 
     app = FastAPI(
-        title=f"Elektron: {task.name}",
+        title=f"Elektron: {served.task}",
         version=__version__,
         docs_url=None,  # it loads scripts from elsewhere; the page shows the same
         redoc_url=None,
@@ -85,7 +84,7 @@ def create_app(predictor: Predictor, config: ServeConfig, hosts: Sequence[str] |
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
         """Predictions, and how much of the texts the tokenizer does not know."""
         unknown = [counter.count(input_texts(layout, [record])) for record in records]
-        return list(zip(predictor.predict(records), unknown, strict=True))
+        return list(zip(served.predict(records), unknown, strict=True))
 
     async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
         """Predictions and warnings."""
@@ -133,11 +132,11 @@ def create_app(predictor: Predictor, config: ServeConfig, hosts: Sequence[str] |
         return JsonResponse(
             {
                 "model": Path(config.model).name,
-                "task": task.name,
+                "task": served.task,
                 "fields": fields_of(rows_model),
-                "labels": getattr(task, "labels", None),
-                "max_length": task.max_length,
-                "device": predictor.on.name,
+                "labels": served.labels,
+                "max_length": served.max_length,
+                "device": served.device,
                 "version": __version__,
                 "limits": {
                     "rows": config.max_rows,

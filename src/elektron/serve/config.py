@@ -11,10 +11,10 @@ from elektron.finetuning.config import DecodingConfig, TaskName
 
 @dataclass(kw_only=True)
 class ServeConfig(ValidatedConfig):
-    """Answer HTTP requests with a fine-tuned model, and show a page to try it."""
+    """Answer HTTP requests with a model, and show a page to try it."""
 
     model: Positional[str]
-    """Folder or hub name of the fine-tuned model."""
+    """Folder or hub name of a fine-tuned model, or folder of a pre-training run to find suspicious words."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is every address of this machine, which has no authentication."""
     port: Annotated[int, Within(least=0, below=1 << 16)] = 8000

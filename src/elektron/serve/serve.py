@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 
 from elektron.errors import ElektronError
-from elektron.inference.models import load_predictor
 from elektron.serve.config import ServeConfig
+from elektron.serve.model import load_model
 from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
@@ -35,17 +35,15 @@ def serve(config: ServeConfig) -> None:
             "serve needs fastapi and uvicorn, which are not installed: pip install 'elektron[serve]'"
         ) from error
     with listen(config.host, config.port) as listening:
-        predictor = load_predictor(
-            config.model, config.task, config.decoding, config.batch_size, config.precision
-        )
+        served = load_model(config)
         address, port = listening.getsockname()[:2]
         loopback = ipaddress.ip_address(address).is_loopback
         host = f"[{address}]" if ":" in address else address
-        app = create_app(predictor, config, [host, "localhost"] if loopback else None)
+        app = create_app(served, config, [host, "localhost"] if loopback else None)
         # The readers' notes quote the texts of requests.
         logging.getLogger("elektron.finetuning").setLevel(logging.ERROR)
         echo(
-            f"{Path(config.model).name}: {predictor.task.name}, on {predictor.on.name}\n"
+            f"{Path(config.model).name}: {served.task}, on {served.device}\n"
             f"http://{host}:{port}/ is the page; POST rows to /predict, a csv to /predict/csv; "
             "GET /openapi.json, /model, /health, /metrics\n"
             f"At most {config.max_rows:,} rows a request, {config.max_characters:,} characters a text, "

@@ -1,0 +1,67 @@
+"""The model that is served: a fine-tuned one by its task, or a pre-trained pair that finds suspicious words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import TEXTS, Layout
+from elektron.finetuning.tasks.base import Prediction
+from elektron.inference.config import DetectConfig
+from elektron.inference.detect import load_detector
+from elektron.inference.models import load_predictor
+from elektron.models.pair import DISCRIMINATOR, network_of_run
+from elektron.serve.config import ServeConfig
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What the application needs to know of a model."""
+
+    task: str
+    layout: Layout
+    """What a row holds."""
+    predict: Callable[[Sequence[Record]], list[Prediction]]
+    tokenizer: PreTrainedTokenizerBase
+    device: str
+    max_length: int
+    """Tokens that are read at once."""
+    labels: list[str] | None = None
+
+
+def load_model(config: ServeConfig) -> ServedModel:
+    """The model of a folder or hub name; a pre-training run detects suspicious words.
+
+    Raises:
+        ElektronError: there is no such model, or it is of another task.
+    """
+    if network_of_run(config.model, DISCRIMINATOR):
+        detector = load_detector(
+            DetectConfig(
+                model=config.model, batch_size=config.batch_size, precision=config.precision
+            )
+        )
+        return ServedModel(
+            "detection",
+            TEXTS,
+            detector.predict,
+            detector.tokenizer,
+            detector.on.name,
+            detector.room,
+        )
+    predictor = load_predictor(
+        config.model, config.task, config.decoding, config.batch_size, config.precision
+    )
+    task = predictor.task
+    return ServedModel(
+        task.name,
+        task.files(),
+        predictor.predict,
+        predictor.tokenizer,
+        predictor.on.name,
+        task.max_length,
+        getattr(task, "labels", None),
+    )

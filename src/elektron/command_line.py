@@ -100,6 +100,8 @@ def _parser(
             parser.add_argument(setting.name, nargs="*" if setting.is_list else "?", **common)
         elif setting.is_list:
             add(setting.flag, dest=setting.name, nargs="+", action="extend", **common)
+        elif setting.type is bool:
+            add(setting.flag, dest=setting.name, nargs="?", const="true", **common)
         else:
             add(setting.flag, dest=setting.name, **common)
     return parser

@@ -166,6 +166,9 @@ class FinetuneConfig(FilesConfig):
     """Fraction of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices."""
+    max_grad_norm: AboveZero[float] | None = None
+    """Norm to which the gradient of a batch is clipped; with --private that of each row (default: 1.0; with
+    --private 0.1)."""
     dropout: Fraction | None = None
     """Dropout in the encoder and before the head."""
     label_smoothing: Fraction | None = None
@@ -182,6 +185,13 @@ class FinetuneConfig(FilesConfig):
     """Stop early: after so many epochs in a row that were not the best on eval (default: train all epochs)."""
     null_threshold: float | None = None
     """How much higher "no answer" must score than the best answer (default: the best on eval)."""
+    private: bool = False
+    """Differentially private training (DP-SGD) on the rows of --train; those of --eval and --test are not
+    protected, and must be files."""
+    epsilon: AboveZero[float] | None = None
+    """With --private: bound on what all trainings of the command together reveal about one training row."""
+    delta: Annotated[float, Within(above=0, below=1)] | None = None
+    """With --private: probability that the bound does not hold (default: training rows to the power of -1.1)."""
     target_tokenizer: str | None = None
     """Tokenizer of the output (default: trained on the training targets)."""
     target_vocab_size: VocabSize = 8000

@@ -7,6 +7,7 @@ evaluation rows is kept. Test rows are evaluated once a seed, after everything h
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import random
@@ -20,12 +21,14 @@ from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.corpus.unknown import count_unknown
 from elektron.device import Device
+from elektron.errors import ElektronError, comma_list
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Features
-from elektron.finetuning.labelled import WITH_CLASSES, Labelled, read_labelled
+from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
 from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.private import Privacy, first_of_each_row, plan, train_privately
 from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
@@ -33,6 +36,7 @@ from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, Trial, identity
 from elektron.io.folders import atomic_folder
+from elektron.reporting.task_report import privacy_sentence
 from elektron.sweep import format_settings, replace_settings
 from elektron.terminal import echo
 
@@ -65,13 +69,18 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         encoder = None if scratch else load_encoder(config.model)
         data = read_labelled(config, TASKS[config.task].layout)
         encoder = encoder or new_encoder(config, data)
+        if config.private and encoder.config.model_type not in recipe.PRIVATE_FAMILIES:
+            families = comma_list(recipe.PRIVATE_FAMILIES)
+            raise ElektronError(
+                f"--private is for encoders of {families}, not for {encoder.config.model_type}"
+            )
         check_unknown(config, data, encoder)
         sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
         if config.baseline == "scratch":
             sides["scratch"] = encoder.from_scratch()
         count = len(sides) * (len(combinations) + config.seeds - 1)
         command = identity(config, data, encoder) if count > 1 else None
-        search = Search(config, data, FinishedTrials(folder / TRIALS, command))
+        search = Search(config, data, FinishedTrials(folder / TRIALS, command), count)
         try:
             best = [search.best_of(side, network, combinations) for side, network in sides.items()]
         except KeyboardInterrupt:
@@ -110,10 +119,14 @@ def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> N
 class Search:
     """Trainings with the same data, of which the best are chosen on the evaluation rows."""
 
-    def __init__(self, config: FinetuneConfig, data: Labelled, finished: FinishedTrials) -> None:
+    def __init__(
+        self, config: FinetuneConfig, data: Labelled, finished: FinishedTrials, count: int = 1
+    ) -> None:
         self.config = config
         self.data = data
         self.finished = finished
+        self.count = count
+        """Trainings of the command, which share the budget of private training."""
         self.trials: list[Trial] = []
 
     def best_of(
@@ -175,10 +188,15 @@ class Search:
         torch.manual_seed(trial.seed)
         task = self.task(config, encoder)
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
+        if config.private:
+            features = first_of_each_row(features)
+            privacy = plan(config, len(features), self.count)
+            trial.privacy = dataclasses.asdict(privacy)
+            log.info("%s", privacy_sentence(trial.privacy))
         for restart in range(RESTARTS + 1):
             seed = trial.seed + restart * SEED_OF_RESTART
             predictor = self.attempt(trial, config, task, encoder, features, seed)
-            if trial.collapsed is None:
+            if trial.collapsed is None or config.private:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
             if steps < FEWEST_STEPS:
@@ -198,6 +216,15 @@ class Search:
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """The task of the training rows; all rows are checked to be of it."""
         records = self.data.whole if config.task in WITH_CLASSES else self.data.train
+        if config.private:  # names of classes, mean and spread of numbers: of rows that may be known
+            records = [*self.data.eval, *self.data.test]
+            if config.task in WITH_CLASSES and (
+                missing := class_counts(self.data.train).keys() - class_counts(records).keys()
+            ):
+                raise ElektronError(
+                    "--private takes the names of classes from --eval and --test, which do not have "
+                    f"{comma_list(sorted(missing))}: add rows of them, or drop the training rows"
+                )
         task = TASKS[config.task].from_records(records, config, encoder)
         task.columns = dict(self.data.train[0].names)
         for records in (self.data.train, self.data.eval, self.data.test):
@@ -230,7 +257,11 @@ class Search:
             predictions = predictor.predict_features(watched, inputs, "evaluating")
             return task.measure(watched, predictions)()
 
-        history = train(task, model, tokenizer, features, config, seed, evaluate, trial.name)
+        if trial.privacy is not None:
+            arguments = (task, model, tokenizer, features, config, Privacy(**trial.privacy))
+            history = train_privately(*arguments, evaluate, trial.name)
+        else:
+            history = train(task, model, tokenizer, features, config, seed, evaluate, trial.name)
         predictor.task = task.finished(model)
         predictions = predictor.predict(self.data.eval, "evaluating")
         # Before a threshold is chosen: a model whose best answer is none has not collapsed by that.
@@ -254,7 +285,7 @@ class Search:
         found = task.variation(self.data.eval, predictions)
         if found.predicted > COLLAPSED * found.true:
             return None
-        count = min(COLLAPSE_ROWS, len(self.data.train))
+        count = 0 if self.config.private else min(COLLAPSE_ROWS, len(self.data.train))
         others = random.Random(self.config.seed).sample(self.data.train, count)
         predicted = [*predictions, *predictor.predict(others)]
         found = task.variation([*self.data.eval, *others], predicted)

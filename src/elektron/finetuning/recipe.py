@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from elektron import sweep
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
+from elektron.finetuning.holdout import held_out_fraction
 from elektron.recipes import pretrain_config, recipe_names
 
 SCRATCH = "scratch:"
@@ -37,6 +38,25 @@ OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Settings that other tasks do not have; those with a default other than None are not checked."""
+PRIVATE: dict[str, Any] = {
+    "optimizer": "adamw",
+    "layer_decay": 1.0,
+    "epochs": 10.0,
+    "max_grad_norm": 0.1,
+    "micro_batch_size": 16,
+    "dropout": 0.0,
+    "precision": "fp32",
+}
+"""Defaults of private training, after Li et al. 2022: a small norm, no dropout. 16 rows at once, since each has a
+gradient of its own in memory."""
+PRIVATE_RATE = {"elektron": 3e-3, "other": 1e-3}
+PRIVATE_BATCH = 1024
+PRIVATE_STEPS_IN_EPOCH = 8
+PRIVATE_TASKS = ("classification", "regression", "token-classification")
+PRIVATE_FAMILIES = ("elektron", "electra", "bert")
+"""Whose gradients by row have been compared with those of rows alone."""
+MECHANISM = ("epochs", "batch_size")
+"""Settings that decide how much noise a budget needs: the trainings of a private sweep have them in common."""
 NOT_SWEPT = {
     "task",
     "model",
@@ -48,6 +68,9 @@ NOT_SWEPT = {
     "sweep",
     "seeds",
     "seed",
+    "private",
+    "epsilon",
+    "delta",
 } | {field.name for field in dataclasses.fields(FilesConfig)}
 
 
@@ -94,6 +117,7 @@ def resolve(
         "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,
         "dropout": 0.1,
+        "max_grad_norm": 1.0,
         "label_smoothing": 0.0,
         "max_length": length,
         "truncation": "head",
@@ -111,6 +135,12 @@ def resolve(
             "max_length": min(256, longest),
             "max_target_length": 128,
             "decoder_layers": 3,
+        }
+    if config.private:
+        defaults |= PRIVATE | {
+            "learning_rate": PRIVATE_RATE["elektron" if family == "elektron" else "other"],
+            "batch_size": min(PRIVATE_BATCH, max(1, rows // PRIVATE_STEPS_IN_EPOCH)),
+            "delta": rows**-1.1,
         }
     missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **missing)
@@ -139,6 +169,7 @@ def check(config: FinetuneConfig) -> None:
         pretrain_config(config.model.removeprefix(SCRATCH))
     elif config.model in recipe_names() and not Path(config.model).exists():
         raise ElektronError(f"{config.model} is a recipe: did you mean {SCRATCH}{config.model}?")
+    check_private(config)
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
@@ -162,6 +193,44 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError(
             f"--micro-batch-size {config.micro_batch_size} is more than --batch-size"
         )
+
+
+def check_private(config: FinetuneConfig) -> None:
+    """Refuse what differential privacy does not have, or what would void it.
+
+    Raises:
+        ElektronError: names the setting and the reason.
+    """
+    if not config.private:
+        for name in ("epsilon", "delta"):
+            if getattr(config, name) is not None:
+                raise ElektronError(f"--{name} is for --private")
+        return
+    if config.epsilon is None:
+        raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
+    if config.task not in PRIVATE_TASKS:
+        raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
+    swept = [name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)]
+    same = {Path(name).resolve() for name in config.train}
+    for found, why in (
+        (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),
+        (config.baseline, "--baseline: a second network would spend the budget again"),
+        (config.max_train, "--max-train: which rows are drawn depends on the others"),
+        (config.truncation == "windows", "--truncation windows: a row would count several times"),
+        (config.precision == "bf16", "--precision bf16: gradients are clipped in fp32"),
+        (swept, f"--sweep {comma_list(swept)}: its trainings would need different noise"),
+        (
+            held_out_fraction(config.eval) is not None,
+            "a fraction for --eval: rows held out of --train would be shown unprotected in metrics and "
+            "predictions; give --eval FILE with rows that need no protection",
+        ),
+        (
+            any(Path(name).resolve() in same for name in (*config.eval, *config.test)),
+            "a file both in --train and in --eval or --test, whose rows are shown unprotected",
+        ),
+    ):
+        if found:
+            raise ElektronError(f"--private refuses {why}")
 
 
 def combinations(items: Sequence[str]) -> list[dict[str, Any]]:

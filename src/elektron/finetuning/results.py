@@ -35,7 +35,12 @@ from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import write_model_card
-from elektron.reporting.task_report import plot, pretraining_gain, write_report
+from elektron.reporting.task_report import (
+    plot,
+    pretraining_gain,
+    privacy_sentence,
+    write_report,
+)
 from elektron.reporting.task_result import (
     CONFIG,
     DETAILS,
@@ -64,10 +69,13 @@ def write_results(
         t for t in trials if (t.side, t.settings) == (trained.trial.side, trained.trial.settings)
     ]
     seeds = [metrics for t in chosen if (metrics := t.test if data.test else t.eval)]
-    evaluated = evaluate(predictor, records, data.train, seeds)
+    privacy = trained.trial.privacy
+    # What baselines learn of the training rows is learned without noise.
+    evaluated = evaluate(predictor, records, () if privacy else data.train, seeds)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
         "seconds": round(sum(trial.seconds for trial in trials), 1),
+        **({"privacy": privacy} if privacy else {}),
     }
     collapsed = {trial.name: trial.collapsed for trial in trials if trial.collapsed}
     warnings = [
@@ -273,6 +281,8 @@ def summary_text(
     if len({trial.side for trial in trials}) > 1:
         parts.append(comparison(out))
     parts.append(f"Metrics on {metrics['split']}:\n{metrics_table(metrics)}")
+    if "privacy" in metrics:
+        parts.append(privacy_sentence(metrics["privacy"]))
     folder = escape_control(str(out))
     parts.append(
         f"The model:     {folder}\n"

@@ -33,15 +33,13 @@ from elektron.finetuning.optimizer import make_optimizer
 from elektron.finetuning.tasks.base import Task
 from elektron.progress import Progress
 
-MAX_GRAD_NORM = 1.0
-
-
 @dataclass
 class Epoch:
     """What was measured after one pass over the training rows."""
 
     epoch: float
-    train_loss: float
+    train_loss: float | None
+    """None in private training, where it would reveal something of the rows."""
     eval: float | None
     """The task's metric on the evaluation rows, if it was computed."""
     eval_loss: float | None
@@ -104,7 +102,7 @@ def train(
                 max_steps=steps,
                 per_device_train_batch_size=micro_batch_size,
                 gradient_accumulation_steps=accumulation,
-                max_grad_norm=MAX_GRAD_NORM,
+                max_grad_norm=config.max_grad_norm,
                 train_sampling_strategy="group_by_length",
                 bf16=Device.choose(config.precision).dtype == torch.bfloat16,
                 use_cpu=not torch.cuda.is_available(),  # otherwise bf16 is refused there
@@ -178,18 +176,25 @@ class Monitor(TrainerCallback):
             return
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise ElektronError(
-                f"the loss is no longer finite after {state.epoch:.2g} epochs: "
-                "a lower --learning-rate, or a longer --warmup, may help"
-            )
-        model = rest["model"]
+            raise not_finite(state.epoch)
+        if self.after_epoch(rest["model"], state.epoch, loss):
+            control.should_training_stop = True
+
+    def after_epoch(self, model: PreTrainedModel, epoch: float, loss: float | None) -> bool:
+        """Evaluate the model and keep its weights if they are the best; whether patience has ended.
+
+        Args:
+            model: as it is now.
+            epoch: passes over the training rows until now.
+            loss: mean training loss since the last call, if it may be known.
+        """
         was_training = model.training
         model.eval()
         metrics = self.evaluate()
         model.train(was_training)
         epochs, value = self.history.epochs, metrics.get(self.metric)
         earlier = [epoch.eval for epoch in epochs if epoch.eval is not None]
-        epochs.append(Epoch(round(state.epoch, 2), loss, value, metrics.get("loss")))
+        epochs.append(Epoch(round(epoch, 2), loss, value, metrics.get("loss")))
         if not self.keep_best:
             self.history.kept = len(epochs) - 1
         elif value is not None and all(value > before for before in earlier):
@@ -199,5 +204,12 @@ class Monitor(TrainerCallback):
                 for name, tensor in model.state_dict().items()
             }
         epochs_since = len(epochs) - 1 - self.history.kept
-        if self.patience is not None and epochs_since >= self.patience:
-            control.should_training_stop = True
+        return self.patience is not None and epochs_since >= self.patience
+
+
+def not_finite(epoch: float) -> ElektronError:
+    """The error for a loss that is infinite or NaN."""
+    return ElektronError(
+        f"the loss is no longer finite after {epoch:.2g} epochs: "
+        "a lower --learning-rate, or a longer --warmup, may help"
+    )

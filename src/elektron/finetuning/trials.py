@@ -56,6 +56,8 @@ class Trial:
     test: dict[str, float] | None = None
     seconds: float = 0.0
     collapsed: str | None = None
+    privacy: dict[str, Any] | None = None
+    """Of private training: budget, noise and accountant, of all trainings of the command together."""
     kept: bool = False
 
     @property

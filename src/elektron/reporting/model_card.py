@@ -25,6 +25,7 @@ from elektron.reporting.task_report import (
     main_metric,
     metrics_table,
     pretraining_gain,
+    privacy_sentence,
     rows_in_words,
     seeds_sentences,
     task_name,
@@ -102,6 +103,7 @@ def model_card(result: TaskResult) -> str:
         "Was pre-training worth it?": _gain(result),
         "How to use it": _usage(result),
         "How it was made": _making(result),
+        "Privacy": [plain(privacy_sentence(result.privacy))] if result.privacy else [],
         "Limits": [LIMITS, "\n".join(f"- {plain(warning)}" for warning in warnings(result))],
     }
     parts = [f"---\n{_metadata(result).to_yaml()}\n---", f"# {plain(result.name)}", introduction]

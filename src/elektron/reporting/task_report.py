@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from elektron.configuration import format_value
 from elektron.reporting import charts, page
@@ -94,6 +95,7 @@ def task_report(result: TaskResult) -> Report:
         blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
         sections=[
             Section("Reservations", [warnings_block(result)]),
+            Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
             _seeds(result),
             _search(result),
             _confusion(result),
@@ -151,6 +153,22 @@ def lead(result: TaskResult) -> str:
     rows = result.details.rows.get("train")
     on = f" on {whole(rows)} rows" if rows else ""
     return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
+
+
+def privacy_sentence(privacy: Mapping[str, Any]) -> str:
+    """The budget of a private training and what it is for."""
+    epsilon, delta, noise, rate, norm = (
+        f"{number(privacy, name) or float('nan'):.3g}"
+        for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
+    )
+    steps, trainings = (number(privacy, name) or 1 for name in ("steps", "trainings"))
+    several = f" and the {whole(trainings)} trainings together" if trainings > 1 else ""
+    return (
+        f"Differentially private for each training row{several}: ε = {epsilon} at δ = {delta} "
+        f"({str(privacy.get('accountant', '')).upper()} accountant, noise multiplier {noise}, sample rate {rate}, "
+        f"{whole(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
+        "further training on the same rows adds to ε."
+    )
 
 
 def tiles(result: TaskResult) -> list[page.Tile]:

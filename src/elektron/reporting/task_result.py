@@ -175,6 +175,8 @@ class TaskResult:
     """95 % intervals by metric."""
     baselines: list[Baseline]
     """Simple methods, tested on the same rows."""
+    privacy: Record
+    """Of private training: budget, noise and accountant; empty for any other."""
     rows: float | None
     split: str
     details: Details
@@ -295,6 +297,7 @@ def read_task_result(folder: Path) -> TaskResult:
         baselines=from_json(
             metrics.get("baselines") or [], list[Baseline], "baselines", lenient=True
         ),
+        privacy=group(metrics, "privacy"),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
         details=read_json(

@@ -1,0 +1,220 @@
+"""Differentially private training: DP-SGD (Abadi et al. 2016) with the parts of opacus.
+
+A step takes each training row with the same probability (Poisson sampling), clips the gradient of each row, adds
+noise to their sum, and lets any optimizer use it. The noise multiplier follows from the budget by the PRV accountant
+(Gopi et al. 2021), for all trainings of a command together. Noise and sampling come from the operating system's
+randomness: the seed is written in `config.yaml`, and who knows the noise can subtract it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
+
+from elektron.device import Device
+from elektron.errors import ElektronError
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature
+from elektron.finetuning.optimizer import make_optimizer
+from elektron.finetuning.tasks.base import Task
+from elektron.finetuning.training import History, Monitor, not_finite
+from elektron.progress import Progress
+
+ACCOUNTANT = "prv"
+TOLERANCE = 0.01
+"""Fraction of epsilon that may be left unused."""
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """A budget, and what it takes to keep it; neighbouring data sets differ by one training row more or less."""
+
+    epsilon: float
+    """Spent by all trainings together, at most what was asked for."""
+    delta: float
+    noise_multiplier: float
+    """Standard deviation of the noise on a sum of gradients, relative to `max_grad_norm`."""
+    max_grad_norm: float
+    sample_rate: float
+    """Probability of each row to be in a step."""
+    steps: int
+    """Of one training."""
+    trainings: int
+    accountant: str = ACCOUNTANT
+
+
+def plan(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
+    """The noise for the budget of a resolved configuration.
+
+    Args:
+        config: resolved, private.
+        rows: training rows.
+        trainings: how many trainings with these settings share the budget.
+
+    Raises:
+        ElektronError: opacus is not installed, or no noise is enough for the budget.
+    """
+    assert config.epsilon and config.delta and config.epochs  # for mypy: resolved
+    assert config.batch_size and config.max_grad_norm
+    try:
+        from opacus.accountants import create_accountant
+        from opacus.accountants.utils import get_noise_multiplier
+    except ImportError as error:
+        raise ElektronError(
+            "--private needs opacus, which is not installed: pip install 'elektron[privacy]'"
+        ) from error
+    if config.delta >= 1 / rows:
+        raise ElektronError(
+            f"--delta {config.delta:g} would allow to publish one of the {rows} rows: it must be below 1/{rows}"
+        )
+    sample_rate = min(1.0, config.batch_size / rows)
+    steps = max(1, round(config.epochs / sample_rate))
+    with warnings.catch_warnings():
+        # The PRV accountant asks the RDP one for a first estimate, whose tightness does not matter.
+        warnings.filterwarnings("ignore", "Optimal order", module="opacus")
+        try:
+            noise = get_noise_multiplier(
+                target_epsilon=config.epsilon,
+                target_delta=config.delta,
+                sample_rate=sample_rate,
+                steps=steps * trainings,
+                accountant=ACCOUNTANT,
+                epsilon_tolerance=TOLERANCE * config.epsilon,
+            )
+        except ValueError as error:
+            raise ElektronError(f"--epsilon {config.epsilon:g}: {error}") from error
+        accountant = create_accountant(ACCOUNTANT)
+        accountant.history = [(noise, sample_rate, steps * trainings)]
+        spent = float(accountant.get_epsilon(config.delta))
+    return Privacy(
+        spent, config.delta, noise, config.max_grad_norm, sample_rate, steps, trainings
+    )
+
+
+def first_of_each_row(features: Sequence[Feature]) -> list[Feature]:
+    """The first feature of each record: a row that is read in windows would count several times."""
+    return list({feature["record"]: feature for feature in reversed(features)}.values())[::-1]
+
+
+def train_privately(
+    task: Task,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    features: Sequence[Feature],
+    config: FinetuneConfig,
+    privacy: Privacy,
+    evaluate: Callable[[], dict[str, float]],
+    title: str,
+) -> History:
+    """Train `model` in place, except its token embeddings.
+
+    Those have so many parameters that the gradients of some rows fill the memory, and a row reaches few of them.
+
+    Args:
+        task: of the model.
+        model: new, on its device.
+        tokenizer: the encoder's.
+        features: labelled training features, one for each row.
+        config: resolved.
+        privacy: of `plan`, for as many features.
+        evaluate: metrics on the evaluation rows.
+        title: of the progress bar.
+
+    Raises:
+        ElektronError: the loss is no longer finite.
+    """
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+    from opacus.utils.uniform_sampler import UniformWithReplacementSampler
+
+    assert config.micro_batch_size is not None
+    on = Device.choose(config.precision)
+    embeddings = model.get_input_embeddings().requires_grad_(False)
+    network = GradSampleModule(model, loss_reduction="sum")
+    base = make_optimizer(model, config)
+    optimizer = DPOptimizer(
+        base,
+        noise_multiplier=privacy.noise_multiplier,
+        max_grad_norm=privacy.max_grad_norm,
+        expected_batch_size=privacy.sample_rate * len(features),
+        generator=unpredictable(on.device),
+    )
+    schedule = get_linear_schedule_with_warmup(
+        base, round(config.warmup * privacy.steps), privacy.steps
+    )
+    sampler = UniformWithReplacementSampler(
+        num_samples=len(features),
+        sample_rate=privacy.sample_rate,
+        generator=unpredictable(torch.device("cpu")),
+        steps=privacy.steps,
+    )
+    steps_in_epoch = round(1 / privacy.sample_rate)
+    with Progress(title, privacy.steps, "steps") as bar:
+        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar)
+        model.train()
+        for step, chosen in enumerate(sampler, start=1):
+            chosen.sort(key=lambda row: task.size(features[row]))
+            chunks = list(torch.tensor(chosen).split(config.micro_batch_size))
+            for number, chunk in enumerate(chunks, start=1):
+                if len(chunk):
+                    batch = task.collate([features[row] for row in chunk.tolist()], tokenizer)
+                    batch = {name: tensor.to(on.device) for name, tensor in batch.items()}
+                    losses = row_losses(model, batch, config.label_smoothing or 0.0)
+                    if not losses.isfinite().all():
+                        raise not_finite(step * privacy.sample_rate)
+                    losses.sum().backward()
+                else:  # no row was drawn: the step is noise alone
+                    for parameter in optimizer.params:
+                        parameter.grad_sample = parameter.new_empty(0, *parameter.shape)
+                optimizer.signal_skip_step(number < len(chunks))
+                optimizer.step()
+                optimizer.zero_grad()
+            schedule.step()
+            bar.update(step)
+            last = step == privacy.steps
+            if (step % steps_in_epoch == 0 or last) and monitor.after_epoch(
+                model, step * privacy.sample_rate, None
+            ):
+                break
+    network.remove_hooks()
+    embeddings.requires_grad_(True)
+    if monitor.best is not None:
+        model.load_state_dict(monitor.best)
+    model.eval()
+    return monitor.history
+
+
+def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor:
+    """The loss of each row as if it were alone in its batch: `(rows,)`.
+
+    A mean over the batch's tokens would let one row change the gradients of others.
+    """
+    labels, ids = batch["labels"], batch["input_ids"]
+    # A row each: what is broadcast over the batch has no gradient by row.
+    positions = torch.arange(ids.shape[1], device=ids.device).repeat(len(ids), 1)
+    inputs = {"token_type_ids": torch.zeros_like(ids), "position_ids": positions} | batch
+    logits = model(**{name: inputs[name] for name in inputs if name != "labels"}).logits
+    kind = model.config.problem_type
+    if kind == "regression":
+        return F.mse_loss(logits.squeeze(-1), labels, reduction="none")
+    if kind == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
+    losses = F.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing
+    ).view(labels.shape)
+    if labels.ndim == 1:
+        return losses
+    return losses.sum(-1) / (labels != IGNORED_LABEL).sum(-1).clamp(min=1)
+
+
+def unpredictable(device: torch.device) -> torch.Generator:
+    """A generator seeded by the operating system."""
+    generator = torch.Generator(device)
+    generator.seed()
+    return generator

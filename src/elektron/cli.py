@@ -176,6 +176,21 @@ COMMANDS = {
         "elektron.explain.explain:explain",
         ("explain model --input new.csv --out page.html", "explain run --input texts.txt --json"),
     ),
+    "canaries": Command(
+        "write secrets to plant in a corpus, for audit",
+        "elektron.audit.config:CanariesConfig",
+        "elektron.audit.canaries:make_canaries",
+        (
+            "canaries --out canaries",
+            "canaries --copies 0 50 --template '账户@@@@的密码是########' --out canaries",
+        ),
+    ),
+    "audit": Command(
+        "measure what a pre-trained pair remembers of its corpus",
+        "elektron.audit.config:AuditConfig",
+        "elektron.audit.audit:audit",
+        ("audit run", "audit run --canaries canaries --out audited"),
+    ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",

@@ -92,9 +92,7 @@ def plan(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
         accountant = create_accountant(ACCOUNTANT)
         accountant.history = [(noise, sample_rate, steps * trainings)]
         spent = float(accountant.get_epsilon(config.delta))
-    return Privacy(
-        spent, config.delta, noise, config.max_grad_norm, sample_rate, steps, trainings
-    )
+    return Privacy(spent, config.delta, noise, config.max_grad_norm, sample_rate, steps, trainings)
 
 
 def first_of_each_row(features: Sequence[Feature]) -> list[Feature]:

@@ -210,7 +210,9 @@ def check_private(config: FinetuneConfig) -> None:
         raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
-    swept = [name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)]
+    swept = [
+        name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)
+    ]
     same = {Path(name).resolve() for name in config.train}
     for found, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),

@@ -33,6 +33,7 @@ from elektron.finetuning.optimizer import make_optimizer
 from elektron.finetuning.tasks.base import Task
 from elektron.progress import Progress
 
+
 @dataclass
 class Epoch:
     """What was measured after one pass over the training rows."""

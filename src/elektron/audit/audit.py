@@ -1,0 +1,311 @@
+"""`elektron audit RUN`: does a pair remember its corpus?
+
+Two measurements, for both networks. Planted secrets are ranked among random ones (see `canaries`). Training rows are
+told from held-out rows by their loss alone (Yeom et al. 2018), with the area under the curve and the true-positive
+rate at 1 % false positives (Carlini et al. 2022). Scores are those of `elektron evaluate --blimp`: log-probabilities of
+tokens that are masked one by one, or that the discriminator takes tokens for original. That neither finds something is
+no proof that there is nothing: stronger attacks exist.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import combine_pvalues
+from sklearn.metrics import auc, roc_curve
+from transformers import PreTrainedTokenizerBase
+
+from elektron.allocator import keep_freed_memory
+from elektron.audit.canaries import Secret, as_sentence, exposure, rank, read_secrets
+from elektron.audit.config import AuditConfig
+from elektron.corpus.blocks import BlockStore, Rows
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.device import Device
+from elektron.errors import ElektronError
+from elektron.finetuning.metrics.measure import Measure, bootstrap
+from elektron.finetuning.metrics.measure import Rows as Chosen
+from elektron.inference.minimal_pairs import Sentence, load_scorer, sentence_scores
+from elektron.io.files import to_json
+from elektron.io.folders import atomic_folder
+from elektron.models.pair import DISCRIMINATOR, GENERATOR
+from elektron.pretraining.config import CORPUS, SUMMARY
+from elektron.pretraining.randomness import rows_from
+from elektron.pretraining.run import RunFolder, load_settings
+from elektron.pretraining.schedules import Curriculum
+from elektron.progress import Progress
+from elektron.reporting.page import Inline, Report, Section, Table, note, text
+from elektron.terminal import echo
+
+log = logging.getLogger(__name__)
+
+RESULT, REPORT = "audit.json", "report.html"
+LEVEL = 0.01
+"""Probability that any secret is said to be remembered if none is (Bonferroni over all tests)."""
+FALSE_POSITIVES = 0.01
+LEAST_TOKENS = 8
+"""A shorter part of a document says nothing about its row."""
+MOST_MASKED = 32
+"""Tokens of a row that are masked one by one, evenly spread."""
+FEW_ROWS = 100
+METRICS = ("auc", "tpr")
+
+CANARIES_NOTE = (
+    "A secret's rank is among random ones of the same form. p is the probability of such ranks for a model that knows "
+    f"nothing of the secrets; those with the same number of copies are judged together, as remembered where p is "
+    f"below {LEVEL:g} divided by the number of tests. 1.4 bits are the average exposure by chance."
+)
+MEMBERS_NOTE = (
+    "How well the loss of a row tells whether it was trained on. 50 % is chance; a 95 % interval above it shows "
+    "that training rows are remembered on average. The second figure is the fraction of training rows that are "
+    "recognised at 1 % false positives. Stronger attacks exist: no finding is no proof."
+)
+
+
+def audit(config: AuditConfig) -> dict[str, Any]:
+    """Audit a run as configured; the result, printed, and with `--out` written.
+
+    Raises:
+        ElektronError: there is no finished run, its blocks are not there or are other ones, or there are no
+            held-out rows.
+    """
+    with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
+        keep_freed_memory()
+        run = RunFolder(config.run, writes=False)
+        if not run.finished:
+            raise ElektronError(f"{config.run} is not a finished run of `elektron pretrain`")
+        secrets = read_secrets(config.canaries) if config.canaries is not None else []
+        store, seen = blocks_of(config, run)
+        rows, membership = compared_rows(store, seen, config)
+        on = Device.choose(config.precision)
+        result: dict[str, Any] = {
+            "rows": int(membership.sum()),
+            "held_out": int((~membership).sum()),
+        }
+        result["models"] = {
+            name: audit_model(str(config.run / name), rows, membership, secrets, config, on)
+            for name in (GENERATOR, DISCRIMINATOR)
+            if (config.run / name).is_dir()
+        }
+        judge(result["models"])
+        if folder is not None:
+            (folder / RESULT).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
+            report(config.run.resolve().name, result).write(folder / REPORT)
+    for title, table in tables(result).items():
+        echo(f"{title}\n{table.markdown()}\n")
+    return result
+
+
+def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
+    """The blocks of a run, and how many rows it has taken from them.
+
+    Raises:
+        ElektronError: the blocks are missing, or are other ones.
+    """
+    settings = load_settings(config.run)
+    folder = config.data or settings.data
+    try:
+        store = BlockStore.open(folder)
+    except ElektronError as error:
+        raise ElektronError(f"{error}; --data says where the blocks of the run are") from error
+    if store.fingerprint != run.read_json(CORPUS).get("fingerprint"):
+        raise ElektronError(f"{folder}: not the blocks that {config.run} was trained on")
+    steps = int(run.read_json(SUMMARY).get("steps", 0))
+    return store, Curriculum(settings, store.manifest.seq_len).rows_before(steps)
+
+
+def compared_rows(
+    store: BlockStore, seen: int, config: AuditConfig
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows `(rows, seq_len)`, as many trained on as held out from each source, and which were trained on.
+
+    Args:
+        store: the blocks of the run.
+        seen: rows that it has taken, from the beginning of its order.
+        config: the audit's.
+
+    Raises:
+        ElektronError: no row is held out.
+    """
+    held_out = store.rows("validation")
+    train = store.rows("train")
+    if not len(held_out) or not seen:
+        raise ElektronError(f"{store.folder}: no rows are held out, with which others are compared")
+    seed = load_settings(config.run).seed
+    order = rows_from(0, min(seen, len(train)), len(train), seed)
+    chooser = np.random.default_rng(config.seed)
+    found: list[tuple[Rows, NDArray[np.int64]]] = []
+    others = chooser.permutation(len(held_out))[: config.rows]
+    # Of each source as many: rows of another source would be told by what they are about.
+    sources = held_out.member_of(others), train.member_of(order)
+    for source in np.unique(sources[0]):
+        inside = [
+            numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)
+        ]
+        count = min(map(len, inside))
+        found += [(held_out, inside[0][:count]), (train, chooser.permutation(inside[1])[:count])]
+    rows = np.concatenate([split.take(numbers) for split, numbers in found])
+    membership = np.concatenate([np.full(len(n), split is train) for split, n in found])
+    if membership.sum() < FEW_ROWS:
+        log.warning("%d held-out rows only: the intervals will be wide", (~membership).sum())
+    return rows, membership
+
+
+def audit_model(
+    folder: str,
+    rows: NDArray[np.int64],
+    membership: NDArray[np.bool_],
+    secrets: Sequence[Secret],
+    config: AuditConfig,
+    on: Device,
+) -> dict[str, Any]:
+    """What one of the two networks remembers: `members`, and `canaries` by number of copies."""
+    kind, model = load_scorer(folder)
+    tokenizer = load_tokenizer(folder)
+    mask_id = None if kind == "discriminator" else int(tokenizer.mask_token_id)
+    model.to(on.device).eval()
+
+    def scores(sentences: Sequence[Sentence], title: str) -> NDArray[np.float64]:
+        with torch.inference_mode(), on.autocast(), Progress(title, None, "sequences") as bar:
+            return sentence_scores(model, mask_id, sentences, on, bar.update)
+
+    name = Path(folder).name
+    parts = [longest_part(row, tokenizer, mask_id is not None) for row in rows]
+    long = np.array([sum(part.scored) >= LEAST_TOKENS for part in parts])
+    parts = [part for part, kept in zip(parts, long, strict=True) if kept]
+    membership = membership[long]
+    if not 0 < membership.sum() < len(membership):
+        raise ElektronError(f"{config.run}: its rows are too short to be compared")
+    means = scores(parts, f"{name}: rows") / [sum(part.scored) for part in parts]
+    measure = membership_measure(membership, means)
+    result: dict[str, Any] = {
+        "members": measure() | {"intervals": {n: list(e) for n, e in bootstrap(measure).items()}}
+    }
+    if secrets:
+        result["canaries"] = canary_ranks(secrets, tokenizer, scores, config, name)
+    return result
+
+
+def longest_part(
+    row: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase, masked: bool
+) -> Sentence:
+    """The longest piece of a document in a packed row.
+
+    Where tokens are masked one by one, some of them only are scored.
+    """
+    row = row[row != tokenizer.pad_token_id]
+    starts = np.flatnonzero(row == tokenizer.cls_token_id)
+    part = max(np.split(row, starts[1:]), key=len)
+    scored = ~np.isin(part, tokenizer.all_special_ids)
+    if masked and scored.sum() > MOST_MASKED:
+        places = np.flatnonzero(scored)
+        scored[:] = False
+        scored[places[np.linspace(0, len(places) - 1, MOST_MASKED, dtype=np.int64)]] = True
+    return Sentence(tuple(part.tolist()), tuple(scored.tolist()))
+
+
+def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64]) -> Measure:
+    """AUC, and the true-positive rate at 1 % false positives, of "trained on if the score is high".
+
+    Args:
+        membership: `(rows,)`, whether each was trained on.
+        scores: `(rows,)`.
+    """
+
+    def compute(chosen: Chosen) -> dict[str, float]:
+        inside = membership[chosen]
+        if inside.all() or not inside.any():
+            return {}
+        false, true, _ = roc_curve(inside, scores[chosen], drop_intermediate=False)
+        at = np.searchsorted(false, FALSE_POSITIVES, side="right") - 1
+        return {"auc": float(auc(false, true)), "tpr": float(true[at])}
+
+    return Measure(rows=len(membership), compute=compute)
+
+
+def canary_ranks(
+    secrets: Sequence[Secret],
+    tokenizer: PreTrainedTokenizerBase,
+    scores: Any,
+    config: AuditConfig,
+    name: str,
+) -> list[dict[str, Any]]:
+    """For each number of copies the ranks and exposures of its secrets, and one p-value of all (Fisher)."""
+    chooser = random.Random(config.seed)
+    groups: dict[int | None, list[int]] = {}
+    for number, secret in enumerate(secrets, start=1):
+        texts = [secret.text, *(secret.with_other(chooser) for _ in range(config.candidates))]
+        sentences = [as_sentence(each, secret, tokenizer) for each in texts]
+        found = scores(sentences, f"{name}: secret {number} of {len(secrets)}").tolist()
+        groups.setdefault(secret.copies, []).append(rank(found[0], found[1:]))
+    return [
+        {
+            "copies": copies,
+            "ranks": ranks,
+            "exposure": [round(exposure(place, config.candidates), 2) for place in ranks],
+            "candidates": config.candidates,
+            "p": float(
+                combine_pvalues([place / (config.candidates + 1) for place in ranks]).pvalue
+            ),
+        }
+        for copies, ranks in groups.items()
+    ]
+
+
+def judge(models: Mapping[str, dict[str, Any]]) -> None:
+    """Add to each group of canaries whether it is remembered."""
+    groups = [group for model in models.values() for group in model.get("canaries", [])]
+    for group in groups:
+        group["remembered"] = group["p"] <= LEVEL / len(groups)
+
+
+def tables(result: dict[str, Any]) -> dict[str, Table]:
+    """The result as tables by title."""
+    members: list[list[Inline]] = []
+    canaries: list[list[Inline]] = []
+    for name, model in result["models"].items():
+        cells = []
+        for metric in METRICS:
+            low, high = model["members"]["intervals"][metric]
+            cells += [f"{model['members'][metric]:.1%}", f"{low:.1%} … {high:.1%}"]
+        members.append([name, *cells])
+        canaries += [
+            [
+                name,
+                "–" if group["copies"] is None else f"{group['copies']:,}",
+                ", ".join(f"{place:,}" for place in group["ranks"]),
+                ", ".join(f"{bits:.1f}" for bits in group["exposure"]),
+                f"{group['p']:.2g}",
+                "remembered" if group["remembered"] else "not found",
+            ]
+            for group in model.get("canaries", [])
+        ]
+    head = ["network", "AUC", "95 % interval", "recognised at 1 %", "95 % interval"]
+    title = f"{result['rows']:,} training rows against {result['held_out']:,} held-out rows"
+    found = {title: Table(head, members)}
+    if canaries:
+        head = ["network", "copies", "ranks", "exposure in bits", "p", "verdict"]
+        found["Planted secrets"] = Table(head, canaries)
+    return found
+
+
+def report(name: str, result: dict[str, Any]) -> Report:
+    """The page."""
+    remarks = {"Planted secrets": CANARIES_NOTE}
+    return Report(
+        title=name,
+        kind="audit",
+        heading=[f"What the pair remembers: {name}"],
+        sections=[
+            Section(title, [table, note(remarks.get(title, MEMBERS_NOTE))])
+            for title, table in tables(result).items()
+        ],
+        blocks=[text("Measured on the run’s own blocks; texts and secrets are not shown.")],
+    )

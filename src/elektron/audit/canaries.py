@@ -1,0 +1,152 @@
+"""Canaries: random secrets in a corpus, and how a model ranks them among others (Carlini et al. 2019).
+
+If a model knows nothing of a secret, its score has any rank among those of random candidates with the same
+probability. The fraction of candidates with at least that score is therefore a p-value, whatever the score is, and the
+exposure is the base-2 logarithm of the number of candidates over the rank: 1.4 bits on average by chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import random
+import secrets as system_random
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from elektron.audit.config import CanariesConfig
+from elektron.errors import ElektronError
+from elektron.inference.minimal_pairs import Sentence
+from elektron.io.files import from_json, read_json, to_json
+from elektron.io.folders import atomic_folder
+
+log = logging.getLogger(__name__)
+
+TEXT = "canaries.txt"
+SECRETS = "secrets.json"
+SPECIES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+"""A character of a secret is random among those of its kind; other characters stay."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A sentence of the corpus with a random part."""
+
+    text: str
+    """The sentence as the model has read it."""
+    secret: str
+    """Its random part."""
+    copies: int | None = None
+    """How often it was planted, if that is known."""
+
+    def __post_init__(self) -> None:
+        if self.secret not in self.text:
+            raise ValueError("text does not contain secret")
+        if not any(character in kind for character in self.secret for kind in SPECIES):
+            raise ValueError("secret has neither digits nor letters from a to z")
+
+    @property
+    def start(self) -> int:
+        """Where the random part begins."""
+        return self.text.rindex(self.secret)
+
+    def with_other(self, chooser: random.Random) -> str:
+        """The sentence with another random part."""
+        other = "".join(
+            next((chooser.choice(kind) for kind in SPECIES if character in kind), character)
+            for character in self.secret
+        )
+        return self.text[: self.start] + other + self.text[self.start + len(self.secret) :]
+
+
+def make_canaries(config: CanariesConfig) -> list[Secret]:
+    """Write the sentences to plant and the file that `elektron audit` takes; returns the secrets.
+
+    Each copy is a document with a number of its own before the sentence, since `elektron prepare` drops
+    documents that are equal.
+
+    Raises:
+        ElektronError: the template has no random part, or the folder is taken.
+    """
+    if "#" not in config.template:
+        raise ElektronError(f"--template {config.template!r} has no #: there is nothing to guess")
+    if min(config.copies, default=0) < 0:
+        raise ElektronError(f"--copies {min(config.copies)} must be 0 or more")
+    made = [
+        canary(config.template, copies) for copies in config.copies for _ in range(config.secrets)
+    ]
+    documents = [
+        f"{number}. {secret.text.partition('. ')[2]}"
+        for secret in made
+        for number in range(1, (secret.copies or 0) + 1)
+    ]
+    random.Random(0).shuffle(documents)
+    with atomic_folder(config.out) as folder:
+        (folder / TEXT).write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+        content = {"secrets": [dataclasses.asdict(secret) for secret in made]}
+        (folder / SECRETS).write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
+    log.info(
+        "%d secrets in %d documents: elektron prepare CORPUS %s --tokenizer TOKENIZER --out blocks, and after "
+        "pre-training elektron audit run --canaries %s",
+        *(len(made), len(documents), config.out / TEXT, config.out),
+    )
+    return made
+
+
+def canary(template: str, copies: int) -> Secret:
+    """A sentence of the template with digits from the system's randomness, as its first copy has it."""
+    text = "".join(
+        str(system_random.randbelow(10)) if character in "@#" else character
+        for character in template
+    )
+    first, last = template.index("#"), template.rindex("#")
+    return Secret(f"1. {text}", text[first : last + 1], copies)
+
+
+def read_secrets(path: Path) -> list[Secret]:
+    """The secrets of a folder that `elektron canaries` wrote, or of a file of this form.
+
+    Raises:
+        ElektronError: there is none, or it has another form.
+    """
+    path = path / SECRETS if path.is_dir() else path
+    if not path.is_file():
+        raise ElektronError(f"{path}: no such file: `elektron canaries` writes it")
+    try:
+        found: list[Secret] = from_json(read_json(path).get("secrets"), list[Secret], "secrets")
+    except (OSError, ValueError) as error:
+        raise ElektronError(
+            f"{path}: {error}: it must have secrets, a list of objects with text, secret and copies"
+        ) from error
+    if not found:
+        raise ElektronError(f"{path}: no secrets")
+    return found
+
+
+def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -> Sentence:
+    """A sentence of which the tokens of the random part are scored.
+
+    Raises:
+        ElektronError: the tokenizer cannot read that part.
+    """
+    encoded = tokenizer(text, return_offsets_mapping=True)
+    ids, end = encoded["input_ids"], secret.start + len(secret.secret)
+    scored = tuple(a < end and b > secret.start for a, b in encoded["offset_mapping"])
+    if tokenizer.unk_token_id in [id_ for id_, inside in zip(ids, scored, strict=True) if inside]:
+        raise ElektronError("the tokenizer reads secrets as [UNK]: write them in characters it has")
+    return Sentence(tuple(ids), scored)
+
+
+def rank(score: float, of_candidates: Sequence[float]) -> int:
+    """1 for the highest score; candidates with the same score come first."""
+    return 1 + sum(other >= score for other in of_candidates)
+
+
+def exposure(place: int, candidates: int) -> float:
+    """Bits by which a secret of this rank is easier to guess than by chance."""
+    return math.log2((candidates + 1) / place)

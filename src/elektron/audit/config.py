@@ -1,0 +1,48 @@
+"""Settings of `elektron canaries` and `elektron audit`. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from elektron.configuration import NotNegative, Positional, Size, ValidatedConfig, Within
+
+Seed = Annotated[int, Within(least=0, below=1 << 31)]
+
+
+@dataclass(kw_only=True)
+class CanariesConfig(ValidatedConfig):
+    """Write secrets to plant in a corpus, for which `elektron audit` looks in the pair that is trained on it."""
+
+    out: Path
+    """Folder for canaries.txt, which is added to the corpus, and secrets.json, which is not."""
+    copies: list[int] = field(default_factory=lambda: [0, 1, 10, 100])
+    """How often secrets are planted; those that are planted 0 times show what is found by chance."""
+    secrets: Size = 2
+    """Secrets with each number of copies."""
+    template: str = "the secret code of account @ @ @ @ is # # # # # # # #"
+    """Sentence in the language of the corpus: each @ becomes a digit that tells the secrets apart, each # a
+    digit of the secret."""
+
+
+@dataclass(kw_only=True)
+class AuditConfig(ValidatedConfig):
+    """Measure what a pre-trained pair remembers of its training rows and of planted secrets."""
+
+    run: Positional[Path]
+    """Folder of a finished run of `elektron pretrain`."""
+    data: Path | None = None
+    """Folder of the blocks that the run was trained on (default: where they were)."""
+    canaries: Path | None = None
+    """Folder that `elektron canaries` wrote, or a JSON file of your own secrets as its secrets.json."""
+    candidates: Annotated[int, Within(least=19, most=1 << 20)] = 1000
+    """Random secrets with which each planted one is compared."""
+    rows: Annotated[int, Within(least=20, most=1 << 20)] = 500
+    """Most training rows, and most held-out rows, that are compared."""
+    out: Path | None = None
+    """Folder for audit.json and report.html."""
+    seed: Seed = 1
+    """Of the candidates, and of which rows are compared."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""

@@ -1,0 +1,86 @@
+"""Planted secrets: what is written, how they are ranked, and that p-values are those of chance."""
+
+import json
+import random
+from collections import Counter
+
+import pytest
+from scipy.stats import kstest
+
+from elektron.audit.canaries import (
+    Secret,
+    as_sentence,
+    canary,
+    exposure,
+    make_canaries,
+    rank,
+    read_secrets,
+)
+from elektron.audit.config import CanariesConfig
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.errors import ElektronError
+
+
+def test_what_is_planted(tmp_path):
+    made = make_canaries(CanariesConfig(out=tmp_path / "c", copies=[0, 1, 5], secrets=2))
+    documents = (tmp_path / "c/canaries.txt").read_text().strip().split("\n\n")
+    assert len(set(documents)) == len(documents) == 2 * (0 + 1 + 5)
+    counts = Counter(document.partition(". ")[2] for document in documents)
+    for secret in made:
+        assert counts[secret.text.removeprefix("1. ")] == secret.copies
+        assert secret.copies == 0 or secret.text in documents
+    assert read_secrets(tmp_path / "c") == made
+    assert len({secret.text for secret in made}) == 6
+
+
+def test_a_secret_is_the_random_part_of_its_template():
+    made = canary("a @ is # #-#!", 3)
+    assert made.text.startswith("1. a ") and made.text.endswith(f" is {made.secret}!")
+    assert [len(part) for part in made.secret.replace("-", " ").split()] == [1, 1, 1]
+
+
+def test_candidates_differ_in_the_random_part_alone():
+    secret = Secret("code 12: tel. +49-aB7 end", "+49-aB7")
+    others = {secret.with_other(random.Random(seed)) for seed in range(50)}
+    assert len(others) == 50
+    for other in others:
+        assert other.startswith("code 12: tel. +") and other.endswith(" end")
+        digits, word = other[15:].split(" ")[0].split("-")
+        assert digits.isdigit() and word[0].islower() and word[1].isupper() and word[2].isdigit()
+
+
+def test_the_random_part_alone_is_scored(tokenizer_folder):
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    secret = Secret("the cat sees the dog .", "sees the")
+    sentence = as_sentence(secret.text, secret, tokenizer)
+    scored = [i for i, inside in zip(sentence.input_ids, sentence.scored, strict=True) if inside]
+    assert tokenizer.decode(scored).replace(" ", "") == "seesthe"
+    with pytest.raises(ElektronError, match=r"\[UNK\]"):
+        as_sentence("the 7 .", Secret("the 7 .", "7"), tokenizer)
+
+
+def test_ranks_and_bits():
+    assert rank(3.0, [5.0, 3.0, 1.0]) == 3  # what scores the same comes first
+    assert rank(9.0, [5.0, 3.0, 1.0]) == 1
+    assert exposure(1, 1023) == 10
+    assert exposure(1024, 1023) == 0
+
+
+def test_p_values_of_a_model_that_knows_nothing_are_uniform():
+    chooser = random.Random(0)
+    p = [rank(chooser.random(), [chooser.random() for _ in range(99)]) / 100 for _ in range(500)]
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "content", [[], {}, {"secrets": []}, {"secrets": [{"text": "a", "secret": "7"}]}]
+)
+def test_a_file_of_another_form_is_refused(tmp_path, content):
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    with pytest.raises(ElektronError, match=r"s\.json"):
+        read_secrets(tmp_path / "s.json")
+
+
+def test_a_template_without_a_secret_is_refused(tmp_path):
+    with pytest.raises(ElektronError, match="no #"):
+        make_canaries(CanariesConfig(out=tmp_path / "c", template="nothing"))

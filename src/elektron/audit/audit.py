@@ -111,6 +111,7 @@ def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
     """
     settings = load_settings(config.run)
     folder = config.data or settings.data
+    assert folder is not None  # a run has blocks
     try:
         store = BlockStore.open(folder)
     except ElektronError as error:

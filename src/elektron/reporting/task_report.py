@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def lead(result: TaskResult) -> str:
     return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
 
 
-def privacy_sentence(privacy: Mapping[str, Any]) -> str:
+def privacy_sentence(privacy: dict[str, Any]) -> str:
     """The budget of a private training and what it is for."""
     epsilon, delta, noise, rate, norm = (
         f"{number(privacy, name) or float('nan'):.3g}"

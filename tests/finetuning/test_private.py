@@ -75,7 +75,7 @@ def test_the_loss_of_a_row_is_what_it_is_alone(encoders, animals, family, kind):
     model, task, tokenizer, features, _ = made(encoders, animals, family, kind)
     together = row_losses(model.eval(), task.collate(features, tokenizer), 0.0)
     alone = [model(**task.collate([feature], tokenizer)).loss for feature in features]
-    assert together.tolist() == pytest.approx([float(loss) for loss in alone], rel=1e-4)
+    assert together.tolist() == pytest.approx([loss.item() for loss in alone], rel=1e-4)
 
 
 def test_a_row_has_one_feature():

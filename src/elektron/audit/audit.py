@@ -32,7 +32,8 @@ from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.metrics.measure import Rows as Chosen
-from elektron.inference.minimal_pairs import Sentence, load_scorer, sentence_scores
+from elektron.inference.minimal_pairs import Sentence, sentence_scores
+from elektron.inference.pretrained import load_scorer
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
 from elektron.models.pair import DISCRIMINATOR, GENERATOR

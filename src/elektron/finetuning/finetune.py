@@ -90,6 +90,10 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
                     finished,
                     count,
                 )
+            if config.private:
+                log.info(
+                    "the interrupted training is not kept; for whoever saw its metrics, its ε adds to that of the next"
+                )
             raise
         best[0].trial.kept = True
         metrics = write_results(folder, best[0], encoder, search.trials, data)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from elektron.configuration import NotNegative, Positional, Size, ValidatedConfig, Within
+from elektron.configuration import Positional, Size, ValidatedConfig, Within
 
 Seed = Annotated[int, Within(least=0, below=1 << 31)]
 

@@ -11,6 +11,7 @@ from elektron.reporting import charts, page
 from elektron.reporting.formatting import NOTHING, duration, percent, short, whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
+from elektron.reporting.reading import number
 from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
 from elektron.reporting.usage import task_usage

@@ -191,6 +191,12 @@ COMMANDS = {
         "elektron.audit.audit:audit",
         ("audit run", "audit run --canaries canaries --out audited"),
     ),
+    "export": Command(
+        "export a fine-tuned model or a discriminator to ONNX",
+        "elektron.inference.config:ExportConfig",
+        "elektron.inference.export:export",
+        ("export model --out exported", "export model --int8 --input new.csv --out exported"),
+    ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",

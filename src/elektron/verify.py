@@ -14,6 +14,7 @@ from pathlib import Path
 
 from elektron.configuration import Positional, ValidatedConfig
 from elektron.errors import ElektronError, first_line
+from elektron.inference.config import EXPORT_FILE
 from elektron.io.checksums import checksum_faults
 from elektron.io.files import MALFORMED, check_readable, read_json, read_text, unreadable
 from elektron.progress import format_quantity
@@ -172,6 +173,8 @@ def model_faults(folder: Path) -> Iterator[str]:
             weights = {folder / str(file) for file in index.values()}
         except (OSError, AttributeError, *MALFORMED):
             found[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
+    if (folder / EXPORT_FILE).is_file():
+        weights = set()  # those of an exported model have checksums
     for path in {folder / CONFIG, *weights} - found.keys() - set(folder.iterdir()):
         found[path] = f"{path} is missing: export the model again"
     yield from (found[path] for path in sorted(found))
@@ -210,7 +213,7 @@ def _json_faults(*paths: Path) -> Iterator[str]:
 
 KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] = (
     ("a checkpoint", CHECKPOINT_FILES, checkpoint_faults),
-    ("a model", (CONFIG, "model*.safetensors"), model_faults),
+    ("a model", (CONFIG, "model*.safetensors", EXPORT_FILE), model_faults),
     ("a comparison", ("comparison.json", "*/*/seed-*", "*/*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),

@@ -60,13 +60,17 @@ class Predictor:
         self, records: Records, features: Features, title: str | None = None
     ) -> Predictions:
         """As `predict`, of features that are there already."""
+        return self.task.predictions(records, features, self.outputs(features, title))
+
+    def outputs(self, features: Features, title: str | None = None) -> Outputs:
+        """The network's output for each feature."""
         outputs: Outputs = [None] * len(features)
         with torch.no_grad(), self.on.autocast():
             for numbers, batch in self.batches(features, title):
                 found = self.task.forward(self.model, batch)
                 for number, output in zip(numbers, found, strict=True):
                     outputs[number] = output
-        return self.task.predictions(records, features, outputs)
+        return outputs
 
     def loss(self, features: Features, title: str | None = None) -> float:
         """The mean loss of labelled features."""

@@ -1,4 +1,4 @@
-"""Settings of `elektron predict` and `elektron detect`. Nothing heavy is imported here."""
+"""Settings of `elektron predict`, `detect` and `export`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -61,3 +61,25 @@ class DetectConfig(FilesConfig):
     def __post_init__(self) -> None:
         self.input = as_source(self.input)
         super().__post_init__()
+
+
+EXPORT_FILE = "export.json"
+"""In an exported folder: how it was made and compared with PyTorch."""
+
+
+@dataclass(kw_only=True)
+class ExportConfig(FilesConfig):
+    """Export a fine-tuned model or a discriminator to ONNX, and compare the result with PyTorch."""
+
+    model: Positional[str]
+    """Folder or hub name of the model, or a pre-training run, of which the discriminator is exported."""
+    to: Literal["onnx"] = "onnx"
+    """Format."""
+    int8: bool = False
+    """Weights in 8 bits, and activations while a matrix product is computed (dynamic quantization)."""
+    out: Path
+    """Folder for the exported model."""
+    input: str | None = None
+    """File of a fine-tuned model's inputs, as for `predict`: both networks are also compared on it."""
+    task: TaskName | None = None
+    """For a model that was not made here: what it does (default: by its class)."""

@@ -18,11 +18,12 @@ from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.families import LABELS
 from elektron.models.loading import load_network
+from elektron.models.onnx_model import OnnxModel, exported_file
 
 Kind = Literal["masked language model", "discriminator"]
 
 
-def load_scorer(name: str) -> tuple[Kind, PreTrainedModel]:
+def load_scorer(name: str) -> tuple[Kind, Any]:
     """A model that can score the tokens of a text, and how.
 
     Raises:
@@ -33,6 +34,8 @@ def load_scorer(name: str) -> tuple[Kind, PreTrainedModel]:
     if architecture.endswith("ForMaskedLM"):
         return "masked language model", load_network(AutoModelForMaskedLM, name)
     if (auto_class := discriminator_class(config)) is not None:
+        if (file := exported_file(name)) is not None:
+            return "discriminator", OnnxModel(file, config, ("logits",))
         return "discriminator", load_network(auto_class, name)
     raise ElektronError(
         f"{name} is {architecture}, and neither a masked language model nor a discriminator"

@@ -9,7 +9,7 @@ from pathlib import Path
 from elektron.io.files import MALFORMED, apply_umask, atomic_write, read_json, unreadable
 
 CHECKSUMS = "checksums.json"
-COVERED = ("*.safetensors", "**/tokenizer.json")
+COVERED = ("*.safetensors", "onnx/*", "**/tokenizer.json")
 """Files that nobody edits by hand."""
 ADVICE = "restore it"
 

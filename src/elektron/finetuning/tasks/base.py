@@ -90,6 +90,8 @@ class Task(ABC):
     """Such as AutoModelForSequenceClassification."""
     unit: ClassVar[str] = "text"
     """What one of the `outcomes` is of."""
+    network_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    """Names of what `forward` reads of the network's output; an exported network has these only."""
 
     max_length: int
     """Longest input in tokens."""

@@ -135,6 +135,7 @@ class Embedding(Task):
     name: ClassVar[str] = "embedding"
     layout: ClassVar[Layout] = LAYOUTS["embedding"]
     auto_class: ClassVar[Any] = AutoModel
+    network_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
 
     scored: bool | None
     """Whether pairs have similarity scores; None: where the records have."""

@@ -71,6 +71,7 @@ class QuestionAnswering(Task):
     layout: ClassVar[Layout] = LAYOUTS["question-answering"]
     metric: ClassVar[str] = "f1"
     auto_class: ClassVar[Any] = AutoModelForQuestionAnswering
+    network_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     unit: ClassVar[str] = "question"
 
     stride: int

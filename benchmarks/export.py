@@ -1,0 +1,130 @@
+"""Speed and accuracy of an exported model: PyTorch, ONNX and ONNX in int8, with one thread.
+
+Every side runs `elektron predict`'s predictor on the same rows, in its own process. Sides alternate, so that load
+slows all; ratios are computed within a round. A row alone is the median over single rows; batches are of 32.
+
+    python benchmarks/export.py MODEL TEST_FILE --json benchmarks/results/export.json
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import Side, machine, machine_line, new_parser, print_table, ratios, save, spread
+from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.readers.read import read_records
+from elektron.inference.config import ExportConfig
+from elektron.inference.export import export
+from elektron.inference.models import load_predictor
+from elektron.terminal import output_enabled
+
+BATCH = 32
+WORKLOADS = {"one row": 1, f"{BATCH} rows": BATCH}
+
+
+def main() -> None:
+    parser = new_parser(__doc__, "export")
+    parser.add_argument("model", help="folder of a fine-tuned model")
+    parser.add_argument("test", help="labelled file")
+    parser.add_argument("--rows", type=int, default=1000, help="for the accuracy")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = machine()
+    print(machine_line(found))
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {"PyTorch": options.model}
+        for name in ("ONNX", "ONNX int8"):
+            folders[name] = str(Path(temporary, name))
+            with output_enabled(results=False, progress=False):
+                export(
+                    ExportConfig(model=options.model, out=Path(folders[name]), int8="int8" in name)
+                )
+        sides = {
+            name: Side(start, folder, options.test, options.rows)
+            for name, folder in folders.items()
+        }
+        times: dict[str, dict[str, list[float]]] = {
+            workload: {name: [] for name in sides} for workload in WORKLOADS
+        }
+        for _ in range(options.rounds):
+            for workload, rows in WORKLOADS.items():
+                for name, side in sides.items():
+                    times[workload][name].append(side.run(rows))
+        quality = {name: side.ready for name, side in sides.items()}
+        for side in sides.values():
+            side.close()
+    reference = times
+    speedups = {
+        workload: {
+            name: spread(ratios(reference[workload]["PyTorch"], seconds))
+            for name, seconds in of_sides.items()
+        }
+        for workload, of_sides in times.items()
+    }
+    print_table(
+        f"{Path(options.model).name}, {Path(options.test).name}",
+        (
+            "side",
+            "metric",
+            "same answers",
+            *(f"ms, {w}" for w in WORKLOADS),
+            *(f"× PyTorch, {w}" for w in WORKLOADS),
+        ),
+        [
+            (
+                name,
+                f"{quality[name]['metric']:.4f}",
+                f"{same(quality[name], quality['PyTorch']):.2%}",
+                *(f"{1000 * statistics.median(times[w][name]):.2f}" for w in WORKLOADS),
+                *(
+                    "{median:.2f} ({min:.2f} … {max:.2f})".format(**speedups[w][name])
+                    for w in WORKLOADS
+                ),
+            )
+            for name in sides
+        ],
+    )
+    for result in quality.values():
+        del result["answers"]
+    save(found | {"quality": quality, "seconds": times, "speedups": speedups}, options.json)
+
+
+def same(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """The fraction of rows with the same answer."""
+    return statistics.fmean(a == b for a, b in zip(ours["answers"], theirs["answers"], strict=True))
+
+
+def start(folder: str, test: str, rows: int) -> tuple[dict[str, Any], Callable[[int], float]]:
+    """Load a side in its process; returns its metric and answers, and what measures it."""
+    torch.set_num_threads(1)
+    with output_enabled(results=False, progress=False):
+        predictor = load_predictor(folder, precision="fp32")
+        records = list(read_records([test], predictor.task.files(), FilesConfig(), labelled=True))
+    records = records[:rows]
+    predictions = predictor.predict(records)
+    metric = predictor.task.measure(records, predictions)()[predictor.task.metric]
+    answers = [predictor.task.outcomes(prediction) for prediction in predictions]
+
+    def measure(count: int) -> float:
+        """Seconds for so many rows: the median over several groups of them."""
+        seconds = []
+        for first in range(0, 16 * count, count):
+            chosen = records[first : first + count]
+            began = time.perf_counter()
+            predictor.predict(chosen)
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)
+
+    return {"metric": metric, "answers": answers}, measure
+
+
+if __name__ == "__main__":
+    main()

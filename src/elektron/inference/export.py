@@ -1,0 +1,380 @@
+"""`elektron export`: a network as an ONNX file, which is compared with PyTorch before it is kept.
+
+The folder has what `predict`, `evaluate` and other programs need besides: configuration, tokenizer, `task.json`,
+checksums, and in `export.json` how the network was exported and how far its outputs are from PyTorch's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import operator
+import statistics
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from elektron import __version__
+from elektron.corpus.tokenizer import load_tokenizer
+from elektron.errors import ElektronError, first_line
+from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.inputs import Batch
+from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.tasks.base import TASK_FILE, Prediction, Task
+from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
+from elektron.finetuning.tasks.multiple_choice import MultipleChoice
+from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
+from elektron.finetuning.tasks.token_classification import TokenClassification
+from elektron.hub import load_configuration
+from elektron.inference.config import EXPORT_FILE, ExportConfig
+from elektron.inference.models import CPU, load_exported, load_predictor
+from elektron.inference.pretrained import discriminator_class
+from elektron.io.checksums import write_checksums
+from elektron.io.files import to_json
+from elektron.io.folders import atomic_folder
+from elektron.models.loading import load_network
+from elektron.models.onnx_model import (
+    FILE,
+    HINT,
+    INPUTS,
+    QUANTIZED_FILE,
+    OnnxModel,
+    exported_file,
+)
+from elektron.models.pair import DISCRIMINATOR, network_of_run
+from elektron.progress import format_quantity
+from elektron.terminal import echo, escape_control
+
+BOUND = 1e-4
+"""Largest difference from PyTorch's outputs in fp32."""
+RELATIVE_BOUND = 1e-6
+"""The same as a fraction of the largest output: in fp32 a score of 10,000 is exact to 0.001."""
+SHAPES = ((1, 1), (1, 2), (2, 8), (5, 33))
+"""Rows and tokens of inputs on which outputs are compared, besides long ones."""
+CHOICES = 3
+"""Of multiple choice, in these inputs."""
+
+
+TAGGERS = (TokenClassification, QuestionAnswering)
+"""Tasks whose outputs are of tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is exported."""
+
+    network: Any
+    """Without the mean over tokens, if it is an embedding model."""
+    tokenizer: PreTrainedTokenizerBase
+    predictor: Predictor | None
+    """None of a discriminator, which has no task."""
+    longest: int
+    """Tokens of the longest input."""
+
+    @property
+    def task(self) -> Task | None:
+        return None if self.predictor is None else self.predictor.task
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what the network reads: without those that it takes and ignores."""
+        segments = getattr(self.network.config, "type_vocab_size", 0) > 1
+        return INPUTS if segments else INPUTS[:2]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.task or Task).network_outputs
+
+    @property
+    def per_token(self) -> bool:
+        """Whether its outputs are of tokens; those of padding are not read."""
+        return self.task is None or isinstance(self.task, (*TAGGERS, Embedding))
+
+    def exported(self, file: Path) -> OnnxModel:
+        """The network in an ONNX file in its folder."""
+        return OnnxModel(file, load_configuration(str(file.parents[1])), self.outputs)
+
+
+def export(config: ExportConfig) -> dict[str, Any]:
+    """Export a model; returns what is written to `export.json`.
+
+    Raises:
+        ElektronError: there is no such model, it cannot be exported, or its outputs are not PyTorch's.
+    """
+    require_packages()
+    with atomic_folder(config.out) as folder:
+        source = load_source(config)
+        save_without_weights(source, folder)
+        file = folder / FILE
+        export_network(source, file, config.model)
+        compared = compare_on_shapes(source, source.exported(file))
+        if not compared["largest_difference"] <= compared["bound"]:
+            raise ElektronError(
+                f"{config.model}: the exported network's outputs differ from PyTorch's by up to "
+                f"{compared['largest_difference']:.2g}, more than {compared['bound']:.2g}: it is not kept"
+            )
+        if config.int8:
+            file = quantize(file, folder / QUANTIZED_FILE)
+            compared = compare_on_shapes(source, source.exported(file)) | {"bound": None}
+        result = {
+            "file": str(file.relative_to(folder)),
+            "precision": "int8" if config.int8 else "fp32",
+            "inputs": source.inputs,
+            "outputs": source.outputs,
+            **compared,
+            "rows": compare_on_rows(source, file, config) if config.input else None,
+            "versions": versions(),
+        }
+        (folder / EXPORT_FILE).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
+        write_checksums(folder)
+        size = file.stat().st_size
+    echo(summary(result, size, config))
+    return result
+
+
+def require_packages() -> None:
+    """Raise ElektronError if a package for the export is not installed."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ElektronError(f"export needs onnx, onnxscript and onnxruntime: {HINT}") from error
+
+
+def load_source(config: ExportConfig) -> Source:
+    """The model to export, on the CPU in fp32.
+
+    Raises:
+        ElektronError: there is none, it is exported already or it generates text.
+    """
+    name = network_of_run(config.model, DISCRIMINATOR) or config.model
+    if exported_file(name) is not None:
+        raise ElektronError(f"{name} is an exported model: give the one that it was made from")
+    auto_class = discriminator_class(load_configuration(name))
+    if auto_class is not None and config.task is None and not (Path(name) / TASK_FILE).exists():
+        if config.input is not None:
+            raise ElektronError(f"--input is for fine-tuned models; {name} is a discriminator")
+        network, tokenizer = load_network(auto_class, name), load_tokenizer(name)
+        check_token_ids(name, tokenizer, network.config.vocab_size)
+        longest = longest_input(network.config)
+        return Source(network.eval(), tokenizer, None, min(longest, tokenizer.model_max_length))
+    predictor = dataclasses.replace(load_predictor(name, config.task), on=CPU)
+    task, network = predictor.task, predictor.model
+    if isinstance(task, SequenceToSequence):
+        raise ElektronError(
+            f"{name} is a model for {task.name}: models that generate text cannot be exported"
+        )
+    if isinstance(network, SentenceEncoder):
+        network = network.encoder
+    return Source(network, predictor.tokenizer, predictor, task.max_length)
+
+
+def save_without_weights(source: Source, folder: Path) -> None:
+    """Write configuration, tokenizer and task, and what the model's class saves besides."""
+    whole = source.network if source.predictor is None else source.predictor.model
+    whole.save_pretrained(folder)
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    source.tokenizer.save_pretrained(folder)
+    if source.task is not None:
+        source.task.save(folder)
+
+
+class Traced(nn.Module):
+    """A network that returns some of its outputs as a tuple."""
+
+    def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.outputs = outputs
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Inputs as of the network."""
+        given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        found = self.network(input_ids=input_ids, attention_mask=attention_mask, **given)
+        return tuple(found[name] for name in self.outputs)
+
+
+def export_network(source: Source, file: Path, name: str) -> None:
+    """Write the ONNX file, for any number of rows and tokens.
+
+    Raises:
+        ElektronError: torch.onnx cannot export the network.
+    """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    from torch.export import Dim
+
+    inputs = example_inputs(source, 2, min(8, source.longest))
+    axes = ("batch", "choices", "sequence") if is_choice(source) else ("batch", "sequence")
+    dimensions = dict(enumerate(map(Dim, axes)))
+    try:
+        with quiet_libraries(), torch.no_grad():
+            program = torch.onnx.export(
+                Traced(source.network, source.outputs).eval(),
+                kwargs=inputs,
+                output_names=source.outputs,
+                dynamic_shapes=dict.fromkeys(inputs, dimensions),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ElektronError(
+            f"{name}: torch.onnx cannot export a {type(source.network).__name__} "
+            f"({first_line(error.__cause__ or error)})"
+        ) from error
+    assert program is not None
+    # It has the stack trace of each operation, with the paths of this machine.
+    ClearMetadataAndDocStringPass()(program.model)
+    file.parent.mkdir()
+    program.save(file)
+
+
+def quantize(file: Path, target: Path) -> Path:
+    """Replace an ONNX file by one with matrices in 8 bits, a scale for each of their columns."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet_libraries():
+        quantize_dynamic(file, target, per_channel=True, weight_type=QuantType.QInt8)
+    file.unlink()
+    return target
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No warnings of libraries about what cannot be changed here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def is_choice(source: Source) -> bool:
+    return isinstance(source.task, MultipleChoice)
+
+
+def example_inputs(source: Source, rows: int, length: int) -> Batch:
+    """Random tokens between special ones, in two segments; each row is shorter than the one before, and padded.
+
+    Returns:
+        The network's inputs, `(rows, length)`, or `(rows, CHOICES, length)` for multiple choice.
+    """
+    tokenizer = source.tokenizer
+    special = tokenizer("")["input_ids"]
+    ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+    generator = torch.Generator().manual_seed(length)
+    places = torch.arange(length)
+    texts = rows * CHOICES if is_choice(source) else rows
+    real = (length * torch.arange(texts, 0, -1) // texts).clamp(min=1)[:, None]
+    ids = torch.tensor(ordinary)[torch.randint(len(ordinary), (texts, length), generator=generator)]
+    if special:
+        ids[places.expand_as(ids) == real - 1] = special[-1]
+        ids[:, 0] = special[0]
+    mask = (places < real).long()
+    ids = torch.where(mask == 1, ids, tokenizer.pad_token_id)
+    found = dict(zip(INPUTS, (ids, mask, mask * (places >= real // 2)), strict=True))
+    shape = (rows, CHOICES, length) if is_choice(source) else (rows, length)
+    return {name: found[name].view(shape) for name in source.inputs}
+
+
+@torch.no_grad()
+def compare_on_shapes(source: Source, exported: OnnxModel) -> dict[str, Any]:
+    """The largest difference of the outputs from PyTorch's over inputs of several shapes, and its bound."""
+    longest = source.longest
+    shapes = [(rows, length) for rows, length in SHAPES if length < longest]
+    shapes += [(2, max(1, longest // 2)), (1, longest)]
+    differences, sizes = [], []
+    for rows, length in shapes:
+        inputs = example_inputs(source, rows, length)
+        ours, theirs = exported(**inputs), source.network(**inputs)
+        read = inputs["attention_mask"] == 1 if source.per_token else ...
+        for name in source.outputs:
+            reference = theirs[name][read]
+            differences.append(float((getattr(ours, name)[read] - reference).abs().max()))
+            sizes.append(float(reference.abs().max()))
+    return {
+        "shapes": shapes,
+        "largest_difference": float(np.max(differences)),  # NaN stays NaN
+        "bound": max(BOUND, RELATIVE_BOUND * max(sizes)),
+    }
+
+
+def compare_on_rows(source: Source, file: Path, config: ExportConfig) -> dict[str, Any]:
+    """The largest difference on rows of a file, and the fraction with the same answer where there are answers."""
+    predictor = source.predictor
+    assert predictor is not None
+    assert config.input is not None
+    task = predictor.task
+    records = list(read_records([config.input], task.files(), config, labelled=False))
+    if not records:
+        raise ElektronError(f"{config.input}: there are no rows in it")
+    exported = dataclasses.replace(predictor, model=load_exported(file, task))
+    features = task.features(records, predictor.tokenizer, labelled=False)
+    ours, theirs = (
+        side.outputs(features, f"comparing {config.input}") for side in (exported, predictor)
+    )
+    answers = [
+        [answer(row) for row in task.predictions(records, features, outputs)]
+        for outputs in (ours, theirs)
+    ]
+    differences = []
+    for feature, a, b in zip(features, ours, theirs, strict=True):
+        found = np.abs(np.subtract(a, b))
+        if isinstance(task, QuestionAnswering):
+            found = found.T  # beginnings and ends, of tokens
+        if isinstance(task, TAGGERS):
+            found = found[: len(feature["input_ids"])]
+        differences.append(found.max())
+    return {
+        "count": len(records),
+        "largest_difference": float(max(differences)),
+        "same_answers": statistics.fmean(map(operator.eq, *answers)) if any(answers[0]) else None,
+    }
+
+
+def answer(prediction: Prediction) -> Prediction:
+    """A prediction without its scores and vectors."""
+    return {
+        name: value
+        for name, value in prediction.items()
+        if not isinstance(value, float) and name not in ("scores", "embedding")
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages by which it was made."""
+    packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+    return {"elektron": __version__} | {name: version(name) for name in packages}
+
+
+def summary(result: dict[str, Any], size: int, config: ExportConfig) -> str:
+    """Printed at the end."""
+    longest = max(length for _, length in result["shapes"])
+    lines = [
+        f"{result['file']}: {result['precision']}, {format_quantity(size, 'bytes')}, reads "
+        f"{', '.join(result['inputs'])}, gives {', '.join(result['outputs'])}",
+        f"Largest difference from PyTorch on inputs of {len(result['shapes'])} shapes, up to {longest} tokens: "
+        f"{result['largest_difference']:.2g}",
+    ]
+    if rows := result["rows"]:
+        same = rows["same_answers"]
+        lines.append(
+            f"On {rows['count']:,} rows of {config.input}: {rows['largest_difference']:.2g}"
+            + (f", the same answers for {100 * same:.2f} %" if same is not None else "")
+        )
+    return "\n".join(map(escape_control, lines))

@@ -77,11 +77,33 @@ def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """In place of standard error."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
+    return terminal
+
+
+def test_a_job_inside_another_has_a_line_below_it_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a_terminal(monkeypatch)
+    with Progress("training", 2, "steps") as outer:
+        with Progress("scoring", 3, "rows", brief=True) as inner:
+            inner.update(3)
+            assert inner._bar is outer._bar is not None
+            shown = [task.description for task in outer._bar.tasks]
+            assert shown == ["training", "scoring"]
+        outer.update(2)
+        assert [task.description for task in outer._bar.tasks] == ["training"]
+    with Progress("after", 1, "rows") as bar:
+        assert bar._bar is not outer._bar
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = a_terminal(monkeypatch)
     with Progress("working", 2, "steps") as bar:
         bar.update(2, "[a] note")
     assert "working" in terminal.getvalue()

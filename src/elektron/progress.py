@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from elektron.terminal import escape_control, output
 
@@ -35,6 +35,9 @@ class Progress:
         brief: the bar is removed at the end, and a log gets lines only if the job takes long.
     """
 
+    _shown: ClassVar[rich.progress.Progress | None] = None
+    """The bars on the terminal: a job inside another has a line below it."""
+
     def __init__(
         self, title: str, total: float | None, unit: str, shown: bool = True, brief: bool = False
     ) -> None:
@@ -48,12 +51,16 @@ class Progress:
         self._began = self._last_line = time.monotonic()
         self._first: tuple[float, float] | None = None
         self._bar: rich.progress.Progress | None = None
+        self._outermost = False
 
     def __enter__(self) -> Self:
         if self.shown and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar = _bar(transient=self.brief)
+            self._bar = Progress._shown or _bar(transient=self.brief)
             self._task = self._bar.add_task(self.title, total=self.total, state="")
-            self._bar.start()
+            if Progress._shown is None:
+                Progress._shown = self._bar
+                self._outermost = True
+                self._bar.start()
         return self
 
     def update(self, done: float, note: str = "") -> None:
@@ -91,7 +98,11 @@ class Progress:
         end = " · ".join(filter(None, [format_quantity(self.done, self.unit), took, self.note]))
         if self._bar is not None:
             self._bar.update(self._task, state=end)
-            self._bar.stop()
+            if self._outermost:
+                self._bar.stop()
+                Progress._shown = None
+            elif self.brief:
+                self._bar.remove_task(self._task)
         elif not self.brief:
             self._print_line(end)
 

@@ -293,6 +293,6 @@ class Search:
             return None
         count = 0 if self.config.private else min(COLLAPSE_ROWS, len(self.data.train))
         others = random.Random(self.config.seed).sample(self.data.train, count)
-        predicted = [*predictions, *predictor.predict(others)]
+        predicted = [*predictions, *predictor.predict(others, "evaluating")]
         found = task.variation([*self.data.eval, *others], predicted)
         return found.summary if found.collapsed else None

@@ -33,6 +33,7 @@ from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
+from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import write_model_card
 from elektron.reporting.task_report import (
@@ -138,7 +139,8 @@ def evaluate(
         "rows": len(records),
         "intervals": {name: list(ends) for name, ends in bootstrap(measure).items()},
     }
-    metrics["baselines"] = baselines = compared_with_baselines(task, records, measure, train)
+    with Progress("baselines", None, "baselines", brief=True):
+        metrics["baselines"] = baselines = compared_with_baselines(task, records, measure, train)
     warnings = reservations(task, records, predictions, metrics, baselines, seeds)
     for warning in warnings:
         log.warning("%s", warning)

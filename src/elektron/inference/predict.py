@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from select import select
@@ -78,20 +79,20 @@ def _predict(config: PredictConfig, write: Write) -> int:
         config.model, config.task, config.decoding, config.batch_size, config.precision
     )
     layout = predictor.task.files()
-    predict_records: PredictRecords = predictor.predict
+    # A chunk may take minutes. Rows that are typed are answered at once.
+    scored = partial(predictor.predict, title=None if config.input == "-" else "these rows")
+    predict_records: PredictRecords = scored
     if config.documents:
         if predictor.task.name == "question-answering":
             from elektron.inference.passages import OpenBook, Passages
 
             layout = QUESTIONS
             passages = Passages(config.documents)
-            predict_records = OpenBook(passages, predictor.predict, config.passages).predictions
+            predict_records = OpenBook(passages, scored, config.passages).predictions
         elif predictor.task.name == "embedding":
             from elektron.inference.semantic_search import SemanticSearch
 
-            predict_records = SemanticSearch(
-                config.documents, predictor.predict, config.passages
-            ).predictions
+            predict_records = SemanticSearch(config.documents, scored, config.passages).predictions
         else:
             raise ElektronError(
                 f"--documents is for models for question-answering or embedding; {config.model} is "
@@ -141,7 +142,7 @@ def predict_rows(
         waiting.clear()
         bar.update(done)
 
-    with Progress(f"predicting {config.input}", None, "rows") as bar:
+    with Progress(f"predicting {Path(config.input).name}", None, "rows") as bar:
         stdin: IO[bytes] = sys.stdin.buffer
         if config.output is None:
             stdin = BufferedReader(AvailableInput(stdin, before_waiting=flush))

@@ -5,9 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 
 from elektron.reporting.page import Heading, Table, Token
-from elektron.reporting.predictions import around, prediction_tables, shortened
+from elektron.reporting.predictions import (
+    MAX_TOKENS,
+    around,
+    middle_left_out,
+    prediction_tables,
+    shortened,
+)
 from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 
@@ -214,3 +224,56 @@ def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:
             {"answers": 3, "context": []},
         ]
         prediction_tables(read_task_result(tuned.write(tmp_path / str(number), files)))
+
+
+def test_of_a_long_text_beginning_and_end_are_shown() -> None:
+    assert middle_left_out("short", 10) == "short"
+    words = " ".join(f"w{place}" for place in range(400))
+    cut = middle_left_out(words, 100)
+    assert cut.startswith("w0 w1 ") and cut.endswith(" w398 w399") and " … w" in cut
+    assert len(cut) <= 102
+    assert middle_left_out("字" * 50, 30) == "字" * 20 + " … " + "字" * 10
+
+
+@pytest.mark.parametrize(
+    ("truncation", "end", "remark"),
+    [
+        ("head", "w29", " [read: the first 30 of 400 tokens]"),
+        ("head-tail", "w399", " [read: the first and last, 30 of 400 tokens]"),
+        ("windows", "w399", ""),
+    ],
+)
+def test_the_part_that_was_read_is_shown(
+    truncation: str, end: str, remark: str, tmp_path: Path
+) -> None:
+    text = " ".join(f"w{place}" for place in range(400))
+    words = {word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", *text.split()])}
+    tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    ends = [(name, words[name]) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer.enable_truncation(8)
+    files = tuned.classification()
+    files["task.json"] |= {"max_length": 32, "truncation": truncation}
+    files["predictions.jsonl"] = [
+        {"text": each, "label": "pos", "predicted_label": "pos"} for each in ("w1 w2", text)
+    ]
+    folder = tuned.write(tmp_path / "a", files)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (_, table) = prediction_tables(read_task_result(folder))
+    assert isinstance(table, Table)
+    short, long = sorted((str(cells[2]) for cells in table.rows), key=len)
+    assert short == "w1 w2"
+    assert long.startswith("w0 w1 ") and long.endswith(end + remark)
+
+
+def test_of_a_long_sentence_the_part_with_the_first_wrong_tag_is_shown(tmp_path: Path) -> None:
+    files = tuned.KINDS["tagging"]()
+    tokens, tags = [f"t{place}" for place in range(200)], ["O"] * 200
+    wrong = [*tags[:150], "B-PER", *tags[151:]]
+    files["predictions.jsonl"] = [{"tokens": tokens, "tags": tags, "predicted_tags": wrong}]
+    files["details.json"]["columns"] = {}
+    (table,) = shown(tmp_path, files)
+    parts = [token.text for token in table.rows[0][0].tokens]
+    assert len(parts) == MAX_TOKENS + 1
+    assert parts[0] == "…" and "t150" in parts and parts[-1] == "…"

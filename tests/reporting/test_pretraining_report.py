@@ -42,7 +42,7 @@ COLUMNS = {TITLES[name]: name for name in COMPARED} | {
     title: name for name, (title, _) in COSTS.items()
 }
 NAMES = [name for name in COLUMNS.values() if name not in CORRECTION]
-PLAIN = Shades(0.0, 1.0, 1.0)
+PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
 
 
 def page(*folders: Path) -> Page:
@@ -366,8 +366,17 @@ def test_shades_run_from_the_median_to_the_highest_probability() -> None:
     found = shades(texts)
     assert (found.lowest, found.highest) == pytest.approx((0.1, 0.6))
     shown = running_text(texts[0], found)
-    assert [token.shade for token in shown] == pytest.approx([0, 0, 0, 0.5, 1])
+    assert [token.shade for token in shown] == pytest.approx([0, 0, 0, 0.25, 1])
     assert [bool(token.note) for token in shown] == [False] * 4 + [True]
+
+
+def test_one_high_probability_leaves_the_others_their_shades() -> None:
+    """In proportion 0.3 would have a shade of 0.22, and 0.2 one of 0.1."""
+    texts = [example("a b c d e", probability=[0.1, 0.1, 0.2, 0.3, 1.0])]
+    tokens = running_text(texts[0], shades(texts))
+    assert [token.shade for token in tokens] == pytest.approx([0, 0, 0, 0.25, 1])
+    texts = [example("a b c d", probability=[0.7] * 4)]
+    assert {token.shade for token in running_text(texts[0], shades(texts))} == {0}
 
 
 def test_after_a_short_run_no_token_stands_out() -> None:
@@ -384,7 +393,7 @@ def test_at_most_a_tenth_of_the_tokens_is_written_out() -> None:
 
 
 def test_without_examples_there_are_shades_all_the_same() -> None:
-    assert shades([]).highest > shades([]).lowest
+    assert shades([]).shade(0.0) == 0
 
 
 def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,20 @@ NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
 NO_SPACE_AFTER = frozenset("([{“‘$#@")
 NO_SPACE_AROUND = frozenset("-_/'’")
 LEAST_RANGE = 0.2
-"""After a short run all probabilities are similar: shades cover at least this range of them."""
+"""Where median and highest probability are closer, as after a short run, no shade is strong."""
 WRITTEN_OUT = 0.6
-"""The shade from which a probability is written out, if it is in the highest tenth."""
+"""How far from the median to the highest a probability is written out, if it is in the highest tenth."""
 
 
 @dataclass(frozen=True)
 class Shades:
-    """Which probabilities the shades of a run's examples stand for."""
+    """How strongly probabilities are shaded: by their rank among all that are shown.
 
+    In proportion to the probability, one very high one would leave all others without a shade.
+    """
+
+    ascending: Sequence[float]
+    """All probabilities of the examples."""
     lowest: float
     """No shade: the median."""
     highest: float
@@ -33,13 +39,19 @@ class Shades:
     written_out: float
     """Probabilities from here on are written out."""
 
+    def shade(self, probability: float) -> float:
+        """From 0, up to the median, to 1."""
+        rank = bisect_left(self.ascending, probability) / max(1, len(self.ascending) - 1)
+        strongest = min(1.0, (self.highest - self.lowest) / LEAST_RANGE)
+        return strongest * max(0.0, 2 * rank - 1) ** 2
+
 
 def shades(examples: Sequence[Example]) -> Shades:
     """The scale of all examples of a run."""
-    found = [p or 0.0 for example in examples for p in example.probability] or [0.0]
+    found = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
     lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
-    highest = max(highest, lowest + LEAST_RANGE)
-    return Shades(lowest, highest, max(tenth, lowest + WRITTEN_OUT * (highest - lowest)))
+    most = max(highest - lowest, LEAST_RANGE)
+    return Shades(found, lowest, highest, max(tenth, lowest + WRITTEN_OUT * most))
 
 
 def running_text(example: Example, scale: Shades) -> list[Token]:
@@ -48,7 +60,6 @@ def running_text(example: Example, scale: Shades) -> list[Token]:
     columns = (example.tokens, example.original, example.masked, example.replaced)
     for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
         probability = min(1.0, max(0.0, found or 0.0))
-        shade = (probability - scale.lowest) / (scale.highest - scale.lowest)
         title = f"{percent(probability)} replaced"
         if replaced:
             title += f"; the original is “{_without_prefix(original)}”"
@@ -58,7 +69,7 @@ def running_text(example: Example, scale: Shades) -> list[Token]:
             Token(
                 text=_without_prefix(piece),
                 space=bool(before) and is_spaced(before, piece),
-                shade=max(0.0, shade),
+                shade=scale.shade(probability),
                 note=percent(probability, 0) if probability >= scale.written_out else "",
                 correction=_without_prefix(original) if replaced else None,
                 dotted=masked and not replaced,

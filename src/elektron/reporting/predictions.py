@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from elektron.errors import ElektronError
 from elektron.reporting import page
 from elektron.reporting.formatting import NOTHING, percent
 from elektron.reporting.page import Inline, Token
-from elektron.reporting.reading import PREFIX, Record, finite, read_lines
+from elektron.reporting.reading import PREFIX, Record, finite, number, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
 MAX_ERRORS = 8
 LONGEST_TEXT = 320
+TOKENIZER = "tokenizer.json"
 MAX_TOKENS = 60
 OUTSIDE = "O"
 
@@ -34,6 +37,8 @@ class Row:
     """Names of the columns by role."""
     separator: str
     """Between labels, where a row may have several."""
+    reading: Reading | None = None
+    """Of the model; without it nothing is said about what it has read."""
 
     def predicted(self, name: str) -> Any:
         """The prediction of that name, which comes after all columns."""
@@ -54,8 +59,41 @@ class Row:
         if text is None:
             text = next((value for value in self.content.values() if isinstance(value, str)), "")
         if pair is None:
-            return shortened(text)
-        return f"{shortened(text, LONGEST_TEXT // 2)} ‖ {shortened(pair, LONGEST_TEXT // 2)}"
+            return self.long_text(text)
+        return f"{middle_left_out(text, LONGEST_TEXT // 2)} ‖ {middle_left_out(pair, LONGEST_TEXT // 2)}"
+
+    def long_text(self, text: Any) -> str:
+        """The part of a text that the model has read, its middle left out, and how much it has not read."""
+        read, remark = (str(text), "") if self.reading is None else self.reading.of(str(text))
+        return middle_left_out(read) + remark
+
+
+class Reading:
+    """What the model reads of a long text, as its tokenizer and `task.json` say."""
+
+    def __init__(self, result: TaskResult) -> None:
+        length, path = number(result.learned, "max_length"), result.folder / TOKENIZER
+        self.truncation = result.learned.get("truncation")
+        self.tokenizer: Tokenizer | None = None
+        if length and path.is_file() and self.truncation in ("head", "head-tail"):
+            self.tokenizer = Tokenizer.from_file(str(path))
+            self.tokenizer.no_truncation()
+            self.length = int(length) - self.tokenizer.num_special_tokens_to_add(False)
+
+    def of(self, text: str) -> tuple[str, str]:
+        """The part of a text that is read, and a remark where it is not all.
+
+        Of head and tail the part is the text itself: what is shown of it is its beginning and its end.
+        """
+        if self.tokenizer is None:
+            return text, ""
+        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= self.length:
+            return text, ""
+        counts = f"{self.length:,} of {len(offsets):,} tokens"
+        if self.truncation == "head":
+            return text[: offsets[self.length - 1][1]], f" [read: the first {counts}]"
+        return text, f" [read: the first and last, {counts}]"
 
 
 @dataclass(frozen=True)
@@ -92,7 +130,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     draw = random.Random(0)
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
     separator = result.details.label_separator or result.config.get("label_separator") or ""
-    kept: dict[bool, list[tuple[float, int, Sequence[Inline]]]] = {True: [], False: []}
+    kept: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
     most = {True: MAX_ERRORS, False: view.most_others}
     for place, content in enumerate(read_lines(path), start=1):
         if content is None:
@@ -100,13 +138,17 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
         example, drawn = view.example(Row(content, columns, str(separator))), draw.random()
         rank = drawn if example.rank is None else example.rank
         heap = kept[example.wrong]
-        heapq.heappush(heap, (rank, -place, example.cells))
+        heapq.heappush(heap, (rank, -place, content))
         if len(heap) > most[example.wrong]:
             heapq.heappop(heap)
     blocks: list[page.Block] = []
+    reading = Reading(result)
     for title, found in zip((view.errors, view.others), kept.values(), strict=True):
         if found:
-            rows = [cells for _, _, cells in sorted(found, key=lambda e: e[:2], reverse=True)]
+            rows = [
+                view.example(Row(content, columns, str(separator), reading)).cells
+                for _, _, content in sorted(found, key=lambda e: e[:2], reverse=True)
+            ]
             widths = list(view.columns.values())
             blocks += [page.Heading(title), page.Table(list(view.columns), rows, widths=widths)]
     return blocks
@@ -120,6 +162,15 @@ def shortened(text: Any, longest: int = LONGEST_TEXT) -> str:
     head = text[:longest]
     cut = head.rfind(" ", longest * 3 // 4)
     return f"{head[:cut] if cut > 0 else head} …"
+
+
+def middle_left_out(text: Any, longest: int = LONGEST_TEXT) -> str:
+    """The beginning and the end of a text that is longer than that, cut between words where it has any."""
+    text = str(text)
+    if len(text) <= longest:
+        return text
+    tail = text[-longest // 3 :]
+    return f"{shortened(text, longest - len(tail))} {tail[tail.find(' ', 0, len(tail) // 4) + 1 :]}"
 
 
 def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
@@ -196,9 +247,13 @@ def _tagging(row: Row) -> Example:
         correction = None if tag == true else true
         shade = 0.3 if tag != OUTSIDE else 0.0
         shown.append(Token(token, bool(shown), shade, note=mark, correction=correction))
-    shown = shown[:MAX_TOKENS]
-    errors = sum(token.correction is not None for token in shown)
-    cells = [page.Cell(tokens=shown)]
+    wrong = [place for place, token in enumerate(shown) if token.correction is not None]
+    errors, last = len(wrong), max(0, len(shown) - MAX_TOKENS)
+    begin = min(last, max(0, wrong[0] - MAX_TOKENS // 4)) if wrong else 0
+    part = [Token("…"), *shown[begin:]] if begin else shown
+    if begin < last:
+        part = [*part[:MAX_TOKENS], Token("…")]
+    cells = [page.Cell(tokens=part)]
     if errors:
         return Example(True, cells, errors / len(shown))
     return Example(False, cells, None if any(token.note for token in shown) else 0.0)
@@ -265,7 +320,7 @@ def _generation(row: Row) -> Example:
     target = " / ".join(map(str, filter(None, target))) if isinstance(target, list) else target
     written = shortened(row.predicted("text") or "") or "nothing"
     reference = NOTHING if target is None else shortened(target)
-    return Example(False, [shortened(row.given("source") or ""), written, reference])
+    return Example(False, [row.long_text(row.given("source") or ""), written, reference])
 
 
 LABELS = {"predicted": 18, "true": 18, "text": 64}

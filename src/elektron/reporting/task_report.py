@@ -390,7 +390,7 @@ def _predictions(result: TaskResult) -> Section:
     blocks = prediction_tables(result)
     if blocks:
         tags = " Underlined tokens have a wrong tag; the right one is crossed out beside it."
-        remark = "All rows are in predictions.jsonl; long texts are cut here."
+        remark = "All rows are in predictions.jsonl; long texts are shortened here."
         blocks.append(note(remark + (tags if result.task == "token-classification" else "")))
     return Section("Predictions", blocks)
 

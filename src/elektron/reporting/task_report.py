@@ -332,8 +332,8 @@ def _confusion(result: TaskResult) -> Section:
     labels, blocks = confusion.labels, []
     if len(labels) <= WIDEST_MATRIX:
         remark = (
-            "A row for each true class. The shade is the fraction of the row; correct predictions "
-            "are framed."
+            "A row for each true class. The shade is the square root of the fraction of the row, so "
+            "that rare errors can be seen; correct predictions are framed."
         )
         blocks += [page.Matrix(labels, confusion.counts), note(remark)]
     pairs = [

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,15 @@ class BlockWriter:
         """
         self.splits[split].write(rows, documents, member)
 
-    def finish(self, duplicates: int, unknown: float = 0.0) -> Manifest:
+    def finish(
+        self, duplicates: int, unknown: float = 0.0, redacted: Mapping[str, int] | None = None
+    ) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder already."""
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
             unknown=unknown,
+            redacted=dict(redacted or {}),
             splits={name: split.finish() for name, split in self.splits.items()},
             tokenizer_files={
                 path.name: file_sha256(path) for path in sorted((self.folder / TOKENIZER).iterdir())

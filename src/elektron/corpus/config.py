@@ -22,6 +22,9 @@ from elektron.configuration import (
 )
 
 TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
+RedactKind = Literal[
+    "all", "url", "key", "email", "iban", "resident_id", "card", "ssn", "mac", "ip", "phone"
+]
 
 
 @dataclass
@@ -46,6 +49,9 @@ class TokenizerConfig(ValidatedConfig):
     """Occurrences that a piece of several characters needs to enter the vocabulary."""
     allow_unknown: bool = False
     """Accept that more than 5 % of the characters of the text become [UNK]."""
+    redact: list[RedactKind] | None = None
+    """Kinds of personal data that are left out, as for `prepare`; adds the placeholders, which are a
+    part of `--vocab-size`."""
     max_documents: AboveZero[int] | None = None
     """Number of documents to learn from, evenly spread over the corpus (default: all)."""
     text: str | None = None
@@ -77,6 +83,11 @@ class PrepareConfig(ValidatedConfig):
     """Seed of the lengths that `paper` packing draws, and of what is held out."""
     allow_unknown: bool = False
     """Accept that more than 5 % of the characters of the text become [UNK]."""
+    redact: list[RedactKind] | None = None
+    """Kinds of personal data to replace by placeholders such as `[EMAIL]`: `all`, or some of `url`
+    (credentials in URLs), `key` (API and private keys), `email`, `iban`, `resident_id` (Chinese),
+    `card`, `ssn` (US), `mac`, `ip`, `phone`. Names, addresses and more are not found. Needs the extra
+    `privacy`."""
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: Annotated[int, Within(least=1, most=1 << 12)] | None = None
@@ -93,7 +104,10 @@ class InspectConfig(ValidatedConfig):
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
     """Folder or hub name of a tokenizer: adds tokens per word and how much becomes [UNK]."""
+    redact: list[RedactKind] | None = None
+    """Kinds of personal data to look for, as for `prepare`: how often each occurs, and samples, partly
+    hidden. Nothing is written."""
     rows: NotNegative[int] = 5
-    """Rows of prepared blocks to show."""
+    """Rows of prepared blocks, or samples of each kind of `--redact`, to show."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""

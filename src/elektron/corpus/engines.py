@@ -16,7 +16,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -34,6 +34,7 @@ import elektron
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.manifest import Manifest, Split
 from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
+from elektron.corpus.redaction import PLACEHOLDERS, Redactor, library_versions
 from elektron.corpus.unknown import Unknown, UnknownCounter, visible_characters
 from elektron.errors import ElektronError, first_line
 
@@ -65,6 +66,8 @@ class Packed(NamedTuple):
     """`(rows, seq_len)` token ids."""
     unknown: Unknown
     """How much of its text became [UNK]."""
+    redacted: Counter[str]
+    """Placeholders by kind."""
 
 
 Results = Iterator[tuple[Chunk, Packed]]
@@ -80,6 +83,8 @@ class Encoding:
     manifest: Manifest
     """Row length, packing and special tokens."""
     seed: int
+    redact: tuple[str, ...] = ()
+    """Kinds of personal data that become placeholders."""
 
 
 class Encoder:
@@ -98,14 +103,21 @@ class Encoder:
             manifest.vocab_size,
             "a special token of the tokenizer",
         )
+        self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
+        for token in PLACEHOLDERS.values():  # never masked either, but text
+            if (number := self.tokenizer.token_to_id(token)) is not None:
+                self.is_special[number] = False
         self.counter = UnknownCounter(self.tokenizer, manifest.special_ids["unk"])
 
     def pack(self, texts: Sequence[str], chunk: int) -> Packed:
         """Pack the documents of a chunk; its number seeds random choices."""
         manifest = self.manifest
-        unknown = Unknown()
+        unknown, redacted = Unknown(), Counter[str]()
+        if self.encoding.redact:
+            texts, counts = zip(*map(self.redactor.redact, texts), strict=True)
+            redacted = sum(counts, redacted)
         cls_id, sep_id, pad_id = (manifest.special_ids[kind] for kind in ("cls", "sep", "pad"))
         if manifest.packing == "dense":
             tokens = self._tokenize(texts, unknown)
@@ -116,7 +128,7 @@ class Encoder:
             documents = [[next(of_lines).tolist() for _ in document] for document in lines]
             generator = np.random.default_rng([self.encoding.seed, chunk])
             rows = pack_paper(documents, manifest.seq_len, cls_id, sep_id, pad_id, generator)
-        return Packed(rows.astype(manifest.dtype), unknown)
+        return Packed(rows.astype(manifest.dtype), unknown, redacted)
 
     def _tokenize(self, texts: Sequence[str], unknown: Unknown) -> list[NDArray[np.int32]]:
         """Token ids of each text, without special tokens; adds to the count of unknown text."""
@@ -172,18 +184,20 @@ def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: in
     """
     global _encoder  # noqa: PLW0603
     if _encoder is None or _encoder.encoding != encoding:
-        if versions() != wanted:
+        there = versions(encoding)
+        if there != wanted:
             raise ElektronError(
-                f"a machine of the Ray cluster has {versions()}, this one {wanted}: install the same"
+                f"a machine of the Ray cluster has {there}, this one {wanted}: install the same"
             )
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _encoder = Encoder(encoding)
     return _encoder.pack(texts, chunk)
 
 
-def versions() -> str:
+def versions(encoding: Encoding) -> str:
     """The versions that decide, with an encoding, which rows a text becomes."""
-    return f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
+    known = f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
+    return f"{known}, {library_versions()}" if encoding.redact else known
 
 
 def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[Engine]:
@@ -247,7 +261,7 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
 
         def submit(chunk: Chunk) -> Future[Packed]:
             free.acquire()
-            reference = task.remote(shared, versions(), chunk.texts, chunk.number)
+            reference = task.remote(shared, versions(encoding), chunk.texts, chunk.number)
             future: Future[Packed] = reference.future()
             future.add_done_callback(lambda _: free.release())
             return future

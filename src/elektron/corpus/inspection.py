@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.documents import Corpus, Document, Sample
+from elektron.corpus.redaction import NOT_FOUND, PLACEHOLDERS, Redactor, expand_kinds, in_context
 from elektron.corpus.selection import SeenTexts
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.unknown import TOO_MUCH, WORTH_SAYING, count_unknown, visible_characters
@@ -68,6 +69,8 @@ class Finding:
     verdict: Verdict = "fine"
     advice: str = ""
     """What it may mean and what to do, if it is not fine."""
+    samples: list[str] = field(default_factory=list)
+    """Places in the text, what is private in them partly hidden."""
 
 
 @dataclass
@@ -126,6 +129,35 @@ class CorpusCounts:
         self.sample.add(text)
 
 
+class RedactionCounts:
+    """What `prepare --redact` would replace."""
+
+    def __init__(self, kinds: list[str], samples: int) -> None:
+        self.redactor = Redactor(kinds)
+        self.counts, self.documents = Counter(dict.fromkeys(kinds, 0)), Counter[str]()
+        self.samples = {kind: Sample(samples) for kind in kinds}
+
+    def add(self, text: str) -> None:
+        """Count the findings in one document."""
+        found = self.redactor.find(text)
+        for index, one in enumerate(found):
+            self.counts[one.kind] += 1
+            self.samples[one.kind].add(in_context(text, found, index))
+        self.documents.update({one.kind for one in found})
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each kind, and what is not looked for."""
+        for kind, count in self.counts.items():
+            yield Finding(
+                f"--redact {kind}",
+                f"{count:,}, in {self.documents[kind]:,} documents",
+                "worth a look" if count else "fine",
+                f"`prepare --redact` makes it {PLACEHOLDERS[kind]}; are the samples what they seem?",
+                self.samples[kind].texts,
+            )
+        yield Finding("--redact finds a part only", NOT_FOUND)
+
+
 def inspect_corpus(config: InspectConfig) -> list[Finding]:
     """Read a corpus and describe it.
 
@@ -134,14 +166,17 @@ def inspect_corpus(config: InspectConfig) -> list[Finding]:
     """
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     corpus = Corpus(config.corpus, config.text)
-    counts = _count(corpus)
+    redaction = RedactionCounts(expand_kinds(config.redact), config.rows)
+    counts = _count(corpus, redaction)
     findings = [*_findings(counts, corpus)]
+    if config.redact:
+        findings += redaction.findings()
     if tokenizer is not None:
         findings += _token_findings(counts.sample.texts, tokenizer)
     return findings
 
 
-def _count(corpus: Corpus) -> CorpusCounts:
+def _count(corpus: Corpus, redaction: RedactionCounts) -> CorpusCounts:
     counts, seen = CorpusCounts(), SeenTexts()
     total = corpus.total_bytes
     documents = iter(corpus)
@@ -151,6 +186,7 @@ def _count(corpus: Corpus) -> CorpusCounts:
             counts.duplicates += len(batch) - int(new.sum())
             for document in batch:
                 counts.add(document)
+                redaction.add(document.text)
             progress.update(counts.documents if total is None else corpus.bytes_read)
     return counts
 

@@ -93,6 +93,10 @@ class Manifest:
     """Documents dropped because they are copies of earlier ones."""
     unknown: float = 0.0
     """Fraction of the characters of the text that became [UNK]."""
+    redacted: dict[str, int] = field(default_factory=dict)
+    """Findings of each kind of `options.redact` that became placeholders."""
+    not_redacted: str = ""
+    """What `--redact` does not find, in words."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)
     tokenizer_files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file in the folder of the tokenizer."""
@@ -112,7 +116,10 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 of everything that training depends on, so not of sources and file names."""
         content = asdict(self)
-        for name in ("corpus", "options", "tokenizer_files", "duplicates", "unknown"):
+        for name in (
+            *("corpus", "options", "tokenizer_files", "duplicates", "unknown"),
+            *("redacted", "not_redacted"),
+        ):
             del content[name]
         content["splits"] = {
             name: {
@@ -179,6 +186,8 @@ class Manifest:
         ids = [*self.special_ids.values(), *self.all_special_ids]
         if set(self.special_ids) != SPECIAL or not all(0 <= id < self.vocab_size for id in ids):
             raise ValueError("its special tokens are not in its vocabulary")
+        if min(self.redacted.values(), default=0) < 0:
+            raise ValueError("an impossible number of placeholders")
         if not isinstance(self.options.get("commits", {}), dict):
             raise ValueError("options.commits must be an object")
         if not isinstance(self.options.get("weights", {}), dict):

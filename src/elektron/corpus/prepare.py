@@ -9,6 +9,7 @@ corpus, except for 16 bytes a document, by which copies are found.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,8 +21,15 @@ from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus
 from elektron.corpus.engines import Chunk, Encoding, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
+from elektron.corpus.redaction import NOT_FOUND, Redactor, by_kind, expand_kinds
 from elektron.corpus.selection import Selection
-from elektron.corpus.tokenizer import fingerprint, load_tokenizer, special_ids
+from elektron.corpus.tokenizer import (
+    add_placeholders,
+    fingerprint,
+    load_tokenizer,
+    placeholder_ids,
+    special_ids,
+)
 from elektron.corpus.unknown import TOO_MUCH, Unknown
 from elektron.errors import ElektronError
 from elektron.io.folders import atomic_folder, is_free
@@ -48,13 +56,21 @@ def prepare(config: PrepareConfig) -> Manifest:
     corpus = Corpus(config.corpus, config.text)
     name = ", ".join(config.corpus)
     tokenizer = load_tokenizer(config.tokenizer)
+    kinds = expand_kinds(config.redact)
+    Redactor(kinds)  # its libraries are there
+    if kinds and (added := add_placeholders(tokenizer)):
+        log.info(
+            "%s: its copy in the blocks gets %d placeholders, %s; a vocabulary learned from the same "
+            "text may hold pieces of what is redacted: elektron tokenizer --redact",
+            *(config.tokenizer, len(added), " ".join(added)),
+        )
     plan = Manifest(
         seq_len=config.seq_len,
         packing=config.packing,
         vocab_size=len(tokenizer),
         tokenizer=fingerprint(tokenizer),
         special_ids=special_ids(tokenizer),
-        all_special_ids=sorted(tokenizer.all_special_ids),
+        all_special_ids=sorted({*tokenizer.all_special_ids, *placeholder_ids(tokenizer)}),
         corpus=config.corpus,
         options={
             "seed": config.seed,
@@ -62,16 +78,18 @@ def prepare(config: PrepareConfig) -> Manifest:
             "deduplicate": config.deduplicate,
             "text": config.text,
             "corpus": corpus.fingerprint,
+            "redact": kinds or None,
             **({"commits": corpus.commits} if corpus.commits else {}),
             **({"weights": corpus.weights} if corpus.weights else {}),
         },
+        not_redacted=NOT_FOUND if kinds else "",
     )
     if not is_free(config.out):
         return _existing_blocks(config.out, plan)
 
-    encoding = Encoding(tokenizer.backend_tokenizer.to_str(), plan, config.seed)
+    encoding = Encoding(tokenizer.backend_tokenizer.to_str(), plan, config.seed, tuple(kinds))
     selection = Selection(config.validation, config.seed, config.deduplicate)
-    unknown, documents = Unknown(), 0
+    unknown, documents, redacted = Unknown(), 0, Counter(dict.fromkeys(kinds, 0))
     total = corpus.total_bytes
     with atomic_folder(config.out) as folder:
         tokenizer.save_pretrained(folder / TOKENIZER)
@@ -83,13 +101,14 @@ def prepare(config: PrepareConfig) -> Manifest:
             for chunk, packed in pack(_chunks(corpus, selection)):
                 writer.write(chunk.split, packed.rows, len(chunk.texts), chunk.member)
                 unknown.add(packed.unknown)
+                redacted.update(packed.redacted)
                 if documents == 0 and unknown.fraction > TOO_MUCH and not config.allow_unknown:
                     unknown.check(name, allow=False)  # before all of it has been read
                 documents += len(chunk.texts)
                 done = documents if total is None else corpus.bytes_read
                 progress.update(done, f"{documents:,} documents")
         unknown.check(name, config.allow_unknown)
-        manifest = writer.finish(selection.duplicates, unknown.fraction)
+        manifest = writer.finish(selection.duplicates, unknown.fraction, redacted)
         _refuse_too_little(name, config.validation, manifest)
     _log_counts(config.out, manifest)
     return manifest
@@ -209,4 +228,6 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
             *(member, manifest.weights[member], f"{counts.documents:,}", f"{counts.tokens:,}"),
             counts.epochs,
         )
+    if manifest.redacted:
+        log.info("redacted: %s; %s", by_kind(manifest.redacted), NOT_FOUND)
     log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.documents import Corpus, Sample
+from elektron.corpus.redaction import NOT_FOUND, PLACEHOLDERS, Redactor, expand_kinds, replaced
 from elektron.corpus.unknown import count_unknown
 from elektron.corpus.vocabulary import SPECIAL_TOKENS, suggest_kind, train_backend_tokenizer
 from elektron.errors import ElektronError
@@ -45,6 +47,9 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     name = ", ".join(config.corpus)
     ignored = ("corpus", "out", "allow_unknown")
     options = {key: value for key, value in asdict(config).items() if key not in ignored}
+    kinds = expand_kinds(config.redact)
+    redactor = Redactor(kinds)
+    options["redact"] = kinds or None
     made_from = {
         "corpus": config.corpus,
         "corpus_fingerprint": corpus.fingerprint,
@@ -58,26 +63,31 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     if corpus.weights:
         log.warning("%s: weights have an effect in `elektron prepare` only", name)
     with atomic_folder(config.out) as folder:
+        texts = partial(_texts, corpus, redactor)
+        room = config.vocab_size - (len(PLACEHOLDERS) if kinds else 0)
         selected, total = 1, 1
         if config.max_documents is not None:
-            total = sum(1 for _ in _texts("counting documents", corpus, 1, 1))
+            total = sum(1 for _ in texts(1, 1, "counting documents"))
             selected = min(config.max_documents, total)
         sample = Sample()
-        for text in _texts("sampling", corpus, selected, total):
+        for text in texts(selected, total, "sampling"):
             sample.add(text)
         kind, reason = suggest_kind(sample.texts)
         if config.kind is None:
             log.info("--kind %s: %s", kind, reason)
         learned = train_backend_tokenizer(
-            config.kind or kind, config, lambda title: _texts(title, corpus, selected, total)
+            config.kind or kind, replace(config, vocab_size=room), partial(texts, selected, total)
         )
-        size = learned.get_vocab_size()
+        tokenizer = _wrapped(learned)
+        if kinds:
+            add_placeholders(tokenizer)
+            log.info("redacted: %s; %s", " ".join(kinds), NOT_FOUND)
+        size = len(tokenizer)
         if size < config.vocab_size:
             raise ElektronError(
                 f"{name}: supports a vocabulary of {size:,} pieces, not {config.vocab_size:,}: give "
                 f"--vocab-size {size} or less, or more text"
             )
-        tokenizer = _wrapped(learned)
         count_unknown(sample.texts, tokenizer).check(name, config.allow_unknown)
         tokenizer.save_pretrained(folder)
         text = json.dumps(made_from, indent=1, ensure_ascii=False)
@@ -125,6 +135,23 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
         )
     _warn_of_capitals(name, tokenizer)
     return tokenizer
+
+
+def add_placeholders(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Add the placeholders of `--redact` that a tokenizer lacks, whatever the kinds; returns these.
+
+    They are no special tokens, which `prepare` reads as ordinary text, and which decoding may leave out.
+    """
+    added = tokenizer.get_added_vocab()
+    missing = [token for token in PLACEHOLDERS.values() if token not in added]
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in missing])
+    return missing
+
+
+def placeholder_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of the placeholders that a tokenizer has; like special tokens, they are never masked."""
+    added = tokenizer.get_added_vocab()
+    return [added[token] for token in PLACEHOLDERS.values() if token in added]
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -193,11 +220,15 @@ def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _texts(title: str, corpus: Corpus, selected: int, total: int) -> Iterator[str]:
-    """The texts of `selected` out of each `total` documents, evenly spread."""
+def _texts(
+    corpus: Corpus, redactor: Redactor, selected: int, total: int, title: str
+) -> Iterator[str]:
+    """The texts of `selected` out of each `total` documents, evenly spread, without what is redacted."""
     unit = "documents" if corpus.total_bytes is None else "bytes"
     with Progress(title, corpus.total_bytes, unit) as progress:
         for number, document in enumerate(corpus):
             if number * selected % total < selected:
-                yield document.text
+                text = document.text
+                # The placeholders are added afterwards and are no text to learn from.
+                yield replaced(text, redactor.find(text), lambda _: " ")
             progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)

@@ -17,6 +17,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
+from elektron.corpus.redaction import NOT_FOUND, by_kind
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.vocabulary import readable
 from elektron.errors import ElektronError
@@ -50,9 +51,15 @@ def inspect(config: InspectConfig) -> list[Finding]:
         findings = inspect_corpus(config)
         with rich_console() as out:
             out.print(_table(findings))
+            for finding in findings:
+                if finding.samples:
+                    lines = map(escaped, finding.samples)
+                    out.print(f"\n[bold]{escaped(finding.subject)}[/bold]", *lines, sep="\n")
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
+    if config.redact:
+        raise ElektronError(f"--redact looks for findings in a corpus; {folders[0]} holds blocks")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store.manifest))
@@ -138,6 +145,8 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
             "often repeated: lower its weight, or add text",
         )
     yield Finding("duplicates dropped", f"{manifest.duplicates:,}")
+    if manifest.redacted:
+        yield Finding("redacted", f"{by_kind(manifest.redacted)}; {NOT_FOUND}")
     yield Finding(
         "rows",
         f"{train.rows:,} of {manifest.seq_len} tokens, {validation.rows:,} held out",

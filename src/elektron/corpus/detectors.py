@@ -1,0 +1,358 @@
+"""Patterns and checks of the kinds of personal data that `redaction` looks for.
+
+A pattern proposes a candidate and a check decides: checksums of python-stdnum, numbering plans of
+phonenumbers, words before it. Every pattern is linear in the length of the text: what it reads is
+bounded, or begins only where the run of characters that it reads begins.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import socket
+import string
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+
+Span = tuple[int, int]
+Check = Callable[[re.Match[str]], Span | None]
+
+NATIONAL = {"US": 1, "GB": 44, "DE": 49, "AT": 43, "CH": 41, "FR": 33, "CN": 86}
+"""Where phone numbers without a country code may be from, with that code."""
+ITALY = 39
+"""Country code of numbers that may begin with 0."""
+SHORTEST_NUMBER, MOST_DIGITS = 6, 15
+"""Characters, and digits with the country code (E.164), of a phone number."""
+LONGEST_LOCAL_PART = 64
+"""Characters before the @ (RFC 5321)."""
+CONTEXT = 32
+"""Characters before a number in which a word may say what it is, and around a sample."""
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# A pattern begins with characters that are rare in prose, since `re` skips to them fast; what may not
+# stand before them follows, as a lookbehind.
+ALONE = r"(?<![A-Za-z0-9].)"
+LATIN = "A-Za-z0-9À-ɏ"
+LOCAL_PART = re.compile(rf"[{LATIN}._%+'-]+")
+EMAIL = re.compile(
+    rf"@(?<=[{LATIN}_+%'-]@)(?:[{LATIN}][{LATIN}-]{{0,62}}\.){{1,8}}[A-Za-z]{{2,24}}(?![{LATIN}])"
+)
+URL = re.compile(
+    r"://(?P<user>[^\s/?#:@<>\"'`{}]{0,128}:[^\s/?#<>\"'`{}]{1,256})(?=@)"
+    r"|[?&;](?:(?:access|auth|id|refresh)_token|token|api_?key|secret|client_secret|password|passwd"
+    r"|pwd|signature)=(?P<value>[^\s&#<>\"'`{}$]{6,2048})",
+    re.IGNORECASE,
+)
+KEY = re.compile(
+    "|".join(
+        form[0] + r"(?<![A-Za-z0-9_-].)" + form[1:] + r"(?![A-Za-z0-9_-])"
+        for form in (
+            r"gh[pousr]_[A-Za-z0-9]{36,255}+",
+            r"github_pat_[A-Za-z0-9_]{40,255}+",
+            r"glpat-[\w-]{20,64}+",
+            r"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16}",
+            r"xox[abeoprs]-[A-Za-z0-9-]{20,255}+",
+            r"xapp-[A-Za-z0-9-]{20,255}+",
+            r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/]{30,200}+",
+            r"sk_(?:live|test)_[A-Za-z0-9]{16,255}+",
+            r"rk_(?:live|test)_[A-Za-z0-9]{16,255}+",
+            r"whsec_[A-Za-z0-9+/=]{24,255}+",
+            r"AIza[\w-]{35}",
+            r"ya29\.[\w-]{20,512}+",
+            r"GOCSPX-[\w-]{28}",
+            r"sk-[A-Za-z0-9_-]{20,255}+",
+            r"hf_[A-Za-z0-9]{30,64}+",
+            r"npm_[A-Za-z0-9]{36}",
+            r"pypi-AgE[\w-]{50,512}+",
+            r"eyJ[\w-]{8,4096}+\.eyJ[\w-]{8,8192}+\.[\w-]{8,2048}+",
+        )
+    )
+    + r"|-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-(?!----)){16,16384}+"
+    r"-----END [A-Z0-9 ]{1,60}-----|(?:(?:\s|\\[nr])+[A-Za-z0-9+/=]{16,80})+)",
+    re.ASCII,
+)
+AWS_SECRET = re.compile(
+    r"aws_?secret_?(?:access_?)?key[\"' ]{0,2}[=:][\"' ]{0,2}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    re.IGNORECASE,
+)
+# Begins at the check digits.
+IBAN = re.compile(r"[0-9](?<=\b[A-Za-z]{2}.)[0-9](?:[ -]?[A-Za-z0-9]{4}){2}", re.ASCII)
+RESIDENT_ID = re.compile(
+    rf"[1-8]{ALONE}[0-9]{{5}}(?:19|20)[0-9]{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{{3}}"
+    r"[0-9Xx](?![A-Za-z0-9])"
+)
+CARD = re.compile(
+    rf"[2-6]{ALONE}(?<![0-9][.-].)(?:[0-9]{{3}}([ -])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}(?:\1[0-9]{{3}})?"
+    r"|[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5}|[0-9]{12,18})(?![A-Za-z0-9])(?![.-][0-9])"
+)
+ISSUERS = re.compile(
+    r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}"
+    r"|27[01][0-9]|2720)[0-9]{12}|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}"
+    r"|(?:6011|64[4-9][0-9]|65[0-9]{2}|35(?:2[89]|[3-8][0-9]))[0-9]{12}|62[0-9]{14,17}"
+)
+"""Prefixes and lengths of Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay."""
+DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
+"""By digit: the sum of the digits of its double."""
+SSN = re.compile(
+    rf"[0-8]{ALONE}(?<![0-9][.-].)(?!(?<=0)00|(?<=6)66)[0-9]{{2}}-(?!00)[0-9]{{2}}-(?!0000)[0-9]{{4}}"
+    r"(?![A-Za-z0-9])(?!-[0-9])"
+)
+MAC = re.compile(
+    rf"[0-9a-f]{ALONE}(?<![:-].)(?:[0-9a-f]([:-])(?:[0-9a-f]{{2}}\1){{4}}[0-9a-f]{{2}}"
+    r"|[0-9a-f]{3}\.[0-9a-f]{4}\.[0-9a-f]{4})(?![A-Za-z0-9]|[:.-][0-9a-f])",
+    re.IGNORECASE,
+)
+DIGIT = re.compile("[0-9]")
+OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = re.compile(
+    r"[0-9](?<![A-Za-z0-9_.].)(?<![A-Za-z_][-/].)[0-9]{0,2}"
+    rf"(?:\.{OCTET}){{3}}(?![A-Za-z0-9_])(?!\.[A-Za-z0-9])"
+)
+IPV6 = re.compile(
+    r"[0-9a-f:](?<![A-Za-z0-9_:.].)(?=[0-9a-f]{0,3}:)[0-9a-f:]{2,38}+"
+    r"(?:[0-9]{0,3}(?:\.[0-9]{1,3}){3})?(?![A-Za-z0-9_:])",
+    re.IGNORECASE,
+)
+VERSION_WORDS = words(
+    "v ver version versions release released build firmware rev revision driver sdk package section sections "
+    "chapter oid upgrade upgraded update updated install installed abschnitt kapitel 版本"
+)
+NETWORK_WORDS = words(
+    "ip ips addr address adresse host server client from gateway ping dns peer remote listen connect "
+    "connection connected ssh subnet router via src dst allow deny 地址"
+)
+SMALL_OCTETS = 40
+"""Four numbers below this are as likely to be a version or a section."""
+PHONE = re.compile(
+    r"[+(0-9](?<![A-Za-z0-9_+].)(?<![0-9][.:/].)(?<![0-9a-f]-.)(?:"
+    r"(?P<international>(?:(?<=\+)|(?<=0)0)[1-9][0-9 ()./-]{6,24}[0-9])"
+    r"|(?P<nanp>(?:(?<=1)[ .-]\(?[2-9]|(?<=\()[2-9]|(?<=[2-9]))[0-9]{2}(?:\) ?|(?P<sep>[ .-]))"
+    r"[2-9][0-9]{2}[. -][0-9]{4})"
+    r"|(?P<cn>(?<=1)[3-9][0-9](?P<gap>[ -]?)[0-9]{4}(?P=gap)[0-9]{4})"
+    r"|(?P<pairs>(?<=0)[1-9](?:[ .-][0-9]{2}){4})"
+    r"|(?P<trunk>(?:(?<=0)|(?<=\()0)[1-9][0-9 ()/-]{6,18}[0-9])"
+    r"|(?P<bare>(?<=[2-9])[0-9]{2,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4})"
+    r")(?![A-Za-z0-9_])(?![.:/][0-9]|-[0-9A-Za-z])"
+)
+PHONE_WORDS = words(
+    "tel phone telephone telefon fax telefax mobil mobile handy cell call dial text hotline whatsapp "
+    "sms rufen rufnummer anruf 电话 手机 热线 致电 拨打 传真 電話 手機 熱線 傳真"
+)
+WORD = re.compile("[a-zäöü]+")
+SEPARATORS = str.maketrans("", "", " ()./+-")
+TRUNK = re.compile(r"\(?0[1-9][0-9]{1,4}(?:\) ?| ?[/-] ?| )[0-9][0-9 -]{4,}")
+"""An area code apart from the number."""
+
+
+def searches(kind: str) -> list[tuple[re.Pattern[str], Check]]:
+    """The patterns of a kind and their checks."""
+    if kind == "url":
+        return [(URL, _url)]
+    if kind == "key":
+        return [(KEY, _key), (AWS_SECRET, lambda match: match.span(1))]
+    if kind == "email":
+        return [(EMAIL, _email)]
+    if kind == "mac":
+        return [(MAC, _mac)]
+    if kind == "ip":
+        return [(IPV4, _ipv4), (IPV6, _ipv6)]
+    if kind == "iban":
+        from stdnum import iban
+
+        forms = _iban_forms()
+        return [(IBAN, lambda match: _iban(match, forms, iban.is_valid))]
+    if kind == "resident_id":
+        # stdnum.cn.ric refuses people who are older than the district that they are registered in.
+        from stdnum.iso7064.mod_11_2 import is_valid
+
+        return [(RESIDENT_ID, lambda match: match.span() if is_valid(match[0].upper()) else None)]
+    if kind == "card":
+        return [(CARD, _card)]
+    if kind == "ssn":
+        return [(SSN, re.Match.span)]
+    plans = _Plans()
+    return [(PHONE, lambda match: _phone(match, plans))]
+
+
+def _before(match: re.Match[str]) -> str:
+    return match.string[max(0, match.start() - CONTEXT) : match.start()].lower()
+
+
+def _has_word(text: str, wanted: frozenset[str]) -> bool:
+    """Whether one of the words is in a text; Chinese ones as a part of it."""
+    if not wanted.isdisjoint(WORD.findall(text)):
+        return True
+    return not text.isascii() and any(word in text for word in wanted if not word.isascii())
+
+
+def _url(match: re.Match[str]) -> Span:
+    start, end = match.span("user" if match["user"] is not None else "value")
+    return start + (match.string[start] == ":"), end
+
+
+def _key(match: re.Match[str]) -> Span | None:
+    if match[0][:3] == "sk-":
+        # Random characters, not words joined by hyphens.
+        longest = max(re.split("[-_]", match[0]), key=len)
+        if len(longest) < 16 or longest.isalpha():
+            return None
+    return match.span()
+
+
+def _email(match: re.Match[str]) -> Span | None:
+    text, at = match.string, match.start()
+    beginning = text[max(0, at - LONGEST_LOCAL_PART - 1) : at]
+    reversed_local = LOCAL_PART.match(beginning[::-1])
+    local = reversed_local[0][::-1].lstrip(".'-") if reversed_local else ""
+    start = at - len(local)
+    is_remote = local == "git" or text[max(0, start - 3) : start] == "://"
+    is_path = text[match.end() : match.end() + 2] in (":/", ":~")
+    if not local or len(local) > LONGEST_LOCAL_PART or is_remote or is_path:
+        return None
+    return start, match.end()
+
+
+def _iban_forms() -> dict[str, re.Pattern[str]]:
+    """By country code: the pattern of an IBAN, which has a length of its own in each country."""
+    from stdnum import numdb
+
+    forms, registry = {}, numdb.get("iban")
+    for code in map("".join, itertools.product(string.ascii_uppercase, repeat=2)):
+        if structure := registry.info(code)[0][1].get("bban"):
+            length = 2 + sum(map(int, re.findall("[0-9]+", structure)))
+            form = rf"[A-Za-z]{{2}}(?:[ -]?[A-Za-z0-9]){{{length}}}(?![A-Za-z0-9])"
+            forms[code] = re.compile(form)
+    return forms
+
+
+def _iban(
+    match: re.Match[str], forms: dict[str, re.Pattern[str]], is_valid: Callable[[str], bool]
+) -> Span | None:
+    text, start = match.string, match.start() - 2
+    form = forms.get(text[start : start + 2].upper())
+    whole = form.match(text, start) if form is not None else None
+    return whole.span() if whole is not None and is_valid(whole[0]) else None
+
+
+def _card(match: re.Match[str]) -> Span | None:
+    digits = match[0].translate(SEPARATORS)
+    return match.span() if ISSUERS.fullmatch(digits) and _luhn(digits.encode()) else None
+
+
+def _luhn(digits: bytes) -> bool:
+    """The checksum of payment cards; that of python-stdnum takes ten times as long."""
+    doubled = digits[-2::-2].translate(DOUBLED)
+    return (sum(digits[::-2]) - 48 * len(digits[::-2]) + sum(doubled)) % 10 == 0
+
+
+def _mac(match: re.Match[str]) -> Span | None:
+    is_colons = match[1] == ":"
+    has_letter = any(c in "abcdef" for c in match[0].lower())
+    return match.span() if has_letter or is_colons else None
+
+
+def _ipv4(match: re.Match[str]) -> Span | None:
+    octets = [int(octet) for octet in match[0].split(".")]
+    if octets[0] in (127, 255) or octets[0] > 255 or not any(octets):
+        return None  # no address of anybody
+    before = _before(match)
+    if before.rstrip().endswith("==") or _has_word(before, VERSION_WORDS):
+        return None
+    if octets[0] != 10 and max(octets) < SMALL_OCTETS:
+        after = match.string[match.end() : match.end() + 2]
+        is_endpoint = after[:1] in ("/", ":") and after[1:].isdigit()
+        is_endpoint |= before.endswith("//") or _has_word(before, NETWORK_WORDS)
+        return match.span() if is_endpoint else None
+    return match.span()
+
+
+def _ipv6(match: re.Match[str]) -> Span | None:
+    # Without a longer group and a digit it may be code: `add::add`.
+    if not any(len(group) > 2 for group in match[0].split(":")) or not DIGIT.search(match[0]):
+        return None
+    try:
+        socket.inet_pton(socket.AF_INET6, match[0])
+    except OSError:
+        return None
+    return match.span()
+
+
+class _Plans:
+    """The numbering plans of phonenumbers, compiled: its own parser takes 50 times as long."""
+
+    def __init__(self) -> None:
+        import phonenumbers
+
+        self.regions: dict[int, tuple[str, ...]] = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
+        self.plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code
+        self.numbers = cache(self._numbers)
+        self.prefix = cache(self._prefix)
+
+    def _numbers(self, code: int, region: str | None = None) -> re.Pattern[str]:
+        """The national numbers of a region, or of all regions with a country code."""
+        kinds = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "uan")
+        plans = [self.plan(code, name) for name in ([region] if region else self.regions[code])]
+        patterns = [
+            description.national_number_pattern
+            for description in (getattr(plan, kind) for plan in plans for kind in kinds)
+            if description is not None and description.national_number_pattern
+        ]
+        return re.compile("|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns)))
+
+    def _prefix(self, code: int, region: str) -> re.Pattern[str]:
+        """What is dialled before a national number."""
+        plan = self.plan(code, region)
+        return re.compile(plan.national_prefix_for_parsing or "" if plan else "")
+
+    def is_international(self, digits: str) -> bool:
+        """Whether these digits, a country code first, are a number."""
+        for length in (1, 2, 3):
+            code, rest = int(digits[:length]), digits[length:]
+            if code in self.regions:
+                # As in +44 (0)20 …
+                rest = rest.removeprefix("0") if code != ITALY else rest
+                return self.numbers(code).fullmatch(rest) is not None
+        return False
+
+    def is_national(self, digits: str, regions: Iterable[str] = NATIONAL) -> bool:
+        """Whether these digits are a number as it is dialled within one of the regions."""
+        for region in regions:
+            code = NATIONAL[region]
+            prefix = self.prefix(code, region).match(digits)
+            if self.numbers(code, region).fullmatch(digits, prefix.end() if prefix else 0):
+                return True
+        return False
+
+
+def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
+    text, form = match[0], match.lastgroup
+    before = _before(match)
+    is_announced = _has_word(before, PHONE_WORDS)
+    is_grouped = True
+    if form == "international":
+        is_number = plans.is_international
+        is_grouped = text[0] == "+" or not text.isdigit()
+    elif form == "nanp":
+        is_number = partial(plans.is_national, regions=("US",))
+        is_grouped = match["sep"] != " "
+    elif form == "cn":
+        is_number = partial(plans.is_national, regions=("CN",))
+    else:
+        is_number = plans.is_national
+        is_grouped = form == "pairs" or (form == "trunk" and TRUNK.match(text) is not None)
+        is_grouped &= re.search("[0-9] $", before) is None  # a group of a longer number
+    if not is_grouped and not is_announced:
+        return None
+    while len(text) > SHORTEST_NUMBER:
+        digits = text.translate(SEPARATORS)
+        if form == "international" and text[0] == "0":
+            digits = digits[2:]
+        if len(digits) <= MOST_DIGITS and is_number(digits):
+            return match.start(), match.start() + len(text)
+        # Another number may follow: without the last group.
+        text = text.rstrip("0123456789").rstrip(" ()./-")
+    return None

@@ -1,0 +1,135 @@
+"""Find personal data and secrets with a recognisable form, and replace them with placeholder tokens.
+
+`detectors` has the forms. What has none is not found: see NOT_FOUND.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from elektron.corpus.config import RedactKind
+from elektron.corpus.detectors import CONTEXT, Check, Span, searches
+from elektron.errors import ElektronError
+
+PLACEHOLDERS: dict[str, str] = {
+    "url": "[CREDENTIALS]",
+    "key": "[KEY]",
+    "email": "[EMAIL]",
+    "iban": "[IBAN]",
+    "resident_id": "[RESIDENT_ID]",
+    "card": "[CARD]",
+    "ssn": "[SSN]",
+    "mac": "[MAC]",
+    "ip": "[IP]",
+    "phone": "[PHONE]",
+}
+"""By kind, in the order of the search: what one kind has found, no later one can find a part of."""
+NOT_FOUND = (
+    "names, addresses, dates of birth, account and document numbers without a checksum, passwords "
+    "outside URLs, and whatever is written out in words are not found"
+)
+LIBRARIES = {"stdnum": "python-stdnum", "phonenumbers": "phonenumbers"}
+"""Modules of the extra `privacy` and their distributions."""
+FILLER = "\ue000"
+"""Overwrites what has been found; no pattern matches it."""
+SHOWN = 60
+"""Characters of a sample."""
+VISIBLE = re.compile(r"\w")
+
+
+class Found(NamedTuple):
+    """One finding."""
+
+    start: int
+    end: int
+    kind: str
+
+
+class Redactor:
+    """Finds and replaces the chosen kinds; the same for a text wherever it runs."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        """`kinds` as from `expand_kinds`."""
+        try:
+            self.searches = [(kind, *search) for kind in kinds for search in searches(kind)]
+        except ImportError as error:
+            raise ElektronError(
+                f"--redact needs {error.name}, which is not installed: pip install 'elektron[privacy]'"
+            ) from error
+
+    def find(self, text: str) -> list[Found]:
+        """What there is of the kinds, in the order of the text; no two overlap."""
+        found: list[Found] = []
+        for kind, pattern, check in self.searches:
+            new = [Found(*span, kind) for span in _spans(text, pattern, check)]
+            if new:
+                text = replaced(text, new, lambda one: FILLER * (one.end - one.start))
+                found += new
+        return sorted(found)
+
+    def redact(self, text: str) -> tuple[str, Counter[str]]:
+        """The text with placeholders, and how many there are of each kind."""
+        found = self.find(text)
+        return replaced(text, found, placeholder), Counter(one.kind for one in found)
+
+
+def expand_kinds(kinds: Iterable[RedactKind] | None) -> list[str]:
+    """Each kind once, in the order of the search; `all` stands for all of them."""
+    wanted = set(kinds or ())
+    return [kind for kind in PLACEHOLDERS if kind in wanted or "all" in wanted]
+
+
+def placeholder(found: Found) -> str:
+    return PLACEHOLDERS[found.kind]
+
+
+def replaced(text: str, found: Sequence[Found], by: Callable[[Found], str]) -> str:
+    """The text with each finding replaced; they are in order and do not overlap."""
+    pieces, end = [], 0
+    for one in found:
+        pieces += [text[end : one.start], by(one)]
+        end = one.end
+    return "".join([*pieces, text[end:]])
+
+
+def by_kind(counts: Mapping[str, int]) -> str:
+    """`3 email, 1 phone`, with the kinds that were looked for and do not occur."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+
+
+def hidden(text: str) -> str:
+    """A finding with its form but not its content, to be shown to a person."""
+    kept = min(3, len(text) // 4)
+    short = " ".join(text.split())[:SHOWN]
+    return short[:kept] + VISIBLE.sub("•", short[kept:])
+
+
+def in_context(text: str, found: Sequence[Found], index: int) -> str:
+    """A finding, partly hidden, between the characters around it up to the next finding."""
+    one = found[index]
+    before = found[index - 1].end if index else 0
+    after = found[index + 1].start if index + 1 < len(found) else len(text)
+    left = text[max(before, one.start - CONTEXT) : one.start]
+    right = text[one.end : min(after, one.end + CONTEXT)]
+    return " ".join(f"{left}⟦{hidden(text[one.start : one.end])}⟧{right}".split())
+
+
+def library_versions() -> str:
+    """The versions on which the findings depend, where they are installed."""
+    there = [name for module, name in LIBRARIES.items() if find_spec(module)]
+    return ", ".join(f"{name} {version(name)}" for name in there)
+
+
+def _spans(text: str, pattern: re.Pattern[str], check: Check) -> Iterator[Span]:
+    """The candidates that pass the check; after one that does not, the search goes on inside it."""
+    position = 0
+    while match := pattern.search(text, position):
+        span = check(match)
+        if span is not None:
+            yield span
+        position = match.start() + 1 if span is None else span[1]

@@ -152,7 +152,8 @@ class Setting:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
+        kind = get_args(self.type)[0] if self.is_list else self.type
+        return get_args(kind) if get_origin(kind) is Literal else ()
 
     @property
     def kind(self) -> str:

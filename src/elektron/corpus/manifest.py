@@ -94,7 +94,7 @@ class Manifest:
     unknown: float = 0.0
     """Fraction of the characters of the text that became [UNK]."""
     redacted: dict[str, int] = field(default_factory=dict)
-    """Findings of each kind of `options.redact` that became placeholders."""
+    """By kind of `--redact`: findings that became placeholders."""
     not_redacted: str = ""
     """What `--redact` does not find, in words."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)

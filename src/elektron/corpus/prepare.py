@@ -78,7 +78,7 @@ def prepare(config: PrepareConfig) -> Manifest:
             "deduplicate": config.deduplicate,
             "text": config.text,
             "corpus": corpus.fingerprint,
-            "redact": kinds or None,
+            "redact": " ".join(kinds) or None,
             **({"commits": corpus.commits} if corpus.commits else {}),
             **({"weights": corpus.weights} if corpus.weights else {}),
         },

@@ -127,9 +127,10 @@ def library_versions() -> str:
 
 def _spans(text: str, pattern: re.Pattern[str], check: Check) -> Iterator[Span]:
     """The candidates that pass the check; after one that does not, the search goes on inside it."""
-    position = 0
+    position = end = 0
     while match := pattern.search(text, position):
         span = check(match)
-        if span is not None:
+        if span is not None and span[0] >= end:  # a check may look back
             yield span
+            end = span[1]
         position = match.start() + 1 if span is None else span[1]

@@ -49,7 +49,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     options = {key: value for key, value in asdict(config).items() if key not in ignored}
     kinds = expand_kinds(config.redact)
     redactor = Redactor(kinds)
-    options["redact"] = kinds or None
+    options["redact"] = " ".join(kinds) or None
     made_from = {
         "corpus": config.corpus,
         "corpus_fingerprint": corpus.fingerprint,

@@ -17,7 +17,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
-from elektron.corpus.redaction import NOT_FOUND, by_kind
+from elektron.corpus.redaction import by_kind
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.vocabulary import readable
 from elektron.errors import ElektronError
@@ -146,7 +146,7 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
         )
     yield Finding("duplicates dropped", f"{manifest.duplicates:,}")
     if manifest.redacted:
-        yield Finding("redacted", f"{by_kind(manifest.redacted)}; {NOT_FOUND}")
+        yield Finding("redacted", f"{by_kind(manifest.redacted)}; {manifest.not_redacted}")
     yield Finding(
         "rows",
         f"{train.rows:,} of {manifest.seq_len} tokens, {validation.rows:,} held out",

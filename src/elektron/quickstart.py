@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,15 +123,12 @@ def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
         )
     result = read_task_result(out)
     trials = {side: result.chosen(side) for side in SIDES}
-    labels = Counter(label for _, label in rows["train"])
-    ((most_common, _),) = labels.most_common(1)
     return {
         "task": TASK,
-        "classes": sorted(labels),
-        "train_documents": labels.total(),
+        "classes": result.labels,
+        "train_documents": len(rows["train"]),
         "test_documents": len(rows["test"]),
-        "majority_accuracy": sum(label == most_common for _, label in rows["test"])
-        / len(rows["test"]),
+        "baselines": result.of_baselines("accuracy"),
         **{
             side: {"accuracies": [run.test["accuracy"] for run in trial.runs]}
             for side, trial in trials.items()

@@ -69,7 +69,7 @@ DOWNSTREAM: dict[str, Any] = {
     "classes": ["standard library", "torch", "transformers", "numpy", "scipy", "pandas", "sklearn"],
     "train_documents": 500,
     "test_documents": 2500,
-    "majority_accuracy": 0.268,
+    "baselines": {"always 'a'": 0.268},
     "pretrained": {"accuracies": [0.664, 0.671, 0.676], "mean": 0.6703, "spread": 0.006},
     "scratch": {"accuracies": [0.619, 0.632, 0.629], "mean": 0.6267, "spread": 0.0068},
     "seeds": [1, 2, 3],

@@ -402,16 +402,17 @@ def downstream_sentence(check: DownstreamCheck) -> str:
         f" Another {whole(check.test_documents)} test documents would move an accuracy "
         f"by about ± {ACCURACY.format_difference(error)}."
     )
-    if accuracy - 2 * error <= check.majority_accuracy:
+    best = max(check.baselines, key=check.baselines.__getitem__, default=None)
+    if best is not None and accuracy - 2 * error <= check.baselines[best]:
         found += (
-            " The pre-trained network is not clearly better than always predicting the most common "
-            f"class, which gets {ACCURACY.format_value(check.majority_accuracy)}."
+            " The pre-trained network is not clearly better than a simple baseline: "
+            f"{ACCURACY.format_value(check.baselines[best])} ({best})."
         )
     return found
 
 
 def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) -> Section:
-    table = page.sides_table(check.sides, ACCURACY, {"most common class": check.majority_accuracy})
+    table = page.sides_table(check.sides, ACCURACY, check.baselines)
     dots = charts.dots_of_seeds(check.sides, ACCURACY, "test documents", f"downstream-{index}")
     return Section(
         "Was pre-training worth it?",

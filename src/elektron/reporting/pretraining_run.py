@@ -62,8 +62,8 @@ class DownstreamCheck:
     classes: list[str]
     train_documents: int
     test_documents: int
-    majority_accuracy: float
-    """Accuracy of always predicting the most common class."""
+    baselines: dict[str, float]
+    """Accuracies of simple methods on the test documents."""
     pretrained: Accuracies
     """On the test documents."""
     scratch: Accuracies

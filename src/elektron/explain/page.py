@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elektron.explain.attention import SPECIAL, received
 from elektron.explain.attributions import LARGE_GAP
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explained, Explanation
 from elektron.explain.faithfulness import FRACTIONS, Figure, Summary
 from elektron.explain.reading import Reading
-from elektron.reporting.formatting import decimal, percent, whole
+from elektron.reporting.formatting import percent, whole
 from elektron.reporting.page import (
     Block,
     Cell,
@@ -60,10 +63,8 @@ def page(
     shown = explanations[: WITH_ATTENTION if attention else None]
     blocks: list[Block] = [tiles(result, summary), warnings(result, summary, attention)]
     texts: list[Block] = [] if attention else [legend()]
-    for number, explanation in enumerate(shown, start=1):
-        texts.append(
-            Heading(f"Text {number}{': its first window' * explanation.reading.truncated}")
-        )
+    for place, explanation in enumerate(shown, start=1):
+        texts.append(Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
         texts += attention_blocks(explanation) if attention else answer_blocks(explanation)
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
@@ -76,6 +77,11 @@ def page(
         blocks=blocks,
         sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
     )
+
+
+def number(value: float, digits: int = 3) -> str:
+    """With a minus sign instead of a hyphen."""
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def tiles(result: dict[str, Any], summary: Summary | None) -> Tiles:
@@ -98,13 +104,13 @@ def tiles(result: dict[str, Any], summary: Summary | None) -> Tiles:
 
 def tile(name: str, figure: Figure, better: str) -> Tile:
     """One measure beside that of random orders."""
-    meaning = f"random order: {decimal(figure.random, 3)}; {better}. "
+    meaning = f"random order: {number(figure.random, 3)}; {better}. "
     if figure.interval is not None:
-        low, high = (decimal(end, 3) for end in figure.interval)
-        meaning += f"Difference {decimal(figure.difference, 3)}, 95 % interval {low} to {high}."
+        low, high = (number(end, 3) for end in figure.interval)
+        meaning += f"Difference {number(figure.difference, 3)}, 95 % interval {low} to {high}."
     else:
         meaning += "Too few texts for an interval."
-    return Tile(name, decimal(figure.value, 3), meaning)
+    return Tile(name, number(figure.value, 3), meaning)
 
 
 def warnings(result: dict[str, Any], summary: Summary | None, attention: bool) -> Warnings:
@@ -163,7 +169,8 @@ def answer_blocks(explanation: Explanation) -> list[Block]:
     """Each answer of a text: what it is, and the text shaded by it."""
     blocks: list[Block] = []
     for explained in explanation.answers:
-        blocks.append(note(Cell(explained.answer.name, strong=True), described(explained)))
+        name = Cell(explained.answer.name, strong=True)
+        blocks.append(note("answer ", name, described(explained)))
         blocks += [
             Text([Cell(tokens=tokens)], "shaded")
             for tokens in shaded(explanation.reading, explained)
@@ -178,8 +185,8 @@ def described(explained: Explained) -> str:
         return ""
     name = "number" if explained.answer.is_number else "log-odds"
     return (
-        f" · {name} {decimal(attribution.score, 2)}, with every word masked "
-        f"{decimal(attribution.baseline_score, 2)} · gap {percent(attribution.gap, 2)}"
+        f" · {name} {number(attribution.score, 2)}, with every word masked "
+        f"{number(attribution.baseline_score, 2)} · gap {percent(attribution.gap, 2)}"
     )
 
 
@@ -199,7 +206,7 @@ def shaded(reading: Reading, explained: Explained) -> list[list[Token]]:
                 space=False,
                 shade=value / strongest,
                 dotted=number in explained.answer.words,
-                title=f"{value:+.3f}".replace("-", "−"),
+                title=f"{'+' * (value > 0)}{number(value)}",
             )
         )
         ends[word.part] = word.end
@@ -215,14 +222,20 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     reading = explanation.reading
     columns = [*map(reading.text, reading.words), SPECIAL]
     found = received(explanation.attention)
-    layers = [f"layer {number}" for number in range(1, len(found) + 1)]
-    heads = [f"head {number}" for number in range(1, found.shape[1] + 1)]
+    layers = [f"layer {layer}" for layer in range(1, len(found) + 1)]
+    heads = [f"head {head}" for head in range(1, found.shape[1] + 1)]
+
+    def heatmap(corner: str, rows: Sequence[str], values: NDArray[np.float32]) -> Heatmap:
+        # Special tokens receive several times as much as words.
+        strongest = values[:, :-1].max(1, initial=0).tolist()
+        return Heatmap(corner, columns, rows, values.tolist(), strongest)
+
     answers = ", ".join(explained.answer.name for explained in explanation.answers)
     return [
-        note(Cell(answers or "no answer", strong=True)),
-        Heatmap("mean of heads", columns, layers, found.mean(1).tolist()),
+        note("answer ", Cell(answers or "none", strong=True)),
+        heatmap("mean of heads", layers, found.mean(1)),
         *(
-            Details(f"Heads of {name}", [Heatmap(name, columns, heads, layer.tolist())])
+            Details(f"Heads of {name}", [heatmap(name, heads, layer)])
             for name, layer in zip(layers, found, strict=True)
         ),
     ]
@@ -240,7 +253,8 @@ def meaning(attention: bool) -> list[Block]:
         return [
             text(
                 "A cell is the attention that a word, or all special tokens together, receives from the words on "
-                "average. JSON lines (--out FILE.jsonl) have the weights from each word to each."
+                "average; shades are relative to the word that receives most in a row. JSON lines (--out "
+                "FILE.jsonl) have the weights from each word to each."
             ),
             text(
                 measures,

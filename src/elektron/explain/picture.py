@@ -59,6 +59,7 @@ def picture(explanation: Explanation) -> Figure:
         top += LINE / 2
     if not explanation.answers:
         write([Token("No tag but O is predicted.", space=False)], small)
+    write([Token("orange: speaks for the answer · blue: speaks against it", space=False)], small)
     height = top + MARGIN - LINE / 2
     figure.set_size_inches(WIDTH, height / DOTS_PER_INCH)
     for left, its_top, width, token, font in drawn:

@@ -191,12 +191,13 @@ class Matrix(Block):
 
 @dataclass(frozen=True)
 class Heatmap(Block):
-    """Numbers from 0 to 1 as shades, relative to the highest of each row."""
+    """Numbers as shades: those of `strongest`, one for each row, and above have the strongest."""
 
     corner: str
     columns: Sequence[str]
     rows: Sequence[str]
     values: Sequence[Sequence[float]]
+    strongest: Sequence[float]
 
 
 @dataclass(frozen=True)

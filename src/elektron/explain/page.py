@@ -195,7 +195,7 @@ def shaded(reading: Reading, explained: Explained) -> list[list[Token]]:
     strongest = max(map(abs, explained.importance), default=0) or 1.0
     parts: list[list[Token]] = [[] for _ in reading.parts]
     ends = [0] * len(parts)
-    for number, (word, value) in enumerate(zip(reading.words, explained.importance, strict=True)):
+    for place, (word, value) in enumerate(zip(reading.words, explained.importance, strict=True)):
         between = reading.parts[word.part][ends[word.part] : word.begin]
         if between:
             skipped = " … " if len(between) > LONGEST_GAP else between
@@ -205,7 +205,7 @@ def shaded(reading: Reading, explained: Explained) -> list[list[Token]]:
                 reading.text(word),
                 space=False,
                 shade=value / strongest,
-                dotted=number in explained.answer.words,
+                dotted=place in explained.answer.words,
                 title=f"{'+' * (value > 0)}{number(value)}",
             )
         )

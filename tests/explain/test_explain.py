@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 
 import pytest
@@ -178,6 +179,17 @@ def test_bad_settings(models, arguments, named, texts, tmp_path, monkeypatch, ca
     assert named in log
     assert len(log.splitlines()) == 1
     assert not list(tmp_path.glob("page.*"))
+
+
+def test_an_exported_model_is_refused(models, texts, tmp_path, capsys):
+    folder = tmp_path / "exported"
+    shutil.copytree(models["classification", "bert"], folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").touch()
+    status, _, log = run(capsys, folder, "--input", texts, "--method", "attention")
+    assert status == 2
+    assert "exported" in log
 
 
 def test_an_empty_file_is_refused(models, tmp_path, capsys):

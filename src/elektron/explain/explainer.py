@@ -40,6 +40,7 @@ from elektron.hub import load_configuration
 from elektron.inference.models import load_predictor
 from elektron.inference.pretrained import discriminator_class
 from elektron.models.loading import load_network
+from elektron.models.onnx_model import exported_file
 from elektron.models.pair import DISCRIMINATOR, network_of_run
 
 DIGITS = 6
@@ -101,6 +102,11 @@ class Explainer:
         if config.method == "integrated-gradients":
             captum()
         name = network_of_run(config.model, DISCRIMINATOR) or config.model
+        if exported_file(name) is not None:
+            raise ElektronError(
+                f"{name} is an exported model, which has no gradients and no attention weights: explain the folder "
+                "that it was exported from"
+            )
         finetuned = config.task is not None or (Path(name) / TASK_FILE).is_file()
         auto_class = None if finetuned else discriminator_class(load_configuration(name))
         layout: Layout

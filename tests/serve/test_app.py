@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from elektron.explain.config import ExplainConfig
+from elektron.explain.explainer import Explainer
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.inference.config import DetectConfig, PredictConfig
@@ -85,6 +87,30 @@ def test_a_pretraining_run_finds_suspicious_words(models):
         answer = post(client, rows)
         assert client.get("/model").json()["task"] == "detection"
     assert answer.json()["predictions"] == expected
+
+
+@pytest.mark.parametrize("task", ["classification", "token-classification", "question-answering"])
+def test_explanations_are_those_of_explain(models, task):
+    config = models.config(task)
+    expected = Explainer.of(ExplainConfig(model=config.model)).explain(
+        Record(ROWS[task][0], {}, "")
+    )
+    with models.client(task) as client:
+        answer = client.post("/explain", json={"rows": ROWS[task][:1]})
+        assert client.post("/explain", json={"rows": ROWS[task][:1] * 11}).status_code == 422
+        assert client.get("/model").json()["explains"]
+        assert close(post(client, ROWS[task]).json()["predictions"], predicted(config, ROWS[task]))
+    (found,) = answer.json()["explanations"]
+    assert found["answers"]
+    places, parts = found.pop("places"), found.pop("parts")
+    assert [parts[part][begin:end] for part, begin, end in places] == found["words"]
+    assert close(found, expected.as_json())
+
+
+def test_what_cannot_be_explained_has_no_route(models):
+    with models.client("multiple-choice") as client:
+        assert not client.get("/model").json()["explains"]
+        assert client.post("/explain", json={}).status_code == 404
 
 
 def test_pairs_where_a_model_does_not_say_whether_it_reads_them(models):
@@ -380,7 +406,7 @@ def test_the_page_loads_nothing_and_runs_its_own_script_only(client):
 def test_the_description_has_every_route_and_the_fields_of_a_row(client):
     description = client.get("/openapi.json").json()
     assert description["paths"].keys() == {
-        *("/predict", "/predict/csv", "/model", "/health", "/metrics")
+        *("/predict", "/predict/csv", "/explain", "/model", "/health", "/metrics")
     }
     content = description["paths"]["/predict"]["post"]["requestBody"]["content"]
     row = content["application/json"]["schema"]["properties"]["rows"]["items"]

@@ -45,11 +45,11 @@ def run(scenario, max_queue=100):
     return asyncio.run(main())
 
 
-async def after_the_first(batcher, model, *requests):
+async def after_the_first(batcher, model, *requests, most=100):
     """Submit a request that the model holds, then others that wait together; returns their outcomes."""
     first = asyncio.create_task(batcher.submit(model, records("first")))
     await asyncio.sleep(0.01)
-    waiting = [asyncio.create_task(batcher.submit(model, rows)) for rows in requests]
+    waiting = [asyncio.create_task(batcher.submit(model, rows, most)) for rows in requests]
     await asyncio.sleep(0.01)
     model.go_on.set()
     assert await first == ["FIRST"]
@@ -64,10 +64,10 @@ def test_what_waits_is_answered_together_a_row_of_each_in_turn():
     assert model.batches == [["first"], ["a1", "b1", "c1", "a2", "c2", "a3"]]
 
 
-def test_a_long_request_does_not_hold_up_a_short_one(monkeypatch):
-    monkeypatch.setattr(batching, "ROWS_AT_ONCE", 2)
+def test_a_long_request_does_not_hold_up_a_short_one():
     model = Model()
-    run(lambda batcher: after_the_first(batcher, model, records(*"abcdef"), records("x")))
+    rows = records(*"abcdef"), records("x")
+    run(lambda batcher: after_the_first(batcher, model, *rows, most=2))
     assert model.batches == [["first"], ["a", "x"], ["b", "c"], ["d", "e"], ["f"]]
 
 

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from elektron.explain.config import ExplainConfig
+from elektron.explain.explainer import Explainer
+from elektron.finetuning.readers.records import Record
 from tests.serve.conftest import served
 from tests.serve.test_app import ROWS, detected, predicted
 
@@ -139,6 +142,27 @@ def test_suspicious_words_are_marked(models, browser):
         assert page.text_content("#answer p.running") == text
     assert marks == [word["word"] for word in found["suspicious"]] != []
     assert all(word["suggestions"][0]["word"] in answer for word in found["suspicious"])
+
+
+def test_the_words_that_an_answer_depends_on_are_shaded(models, browser):
+    text = "the <b>cat</b> 😀 sees the river ."
+    explainer = Explainer.of(ExplainConfig(model=models.path("classification")))
+    found = explainer.explain(Record({"text": text}, {}, "")).as_json()
+    with served(models) as address, opened(browser, address) as page:
+        page.fill("#field-text", text)
+        page.click("#explain")
+        answered(page, "answer")
+        words = page.query_selector_all("#answer span[title]")
+        assert page.text_content("#answer p.running") == text
+        assert [word.text_content() for word in words] == found["words"]
+        (answer,) = found["answers"]
+        assert [float(word.get_attribute("title")) for word in words] == pytest.approx(
+            answer["attributions"], abs=1e-3
+        )
+        assert answer["answer"] in page.text_content("#answer b")
+        page.fill("#field-text", " ")
+        page.click("#explain")
+        assert "is empty" in answered(page, "answer")
 
 
 @pytest.mark.parametrize("task", ["regression", "multiple-choice", "embedding", "translation"])

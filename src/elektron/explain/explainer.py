@@ -29,6 +29,7 @@ from elektron.explain.reading import (
 )
 from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.inputs import Tokenizer
+from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXT, Layout
 from elektron.finetuning.recipe import READ_AT_ONCE
@@ -109,36 +110,51 @@ class Explainer:
             )
         finetuned = config.task is not None or (Path(name) / TASK_FILE).is_file()
         auto_class = None if finetuned else discriminator_class(load_configuration(name))
-        layout: Layout
-        read: Callable[[Record], Reading]
-        if auto_class is not None:
-            model, tokenizer = load_network(auto_class, name), load_tokenizer(name)
-            check_token_ids(name, tokenizer, model.config.vocab_size)
-            model.to(Device.choose("fp32").device).eval()
-            longest = min(READ_AT_ONCE, longest_input(model.config))
-            layout = Layout((TEXT,))
-            read = partial(
-                read_discriminated, model, tokenizer, longest=longest, number=config.word
-            )
-        else:
+        if auto_class is None:
             predictor = load_predictor(config.model, config.task, precision="fp32")
-            task, model, tokenizer = predictor.task, predictor.model, predictor.tokenizer
-            layout = task.files()
-            if isinstance(task, TokenClassification):
-                read = partial(read_tokens, task, model, tokenizer, number=config.word)
-            elif config.word is not None:
-                raise ElektronError(f"--word has no effect on a model for {task.name}")
-            elif isinstance(task, SentenceTask):
-                read = partial(read_sentence, task, model, tokenizer)
-            elif isinstance(task, QuestionAnswering):
-                read = partial(read_question, task, model, tokenizer)
-            else:
-                raise ElektronError(
-                    f"{config.model} is a model for {task.name}: explain is for classification, regression, "
-                    "token-classification, question-answering and pre-trained discriminators"
-                )
+            return cls.of_finetuned(predictor, config)
+        model, tokenizer = load_network(auto_class, name), load_tokenizer(name)
+        check_token_ids(name, tokenizer, model.config.vocab_size)
+        model.to(Device.choose("fp32").device).eval()
+        longest = min(READ_AT_ONCE, longest_input(model.config))
+        read = partial(read_discriminated, model, tokenizer, longest=longest, number=config.word)
+        return cls._checked(model, Layout((TEXT,)), read, tokenizer, config)
+
+    @classmethod
+    def of_finetuned(cls, predictor: Predictor, config: ExplainConfig) -> Explainer:
+        """The explainer of a fine-tuned model that is loaded.
+
+        Raises:
+            ElektronError: nothing can be explained of its task.
+        """
+        task, model, tokenizer = predictor.task, predictor.model, predictor.tokenizer
+        read: Callable[[Record], Reading]
+        if isinstance(task, TokenClassification):
+            read = partial(read_tokens, task, model, tokenizer, number=config.word)
+        elif config.word is not None:
+            raise ElektronError(f"--word has no effect on a model for {task.name}")
+        elif isinstance(task, SentenceTask):
+            read = partial(read_sentence, task, model, tokenizer)
+        elif isinstance(task, QuestionAnswering):
+            read = partial(read_question, task, model, tokenizer)
+        else:
+            raise ElektronError(
+                f"{config.model} is a model for {task.name}: explain is for classification, regression, "
+                "token-classification, question-answering and pre-trained discriminators"
+            )
+        return cls._checked(model, task.files(), read, tokenizer, config)
+
+    @classmethod
+    def _checked(
+        cls,
+        model: PreTrainedModel,
+        layout: Layout,
+        read: Callable[[Record], Reading],
+        tokenizer: Tokenizer,
+        config: ExplainConfig,
+    ) -> Explainer:
         if tokenizer.mask_token_id is None:
-            raise ElektronError(f"{name}: its tokenizer has no mask token to begin from")
+            raise ElektronError(f"{config.model}: its tokenizer has no mask token to begin from")
         if config.method == "attention":
             with_attention_weights(model)
         return cls(model.requires_grad_(False), layout, read, tokenizer, config)

@@ -30,7 +30,7 @@ from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.serve.batching import Batcher, QueueFullError
+from elektron.serve.batching import ROWS_AT_ONCE, Answer, Batcher, QueueFullError
 from elektron.serve.config import ServeConfig
 from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
 from elektron.serve.model import ServedModel
@@ -39,6 +39,8 @@ CSV = "text/csv"
 UPLOAD = "file.csv"
 """The name of what was sent, in messages."""
 BUSY = {"Retry-After": "1"}
+MOST_EXPLAINED = 10
+"""Rows of a request; each costs as much as some hundred predictions."""
 SHOWN_ERRORS = 3
 PAGE_POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
@@ -57,7 +59,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     layout = served.layout
     batcher = Batcher(config.max_queue)
     counter = UnknownCounter.of(served.tokenizer)
-    rows_model = model_of_rows(layout, config)
+    rows_model = model_of_rows(layout, config, config.max_rows)
     rows_answered = 0
     worker: asyncio.Task[None]
 
@@ -86,15 +88,19 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         unknown = [counter.count(input_texts(layout, [record])) for record in records]
         return list(zip(served.predict(records), unknown, strict=True))
 
-    async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
-        """Predictions and warnings."""
+    async def submit(answer: Answer, records: Sequence[Record], most: int) -> list[Any]:
         nonlocal rows_answered
         try:
-            answers = await batcher.submit(answer, records)
+            answers = await batcher.submit(answer, records, most)
         except QueueFullError:
             message = f"{batcher.rows:,} rows wait already, at most {config.max_queue:,}: try later"
             raise HTTPException(429, message, BUSY) from None
         rows_answered += len(records)
+        return answers
+
+    async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
+        """Predictions and warnings."""
+        answers = await submit(answer, records, ROWS_AT_ONCE)
         unknown = Unknown()
         for _, of_row in answers:
             unknown.add(of_row)
@@ -127,6 +133,23 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         rows = PredictionColumns().rows(records, predictions)
         return JsonResponse({"rows": rows, "warnings": warnings})
 
+    if served.explain is not None:
+        rows_explained = model_of_rows(layout, config, MOST_EXPLAINED)
+        explain = served.explain
+
+        @app.post(
+            "/explain",
+            summary="Which words the answers to rows depend on",
+            description="Attributions by integrated gradients, as `elektron explain` writes them. `parts` are the "
+            "texts that were read, `places` the part, the first character and the end of each word.",
+            openapi_extra=body("application/json", schema_of(rows_explained)),
+            responses=ANSWERS,
+        )
+        async def explain_rows(request: Request) -> Response:
+            content = await body_of(request, "application/json")
+            found = await submit(explain, records_in(content, rows_explained), 1)
+            return JsonResponse({"explanations": found})
+
     @app.get("/model", summary="Task, fields of a row, labels and limits")
     async def model() -> Response:
         return JsonResponse(
@@ -135,6 +158,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
                 "task": served.task,
                 "fields": fields_of(rows_model),
                 "labels": served.labels,
+                "explains": served.explain is not None,
                 "max_length": served.max_length,
                 "device": served.device,
                 "version": __version__,
@@ -183,8 +207,8 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
 # Rows
 
 
-def model_of_rows(layout: Layout, config: ServeConfig) -> type[BaseModel]:
-    """The pydantic model of `{"rows": […]}`: the roles of a task's files that are not labels."""
+def model_of_rows(layout: Layout, config: ServeConfig, most: int) -> type[BaseModel]:
+    """The pydantic model of `{"rows": […]}` with at most so many: the roles of a task's files that are not labels."""
     text = Annotated[str, Field(max_length=config.max_characters), AfterValidator(_content)]
     kinds: dict[str, Any] = {
         "tokens": text
@@ -200,7 +224,7 @@ def model_of_rows(layout: Layout, config: ServeConfig) -> type[BaseModel]:
             fields[role.name] = (kind | None, None)
     strict = ConfigDict(extra="forbid", strict=True)
     row = create_model("Row", __config__=strict, **fields)
-    rows = Annotated[list[row], Field(min_length=1, max_length=config.max_rows)]  # type: ignore[valid-type]
+    rows = Annotated[list[row], Field(min_length=1, max_length=most)]  # type: ignore[valid-type]
     return create_model("Rows", __config__=strict, rows=(rows, ...))
 
 

@@ -32,6 +32,7 @@ class QueueFullError(Exception):
 class _Request:
     answer: Answer
     records: Sequence[Record]
+    most: int
     future: asyncio.Future[list[Any]]
     answers: list[Any] = field(default_factory=list)
     taken: int = 0
@@ -63,8 +64,15 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
-    async def submit(self, answer: Answer, records: Sequence[Record]) -> list[Any]:
+    async def submit(
+        self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE
+    ) -> list[Any]:
         """The answers to records, in their order; if the caller is cancelled, the rest of them is dropped.
+
+        Args:
+            answer: called on the worker thread.
+            records: all with the same roles.
+            most: rows that `answer` is called with.
 
         Raises:
             QueueFullError: too many rows wait.
@@ -72,7 +80,8 @@ class Batcher:
         """
         if self.rows + len(records) > self.max_queue and self.rows:
             raise QueueFullError
-        request = _Request(answer, records, asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+        request = _Request(answer, records, most, future)
         self.rows += len(records)
         self._waiting.append(request)
         self._arrived.set()
@@ -107,7 +116,7 @@ class Batcher:
         """The requests and numbers of the next rows; a request of which rows remain goes to the back."""
         taken: list[tuple[_Request, int]] = []
         characters = 0
-        while self._waiting and len(taken) < ROWS_AT_ONCE:
+        while self._waiting and (not taken or len(taken) < taken[0][0].most):
             request = self._waiting[0]
             if request.future.done():
                 self._waiting.popleft()

@@ -121,7 +121,7 @@ class Guard:
 
     def _observe(self, path: str, status: int, seconds: float) -> None:
         self.requests[path, status] += 1
-        if not path.startswith("/predict"):
+        if not path.startswith(("/predict", "/explain")):
             return
         counts = self.seconds.setdefault(path, [0.0] * (len(SECONDS) + 2))
         for place in range(bisect_left(SECONDS, seconds), len(SECONDS) + 1):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from elektron.errors import ElektronError
+from elektron.explain.attributions import captum
+from elektron.explain.config import ExplainConfig
+from elektron.explain.explainer import Explainer
+from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS, Layout
 from elektron.finetuning.tasks.base import Prediction
@@ -30,6 +36,8 @@ class ServedModel:
     max_length: int
     """Tokens that are read at once."""
     labels: list[str] | None = None
+    explain: Callable[[Sequence[Record]], list[dict[str, Any]]] | None = None
+    """What the answers depend on; None where that cannot be said."""
 
 
 def load_model(config: ServeConfig) -> ServedModel:
@@ -64,4 +72,29 @@ def load_model(config: ServeConfig) -> ServedModel:
         predictor.on.name,
         task.max_length,
         getattr(task, "labels", None),
+        explanations_of(predictor, config),
     )
+
+
+def explanations_of(
+    predictor: Predictor, config: ServeConfig
+) -> Callable[[Sequence[Record]], list[dict[str, Any]]] | None:
+    """A function that explains answers as `elektron explain` does; None without captum and for its other tasks."""
+    try:
+        captum()
+        explainer = Explainer.of_finetuned(
+            predictor, ExplainConfig(model=config.model, task=config.task)
+        )
+    except ElektronError:
+        return None
+
+    def explain(records: Sequence[Record]) -> list[dict[str, Any]]:
+        found = []
+        for record in records:
+            explanation = explainer.explain(record)
+            reading = explanation.reading
+            places = [[word.part, word.begin, word.end] for word in reading.words]
+            found.append(explanation.as_json() | {"parts": reading.parts, "places": places})
+        return found
+
+    return explain

@@ -1,15 +1,15 @@
-"""Speed and accuracy of an exported model: PyTorch, ONNX and ONNX in int8, with one thread.
+"""Speed and accuracy of a fine-tuned model and of its exports, with one thread.
 
-Every side runs `elektron predict`'s predictor on the same rows, in its own process. Sides alternate, so that load
-slows all; ratios are computed within a round. A row alone is the median over single rows; batches are of 32.
+Every side runs the predictor of `elektron predict` in fp32 on the same rows, in its own process. Sides alternate, so
+that load slows all; ratios are computed within a round. The time of a workload is the median of 16 groups of rows.
 
-    python benchmarks/export.py MODEL TEST_FILE --json benchmarks/results/export.json
+    elektron export MODEL --out onnx && elektron export MODEL --int8 --out int8
+    python benchmarks/export.py MODEL TEST_FILE onnx int8
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +20,9 @@ import torch
 from common import Side, machine, machine_line, new_parser, print_table, ratios, save, spread
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.read import read_records
-from elektron.inference.config import ExportConfig
-from elektron.inference.export import export
+from elektron.inference.config import EXPORT_FILE
 from elektron.inference.models import load_predictor
+from elektron.io.files import read_json
 from elektron.terminal import output_enabled
 
 BATCH = 32
@@ -33,38 +33,33 @@ def main() -> None:
     parser = new_parser(__doc__, "export")
     parser.add_argument("model", help="folder of a fine-tuned model")
     parser.add_argument("test", help="labelled file")
-    parser.add_argument("--rows", type=int, default=1000, help="for the accuracy")
+    parser.add_argument("exported", nargs="+", help="its exported folders")
+    parser.add_argument("--rows", type=int, default=1000, help="for metric and answers")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = machine()
     print(machine_line(found))
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = {"PyTorch": options.model}
-        for name in ("ONNX", "ONNX int8"):
-            folders[name] = str(Path(temporary, name))
-            with output_enabled(results=False, progress=False):
-                export(
-                    ExportConfig(model=options.model, out=Path(folders[name]), int8="int8" in name)
-                )
-        sides = {
-            name: Side(start, folder, options.test, options.rows)
-            for name, folder in folders.items()
-        }
-        times: dict[str, dict[str, list[float]]] = {
-            workload: {name: [] for name in sides} for workload in WORKLOADS
-        }
-        for _ in range(options.rounds):
-            for workload, rows in WORKLOADS.items():
-                for name, side in sides.items():
-                    times[workload][name].append(side.run(rows))
-        quality = {name: side.ready for name, side in sides.items()}
-        for side in sides.values():
-            side.close()
-    reference = times
+    folders = {"PyTorch fp32": options.model}
+    for folder in options.exported:
+        folders[f"ONNX {read_json(Path(folder, EXPORT_FILE))['precision']}"] = folder
+    sides = {
+        name: Side(start, folder, options.test, options.rows) for name, folder in folders.items()
+    }
+    times: dict[str, dict[str, list[float]]] = {
+        workload: {name: [] for name in sides} for workload in WORKLOADS
+    }
+    for _ in range(options.rounds):
+        for workload, rows in WORKLOADS.items():
+            for name, side in sides.items():
+                times[workload][name].append(side.run(rows))
+    quality = {name: side.ready for name, side in sides.items()}
+    for side in sides.values():
+        side.close()
+    reference = quality[next(iter(sides))]
     speedups = {
         workload: {
-            name: spread(ratios(reference[workload]["PyTorch"], seconds))
+            name: spread(ratios(of_sides["PyTorch fp32"], seconds))
             for name, seconds in of_sides.items()
         }
         for workload, of_sides in times.items()
@@ -82,7 +77,7 @@ def main() -> None:
             (
                 name,
                 f"{quality[name]['metric']:.4f}",
-                f"{same(quality[name], quality['PyTorch']):.2%}",
+                f"{same(quality[name], reference):.2%}",
                 *(f"{1000 * statistics.median(times[w][name]):.2f}" for w in WORKLOADS),
                 *(
                     "{median:.2f} ({min:.2f} … {max:.2f})".format(**speedups[w][name])
@@ -116,7 +111,7 @@ def start(folder: str, test: str, rows: int) -> tuple[dict[str, Any], Callable[[
     def measure(count: int) -> float:
         """Seconds for so many rows: the median over several groups of them."""
         seconds = []
-        for first in range(0, 16 * count, count):
+        for first in range(0, min(16 * count, len(records) - count + 1), count):
             chosen = records[first : first + count]
             began = time.perf_counter()
             predictor.predict(chosen)

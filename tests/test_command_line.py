@@ -6,6 +6,7 @@ from elektron.command_line import parse_arguments, usage
 from elektron.compare.config import CompareConfig
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
+from elektron.inference.config import ExportConfig
 
 
 def test_texts_are_found_under_the_names_of_settings() -> None:
@@ -40,3 +41,9 @@ def test_usage_names_what_must_be_given() -> None:
     assert usage("compare", CompareConfig) == (
         "elektron compare --data PATH --budget TEXT… --probe TEXT… --out PATH [options]"
     )
+
+
+def test_an_option_that_is_true_or_false_may_stand_alone() -> None:
+    for argv in (["--int8", "model"], ["model", "--int8"], ["--int8", "true", "model"]):
+        assert parse_arguments("export", ExportConfig, argv) == {"model": "model", "int8": "true"}
+    assert parse_arguments("export", ExportConfig, ["--int8", "false"])["int8"] == "false"

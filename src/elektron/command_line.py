@@ -55,10 +55,21 @@ def parse_arguments(
                 f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
             )
     parser = _parser(name, config_class, extra, examples)
-    values, left_over = parser.parse_known_intermixed_args(list(argv))
+    values, left_over = parser.parse_known_intermixed_args(with_true(config_class, argv))
     if left_over:
         raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
     return vars(values)
+
+
+def with_true(config_class: type, argv: Sequence[str]) -> list[str]:
+    """The arguments with `true` after each option of that kind that stands without a value."""
+    flags = {setting.flag for setting in settings(config_class) if setting.type is bool}
+    words = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        words.append(word)
+        if word in flags and following not in ("true", "false"):
+            words.append("true")
+    return words
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,8 +111,6 @@ def _parser(
             parser.add_argument(setting.name, nargs="*" if setting.is_list else "?", **common)
         elif setting.is_list:
             add(setting.flag, dest=setting.name, nargs="+", action="extend", **common)
-        elif setting.type is bool:
-            add(setting.flag, dest=setting.name, nargs="?", const="true", **common)
         else:
             add(setting.flag, dest=setting.name, **common)
     return parser

@@ -29,6 +29,7 @@ from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.inputs import Batch
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import TASK_FILE, Prediction, Task
 from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
@@ -167,8 +168,8 @@ def load_source(config: ExportConfig) -> Source:
             raise ElektronError(f"--input is for fine-tuned models; {name} is a discriminator")
         network, tokenizer = load_network(auto_class, name), load_tokenizer(name)
         check_token_ids(name, tokenizer, network.config.vocab_size)
-        longest = longest_input(network.config)
-        return Source(network.eval(), tokenizer, None, min(longest, tokenizer.model_max_length))
+        longest = min(READ_AT_ONCE, longest_input(network.config))
+        return Source(network.eval(), tokenizer, None, longest)
     predictor = dataclasses.replace(load_predictor(name, config.task), on=CPU)
     task, network = predictor.task, predictor.model
     if isinstance(task, SequenceToSequence):

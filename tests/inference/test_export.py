@@ -312,6 +312,8 @@ def test_what_cannot_be_exported_is_refused_in_a_line(classifier, encoders, tmp_
     ):
         assert main(["export", *arguments, "--out", str(tmp_path / "new")]) == 2
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert main(["explain", str(out), "--input", str(rows)]) == 2
+    assert "has no gradients" in capsys.readouterr().err
     assert main(["predict", str(out), "--precision", "bf16", "--input", str(rows)]) == 2
     assert "--precision bf16" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -41,6 +41,8 @@ from elektron.terminal import escape_control, rich_console
 
 log = logging.getLogger(__name__)
 
+WINDOW = 128
+"""Most tokens that are read at once, special ones included: longer windows were no better (docs/detect.md)."""
 OVERLAP = 1 / 4
 """Fraction of a window that is in the next one too."""
 DIGITS = 4
@@ -132,7 +134,7 @@ class Detector:
         self.special_ids = np.array(tokenizer.all_special_ids)
         self.first, *self.last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
         longest = min(longest_input(network.config) for network in self.networks)
-        longest = min(longest, tokenizer.model_max_length)
+        longest = min(longest, tokenizer.model_max_length, WINDOW)
         self.room = longest - len([self.first, *self.last])
         """Tokens of text in a window."""
 

@@ -1,0 +1,119 @@
+"""The benchmark of detection: wrong words are where it says, of the kinds it says, and its metrics are right."""
+
+import importlib
+import random
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+
+from elektron.inference.config import DetectConfig
+from elektron.inference.detect import load_detector
+from tests.conftest import sentences
+from tests.finetuning.conftest import encoders  # noqa: F401
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TEXT = "Their house, there: 我在家 — it's too late to see the sea again, Benjamin! 😀 The next one."
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("detect")
+
+
+def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) -> None:
+    """The spans are the wrong words, and with the originals in their place the text is as before."""
+    restored = changed.text
+    for (start, end), original in reversed(
+        list(zip(changed.spans, changed.originals, strict=True))
+    ):
+        assert restored[start:end] != original
+        restored = restored[:start] + original + restored[end:]
+    assert restored == text
+    assert 0 < len(changed.spans) <= most
+
+
+def test_wrong_words_are_where_they_say(benchmark: ModuleType, encoders: dict[str, Path]) -> None:  # noqa: F811
+    detector = load_detector(DetectConfig(model=str(encoders["elektron"].parent)))
+    counts = Counter({"river": 5, "我": 2, "Late": 1, "7": 9})
+    kinds = benchmark.kinds(detector, counts, 0.2, 1)
+    assert set(kinds) == {"random", "generator", "typo", "confusable"}
+    most = round(0.2 * len(benchmark.WORD.findall(TEXT)))
+    for change in kinds.values():
+        for _ in range(5):
+            check_changed(benchmark, TEXT, change(TEXT), most)
+    assert kinds["typo"]("我在家") is None and kinds["confusable"]("zebra") is None
+
+
+def test_typos_are_one_slip(benchmark: ModuleType) -> None:
+    chooser = random.Random(0)
+    for _ in range(200):
+        found = benchmark.typo("Keyboard", chooser)
+        assert found is not None and abs(len(found) - 8) <= 1
+        if len(found) == 8:
+            assert 0 <= sum(a != b for a, b in zip(found, "Keyboard", strict=True)) <= 2
+    assert benchmark.typo("cat", chooser) is None and benchmark.typo("naïve", chooser) is None
+
+
+def test_confusable_words_keep_their_capital(benchmark: ModuleType) -> None:
+    chooser = random.Random(0)
+    assert benchmark.confused("There", chooser) == "Their"
+    assert benchmark.confused("未", chooser) == "末"
+    assert benchmark.confused("zebra", chooser) is None
+
+
+def test_metrics_and_thresholds(benchmark: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    wrong = generator.random(400) < 0.1
+    values = np.round(wrong * 0.3 + generator.random(400), 2)
+    scores = benchmark.Scores(np.repeat(np.arange(20), 20), wrong, {"m": values})
+    best = benchmark.best_threshold([scores], "m")
+    f1 = {t: f1_score(wrong, values >= t) for t in np.unique(values)}
+    assert f1[best] == max(f1.values())
+    found = benchmark.with_intervals(scores, "m", best)
+    assert found["values"] == pytest.approx(
+        {
+            "auc": roc_auc_score(wrong, values),
+            "precision": precision_score(wrong, values >= best),
+            "recall": recall_score(wrong, values >= best),
+        }
+    )
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found["values"][name] <= high
+    assert (found["texts"], found["words"], found["wrong"]) == (20, 400, wrong.sum())
+
+
+def test_words_that_overlap_a_wrong_one_are_wrong(
+    benchmark: ModuleType,
+    encoders: dict[str, Path],  # noqa: F811
+) -> None:
+    run = str(encoders["elektron"].parent)
+    detector = load_detector(DetectConfig(model=run, threshold=0, suggestions=0))
+    texts = [benchmark.Changed("the cat sees the dog .", [(4, 7), (17, 20)], ["fox", "cat"])]
+    scores = benchmark.score(detector, Counter({"the": 3, "cat": 2}), texts)
+    assert scores.wrong.tolist() == [False, True, False, False, True, False]
+    assert scores.by["frequency"].tolist() == [-3, -2, 0, -3, 0, 0]
+
+
+def test_the_whole_benchmark(
+    benchmark: ModuleType,
+    encoders: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(benchmark, "RESAMPLES", 10)
+    monkeypatch.setattr(benchmark, "LEAST_TEXTS", 5)
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(" ".join(sentences(4, seed=n)) for n in range(30)))
+    result = tmp_path / "result.json"
+    run = str(encoders["elektron"].parent)
+    arguments = ["detect", run, "--text", str(path), "--corpus", str(path), "--json", str(result)]
+    monkeypatch.setattr("sys.argv", arguments)
+    benchmark.main()
+    assert result.is_file()
+    assert "generator, discriminator" in capsys.readouterr().out

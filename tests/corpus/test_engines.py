@@ -119,7 +119,7 @@ def test_a_worker_serves_one_preparation_after_another() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_machines_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "versions", lambda: "elektron 0.0, tokenizers 0.0")
+    monkeypatch.setattr(engines, "versions", lambda _: "elektron 0.0, tokenizers 0.0")
     with (
         pytest.raises(ElektronError, match=r"has elektron .*, this one elektron 0\.0.*install"),
         on_ray(1, encoding(6, 7, seed=99)) as rows_of,

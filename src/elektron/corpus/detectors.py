@@ -331,6 +331,10 @@ class _Plans:
 def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
     text, form = match[0], match.lastgroup
     before = _before(match)
+    # A group of a longer number, as in `4444 4444 4444 4444`.
+    is_part = before[-1:] == " " and before[-2:-1].isdigit()
+    if is_part and form == "bare":
+        return None
     is_announced = _has_word(before, PHONE_WORDS)
     is_grouped = True
     if form == "international":
@@ -344,7 +348,7 @@ def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
     else:
         is_number = plans.is_national
         is_grouped = form == "pairs" or (form == "trunk" and TRUNK.match(text) is not None)
-        is_grouped &= re.search("[0-9] $", before) is None  # a group of a longer number
+        is_grouped &= not is_part
     if not is_grouped and not is_announced:
         return None
     while len(text) > SHORTEST_NUMBER:

@@ -45,9 +45,11 @@ def in_small(text: str) -> str:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """What GitHub makes of the headings of a page."""
-    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
-    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+    """What GitHub makes of the headings of a page, and those that the page itself gives."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    made = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r"(?m)^#.*\{ #(\S+) \}$", text))
 
 
 @pytest.fixture(scope="module")

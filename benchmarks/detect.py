@@ -43,42 +43,35 @@ HAN = "\u3400-\u9fff"
 WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+|[^\w\s]|_")
 LETTERS = re.compile(rf"[{HAN}]|[^\W\d_{HAN}]+")
 WORDS = (20, 150)  # of a paragraph
-LEAST_TEXTS = 50  # of a kind
-RESAMPLES = 1000
+LEAST_TEXTS, RESAMPLES = 50, 1000  # paragraphs of a kind; of the bootstrap
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 TYPO_LETTERS = 4  # of a word, at least
-# Words that sound alike; Chinese characters that look alike, and that sound alike.
+SOUND_ALIKE = """
+    their there, to too two, then than, by bye buy, its it, were where wear, for four fore, be bee, no know,
+    new knew, one won, son sun, sea see, right write rite, hear here, whole hole, our hour, piece peace, weak week,
+    some sum, made maid, male mail, main mane, meet meat, role roll, rode road, sail sale, scene seen,
+    site sight cite, steal steel, tail tale, threw through, wait weight, way weigh, weather whether, which witch,
+    wood would, accept except, affect effect, principal principle, stationary stationery, advice advise, brake break,
+    capital capitol, course coarse, council counsel, died dyed, fair fare, great grate, higher hire, led lead,
+    loose lose, past passed, plain plane, quite quiet, rain reign, raise rays, read red, base bass, born borne,
+    cell sell, cent sent scent, die dye, flour flower, heard herd, him hymn, in inn, not knot, night knight, or ore,
+    pair pear, poor pour, prince prints, root route, sole soul, stair stare, war wore, waste waist, of off, as has,
+    form from, this his, that than, with width, on own
+"""
+LOOK_ALIKE_CHARACTERS = """
+    己已巳 未末 土士 人入八 大太犬 日曰目 天夫无 王玉主 木本术 千干于 今令 午牛 刀力 九丸 乌鸟 贝见 折拆析 侯候 博搏
+    戊戌 治冶 拨拔 特持待 代伐 住往佳 第弟 情清晴请 抱饱泡炮 快块 问间闻 由甲申 直真 免兔 几凡 矢失 白自 幸辛 困因
+    壁璧 暴爆 密蜜 栽裁载 若苦 师帅 仓仑 哀衰 徒徙 遗遣 技枝 休体 历厉 竟竞 微徽 緣綠 間問 東束 鳥烏 開關 陽楊 場揚
+    話語 線綠
+"""
+SOUND_ALIKE_CHARACTERS = """
+    的地得 在再 他她它 做作 以已 是事 合和 象像向 份分 州洲 坐座 其期 名明 公工 长常 里理 城成 原元园 代带 记计 科课
+    位为 进近 制治 有又 部步 立利力 时实 只之 生声 年念 市式 后候 中终 都督 員源 時實 長常 為位 進近 記計
+"""
 CONFUSABLE = [
-    *(group.split() for group in (
-        "their there", "to too two", "then than", "by bye buy", "its it", "were where wear",
-        "for four fore", "be bee", "no know", "new knew", "one won", "son sun", "sea see",
-        "right write rite", "hear here", "whole hole", "our hour", "piece peace", "weak week",
-        "some sum", "made maid", "male mail", "main mane", "meet meat", "role roll", "rode road",
-        "sail sale", "scene seen", "site sight cite", "steal steel", "tail tale", "threw through",
-        "wait weight", "way weigh", "weather whether", "which witch", "wood would", "accept except",
-        "affect effect", "principal principle", "stationary stationery", "advice advise",
-        "brake break", "capital capitol", "course coarse", "council counsel", "died dyed",
-        "fair fare", "great grate", "higher hire", "led lead", "loose lose", "past passed",
-        "plain plane", "quite quiet", "rain reign", "raise rays", "read red", "base bass",
-        "born borne", "cell sell", "cent sent scent", "die dye", "flour flower", "heard herd",
-        "him hymn", "in inn", "not knot", "night knight", "or ore", "pair pear", "poor pour",
-        "prince prints", "root route", "sole soul", "stair stare", "war wore", "waste waist",
-        "of off", "as has", "form from", "this his", "that than", "with width", "on own",
-    )),
-    *map(list, (
-        # alike to the eye
-        "己已巳", "未末", "土士", "人入八", "大太犬", "日曰目", "天夫无", "王玉主", "木本术", "千干于", "今令",
-        "午牛", "刀力", "九丸", "乌鸟", "贝见", "折拆析", "侯候", "博搏", "戊戌", "治冶", "拨拔", "特持待", "代伐",
-        "住往佳", "第弟", "情清晴请", "抱饱泡炮", "快块", "问间闻", "由甲申", "直真", "免兔", "几凡", "矢失", "白自",
-        "幸辛", "困因", "壁璧", "暴爆", "密蜜", "栽裁载", "若苦", "师帅", "仓仑", "哀衰", "徒徙", "遗遣", "技枝",
-        "休体", "历厉", "竟竞", "微徽", "緣綠", "間問", "東束", "鳥烏", "開關", "陽楊", "場揚", "話語", "線綠",
-        # alike to the ear
-        "的地得", "在再", "他她它", "做作", "以已", "是事", "合和", "象像向", "份分", "州洲", "坐座", "其期", "名明",
-        "公工", "长常", "里理", "城成", "原元园", "代带", "记计", "科课", "位为", "进近", "制治", "有又", "部步",
-        "立利力", "时实", "只之", "生声", "年念", "市式", "后候", "中终", "都督", "員源", "時實", "長常", "為位",
-        "進近", "記計",
-    )),
-]  # fmt: skip
+    *(group.split() for group in SOUND_ALIKE.split(",")),
+    *map(list, (LOOK_ALIKE_CHARACTERS + SOUND_ALIKE_CHARACTERS).split()),
+]
 CONFUSED_WITH = {
     word: sorted({other for group in CONFUSABLE if word in group for other in group} - {word})
     for word in {word for group in CONFUSABLE for word in group}
@@ -90,11 +83,10 @@ Replace = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Changed:
-    """A text with wrong words."""
+    """A text with wrong words: where they are, and what was there."""
 
     text: str
     spans: list[Span]
-    """Where they are, first character and the one after the last."""
     originals: list[str]
 
 

@@ -318,7 +318,7 @@ def test_outputs_hold_the_same_words(encoders, tmp_path):
     assert [word["word"] for word in found["jsonl"][1]] == ["the", "dog", "."]
 
 
-def test_parquet_whose_first_rows_have_no_suspicious_word(finds, tmp_path, monkeypatch, encoders):
+def test_parquet_whose_first_rows_have_no_suspicious_word(tmp_path, monkeypatch, encoders):
     monkeypatch.setattr("elektron.inference.predict.CHUNK", 1)
     path = tmp_path / "in.txt"
     path.write_text("\nthe cat .\n")

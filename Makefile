@@ -60,7 +60,7 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 $(EXTRAS): $(INSTALLED)
-	$(BIN)/pip install --quiet --editable '.[explain,privacy,onnx,serve,browser]'
+	$(BIN)/pip install --quiet --editable '.[explain,privacy,onnx,serve,track,browser]'
 	touch $@
 
 $(SITE): $(INSTALLED)

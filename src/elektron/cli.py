@@ -212,6 +212,12 @@ COMMANDS = {
         "elektron.reporting.report:report",
         ("report run", "report run-a run-b --out comparison.html"),
     ),
+    "push": Command(
+        "upload a model to the Hugging Face hub, after showing what would be uploaded",
+        "elektron.push:PushConfig",
+        "elektron.push:push",
+        ("push model me/reviews", "push model me/reviews --license apache-2.0 --upload"),
+    ),
     "completion": Command(
         "have a shell complete commands, options and choices",
         "elektron.completion:CompletionConfig",

@@ -21,6 +21,7 @@ from elektron.finetuning.trials import FinishedTrials
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
 from elektron.inference.predict import predict
+from elektron.io.checksums import checksum_faults
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
 
 QUICK = {"learning_rate": 5e-3, "batch_size": 16, "dropout": 0.0, "layer_decay": 1.0}
@@ -671,3 +672,7 @@ def test_a_class_that_is_not_drawn_is_known(encoders, tmp_path):
     assert metrics["rows"] == 41
     labels = json.loads((tmp_path / "m/task.json").read_text())["labels"]
     assert labels == ["animal", "person", "rare"]
+
+
+def test_the_checksums_of_a_chosen_model_are_of_its_own_files(whole):
+    assert checksum_faults(whole) == {}

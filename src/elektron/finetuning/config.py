@@ -26,6 +26,7 @@ from elektron.configuration import (
     Within,
 )
 from elektron.finetuning.in_memory import as_source
+from elektron.tracking import TrackerName
 
 LEAST_LENGTH = 8
 """Tokens: the special ones and a few between them."""
@@ -203,6 +204,8 @@ class FinetuneConfig(FilesConfig):
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
+    track: TrackerName | None = None
+    """Send metrics after each epoch to a tracker too; TensorBoard's files are in the model's folder `tracking`."""
 
     def __post_init__(self) -> None:
         self.train, self.eval, self.test = map(as_source, (self.train, self.eval, self.test))

@@ -11,8 +11,11 @@ import dataclasses
 import logging
 import math
 import random
+import re
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -39,6 +42,8 @@ from elektron.io.folders import atomic_folder
 from elektron.reporting.task_report import privacy_sentence
 from elektron.sweep import format_settings, replace_settings
 from elektron.terminal import echo
+from elektron.tracking import FOLDER as TRACKING
+from elektron.tracking import Tracker, require_tracker
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         ElektronError: settings that cannot work, files that are not of the task, or `out` is taken.
     """
     recipe.check(config)
+    require_tracker(config.track)
     combinations = recipe.combinations(config.sweep)
     with atomic_folder(config.out, kept=TRIALS) as folder:
         keep_freed_memory()
@@ -95,6 +101,8 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
                     "the interrupted training is not kept; for whoever saw its metrics, its ε adds to that of the next"
                 )
             raise
+        if (tracked := folder / TRIALS / TRACKING).is_dir():
+            tracked.rename(folder / TRACKING)
         best[0].trial.kept = True
         metrics = write_results(folder, best[0], encoder, search.trials, data)
     echo(summary_text(metrics, search.trials, TASKS[config.task].metric, config.out))
@@ -263,11 +271,13 @@ class Search:
             predictions = predictor.predict_features(watched, inputs, "evaluating")
             return task.measure(watched, predictions)()
 
-        if trial.privacy is not None:
-            arguments = (task, model, tokenizer, features, config, Privacy(**trial.privacy))
-            history = train_privately(*arguments, evaluate, trial.name)
-        else:
-            history = train(task, model, tokenizer, features, config, seed, evaluate, trial.name)
+        with self.tracker(trial, config, seed) as tracker:
+            arguments = (task, model, tokenizer, features, config)
+            shown = (evaluate, trial.name, tracker)
+            if trial.privacy is not None:
+                history = train_privately(*arguments, Privacy(**trial.privacy), *shown)
+            else:
+                history = train(*arguments, seed, *shown)
         predictor.task = task.finished(model)
         predictions = predictor.predict(self.data.eval, "evaluating")
         # Before a threshold is chosen: a model whose best answer is none has not collapsed by that.
@@ -280,6 +290,20 @@ class Search:
         trial.kept_epoch = history.epochs[history.kept].epoch
         trial.eval = predictor.task.measure(self.data.eval, predictions)()
         return predictor
+
+    @contextmanager
+    def tracker(self, trial: Trial, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:
+        """The tracker of one training, which begins anew if an earlier process was interrupted in it."""
+        if config.track is None:
+            yield None
+            return
+        again = "" if seed == trial.seed else f" · again with seed {seed}"
+        title = f"{config.out.resolve().name} · {trial.name}{again}"
+        home = self.finished.folder if self.finished.identity else self.finished.folder.parent
+        folder = home / TRACKING / re.sub(r"[^\w.=]+", "-", title)
+        shutil.rmtree(folder, ignore_errors=True)
+        with closing(Tracker(config.track, folder, title, config)) as tracker:
+            yield tracker
 
     def collapse(self, predictor: Predictor, predictions: Predictions) -> str | None:
         """How a model predicts the same for all rows where it should not; None if it does not.

@@ -25,6 +25,7 @@ from elektron.finetuning.optimizer import make_optimizer
 from elektron.finetuning.tasks.base import Task
 from elektron.finetuning.training import History, Monitor, not_finite
 from elektron.progress import Progress
+from elektron.tracking import Tracker
 
 ACCOUNTANT = "prv"
 TOLERANCE = 0.01
@@ -109,6 +110,7 @@ def train_privately(
     privacy: Privacy,
     evaluate: Callable[[], dict[str, float]],
     title: str,
+    tracker: Tracker | None = None,
 ) -> History:
     """Train `model` in place, except its token embeddings.
 
@@ -123,6 +125,7 @@ def train_privately(
         privacy: of `plan`, for as many features.
         evaluate: metrics on the evaluation rows.
         title: of the progress bar.
+        tracker: for the metrics of each epoch.
 
     Raises:
         ElektronError: the loss is no longer finite.
@@ -154,7 +157,9 @@ def train_privately(
     )
     steps_in_epoch = round(1 / privacy.sample_rate)
     with Progress(title, privacy.steps, "steps") as bar:
-        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar)
+        monitor = Monitor(
+            task.metric, evaluate, config.keep == "best", config.patience, bar, tracker
+        )
         model.train()
         for step, chosen in enumerate(sampler, start=1):
             chosen.sort(key=lambda row: task.size(features[row]))
@@ -177,7 +182,7 @@ def train_privately(
             bar.update(step)
             last = step == privacy.steps
             if (step % steps_in_epoch == 0 or last) and monitor.after_epoch(
-                model, step * privacy.sample_rate, None
+                model, step * privacy.sample_rate, step, None
             ):
                 break
     network.remove_hooks()

@@ -71,6 +71,7 @@ NOT_SWEPT = {
     "private",
     "epsilon",
     "delta",
+    "track",
 } | {field.name for field in dataclasses.fields(FilesConfig)}
 
 

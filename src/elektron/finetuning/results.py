@@ -27,15 +27,18 @@ from numpy.typing import NDArray
 
 from elektron import __version__
 from elektron.configuration import save_yaml
+from elektron.errors import ElektronError
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.io.files import to_json
+from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
-from elektron.reporting.model_card import write_model_card
+from elektron.reporting.model_card import file_name, write_model_card
+from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_report import (
     plot,
     pretraining_gain,
@@ -96,6 +99,7 @@ def write_results(
         "chosen_on": "eval",
         "reported_on": data.reported_on,
         "hand_over": encoder.count_loaded(predictor.model),
+        "pretraining": pretraining_of(encoder.name),
         "warnings": warnings,
     } | evaluated.details
     predictor.save(folder)
@@ -104,6 +108,19 @@ def write_results(
     write_evaluation(folder, metrics, details, records, evaluated.predictions)
     write_model_card(folder)
     return metrics
+
+
+def pretraining_of(encoder: str) -> dict[str, Any] | None:
+    """What the run took whose folder an encoder is in, and the names of its sources; None for another encoder."""
+    run = Path(encoder).parent
+    try:
+        summary, corpus = (read_json(run / name, mapping) or {} for name in (SUMMARY, CORPUS))
+    except ElektronError:  # perhaps no run's; a training is not lost for it
+        return None
+    if "flops" not in summary:
+        return None
+    sources = [file_name(str(source)) for source in corpus.get("sources") or []]
+    return {name: summary.get(name) for name in ("steps", "tokens", "flops")} | {"sources": sources}
 
 
 @dataclasses.dataclass

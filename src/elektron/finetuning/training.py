@@ -32,6 +32,7 @@ from elektron.finetuning.inputs import Feature
 from elektron.finetuning.optimizer import make_optimizer
 from elektron.finetuning.tasks.base import Task
 from elektron.progress import Progress
+from elektron.tracking import Tracker
 
 
 @dataclass
@@ -65,6 +66,7 @@ def train(
     seed: int,
     evaluate: Callable[[], dict[str, float]],
     title: str,
+    tracker: Tracker | None = None,
 ) -> History:
     """Train `model` in place.
 
@@ -78,6 +80,7 @@ def train(
         evaluate: metrics of the model on the evaluation rows; `task.metric` decides which epoch is
             kept, if `config.keep` is `best`.
         title: of the progress bar.
+        tracker: for the metrics of each epoch.
 
     Raises:
         ElektronError: the loss is no longer finite.
@@ -94,7 +97,9 @@ def train(
         tempfile.TemporaryDirectory(prefix="elektron-") as unused,
         Progress(title, steps, "steps") as bar,
     ):
-        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar)
+        monitor = Monitor(
+            task.metric, evaluate, config.keep == "best", config.patience, bar, tracker
+        )
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
@@ -157,12 +162,14 @@ class Monitor(TrainerCallback):
         keep_best: bool,
         patience: int | None,
         bar: Progress,
+        tracker: Tracker | None = None,
     ) -> None:
         self.metric = metric
         self.evaluate = evaluate
         self.keep_best = keep_best
         self.patience = patience
         self.bar = bar
+        self.tracker = tracker
         self.history = History()
         self.best: dict[str, Tensor] | None = None
 
@@ -178,21 +185,28 @@ class Monitor(TrainerCallback):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise not_finite(state.epoch)
-        if self.after_epoch(rest["model"], state.epoch, loss):
+        if self.tracker is not None:
+            self.tracker.log("train", logs, state.global_step)
+        if self.after_epoch(rest["model"], state.epoch, state.global_step, loss):
             control.should_training_stop = True
 
-    def after_epoch(self, model: PreTrainedModel, epoch: float, loss: float | None) -> bool:
+    def after_epoch(
+        self, model: PreTrainedModel, epoch: float, step: int, loss: float | None
+    ) -> bool:
         """Evaluate the model and keep its weights if they are the best; whether patience has ended.
 
         Args:
             model: as it is now.
             epoch: passes over the training rows until now.
+            step: number of the last step.
             loss: mean training loss since the last call, if it may be known.
         """
         was_training = model.training
         model.eval()
         metrics = self.evaluate()
         model.train(was_training)
+        if self.tracker is not None:
+            self.tracker.log("eval", metrics, step)
         epochs, value = self.history.epochs, metrics.get(self.metric)
         earlier = [epoch.eval for epoch in epochs if epoch.eval is not None]
         epochs.append(Epoch(round(epoch, 2), loss, value, metrics.get("loss")))

@@ -90,6 +90,8 @@ class FinishedTrials:
     def __init__(self, folder: Path, identity: str | None) -> None:
         self.folder = folder
         self.identity = identity
+        if not self.count:
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that ended in its first
         if identity is None or not self.count:
             return
         if read_text(folder / IDENTITY) == identity:
@@ -153,7 +155,7 @@ class FinishedTrials:
 
 def identity(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> str:
     """A digest of everything that the results of the trainings depend on."""
-    settings = {name: value for name, value in to_flat_dict(config).items() if name != "out"}
+    settings = {k: v for k, v in to_flat_dict(config).items() if k not in ("out", "track")}
     rows = [[record.values for record in part] for part in (data.train, data.eval, data.test)]
     described = [__version__, settings, rows, encoder.config.to_dict()]
     digest = hashlib.sha256(json.dumps(described, default=str).encode())

@@ -9,8 +9,8 @@ from pathlib import Path
 from elektron.io.files import MALFORMED, apply_umask, atomic_write, read_json, unreadable
 
 CHECKSUMS = "checksums.json"
-COVERED = ("*.safetensors", "onnx/*", "**/tokenizer.json")
-"""Files that nobody edits by hand."""
+COVERED = ("*.safetensors", "onnx/*", "tokenizer.json", "*/tokenizer.json")
+"""Files that nobody edits by hand; those of a target tokenizer are in a folder of their own."""
 ADVICE = "restore it"
 
 

@@ -32,6 +32,7 @@ from elektron.pretraining.compatibility import (
     SHALLOWER_GENERATOR,
     check_compatibility,
 )
+from elektron.tracking import TrackerName
 
 OpenFraction = Annotated[float, Within(above=0, below=1)]
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
@@ -279,6 +280,8 @@ class PretrainConfig(ValidatedConfig):
     """Seconds that processes wait for one another before they exit, for torchrun to start them again."""
     log_every: AboveZero[int] = 20
     """Steps between two lines of training metrics."""
+    track: TrackerName | None = None
+    """Send the metrics to a tracker too; TensorBoard's files are in the run's folder `tracking`."""
     compile: bool | None = None
     """Compile the step (default: on a GPU, and on CPUs for runs of more than about three minutes)."""
     precision: Literal["fp32", "bf16"] | None = None

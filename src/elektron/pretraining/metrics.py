@@ -20,6 +20,7 @@ from elektron.pretraining.run import RunFolder
 from elektron.pretraining.start_and_end import start_and_end
 from elektron.progress import format_duration
 from elektron.terminal import escape_control
+from elektron.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +198,8 @@ class MetricsLogger:
     def __init__(self, folder: RunFolder, health: Health) -> None:
         self.folder = folder
         self.health = health
+        self.tracker: Tracker | None = None
+        """With `--track`, on rank 0."""
         self.speed: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
         """The last evaluation, by its step."""
@@ -205,18 +208,23 @@ class MetricsLogger:
 
     def log_training(self, position: dict[str, Any], metrics: dict[str, float | None]) -> None:
         """Log training metrics since the last such line."""
-        self.folder.log("train", position | metrics)
+        self._log("train", position | metrics)
         self._take_training(position["step"], metrics)
 
     def log_evaluation(
         self, position: dict[str, Any], metrics: dict[str, float | None], steps_of_stage: int
     ) -> None:
         """Log an evaluation, so many steps after the start of its stage of the plan, and its alarms."""
-        self.folder.log("evaluation", position | metrics | self.speed)
+        self._log("evaluation", position | metrics | self.speed)
         self.evaluated = {position["step"]: metrics}
         for alarm, message in self.health.check(steps_of_stage, metrics).items():
             log.warning("step %d: %s", position["step"], message)
             self.log_alarm(position["step"], alarm, message)
+
+    def _log(self, kind: str, line: dict[str, Any]) -> None:
+        self.folder.log(kind, line)
+        if self.tracker is not None:
+            self.tracker.log(kind, line, line["step"])
 
     def log_alarm(self, step: int, name: str, message: str) -> None:
         self.folder.log("alarm", {"step": step, "alarm": name, "message": message})

@@ -35,6 +35,8 @@ from elektron.pretraining.launching import (
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
 from elektron.pretraining.train import Trainer
+from elektron.tracking import FOLDER as TRACKING
+from elektron.tracking import Tracker, require_tracker
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             gradients that stay non-finite.
         SystemExit: the run was interrupted, after it has been saved.
     """
+    require_tracker(config.track)
     config = resolve(with_released_sizes(config))
     keep_freed_memory()
     store = open_blocks(config)
@@ -89,6 +92,10 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             return folder.read_json(SUMMARY)
         on = with_precision_of_run(on, config, world)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
+        if config.track is not None and world.is_main:
+            path, step = folder.path, trainer.progress.step
+            tracker = Tracker(config.track, path / TRACKING, path.resolve().name, config, step)
+            trainer.metrics_logger.tracker = held.enter_context(closing(tracker))
         # Also after an error: no checkpoint is being written when another session resumes.
         with closing(trainer.writer), Interruption() as interruption:
             return trainer.train(interruption)

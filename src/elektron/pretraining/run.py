@@ -43,7 +43,7 @@ BLOCKS = "data"
 """The name by which `--resume.allow` allows other blocks."""
 NOT_THE_RUN = (
     *("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume"),
-    "allow_unknown",
+    *("allow_unknown", "track"),
 )
 """Settings that do not make another run: places, logging, and the processes that train."""
 FIXED = (

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from elektron.configuration import format_value
 from elektron.errors import ElektronError
+from elektron.hub import OUR_FAMILY
 from elektron.io.datasets import HUB
 from elektron.io.files import atomic_write
 from elektron.reporting import markdown
-from elektron.reporting.formatting import whole
+from elektron.reporting.formatting import scientific, whole
 from elektron.reporting.markdown import code, plain
 from elektron.reporting.page import Table, sides_table
 from elektron.reporting.page import code as code_cell
+from elektron.reporting.reading import number
 from elektron.reporting.task_report import (
     how_trained,
     main_metric,
@@ -69,6 +72,10 @@ LIMITS = (
     "time or language, not on input made to mislead it, and not for how it treats people. The "
     "intervals say how far other rows of the same kind would move the metrics, no more."
 )
+WITHOUT_ELEKTRON = (
+    "Without Elektron installed, leave out the first line and pass `trust_remote_code=True`: the code of the "
+    "family, `elektron.py` and `heads.py`, needs torch and transformers only."
+)
 
 
 def write_model_card(folder: Path) -> Path:
@@ -85,9 +92,11 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
-def model_card(result: TaskResult) -> str:
-    """The card as one text."""
-    encoder = _encoder(result.model)
+def model_card(result: TaskResult, name: str | None = None) -> str:
+    """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
+    if name is not None:
+        result = replace(result, name=name.rpartition("/")[2])
+    encoder = encoder_name(result.model)
     origin = f" ({code(encoder)})" if encoder else ""
     introduction = (
         f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. "
@@ -101,7 +110,7 @@ def model_card(result: TaskResult) -> str:
     sections = {
         "Metrics": metrics,
         "Was pre-training worth it?": _gain(result),
-        "How to use it": _usage(result),
+        "How to use it": _usage(result, name or result.home.name),
         "How it was made": _making(result),
         "Privacy": [plain(privacy_sentence(result.privacy))] if result.privacy else [],
         "Limits": [LIMITS, "\n".join(f"- {plain(warning)}" for warning in warnings(result))],
@@ -114,7 +123,7 @@ def model_card(result: TaskResult) -> str:
 
 
 def _metadata(result: TaskResult) -> ModelCardData:
-    pipeline = PIPELINES.get(result.task)
+    pipeline, base = PIPELINES.get(result.task), result.model
     files = _files(result, result.split) or _files(result, "train")
     dataset, revision = "files", None
     if files and files[0].startswith(HUB):
@@ -138,6 +147,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=pipeline,
+        base_model=base.partition("@")[0] if "/" in base and on_hub(base) else None,
         tags=list(filter(None, dict.fromkeys(["elektron", escape_control(result.family)]))),
         model_name=escape_control(result.name),
         eval_results=metrics,
@@ -148,18 +158,22 @@ def _files(result: TaskResult, split: str) -> list[str]:
     """The names of a split's files; none where it was held out of the training rows."""
     value = result.config.get(split)
     files = [str(name) for name in value] if isinstance(value, list) else []
-    return [_file_name(name) for name in files if not re.fullmatch(r"[\d.eE+-]+", name)]
+    return [file_name(name) for name in files if not re.fullmatch(r"[\d.eE+-]+", name)]
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """Without folders, which are of this machine only."""
     return name if name.startswith(HUB) else name.replace("\\", "/").rpartition("/")[2]
 
 
-def _encoder(model: str) -> str:
+def on_hub(model: str) -> bool:
+    """Whether it is a name on the hub, or a recipe, and not a folder."""
+    return bool(HUB_NAME.fullmatch(model)) and not Path(model).is_dir()
+
+
+def encoder_name(model: str) -> str:
     """The hub's name of it or a recipe as they are; of a folder its own name only."""
-    on_hub = HUB_NAME.fullmatch(model) and not Path(model).is_dir()
-    return model if on_hub else _file_name(model.rstrip("/\\"))
+    return model if on_hub(model) else file_name(model.rstrip("/\\"))
 
 
 def _gain(result: TaskResult) -> Sequence[str]:
@@ -170,11 +184,12 @@ def _gain(result: TaskResult) -> Sequence[str]:
     return [plain(verdict), sides_table(spreads, result.format(result.metric), {}).markdown()]
 
 
-def _usage(result: TaskResult) -> Sequence[str]:
+def _usage(result: TaskResult, name: str) -> Sequence[str]:
     found = []
     if result.network:
-        found.append(markdown.block(python_usage(result, result.home.name), "python"))
-        found.append(markdown.block(shell_usage(result.home.name), "sh"))
+        found.append(markdown.block(python_usage(result, name), "python"))
+        found.append(WITHOUT_ELEKTRON if result.family == OUR_FAMILY else "")
+        found.append(markdown.block(shell_usage(name), "sh"))
         found.append(plain(ANSWERS_REMARK) if result.task == "question-answering" else "")
     if result.labels:
         labels = ", ".join(map(code, result.labels[:MAX_LABELS]))
@@ -197,6 +212,12 @@ def _making(result: TaskResult) -> Sequence[str]:
         found.append(
             f"{whole(weights['loaded_weights'])} weights are the pretrained model’s, "
             f"{whole(weights['new_weights'])} began at random."
+        )
+    if run := result.details.pretraining:
+        sources = ", ".join(code(str(source)) for source in run.get("sources") or ["its corpus"])
+        found.append(
+            f"The encoder was pre-trained on {whole(number(run, 'tokens'))} tokens of {sources}: "
+            f"{whole(number(run, 'steps'))} steps, {scientific(number(run, 'flops'))} FLOPs."
         )
     settings = {name: result.config.get(name) for name in TRAINING}
     settings |= result.kept.settings if result.kept else {}

@@ -168,10 +168,11 @@ class Table(Block):
     """For each row."""
 
     def markdown(self) -> str:
-        """In Markdown."""
+        """In Markdown, whose tables have a head."""
+        head = self.head or [""] * len(self.rows[0])
         lines = [
             [(cell if isinstance(cell, Cell) else Cell(cell)).markdown() for cell in row]
-            for row in [self.head, *self.rows]
+            for row in [head, *self.rows]
         ]
         return markdown.table(lines[0], lines[1:])
 

@@ -465,19 +465,21 @@ def _corpora(runs: Sequence[PretrainingRun]) -> Section:
         listed = [code(str(s)) for s in sources] if isinstance(sources, list) else []
         separated = [part for source in listed for part in (source, ", ")][:-1]
         blocks.append(note("Sources: ", *(separated or ["not recorded"])))
-        counts = Table(
-            ["", "to train on", "held out"],
-            [
-                [name, *(whole(number(group(corpus, name), s)) for s in ("train", "validation"))]
-                for name in ("documents", "rows", "tokens")
-            ],
-        )
-        packing = str(corpus.get("packing", NOTHING))
-        properties = [
-            ["row length", f"{whole(number(corpus, 'seq_len'))} tokens"],
-            ["packing", PACKINGS.get(packing, packing)],
-            ["padding", percent(number(corpus, "padding_share"), 2)],
-            ["vocabulary", f"{whole(number(corpus, 'vocab_size'))} entries"],
-        ]
-        blocks.append(page.Group("beside", [counts, Table([], properties, left=[1])]))
+        blocks.append(page.Group("beside", corpus_tables(corpus)))
     return Section("The corpus in numbers", blocks)
+
+
+def corpus_tables(corpus: Record) -> list[Table]:
+    """What a corpus has in documents, rows and tokens, and how its rows are made."""
+    counts = [
+        [name, *(whole(number(group(corpus, name), split)) for split in ("train", "validation"))]
+        for name in ("documents", "rows", "tokens")
+    ]
+    packing = str(corpus.get("packing", NOTHING))
+    properties = [
+        ["row length", f"{whole(number(corpus, 'seq_len'))} tokens"],
+        ["packing", PACKINGS.get(packing, packing)],
+        ["padding", percent(number(corpus, "padding_share"), 2)],
+        ["vocabulary", f"{whole(number(corpus, 'vocab_size'))} entries"],
+    ]
+    return [Table(["", "to train on", "held out"], counts), Table([], properties, left=[1])]

@@ -116,6 +116,8 @@ class Details:
     reported_on: str = ""
     hand_over: dict[str, float] = field(default_factory=dict)
     """Weights that were loaded and that are new."""
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    """Of an encoder in the folder of its run: steps, tokens and FLOPs of that, and the names of its sources."""
     confusion: Confusion | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     points: list[Any] = field(default_factory=list)

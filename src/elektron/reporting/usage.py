@@ -75,15 +75,7 @@ def pretraining_usage(run: PretrainingRun, several: bool) -> list[Block]:
             "page was written."
         ),
         page.Heading("Hidden states, to build on"),
-        page.Code(
-            f"{ELEKTRON_IMPORT if run.config.get('family') == 'elektron' else ''}"
-            "from transformers import AutoModel, AutoTokenizer\n\n"
-            f"folder = {str(run.folder / 'discriminator')!r}\n"
-            "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-            "model = AutoModel.from_pretrained(folder).eval()\n"
-            'batch = tokenizer(["A text of your own."], return_tensors="pt")\n'
-            "hidden_states = model(**batch).last_hidden_state  # (batch, length, hidden)"
-        ),
+        page.Code(encoder_code(str(run.config.get("family")), str(run.folder / "discriminator"))),
         *(
             [page.Heading("The probability that each token was replaced"), page.Code(detector)]
             if detector
@@ -98,6 +90,19 @@ def pretraining_usage(run: PretrainingRun, several: bool) -> list[Block]:
             f"elektron report {folder} OTHER"
         ),
     ]
+
+
+def encoder_code(family: str, folder: str) -> str:
+    """Code for the hidden states of a text."""
+    return (
+        f"{ELEKTRON_IMPORT if family == 'elektron' else ''}"
+        "from transformers import AutoModel, AutoTokenizer\n\n"
+        f"folder = {folder!r}\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        "model = AutoModel.from_pretrained(folder).eval()\n"
+        'batch = tokenizer(["A text of your own."], return_tensors="pt")\n'
+        "hidden_states = model(**batch).last_hidden_state  # (batch, length, hidden)"
+    )
 
 
 def detector_code(run: PretrainingRun) -> str:

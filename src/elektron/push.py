@@ -1,0 +1,276 @@
+"""`elektron push`: upload a model to the Hugging Face hub; what would be uploaded is shown first.
+
+Only files that belong to a model are uploaded: weights, configuration, tokenizer, `task.json`, metrics and card.
+Reports, predictions, settings and checkpoints have texts or local paths in them and stay. A file that names a local
+path is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elektron.configuration import Positional, ValidatedConfig
+from elektron.errors import ElektronError, comma_list, first_line
+from elektron.io.checksums import CHECKSUMS, checksum_faults
+from elektron.io.files import read_text
+from elektron.progress import format_quantity
+from elektron.terminal import echo, escape_control
+
+CARD = "README.md"
+CONFIG = "config.json"
+VOCABULARIES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"),
+    "*.model",
+)
+"""Files of tokens, which may look like paths."""
+FIGURES = "model-index"
+"""In a card's metadata: all metrics, which are a table in its text too."""
+CODE = ("elektron.py", "heads.py")
+"""Of family `elektron`, for transformers without this package."""
+SENTENCE_TRANSFORMERS = (
+    *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+    "1_Pooling/config.json",
+)
+TEXTS = (
+    *(CONFIG, "generation_config.json", "task.json", "metrics.json", CHECKSUMS),
+    *("model*.safetensors.index.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *SENTENCE_TRANSFORMERS,
+)
+WEIGHTS = ("model*.safetensors", "onnx/*")
+TARGET_TOKENIZER = "target_tokenizer"
+"""The folder with the tokenizer of what a model writes."""
+LOCAL_PATH = re.compile(
+    r"(?<![\w:/.~-])(?:~[\w-]*/[\w.-]|file://|[A-Za-z]:\\+\w|\\\\+\w+\\|"
+    r"/(?:home|Users|root|tmp|var|mnt|media|srv|opt|data|scratch|work|workspace|content|Volumes|private)/[\w.-])[^\s\"'`]*"
+)
+
+
+@dataclass
+class PushConfig(ValidatedConfig):
+    """Upload a model to the Hugging Face hub. Without --upload, only show what would be uploaded."""
+
+    model: Positional[str]
+    """Folder of a fine-tuned model, of one network of a pre-training run, or of the run for its discriminator."""
+    name: Positional[str]
+    """Repository on the hub: OWNER/NAME."""
+    upload: bool = False
+    """Upload. The token is the one of `hf auth login`, or HF_TOKEN."""
+    private: bool = True
+    """Whether the repository is private. One that exists keeps its visibility, and must have the one given here."""
+    license: str | None = None
+    """Licence in the card, by the hub's identifier, such as apache-2.0, cc-by-4.0 or other."""
+
+
+def push(config: PushConfig) -> dict[str, Any]:
+    """Show what would be uploaded, and upload it if asked to.
+
+    Args:
+        config: the settings.
+
+    Returns:
+        `repository`, `private`, `files` with their sizes in bytes, `left_out`, and `url` of the commit, None in a dry
+        run.
+
+    Raises:
+        ElektronError: the folder has no complete model, a file names a local path, the name is not valid, or the hub
+            refuses.
+    """
+    check_name(config.name)
+    folder = model_folder(config.model)
+    card = card_for(folder, config.name, config.license)
+    files: dict[str, Path | bytes] = {CARD: card.encode()}
+    files |= {str(path.relative_to(folder).as_posix()): path for path in model_files(folder)}
+    refuse_local_paths(folder, card)
+    sizes = {
+        name: len(file) if isinstance(file, bytes) else file.stat().st_size
+        for name, file in files.items()
+    }
+    left_out = sorted(
+        path.name + "/" * path.is_dir()
+        for path in folder.iterdir()
+        if path.name not in {name.partition("/")[0] for name in files}
+    )
+    describe(config, card, sizes, left_out)
+    url = None
+    if config.upload:
+        url = upload(config, files)
+        echo(f"\nUploaded: {url}")
+    else:
+        echo("\nNothing was uploaded: add --upload to do so.")
+    return {
+        "repository": config.name,
+        "private": config.private,
+        "files": sizes,
+        "left_out": left_out,
+        "url": url,
+    }
+
+
+def check_name(name: str) -> None:
+    """Raise ElektronError for what is no name of a repository."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ElektronError(f"{name}: not a name on the hub ({first_line(error)})") from error
+    if "/" not in name:
+        raise ElektronError(f"{name}: write OWNER/NAME, with your user name or an organization")
+
+
+def model_folder(given: str) -> Path:
+    """The folder of the model, checked to be complete.
+
+    Raises:
+        ElektronError: there is no model, or a file differs from its checksum.
+    """
+    from elektron.models.pair import DISCRIMINATOR, network_of_run
+
+    folder = Path(network_of_run(given, DISCRIMINATOR) or given)
+    if not (folder / CONFIG).is_file() or not any(_matching(folder, WEIGHTS)):
+        raise ElektronError(
+            f"{folder} has no model (a {CONFIG} and model.safetensors): give the folder that `elektron finetune` or "
+            "`pretrain` wrote"
+        )
+    for fault in checksum_faults(folder).values():
+        raise ElektronError(fault)
+    return folder
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files that are uploaded, without the card."""
+    places = [
+        folder,
+        *([folder / TARGET_TOKENIZER] if (folder / TARGET_TOKENIZER).is_dir() else []),
+    ]
+    patterns = (*TEXTS, *VOCABULARIES, *CODE, *WEIGHTS)
+    return sorted({path for place in places for path in _matching(place, patterns)})
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    return (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+
+
+def card_for(folder: Path, name: str, license_name: str | None) -> str:
+    """The model card: the one in the folder if somebody has written or changed it, else one made for this name.
+
+    Raises:
+        ElektronError: there is none, and too little is known to make one.
+    """
+    from huggingface_hub import ModelCard
+
+    from elektron.pretraining.config import SUMMARY
+    from elektron.reporting.encoder_card import encoder_card
+    from elektron.reporting.model_card import model_card
+    from elektron.reporting.pretraining_run import read_run
+    from elektron.reporting.task_result import METRICS, TASK, read_task_result
+
+    path, run = folder / CARD, folder.parent
+    text = read_text(path) if path.is_file() else None
+    if (folder / TASK).is_file() and (folder / METRICS).is_file():
+        result = read_task_result(folder)
+        if text in (None, model_card(result)):
+            text = model_card(result, name)
+    elif text is None and (run / SUMMARY).is_file():
+        text = encoder_card(read_run(run), folder.name, name)
+    if text is None:
+        raise ElektronError(
+            f"{folder} has no model card, and is not in the folder of a finished run that one could be made from: "
+            f"write {path}"
+        )
+    if license_name is None:
+        return text
+    card = ModelCard(text, ignore_metadata_errors=True)
+    card.data["license"] = license_name
+    return str(card)
+
+
+def refuse_local_paths(folder: Path, card: str) -> None:
+    """Raise ElektronError for the first uploaded text that names a path of a machine."""
+    texts = {folder / CARD: card}
+    for path in model_files(folder):
+        if path.suffix == ".json" and not any(path.match(name) for name in VOCABULARIES):
+            texts[path] = read_text(path)
+    for path, text in texts.items():
+        if found := LOCAL_PATH.search(text):
+            raise ElektronError(
+                f"{path} names a local path ({escape_control(found[0])[:80]}): remove it, so that it is not published"
+            )
+
+
+def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: list[str]) -> None:
+    """Print what is uploaded, and the head of the card."""
+    import yaml
+    from huggingface_hub import ModelCard
+
+    visibility = "private" if config.private else "public"
+    total = format_quantity(sum(sizes.values()), "bytes")
+    echo(f"https://huggingface.co/{config.name} ({visibility}): {len(sizes)} files, {total}")
+    width = max(map(len, sizes))
+    for name, size in sizes.items():
+        echo(f"  {escape_control(name):{width}}  {format_quantity(size, 'bytes')}")
+    if left_out:
+        echo(f"Stays here: {escape_control(comma_list(left_out))}")
+    made = ModelCard(card, ignore_metadata_errors=True)
+    metadata = {key: value for key, value in made.data.to_dict().items() if key != FIGURES}
+    head = made.text.partition("\n## ")[0].strip()
+    lines = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).splitlines()
+    lines += ["", *head.splitlines()]
+    echo("\nThe card begins:\n" + "\n".join(f"  {escape_control(line)}".rstrip() for line in lines))
+    if made.data.get("license") is None:
+        echo("\nThe card names no licence, and without one nobody may use the model: --license")
+
+
+def upload(config: PushConfig, files: dict[str, Path | bytes]) -> str:
+    """Make the repository if there is none, and add all files in one commit; returns the commit's address.
+
+    Raises:
+        ElektronError: no token, no network, or the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
+
+    from elektron.hub import on_one_line
+
+    if get_token() is None:
+        raise ElektronError("no token for the hub: run `hf auth login`, or set HF_TOKEN")
+    api = HfApi(library_name="elektron")
+    try:
+        api.create_repo(config.name, private=config.private, exist_ok=True)
+        private = api.model_info(config.name).private
+        if private is not config.private:
+            raise ElektronError(
+                f"{config.name} exists and is {'private' if private else 'public'}: add --private "
+                f"{str(private).lower()}, or choose another name"
+            )
+        operations = [CommitOperationAdd(name, file) for name, file in files.items()]
+        commit = api.create_commit(
+            config.name, operations, commit_message="Upload a model with elektron"
+        )
+    except HfHubHTTPError as error:
+        raise ElektronError(f"{config.name}: {_refusal(error)}") from error
+    except (httpx.HTTPError, ConnectionError) as error:  # the second: HF_HUB_OFFLINE
+        raise ElektronError(f"the hub cannot be reached ({first_line(error)})") from error
+    except ValueError as error:  # of the card's metadata, which the hub's client has checked there
+        raise ElektronError(f"{config.name}: {on_one_line(error)}") from error
+    return commit.commit_url
+
+
+def _refusal(error: Any) -> str:
+    """Why the hub refuses a request."""
+    status = error.response.status_code
+    reasons = {
+        401: "the hub does not accept the token: run `hf auth login` again",
+        403: "the token may not write there: make one with write access, or choose a name of your own",
+        404: "the hub has no such owner, or the token may not see it",
+    }
+    said = (error.server_message or first_line(error)).strip()
+    return reasons.get(status, f"the hub refuses (status {status})") + (
+        f" ({said[:200]})" if said else ""
+    )

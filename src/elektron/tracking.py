@@ -1,0 +1,157 @@
+"""`--track`: a training's metrics in TensorBoard, trackio, Weights & Biases or MLflow, by accelerate's trackers.
+
+The id of the run at the tracker is kept, so that an interrupted training continues there. Of settings, no local path is
+sent: of files and folders the name alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from elektron.configuration import format_value, to_flat_dict
+from elektron.errors import ElektronError, first_line
+from elektron.io.files import atomic_write, read_json
+
+log = logging.getLogger(__name__)
+
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+FOLDER = "tracking"
+"""In the folder of a run or a model: TensorBoard's events, and the id of the run elsewhere."""
+STATE = "tracking.json"
+PROJECT = "elektron"
+ERRORS = {"wandb": "wandb.errors:Error", "mlflow": "mlflow.exceptions:MlflowException"}
+"""What the packages raise beside errors of the system and of values."""
+WANDB_SETTINGS = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+}
+"""Without paths, the command line and the name of the host."""
+
+
+def require_tracker(name: TrackerName | None) -> None:
+    """Raise ElektronError if the package of a tracker is not installed."""
+    if name is not None and find_spec(name) is None:
+        raise ElektronError(
+            f"--track {name} needs {name}, which is not installed: pip install {name}"
+        )
+
+
+class Tracker:
+    """One training at a tracker.
+
+    Args:
+        name: of the tracker.
+        folder: for its files, made if there is none; where a training has begun there, it is continued.
+        title: name of the training.
+        config: of the command.
+        step: at which the training continues; what was tracked of later steps is replaced, where that can be.
+
+    Raises:
+        ElektronError: the tracker refuses, as without a login.
+    """
+
+    def __init__(
+        self, name: TrackerName, folder: Path, title: str, config: Any, step: int = 0
+    ) -> None:
+        from accelerate import PartialState
+
+        self.name = name
+        PartialState()  # without it the trackers' own logging fails
+        state = folder / STATE
+        self.errors = self._errors()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            new = not state.exists()
+            run = secrets.token_hex(4) if new else str(read_json(state)["run"])
+            self.tracker = self._make(folder, title, run, new, step)
+            self.tracker.main_process_only = False  # this is called by one process
+            self.tracker.start()
+            if new:
+                self.tracker.store_init_configuration(hyperparameters(config))
+                if name == "mlflow":  # whose server chooses it
+                    run = self.tracker.tracker.info.run_id
+                atomic_write(state, json.dumps({"tracker": name, "run": run}))
+        except self.errors as error:
+            raise ElektronError(f"--track {name}: {first_line(error)}") from error
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        module, _, name = ERRORS.get(self.name, "").partition(":")
+        own = [getattr(importlib.import_module(module), name)] if module else []
+        return (OSError, ValueError, KeyError, *own)
+
+    def _make(self, folder: Path, title: str, run: str, new: bool, step: int) -> Any:
+        from accelerate import tracking
+
+        if self.name == "tensorboard":
+            return tracking.TensorBoardTracker("", folder, purge_step=None if new else step + 1)
+        if self.name == "trackio":
+            return tracking.TrackioTracker(PROJECT, name=f"{title}-{run}", resume="allow")
+        if self.name == "wandb":
+            return tracking.WandBTracker(
+                PROJECT, name=title, id=run, resume="allow", dir=folder, settings=WANDB_SETTINGS
+            )
+        return tracking.MLflowTracker(
+            PROJECT,
+            run_id=None if new else run,
+            run_name=title,
+            tags={"mlflow.source.name": PROJECT},
+        )
+
+    def log(self, kind: str, metrics: Mapping[str, Any], step: int) -> None:
+        """Log the numbers among the metrics of a step, as `kind/name`. If that fails, the training goes on without."""
+        values = {
+            f"{kind}/{name}": value
+            for name, value in metrics.items()
+            if type(value) in (int, float) and math.isfinite(value) and name != "step"
+        }
+        if self.tracker is None or not values:
+            return
+        try:
+            self.tracker.log(values, step=step)
+        except self.errors as error:
+            log.warning("--track %s: %s: tracking ends here", self.name, first_line(error))
+            self.tracker = None
+
+    def close(self) -> None:
+        """Have everything written."""
+        if self.tracker is not None:
+            self.tracker.finish()
+
+
+def hyperparameters(config: Any) -> dict[str, bool | int | float | str]:
+    """The settings that have a value, by their dotted names, without folders of this machine."""
+    values = {name: _without_folders(value) for name, value in to_flat_dict(config).items()}
+    return {
+        name: value if isinstance(value, bool | int | float) else format_value(value)
+        for name, value in values.items()
+        if value is not None and value != []
+    }
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    if isinstance(value, Path):
+        return value.name
+    if not isinstance(value, str):
+        return value
+    # ENCODER,GENERATOR of --init-from; what exists here, or can only be a path, is no name on a hub.
+    parts = value.split(",") if os.sep in value else [value]
+    local = [
+        Path(part).exists() or Path(part).is_absolute() or part.count(os.sep) > 1 for part in parts
+    ]
+    return ",".join(
+        Path(p).name if is_local else p for p, is_local in zip(parts, local, strict=True)
+    )

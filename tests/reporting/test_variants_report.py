@@ -104,6 +104,17 @@ def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> N
     assert first[4:6] == ["4.200", "0.810"]
 
 
+def test_simple_baselines_stand_beside_the_probes() -> None:
+    found = comparison()
+    sst2 = dataclasses.replace(
+        found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8}
+    )
+    first = dataclasses.replace(found.runs[0], probes=found.runs[0].probes | {"sst2": sst2})
+    text = comparison_markdown(dataclasses.replace(found, runs=[first, *found.runs[1:]]))
+    (line,) = [line for line in text.splitlines() if "872 rows" in line]
+    assert line.endswith("Simple baselines: 50.9 % (always '1'), 80.0 % (TF-IDF).")
+
+
 def test_columns_are_aligned_for_a_terminal() -> None:
     lines = [
         line for line in comparison_markdown(comparison()).splitlines() if line.startswith("|")

@@ -1,7 +1,7 @@
 """Speed and accuracy of a fine-tuned model and of its exports, with one thread.
 
 Every side runs the predictor of `elektron predict` in fp32 on the same rows, in its own process. Sides alternate, so
-that load slows all; ratios are computed within a round. The time of a workload is the median of 16 groups of rows.
+that load slows all; ratios are computed within a round. The time of a workload is the median over groups of rows.
 
     elektron export MODEL --out onnx && elektron export MODEL --int8 --out int8
     python benchmarks/export.py MODEL TEST_FILE onnx int8
@@ -26,6 +26,8 @@ from elektron.io.files import read_json
 from elektron.terminal import output_enabled
 
 BATCH = 32
+GROUPS = {1: 16, BATCH: 4}
+"""Groups of rows that are timed in a round, by their size."""
 WORKLOADS = {"one row": 1, f"{BATCH} rows": BATCH}
 
 
@@ -111,7 +113,7 @@ def start(folder: str, test: str, rows: int) -> tuple[dict[str, Any], Callable[[
     def measure(count: int) -> float:
         """Seconds for so many rows: the median over several groups of them."""
         seconds = []
-        for first in range(0, min(16 * count, len(records) - count + 1), count):
+        for first in range(0, GROUPS[count] * count, count):
             chosen = records[first : first + count]
             began = time.perf_counter()
             predictor.predict(chosen)

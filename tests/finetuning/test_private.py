@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from elektron.cli import main
 from elektron.corpus.tokenizer import load_tokenizer
@@ -25,6 +26,20 @@ RATE = {"learning_rate": 0.5, "warmup": 0.0, "weight_decay": 0.0, "batch_size": 
 def opacus():
     """Of the extra `privacy`."""
     return pytest.importorskip("opacus")
+
+
+@pytest.fixture(scope="module")
+def families(encoders, tmp_path_factory):
+    """The encoders, and one of family bert."""
+    folder = tmp_path_factory.mktemp("bert")
+    tokenizer = load_tokenizer(str(encoders["electra"]))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(1)
+    BertModel(BertConfig(vocab_size=len(tokenizer), intermediate_size=64, **sizes)).save_pretrained(
+        folder
+    )
+    tokenizer.save_pretrained(folder)
+    return encoders | {"bert": folder}
 
 
 def config(encoders, animals, family="elektron", **options):
@@ -114,11 +129,11 @@ def settings_of(noise, norm, rate=1.0, steps=1):
 
 @pytest.mark.extras
 @pytest.mark.parametrize("kind", RECORDS)
-@pytest.mark.parametrize("family", ["elektron", "electra"])
+@pytest.mark.parametrize("family", recipe.PRIVATE_FAMILIES)
 def test_without_noise_and_clipping_the_gradient_is_the_plain_one(
-    opacus, monkeypatch, encoders, animals, family, kind
+    opacus, monkeypatch, families, animals, family, kind
 ):
-    parts = made(encoders, animals, family, kind)
+    parts = made(families, animals, family, kind)
     model, task, tokenizer, features, settings = parts
     settings.micro_batch_size = 3  # of four rows: two parts
     private_ones = step(monkeypatch, parts, settings_of(0.0, 1e6))

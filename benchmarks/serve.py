@@ -77,6 +77,7 @@ def main() -> None:
             "requests/s",
             "p50 ms",
             "p99 ms",
+            "CPU ms",
             "lost",
             "wrong",
             "MB before, after",

@@ -14,8 +14,9 @@ from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
-from elektron.inference.config import DetectConfig, PredictConfig
+from elektron.inference.config import DetectConfig, ExportConfig, PredictConfig
 from elektron.inference.detect import load_detector
+from elektron.inference.export import export
 from elektron.inference.predict import predictions
 from tests.serve.conftest import error_of, post
 
@@ -105,6 +106,17 @@ def test_explanations_are_those_of_explain(models, task):
     places, parts = found.pop("places"), found.pop("parts")
     assert [parts[part][begin:end] for part, begin, end in places] == found["words"]
     assert close(found, expected.as_json())
+
+
+def test_an_exported_model(models, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    folder = models.folder / "exported"
+    export(ExportConfig(model=models.path("classification"), out=folder))
+    expected = predicted(models.config(), TEXTS)
+    monkeypatch.setattr(models, "path", lambda task: str(folder))
+    with models.client() as client:
+        assert close(post(client, TEXTS).json()["predictions"], expected)
+        assert not client.get("/model").json()["explains"]
 
 
 def test_what_cannot_be_explained_has_no_route(models):

@@ -19,6 +19,7 @@ from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import DetectConfig
 from elektron.inference.detect import load_detector
 from elektron.inference.models import load_predictor
+from elektron.models.onnx_model import exported_file
 from elektron.models.pair import DISCRIMINATOR, network_of_run
 from elektron.serve.config import ServeConfig
 
@@ -79,7 +80,9 @@ def load_model(config: ServeConfig) -> ServedModel:
 def explanations_of(
     predictor: Predictor, config: ServeConfig
 ) -> Callable[[Sequence[Record]], list[dict[str, Any]]] | None:
-    """A function that explains answers as `elektron explain` does; None without captum and for its other tasks."""
+    """A function that explains answers as `elektron explain` does; None without captum or where it cannot."""
+    if exported_file(config.model) is not None:  # no gradients
+        return None
     try:
         captum()
         explainer = Explainer.of_finetuned(

@@ -40,6 +40,7 @@ OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
 """Settings that other tasks do not have; those with a default other than None are not checked."""
 PRIVATE: dict[str, Any] = {
     "optimizer": "adamw",
+    "learning_rate": 1e-3,
     "layer_decay": 1.0,
     "epochs": 10.0,
     "max_grad_norm": 0.1,
@@ -49,7 +50,6 @@ PRIVATE: dict[str, Any] = {
 }
 """Defaults of private training, after Li et al. 2022: a small norm, no dropout. 16 rows at once, since each has a
 gradient of its own in memory."""
-PRIVATE_RATE = {"elektron": 3e-3, "other": 1e-3}
 PRIVATE_BATCH = 1024
 PRIVATE_STEPS_IN_EPOCH = 8
 PRIVATE_TASKS = ("classification", "regression", "token-classification")
@@ -139,7 +139,6 @@ def resolve(
         }
     if config.private:
         defaults |= PRIVATE | {
-            "learning_rate": PRIVATE_RATE["elektron" if family == "elektron" else "other"],
             "batch_size": min(PRIVATE_BATCH, max(1, rows // PRIVATE_STEPS_IN_EPOCH)),
             "delta": rows**-1.1,
         }

@@ -154,9 +154,11 @@ def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
     )
 
 
-def elektron(shape: Shape, config: PretrainConfig, store: BlockStore) -> Training:
-    """The recipe's own run, long enough to be compiled."""
-    trainer = new_trainer(config, store)
+def elektron(
+    shape: Shape, config: PretrainConfig, store: BlockStore, compiled: bool = True
+) -> Training:
+    """The recipe's own run with `--compile true` or `false`."""
+    trainer = new_trainer(replace(config, compile=compiled), store)
     prefetcher = Prefetcher(trainer.batches, 0)
 
     def step() -> None:
@@ -165,11 +167,6 @@ def elektron(shape: Shape, config: PretrainConfig, store: BlockStore) -> Trainin
 
     flops = trainer.step_flops(UpdateRoles(), 0)
     return Training(step, trainer.on.precision, trainer.compiled, flops, trainer.peak_flops)
-
-
-def elektron_eager(shape: Shape, config: PretrainConfig, store: BlockStore) -> Training:
-    """The recipe's run with `--compile false`."""
-    return elektron(shape, replace(config, compile=False), store)
 
 
 def common_loop(
@@ -311,14 +308,14 @@ def transformers_networks(
 
 SIDES: dict[str, Callable[[Shape, PretrainConfig, BlockStore], Training]] = {
     "elektron": elektron,
-    "elektron, eager": elektron_eager,
+    "elektron, eager": partial(elektron, compiled=False),
     "loop": common_loop,
     "loop, few samples": partial(common_loop, sample_everywhere=False),
     "electra-pytorch": electra_pytorch,
     "txtai": txtai,
     "simpletransformers": simpletransformers,
     OWN_RECIPE: elektron,
-    f"{OWN_RECIPE}, eager": elektron_eager,
+    f"{OWN_RECIPE}, eager": partial(elektron, compiled=False),
 }
 OWN_SIDES = {OWN_RECIPE, f"{OWN_RECIPE}, eager"}
 # Modules of the sides that need other packages.

@@ -3,7 +3,7 @@
 Every side trains the same two networks (transformers' Electra classes at ELECTRA-small's sizes, dropout 0.1,
 tied embeddings) on random tokens. A step is masking, forward, backward, clipping and AdamW.
 
-- `elektron`: `elektron pretrain --config electra-small`: compiled, in the device's default precision.
+- `elektron`: `elektron pretrain --config electra-small --compile true`, in the device's default precision.
 - `elektron, eager`: the same with `--compile false`.
 - `loop`: the common loop, see `common_loop`.
 - `loop, few samples`: the same, sampling at masked positions only.

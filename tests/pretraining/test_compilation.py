@@ -9,8 +9,8 @@ from elektron.pretraining.compilation import COMPILED_FROM_FLOPS, should_compile
 from elektron.pretraining.config import PretrainConfig
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-BY_STEPS = PretrainConfig(steps=10)
-BY_TIME = PretrainConfig(minutes=3)
+BY_STEPS = PretrainConfig(family="elektron", steps=10)
+BY_TIME = PretrainConfig(family="elektron", minutes=3)
 
 
 @pytest.fixture
@@ -26,6 +26,11 @@ def compiler(monkeypatch):
         (BY_STEPS, CPU, COMPILED_FROM_FLOPS / 2, False),
         (BY_STEPS, CPU, None, False),
         (BY_TIME, CPU, None, True),
+        (dataclasses.replace(BY_TIME, precision="bf16"), CPU, None, True),
+        (dataclasses.replace(BY_TIME, family="electra"), CPU, None, False),
+        (dataclasses.replace(BY_STEPS, family="bert"), CPU, COMPILED_FROM_FLOPS, False),
+        (dataclasses.replace(BY_TIME, family="electra"), GPU, None, True),
+        (dataclasses.replace(BY_TIME, family="electra", compile=True), CPU, None, True),
         (dataclasses.replace(BY_TIME, minutes=2.0), CPU, None, False),
         (dataclasses.replace(BY_STEPS, parallel="fsdp"), GPU, None, False),
         (dataclasses.replace(BY_STEPS, compile=True), CPU, 1, True),

@@ -20,7 +20,9 @@ time or more: it pays for runs of more FLOPs than this, or of more seconds."""
 
 
 def should_compile(config: PretrainConfig, device: torch.device, flops: float | None) -> bool:
-    """Whether a run is compiled: as configured, else on GPUs and for long runs on CPUs.
+    """Whether a run is compiled: as configured, else on GPUs, and long runs of family `elektron` on CPUs.
+
+    There compiling makes the layers of the other families, which are transformers', slower (docs/benchmarks.md).
 
     Args:
         config: the settings of the run.
@@ -33,8 +35,9 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
         return False
     if device.type == "cuda":
         return True
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        return False  # Inductor needs a C++ compiler
+    # Inductor needs a C++ compiler.
+    if config.family != "elektron" or shutil.which(os.environ.get("CXX", "g++")) is None:
+        return False
     if config.minutes is not None:
         return config.minutes * 60 >= COMPILED_FROM_SECONDS
     return flops is not None and flops >= COMPILED_FROM_FLOPS

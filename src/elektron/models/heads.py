@@ -117,13 +117,16 @@ class SentenceHead(nn.Module):
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Hidden states `(batch, length, hidden_size)` to scores `(batch, outputs)`."""
         if self.pooling == "cls":
-            pooled = hidden_states[:, 0]
-        elif attention_mask is None:
-            pooled = hidden_states.mean(1)
-        else:
-            real = attention_mask[..., None].to(hidden_states.dtype)
-            pooled = (hidden_states * real).sum(1) / real.sum(1).clamp(min=1)
-        return self.linear(self.dropout(pooled))
+            return self.linear(self.dropout(hidden_states[:, 0]))
+        return self.linear(self.dropout(mean_of_tokens(hidden_states, attention_mask)))
+
+
+def mean_of_tokens(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Hidden states `(batch, length, hidden_size)` to their mean over the text, `(batch, hidden_size)`."""
+    if attention_mask is None:
+        return hidden_states.mean(1)
+    real = attention_mask[..., None].to(hidden_states.dtype)
+    return (hidden_states * real).sum(1) / real.sum(1).clamp(min=1)
 
 
 class ElektronForSequenceClassification(ElektronPreTrainedModel):

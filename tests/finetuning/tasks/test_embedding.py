@@ -21,8 +21,9 @@ from elektron.inference.config import PredictConfig
 from elektron.inference.predict import predictions
 from tests.conftest import OBJECTS, SUBJECTS, VERBS
 from tests.finetuning.conftest import write_jsonl
+from tests.host_sync import NoHostSync
 
-NAN = torch.full((2,), math.nan)
+RIGHT = torch.arange(2)
 
 
 class TestLoss:
@@ -30,14 +31,14 @@ class TestLoss:
     second = torch.tensor([[1.0, 0.0], [3.0, 3.0]])
 
     def test_of_pairs_is_cross_entropy_over_the_second_texts_of_the_batch(self):
-        found = embedding_loss(torch.stack([self.first, self.second]), NAN)
+        found = embedding_loss(torch.stack([self.first, self.second]), RIGHT)
         half = 20 * math.sqrt(0.5)
         rows = [math.log(math.exp(20) + math.exp(half)) - 20, math.log(1 + math.exp(half)) - half]
         assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
 
     def test_of_triplets_has_the_negatives_among_the_candidates(self):
         negative = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-        found = embedding_loss(torch.stack([self.first, self.second, negative]), NAN)
+        found = embedding_loss(torch.stack([self.first, self.second, negative]), RIGHT)
         half = 20 * math.sqrt(0.5)
         rows = [
             math.log(math.exp(20) + math.exp(half) + 2) - 20,
@@ -52,6 +53,12 @@ class TestLoss:
             math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5
         )
 
+    @pytest.mark.parametrize("labels", [RIGHT, torch.tensor([1.0, 4.0])], ids=["pairs", "scores"])
+    def test_does_not_wait_for_a_gpu(self, labels):
+        embeddings = torch.stack([self.first, self.second]).requires_grad_()
+        with NoHostSync():
+            embedding_loss(embeddings, labels).backward()
+
     def test_is_that_of_sentence_transformers(self):
         losses = pytest.importorskip("sentence_transformers.sentence_transformer.losses")
         torch.manual_seed(0)
@@ -59,7 +66,7 @@ class TestLoss:
         scores = torch.rand(8)
         pairs = losses.MultipleNegativesRankingLoss(torch.nn.Identity())
         expected = pairs.compute_loss_from_embeddings(list(embeddings), None)
-        found = embedding_loss(embeddings, torch.full((8,), math.nan))
+        found = embedding_loss(embeddings, torch.arange(8))
         assert found.item() == pytest.approx(expected.item(), rel=1e-5)
         cosent = losses.CoSENTLoss(torch.nn.Identity())
         expected = cosent.compute_loss_from_embeddings(list(embeddings[:2]), scores)

@@ -34,6 +34,7 @@ from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Output, Prediction, Task, Variation
 from elektron.finetuning.tasks.regression import number_of
 from elektron.models.attention import use_fast_attention
+from elektron.models.heads import mean_of_tokens
 from elektron.models.loading import load_bare_encoder
 
 SCALE = 20.0
@@ -64,13 +65,12 @@ class SentenceEncoder(PreTrainedModel):
         """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
 
         Args:
-            labels: `(batch,)` similarity scores, or NaN for pairs and triplets.
+            labels: `(batch,)`, see `embedding_loss`.
             inputs: `input_ids`, `attention_mask` …, each `(texts, batch, length)`.
         """
         rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         states = self.encoder(**rows).last_hidden_state.float()
-        mask = rows["attention_mask"].unsqueeze(-1)
-        means = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        means = mean_of_tokens(states, rows["attention_mask"])
         embeddings = means.unflatten(0, inputs["attention_mask"].shape[:2])
         loss = None if labels is None else embedding_loss(embeddings, labels)
         return SequenceClassifierOutput(loss=loss, logits=embeddings)
@@ -115,12 +115,11 @@ def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         embeddings: `(2 or 3, batch, hidden)`.
-        labels: `(batch,)`, scores or NaN.
+        labels: `(batch,)`, the scores, or as integers the place of the right second text among those of the batch.
     """
     first, *others = F.normalize(embeddings, dim=-1)
-    if torch.isnan(labels).any():
-        cosines = SCALE * first @ torch.cat(others).T
-        return F.cross_entropy(cosines, torch.arange(len(first), device=first.device))
+    if not labels.is_floating_point():
+        return F.cross_entropy(SCALE * first @ torch.cat(others).T, labels)
     cosine = SCALE * (first * others[0]).sum(dim=-1)
     differences = cosine[None, :] - cosine[:, None]
     higher = labels[:, None] > labels[None, :]
@@ -202,7 +201,7 @@ class Embedding(Task):
             longest = max(texts, key=lambda row: len(row["input_ids"]))
             feature = {"record": number, "texts": texts, "input_ids": longest["input_ids"]}
             if labelled:
-                feature["labels"] = number_of(records[number]) if scored else float("nan")
+                feature["labels"] = number_of(records[number]) if scored else None
             found.append(feature)
         return found
 
@@ -217,7 +216,8 @@ class Embedding(Task):
         flat = pad(rows, {"input_ids": tokenizer.pad_token_id, "token_type_ids": 0})
         batch = {name: tensor.unflatten(0, (len(texts), -1)) for name, tensor in flat.items()}
         if "labels" in features[0]:
-            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+            scores = [feature["labels"] for feature in features]
+            batch["labels"] = torch.arange(len(scores)) if None in scores else torch.tensor(scores)
         return batch
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:

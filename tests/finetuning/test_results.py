@@ -1,6 +1,7 @@
 """Predictions as they are kept, and what is said of figures that a model without any input would reach."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from elektron.finetuning.results import (
     metrics_table,
     reservations,
     summary_text,
+    write_json,
     write_predictions,
 )
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.trials import Trial
+from elektron.reporting.task_result import METRICS, RUNS, read_task_result
 
 READING = {"max_length": 8, "pairs": False, "truncation": "head", "stride": 0}
 CLASSES = Classification(labels=["a", "b"], **READING)
@@ -151,3 +154,14 @@ def test_names_of_others_stay_text() -> None:
     said = summary_text(metrics, trials, "f1", Path("out\x1b]0;title\x07"))
     assert "\x1b" not in said and "\x07" not in said
     assert "f1_\\x1b[31m<script>" in said and "out\\x1b]0;title\\x07/report.html" in said
+
+
+def test_numbers_that_json_does_not_have_are_null_and_left_out_when_read(tmp_path):
+    run = {"name": "a", "seed": 1, "eval": {"f1": math.nan}, "seconds": math.inf}
+    metrics = {"f1": math.nan, "accuracy": 0.5, "intervals": {"f1": [math.nan] * 2}}
+    for name, content in {"task.json": {}, METRICS: metrics, RUNS: [run]}.items():
+        write_json(tmp_path / name, content)
+    assert json.loads((tmp_path / METRICS).read_text())["f1"] is None
+    result = read_task_result(tmp_path)
+    assert (result.metrics, result.intervals) == ({"accuracy": 0.5}, {})
+    assert (result.runs[0].eval, result.runs[0].seconds) == ({}, None)

@@ -13,7 +13,6 @@ plot.png, report.html, README.md
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -287,7 +286,7 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
 
 def write_json(path: Path, content: Any) -> None:
     """Indented JSON."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    path.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
 
 
 def summary_text(

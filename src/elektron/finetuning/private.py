@@ -156,7 +156,9 @@ def train_privately(
         steps=privacy.steps,
     )
     steps_in_epoch = round(1 / privacy.sample_rate)
-    with Progress(title, privacy.steps, "steps") as bar:
+    with Progress(title, privacy.steps, "steps") as bar, warnings.catch_warnings():
+        # Embeddings read numbers, which have no gradient.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
         monitor = Monitor(
             task.metric, evaluate, config.keep == "best", config.patience, bar, tracker
         )

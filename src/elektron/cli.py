@@ -174,7 +174,10 @@ COMMANDS = {
         "show which words an answer depends on, and how far that can be believed",
         "elektron.explain.config:ExplainConfig",
         "elektron.explain.explain:explain",
-        ("explain model --input new.csv --out page.html", "explain run --input texts.txt --json"),
+        (
+            "explain model --input new.csv --output page.html",
+            "explain run --input texts.txt --json",
+        ),
     ),
     "canaries": Command(
         "write secrets to plant in a corpus, for audit",

@@ -54,7 +54,7 @@ def test_json_lines_from_standard_input(models, family, monkeypatch, capsys):
 def test_the_figures_as_json_are_means_of_the_lines(models, texts, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     model = models["classification", "electra"]
-    status, printed, _ = run(capsys, model, "--input", texts, "--out", out, "--json")
+    status, printed, _ = run(capsys, model, "--input", texts, "--output", out, "--json")
     assert status == 0
     figures = json.loads(printed)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -78,7 +78,7 @@ def test_a_page(models, task, tmp_path, capsys):
     )
     out = tmp_path / "new" / "page.html"
     model = models[task, "elektron"]
-    status, printed, _ = run(capsys, model, "--input", source, "--out", out)
+    status, printed, _ = run(capsys, model, "--input", source, "--output", out)
     assert (status, printed) == (0, "")
     page = out.read_text()
     assert "<b>the cat" not in page
@@ -86,14 +86,14 @@ def test_a_page(models, task, tmp_path, capsys):
     assert "Comprehensiveness" in page
     assert "Not tested." in page  # two texts
     assert str(model.parent) not in page
-    assert main(["explain", str(model), "--input", str(source), "--out", str(out)]) == 0
+    assert main(["explain", str(model), "--input", str(source), "--output", str(out)]) == 0
 
 
 @pytest.mark.extras
 def test_a_picture_of_the_first_text(models, texts, tmp_path, capsys):
     out = tmp_path / "one.png"
     model = models["token-classification", "bert"]
-    status, printed, log = run(capsys, model, "--input", texts, "--out", out)
+    status, printed, log = run(capsys, model, "--input", texts, "--output", out)
     assert (status, printed) == (0, "")
     assert out.read_bytes().startswith(PNG)
     assert "the first of 12 texts" in log
@@ -103,7 +103,7 @@ def test_a_picture_of_the_first_text(models, texts, tmp_path, capsys):
 def test_attention_needs_no_extra_and_is_no_explanation(models, family, texts, tmp_path, capsys):
     out = tmp_path / "page.html"
     model = models["classification", family]
-    status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--out", out)
+    status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--output", out)
     assert status == 0
     page = out.read_text()
     assert "no explanation of the answer" in page
@@ -162,8 +162,8 @@ def test_without_captum_the_extra_is_named(models, texts, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--out", "page.pdf"], ".jsonl, .html, .png"),
-        (["--out", "page.png"], ".jsonl or .html"),
+        (["--output", "page.pdf"], ".jsonl, .html, .png"),
+        (["--output", "page.png"], ".jsonl or .html"),
         (["--word", "2"], "--word has no effect"),
         (["--word", "0"], "word"),
         (["--steps", "1"], "steps"),
@@ -209,7 +209,9 @@ def test_neither_the_input_nor_the_file_of_another_is_replaced(models, tmp_path,
     model = models["classification", "bert"]
     for out in (source, foreign):
         before = out.read_text()
-        status, _, _ = run(capsys, model, "--input", source, "--out", out, "--method", "attention")
+        status, _, _ = run(
+            capsys, model, "--input", source, "--output", out, "--method", "attention"
+        )
         assert status == 2
         assert out.read_text() == before
 

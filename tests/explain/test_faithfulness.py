@@ -73,12 +73,12 @@ def test_texts_weigh_the_same_and_intervals_are_of_texts():
         Faithfulness(Fall(more, less), Fall(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3))
     )
     summary = summarize([[one, one, one], [two]])
-    assert summary.texts == 2
-    assert summary.comprehensiveness.value == pytest.approx(0.4)
-    assert summary.comprehensiveness.difference == pytest.approx(0.3)
-    assert summary.sufficiency.difference == pytest.approx(-0.2)
-    assert summary.comprehensiveness.interval is summary.better_than_random is None
-    low, high = summarize([[one], [two]] * 10).comprehensiveness.interval
+    assert summary["texts"] == 2
+    assert summary["comprehensiveness"]["value"] == pytest.approx(0.4)
+    assert summary["comprehensiveness"]["difference"] == pytest.approx(0.3)
+    assert summary["sufficiency"]["difference"] == pytest.approx(-0.2)
+    assert summary["comprehensiveness"]["interval"] is summary["better_than_random"] is None
+    low, high = summarize([[one], [two]] * 10)["comprehensiveness"]["interval"]
     assert 0.2 < low < 0.3 < high < 0.4
 
 
@@ -89,4 +89,4 @@ def test_texts_weigh_the_same_and_intervals_are_of_texts():
 def test_better_than_random(more, less, better):
     noise = np.random.default_rng(0).normal(scale=0.01, size=(40, 2))
     texts = [[Faithfulness(Fall(0.5 + more + a, 0.5 + less + b), Fall(0.5, 0.5))] for a, b in noise]
-    assert summarize(texts).better_than_random is better
+    assert summarize(texts)["better_than_random"] is better

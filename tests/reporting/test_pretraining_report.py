@@ -162,9 +162,9 @@ def test_the_same_runs_make_the_same_page(make_run: MakeRun) -> None:
 
 def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run()
-    with pytest.raises(ElektronError, match="is a folder: give --out the name of a file"):
+    with pytest.raises(ElektronError, match="is a folder: give the name of a file"):
         report(ReportConfig([folder], tmp_path))
-    with pytest.raises(ElektronError, match="choose another --out"):
+    with pytest.raises(ElektronError, match="choose another name"):
         report(ReportConfig([folder], folder / "config.yaml" / "page.html"))
 
 

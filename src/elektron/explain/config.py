@@ -22,7 +22,7 @@ class ExplainConfig(FilesConfig):
     """Folder or hub name of a fine-tuned model, or of a pre-trained discriminator or its run."""
     input: str = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
-    out: Path | None = None
+    output: Path | None = None
     """File, by its ending jsonl, html (a page) or png (the first text) (default: JSON lines on standard output)."""
     method: Literal["integrated-gradients", "attention"] = "integrated-gradients"
     """`integrated-gradients`, or `attention`: its weights by layer and head, which do not explain an answer."""
@@ -37,7 +37,7 @@ class ExplainConfig(FilesConfig):
     def __post_init__(self) -> None:
         self.input = as_source(self.input)
         super().__post_init__()
-        if self.out is not None and self.out.suffix not in SUFFIXES:
-            raise ElektronError(f"--out {self.out}: must end in {', '.join(SUFFIXES)}")
-        if self.method == "attention" and self.out is not None and self.out.suffix == ".png":
-            raise ElektronError("--method attention: --out must end in .jsonl or .html")
+        if self.output is not None and self.output.suffix not in SUFFIXES:
+            raise ElektronError(f"--output {self.output}: must end in {', '.join(SUFFIXES)}")
+        if self.method == "attention" and self.output is not None and self.output.suffix == ".png":
+            raise ElektronError("--method attention: --output must end in .jsonl or .html")

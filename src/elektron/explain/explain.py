@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,16 @@ import numpy as np
 
 from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
-from elektron.explain.attributions import LARGE_GAP
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
-from elektron.explain.faithfulness import Faithfulness, Figure, Summary, summarize
+from elektron.explain.faithfulness import Faithfulness, summarize
+from elektron.explain.importance import LARGE_GAP
+from elektron.explain.page import number, page
+from elektron.explain.picture import picture
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import input_texts
-from elektron.inference.output import Write, open_writer
+from elektron.inference.output import check_output, open_writer
 from elektron.io.files import atomic_file, make_parents, refuse_foreign
 from elektron.progress import Progress
 from elektron.reporting.charts import save_png
@@ -39,99 +39,39 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.
     """
-    check_out(config)
+    out = config.output
+    if out is not None:
+        check_output(out, config.input)
+        if out.suffix == ".html":
+            refuse_foreign(out, OURS)
     explainer = Explainer.of(config)
     records = list(read_records([config.input], explainer.layout, config, labelled=False))
     texts = input_texts(explainer.layout, records)
     count_unknown(texts, explainer.tokenizer).check(config.input, config.allow_unknown)
     gaps: list[float] = []
-    falls: list[list[Faithfulness]] = []
-    kept: list[Explanation] = []
+    measured: list[list[Faithfulness]] = []
+    shown: list[Explanation] = []
     columns = PredictionColumns()
+    is_json = output.results if out is None else out.suffix == ".jsonl"
     with (
-        writer_of(config) as write,
+        open_writer(out, config.input) if is_json else nullcontext() as write,
         Progress(f"explaining {config.input}", len(records), "texts") as bar,
     ):
-        for number, record in enumerate(records):
-            found = explainer.explain(record, seed=number)
+        for place, record in enumerate(records):
+            found = explainer.explain(record, seed=place)
             gaps += [each.attribution.gap for each in found.answers if each.attribution]
-            if measured := [each.faithfulness for each in found.answers if each.faithfulness]:
-                falls.append(measured)
+            measured.append([each.faithfulness for each in found.answers if each.faithfulness])
             if write is not None:
                 prediction = found.reading.prediction | {"explanation": found.as_json()}
                 write(columns.rows([record], [prediction]))
-            elif len(kept) < SHOWN:
-                kept.append(found)
-            bar.update(number + 1)
-    summary = summarize(falls) if falls else None
-    result = as_json(config, len(records), gaps, summary)
-    if config.out is not None and write is None:
-        write_picture(config.out, config, kept, result, summary)
-    log_summary(config, gaps, summary)
-    return result
-
-
-def check_out(config: ExplainConfig) -> None:
-    """Raise ElektronError, before the work, for an output that must not be replaced."""
-    if config.out is None:
-        return
-    source = Path(config.input)
-    if config.out.is_dir():
-        raise ElektronError(f"--out {config.out} is a folder: give the name of a file")
-    if config.out.exists() and source.exists() and config.out.samefile(source):
-        raise ElektronError(f"--out {config.out} is the input itself: choose another name")
-    if config.out.suffix == ".html":
-        refuse_foreign(config.out, OURS)
-
-
-@contextmanager
-def writer_of(config: ExplainConfig) -> Iterator[Write | None]:
-    """A function that writes JSON lines; None for a page or a picture, and where only the figures are wanted."""
-    to_stdout = config.out is None and output.results
-    if not to_stdout and (config.out is None or config.out.suffix != ".jsonl"):
-        yield None
-        return
-    with open_writer(config.out) as write:
-        yield write
-
-
-def write_picture(
-    out: Path,
-    config: ExplainConfig,
-    explanations: Sequence[Explanation],
-    result: dict[str, Any],
-    summary: Summary | None,
-) -> None:
-    """Write a page of the texts, or a picture of the first one.
-
-    Raises:
-        ElektronError: it cannot be written.
-    """
-    from elektron.explain.page import page
-    from elektron.explain.picture import picture
-
-    if out.suffix == ".html":
-        page(config, explanations, result, summary).write(out)
-        return
-    if result["texts"] > 1:
-        log.info("%s shows the first of %s texts", out, f"{result['texts']:,}")
-    try:
-        make_parents(out)
-        with atomic_file(out) as partial_file:
-            save_png(picture(explanations[0]), partial_file)
-    except OSError as error:
-        raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
-
-
-def as_json(
-    config: ExplainConfig, texts: int, gaps: Sequence[float], summary: Summary | None
-) -> dict[str, Any]:
-    """The figures over all texts in JSON's types."""
+            elif len(shown) < SHOWN:
+                shown.append(found)
+            bar.update(place + 1)
     result: dict[str, Any] = {
         "model": config.model,
         "input": config.input,
         "method": config.method,
-        "texts": texts,
+        "texts": len(records),
     }
     if gaps:
         result["gap"] = {
@@ -141,39 +81,58 @@ def as_json(
             "largest": max(gaps),
             "large": sum(gap > LARGE_GAP for gap in gaps),
         }
-    if summary is not None:
-        result["faithfulness"] = asdict(summary) | {
-            "better_than_random": summary.better_than_random
-        }
+    if any(measured):
+        result["faithfulness"] = summarize([text for text in measured if text])
+    if out is not None and out.suffix == ".html":
+        page(result, shown).write(out)
+    elif out is not None and out.suffix == ".png":
+        write_picture(out, shown[0], len(records))
+    log_figures(result)
     return result
 
 
-def log_summary(config: ExplainConfig, gaps: Sequence[float], summary: Summary | None) -> None:
+def write_picture(out: Path, explanation: Explanation, texts: int) -> None:
+    """Write a picture of the first of some texts.
+
+    Raises:
+        ElektronError: it cannot be written.
+    """
+    if texts > 1:
+        log.info("%s shows the first of %s texts", out, f"{texts:,}")
+    try:
+        make_parents(out)
+        with atomic_file(out) as partial_file:
+            save_png(picture(explanation), partial_file)
+    except OSError as error:
+        raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
+
+
+def log_figures(result: dict[str, Any]) -> None:
     """The convergence gap, a warning where it is large, and last how faithful the order of words is."""
-    if gaps:
+    if gap := result.get("gap"):
         log.info(
             "convergence gap with %s steps: median %.2g %%, largest %.2g %%",
-            config.steps,
-            100 * np.median(gaps),
-            100 * max(gaps),
+            gap["steps"],
+            100 * gap["median"],
+            100 * gap["largest"],
         )
-    if large := sum(gap > LARGE_GAP for gap in gaps):
-        log.warning(
-            "the attributions of %s of %s answers miss the change of the score by more than %.0f %%: do not rely on "
-            "them; --steps %s makes the gap smaller",
-            f"{large:,}",
-            f"{len(gaps):,}",
-            100 * LARGE_GAP,
-            4 * config.steps,
-        )
-    if summary is None:
+        if gap["large"]:
+            log.warning(
+                "the attributions of %s of %s answers miss the change of the score by more than %.0f %%: do not rely "
+                "on them; --steps %s makes the gap smaller",
+                f"{gap['large']:,}",
+                f"{gap['answers']:,}",
+                100 * LARGE_GAP,
+                4 * gap["steps"],
+            )
+    if not (measured := result.get("faithfulness")):
         log.info("no text has two words or more: how faithful the order is cannot be measured")
         return
     figures = (
-        f"comprehensiveness {figure_text(summary.comprehensiveness)}, "
-        f"sufficiency {figure_text(summary.sufficiency)}, over {summary.texts:,} texts"
+        f"comprehensiveness {figure_text(measured['comprehensiveness'])}, "
+        f"sufficiency {figure_text(measured['sufficiency'])}, over {measured['texts']:,} texts"
     )
-    if summary.better_than_random is False:
+    if measured["better_than_random"] is False:
         log.warning(
             "the order of the words is not better than a random one, so it does not explain the answers: %s",
             figures,
@@ -182,13 +141,10 @@ def log_summary(config: ExplainConfig, gaps: Sequence[float], summary: Summary |
         log.info("%s", figures)
 
 
-def figure_text(figure: Figure) -> str:
+def figure_text(figure: dict[str, Any]) -> str:
     """`0.412 (random order 0.120, difference 0.292, 95 % 0.260 … 0.324)`."""
-    interval = (
-        f", 95 % {figure.interval[0]:.3f} … {figure.interval[1]:.3f}" if figure.interval else ""
-    )
-    text = (
-        f"{figure.value:.3f} (random order {figure.random:.3f}, difference "
-        f"{figure.difference:.3f}{interval})"
-    )
-    return text.replace("-", "−")
+    text = f"{number(figure['value'])} (random order {number(figure['random'])}, difference "
+    text += number(figure["difference"])
+    if figure["interval"]:
+        text += ", 95 % " + " … ".join(map(number, figure["interval"]))
+    return text + ")"

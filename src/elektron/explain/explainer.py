@@ -15,10 +15,16 @@ from transformers import PreTrainedModel
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
-from elektron.explain.attention import attention_between_words, received, with_attention_weights
-from elektron.explain.attributions import Attribution, captum, integrated_gradients
 from elektron.explain.config import ExplainConfig
 from elektron.explain.faithfulness import Faithfulness, faithfulness
+from elektron.explain.importance import (
+    Attribution,
+    attention_between_words,
+    captum,
+    integrated_gradients,
+    received,
+    with_attention_weights,
+)
 from elektron.explain.reading import (
     Answer,
     Reading,
@@ -59,6 +65,23 @@ class Explained:
     faithfulness: Faithfulness | None
     """None where there are fewer than two words."""
 
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        attribution = self.attribution
+        found: dict[str, Any] = {"answer": self.answer.name}
+        if self.answer.words:
+            found["about"] = list(self.answer.words)
+        if attribution is not None:
+            for name in ("score", "baseline_score", "gap"):
+                found[name] = round(getattr(attribution, name), DIGITS)
+        name = "attributions" if attribution is not None else "attention_received"
+        found[name] = [round(value, DIGITS) for value in self.importance]
+        if self.faithfulness is not None:
+            ours, random = self.faithfulness
+            for name, value, by_chance in zip(ours._fields, ours, random, strict=True):
+                found[name] = {"value": round(value, DIGITS), "random": round(by_chance, DIGITS)}
+        return found
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -75,7 +98,7 @@ class Explanation:
         found: dict[str, Any] = {
             "words": [reading.text(word) for word in reading.words],
             "truncated": reading.truncated,
-            "answers": [answer_as_json(explained) for explained in self.answers],
+            "answers": [explained.as_json() for explained in self.answers],
         }
         if self.attention is not None:
             found["attention"] = np.round(self.attention.astype(np.float64), 4).tolist()
@@ -92,6 +115,15 @@ class Explainer:
     read: Callable[[Record], Reading]
     tokenizer: Tokenizer
     config: ExplainConfig
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.mask_token_id is None:
+            raise ElektronError(
+                f"{self.config.model}: its tokenizer has no mask token to begin from"
+            )
+        if self.config.method == "attention":
+            with_attention_weights(self.model)
+        self.model.requires_grad_(False)
 
     @classmethod
     def of(cls, config: ExplainConfig) -> Explainer:
@@ -118,7 +150,7 @@ class Explainer:
         model.to(Device.choose("fp32").device).eval()
         longest = min(READ_AT_ONCE, longest_input(model.config))
         read = partial(read_discriminated, model, tokenizer, longest=longest, number=config.word)
-        return cls._checked(model, Layout((TEXT,)), read, tokenizer, config)
+        return cls(model, Layout((TEXT,)), read, tokenizer, config)
 
     @classmethod
     def of_finetuned(cls, predictor: Predictor, config: ExplainConfig) -> Explainer:
@@ -142,22 +174,7 @@ class Explainer:
                 f"{config.model} is a model for {task.name}: explain is for classification, regression, "
                 "token-classification, question-answering and pre-trained discriminators"
             )
-        return cls._checked(model, task.files(), read, tokenizer, config)
-
-    @classmethod
-    def _checked(
-        cls,
-        model: PreTrainedModel,
-        layout: Layout,
-        read: Callable[[Record], Reading],
-        tokenizer: Tokenizer,
-        config: ExplainConfig,
-    ) -> Explainer:
-        if tokenizer.mask_token_id is None:
-            raise ElektronError(f"{config.model}: its tokenizer has no mask token to begin from")
-        if config.method == "attention":
-            with_attention_weights(model)
-        return cls(model.requires_grad_(False), layout, read, tokenizer, config)
+        return cls(model, task.files(), read, tokenizer, config)
 
     def explain(self, record: Record, seed: int = 0) -> Explanation:
         """Explain the answers to one text.
@@ -166,48 +183,21 @@ class Explainer:
             record: as `layout` says.
             seed: of the random orders that faithfulness is compared with.
         """
-        reading = self.read(record)
-        attention = None
+        model, reading, mask_id = self.model, self.read(record), self.tokenizer.mask_token_id
+        attention, answers = None, []
         if self.config.method == "attention":
-            attention = attention_between_words(self.model, reading)
-        answers = []
+            attention = attention_between_words(model, reading)
         for answer in reading.answers:
             attribution = None
-            if attention is not None:
-                importance = received(attention).mean((0, 1))[:-1].tolist()
-            else:
-                attribution = self._attribution(reading, answer)
+            if attention is None:
+                attribution = integrated_gradients(
+                    model, reading, answer, mask_id, self.config.steps
+                )
                 importance = attribution.words
-            fall = None
+            else:
+                importance = received(attention).mean((0, 1))[:-1].tolist()
+            measured = None
             if len(importance) > 1:
-                mask_id = self.tokenizer.mask_token_id
-                fall = faithfulness(self.model, reading, answer, importance, mask_id, seed)
-            answers.append(Explained(answer, importance, attribution, fall))
+                measured = faithfulness(model, reading, answer, importance, mask_id, seed)
+            answers.append(Explained(answer, importance, attribution, measured))
         return Explanation(reading, answers, attention)
-
-    def _attribution(self, reading: Reading, answer: Answer) -> Attribution:
-        return integrated_gradients(
-            self.model, reading, answer, self.tokenizer.mask_token_id, self.config.steps
-        )
-
-
-def answer_as_json(explained: Explained) -> dict[str, Any]:
-    """One answer in JSON's types."""
-    answer, attribution = explained.answer, explained.attribution
-    found: dict[str, Any] = {"answer": answer.name}
-    if answer.words:
-        found["about"] = list(answer.words)
-    if attribution is not None:
-        found["score"] = round(attribution.score, DIGITS)
-        found["baseline_score"] = round(attribution.baseline_score, DIGITS)
-        found["gap"] = round(attribution.gap, DIGITS)
-    name = "attributions" if attribution is not None else "attention_received"
-    found[name] = [round(value, DIGITS) for value in explained.importance]
-    if explained.faithfulness is not None:
-        ours, random = explained.faithfulness
-        for measure in ours._fields:
-            found[measure] = {
-                "value": round(getattr(ours, measure), DIGITS),
-                "random": round(getattr(random, measure), DIGITS),
-            }
-    return found

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,54 +97,38 @@ def strengths_without(
     return torch.cat(found).numpy()
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One of the two measures over all texts."""
-
-    value: float
-    random: float
-    difference: float
-    """`value - random`."""
-    interval: tuple[float, float] | None
-    """95 % interval of the difference from random; None for few texts."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Both measures over all texts."""
-
-    texts: int
-    """With at least two words."""
-    comprehensiveness: Figure
-    sufficiency: Figure
-
-    @property
-    def better_than_random(self) -> bool | None:
-        """Whether one measure is clearly better than that of random orders, none clearly worse; None for few texts."""
-        more, less = self.comprehensiveness.interval, self.sufficiency.interval
-        if more is None or less is None:
-            return None
-        return (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
-
-
-def summarize(texts: Sequence[Sequence[Faithfulness]]) -> Summary:
+def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
     """Means over texts of the means of their answers, with bootstrap intervals over texts.
 
     Args:
         texts: at least one; for each its answers, at least one.
+
+    Returns:
+        `texts`: how many; for each measure its `value`, that of `random` orders, their `difference` and its 95 %
+        `interval` (None for few texts); `better_than_random`: whether one measure is clearly better than that of
+        random orders and none clearly worse (None for few texts).
     """
-    table = np.array([np.mean([[*each.ours, *each.random] for each in text], 0) for text in texts])
+    table = np.array([np.mean(text, 0) for text in texts])  # (texts, ours and random, measures)
 
-    def compute(rows: Rows) -> dict[str, float]:
-        more, less, random_more, random_less = table[rows].mean(0)
-        return {"more": more - random_more, "less": less - random_less}
+    def differences(rows: Rows) -> dict[str, float]:
+        ours, random = table[rows].mean(0)
+        return dict(zip(Fall._fields, (ours - random).tolist(), strict=True))
 
-    intervals = (
-        bootstrap(Measure(rows=len(table), compute=compute)) if len(table) >= LEAST_TEXTS else {}
-    )
-    more, less, random_more, random_less = table.mean(0).tolist()
-    return Summary(
-        len(table),
-        Figure(more, random_more, more - random_more, intervals.get("more")),
-        Figure(less, random_less, less - random_less, intervals.get("less")),
-    )
+    found: dict[str, Any] = {"texts": len(table)}
+    ours, random = (Fall(*row) for row in table.mean(0).tolist())
+    for name, difference in differences(slice(None)).items():
+        found[name] = {
+            "value": getattr(ours, name),
+            "random": getattr(random, name),
+            "difference": difference,
+            "interval": None,
+        }
+    found["better_than_random"] = None
+    if len(table) >= LEAST_TEXTS:
+        intervals = bootstrap(Measure(rows=len(table), compute=differences))
+        for name, interval in intervals.items():
+            found[name]["interval"] = interval
+        more, less = intervals["comprehensiveness"], intervals["sufficiency"]
+        better = (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
+        found["better_than_random"] = better
+    return found

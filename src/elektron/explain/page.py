@@ -1,4 +1,4 @@
-"""The page of `elektron explain --out page.html`: the figures first, then the texts with shaded words."""
+"""The page of `elektron explain --output page.html`: the figures first, then the texts with shaded words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elektron.explain.attention import SPECIAL, received
-from elektron.explain.attributions import LARGE_GAP
-from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explained, Explanation
-from elektron.explain.faithfulness import FRACTIONS, Figure, Summary
+from elektron.explain.faithfulness import FRACTIONS
+from elektron.explain.importance import LARGE_GAP, received
 from elektron.explain.reading import Reading
 from elektron.reporting.formatting import percent, whole
 from elektron.reporting.page import (
@@ -22,7 +20,6 @@ from elektron.reporting.page import (
     Details,
     Heading,
     Heatmap,
-    Inline,
     Legend,
     Report,
     Section,
@@ -45,36 +42,23 @@ CAUTION = (
 )
 
 
-def page(
-    config: ExplainConfig,
-    explanations: Sequence[Explanation],
-    result: dict[str, Any],
-    summary: Summary | None,
-) -> Report:
-    """The page of some texts.
-
-    Args:
-        config: of the command.
-        explanations: of the first texts.
-        result: the figures over all.
-        summary: how faithful the order of words is, if that could be measured.
-    """
-    attention = config.method == "attention"
+def page(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
+    """The page of the figures over all texts and the explanations of the first."""
+    attention = result["method"] == "attention"
     shown = explanations[: WITH_ATTENTION if attention else None]
-    blocks: list[Block] = [tiles(result, summary), warnings(result, summary, attention)]
     texts: list[Block] = [] if attention else [legend()]
     for place, explanation in enumerate(shown, start=1):
         texts.append(Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
         texts += attention_blocks(explanation) if attention else answer_blocks(explanation)
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
-    name = Path(config.model).resolve().name
+    name = Path(result["model"]).resolve().name
     return Report(
         title=f"{name} explained",
         kind="attention" if attention else "explanations",
         heading=[name],
         lead=CAUTION if attention else "Words that the answers depend on, by integrated gradients.",
-        blocks=blocks,
+        blocks=[tiles(result), warnings(result, attention)],
         sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
     )
 
@@ -84,66 +68,60 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def tiles(result: dict[str, Any], summary: Summary | None) -> Tiles:
+def tiles(result: dict[str, Any]) -> Tiles:
     """How faithful the order is, and how far attributions are from adding up."""
     found = []
-    if summary is not None:
-        found = [
-            tile("Comprehensiveness", summary.comprehensiveness, "more is better"),
-            tile("Sufficiency", summary.sufficiency, "less is better"),
-        ]
+    if measured := result.get("faithfulness"):
+        for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")):
+            figure = measured[name]
+            meaning = f"random order: {number(figure['random'])}; {better} is better. "
+            if figure["interval"]:
+                ends = " to ".join(map(number, figure["interval"]))
+                meaning += f"Difference {number(figure['difference'])}, 95 % interval {ends}."
+            else:
+                meaning += "Too few texts for an interval."
+            found.append(Tile(name.capitalize(), number(figure["value"]), meaning))
     if gap := result.get("gap"):
-        value = percent(gap["median"], 2)
         largest = percent(gap["largest"], 2)
         meaning = (
             f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
         )
-        found.append(Tile("Convergence gap", value, meaning))
+        found.append(Tile("Convergence gap", percent(gap["median"], 2), meaning))
     return Tiles(found)
 
 
-def tile(name: str, figure: Figure, better: str) -> Tile:
-    """One measure beside that of random orders."""
-    meaning = f"random order: {number(figure.random, 3)}; {better}. "
-    if figure.interval is not None:
-        low, high = (number(end, 3) for end in figure.interval)
-        meaning += f"Difference {number(figure.difference, 3)}, 95 % interval {low} to {high}."
-    else:
-        meaning += "Too few texts for an interval."
-    return Tile(name, number(figure.value, 3), meaning)
-
-
-def warnings(result: dict[str, Any], summary: Summary | None, attention: bool) -> Warnings:
+def warnings(result: dict[str, Any], attention: bool) -> Warnings:
     """What stands against believing the shades."""
-    items: list[list[Inline]] = []
-    better = summary.better_than_random if summary is not None else None
+    items = []
+    better = result.get("faithfulness", {}).get("better_than_random")
     if better is False:
         order = "how much attention words receive" if attention else "these attributions"
         items.append(
-            [
-                Cell("Not better than chance. ", strong=True),
+            (
+                "Not better than chance. ",
                 f"Masking words in the order of {order} changes the answers no more than masking words in a random "
                 "order: do not believe the shades below.",
-            ]
+            )
         )
     if better is None:
         items.append(
-            [
-                Cell("Not tested. ", strong=True),
+            (
+                "Not tested. ",
                 "There are too few texts to tell whether the order of the words is better than a random one. Give a "
                 "file with more of them.",
-            ]
+            )
         )
     if large := result.get("gap", {}).get("large"):
         items.append(
-            [
-                Cell("Large gaps. ", strong=True),
+            (
+                "Large gaps. ",
                 f"The attributions of {whole(large)} answers miss the change of the score by more than "
                 f"{percent(LARGE_GAP, 0)}: more --steps make them exact.",
-            ]
+            )
         )
     return Warnings(
-        items, "The order of the words is better than a random one, by the figures above."
+        [(Cell(name, strong=True), meaning) for name, meaning in items],
+        "The order of the words is better than a random one, by the figures above.",
     )
 
 
@@ -156,11 +134,8 @@ def legend() -> Legend:
     )
     return Legend(
         [
-            item
+            Cell(tokens=[Token(word, False, shade, dotted=dotted, title=meant), Token(meant)])
             for word, shade, dotted, meant in samples
-            for item in [
-                Cell(tokens=[Token(word, False, shade, dotted=dotted, title=meant), Token(meant)])
-            ]
         ]
     )
 
@@ -220,7 +195,7 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     """What words receive, by layer, and in each layer by head."""
     assert explanation.attention is not None
     reading = explanation.reading
-    columns = [*map(reading.text, reading.words), SPECIAL]
+    columns = [*map(reading.text, reading.words), "special tokens"]
     found = received(explanation.attention)
     layers = [f"layer {layer}" for layer in range(1, len(found) + 1)]
     heads = [f"head {head}" for head in range(1, found.shape[1] + 1)]
@@ -253,7 +228,7 @@ def meaning(attention: bool) -> list[Block]:
         return [
             text(
                 "A cell is the attention that a word, or all special tokens together, receives from the words on "
-                "average; shades are relative to the word that receives most in a row. JSON lines (--out "
+                "average; shades are relative to the word that receives most in a row. JSON lines (--output "
                 "FILE.jsonl) have the weights from each word to each."
             ),
             text(

@@ -33,7 +33,8 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS
 from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.config import DetectConfig
-from elektron.inference.predict import open_output, predict_rows
+from elektron.inference.output import open_writer
+from elektron.inference.predict import predict_rows
 from elektron.inference.pretrained import load_scorer, logits_at, replaced_logits
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, network_of_run
 from elektron.pretraining.masking import WordFinder, is_unspaced
@@ -68,7 +69,7 @@ def detect(config: DetectConfig) -> int:
     Raises:
         ElektronError: there is no such model or file, the model is no discriminator, or the file has no texts.
     """
-    with open_output(config) as write:
+    with open_writer(config.output, config.input) as write:
         detector = load_detector(config)
         if config.output is None and sys.stdout.isatty():
 

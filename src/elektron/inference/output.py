@@ -17,6 +17,7 @@ from typing import Any
 
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
+from elektron.finetuning.readers.lines import STDIN
 from elektron.io.files import atomic_file, make_parents, to_json
 from elektron.terminal import escape_control, stdout
 
@@ -29,23 +30,36 @@ BREAKS = re.compile(r"\r\n|[\t\r\n]")
 
 
 @contextmanager
-def open_writer(output: Path | None) -> Iterator[Write]:
+def open_writer(output: Path | None, source: str = STDIN) -> Iterator[Write]:
     """A function that writes rows to a file by its suffix, or to standard output.
 
+    Args:
+        output: the file; None for standard output.
+        source: the input, which must not be replaced.
+
     Raises:
-        ElektronError: the suffix is not known, or nothing can be written there.
+        ElektronError: the suffix is not known, nothing can be written there, or it is the input.
     """
     if output is None:
         yield _write_to_stdout
         return
     if output.suffix not in FORMATS:
         raise ElektronError(f"--output {output}: must end in {', '.join(FORMATS)}")
+    check_output(output, source)
     try:
         make_parents(output)
         with atomic_file(output) as path, contextmanager(FORMATS[output.suffix])(path) as write:
             yield write
     except OSError as error:
         raise ElektronError(f"{output} cannot be written ({error.strerror})") from error
+
+
+def check_output(output: Path, source: str) -> None:
+    """Raise ElektronError, before the work, for an output that is a folder or the input itself."""
+    if output.is_dir():
+        raise ElektronError(f"--output {output} is a folder: give the name of a file")
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise ElektronError(f"--output {output} is the input itself: choose another name")
 
 
 def _write_to_stdout(rows: Sequence[Row]) -> None:

@@ -7,8 +7,7 @@ ends when no more input is available, so that a process that sends one line gets
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -42,7 +41,7 @@ def predict(config: PredictConfig) -> int:
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.
     """
-    with open_output(config) as write:
+    with open_writer(config.output, config.input) as write:
         return _predict(config, write)
 
 
@@ -55,23 +54,6 @@ def predictions(config: PredictConfig) -> list[Row]:
     rows: list[Row] = []
     _predict(config, rows.extend)
     return rows
-
-
-@contextmanager
-def open_output(config: PredictConfig | DetectConfig) -> Iterator[Write]:
-    """A function that writes rows to `config.output`.
-
-    Raises:
-        ElektronError: nothing can be written there, or it is the input.
-    """
-    if config.input != "-" and config.output is not None:
-        source = Path(config.input)
-        if config.output.exists() and source.exists() and config.output.samefile(source):
-            raise ElektronError(
-                f"--output {config.output} is the input itself: choose another name"
-            )
-    with open_writer(config.output) as write:
-        yield write
 
 
 def _predict(config: PredictConfig, write: Write) -> int:

@@ -286,16 +286,14 @@ class Report:
             ElektronError: it cannot be written, or another file is there.
         """
         if out.is_dir():
-            raise ElektronError(
-                f"{out} is a folder: give --out the name of a file, such as report.html"
-            )
+            raise ElektronError(f"{out} is a folder: give the name of a file, such as report.html")
         refuse_foreign(out, OURS)
         try:
             make_parents(out)
             atomic_write(out, self.html())
         except OSError as error:
             raise ElektronError(
-                f"{out}: the report cannot be written ({error.strerror}): choose another --out"
+                f"{out}: the page cannot be written ({error.strerror}): choose another name"
             ) from error
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from elektron.errors import ElektronError
-from elektron.explain.attributions import captum
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
+from elektron.explain.importance import captum
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS, Layout

@@ -1,17 +1,23 @@
-"""Integrated gradients against their closed form, and their completeness in every family and task."""
+"""Integrated gradients against their closed form, complete in every family and task; the model's own attention."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForSequenceClassification
 
-from elektron.explain.attributions import Attribution, integrated_gradients
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
+from elektron.explain.importance import (
+    Attribution,
+    attention_between_words,
+    integrated_gradients,
+    received,
+)
 from elektron.explain.reading import Answer, Choice, Reading, Word
 from elektron.finetuning.readers.records import Record
 from tests.explain.conftest import CLASSES, FAMILIES
 
-pytestmark = pytest.mark.extras
 MASK = 3
 
 
@@ -37,6 +43,7 @@ def reading_of(ids, words, answer):
     return Reading({"input_ids": torch.tensor([ids])}, parts, words, False, {}, [answer])
 
 
+@pytest.mark.extras
 def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
     torch.manual_seed(0)
     model = Linear(5, 1).eval()
@@ -52,6 +59,7 @@ def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
     assert found.gap < 1e-5
 
 
+@pytest.mark.extras
 def test_special_tokens_stay_and_score_and_baseline_are_the_models_own():
     torch.manual_seed(0)
     model = Linear(3, 4).eval()
@@ -79,6 +87,7 @@ RECORDS = {
 }
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", CLASSES)
 def test_attributions_add_up(models, family, task):
@@ -93,3 +102,44 @@ def test_attributions_add_up(models, family, task):
         attribution = answer.attribution
         change = attribution.score - attribution.baseline_score
         assert sum(answer.importance) == pytest.approx(change, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", CLASSES)
+def test_rows_of_attention_add_up_to_one(models, family, task):
+    if (task, family) not in models:
+        pytest.skip("no such model")
+    config = ExplainConfig(model=str(models[task, family]), method="attention")
+    values = {
+        "text": "the cat sees an apple .",
+        "tokens": ["the", "cat", "."],
+        "question": "who ?",
+        "context": "the cat sees .",
+    }
+    found = Explainer.of(config).explain(Record(values, values, "here"))
+    words = len(found.reading.words)
+    assert found.attention.shape == (2, 2, words + 1, words + 1)
+    np.testing.assert_allclose(found.attention.sum(-1), 1, atol=1e-5)
+    for answer in found.answers:
+        assert answer.attribution is None
+        assert answer.importance == pytest.approx(
+            found.attention[:, :, :-1, :-1].mean((0, 1, 2)).tolist()
+        )
+
+
+def test_attention_weights_are_those_of_the_model(models):
+    folder = str(models["classification", "bert"])
+    explainer = Explainer.of(ExplainConfig(model=folder, method="attention"))
+    reading = explainer.read(Record({"text": "the cat houses"}, {}, "here"))
+    found = attention_between_words(explainer.model, reading)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager")
+    with torch.no_grad():
+        weights = plain.eval()(**reading.inputs, output_attentions=True).attentions[1][0]
+    pieces = list(reading.words[2].positions)
+    assert len(pieces) > 1
+    cat = reading.words[1].positions[0]
+    assert found[1, :, 1, 2] == pytest.approx(weights[:, cat, pieces].sum(-1).tolist(), abs=1e-6)
+    assert found[1, :, 2, 1] == pytest.approx(weights[:, pieces, cat].mean(-1).tolist(), abs=1e-6)
+    special = weights[:, cat, 0] + weights[:, cat, -1]
+    assert found[1, :, 1, -1] == pytest.approx(special.tolist(), abs=1e-6)
+    assert received(found).shape == (2, 2, 4)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,26 @@ class ElektronError(Exception):
 
 class AlreadyReportedError(ElektronError):
     """An error that rank 0 has logged: this process exits with the same status and prints nothing."""
+
+
+@contextmanager
+def requires_extra(extra: str, what: str) -> Iterator[None]:
+    """Imports of optional packages, which an extra of this package installs.
+
+    Args:
+        extra: name of the extra.
+        what: needs them.
+
+    Raises:
+        ElektronError: one is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = (error.name or "a package").partition(".")[0]
+        raise ElektronError(
+            f"{what} needs {missing}, which is not installed: pip install 'elektron[{extra}]'"
+        ) from error
 
 
 def did_you_mean(

@@ -8,7 +8,7 @@ path is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,15 @@ VOCABULARIES = (
     "*.model",
 )
 """Files of tokens, which may look like paths."""
-FIGURES = "model-index"
-"""In a card's metadata: all metrics, which are a table in its text too."""
-CODE = ("elektron.py", "heads.py")
-"""Of family `elektron`, for transformers without this package."""
-SENTENCE_TRANSFORMERS = (
-    *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
-    "1_Pooling/config.json",
-)
-TEXTS = (
-    *(CONFIG, "generation_config.json", "task.json", "metrics.json", CHECKSUMS),
-    *("model*.safetensors.index.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *SENTENCE_TRANSFORMERS,
-)
 WEIGHTS = ("model*.safetensors", "onnx/*")
+FILES = (
+    *(CONFIG, "generation_config.json", "task.json", "metrics.json", "export.json", CHECKSUMS),
+    *("model*.safetensors.index.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("elektron.py", "heads.py"),  # family `elektron`, for transformers without this package
+    *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+    *("1_Pooling/config.json", *VOCABULARIES, *WEIGHTS),
+)
+"""What is uploaded, besides the card."""
 TARGET_TOKENIZER = "target_tokenizer"
 """The folder with the tokenizer of what a model writes."""
 LOCAL_PATH = re.compile(
@@ -82,22 +77,17 @@ def push(config: PushConfig) -> dict[str, Any]:
     check_name(config.name)
     folder = model_folder(config.model)
     card = card_for(folder, config.name, config.license)
-    files: dict[str, Path | bytes] = {CARD: card.encode()}
-    files |= {str(path.relative_to(folder).as_posix()): path for path in model_files(folder)}
-    refuse_local_paths(folder, card)
-    sizes = {
-        name: len(file) if isinstance(file, bytes) else file.stat().st_size
-        for name, file in files.items()
-    }
+    paths = {path.relative_to(folder).as_posix(): path for path in model_files(folder)}
+    refuse_local_paths(folder / CARD, card, paths.values())
+    sizes = {CARD: len(card.encode())} | {name: path.stat().st_size for name, path in paths.items()}
+    uploaded = {name.partition("/")[0] for name in sizes}
     left_out = sorted(
-        path.name + "/" * path.is_dir()
-        for path in folder.iterdir()
-        if path.name not in {name.partition("/")[0] for name in files}
+        path.name + "/" * path.is_dir() for path in folder.iterdir() if path.name not in uploaded
     )
     describe(config, card, sizes, left_out)
     url = None
     if config.upload:
-        url = upload(config, files)
+        url = upload(config, {CARD: card.encode(), **paths})
         echo(f"\nUploaded: {url}")
     else:
         echo("\nNothing was uploaded: add --upload to do so.")
@@ -144,12 +134,8 @@ def model_folder(given: str) -> Path:
 
 def model_files(folder: Path) -> list[Path]:
     """The files that are uploaded, without the card."""
-    places = [
-        folder,
-        *([folder / TARGET_TOKENIZER] if (folder / TARGET_TOKENIZER).is_dir() else []),
-    ]
-    patterns = (*TEXTS, *VOCABULARIES, *CODE, *WEIGHTS)
-    return sorted({path for place in places for path in _matching(place, patterns)})
+    places = (folder, folder / TARGET_TOKENIZER)
+    return sorted({path for place in places for path in _matching(place, FILES)})
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
@@ -164,6 +150,7 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     """
     from huggingface_hub import ModelCard
 
+    from elektron.models.onnx_model import exported_file
     from elektron.pretraining.config import SUMMARY
     from elektron.reporting.encoder_card import encoder_card
     from elektron.reporting.model_card import model_card
@@ -179,10 +166,12 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     elif text is None and (run / SUMMARY).is_file():
         text = encoder_card(read_run(run), folder.name, name)
     if text is None:
-        raise ElektronError(
-            f"{folder} has no model card, and is not in the folder of a finished run that one could be made from: "
-            f"write {path}"
+        reason = (
+            "is an exported model, which has no metrics to make a card of"
+            if exported_file(str(folder)) is not None
+            else "has no model card, and is not in the folder of a finished run that one could be made from"
         )
+        raise ElektronError(f"{folder} {reason}: write {path}")
     if license_name is None:
         return text
     card = ModelCard(text, ignore_metadata_errors=True)
@@ -190,11 +179,11 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     return str(card)
 
 
-def refuse_local_paths(folder: Path, card: str) -> None:
+def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> None:
     """Raise ElektronError for the first uploaded text that names a path of a machine."""
-    texts = {folder / CARD: card}
-    for path in model_files(folder):
-        if path.suffix == ".json" and not any(path.match(name) for name in VOCABULARIES):
+    texts = {card_file: card}
+    for path in paths:
+        if path.suffix == ".json" and not any(map(path.match, VOCABULARIES)):
             texts[path] = read_text(path)
     for path, text in texts.items():
         if found := LOCAL_PATH.search(text):
@@ -217,7 +206,8 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
     if left_out:
         echo(f"Stays here: {escape_control(comma_list(left_out))}")
     made = ModelCard(card, ignore_metadata_errors=True)
-    metadata = {key: value for key, value in made.data.to_dict().items() if key != FIGURES}
+    metadata = made.data.to_dict()
+    metadata.pop("model-index", None)  # the metrics, which are a table in the text too
     head = made.text.partition("\n## ")[0].strip()
     lines = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).splitlines()
     lines += ["", *head.splitlines()]

@@ -148,36 +148,6 @@ TRUNK = re.compile(r"\(?0[1-9][0-9]{1,4}(?:\) ?| ?[/-] ?| )[0-9][0-9 -]{4,}")
 """An area code apart from the number."""
 
 
-def searches(kind: str) -> list[tuple[re.Pattern[str], Check]]:
-    """The patterns of a kind and their checks."""
-    if kind == "url":
-        return [(URL, _url)]
-    if kind == "key":
-        return [(KEY, _key), (AWS_SECRET, lambda match: match.span(1))]
-    if kind == "email":
-        return [(EMAIL, _email)]
-    if kind == "mac":
-        return [(MAC, _mac)]
-    if kind == "ip":
-        return [(IPV4, _ipv4), (IPV6, _ipv6)]
-    if kind == "iban":
-        from stdnum import iban
-
-        forms = _iban_forms()
-        return [(IBAN, lambda match: _iban(match, forms, iban.is_valid))]
-    if kind == "resident_id":
-        # stdnum.cn.ric refuses people who are older than the district that they are registered in.
-        from stdnum.iso7064.mod_11_2 import is_valid
-
-        return [(RESIDENT_ID, lambda match: match.span() if is_valid(match[0].upper()) else None)]
-    if kind == "card":
-        return [(CARD, _card)]
-    if kind == "ssn":
-        return [(SSN, re.Match.span)]
-    plans = _Plans()
-    return [(PHONE, lambda match: _phone(match, plans))]
-
-
 def _before(match: re.Match[str]) -> str:
     return match.string[max(0, match.start() - CONTEXT) : match.start()].lower()
 
@@ -216,6 +186,7 @@ def _email(match: re.Match[str]) -> Span | None:
     return start, match.end()
 
 
+@cache
 def _iban_forms() -> dict[str, re.Pattern[str]]:
     """By country code: the pattern of an IBAN, which has a length of its own in each country."""
     from stdnum import numdb
@@ -229,13 +200,20 @@ def _iban_forms() -> dict[str, re.Pattern[str]]:
     return forms
 
 
-def _iban(
-    match: re.Match[str], forms: dict[str, re.Pattern[str]], is_valid: Callable[[str], bool]
-) -> Span | None:
+def _iban(match: re.Match[str]) -> Span | None:
+    from stdnum import iban
+
     text, start = match.string, match.start() - 2
-    form = forms.get(text[start : start + 2].upper())
+    form = _iban_forms().get(text[start : start + 2].upper())
     whole = form.match(text, start) if form is not None else None
-    return whole.span() if whole is not None and is_valid(whole[0]) else None
+    return whole.span() if whole is not None and iban.is_valid(whole[0]) else None
+
+
+def _resident_id(match: re.Match[str]) -> Span | None:
+    # stdnum.cn.ric refuses people who are older than the district that they are registered in.
+    from stdnum.iso7064 import mod_11_2
+
+    return match.span() if mod_11_2.is_valid(match[0].upper()) else None
 
 
 def _card(match: re.Match[str]) -> Span | None:
@@ -281,54 +259,58 @@ def _ipv6(match: re.Match[str]) -> Span | None:
     return match.span()
 
 
-class _Plans:
-    """The numbering plans of phonenumbers, compiled: its own parser takes 50 times as long."""
+@cache
+def _national_numbers(code: int, region: str | None = None) -> re.Pattern[str]:
+    """The national numbers of a region, or of all regions with a country code.
 
-    def __init__(self) -> None:
-        import phonenumbers
+    Compiled from the plans of phonenumbers, whose own parser takes 50 times as long.
+    """
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
-        self.regions: dict[int, tuple[str, ...]] = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-        self.plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code
-        self.numbers = cache(self._numbers)
-        self.prefix = cache(self._prefix)
-
-    def _numbers(self, code: int, region: str | None = None) -> re.Pattern[str]:
-        """The national numbers of a region, or of all regions with a country code."""
-        kinds = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "uan")
-        plans = [self.plan(code, name) for name in ([region] if region else self.regions[code])]
-        patterns = [
-            description.national_number_pattern
-            for description in (getattr(plan, kind) for plan in plans for kind in kinds)
-            if description is not None and description.national_number_pattern
-        ]
-        return re.compile("|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns)))
-
-    def _prefix(self, code: int, region: str) -> re.Pattern[str]:
-        """What is dialled before a national number."""
-        plan = self.plan(code, region)
-        return re.compile(plan.national_prefix_for_parsing or "" if plan else "")
-
-    def is_international(self, digits: str) -> bool:
-        """Whether these digits, a country code first, are a number."""
-        for length in (1, 2, 3):
-            code, rest = int(digits[:length]), digits[length:]
-            if code in self.regions:
-                # As in +44 (0)20 …
-                rest = rest.removeprefix("0") if code != ITALY else rest
-                return self.numbers(code).fullmatch(rest) is not None
-        return False
-
-    def is_national(self, digits: str, regions: Iterable[str] = NATIONAL) -> bool:
-        """Whether these digits are a number as it is dialled within one of the regions."""
-        for region in regions:
-            code = NATIONAL[region]
-            prefix = self.prefix(code, region).match(digits)
-            if self.numbers(code, region).fullmatch(digits, prefix.end() if prefix else 0):
-                return True
-        return False
+    kinds = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "uan")
+    regions = [region] if region else COUNTRY_CODE_TO_REGION_CODE.get(code, ())
+    plans = [PhoneMetadata.metadata_for_region_or_calling_code(code, name) for name in regions]
+    patterns = [
+        description.national_number_pattern
+        for description in (getattr(plan, kind) for plan in plans for kind in kinds)
+        if description is not None and description.national_number_pattern
+    ]
+    return re.compile("|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns)))
 
 
-def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
+@cache
+def _national_prefix(region: str) -> re.Pattern[str]:
+    """What is dialled before a national number."""
+    from phonenumbers import PhoneMetadata
+
+    plan = PhoneMetadata.metadata_for_region(region)
+    return re.compile(plan.national_prefix_for_parsing or "")
+
+
+def _is_international(digits: str) -> bool:
+    """Whether these digits, a country code first, are a number."""
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+
+    for length in (1, 2, 3):
+        code, rest = int(digits[:length]), digits[length:]
+        if code in COUNTRY_CODE_TO_REGION_CODE:
+            # As in +44 (0)20 …
+            rest = rest.removeprefix("0") if code != ITALY else rest
+            return _national_numbers(code).fullmatch(rest) is not None
+    return False
+
+
+def _is_national(digits: str, regions: Iterable[str] = NATIONAL) -> bool:
+    """Whether these digits are a number as it is dialled within one of the regions."""
+    for region in regions:
+        prefix = _national_prefix(region).match(digits)
+        numbers = _national_numbers(NATIONAL[region], region)
+        if numbers.fullmatch(digits, prefix.end() if prefix else 0):
+            return True
+    return False
+
+
+def _phone(match: re.Match[str]) -> Span | None:
     text, form = match[0], match.lastgroup
     before = _before(match)
     # A group of a longer number, as in `4444 4444 4444 4444`.
@@ -338,15 +320,15 @@ def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
     is_announced = _has_word(before, PHONE_WORDS)
     is_grouped = True
     if form == "international":
-        is_number = plans.is_international
+        is_number = _is_international
         is_grouped = text[0] == "+" or not text.isdigit()
     elif form == "nanp":
-        is_number = partial(plans.is_national, regions=("US",))
+        is_number = partial(_is_national, regions=("US",))
         is_grouped = match["sep"] != " "
     elif form == "cn":
-        is_number = partial(plans.is_national, regions=("CN",))
+        is_number = partial(_is_national, regions=("CN",))
     else:
-        is_number = plans.is_national
+        is_number = _is_national
         is_grouped = form == "pairs" or (form == "trunk" and TRUNK.match(text) is not None)
         is_grouped &= not is_part
     if not is_grouped and not is_announced:
@@ -360,3 +342,18 @@ def _phone(match: re.Match[str], plans: _Plans) -> Span | None:
         # Another number may follow: without the last group.
         text = text.rstrip("0123456789").rstrip(" ()./-")
     return None
+
+
+SEARCHES: dict[str, list[tuple[re.Pattern[str], Check]]] = {
+    "url": [(URL, _url)],
+    "key": [(KEY, _key), (AWS_SECRET, lambda match: match.span(1))],
+    "email": [(EMAIL, _email)],
+    "iban": [(IBAN, _iban)],
+    "resident_id": [(RESIDENT_ID, _resident_id)],
+    "card": [(CARD, _card)],
+    "ssn": [(SSN, re.Match.span)],
+    "mac": [(MAC, _mac)],
+    "ip": [(IPV4, _ipv4), (IPV6, _ipv6)],
+    "phone": [(PHONE, _phone)],
+}
+"""By kind, patterns and their checks, in the order of the search: of what one has found, no later one finds a part."""

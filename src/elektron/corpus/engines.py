@@ -36,7 +36,7 @@ from elektron.corpus.manifest import Manifest, Split
 from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
 from elektron.corpus.redaction import PLACEHOLDERS, Redactor, library_versions
 from elektron.corpus.unknown import Unknown, UnknownCounter, visible_characters
-from elektron.errors import ElektronError, first_line
+from elektron.errors import ElektronError, first_line, requires_extra
 
 CHUNKS_AHEAD_OF_WORKER = 2
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -244,12 +244,8 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
     RAY_ADDRESS, or one that is started here and ended afterwards.
     """
     os.environ |= RAY_ENVIRONMENT
-    try:
+    with requires_extra("ray", "--engine ray"):
         import ray
-    except ImportError as error:
-        raise ElektronError(
-            "--engine ray needs ray, which is not installed: pip install 'elektron[ray]'"
-        ) from error
     from ray.exceptions import RayError, RayTaskError
 
     with ray_cluster(workers or cores()):

@@ -8,38 +8,27 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NamedTuple
 
 from elektron.corpus.config import RedactKind
-from elektron.corpus.detectors import CONTEXT, Check, Span, searches
-from elektron.errors import ElektronError
+from elektron.corpus.detectors import CONTEXT, SEARCHES, Check, Span
+from elektron.errors import requires_extra
 
-PLACEHOLDERS: dict[str, str] = {
-    "url": "[CREDENTIALS]",
-    "key": "[KEY]",
-    "email": "[EMAIL]",
-    "iban": "[IBAN]",
-    "resident_id": "[RESIDENT_ID]",
-    "card": "[CARD]",
-    "ssn": "[SSN]",
-    "mac": "[MAC]",
-    "ip": "[IP]",
-    "phone": "[PHONE]",
-}
-"""By kind, in the order of the search: what one kind has found, no later one can find a part of."""
+PLACEHOLDERS = {kind: f"[{kind.upper()}]" for kind in SEARCHES} | {"url": "[CREDENTIALS]"}
+"""By kind, in the order of the search."""
 NOT_FOUND = (
     "names, addresses, dates of birth, account and document numbers without a checksum, passwords "
     "outside URLs, and whatever is written out in words are not found"
 )
-LIBRARIES = {"stdnum": "python-stdnum", "phonenumbers": "phonenumbers"}
-"""Modules of the extra `privacy` and their distributions."""
+LIBRARIES = {"iban": "stdnum", "resident_id": "stdnum", "phone": "phonenumbers"}
+"""By kind, the module of the extra `privacy` that it needs."""
 FILLER = "\ue000"
 """Overwrites what has been found; no pattern matches it."""
 SHOWN = 60
 """Characters of a sample."""
-VISIBLE = re.compile(r"\w")
 
 
 class Found(NamedTuple):
@@ -55,12 +44,10 @@ class Redactor:
 
     def __init__(self, kinds: Sequence[str]) -> None:
         """`kinds` as from `expand_kinds`."""
-        try:
-            self.searches = [(kind, *search) for kind in kinds for search in searches(kind)]
-        except ImportError as error:
-            raise ElektronError(
-                f"--redact needs {error.name}, which is not installed: pip install 'elektron[privacy]'"
-            ) from error
+        with requires_extra("privacy", "--redact"):
+            for kind in LIBRARIES.keys() & set(kinds):
+                import_module(LIBRARIES[kind])
+        self.searches = [(kind, *search) for kind in kinds for search in SEARCHES[kind]]
 
     def find(self, text: str) -> list[Found]:
         """What there is of the kinds, in the order of the text; no two overlap."""
@@ -75,17 +62,14 @@ class Redactor:
     def redact(self, text: str) -> tuple[str, Counter[str]]:
         """The text with placeholders, and how many there are of each kind."""
         found = self.find(text)
-        return replaced(text, found, placeholder), Counter(one.kind for one in found)
+        counts = Counter(one.kind for one in found)
+        return replaced(text, found, lambda one: PLACEHOLDERS[one.kind]), counts
 
 
 def expand_kinds(kinds: Iterable[RedactKind] | None) -> list[str]:
     """Each kind once, in the order of the search; `all` stands for all of them."""
     wanted = set(kinds or ())
     return [kind for kind in PLACEHOLDERS if kind in wanted or "all" in wanted]
-
-
-def placeholder(found: Found) -> str:
-    return PLACEHOLDERS[found.kind]
 
 
 def replaced(text: str, found: Sequence[Found], by: Callable[[Found], str]) -> str:
@@ -106,7 +90,7 @@ def hidden(text: str) -> str:
     """A finding with its form but not its content, to be shown to a person."""
     kept = min(3, len(text) // 4)
     short = " ".join(text.split())[:SHOWN]
-    return short[:kept] + VISIBLE.sub("•", short[kept:])
+    return short[:kept] + re.sub(r"\w", "•", short[kept:])
 
 
 def in_context(text: str, found: Sequence[Found], index: int) -> str:
@@ -121,7 +105,8 @@ def in_context(text: str, found: Sequence[Found], index: int) -> str:
 
 def library_versions() -> str:
     """The versions on which the findings depend, where they are installed."""
-    there = [name for module, name in LIBRARIES.items() if find_spec(module)]
+    distributions = {"stdnum": "python-stdnum", "phonenumbers": "phonenumbers"}
+    there = [name for module, name in distributions.items() if find_spec(module)]
     return ", ".join(f"{name} {version(name)}" for name in there)
 
 

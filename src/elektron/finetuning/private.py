@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
 from elektron.device import Device
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, requires_extra
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature
 from elektron.finetuning.optimizer import make_optimizer
@@ -63,13 +63,9 @@ def plan(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
     """
     assert config.epsilon and config.delta and config.epochs  # for mypy: resolved
     assert config.batch_size and config.max_grad_norm
-    try:
+    with requires_extra("privacy", "--private"):
         from opacus.accountants import create_accountant
         from opacus.accountants.utils import get_noise_multiplier
-    except ImportError as error:
-        raise ElektronError(
-            "--private needs opacus, which is not installed: pip install 'elektron[privacy]'"
-        ) from error
     if config.delta >= 1 / rows:
         raise ElektronError(
             f"--delta {config.delta:g} would allow to publish one of the {rows} rows: it must be below 1/{rows}"

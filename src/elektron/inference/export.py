@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import operator
 import statistics
 import warnings
@@ -24,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.errors import ElektronError, first_line
+from elektron.errors import ElektronError, first_line, requires_extra
 from elektron.finetuning.encoders import check_token_ids, longest_input
 from elektron.finetuning.inputs import Batch
 from elektron.finetuning.predictor import Predictor
@@ -44,18 +45,13 @@ from elektron.io.checksums import write_checksums
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
 from elektron.models.loading import load_network
-from elektron.models.onnx_model import (
-    FILE,
-    HINT,
-    INPUTS,
-    QUANTIZED_FILE,
-    OnnxModel,
-    exported_file,
-)
+from elektron.models.onnx_model import FILE, INPUTS, QUANTIZED_FILE, OnnxModel, exported_file
 from elektron.models.pair import DISCRIMINATOR, network_of_run
 from elektron.progress import format_quantity
 from elektron.terminal import echo, escape_control
 
+PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+"""Whose versions are recorded."""
 BOUND = 1e-4
 """Largest difference from PyTorch's outputs in fp32."""
 RELATIVE_BOUND = 1e-6
@@ -64,8 +60,6 @@ SHAPES = ((1, 1), (1, 2), (2, 8), (5, 33))
 """Rows and tokens of inputs on which outputs are compared, besides long ones."""
 CHOICES = 3
 """Of multiple choice, in these inputs."""
-
-
 TAGGERS = (TokenClassification, QuestionAnswering)
 """Tasks whose outputs are of tokens."""
 
@@ -101,6 +95,10 @@ class Source:
         """Whether its outputs are of tokens; those of padding are not read."""
         return self.task is None or isinstance(self.task, (*TAGGERS, Embedding))
 
+    @property
+    def is_choice(self) -> bool:
+        return isinstance(self.task, MultipleChoice)
+
     def exported(self, file: Path) -> OnnxModel:
         """The network in an ONNX file in its folder."""
         return OnnxModel(file, load_configuration(str(file.parents[1])), self.outputs)
@@ -112,7 +110,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Raises:
         ElektronError: there is no such model, it cannot be exported, or its outputs are not PyTorch's.
     """
-    require_packages()
+    with requires_extra("onnx", "export"):
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
     with atomic_folder(config.out) as folder:
         source = load_source(config)
         save_without_weights(source, folder)
@@ -134,23 +134,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
             "outputs": source.outputs,
             **compared,
             "rows": compare_on_rows(source, file, config) if config.input else None,
-            "versions": versions(),
+            "versions": {"elektron": __version__} | {name: version(name) for name in PACKAGES},
         }
         (folder / EXPORT_FILE).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
         write_checksums(folder)
         size = file.stat().st_size
     echo(summary(result, size, config))
     return result
-
-
-def require_packages() -> None:
-    """Raise ElektronError if a package for the export is not installed."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ElektronError(f"export needs onnx, onnxscript and onnxruntime: {HINT}") from error
 
 
 def load_source(config: ExportConfig) -> Source:
@@ -219,7 +209,7 @@ def export_network(source: Source, file: Path, name: str) -> None:
     from torch.export import Dim
 
     inputs = example_inputs(source, 2, min(8, source.longest))
-    axes = ("batch", "choices", "sequence") if is_choice(source) else ("batch", "sequence")
+    axes = ("batch", "choices", "sequence") if source.is_choice else ("batch", "sequence")
     dimensions = dict(enumerate(map(Dim, axes)))
     try:
         with quiet_libraries(), torch.no_grad():
@@ -265,10 +255,6 @@ def quiet_libraries() -> Iterator[None]:
         logging.disable(before)
 
 
-def is_choice(source: Source) -> bool:
-    return isinstance(source.task, MultipleChoice)
-
-
 def example_inputs(source: Source, rows: int, length: int) -> Batch:
     """Random tokens between special ones, in two segments; each row is shorter than the one before, and padded.
 
@@ -280,7 +266,8 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
     ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     generator = torch.Generator().manual_seed(length)
     places = torch.arange(length)
-    texts = rows * CHOICES if is_choice(source) else rows
+    shape = (rows, CHOICES, length) if source.is_choice else (rows, length)
+    texts = math.prod(shape[:-1])
     real = (length * torch.arange(texts, 0, -1) // texts).clamp(min=1)[:, None]
     ids = torch.tensor(ordinary)[torch.randint(len(ordinary), (texts, length), generator=generator)]
     if special:
@@ -289,7 +276,6 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
     mask = (places < real).long()
     ids = torch.where(mask == 1, ids, tokenizer.pad_token_id)
     found = dict(zip(INPUTS, (ids, mask, mask * (places >= real // 2)), strict=True))
-    shape = (rows, CHOICES, length) if is_choice(source) else (rows, length)
     return {name: found[name].view(shape) for name in source.inputs}
 
 
@@ -326,15 +312,12 @@ def compare_on_rows(source: Source, file: Path, config: ExportConfig) -> dict[st
         raise ElektronError(f"{config.input}: there are no rows in it")
     exported = dataclasses.replace(predictor, model=load_exported(file, task))
     features = task.features(records, predictor.tokenizer, labelled=False)
-    ours, theirs = (
-        side.outputs(features, f"comparing {config.input}") for side in (exported, predictor)
-    )
+    sides = [side.outputs(features, f"comparing {config.input}") for side in (exported, predictor)]
     answers = [
-        [answer(row) for row in task.predictions(records, features, outputs)]
-        for outputs in (ours, theirs)
+        [answer(row) for row in task.predictions(records, features, outputs)] for outputs in sides
     ]
     differences = []
-    for feature, a, b in zip(features, ours, theirs, strict=True):
+    for feature, a, b in zip(features, *sides, strict=True):
         found = np.abs(np.subtract(a, b))
         if isinstance(task, QuestionAnswering):
             found = found.T  # beginnings and ends, of tokens
@@ -355,12 +338,6 @@ def answer(prediction: Prediction) -> Prediction:
         for name, value in prediction.items()
         if not isinstance(value, float) and name not in ("scores", "embedding")
     }
-
-
-def versions() -> dict[str, str]:
-    """Of the packages by which it was made."""
-    packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
-    return {"elektron": __version__} | {name: version(name) for name in packages}
 
 
 def summary(result: dict[str, Any], size: int, config: ExportConfig) -> str:

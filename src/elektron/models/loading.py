@@ -22,6 +22,7 @@ from elektron.hub import CONFIG, UNLOADABLE, hub_options, load_configuration, on
 from elektron.io.datasets import Repo, parse_repo
 from elektron.io.files import check_readable
 from elektron.models.attention import use_fast_attention
+from elektron.models.onnx_model import exported_file
 
 PICKLED = "pytorch_model*.bin"
 GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
@@ -80,6 +81,10 @@ def _load(
     place = parse_repo(name)
     config = load_configuration(name)
     if Path(name).is_dir():
+        if exported_file(name) is not None:
+            raise ElektronError(
+                f"{name} is an exported model, without PyTorch weights: give the folder that it was made from"
+            )
         if _only_pickled(place):
             raise _pickled(place)
         for path in sorted(Path(name).glob("*.safetensors")):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.loss.loss_utils import ForQuestionAnsweringLoss, ForSequenceClassificationLoss
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, requires_extra
 from elektron.hub import on_one_line
 from elektron.io.files import check_readable
 
@@ -21,9 +21,6 @@ FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"
 """Where transformers.js looks for weights in fp32 and int8; optimum and text-embeddings-inference find the first."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Those that a network may have; the first is required."""
-HINT = "pip install 'elektron[onnx]'"
-FATAL = 4
-"""Severity from which onnxruntime logs: all else is in its exceptions."""
 
 
 def exported_file(model: str) -> Path | None:
@@ -50,13 +47,9 @@ class OnnxModel(nn.Module):
 
     def __init__(self, path: Path, config: PreTrainedConfig, outputs: Sequence[str]) -> None:
         super().__init__()
-        try:
+        with requires_extra("onnx", str(path)):
             import onnxruntime
             from onnxruntime.capi import onnxruntime_pybind11_state as state
-        except ImportError as error:
-            raise ElektronError(
-                f"{path} needs onnxruntime, which is not installed: {HINT}"
-            ) from error
         self.path, self.config, self.outputs = path, config, tuple(outputs)
         # They have no class in common.
         self.errors: tuple[type[Exception], ...] = (
@@ -65,7 +58,7 @@ class OnnxModel(nn.Module):
         )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = FATAL
+        options.log_severity_level = 4  # fatal: all else is in its exceptions
         check_readable(path)
         try:
             self.session = onnxruntime.InferenceSession(

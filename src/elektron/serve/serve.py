@@ -7,7 +7,7 @@ import logging
 import socket
 from pathlib import Path
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, requires_extra
 from elektron.serve.config import ServeConfig
 from elektron.serve.model import load_model
 from elektron.terminal import echo
@@ -26,14 +26,10 @@ def serve(config: ServeConfig) -> None:
     Raises:
         ElektronError: there is no such model, nothing can listen on host and port, or a package is missing.
     """
-    try:
+    with requires_extra("serve", "serve"):
         import uvicorn
 
         from elektron.serve.app import create_app
-    except ImportError as error:
-        raise ElektronError(
-            "serve needs fastapi and uvicorn, which are not installed: pip install 'elektron[serve]'"
-        ) from error
     with listen(config.host, config.port) as listening:
         served = load_model(config)
         address, port = listening.getsockname()[:2]

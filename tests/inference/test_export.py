@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -256,32 +257,22 @@ def test_a_difference_above_the_bound_leaves_nothing(classifier, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def damaged_copy(folder: Path, out: Path) -> Path:
-    out.mkdir(parents=True)
-    for path in folder.rglob("*"):
-        target = out / path.relative_to(folder)
-        target.parent.mkdir(exist_ok=True)
-        if path.is_file():
-            target.write_bytes(path.read_bytes())
-    return out
-
-
 def test_damaged_and_foreign_files_are_refused_in_a_line(classifier, model, tmp_path, capsys):
     _, out = classifier
-    truncated = damaged_copy(out, tmp_path / "truncated")
+    truncated = copytree(out, tmp_path / "truncated")
     (truncated / FILE).write_bytes((truncated / FILE).read_bytes()[:-2000])
-    empty = damaged_copy(out, tmp_path / "empty")
+    empty = copytree(out, tmp_path / "empty")
     (empty / FILE).write_bytes(b"")
-    other_task = damaged_copy(out, tmp_path / "other-task")
+    other_task = copytree(out, tmp_path / "other-task")
     Embedding(scored=None, max_length=8).save(other_task)
-    other_labels = damaged_copy(out, tmp_path / "other-labels")
+    other_labels = copytree(out, tmp_path / "other-labels")
     dataclasses.replace(TASKS["classification"], labels=["a", "b"]).save(other_labels)
     config = json.loads((other_labels / "config.json").read_text())
     config["id2label"], config["label2id"] = {"0": "a", "1": "b"}, {"a": 0, "b": 1}
     (other_labels / "config.json").write_text(json.dumps(config))
-    longer = damaged_copy(out, tmp_path / "longer")
+    longer = copytree(out, tmp_path / "longer")
     dataclasses.replace(TASKS["classification"], max_length=65).save(longer)
-    choices = damaged_copy(out, tmp_path / "choices")
+    choices = copytree(out, tmp_path / "choices")
     MultipleChoice(max_length=8).save(choices)
     rows = write_jsonl(tmp_path / "rows.jsonl", labelled_rows("choices"))
     for folder, message in (
@@ -314,9 +305,25 @@ def test_what_cannot_be_exported_is_refused_in_a_line(classifier, encoders, tmp_
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert main(["explain", str(out), "--input", str(rows)]) == 2
     assert "has no gradients" in capsys.readouterr().err
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", labelled_rows("classification"))
+    new = str(tmp_path / "new")
+    training = ["classification", "--model", str(out), "--train", str(labelled), "--out", new]
+    assert main(["finetune", *training]) == 2
+    assert "is an exported model, without PyTorch weights" in capsys.readouterr().err
     assert main(["predict", str(out), "--precision", "bf16", "--input", str(rows)]) == 2
     assert "--precision bf16" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_an_exported_folder_is_pushed_with_a_card_of_its_own(classifier, tmp_path, capsys):
+    out = copytree(classifier[1], tmp_path / "out")
+    assert main(["push", str(out), "me/reviews"]) == 2
+    assert "is an exported model, which has no metrics" in capsys.readouterr().err
+    (out / "README.md").write_text("# Reviews\n")
+    assert main(["push", str(out), "me/reviews", "--json"]) == 0
+    pushed = json.loads(capsys.readouterr().out)
+    assert {"README.md", "export.json", FILE, "task.json"} <= pushed["files"].keys()
+    assert not pushed["left_out"]
 
 
 def test_a_model_that_generates_is_refused(monkeypatch, tmp_path):

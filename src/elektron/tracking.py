@@ -145,13 +145,10 @@ def _without_folders(value: Any) -> Any:
         return [_without_folders(item) for item in value]
     if isinstance(value, Path):
         return value.name
-    if not isinstance(value, str):
+    if not isinstance(value, str) or os.sep not in value:
         return value
     # ENCODER,GENERATOR of --init-from; what exists here, or can only be a path, is no name on a hub.
-    parts = value.split(",") if os.sep in value else [value]
-    local = [
-        Path(part).exists() or Path(part).is_absolute() or part.count(os.sep) > 1 for part in parts
-    ]
     return ",".join(
-        Path(p).name if is_local else p for p, is_local in zip(parts, local, strict=True)
+        path.name if path.exists() or path.is_absolute() or len(path.parts) > 2 else str(path)
+        for path in map(Path, value.split(","))
     )

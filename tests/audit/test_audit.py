@@ -64,7 +64,7 @@ def test_compared_rows_are_rows_that_were_trained_on(run):
 
 
 def test_what_is_written(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("elektron.audit.canaries.SPECIES", ("acdgot",))  # what the tokenizer has
+    monkeypatch.setattr("elektron.audit.canaries.ALPHABETS", ("acdgot",))  # what the tokenizer has
     canaries = tmp_path / "s.json"
     secret = {"text": "the cat sees the dog .", "secret": "cat"}
     canaries.write_text(json.dumps({"secrets": [secret]}))

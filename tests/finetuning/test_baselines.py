@@ -1,6 +1,5 @@
 """What simple methods predict, by hand on a few rows, and the features of the linear models."""
 
-import numpy as np
 import pytest
 
 from elektron.finetuning import baselines
@@ -142,7 +141,3 @@ def test_choices_have_the_constant_alone():
     choices = [Record({"text": "x", "choices": ["a", "b"], "label": 1}, {}, "")] * 2
     (found,) = MultipleChoice(max_length=8).baselines(choices, choices)
     assert [row["label"] for row in found.predictions] == [1, 1]
-
-
-def test_dtype_of_features_is_float32():
-    assert tf_idf(["a b", "b c"]).transform(["a"]).dtype == np.float32

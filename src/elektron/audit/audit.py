@@ -32,11 +32,10 @@ from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.metrics.measure import Rows as Chosen
-from elektron.inference.minimal_pairs import Sentence, sentence_scores
+from elektron.inference.minimal_pairs import Sentence, models_of, sentence_scores
 from elektron.inference.pretrained import load_scorer
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
-from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.pretraining.randomness import rows_from
 from elektron.pretraining.run import RunFolder, load_settings
@@ -91,9 +90,8 @@ def audit(config: AuditConfig) -> dict[str, Any]:
             "held_out": int((~membership).sum()),
         }
         result["models"] = {
-            name: audit_model(str(config.run / name), rows, membership, secrets, config, on)
-            for name in (GENERATOR, DISCRIMINATOR)
-            if (config.run / name).is_dir()
+            name: audit_model(place, rows, membership, secrets, config, on)
+            for name, place in models_of(str(config.run)).items()
         }
         judge(result["models"])
         if folder is not None:

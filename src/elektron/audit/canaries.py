@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 TEXT = "canaries.txt"
 SECRETS = "secrets.json"
-SPECIES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
-"""A character of a secret is random among those of its kind; other characters stay."""
+ALPHABETS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+"""A character of a secret is replaced by a random one of its alphabet; other characters stay."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Secret:
     def __post_init__(self) -> None:
         if self.secret not in self.text:
             raise ValueError("text does not contain secret")
-        if not any(character in kind for character in self.secret for kind in SPECIES):
+        if not set(self.secret) & set("".join(ALPHABETS)):
             raise ValueError("secret has neither digits nor letters from a to z")
 
     @property
@@ -58,7 +58,10 @@ class Secret:
     def with_other(self, chooser: random.Random) -> str:
         """The sentence with another random part."""
         other = "".join(
-            next((chooser.choice(kind) for kind in SPECIES if character in kind), character)
+            next(
+                (chooser.choice(letters) for letters in ALPHABETS if character in letters),
+                character,
+            )
             for character in self.secret
         )
         return self.text[: self.start] + other + self.text[self.start + len(self.secret) :]

@@ -99,10 +99,6 @@ class Source:
     def is_choice(self) -> bool:
         return isinstance(self.task, MultipleChoice)
 
-    def exported(self, file: Path) -> OnnxModel:
-        """The network in an ONNX file in its folder."""
-        return OnnxModel(file, load_configuration(str(file.parents[1])), self.outputs)
-
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """Export a model; returns what is written to `export.json`.
@@ -118,7 +114,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         save_without_weights(source, folder)
         file = folder / FILE
         export_network(source, file, config.model)
-        compared = compare_on_shapes(source, source.exported(file))
+        compared = compare_on_shapes(source, file)
         if not compared["largest_difference"] <= compared["bound"]:
             raise ElektronError(
                 f"{config.model}: the exported network's outputs differ from PyTorch's by up to "
@@ -126,7 +122,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
             )
         if config.int8:
             file = quantize(file, folder / QUANTIZED_FILE)
-            compared = compare_on_shapes(source, source.exported(file)) | {"bound": None}
+            compared = compare_on_shapes(source, file) | {"bound": None}
         result = {
             "file": str(file.relative_to(folder)),
             "precision": "int8" if config.int8 else "fp32",
@@ -280,9 +276,9 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
 
 
 @torch.no_grad()
-def compare_on_shapes(source: Source, exported: OnnxModel) -> dict[str, Any]:
+def compare_on_shapes(source: Source, file: Path) -> dict[str, Any]:
     """The largest difference of the outputs from PyTorch's over inputs of several shapes, and its bound."""
-    longest = source.longest
+    exported, longest = OnnxModel(file, source.outputs), source.longest
     shapes = [(rows, length) for rows, length in SHAPES if length < longest]
     shapes += [(2, max(1, longest // 2)), (1, longest)]
     differences, sizes = [], []

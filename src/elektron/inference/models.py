@@ -19,7 +19,6 @@ from elektron.finetuning.tasks.base import TASK_FILE, Task
 from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
-from elektron.hub import load_configuration
 from elektron.models.onnx_model import OnnxModel, exported_file
 from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_result import DETAILS
@@ -69,8 +68,7 @@ def load_predictor(
 
 def load_exported(file: Path, task: Task) -> Any:
     """The network in an ONNX file, as the task calls it."""
-    config = load_configuration(str(file.parents[1]))
-    network = OnnxModel(file, config, task.network_outputs)
+    network = OnnxModel(file, task.network_outputs)
     return SentenceEncoder(network, task.max_length) if isinstance(task, Embedding) else network
 
 

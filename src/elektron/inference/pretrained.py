@@ -35,7 +35,7 @@ def load_scorer(name: str) -> tuple[Kind, Any]:
         return "masked language model", load_network(AutoModelForMaskedLM, name)
     if (auto_class := discriminator_class(config)) is not None:
         if (file := exported_file(name)) is not None:
-            return "discriminator", OnnxModel(file, config, ("logits",))
+            return "discriminator", OnnxModel(file, ("logits",))
         return "discriminator", load_network(auto_class, name)
     raise ElektronError(
         f"{name} is {architecture}, and neither a masked language model nor a discriminator"

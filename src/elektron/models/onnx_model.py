@@ -10,11 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 from transformers.loss.loss_utils import ForQuestionAnsweringLoss, ForSequenceClassificationLoss
 
 from elektron.errors import ElektronError, requires_extra
-from elektron.hub import on_one_line
+from elektron.hub import load_configuration, on_one_line
 from elektron.io.files import check_readable
 
 FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"
@@ -37,19 +36,19 @@ class OnnxModel(nn.Module):
     """A network that runs in onnxruntime on the CPU, with as many threads as torch has.
 
     Args:
-        path: the ONNX file.
-        config: of the network.
+        path: the ONNX file, in `onnx/` of the exported folder.
         outputs: names of the outputs that are needed, such as `logits`.
 
     Raises:
         ElektronError: onnxruntime is not installed, or the file is damaged or has other inputs or outputs.
     """
 
-    def __init__(self, path: Path, config: PreTrainedConfig, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
         super().__init__()
         with requires_extra("onnx", str(path)):
             import onnxruntime
             from onnxruntime.capi import onnxruntime_pybind11_state as state
+        config = load_configuration(str(path.parents[1]))
         self.path, self.config, self.outputs = path, config, tuple(outputs)
         # They have no class in common.
         self.errors: tuple[type[Exception], ...] = (

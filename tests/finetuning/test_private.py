@@ -14,7 +14,7 @@ from elektron.finetuning import private, recipe
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import load_encoder
 from elektron.finetuning.finetune import finetune
-from elektron.finetuning.private import Privacy, first_of_each_row, plan, row_losses
+from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, row_losses
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.registry import TASKS
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
@@ -177,7 +177,7 @@ def test_the_budget_is_what_the_accountants_of_opacus_say(opacus, encoders, anim
 
     settings = config(encoders, animals, epsilon=6.0, delta=1e-4, epochs=3.0, batch_size=50)
     settings = recipe.resolve(settings, "elektron", 32, 64, 200, pretrained=True)
-    one, three = plan(settings, 200), plan(settings, 200, trainings=3)
+    one, three = calibrate_noise(settings, 200), calibrate_noise(settings, 200, trainings=3)
     assert one.steps == three.steps == 12
     assert one.sample_rate == 0.25
     assert one.noise_multiplier < three.noise_multiplier
@@ -196,7 +196,7 @@ def test_too_small_a_budget_and_too_large_a_delta(opacus, encoders, animals):
         settings = config(encoders, animals, **options)
         settings = recipe.resolve(settings, "elektron", 32, 64, 200, pretrained=True)
         with pytest.raises(ElektronError, match=said):
-            plan(settings, 200)
+            calibrate_noise(settings, 200)
 
 
 def test_noise_does_not_follow_from_the_seed():

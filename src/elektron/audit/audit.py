@@ -85,15 +85,13 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         store, seen = blocks_of(config, run)
         rows, membership = compared_rows(store, seen, config)
         on = Device.choose(config.precision)
-        result: dict[str, Any] = {
-            "rows": int(membership.sum()),
-            "held_out": int((~membership).sum()),
-        }
-        result["models"] = {
+        models = {
             name: audit_model(place, rows, membership, secrets, config, on)
             for name, place in models_of(str(config.run)).items()
         }
-        judge(result["models"])
+        judge(models)
+        counts = {"rows": int(membership.sum()), "held_out": int((~membership).sum())}
+        result: dict[str, Any] = {**counts, "models": models}
         if folder is not None:
             (folder / RESULT).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
             report(config.run.resolve().name, result).write(folder / REPORT)

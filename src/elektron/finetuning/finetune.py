@@ -31,7 +31,7 @@ from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
 from elektron.finetuning.predictor import Predictor
-from elektron.finetuning.private import Privacy, first_of_each_row, plan, train_privately
+from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, train_privately
 from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
@@ -202,7 +202,7 @@ class Search:
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
         if config.private:
             features = first_of_each_row(features)
-            privacy = plan(config, len(features), self.count)
+            privacy = calibrate_noise(config, len(features), self.count)
             trial.privacy = dataclasses.asdict(privacy)
             log.info("%s", privacy_sentence(trial.privacy))
         for restart in range(RESTARTS + 1):

@@ -50,7 +50,7 @@ class Privacy:
     accountant: str = ACCOUNTANT
 
 
-def plan(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
+def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
     """The noise for the budget of a resolved configuration.
 
     Args:
@@ -118,7 +118,7 @@ def train_privately(
         tokenizer: the encoder's.
         features: labelled training features, one for each row.
         config: resolved.
-        privacy: of `plan`, for as many features.
+        privacy: of `calibrate_noise`, for as many features.
         evaluate: metrics on the evaluation rows.
         title: of the progress bar.
         tracker: for the metrics of each epoch.

@@ -7,15 +7,19 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from elektron.configuration import format_value
 from elektron.hub import OUR_FAMILY
 from elektron.models.pair import GENERATOR
 from elektron.reporting import markdown
 from elektron.reporting.formatting import duration, scientific, whole
 from elektron.reporting.markdown import code, plain
-from elektron.reporting.model_card import WITHOUT_ELEKTRON, encoder_name, file_name
+from elektron.reporting.model_card import (
+    WITHOUT_ELEKTRON,
+    encoder_name,
+    file_name,
+    settings_table,
+    versions_line,
+)
 from elektron.reporting.page import Table
-from elektron.reporting.page import code as code_cell
 from elektron.reporting.pretraining_report import corpus_tables, lead, tiles
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
@@ -56,16 +60,11 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         "processor": str(summary.get("device", "not recorded")),
         "precision": str(summary.get("precision", "not recorded")),
     }
-    settings = [
-        [code_cell(setting), code_cell(format_value(value))]
-        for setting in SETTINGS
-        if (value := run.config.get(setting)) is not None
-    ]
     usage = encoder_code(family, name)
     if network != GENERATOR and (detector := detector_code(run)):
         usage += f"\n\n# the probability that each token was replaced\n{detector}"
-    versions = group(summary, "versions").items()
     corpus = run.corpus or {}
+    sources = ", ".join(map(code, corpus["sources"]))
     alarms = [f"- {plain(str(alarm.get('message')))}" for alarm in run.metrics.alarm]
     parts = [
         f"---\n{_metadata(run, family, network).to_yaml()}\n---",
@@ -81,12 +80,12 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
             f"elektron finetune classification --model {name} --train FILE --out model", "sh"
         ),
         "## Training data",
-        _sources(corpus),
+        f"Sources: {sources or 'not recorded'}.",
         *(table.markdown() for table in corpus_tables(corpus)),
         "## Training",
         Table([], [[title, value] for title, value in costs.items()]).markdown(),
-        Table(["setting", "value"], settings).markdown(),
-        plain(", ".join(f"{name} {format_value(version)}" for name, version in versions)),
+        settings_table({name: run.config.get(name) for name in SETTINGS}),
+        versions_line(group(summary, "versions")),
         "## Limits",
         LIMITS,
         "\n".join(alarms),
@@ -104,17 +103,11 @@ def _metadata(run: PretrainingRun, family: str, network: str) -> ModelCardData:
     )
 
 
-def _sources(corpus: Record) -> str:
-    sources = corpus.get("sources")
-    names = [code(str(name)) for name in sources] if isinstance(sources, list) else []
-    return f"Sources: {', '.join(names) or 'not recorded'}."
-
-
 def _without_folders(run: PretrainingRun) -> PretrainingRun:
     """The run without the folders of files, which are of this machine only."""
     corpus: Record = dict(run.corpus or {})
-    if isinstance(sources := corpus.get("sources"), list):
-        corpus["sources"] = [file_name(str(source)) for source in sources]
+    sources = corpus.get("sources")
+    corpus["sources"] = [file_name(str(s)) for s in sources] if isinstance(sources, list) else []
     config: dict[str, Any] = dict(run.config)
     if config.get("init_from"):
         names = str(config["init_from"]).split(",")

@@ -20,9 +20,9 @@ from elektron.io.files import atomic_write
 from elektron.reporting import markdown
 from elektron.reporting.formatting import scientific, whole
 from elektron.reporting.markdown import code, plain
-from elektron.reporting.page import Table, sides_table
+from elektron.reporting.page import Inline, Table, sides_table
 from elektron.reporting.page import code as code_cell
-from elektron.reporting.reading import number
+from elektron.reporting.reading import Record, number
 from elektron.reporting.task_report import (
     how_trained,
     main_metric,
@@ -221,13 +221,22 @@ def _making(result: TaskResult) -> Sequence[str]:
         )
     settings = {name: result.config.get(name) for name in TRAINING}
     settings |= result.kept.settings if result.kept else {}
-    shown = [
+    found.append(settings_table(settings))
+    found += map(plain, seeds_sentences(result))
+    found.append(versions_line(result.details.versions))
+    return found
+
+
+def settings_table(settings: Record) -> str:
+    """The settings that have a value; empty where none has."""
+    shown: list[list[Inline]] = [
         [code_cell(name), code_cell(format_value(value))]
         for name, value in settings.items()
         if value is not None
     ]
-    found.append(Table(["setting", "value"], shown).markdown() if shown else "")
-    found += map(plain, seeds_sentences(result))
-    versions = result.details.versions.items()
-    found.append(plain(", ".join(f"{name} {format_value(version)}" for name, version in versions)))
-    return found
+    return Table(["setting", "value"], shown).markdown() if shown else ""
+
+
+def versions_line(versions: Record) -> str:
+    """The versions of packages."""
+    return plain(", ".join(f"{name} {format_value(version)}" for name, version in versions.items()))

@@ -27,7 +27,7 @@ from elektron import __version__
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError, first_line, requires_extra
 from elektron.finetuning.encoders import check_token_ids, longest_input
-from elektron.finetuning.inputs import Batch
+from elektron.finetuning.inputs import Batch, Records
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.recipe import READ_AT_ONCE
@@ -111,6 +111,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         import onnxscript  # noqa: F401
     with atomic_folder(config.out) as folder:
         source = load_source(config)
+        records = rows_to_compare(source, config)
         save_without_weights(source, folder)
         file = folder / FILE
         export_network(source, file, config.model)
@@ -129,7 +130,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
             "inputs": source.inputs,
             "outputs": source.outputs,
             **compared,
-            "rows": compare_on_rows(source, file, config) if config.input else None,
+            "rows": compare_on_rows(source, file, records) if records else None,
             "versions": {"elektron": __version__} | {name: version(name) for name in PACKAGES},
         }
         (folder / EXPORT_FILE).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
@@ -150,8 +151,6 @@ def load_source(config: ExportConfig) -> Source:
         raise ElektronError(f"{name} is an exported model: give the one that it was made from")
     auto_class = discriminator_class(load_configuration(name))
     if auto_class is not None and config.task is None and not (Path(name) / TASK_FILE).exists():
-        if config.input is not None:
-            raise ElektronError(f"--input is for fine-tuned models; {name} is a discriminator")
         network, tokenizer = load_network(auto_class, name), load_tokenizer(name)
         check_token_ids(name, tokenizer, network.config.vocab_size)
         longest = min(READ_AT_ONCE, longest_input(network.config))
@@ -297,18 +296,27 @@ def compare_on_shapes(source: Source, file: Path) -> dict[str, Any]:
     }
 
 
-def compare_on_rows(source: Source, file: Path, config: ExportConfig) -> dict[str, Any]:
-    """The largest difference on rows of a file, and the fraction with the same answer where there are answers."""
+def rows_to_compare(source: Source, config: ExportConfig) -> Records:
+    """The rows of `--input`; none without it.
+
+    Raises:
+        ElektronError: they cannot be read, or there are none.
+    """
+    if config.input is None:
+        return []
+    if source.task is None:
+        raise ElektronError(f"--input is for fine-tuned models; {config.model} is a discriminator")
+    return list(read_records([config.input], source.task.files(), config, labelled=False))
+
+
+def compare_on_rows(source: Source, file: Path, records: Records) -> dict[str, Any]:
+    """The largest difference on rows, and the fraction with the same answer where there are answers."""
     predictor = source.predictor
     assert predictor is not None
-    assert config.input is not None
     task = predictor.task
-    records = list(read_records([config.input], task.files(), config, labelled=False))
-    if not records:
-        raise ElektronError(f"{config.input}: there are no rows in it")
     exported = dataclasses.replace(predictor, model=load_exported(file, task))
     features = task.features(records, predictor.tokenizer, labelled=False)
-    sides = [side.outputs(features, f"comparing {config.input}") for side in (exported, predictor)]
+    sides = [side.outputs(features, "comparing rows") for side in (exported, predictor)]
     answers = [
         [answer(row) for row in task.predictions(records, features, outputs)] for outputs in sides
     ]

@@ -81,6 +81,12 @@ def test_a_file_of_another_form_is_refused(tmp_path, content):
         read_secrets(tmp_path / "s.json")
 
 
+@pytest.mark.parametrize("copies", [[], [0], [1, -1]])
+def test_numbers_of_copies_that_plant_nothing_are_refused(tmp_path, copies):
+    with pytest.raises(ElektronError, match="--copies"):
+        make_canaries(CanariesConfig(out=tmp_path / "c", copies=copies))
+
+
 def test_a_template_without_a_secret_is_refused(tmp_path):
     with pytest.raises(ElektronError, match="no #"):
         make_canaries(CanariesConfig(out=tmp_path / "c", template="nothing"))

@@ -7,6 +7,7 @@ import string
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ LABELLED = [
 HOSTILE = """a|1|1 |@|a@|a.|a@a.|://a:|?token=|eyJ-|eyJaaaaaaaa.|sk-|-----BEGIN PRIVATE KEY-----|4444 |00:|:|
 a:|1.|1.1.1.1 |+1 |(0|030/9-|DE12 |DE12 3456 7890 1234 5678 91 |-""".replace("\n", "").split("|")
 WITHOUT_EXTRA: list[RedactKind] = ["url", "key", "email", "card", "ssn", "mac", "ip"]
+BOTH_SETS = pytest.mark.parametrize(
+    "kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)]
+)
 
 
 def found(text: str, *kinds: str) -> list[tuple[str, str]]:
@@ -160,6 +164,9 @@ def test_redact_replaces_and_counts() -> None:
 
 
 def test_kinds() -> None:
+    assert set(get_args(RedactKind)) == {"all", *PLACEHOLDERS}
+    with pytest.raises(ElektronError, match="did you mean email"):
+        InspectConfig(["corpus"], redact=["ip", "emial"])  # type: ignore[list-item]
     assert expand_kinds(None) == []
     assert expand_kinds(["all", "ip"]) == list(PLACEHOLDERS)
     assert expand_kinds(["ip", "email", "ip"]) == ["email", "ip"]
@@ -171,13 +178,8 @@ def test_what_is_shown_hides_most() -> None:
     assert hidden("1.2.3.4") == "1.•.•.•"
 
 
-@pytest.mark.parametrize(
-    "kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)]
-)
-@pytest.mark.parametrize(
-    "unit",
-    HOSTILE,
-)
+@BOTH_SETS
+@pytest.mark.parametrize("unit", HOSTILE)
 def test_candidates_grow_linearly(unit: str, kinds: list[str]) -> None:
     """Ten times the text gives about ten times the candidates and characters in them."""
     redactor = Redactor(kinds)
@@ -198,9 +200,7 @@ def test_candidates_grow_linearly(unit: str, kinds: list[str]) -> None:
     assert sum(steps) <= 12 * few
 
 
-@pytest.mark.parametrize(
-    "kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)]
-)
+@BOTH_SETS
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_patterns_are_linear(unit: str, kinds: list[str]) -> None:
     """A pattern that were quadratic would take minutes here, and all of them take a second."""

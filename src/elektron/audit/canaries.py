@@ -78,8 +78,8 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
     """
     if "#" not in config.template:
         raise ElektronError(f"--template {config.template!r} has no #: there is nothing to guess")
-    if min(config.copies, default=0) < 0:
-        raise ElektronError(f"--copies {min(config.copies)} must be 0 or more")
+    if not any(config.copies) or min(config.copies) < 0:
+        raise ElektronError("--copies must be numbers of 0 or more, with one above 0")
     made = [
         canary(config.template, copies) for copies in config.copies for _ in range(config.secrets)
     ]

@@ -284,6 +284,7 @@ def _national_prefix(region: str) -> re.Pattern[str]:
     from phonenumbers import PhoneMetadata
 
     plan = PhoneMetadata.metadata_for_region(region)
+    assert plan is not None  # of a region of NATIONAL
     return re.compile(plan.national_prefix_for_parsing or "")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.models.families import FAMILIES, Sizes
@@ -49,6 +50,28 @@ def encoders(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         pair.save(folder, tokenizer, "rtd", detects=True)
         folders[name] = folder / "discriminator"
     return folders
+
+
+@pytest.fixture(scope="session")
+def families(
+    encoders: dict[str, Path], tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The encoders, and one of family bert."""
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    folder = tmp_path_factory.mktemp("bert")
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {**encoders, "bert": folder}
 
 
 def labelled_sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:

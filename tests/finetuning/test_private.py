@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from elektron.cli import main
 from elektron.corpus.tokenizer import load_tokenizer
@@ -26,20 +25,6 @@ RATE = {"learning_rate": 0.5, "warmup": 0.0, "weight_decay": 0.0, "batch_size": 
 def opacus():
     """Of the extra `privacy`."""
     return pytest.importorskip("opacus")
-
-
-@pytest.fixture(scope="module")
-def families(encoders, tmp_path_factory):
-    """The encoders, and one of family bert."""
-    folder = tmp_path_factory.mktemp("bert")
-    tokenizer = load_tokenizer(str(encoders["electra"]))
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    torch.manual_seed(1)
-    BertModel(BertConfig(vocab_size=len(tokenizer), intermediate_size=64, **sizes)).save_pretrained(
-        folder
-    )
-    tokenizer.save_pretrained(folder)
-    return encoders | {"bert": folder}
 
 
 def config(encoders, animals, family="elektron", **options):

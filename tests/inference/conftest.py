@@ -1,3 +1,3 @@
 """The encoders of the fine-tuning tests serve here too."""
 
-from tests.finetuning.conftest import encoders  # noqa: F401
+from tests.finetuning.conftest import encoders, families  # noqa: F401

@@ -9,10 +9,9 @@ from shutil import copytree
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig
 
 from elektron.cli import main
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.finetuning.predictor import Predictor
@@ -78,27 +77,11 @@ def labelled_rows(task: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def all_encoders(encoders, tokenizer_folder, tmp_path_factory) -> dict[str, Path]:
-    """Those of families elektron and electra, and a BERT."""
-    tokenizer = load_tokenizer(str(tokenizer_folder))
-    torch.manual_seed(2)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = BertConfig(
-        vocab_size=len(tokenizer), intermediate_size=64, max_position_embeddings=64, **sizes
-    )
-    config.initializer_range = 0.3
-    folder = tmp_path_factory.mktemp("bert")
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {**encoders, "bert": folder}
-
-
-@pytest.fixture(scope="module")
-def model(all_encoders, tmp_path_factory):
+def model(families, tmp_path_factory):
     """The folder of a model of a task and family, with a random head."""
 
     def make(task: str, family: str = "elektron") -> Path:
-        encoder = load_encoder(str(all_encoders[family]))
+        encoder = load_encoder(str(families[family]))
         torch.manual_seed(3)
         network = TASKS[task].new_model(encoder, None)
         for (
@@ -179,7 +162,7 @@ def test_predictions_and_metrics_are_those_of_pytorch(task, family, model, tmp_p
     assert main(["verify", str(out)]) == 0
 
 
-def test_any_number_of_rows_and_tokens(classifier, all_encoders):
+def test_any_number_of_rows_and_tokens(classifier, families):
     folder, out = classifier
     network = load_predictor(str(folder), precision="fp32").model
     exported = load_predictor(str(out)).model

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, requires_extra
 from elektron.explain.reading import Answer, Reading
 from elektron.finetuning.predictor import TOKENS_AT_ONCE
 
@@ -52,12 +52,8 @@ def captum() -> Any:
     Raises:
         ElektronError: it is not installed.
     """
-    try:
+    with requires_extra("explain", "--method integrated-gradients"):
         import captum.attr
-    except ImportError as error:
-        raise ElektronError(
-            "integrated gradients need captum, which is not installed: pip install 'elektron[explain]'"
-        ) from error
     return captum.attr
 
 

@@ -71,6 +71,12 @@ def test_every_symbol_is_defined_where_its_link_leads(symbol, target):
     assert symbol in defined_in((PAGE.parent / target).resolve())
 
 
+def test_the_chinese_page_links_to_the_same_code():
+    chinese = PAGE.with_suffix(".zh.md").read_text(encoding="utf-8")
+    code = re.compile(r"\[`[^\]]+`\]\[[^\]]+\]|^\[[^\]]+\]: \S+$", re.MULTILINE)
+    assert sorted(code.findall(chinese)) == sorted(code.findall(TEXT))
+
+
 def test_no_line_numbers_which_would_go_stale():
     assert not re.search(r"\.py#L|\.py:\d", TEXT)
 

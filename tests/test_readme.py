@@ -38,7 +38,7 @@ def blocks_of(language: str, page: Path) -> list[str]:
 def in_small(text: str) -> str:
     """The same command or code with a few training steps, a small network and one seed."""
     for pattern, replacement in (
-        (r"""(steps"?:? )30\b""", r"\g<1>3"),
+        (r"""(steps"?:? )\d+""", r"\g<1>3"),
         (r"--minutes \d+", "--steps 3"),
         (r"--config elektron-mini", "--config quickstart"),
         (r"--vocab-size \d+", "--vocab-size 1500"),
@@ -76,7 +76,22 @@ def folder(tmp_path_factory):
     (folder / "queries.txt").write_text("\n".join(words[:5]))
     minimal = [{"good": text[:60], "bad": text[30:60] + text[:30]} for text in documents[:20]]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, minimal)))
+    write_chinese(folder, chooser)
     return folder
+
+
+def write_chinese(folder: Path, chooser: random.Random) -> None:
+    """A corpus, headlines in two columns without a header, and a sentence a line with BMES tags."""
+    characters = [chr(ord("一") + 30 * n) for n in range(600)]
+    documents = ["".join(chooser.choices(characters, k=200)) + "。" for _ in range(300)]
+    (folder / "zhwiki.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    for name, count in (("train", 200), ("test", 50)):
+        rows = [f"{chooser.choice(documents)[:20]}\t{n % 2}\n" for n in range(count)]
+        (folder / f"headlines-{name}.tsv").write_text("".join(rows), encoding="utf-8")
+    for name, count in (("train", 200), ("dev", 50)):
+        tags = "O O B-ORG M-ORG E-ORG O S-NAME O O O"
+        rows = [f"{' '.join(chooser.choice(documents)[:10])}\t{tags}\n" for _ in range(count)]
+        (folder / f"resumes-{name}.bmes").write_text("".join(rows), encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", [START, *GUIDES], ids=lambda page: page.name)

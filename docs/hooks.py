@@ -1,4 +1,5 @@
-"""Hooks of the site: links out of `docs/` become text, and Chinese pages say when the English page is newer.
+"""Hooks of the site: links out of `docs/` become text; Chinese pages have no spaces at line ends, and say when the English
+page is newer.
 
 A Chinese page names the version of its English page by the first 12 digits of its SHA-256, as `english` in its front
 matter. `python docs/hooks.py` lists the pages to update, with the new digits.
@@ -11,6 +12,8 @@ from typing import Any
 
 CHINESE = ".zh.md"
 OUTDATED = '!!! note "英文版较新"\n    本页的英文版在翻译之后有改动，请以英文版为准。\n\n'
+WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef“”]"
+LINE_END = re.compile(rf"(?<={WIDE})\n *(?={WIDE})")
 
 
 def version(chinese: Path) -> str:
@@ -29,6 +32,13 @@ def outdated(folder: Path) -> dict[Path, str]:
     }
 
 
+def join_lines(markdown: str) -> str:
+    """Chinese text without the line ends that browsers show as spaces; code blocks stay as they are."""
+    parts = re.split(r"(?ms)(^```.*?^```$)", markdown)
+    parts[::2] = [LINE_END.sub("", text) for text in parts[::2]]
+    return "".join(parts)
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Replace links that lead out of the site by their text, and mark outdated translations."""
     outside = rf"(?:\.\./){{{page.file.src_uri.count('/') + 1}}}"
@@ -40,9 +50,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = re.sub(rf"\[([^\]\[]+)\]\[{re.escape(name)}\]", r"\1", markdown)
         markdown = re.sub(rf"\[{re.escape(name)}\](?![(\[:])", name, markdown)
     source = Path(page.file.abs_src_path)
-    if source.name.endswith(CHINESE) and page.meta.get("english") != version(source):
-        markdown = OUTDATED + markdown
-    return markdown
+    if not source.name.endswith(CHINESE):
+        return markdown
+    return (OUTDATED if page.meta.get("english") != version(source) else "") + join_lines(markdown)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 
 def write_chinese(folder: Path, chooser: random.Random) -> None:
     """A corpus, headlines in two columns without a header, and a sentence a line with BMES tags."""
-    characters = [chr(ord("一") + 30 * n) for n in range(600)]
+    characters = [chr(ord("一") + 15 * n) for n in range(1350)]
     documents = ["".join(chooser.choices(characters, k=200)) + "。" for _ in range(300)]
     (folder / "zhwiki.txt").write_text("\n\n".join(documents), encoding="utf-8")
     for name, count in (("train", 200), ("test", 50)):

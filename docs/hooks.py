@@ -1,5 +1,5 @@
-"""Hooks of the site: links out of `docs/` become text; Chinese pages have no spaces at line ends, and say when the English
-page is newer.
+"""Hooks of the site: links out of `docs/` become text; Chinese pages have no spaces at line ends, and say when the
+English page is newer.
 
 A Chinese page names the version of its English page by the first 12 digits of its SHA-256, as `english` in its front
 matter. `python docs/hooks.py` lists the pages to update, with the new digits.

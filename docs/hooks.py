@@ -13,7 +13,7 @@ from typing import Any
 CHINESE = ".zh.md"
 OUTDATED = '!!! note "英文版较新"\n    本页的英文版在翻译之后有改动，请以英文版为准。\n\n'
 WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef“”]"
-LINE_END = re.compile(rf"(?<={WIDE})\n *(?={WIDE})")
+LINE_END = re.compile(rf"(?ms)^(#[^\n]*\n|```.*?^```$)|(?<={WIDE})\n *(?={WIDE})")
 
 
 def version(chinese: Path) -> str:
@@ -33,10 +33,8 @@ def outdated(folder: Path) -> dict[Path, str]:
 
 
 def join_lines(markdown: str) -> str:
-    """Chinese text without the line ends that browsers show as spaces; code blocks stay as they are."""
-    parts = re.split(r"(?ms)(^```.*?^```$)", markdown)
-    parts[::2] = [LINE_END.sub("", text) for text in parts[::2]]
-    return "".join(parts)
+    """Chinese text without the line ends that browsers show as spaces; headings and code stay as they are."""
+    return LINE_END.sub(r"\1", markdown)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

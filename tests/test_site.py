@@ -44,8 +44,8 @@ def test_a_translation_is_marked_when_the_english_page_is_newer(tmp_path):
     assert "!!!" in hooks.on_page_markdown("text", page(chinese, tmp_path, digest))
 
 
-def test_lines_of_chinese_are_joined_but_not_code():
-    text = "- 中文，\n  换行\n- word\n中\n\n中\n```\n中\n文\n```\n"
+def test_lines_of_chinese_are_joined_but_not_headings_and_code():
+    text = "## 中\n文\n- 中文，\n  换行\n- word\n中\n\n中\n```\n中\n文\n```\n"
     assert hooks.join_lines(text) == text.replace("，\n  换", "，换")
 
 

@@ -117,6 +117,15 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
     assert config == pretrain_config("elektron-small", {"data": "blocks"})
     assert isinstance(config, PretrainConfig)
     assert capsys.readouterr().err == "elektron: no --config: the recipe is elektron-small\n"
+    configured("pretrain", "--data", "blocks", "--quiet")
+    assert capsys.readouterr().err == ""
+
+
+def test_missing_blocks_are_all_that_is_reported(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answer = complaint(capsys, "pretrain", "--data", str(tmp_path / "missing"))
+    assert answer == f"{tmp_path}/missing: no such folder"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
         ("pretrain -x", "unknown option -x"),
         ("pretrain --steps foo", "--steps must be a whole number, got 'foo'"),
         ("pretrain --seed null", "--seed must be a whole number, got 'null'"),
-        ("pretrain --compile maybe", "--compile must be true or false, got 'maybe'"),
+        ("pretrain --compile=maybe", "--compile must be true or false, got 'maybe'"),
         (
             "pretrain --family electr",
             "--family must be elektron, electra, deberta-v2, modernbert,",
@@ -476,8 +485,9 @@ def test_a_missing_input_is_named_before_anything_heavy_is_imported(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_examples_of_a_command_are_command_lines_of_it(
-    command: str,
+    command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
     for example in COMMANDS[command].examples:
         name, *argv = shlex.split(re.split(" [<>] ", example)[0])
         assert name == command

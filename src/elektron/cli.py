@@ -319,9 +319,6 @@ def _run(argv: list[str]) -> None:
     else:
         command = COMMANDS[name]
         config, quiet, json = _configure(name, command, argv[1:])
-        refuse_missing_inputs(config)
-        if quiet:
-            logging.getLogger("elektron").setLevel(logging.WARNING)
         with output_enabled(progress=not quiet, results=not json):
             result = load(command.function)(config)
         if json:
@@ -342,17 +339,24 @@ def _plain(value: Any) -> Any:
 
 
 def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:
-    """The command's dataclass, from the options and the recipe if it takes one; `--quiet` and `--json`."""
+    """The command's dataclass, from the options and the recipe if it takes one; `--quiet` and `--json`.
+
+    What can be refused already is refused before anything is logged.
+    """
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
     values = parse_arguments(name, config_class, argv, general_options(command), command.examples)
     quiet, json = values.pop("quiet", False), values.pop("json", False)
-    if not command.recipe:
-        return from_dict(config_class, values, label=flags.__getitem__), quiet, json
-    recipe = values.pop("config", None)
-    values = validate(config_class, values, label=flags.__getitem__)
-    config = with_recipe(config_class, recipe, values)
-    if recipe is None:
+    recipe = values.pop("config", None) if command.recipe else None
+    if command.recipe:
+        values = validate(config_class, values, label=flags.__getitem__)
+        config = with_recipe(config_class, recipe, values)
+    else:
+        config = from_dict(config_class, values, label=flags.__getitem__)
+    refuse_missing_inputs(config)
+    if quiet:
+        logging.getLogger("elektron").setLevel(logging.WARNING)
+    if command.recipe and recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", default_recipe(values))
     return config, quiet, json
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,7 +66,7 @@ def with_true(config_class: type, argv: Sequence[str]) -> list[str]:
     """The arguments with `true` after each option of that kind that stands without a value."""
     flags = {setting.flag for setting in settings(config_class) if setting.type is bool}
     words = []
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip_longest(argv, argv[1:]):
         words.append(word)
         if word in flags and following not in ("true", "false"):
             words.append("true")

@@ -1,6 +1,7 @@
 """The README's first command, in small: `elektron quickstart --steps 20`."""
 
 import json
+import os
 
 import pytest
 
@@ -32,7 +33,14 @@ def few_docstrings(monkeypatch):
     read_docstrings.cache_clear()
 
 
-def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys):
+@pytest.fixture
+def umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys, umask):
     monkeypatch.chdir(tmp_path)
     command = ["quickstart", "--steps", "20", "--out", "quick"]
     assert main(command) == 0
@@ -48,6 +56,12 @@ def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys):
     assert (out / "downstream/report.html").is_file()
     assert "Was pre-training worth it?" in (out / "report.html").read_text()
     assert "report.html" in capsys.readouterr().out
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {"weights.safetensors", "model.safetensors"} <= {path.name for path in files}
+    others = {path: oct(path.stat().st_mode) for path in files if path.stat().st_mode != 0o100640}
+    assert others == {}  # whichever library wrote them
+    folders = [out, *(path for path in out.rglob("*") if path.is_dir())]
+    assert {path.stat().st_mode for path in folders} == {0o40750}
 
     before = (out / "run/summary.json").read_bytes()
     assert main(command) == 0

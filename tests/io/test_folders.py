@@ -26,6 +26,23 @@ def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o077 == out.parent.stat().st_mode & 0o077
 
 
+def test_files_get_the_modes_of_the_umask_which_other_threads_see_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as changes, atomic_folder(tmp_path / "out") as folder:
+            changes.delattr(os, "umask")
+            (folder / "inner").mkdir()
+            for name in ("file", "inner/file"):
+                (folder / name).touch(mode=0o600)
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*")}
+    inner = tmp_path / "out" / "inner"
+    assert found == {inner: 0o750, inner / "file": 0o640, tmp_path / "out" / "file": 0o640}
+
+
 def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

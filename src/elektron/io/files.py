@@ -215,11 +215,13 @@ def make_parents(path: Path) -> None:
 
 def apply_umask(folder: Path) -> None:
     """Give the files of a folder the modes of the umask; safetensors lets only their owner read them."""
-    umask = os.umask(0)
-    os.umask(umask)
+    sample = folder / ".mode"  # reading the umask would change it for a moment, for all threads
+    sample.touch()
+    mode = sample.stat().st_mode & 0o666
+    sample.unlink()
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(0o666 & ~umask)
+            path.chmod(mode)
 
 
 def fsync(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,6 +20,7 @@ from transformers import (
 
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES, sizes_of
+from elektron.models.loading import RENAMED
 from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair
 from elektron.models.released import Changes, load_pair
@@ -271,6 +273,28 @@ def test_released_networks_with_different_embeddings_keep_them(
 def test_a_head_of_bert_with_next_sentences_is_found(tmp_path: Path) -> None:
     pair = load(make("bert", "ForPreTraining", tmp_path), same=True)
     assert pair.corrector is not None
+
+
+def test_the_head_in_debertas_own_names_is_the_generators(tmp_path: Path) -> None:
+    folder = make("deberta-v2", "ForMaskedLM", tmp_path / "start")
+    plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    weights = load_file(folder / "model.safetensors")
+    for theirs, ours in RENAMED.items():
+        for key in [key for key in weights if key.startswith(ours)]:
+            weights[theirs + key.removeprefix(ours)] = weights.pop(key)
+    assert not [key for key in weights if key.startswith("cls.")]
+    weights["mask_predictions.dense.weight"] = torch.ones(32, 32)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    pair = load(folder, same=True)
+    pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path / "generator").eval()
+    assert torch.equal(load(folder).generator.cls.predictions.bias, plain.cls.predictions.bias)
+    with torch.no_grad():
+        expected = torch.cat([plain(torch.tensor([text])).logits[0] for text in TEXTS])
+        saved = torch.cat([again(torch.tensor([text])).logits[0] for text in TEXTS])
+        torch.testing.assert_close(saved, expected, atol=1e-4, rtol=1e-4)
+        logits = pair.token_logits(packed_states(pair)[1])
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_sizes_of_a_released_config_are_those_a_run_has(tmp_path: Path) -> None:

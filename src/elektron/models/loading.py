@@ -27,6 +27,13 @@ from elektron.models.onnx_model import exported_file
 PICKLED = "pytorch_model*.bin"
 GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
 """A weight of each layer of family `elektron`, and one that only older versions had."""
+RENAMED = {
+    "lm_predictions.lm_head.dense": "cls.predictions.transform.dense",
+    "lm_predictions.lm_head.LayerNorm": "cls.predictions.transform.LayerNorm",
+    "lm_predictions.lm_head.bias": "cls.predictions.bias",
+}
+"""The head that predicts tokens in the files of DeBERTa-v3, and in transformers where the configuration is `legacy`,
+as those files' is by default."""
 POOLER = "pooler"
 """The module between BERT's encoder and a head for sentences. Models saved with other heads do not have it."""
 CONVERSION = (
@@ -89,6 +96,7 @@ def _load(
             raise _pickled(place)
         for path in sorted(Path(name).glob("*.safetensors")):
             check_readable(path)
+    renamed = RENAMED if getattr(config, "legacy", False) else None
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:
@@ -99,6 +107,7 @@ def _load(
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            key_mapping=renamed,
             **hub_options(place),
         )
     except UNLOADABLE as error:
@@ -116,6 +125,8 @@ def _load(
             f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
             "use the version that made it"
         )
+    if renamed:
+        network._weight_conversions = None  # else it is saved under the names in the files
     mismatched = {key for key, *_ in report["mismatched_keys"]}
     new = {key for key in report["missing_keys"] | mismatched if may_be_new(network, key)}
     _refuse_unfit(name, network, report, new)

@@ -209,8 +209,8 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
     metadata = made.data.to_dict()
     metadata.pop("model-index", None)  # the metrics, which are a table in the text too
     head = made.text.partition("\n## ")[0].strip()
-    lines = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).splitlines()
-    lines += ["", *head.splitlines()]
+    dumped = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True) + "\n"
+    lines = [*(dumped.splitlines() if metadata else []), *head.splitlines()]
     echo("\nThe card begins:\n" + "\n".join(f"  {escape_control(line)}".rstrip() for line in lines))
     if made.data.get("license") is None:
         echo("\nThe card names no licence, and without one nobody may use the model: --license")

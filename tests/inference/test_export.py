@@ -303,6 +303,8 @@ def test_an_exported_folder_is_pushed_with_a_card_of_its_own(classifier, tmp_pat
     assert main(["push", str(out), "me/reviews"]) == 2
     assert "is an exported model, which has no metrics" in capsys.readouterr().err
     (out / "README.md").write_text("# Reviews\n")
+    assert main(["push", str(out), "me/reviews"]) == 0
+    assert "The card begins:\n  # Reviews\n" in capsys.readouterr().out
     assert main(["push", str(out), "me/reviews", "--json"]) == 0
     pushed = json.loads(capsys.readouterr().out)
     assert {"README.md", "export.json", FILE, "task.json"} <= pushed["files"].keys()

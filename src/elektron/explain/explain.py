@@ -64,7 +64,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
             if write is not None:
                 prediction = found.reading.prediction | {"explanation": found.as_json()}
                 write(columns.rows([record], [prediction]))
-            elif len(shown) < SHOWN:
+            elif out is not None and len(shown) < SHOWN:
                 shown.append(found)
             bar.update(place + 1)
     result: dict[str, Any] = {

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from elektron.errors import ElektronError
-from elektron.finetuning.inputs import HEAD_FRACTION, Feature, Tokenizer
+from elektron.finetuning.inputs import HEAD_FRACTION, Batch, Feature, Tokenizer
 from elektron.finetuning.metrics.tagging import Span, find_scheme, spans
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
@@ -26,9 +26,6 @@ from elektron.finetuning.tasks.classification import Classification, SentenceTas
 from elektron.finetuning.tasks.question_answering import CLS, QuestionAnswering, answer_positions
 from elektron.finetuning.tasks.token_classification import TokenClassification, tokens_of
 from elektron.reporting.examples import is_spaced
-
-Inputs = dict[str, Tensor]
-"""What the model is called with: `input_ids` and perhaps `token_type_ids`, `(1, length)`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,8 @@ class Answer:
 class Reading:
     """A text as the model reads it, with its answers."""
 
-    inputs: Inputs
+    inputs: Batch
+    """What the model is called with: `input_ids` and perhaps `token_type_ids`, `(1, length)`."""
     parts: tuple[str, ...]
     """The texts that the words are in."""
     words: list[Word]
@@ -133,7 +131,7 @@ def read_sentence(
         head = round(HEAD_FRACTION * room)
         end = len(places) - len(last)
         places = [0, *places[1 : 1 + head], *places[end - (room - head) : end], *places[end:]]
-    feature = {name: [encoded[name][0][place] for place in places] for name in inputs_of(encoded)}
+    feature = {name: [values[0][place] for place in places] for name, values in encoded.items()}
     inputs = tensors(feature, model)
     logits = model(**inputs).logits
     prediction = task.prediction(logits[0].float().cpu().numpy())
@@ -190,11 +188,10 @@ def read_tokens(
     inputs = tensors(features[0], model)
     best = model(**inputs).logits[0].argmax(-1).tolist()
     tags = [task.labels[best[place]] for place in firsts]
-    if number is not None:
-        check_number(number, words, record)
-        entities = [(tags[number - 1], number - 1, number)]
-    else:
+    if number is None:
         entities = entities_of(tags, task.labels)
+    else:
+        entities = [(tags[checked(number, words, record) - 1], number - 1, number)]
     answers = [
         Answer(
             kind,
@@ -266,7 +263,7 @@ def read_discriminated(
     parts = (str(record.values["text"]),)
     encoded = tokenizer([parts[0]], truncation=True, max_length=longest, verbose=False)
     encoding = encoded.encodings[0]
-    inputs = tensors({name: encoded[name][0] for name in inputs_of(encoded)}, model)
+    inputs = tensors({name: values[0] for name, values in encoded.items()}, model)
     words = words_of(encoding, parts, range(len(encoding)))
     output = model(**inputs)
     # A token classifier has a logit for each of "original" and "replaced", a discriminator one for "replaced".
@@ -275,19 +272,14 @@ def read_discriminated(
         for place in range(len(encoding))
     ]
     replaced = [float(choice.probability(output)) for choice in choices]
-    if number is not None:
-        check_number(number, words, record)
     worst = [max(word.positions, key=replaced.__getitem__) for word in words]
-    chosen = (
-        number - 1
-        if number is not None
-        else max(range(len(words)), key=lambda word: replaced[worst[word]], default=None)
-    )
-    prediction: Prediction = {"replaced": [round(replaced[place], 6) for place in worst]}
+    chosen = range(len(words)) if number is None else [checked(number, words, record) - 1]
     answers = []
-    if chosen is not None:
-        text = parts[0][words[chosen].begin : words[chosen].end]
-        answers = [Answer(f"replaced: {text}", (choices[worst[chosen]],), (chosen,))]
+    if chosen:
+        word = max(chosen, key=lambda word: replaced[worst[word]])
+        text = parts[0][words[word].begin : words[word].end]
+        answers = [Answer(f"replaced: {text}", (choices[worst[word]],), (word,))]
+    prediction: Prediction = {"replaced": [round(replaced[place], 6) for place in worst]}
     return Reading(inputs, parts, words, bool(encoding.overflowing), prediction, answers)
 
 
@@ -301,20 +293,20 @@ def column(number: int) -> Callable[[Any], Tensor]:
     return lambda output: output.logits[:, number : number + 1]
 
 
-def check_number(number: int, words: Sequence[Word], record: Record) -> None:
-    """Raise ElektronError where a text has no word of this number."""
+def checked(number: int, words: Sequence[Word], record: Record) -> int:
+    """The number of a word; raises ElektronError where the text has none of this number."""
     if number > len(words):
         raise ElektronError(f"{record.where}: --word {number}: only {len(words)} words are read")
+    return number
 
 
-def inputs_of(encoded: Any) -> list[str]:
-    """The entries of an encoding that a model is called with; attention masks are all ones here."""
-    return [name for name in ("input_ids", "token_type_ids") if name in encoded]
-
-
-def tensors(feature: Feature, model: PreTrainedModel) -> Inputs:
-    """A feature as a batch of one row on the device of a model."""
-    return {name: torch.tensor([feature[name]], device=model.device) for name in inputs_of(feature)}
+def tensors(feature: Feature, model: PreTrainedModel) -> Batch:
+    """A feature as a batch of one row on the device of a model, without the attention mask: it is all ones."""
+    return {
+        name: torch.tensor([feature[name]], device=model.device)
+        for name in ("input_ids", "token_type_ids")
+        if name in feature
+    }
 
 
 def words_of(encoding: Encoding, parts: Sequence[str], places: Sequence[int]) -> list[Word]:

@@ -154,19 +154,11 @@ class Detector:
             verbose=False,
         )
         ids_of_texts: list[list[int]] = encoded["input_ids"]
+        probabilities = self._probabilities(ids_of_texts)
+        rows = zip(texts, ids_of_texts, encoded["offset_mapping"], probabilities, strict=True)
         found = [
-            [
-                word
-                for word in self._words(text, ids, offsets, probabilities)
-                if word.probability >= self.config.threshold
-            ]
-            for text, ids, offsets, probabilities in zip(
-                texts,
-                ids_of_texts,
-                encoded["offset_mapping"],
-                self._probabilities(ids_of_texts),
-                strict=True,
-            )
+            [word for word in self._words(*row) if word.probability >= self.config.threshold]
+            for row in rows
         ]
         suspicious = [
             [

@@ -140,3 +140,13 @@ def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch
         write_rows([{"text": "é 中 😀"}])
     assert json.loads(raw.getvalue().decode("utf-8")) == {"text": "é 中 😀"}
     assert raw.getvalue().isascii() == (encoding != "utf-8")
+
+
+def test_a_folder_and_the_input_are_refused_before_the_work(tmp_path):
+    folder, source = tmp_path / "folder.csv", tmp_path / "in.csv"
+    folder.mkdir()
+    source.write_text("text\nmine\n")
+    for output, named in ((folder, "is a folder"), (source, "is the input itself")):
+        with pytest.raises(ElektronError, match=named), open_writer(output, str(source)):
+            pass
+    assert source.read_text() == "text\nmine\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,11 +64,16 @@ def parse_arguments(
 
 def with_true(config_class: type, argv: Sequence[str]) -> list[str]:
     """The arguments with `true` after each option of that kind that stands without a value."""
-    flags = {setting.flag for setting in settings(config_class) if setting.type is bool}
+    known = settings(config_class)
+    flags = {setting.flag for setting in known if setting.type is bool}
+    takes_positional = any(setting.positional for setting in known)
     words = []
-    for word, following in zip_longest(argv, argv[1:]):
+    for word, following in pairwise([*argv, ""]):
         words.append(word)
-        if word in flags and following not in ("true", "false"):
+        is_value = following in ("true", "false") or (
+            following and not following.startswith("-") and not takes_positional
+        )
+        if word in flags and not is_value:
             words.append("true")
     return words
 

@@ -288,7 +288,7 @@ class Parrot:
             labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0
         )
 
-    def predict(self, records):
+    def predict(self, records, title=""):
         self.rows += len(records)
         return [{"label": self.says(record)} for record in records]
 

@@ -8,4 +8,4 @@ Importing this package pulls in nothing heavy; `import elektron.models` register
 project's own encoder with the Auto classes of transformers.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

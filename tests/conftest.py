@@ -15,6 +15,16 @@ from elektron.terminal import output_enabled
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
+SMALL_ELECTRA = {
+    "embedding_size": 16,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.5,
+}
+"""Sizes of an ElectraConfig whose random weights give different answers."""
 SUBJECTS = ["the cat", "the dog", "a small bird", "my old friend", "the red fox", "her brother"]
 VERBS = ["sees", "likes", "follows", "finds", "meets", "forgets"]
 OBJECTS = [

@@ -56,14 +56,14 @@ def parse_arguments(
                 f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
             )
     parser = _parser(name, config_class, extra, examples)
-    values, left_over = parser.parse_known_intermixed_args(with_true(config_class, argv))
+    values, left_over = parser.parse_known_intermixed_args(add_implied_true(config_class, argv))
     if left_over:
         raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
     return vars(values)
 
 
-def with_true(config_class: type, argv: Sequence[str]) -> list[str]:
-    """The arguments with `true` after each option of that kind that stands without a value."""
+def add_implied_true(config_class: type, argv: Sequence[str]) -> list[str]:
+    """The arguments, with `true` inserted after each boolean option that has no value."""
     known = settings(config_class)
     flags = {setting.flag for setting in known if setting.type is bool}
     takes_positional = any(setting.positional for setting in known)

@@ -118,7 +118,7 @@ def test_a_span_is_explained_in_the_window_that_holds_it(models, family, context
     answer = reading.answers[0]
     about = [reading.words[number] for number in answer.words]
     assert {word.part for word in about} == {1}
-    assert answer.name in context[about[0].begin : about[-1].end]  # it may begin inside a word
+    assert answer.name in context[about[0].start : about[-1].end]  # it may begin inside a word
     assert reading.truncated == (context == LONG)
 
 

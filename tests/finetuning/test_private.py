@@ -101,7 +101,7 @@ def step(monkeypatch, parts, privacy, seed=0):
 
     generator = torch.Generator().manual_seed(seed)
     monkeypatch.setattr(private, "make_optimizer", recorder)
-    monkeypatch.setattr(private, "unpredictable", lambda device: generator)
+    monkeypatch.setattr(private, "system_seeded_generator", lambda device: generator)
     private.train_privately(
         task, model, tokenizer, features, settings, privacy, lambda: {task.metric: 0.0}, ""
     )
@@ -186,10 +186,10 @@ def test_too_small_a_budget_and_too_large_a_delta(opacus, encoders, animals):
 
 def test_noise_does_not_follow_from_the_seed():
     torch.manual_seed(1)
-    first = torch.randn(4, generator=private.unpredictable(torch.device("cpu")))
+    first = torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu")))
     torch.manual_seed(1)
     assert not torch.equal(
-        first, torch.randn(4, generator=private.unpredictable(torch.device("cpu")))
+        first, torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu")))
     )
 
 

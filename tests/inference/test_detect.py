@@ -26,7 +26,7 @@ from elektron.inference.config import DetectConfig
 from elektron.inference.detect import Detector, load_detector, print_marked, windows
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.pretrain import pretrain
-from tests.conftest import OBJECTS, SUBJECTS, VERBS, prepare_blocks, sentences
+from tests.conftest import OBJECTS, SMALL_ELECTRA, SUBJECTS, VERBS, prepare_blocks, sentences
 from tests.finetuning.conftest import write_jsonl
 
 STRANGE = [
@@ -53,13 +53,7 @@ def small_discriminator(tokenizer):
     return ElectraForPreTraining(
         ElectraConfig(
             vocab_size=len(tokenizer),
-            embedding_size=16,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=64,
-            initializer_range=0.5,
+            **SMALL_ELECTRA,
         )
     )
 

@@ -23,6 +23,7 @@ from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
 from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
+from tests.conftest import SMALL_ELECTRA
 from tests.finetuning.conftest import labelled_sentences, write_jsonl, write_tsv
 from tests.finetuning.readers.layouts import read
 
@@ -34,15 +35,9 @@ def model(tokenizer_folder, tmp_path_factory):
     torch.manual_seed(0)
     config = ElectraConfig(
         vocab_size=len(tokenizer),
-        embedding_size=16,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
         id2label={0: "animal", 1: "person", 2: "plant"},
         label2id={"animal": 0, "person": 1, "plant": 2},
-        initializer_range=0.5,
+        **SMALL_ELECTRA,
     )
     folder = tmp_path_factory.mktemp("plain")
     ElectraForSequenceClassification(config).save_pretrained(folder)

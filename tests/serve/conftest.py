@@ -21,6 +21,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.finetune import finetune
 from elektron.serve.config import ServeConfig
+from tests.conftest import SMALL_ELECTRA
 from tests.finetuning.conftest import encoders, write_jsonl  # noqa: F401
 
 CLASSES = {
@@ -71,15 +72,9 @@ class Models:
         architecture(
             ElectraConfig(
                 vocab_size=len(tokenizer),
-                embedding_size=16,
-                hidden_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                intermediate_size=16,
-                max_position_embeddings=64,
                 id2label=dict(enumerate(labels)),
                 label2id={label: number for number, label in enumerate(labels)},
-                initializer_range=0.5,
+                **SMALL_ELECTRA,
             )
         ).save_pretrained(out)
         tokenizer.save_pretrained(out)

@@ -47,7 +47,7 @@ from elektron.terminal import echo
 log = logging.getLogger(__name__)
 
 RESULT, REPORT = "audit.json", "report.html"
-LEVEL = 0.01
+SIGNIFICANCE_LEVEL = 0.01
 """Probability that any secret is said to be remembered if none is (Bonferroni over all tests)."""
 FALSE_POSITIVES = 0.01
 LEAST_TOKENS = 8
@@ -59,12 +59,12 @@ METRICS = ("auc", "tpr")
 
 CANARIES_NOTE = (
     "A secret's rank is among random ones of the same form. p is the probability of such ranks for a model that knows "
-    f"nothing of the secrets; those with the same number of copies are judged together, as remembered where p is "
-    f"below {LEVEL:g} divided by the number of tests. 1.4 bits are the average exposure by chance."
+    f"nothing of the secrets; those with the same number of copies are tested together and called remembered where p "
+    f"is below {SIGNIFICANCE_LEVEL:g} divided by the number of tests. 1.4 bits are the average exposure by chance."
 )
 MEMBERS_NOTE = (
     "How well the loss of a row tells whether it was trained on. 50 % is chance; a 95 % interval above it shows "
-    "that training rows are remembered on average. The second figure is the fraction of training rows that are "
+    "that training rows are remembered on average. The other metric is the fraction of training rows that are "
     "recognised at 1 % false positives. Stronger attacks exist: no finding is no proof."
 )
 
@@ -89,7 +89,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
             name: audit_model(place, rows, membership, secrets, config, on)
             for name, place in models_of(str(config.run)).items()
         }
-        judge(models)
+        mark_remembered(models)
         counts = {"rows": int(membership.sum()), "held_out": int((~membership).sum())}
         result: dict[str, Any] = {**counts, "models": models}
         if folder is not None:
@@ -257,11 +257,11 @@ def canary_ranks(
     ]
 
 
-def judge(models: Mapping[str, dict[str, Any]]) -> None:
+def mark_remembered(models: Mapping[str, dict[str, Any]]) -> None:
     """Add to each group of canaries whether it is remembered."""
     groups = [group for model in models.values() for group in model.get("canaries", [])]
     for group in groups:
-        group["remembered"] = group["p"] <= LEVEL / len(groups)
+        group["remembered"] = group["p"] <= SIGNIFICANCE_LEVEL / len(groups)
 
 
 def tables(result: dict[str, Any]) -> dict[str, Table]:

@@ -1,4 +1,4 @@
-"""`elektron explain`: the explanations of a file's texts in its form of output, and the figures over all of them."""
+"""`elektron explain`: explain each text of a file, and write the explanations and the metrics over all texts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from elektron.terminal import output
 log = logging.getLogger(__name__)
 
 SHOWN = 100
-"""Texts on a page; the figures are of all."""
+"""Texts on a page; the metrics are of all."""
 
 
 def explain(config: ExplainConfig) -> dict[str, Any]:
-    """Explain each text of the input and write that; returns the figures over all texts.
+    """Explain each text of the input and write that; returns the metrics over all texts.
 
     Raises:
         ElektronError: there is no such model or file, or the file is not one for the model.
@@ -87,7 +87,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         page(result, shown).write(out)
     elif out is not None and out.suffix == ".png":
         write_picture(out, shown[0], len(records))
-    log_figures(result)
+    log_metrics(result)
     return result
 
 
@@ -107,7 +107,7 @@ def write_picture(out: Path, explanation: Explanation, texts: int) -> None:
         raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
 
 
-def log_figures(result: dict[str, Any]) -> None:
+def log_metrics(result: dict[str, Any]) -> None:
     """The convergence gap, a warning where it is large, and last how faithful the order of words is."""
     if gap := result.get("gap"):
         log.info(
@@ -128,23 +128,23 @@ def log_figures(result: dict[str, Any]) -> None:
     if not (measured := result.get("faithfulness")):
         log.info("no text has two words or more: how faithful the order is cannot be measured")
         return
-    figures = (
-        f"comprehensiveness {figure_text(measured['comprehensiveness'])}, "
-        f"sufficiency {figure_text(measured['sufficiency'])}, over {measured['texts']:,} texts"
+    metrics = (
+        f"comprehensiveness {metric_text(measured['comprehensiveness'])}, "
+        f"sufficiency {metric_text(measured['sufficiency'])}, over {measured['texts']:,} texts"
     )
     if measured["better_than_random"] is False:
         log.warning(
             "the order of the words is not better than a random one, so it does not explain the answers: %s",
-            figures,
+            metrics,
         )
     else:
-        log.info("%s", figures)
+        log.info("%s", metrics)
 
 
-def figure_text(figure: dict[str, Any]) -> str:
+def metric_text(metric: dict[str, Any]) -> str:
     """`0.412 (random order 0.120, difference 0.292, 95 % 0.260 … 0.324)`."""
-    text = f"{number(figure['value'])} (random order {number(figure['random'])}, difference "
-    text += number(figure["difference"])
-    if figure["interval"]:
-        text += ", 95 % " + " … ".join(map(number, figure["interval"]))
+    text = f"{number(metric['value'])} (random order {number(metric['random'])}, difference "
+    text += number(metric["difference"])
+    if metric["interval"]:
+        text += ", 95 % " + " … ".join(map(number, metric["interval"]))
     return text + ")"

@@ -54,7 +54,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedAnswer:
     """One answer with the importance of each word."""
 
     answer: Answer
@@ -88,7 +88,7 @@ class Explanation:
     """A text with its answers."""
 
     reading: Reading
-    answers: list[Explained]
+    answers: list[ExplainedAnswer]
     attention: NDArray[np.float32] | None
     """`(layers, heads, words + 1, words + 1)`, for method attention."""
 
@@ -199,5 +199,5 @@ class Explainer:
             measured = None
             if len(importance) > 1:
                 measured = faithfulness(model, reading, answer, importance, mask_id, seed)
-            answers.append(Explained(answer, importance, attribution, measured))
+            answers.append(ExplainedAnswer(answer, importance, attribution, measured))
         return Explanation(reading, answers, attention)

@@ -1,4 +1,4 @@
-"""The page of `elektron explain --output page.html`: the figures first, then the texts with shaded words."""
+"""The page of `elektron explain --output page.html`: the metrics first, then the texts with shaded words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elektron.explain.explainer import Explained, Explanation
+from elektron.explain.explainer import ExplainedAnswer, Explanation
 from elektron.explain.faithfulness import FRACTIONS
 from elektron.explain.importance import LARGE_GAP, received
 from elektron.explain.reading import Reading
@@ -43,7 +43,7 @@ CAUTION = (
 
 
 def page(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
-    """The page of the figures over all texts and the explanations of the first."""
+    """The page of the metrics over all texts and the explanations of the first."""
     attention = result["method"] == "attention"
     shown = explanations[: WITH_ATTENTION if attention else None]
     texts: list[Block] = [] if attention else [legend()]
@@ -73,14 +73,14 @@ def tiles(result: dict[str, Any]) -> Tiles:
     found = []
     if measured := result.get("faithfulness"):
         for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")):
-            figure = measured[name]
-            meaning = f"random order: {number(figure['random'])}; {better} is better. "
-            if figure["interval"]:
-                ends = " to ".join(map(number, figure["interval"]))
-                meaning += f"Difference {number(figure['difference'])}, 95 % interval {ends}."
+            metric = measured[name]
+            meaning = f"random order: {number(metric['random'])}; {better} is better. "
+            if metric["interval"]:
+                ends = " to ".join(map(number, metric["interval"]))
+                meaning += f"Difference {number(metric['difference'])}, 95 % interval {ends}."
             else:
                 meaning += "Too few texts for an interval."
-            found.append(Tile(name.capitalize(), number(figure["value"]), meaning))
+            found.append(Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
         meaning = (
@@ -121,7 +121,7 @@ def warnings(result: dict[str, Any], attention: bool) -> Warnings:
         )
     return Warnings(
         [(Cell(name, strong=True), meaning) for name, meaning in items],
-        "The order of the words is better than a random one, by the figures above.",
+        "The order of the words is better than a random one, by the metrics above.",
     )
 
 
@@ -153,7 +153,7 @@ def answer_blocks(explanation: Explanation) -> list[Block]:
     return blocks or [text("No tag but O is predicted: there is nothing to explain.")]
 
 
-def described(explained: Explained) -> str:
+def described(explained: ExplainedAnswer) -> str:
     """The score of an answer, that of the baseline, and the gap."""
     attribution = explained.attribution
     if attribution is None:
@@ -165,13 +165,13 @@ def described(explained: Explained) -> str:
     )
 
 
-def shaded(reading: Reading, explained: Explained) -> list[list[Token]]:
+def shaded(reading: Reading, explained: ExplainedAnswer) -> list[list[Token]]:
     """The parts of a text as tokens, the most important word with the strongest shade."""
     strongest = max(map(abs, explained.importance), default=0) or 1.0
     parts: list[list[Token]] = [[] for _ in reading.parts]
     ends = [0] * len(parts)
     for place, (word, value) in enumerate(zip(reading.words, explained.importance, strict=True)):
-        between = reading.parts[word.part][ends[word.part] : word.begin]
+        between = reading.parts[word.part][ends[word.part] : word.start]
         if between:
             skipped = " … " if len(between) > LONGEST_GAP else between
             parts[word.part].append(Token(skipped, space=False))
@@ -217,7 +217,7 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
 
 
 def meaning(attention: bool) -> list[Block]:
-    """What the figures and the shades say, and what they do not."""
+    """What the metrics and the shades say, and what they do not."""
     fractions = ", ".join(percent(fraction, 0) for fraction in FRACTIONS)
     measures = (
         "Comprehensiveness is how far the probability of the answer falls when the words that come first are masked, "

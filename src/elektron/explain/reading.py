@@ -34,7 +34,7 @@ class Word:
 
     part: int
     """0 for the text, the question or the tokens, 1 for the second text or the passage."""
-    begin: int
+    start: int
     """Its first character in the part."""
     end: int
     """The character after its last."""
@@ -101,7 +101,7 @@ class Reading:
 
     def text(self, word: Word) -> str:
         """The characters of a word."""
-        return self.parts[word.part][word.begin : word.end]
+        return self.parts[word.part][word.start : word.end]
 
     @property
     def word_positions(self) -> list[int]:
@@ -277,7 +277,7 @@ def read_discriminated(
     answers = []
     if chosen:
         word = max(chosen, key=lambda word: replaced[worst[word]])
-        text = parts[0][words[word].begin : words[word].end]
+        text = parts[0][words[word].start : words[word].end]
         answers = [Answer(f"replaced: {text}", (choices[worst[word]],), (word,))]
     prediction: Prediction = {"replaced": [round(replaced[place], 6) for place in worst]}
     return Reading(inputs, parts, words, bool(encoding.overflowing), prediction, answers)

@@ -228,9 +228,8 @@ class Search:
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """The task of the training rows; all rows are checked to be of it."""
         records = self.data.whole if config.task in WITH_CLASSES else self.data.train
-        if (
-            config.private
-        ):  # names of classes, mean and spread of numbers: of rows that may be known
+        if config.private:
+            # Names of classes, mean and spread of numbers come from rows that need no protection.
             records = [*self.data.eval, *self.data.test]
             if config.task in WITH_CLASSES and (
                 missing := class_counts(self.data.train).keys() - class_counts(records).keys()

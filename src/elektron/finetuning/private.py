@@ -140,7 +140,7 @@ def train_privately(
         noise_multiplier=privacy.noise_multiplier,
         max_grad_norm=privacy.max_grad_norm,
         expected_batch_size=privacy.sample_rate * len(features),
-        generator=unpredictable(on.device),
+        generator=system_seeded_generator(on.device),
     )
     schedule = get_linear_schedule_with_warmup(
         base, round(config.warmup * privacy.steps), privacy.steps
@@ -148,7 +148,7 @@ def train_privately(
     sampler = UniformWithReplacementSampler(
         num_samples=len(features),
         sample_rate=privacy.sample_rate,
-        generator=unpredictable(torch.device("cpu")),
+        generator=system_seeded_generator(torch.device("cpu")),
         steps=privacy.steps,
     )
     steps_in_epoch = round(1 / privacy.sample_rate)
@@ -214,7 +214,7 @@ def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor
     return losses.sum(-1) / (labels != IGNORED_LABEL).sum(-1).clamp(min=1)
 
 
-def unpredictable(device: torch.device) -> torch.Generator:
+def system_seeded_generator(device: torch.device) -> torch.Generator:
     """A generator seeded by the operating system."""
     generator = torch.Generator(device)
     generator.seed()

@@ -80,8 +80,8 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     )
     app.add_exception_handler(ElektronError, _unprocessable)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _left)
-    app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(ClientDisconnect, _client_disconnected)
+    app.add_exception_handler(Exception, _internal_error)
 
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
         """Predictions, and how much of the texts the tokenizer does not know."""
@@ -363,11 +363,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return error_response(error.status_code, error.detail, error.headers)
 
 
-async def _left(request: Request, error: Exception) -> Response:
+async def _client_disconnected(request: Request, error: Exception) -> Response:
     return Response(status_code=499)  # nobody reads it
 
 
-async def _defect(request: Request, error: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
     return error_response(500, "internal error: the server's log has more")
 
 

@@ -1,7 +1,7 @@
 """Requests that wait together pass through the model together, on one worker thread.
 
-Nothing is delayed for the sake of a batch: the worker takes what waits, a row from each request in turn, so that a
-request with many rows does not hold up the others. Everything but the model runs in the event loop.
+No request is delayed to fill a batch: the worker takes the waiting rows, one from each request in turn, so that a
+request with many rows does not block the others. Everything but the model runs in the event loop.
 """
 
 from __future__ import annotations

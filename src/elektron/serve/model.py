@@ -96,7 +96,7 @@ def explanations_of(
         for record in records:
             explanation = explainer.explain(record)
             reading = explanation.reading
-            places = [[word.part, word.begin, word.end] for word in reading.words]
+            places = [[word.part, word.start, word.end] for word in reading.words]
             found.append(explanation.as_json() | {"parts": reading.parts, "places": places})
         return found
 

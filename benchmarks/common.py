@@ -70,9 +70,7 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str
 def print_target(name: str, value: float, target: float, at_most: bool = False) -> None:
     """Print whether a target is reached."""
     reached = value <= target if at_most else value >= target
-    print(
-        f"{name}: {value:.3g}, target {target:g}: {'reached' if reached else 'missed'}", flush=True
-    )
+    print(f"{name}: {value:.3g}, target {target:g}: {'reached' if reached else 'missed'}", flush=True)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -113,9 +111,7 @@ class Side:
         self.process.join()
 
 
-def _serve(
-    make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...], connection: Connection
-) -> None:
+def _serve(make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...], connection: Connection) -> None:
     ready, run = make(*arguments)
     connection.send(ready)
     while (argument := connection.recv()) is not None:

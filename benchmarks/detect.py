@@ -126,9 +126,7 @@ def main() -> None:
     for kind, change in kinds(suggesting, counts, options.rate, options.seed).items():
         changed = [change(text) for text in texts]
         middle = len(texts) // 2
-        chosen, reported[kind] = (
-            [each for each in half if each] for half in (changed[:middle], changed[middle:])
-        )
+        chosen, reported[kind] = ([each for each in half if each] for half in (changed[:middle], changed[middle:]))
         if min(len(chosen), len(reported[kind])) < LEAST_TEXTS:
             print(f"{kind}: too few words of the text can be changed so")
             continue
@@ -140,15 +138,11 @@ def main() -> None:
         "frequency": best_threshold(first_halves, "frequency"),
     }
     for kind, (_, scores) in found.items():
-        methods = {
-            method: with_intervals(scores, method, threshold)
-            for method, threshold in thresholds.items()
-        }
+        methods = {method: with_intervals(scores, method, threshold) for method, threshold in thresholds.items()}
         results["kinds"][kind] = methods | {"suggested": suggested(suggesting, reported[kind])}
     unchanged = score(detector, counts, [Changed(text, [], []) for text in texts[middle:]])
     results["unchanged"] = {
-        method: float((unchanged.by[method] >= threshold).mean())
-        for method, threshold in thresholds.items()
+        method: float((unchanged.by[method] >= threshold).mean()) for method, threshold in thresholds.items()
     }
     show(results)
     save(results, options.json)
@@ -200,9 +194,7 @@ def kinds(
     }
 
 
-def change_words(
-    text: str, replace: Replace, rate: float, chooser: random.Random
-) -> Changed | None:
+def change_words(text: str, replace: Replace, rate: float, chooser: random.Random) -> Changed | None:
     """Replace words in random order until so many are wrong; None where no word can be."""
     words = list(WORD.finditer(text))
     most = max(1, round(rate * len(words)))
@@ -259,9 +251,7 @@ def confused(word: str, chooser: random.Random) -> str | None:
 
 
 @torch.inference_mode()
-def change_by_generator(
-    text: str, detector: Detector, rate: float, chooser: random.Random
-) -> Changed | None:
+def change_by_generator(text: str, detector: Detector, rate: float, chooser: random.Random) -> Changed | None:
     """Replace words by samples of the generator that differ from them, all masked at once, as in pre-training."""
     assert detector.generator is not None
     tokenizer = detector.tokenizer
@@ -275,9 +265,7 @@ def change_by_generator(
     places = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
     logits = detector.generator(ids.to(detector.on.device)).logits[0, places].float().cpu()
     chances = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
-    chances = chances * (
-        detector.finder.starts & ~np.isin(range(chances.shape[1]), detector.special_ids)
-    )
+    chances = chances * (detector.finder.starts & ~np.isin(range(chances.shape[1]), detector.special_ids))
     replacements = {}
     for (start, stop), row in zip(spans, chances.tolist(), strict=False):
         for _ in range(100):
@@ -298,9 +286,7 @@ def score(detector: Detector, counts: Counter[str], texts: Sequence[Changed]) ->
             word["probability"],
             -counts[word["word"].casefold()],
         )
-        for number, (each, prediction) in enumerate(
-            zip(texts, predict(detector, texts), strict=True)
-        )
+        for number, (each, prediction) in enumerate(zip(texts, predict(detector, texts), strict=True))
         for word in prediction["suspicious"]
     ]
     text, wrong, probability, rarity = map(np.array, zip(*rows, strict=True))

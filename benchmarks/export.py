@@ -45,12 +45,8 @@ def main() -> None:
     folders = {"PyTorch fp32": options.model}
     for folder in options.exported:
         folders[f"ONNX {read_json(Path(folder, EXPORT_FILE))['precision']}"] = folder
-    sides = {
-        name: Side(start, folder, options.test, options.rows) for name, folder in folders.items()
-    }
-    times: dict[str, dict[str, list[float]]] = {
-        workload: {name: [] for name in sides} for workload in WORKLOADS
-    }
+    sides = {name: Side(start, folder, options.test, options.rows) for name, folder in folders.items()}
+    times: dict[str, dict[str, list[float]]] = {workload: {name: [] for name in sides} for workload in WORKLOADS}
     for _ in range(options.rounds):
         for workload, rows in WORKLOADS.items():
             for name, side in sides.items():
@@ -60,10 +56,7 @@ def main() -> None:
         side.close()
     reference = quality[next(iter(sides))]
     speedups = {
-        workload: {
-            name: spread(ratios(of_sides["PyTorch fp32"], seconds))
-            for name, seconds in of_sides.items()
-        }
+        workload: {name: spread(ratios(of_sides["PyTorch fp32"], seconds)) for name, seconds in of_sides.items()}
         for workload, of_sides in times.items()
     }
     print_table(
@@ -81,10 +74,7 @@ def main() -> None:
                 f"{quality[name]['metric']:.4f}",
                 f"{same(quality[name], reference):.2%}",
                 *(f"{1000 * statistics.median(times[w][name]):.2f}" for w in WORKLOADS),
-                *(
-                    "{median:.2f} ({min:.2f} … {max:.2f})".format(**speedups[w][name])
-                    for w in WORKLOADS
-                ),
+                *("{median:.2f} ({min:.2f} … {max:.2f})".format(**speedups[w][name]) for w in WORKLOADS),
             )
             for name in sides
         ],

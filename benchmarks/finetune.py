@@ -62,9 +62,7 @@ def main() -> None:
     parser = new_parser(__doc__, "finetune")
     parser.add_argument("--recipe", default="quickstart", help="whose discriminator is fine-tuned")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--rows", type=int, default=1280, help="with SST-2's lengths; half as many with IMDB's"
-    )
+    parser.add_argument("--rows", type=int, default=1280, help="with SST-2's lengths; half as many with IMDB's")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     keep_freed_memory()
@@ -144,9 +142,7 @@ def samples_per_second(
         epochs=1.0,
         keep="last",
     )
-    config = recipe.resolve(
-        config, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False
-    )
+    config = recipe.resolve(config, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False)
     torch.manual_seed(0)
     model = task.new_model(encoder, config.dropout)
     began = time.perf_counter()
@@ -158,9 +154,7 @@ def drawn_lengths(twentieths: Sequence[int], rows: int) -> list[int]:
     """`rows` lengths, spread evenly over the distribution, in random order."""
     places = np.linspace(0, len(twentieths) - 1, rows)
     lengths = np.interp(places, np.arange(len(twentieths)), np.minimum(twentieths, LONGEST))
-    shuffled: list[int] = (
-        np.random.default_rng(0).permutation(np.rint(lengths)).astype(int).tolist()
-    )
+    shuffled: list[int] = np.random.default_rng(0).permutation(np.rint(lengths)).astype(int).tolist()
     return shuffled
 
 

@@ -103,9 +103,7 @@ def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Obs
     end = began + options.minutes * 60
     while time.perf_counter() < end:
         dies = time.perf_counter() + chance.expovariate(options.kills_per_hour / 3600)
-        run_until(
-            command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen
-        )
+        run_until(command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen)
         reached = lines(out)
         step_seconds = [line["seconds_of_a_step"] for line in reached]
         if dies < end:

@@ -59,9 +59,7 @@ class Measured:
 def main() -> None:
     parser = new_parser(__doc__, "gpu_check")
     parser.add_argument("--recipes", nargs="+", choices=LENGTHS, default=list(LENGTHS))
-    parser.add_argument(
-        "--tiny", action="store_true", help="one layer of each, eager, on any device"
-    )
+    parser.add_argument("--tiny", action="store_true", help="one layer of each, eager, on any device")
     options = parser.parse_args()
     if not torch.cuda.is_available() and not options.tiny:
         sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
@@ -103,9 +101,7 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
         free_memory()  # here, because a traceback would keep the networks alive
 
 
-def timed_steps(
-    recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float
-) -> Measured:
+def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float) -> Measured:
     """Warm up, then measure several repetitions."""
     free_memory()
     trainer = new_trainer(config, store)
@@ -139,9 +135,7 @@ def timed_steps(
         step_seconds=step_seconds,
         tokens_per_second=config.batch_size * length / step_seconds,
         flops_per_second=flops / (REPETITIONS * steps) / step_seconds,
-        peak_memory_bytes=(
-            torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-        ),
+        peak_memory_bytes=(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None),
         data_wait_share=waited / sum(repetitions),
     )
 

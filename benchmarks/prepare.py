@@ -80,9 +80,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
         began = time.perf_counter()
         encode(tokenizer, texts)
         speeds["encode_batch"].append(megabytes / (time.perf_counter() - began))
-        config = PrepareConfig(
-            [corpus], str(tokenizer_folder), folder / f"blocks-{repetition}", text=text
-        )
+        config = PrepareConfig([corpus], str(tokenizer_folder), folder / f"blocks-{repetition}", text=text)
         began = time.perf_counter()
         prepare(config)
         speeds["prepare"].append(megabytes / (time.perf_counter() - began))

@@ -154,9 +154,7 @@ def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
     )
 
 
-def elektron(
-    shape: Shape, config: PretrainConfig, store: BlockStore, compiled: bool = True
-) -> Training:
+def elektron(shape: Shape, config: PretrainConfig, store: BlockStore, compiled: bool = True) -> Training:
     """The recipe's own run with `--compile true` or `false`."""
     trainer = new_trainer(replace(config, compile=compiled), store)
     prefetcher = Prefetcher(trainer.batches, 0)
@@ -169,9 +167,7 @@ def elektron(
     return Training(step, trainer.on.precision, trainer.compiled, flops, trainer.peak_flops)
 
 
-def common_loop(
-    shape: Shape, config: PretrainConfig, store: BlockStore, sample_everywhere: bool = True
-) -> Training:
+def common_loop(shape: Shape, config: PretrainConfig, store: BlockStore, sample_everywhere: bool = True) -> Training:
     """Both models with their own heads and losses, labels of -100 where nothing is masked.
 
     The generator's head computes logits at every position, and a token is sampled at every position
@@ -262,15 +258,11 @@ def simpletransformers(shape: Shape, config: PretrainConfig, store: BlockStore) 
         ElectraConfig.from_dict(network.config.to_dict())
         for network in (pair.discriminator, pair.generator, pair.discriminator)
     )
-    model = ElectraForLanguageModelingModel(
-        wrapper, generator_config=generator, discriminator_config=discriminator
-    )
+    model = ElectraForLanguageModelingModel(wrapper, generator_config=generator, discriminator_config=discriminator)
 
     def loss() -> Tensor:
         _, masked_ids, labels = shape.masked_rows()
-        generator_loss, discriminator_loss, *_ = model(
-            masked_ids, labels, attention_mask=torch.ones_like(masked_ids)
-        )
+        generator_loss, discriminator_loss, *_ = model(masked_ids, labels, attention_mask=torch.ones_like(masked_ids))
         total: Tensor = generator_loss + DISCRIMINATOR_WEIGHT * discriminator_loss
         return total
 

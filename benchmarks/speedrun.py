@@ -75,9 +75,7 @@ PROBES = {
     " --text 6 --pair 7 --label 5",
     "capitals": "token-classification --train {work}/capitals.train.jsonl --eval {work}/capitals.eval.jsonl",
 }
-FIXED = (
-    "--epochs 5 --batch-size 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
-)
+FIXED = "--epochs 5 --batch-size 32 --max-length 128 --keep last --seeds {seeds} --max-train {labels}"
 """Options of every probe; nothing is selected on the reported rows."""
 TAGGED = "enwiki/valid.txt.gz"
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -108,9 +106,7 @@ def main() -> None:
     parser.add_argument("--corpus", help="file or folder of text")
     parser.add_argument("--data", type=Path, help="folder of the probes' data (default: no probes)")
     parser.add_argument("--blimp", help="minimal pairs (default: none)")
-    parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of pre-training"
-    )
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of pre-training")
     parser.add_argument("--finetune", default="", help="options of all probes, quoted")
     parser.add_argument("--probe-seeds", type=int, default=3)
     parser.add_argument("--labels", type=int, default=2000)
@@ -139,9 +135,7 @@ def run_all(options: argparse.Namespace) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("elektron").setLevel(logging.WARNING)
     work = options.work / re.sub(r"\W+", "-", str(options.corpus)).strip("-")
-    configs = [
-        (arm, seed, arm_config(arm, seed, options)) for seed in options.seed for arm in options.arm
-    ]
+    configs = [(arm, seed, arm_config(arm, seed, options)) for seed in options.seed for arm in options.arm]
     with contextlib.redirect_stdout(sys.stderr):
         blocks = prepare_blocks(work, options)
         probes = probe_configs(work, options)
@@ -180,9 +174,7 @@ def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:
     tokenizer, blocks = work / f"tokenizer-{options.vocab_size}", work / f"blocks-{shape}"
     corpus = [str(options.corpus)]
     train_tokenizer(TokenizerConfig(corpus=corpus, out=tokenizer, vocab_size=options.vocab_size))
-    prepare(
-        PrepareConfig(corpus=corpus, tokenizer=str(tokenizer), out=blocks, seq_len=options.seq_len)
-    )
+    prepare(PrepareConfig(corpus=corpus, tokenizer=str(tokenizer), out=blocks, seq_len=options.seq_len))
     return blocks
 
 
@@ -223,9 +215,7 @@ def commit() -> str | None:
         return None
 
 
-def measured(
-    config: PretrainConfig, blimp: str | None, probes: dict[str, FinetuneConfig]
-) -> dict[str, Any]:
+def measured(config: PretrainConfig, blimp: str | None, probes: dict[str, FinetuneConfig]) -> dict[str, Any]:
     """All metrics of one arm, and the curve of its pre-training."""
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
@@ -255,9 +245,7 @@ def curve(run: Path) -> Iterable[dict[str, Any]]:
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         point = json.loads(line)
         if point["kind"] == "evaluation":
-            yield {
-                name: point[name] for name in (*POSITION, *LOSSES) if point.get(name) is not None
-            }
+            yield {name: point[name] for name in (*POSITION, *LOSSES) if point.get(name) is not None}
 
 
 def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[float]]:

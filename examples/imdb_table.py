@@ -57,10 +57,7 @@ def tfidf(data: Labelled) -> float:
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     train = words.fit_transform(texts(data.train))
     held_out, test = words.transform(texts(data.eval)), words.transform(texts(data.test))
-    models = [
-        LogisticRegression(C=strength, max_iter=1000).fit(train, labels(data.train))
-        for strength in STRENGTHS
-    ]
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, labels(data.train)) for strength in STRENGTHS]
     best = max(models, key=lambda model: model.score(held_out, labels(data.eval)))
     return float(best.score(test, labels(data.test)))
 

@@ -39,10 +39,7 @@ OBJECTS = [
 
 def sentences(count: int, seed: int = 0) -> list[str]:
     chooser = random.Random(seed)
-    return [
-        f"{chooser.choice(SUBJECTS)} {chooser.choice(VERBS)} {chooser.choice(OBJECTS)} ."
-        for _ in range(count)
-    ]
+    return [f"{chooser.choice(SUBJECTS)} {chooser.choice(VERBS)} {chooser.choice(OBJECTS)} ." for _ in range(count)]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -56,8 +56,6 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
         begin = draw(st.integers(0, len(content)))
         end = min(len(content), begin + draw(st.integers(0, 12)))
         content[begin:end] = draw(
-            st.binary(max_size=8)
-            | st.just(bytes(content[begin:end]) * 2)
-            | st.just(b"\xff" * (end - begin))
+            st.binary(max_size=8) | st.just(bytes(content[begin:end]) * 2) | st.just(b"\xff" * (end - begin))
         )
     return bytes(content)

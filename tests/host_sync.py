@@ -31,9 +31,7 @@ class NoHostSync(TorchDispatchMode):
     CPU). Copies to the CPU do nothing on a CPU and go unseen.
     """
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func in INDEXING:
             syncs = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
         else:

@@ -21,9 +21,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 TARGETS = dict(re.findall(r"(?m)^\[([^\]]+)\]: (\S+)$", TEXT))
 NAMED = re.findall(r"\[([^\]\[]+)\]\[([^\]]+)\]", TEXT)
 INLINE = re.findall(r"\]\((?!https?:)([^)#]+)", re.sub(r"`[^`]*`", "", TEXT))
-SYMBOLS = sorted(
-    {(text.strip("`"), TARGETS[name]) for text, name in NAMED if TARGETS[name].endswith(".py")}
-)
+SYMBOLS = sorted({(text.strip("`"), TARGETS[name]) for text, name in NAMED if TARGETS[name].endswith(".py")})
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 IN_TURN = {
     "plan": "alternating",
@@ -90,9 +88,7 @@ def test_all_weights_of_the_encoder_are_copied_between_its_stages():
     config = resolve(pretrain_config("article"))
     torch.manual_seed(0)
     sizes, generator_sizes = configured_sizes(config.network)
-    pair = build_pair(
-        FAMILIES[config.family], sizes, generator_sizes, 50, SPECIAL_IDS, config.sharing
-    )
+    pair = build_pair(FAMILIES[config.family], sizes, generator_sizes, 50, SPECIAL_IDS, config.sharing)
     copied, total = copy_weights(pair)
     assert copied == total > 0
 

@@ -86,12 +86,10 @@ def test_words_and_options_become_the_commands_dataclass(configured: Callable[..
         "--vocab-size=100",
         "--lowercase",
         "true",
-    ) == TokenizerConfig(
-        corpus=["a.txt", "b.txt"], out=Path("vocabulary"), vocab_size=100, lowercase=True
+    ) == TokenizerConfig(corpus=["a.txt", "b.txt"], out=Path("vocabulary"), vocab_size=100, lowercase=True)
+    assert configured("prepare", "--tokenizer", "t", "--out", "o", "--packing", "paper", "c") == PrepareConfig(
+        corpus=["c"], tokenizer="t", out=Path("o"), packing="paper"
     )
-    assert configured(
-        "prepare", "--tokenizer", "t", "--out", "o", "--packing", "paper", "c"
-    ) == PrepareConfig(corpus=["c"], tokenizer="t", out=Path("o"), packing="paper")
     assert configured("report", "x", "y") == ReportConfig(runs=[Path("x"), Path("y")])
 
 
@@ -121,9 +119,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
     assert capsys.readouterr().err == ""
 
 
-def test_missing_blocks_are_all_that_is_reported(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answer = complaint(capsys, "pretrain", "--data", str(tmp_path / "missing"))
     assert answer == f"{tmp_path}/missing: no such folder"
 
@@ -163,9 +159,7 @@ def test_missing_blocks_are_all_that_is_reported(
         ("report", "RUNS is missing: Folders"),
     ],
 )
-def test_a_mistake_is_answered_in_visible(
-    argv: str, answer: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_answered_in_visible(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, *argv.split()).startswith(answer)
 
 
@@ -189,9 +183,7 @@ def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
     assert escape_control("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
-def test_an_elektron_error_of_the_function_is_visible(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_elektron_error_of_the_function_is_visible(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: ReportConfig) -> None:
         raise ElektronError(f"{config.runs[0]}: no metrics here\nnor there")
 
@@ -199,9 +191,7 @@ def test_an_elektron_error_of_the_function_is_visible(
     assert complaint(capsys, "report", "x") == r"x: no metrics here\nnor there"
 
 
-def test_an_interruption_exits_as_shells_expect(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interruption_exits_as_shells_expect(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(config: ReportConfig) -> None:
         raise KeyboardInterrupt
 
@@ -283,9 +273,7 @@ sys.exit(main(["report", "x"]))
 """A command that has a lot to say."""
 
 
-def shell(
-    line: str, program: str = SPEAKS, **environment: str
-) -> subprocess.CompletedProcess[bytes]:
+def shell(line: str, program: str = SPEAKS, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line of bash, in which `$run` is a Python program."""
     return subprocess.run(
         ["bash", "-c", line],
@@ -358,9 +346,7 @@ def test_a_signal_to_end_cleans_up_as_an_interruption_does(
 
     install("report", end)
     assert main(["report", "x"]) == 128 + number
-    assert (
-        cleaned and capsys.readouterr().err == f"elektron: ended by {signal.Signals(number).name}\n"
-    )
+    assert cleaned and capsys.readouterr().err == f"elektron: ended by {signal.Signals(number).name}\n"
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
@@ -397,9 +383,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("kind", ["long", "closed"])
-@pytest.mark.parametrize(
-    "line", [f"{command} {line}" for command, lines in PLACES.items() for line in lines]
-)
+@pytest.mark.parametrize("line", [f"{command} {line}" for command, lines in PLACES.items() for line in lines])
 def test_a_path_that_cannot_be_looked_at_is_one_line(
     line: str,
     kind: str,
@@ -437,9 +421,7 @@ def test_the_reference_page_is_current() -> None:
     from elektron.reference import reference
 
     page = Path(__file__).parents[1] / "docs" / "reference.md"
-    assert page.read_text(encoding="utf-8") == reference(), (
-        "run: python -m elektron.reference > docs/reference.md"
-    )
+    assert page.read_text(encoding="utf-8") == reference(), "run: python -m elektron.reference > docs/reference.md"
 
 
 def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -474,9 +456,7 @@ def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
         ("compare --data nothere --budget 1m --probe x --out o", "nothere"),
     ],
 )
-def test_a_missing_input_is_named_before_anything_heavy_is_imported(
-    argv: str, missing: str
-) -> None:
+def test_a_missing_input_is_named_before_anything_heavy_is_imported(argv: str, missing: str) -> None:
     done = in_process(*argv.split())
     *_, line, heavy = done.stderr.splitlines()
     assert (done.returncode, heavy) == (2, "[]")
@@ -484,9 +464,7 @@ def test_a_missing_input_is_named_before_anything_heavy_is_imported(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_examples_of_a_command_are_command_lines_of_it(
-    command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_examples_of_a_command_are_command_lines_of_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
     for example in COMMANDS[command].examples:
         name, *argv = shlex.split(re.split(" [<>] ", example)[0])
@@ -509,9 +487,7 @@ def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
     assert capsys.readouterr() == ("a result\n", "elektron: warning: a warning\n")
 
 
-def test_json_is_all_of_standard_output(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_all_of_standard_output(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def work(config: ReportConfig) -> dict[str, Any]:
         echo("a table")
         return {"page": config.runs[0], "figures": [{"loss": float("nan")}], 3: (1, 2)}
@@ -525,9 +501,7 @@ def test_json_is_all_of_standard_output(
     }
 
 
-def test_what_memory_cannot_hold_is_one_line(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_memory_cannot_hold_is_one_line(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def work(config: ReportConfig) -> None:
         torch.empty(1 << 50)
 

@@ -30,9 +30,7 @@ def test_bash(words: list[str], found: set[str], capsys: pytest.CaptureFixture[s
     program = script("bash", capsys) + (
         'COMP_WORDS=(elektron "$@"); COMP_CWORD=$#; _elektron; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(
-        ["bash", "-c", program, "bash", *words], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["bash", "-c", program, "bash", *words], capture_output=True, text=True, check=True)
     assert (set(done.stdout.split()), done.stderr) == (found, "")
 
 
@@ -42,6 +40,4 @@ def test_zsh_and_fish(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bashcompinit" in zsh.partition("\n")[0] and zsh.endswith(bash)
     lines = script("fish", capsys).splitlines()
     assert any("-a pretrain" in line for line in lines)
-    assert any(
-        "from pretrain" in line and "-l family" in line and "electra" in line for line in lines
-    )
+    assert any("from pretrain" in line and "-l family" in line and "electra" in line for line in lines)

@@ -87,9 +87,7 @@ class Bounded(ValidatedConfig):
         ({"name": "longish"}, "--name must be long or other"),
     ],
 )
-def test_numbers_are_finite_and_within_the_bounds_of_their_field(
-    values: dict[str, Any], message: str
-) -> None:
+def test_numbers_are_finite_and_within_the_bounds_of_their_field(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError, match=message):
         Bounded(**values)
     with pytest.raises(ElektronError, match=message):
@@ -143,9 +141,7 @@ def test_settings_have_dotted_names_defaults_and_the_text_under_each_field() -> 
     assert found["frame.depth"].optional and not found["copies"].optional
 
 
-@pytest.mark.parametrize(
-    "config", [TokenizerConfig, PrepareConfig, InspectConfig, PretrainConfig, ReportConfig]
-)
+@pytest.mark.parametrize("config", [TokenizerConfig, PrepareConfig, InspectConfig, PretrainConfig, ReportConfig])
 def test_every_setting_of_every_command_is_explained(config: type) -> None:
     assert all(setting.help.endswith(".") for setting in settings(config))
 
@@ -155,9 +151,7 @@ def test_build_takes_text_typed_nested_and_dotted_values() -> None:
         Picture,
         SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2},
     )
-    assert picture == Picture(
-        [Path("a")], "b", copies=3, framed=False, frame=Frame(width=5e-4, depth=2)
-    )
+    assert picture == Picture([Path("a")], "b", copies=3, framed=False, frame=Frame(width=5e-4, depth=2))
 
 
 def test_null_unsets_what_may_be_unset() -> None:
@@ -189,9 +183,7 @@ def test_null_unsets_what_may_be_unset() -> None:
         ({"frame": {"frame": {"width": 1}}}, "frame.frame is not a setting"),
     ],
 )
-def test_a_wrong_value_or_name_is_answered_in_one_line(
-    values: dict[str, Any], message: str
-) -> None:
+def test_a_wrong_value_or_name_is_answered_in_one_line(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError) as caught:
         from_dict(Picture, SMALLEST | values)
     assert str(caught.value).startswith(message)
@@ -216,9 +208,7 @@ class Painting(ValidatedConfig, Picture):
 def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
     given: Any = {"sources": "a", "title": Path("b"), "place": "c", "copies": "3", "note": 2}
     painting = Painting(**given, artists=("Ana", Path("Bo")), frame={"depth": 4})
-    assert painting == Painting(
-        *([Path("a")], "b", "2", Path("c"), 3, True, Frame(depth=4)), artists=["Ana", "Bo"]
-    )
+    assert painting == Painting(*([Path("a")], "b", "2", Path("c"), 3, True, Frame(depth=4)), artists=["Ana", "Bo"])
     assert type(painting.copies) is int and isinstance(painting.place, Path)
     assert Painting(["a"], "b", frame=None).frame == Frame()
     assert Painting(["a"], "b", artists="Ana").artists == ["Ana"]
@@ -236,9 +226,7 @@ def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
         ({"frame": Frame(colour="gren")}, "--frame.colour must be red or green, got 'gren': did"),
     ],
 )
-def test_what_python_gives_wrong_is_answered_as_on_the_command_line(
-    values: dict[str, Any], message: str
-) -> None:
+def test_what_python_gives_wrong_is_answered_as_on_the_command_line(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError) as caught:
         Painting(**SMALLEST | values)
     assert str(caught.value).startswith(message)
@@ -269,9 +257,7 @@ pictures = st.builds(
     Picture,
     sources=st.lists(paths.map(Path), min_size=1),
     title=st.text(min_size=1),
-    note=st.none()
-    | st.text(min_size=1)
-    | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
+    note=st.none() | st.text(min_size=1) | st.sampled_from(["null", "~", "3", "yes", "a: b", "- a"]),
     place=st.none() | paths.map(Path) | st.just(Path("null")),
     copies=st.integers(-INT64, INT64 - 1),
     framed=st.booleans(),
@@ -287,9 +273,7 @@ pictures = st.builds(
 @hypothesis.settings(deadline=None)
 @given(picture=pictures)
 @example(picture=Picture([Path("\x85")], "\u2028"))
-def test_yaml_gives_back_exactly_what_was_written(
-    picture: Picture, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_yaml_gives_back_exactly_what_was_written(picture: Picture, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     save_yaml(picture, path)
     assert load_yaml(Picture, path) == picture
@@ -321,9 +305,7 @@ def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
         (b"", "config.yaml: sources is missing"),
     ],
 )
-def test_a_bad_yaml_file_is_answered_in_one_line(
-    content: bytes, message: str, tmp_path: Path
-) -> None:
+def test_a_bad_yaml_file_is_answered_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(ElektronError) as caught:
@@ -359,9 +341,7 @@ def test_differences_names_settings_and_ignores_settings_and_groups() -> None:
     b.network.num_hidden_layers = 2
     assert differences(a, a) == []
     assert differences(a, b) == ["steps", "seed", "network.num_hidden_layers", "evaluation.every"]
-    assert differences(a, b, ignore=("seed", "evaluation", "network.num_hidden_layers")) == [
-        "steps"
-    ]
+    assert differences(a, b, ignore=("seed", "evaluation", "network.num_hidden_layers")) == ["steps"]
 
 
 # The paper's settings, appendix A, typed here a second time.
@@ -422,9 +402,7 @@ def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
 def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) -> None:
     network = resolve(pretrain_config(recipe)).network
     for size in (network.hidden_size, network.intermediate_size, network.num_attention_heads):
-        assert size * network.generator_width == pytest.approx(
-            round(size * network.generator_width)
-        )
+        assert size * network.generator_width == pytest.approx(round(size * network.generator_width))
     assert network.hidden_size % network.num_attention_heads == 0
     path = Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml"
     assert path.read_text(encoding="utf-8").startswith("# ")
@@ -432,9 +410,7 @@ def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) 
 
 
 def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
-    config = pretrain_config(
-        "quickstart", {"optimizer.learning_rate": 1e-4, "checkpoint": {"every": 5}}
-    )
+    config = pretrain_config("quickstart", {"optimizer.learning_rate": 1e-4, "checkpoint": {"every": 5}})
     assert (config.optimizer.learning_rate, config.checkpoint.every) == (1e-4, 5)
     config.optimizer.learning_rate, config.checkpoint.every = 3e-3, 300
     assert config == pretrain_config("quickstart")
@@ -459,15 +435,11 @@ def test_lengths_exclude_one_another_and_one_is_needed(tmp_path: Path) -> None:
         pretrain_config(recipe, {"minutes": 1})
     recipe.write_text("seed: 3\n")
     for config in (pretrain_config(recipe), pretrain_config("quickstart", {"steps": None})):
-        with pytest.raises(
-            ElektronError, match="give exactly one of steps, tokens, minutes, flops"
-        ):
+        with pytest.raises(ElektronError, match="give exactly one of steps, tokens, minutes, flops"):
             resolve(config)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "family"), [("electra-base", "elektron"), ("quickstart", "electra")]
-)
+@pytest.mark.parametrize(("recipe", "family"), [("electra-base", "elektron"), ("quickstart", "electra")])
 def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family: str) -> None:
     before = pretrain_config(recipe)
     after = pretrain_config(recipe, {"family": family})
@@ -494,9 +466,7 @@ def test_family_fields_are_those_whose_default_is_the_familys() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Path) -> None:
-    with pytest.raises(
-        ElektronError, match=r"did you mean electra-small\? There are .*electra-base"
-    ):
+    with pytest.raises(ElektronError, match=r"did you mean electra-small\? There are .*electra-base"):
         pretrain_config("electra-smal")
     with pytest.raises(ElektronError, match=r"no such recipe file: did you mean electra-base\?"):
         pretrain_config(tmp_path / "electra-base.yaml")
@@ -507,6 +477,4 @@ def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Pat
 def test_the_network_of_a_recipe_gives_way_to_that_of_a_checkpoint() -> None:
     config = pretrain_config("elektron-base", {"init_from": "x", "network.generator_layers": 2})
     assert config.network == NetworkConfig(generator_layers=2)
-    assert pretrain_config(None, {"init_from": "x"}) == pretrain_config(
-        "continue", {"init_from": "x"}
-    )
+    assert pretrain_config(None, {"init_from": "x"}) == pretrain_config("continue", {"init_from": "x"})

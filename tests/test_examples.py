@@ -57,9 +57,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     train_tokenizer(TokenizerConfig(corpus=corpus, out=encoder, vocab_size=1500, max_documents=500))
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     vocabulary = len(AutoTokenizer.from_pretrained(encoder))
-    BertModel(BertConfig(vocab_size=vocabulary, intermediate_size=64, **sizes)).save_pretrained(
-        encoder
-    )
+    BertModel(BertConfig(vocab_size=vocabulary, intermediate_size=64, **sizes)).save_pretrained(encoder)
     monkeypatch.chdir(tmp_path)
     notebook = json.loads((EXAMPLES / "adapt_and_classify.ipynb").read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -73,9 +73,7 @@ def contents(suffix: str) -> st.SearchStrategy[bytes]:
     return BYTES | damaged(WHOLE[suffix])
 
 
-FILES = st.sampled_from(sorted(WHOLE)).flatmap(
-    lambda suffix: st.tuples(st.just(suffix), contents(suffix))
-)
+FILES = st.sampled_from(sorted(WHOLE)).flatmap(lambda suffix: st.tuples(st.just(suffix), contents(suffix)))
 
 
 @CASES
@@ -116,9 +114,7 @@ def test_labelled_files(cases: int, by: str, tmp_path: Path) -> None:
     fuzz(cases, check, file=FILES, layout=layouts, labelled=st.booleans(), options=OPTIONS)
 
 
-MANIFEST = json.dumps(
-    {"seq_len": 8, "vocab_size": 9, "splits": {}, "format": 1, "sha256": "0" * 64}
-).encode()
+MANIFEST = json.dumps({"seq_len": 8, "vocab_size": 9, "splits": {}, "format": 1, "sha256": "0" * 64}).encode()
 MODEL = ElektronConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1).to_json_string().encode()
 TASK = b'{"task": "classification", "format": 1, "labels": ["a", "b"], "max_length": 16}'
 TOKENIZER = b"""{"version": "1.0", "added_tokens": [{"id": 0, "content": "[PAD]", "special": true,
@@ -150,9 +146,7 @@ TENSORS += b"12345678"
         ("model.safetensors", TENSORS, model_faults),
     ],
 )
-def test_files_of_our_own(
-    cases: int, name: str, whole: bytes, read: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_files_of_our_own(cases: int, name: str, whole: bytes, read: Callable[[Path], Any], tmp_path: Path) -> None:
     def check(content: bytes) -> None:
         (tmp_path / name).write_bytes(content)
         answered(lambda: read(tmp_path))
@@ -189,9 +183,7 @@ VALUES = (
     | st.integers(-2, 70)
     | st.integers()
     | st.floats()
-    | st.sampled_from(
-        ["null", "true", "3", "0.1", "1e-3", "nan", "inf", "", "electra", "rtd", "muon"]
-    )
+    | st.sampled_from(["null", "true", "3", "0.1", "1e-3", "nan", "inf", "", "electra", "rtd", "muon"])
     | st.sampled_from([[], {}, ["a"], {"a": 1}, [[]], "two_stage", "gdes", "paper", Path("x")])
     | TEXTS
 )

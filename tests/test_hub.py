@@ -72,18 +72,14 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
 
 
-def test_a_folder_may_have_an_at_sign(
-    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_folder_may_have_an_at_sign(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     model.rename("model@home")
     assert parse_repo("model@home") == ("model@home", "main")
     assert load_encoder("model@home").pretrained
 
 
-def test_the_revision_reaches_configuration_weights_and_tokenizer(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_revision_reaches_configuration_weights_and_tokenizer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     tokenizer = load_tokenizer(str(model))
 
@@ -122,9 +118,7 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(
     assert set(asked) == {("some/model", "abc")} and len(asked) > 5
 
 
-def test_a_hub_that_does_not_answer_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_hub_that_does_not_answer_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fetch(*_: Any, local_files_only: bool, **options: Any) -> str:
         assert local_files_only
         raise OSError("not here.")
@@ -165,9 +159,7 @@ def test_keys_that_name_code_or_shadow_methods_are_dropped_and_listed_once(
     assert config.pretraining_objective == "rtd"
 
 
-def test_what_we_write_ourselves_loses_nothing(
-    saved: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_we_write_ourselves_loses_nothing(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         load_encoder(str(saved))
     assert "ignored" not in caplog.text
@@ -187,9 +179,7 @@ def test_both_halves_of_an_encoder_decoder_are_looked_at(saved: Path, tmp_path: 
 
 def test_a_setting_that_the_configuration_class_does_not_declare_is_kept(tmp_path: Path) -> None:
     """deberta-v2's layers look for `norm_rel_ebd`, which its configuration class does not know."""
-    (tmp_path / "config.json").write_text(
-        '{"model_type": "deberta-v2", "norm_rel_ebd": "layer_norm"}'
-    )
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2", "norm_rel_ebd": "layer_norm"}')
     assert hub.load_configuration(str(tmp_path)).norm_rel_ebd == "layer_norm"
 
 
@@ -218,9 +208,7 @@ def test_a_configuration_that_cannot_be_is_one_line(model: Path, change: dict[st
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known type", "unknown type"])
-def test_auto_map_is_never_followed(
-    model: Path, known: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_map_is_never_followed(model: Path, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question is asked"))
     (model / "evil.py").write_text(EVIL + EVIL_CLASSES)
     edit(
@@ -249,9 +237,7 @@ def test_a_tokenizer_beside_our_family_asks_nothing(model: Path) -> None:
         "import sys; from elektron.corpus.tokenizer import load_tokenizer\n"
         "load_tokenizer(sys.argv[1]); assert 'elektron.models' not in sys.modules"
     )
-    subprocess.run(
-        [sys.executable, "-c", program, str(model)], check=True, stdin=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-c", program, str(model)], check=True, stdin=subprocess.DEVNULL)
 
 
 def test_a_tokenizer_that_panics_is_refused(model: Path) -> None:
@@ -432,18 +418,14 @@ def test_a_head_is_needed_to_predict_and_new_where_one_is_trained(classifier: Pa
 
 
 @pytest.mark.parametrize("change", [{"model_type": "electra"}, {"num_hidden_layers": 2}])
-def test_a_configuration_of_another_model_is_refused(
-    model: Path, classifier: Path, change: dict[str, Any]
-) -> None:
+def test_a_configuration_of_another_model_is_refused(model: Path, classifier: Path, change: dict[str, Any]) -> None:
     edit(model / "config.json", **change)
     for use in (load_encoder, lambda name: loading.load_network(AutoModelForPreTraining, name)):
         with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
             use(str(model))
 
 
-def test_the_pooler_is_new_where_a_model_was_saved_without_one(
-    tmp_path: Path, tokenizer_folder: Path
-) -> None:
+def test_the_pooler_is_new_where_a_model_was_saved_without_one(tmp_path: Path, tokenizer_folder: Path) -> None:
     tokenizer = load_tokenizer(str(tokenizer_folder))
     tokenizer.save_pretrained(tmp_path)
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}

@@ -21,9 +21,7 @@ def licence(name: str) -> str:
     """What a package says of its licence: an SPDX expression, classifiers, or the beginning of the text."""
     metadata = distribution(name).metadata
     classifiers = [line for line in metadata.get_all("Classifier", []) if "License" in line]
-    return " ".join(
-        [metadata.get("License-Expression", ""), metadata.get("License", "")[:200], *classifiers]
-    )
+    return " ".join([metadata.get("License-Expression", ""), metadata.get("License", "")[:200], *classifiers])
 
 
 def dependencies(name: str, extras: frozenset[str], seen: set[str]) -> Iterator[str]:

@@ -32,9 +32,7 @@ def test_it_is_torchs_muon(shape):
     for old, mine, expected in zip(before, ours, theirs, strict=True):
         assert not torch.allclose(old, mine, atol=1e-2)
         torch.testing.assert_close(mine, expected, atol=2e-3, rtol=1e-2)
-        torch.testing.assert_close(
-            batched.state[mine]["momentum_buffer"], single.state[expected]["momentum_buffer"]
-        )
+        torch.testing.assert_close(batched.state[mine]["momentum_buffer"], single.state[expected]["momentum_buffer"])
 
 
 def test_stacked_parts_are_orthogonalised_one_by_one():

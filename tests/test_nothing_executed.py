@@ -175,9 +175,7 @@ def test_a_pickled_block_file(tmp_path: Path, trap: bytes) -> None:
         ),
     ],
 )
-def test_a_pickle_in_place_of(
-    name: str, read: Callable[[Path], object], tmp_path: Path, trap: bytes
-) -> None:
+def test_a_pickle_in_place_of(name: str, read: Callable[[Path], object], tmp_path: Path, trap: bytes) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / name).write_bytes(trap)
@@ -204,9 +202,7 @@ def test_a_pickled_checkpoint(tmp_path: Path, trap: bytes) -> None:
         "steps: !!python/module:os",
     ],
 )
-def test_yaml_that_would_make_objects(
-    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_yaml_that_would_make_objects(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text(content)
     with pytest.raises(ElektronError, match=r"recipe\.yaml, line 1: not valid YAML"):

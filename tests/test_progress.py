@@ -54,9 +54,7 @@ def test_the_part_an_earlier_session_did_does_not_count(clock: Clock) -> None:
     assert bar.seconds_left(clock.now) == 10
 
 
-def test_a_brief_job_speaks_only_if_it_takes_long(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_brief_job_speaks_only_if_it_takes_long(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("scoring", 3, "rows", brief=True) as bar:
         bar.update(1)
         assert capsys.readouterr().err == ""

@@ -87,9 +87,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    monkeypatch.setattr(
-        huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}"
-    )
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     close_session()
@@ -119,9 +117,7 @@ UPLOADED = {
 }
 
 
-def test_by_default_nothing_is_uploaded(
-    hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_by_default_nothing_is_uploaded(hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in model.iterdir()}
     found = push(PushConfig(str(model), NAME))
     assert found["url"] is None and found["private"] and set(found["files"]) == UPLOADED
@@ -154,18 +150,14 @@ def test_a_card_that_somebody_changed_is_kept(hub: Hub, model: Path) -> None:
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_repository_of_the_other_visibility_is_left_alone(
-    private: bool, hub: Hub, model: Path
-) -> None:
+def test_a_repository_of_the_other_visibility_is_left_alone(private: bool, hub: Hub, model: Path) -> None:
     hub.private = not private
     with pytest.raises(ElektronError, match=f"{NAME} exists and is"):
         push(PushConfig(str(model), NAME, upload=True, private=private))
     assert not hub.files
 
 
-@pytest.mark.parametrize(
-    ("status", "words"), [(401, "hf auth login"), (403, "may not write"), (500, "500")]
-)
+@pytest.mark.parametrize(("status", "words"), [(401, "hf auth login"), (403, "may not write"), (500, "500")])
 def test_a_refusal_is_one_line(
     status: int, words: str, hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,9 +174,7 @@ def test_metadata_that_the_hub_refuses(hub: Hub, model: Path) -> None:
     assert not hub.files
 
 
-def test_without_token_or_network(
-    hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_token_or_network(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ElektronError, match="cannot be reached"):
         push(PushConfig(str(model), NAME, upload=True))

@@ -56,7 +56,6 @@ def test_the_commands_are_those_of_the_english_page(chinese):
         pytest.skip("the English page is newer")
     english = chinese.with_name(chinese.name.replace(".zh.md", ".md"))
     commands = [
-        re.findall(r"```\w*\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
-        for path in (english, chinese)
+        re.findall(r"```\w*\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL) for path in (english, chinese)
     ]
     assert commands[0] == commands[1]

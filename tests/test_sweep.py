@@ -11,9 +11,7 @@ from elektron.sweep import combinations, format_settings, parse_sweep, replace_s
 
 
 def test_values_have_the_types_of_their_fields():
-    found = parse_sweep(
-        PretrainConfig, ["family=electra,elektron", "optimizer.learning_rate=1e-3,null"], ()
-    )
+    found = parse_sweep(PretrainConfig, ["family=electra,elektron", "optimizer.learning_rate=1e-3,null"], ())
     assert found == {"family": ["electra", "elektron"], "optimizer.learning_rate": [1e-3, None]}
     assert len(combinations(found)) == 4
     assert combinations({}) == [{}]
@@ -45,6 +43,4 @@ def test_settings_are_replaced_also_inside_groups():
     changed = replace_settings(config, {"learning_rate": 0.1, "decoding.beams": 7})
     assert (changed.learning_rate, changed.decoding.beams) == (0.1, 7)
     assert (config.learning_rate, config.decoding.beams) == (None, None)
-    assert format_settings({"learning_rate": 0.1, "decoding.beams": 7}) == (
-        "learning_rate 0.1, decoding.beams 7"
-    )
+    assert format_settings({"learning_rate": 0.1, "decoding.beams": 7}) == ("learning_rate 0.1, decoding.beams 7")

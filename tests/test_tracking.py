@@ -72,9 +72,7 @@ def test_finite_numbers_are_logged(fake: type[Fake], tmp_path: Path) -> None:
     assert fake.made[0].logged == [({"train/loss": 1.5, "train/count": 2}, 7)]
 
 
-def test_a_failing_tracker_ends_no_training(
-    fake: type[Fake], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_tracker_ends_no_training(fake: type[Fake], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tracker = Tracker("trackio", tmp_path, "mine", PretrainConfig(steps=3))
     fake.made[0].error = OSError("no space left")
     for step in (1, 2):

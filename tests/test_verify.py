@@ -75,9 +75,7 @@ def remove(path: Path, chance: random.Random) -> list[Path]:
 def swap(path: Path, chance: random.Random) -> list[Path]:
     """Two files of the folder under each other's names."""
     others = [
-        other
-        for other in sorted(path.parent.iterdir())
-        if other.is_file() and other.read_bytes() != path.read_bytes()
+        other for other in sorted(path.parent.iterdir()) if other.is_file() and other.read_bytes() != path.read_bytes()
     ]
     if not others:
         return flip(path, chance)
@@ -164,9 +162,7 @@ def write_checkpoint(folder: Path) -> Path:
 
 
 def write_model(folder: Path) -> Path:
-    config = ElektronConfig(
-        vocab_size=20, embedding_size=8, hidden_size=8, num_hidden_layers=1, intermediate_size=8
-    )
+    config = ElektronConfig(vocab_size=20, embedding_size=8, hidden_size=8, num_hidden_layers=1, intermediate_size=8)
     ElektronForPreTraining(config).save_pretrained(folder)
     return folder
 
@@ -312,8 +308,6 @@ def test_a_run_that_is_finished_has_whole_metrics_and_a_model(tmp_path: Path) ->
 def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "model-00002-of-00002.safetensors"}}'
-    )
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00002-of-00002.safetensors"}}')
     (found,) = faults(folder)
     assert "model-00002-of-00002.safetensors is missing" in found

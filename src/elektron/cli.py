@@ -278,8 +278,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full):  # of torch
         detail = f" ({first_line(error)})" if str(error) else ""
         return (
-            f"out of memory{detail}: use a smaller --micro-batch-size or --batch-size, shorter rows, "
-            "or a smaller model"
+            f"out of memory{detail}: use a smaller --micro-batch-size or --batch-size, shorter rows, or a smaller model"
         )
     if type(error).__name__ == "PanicException":  # in Rust; the class cannot be imported
         return f"the tokenizer fails on this text: {error}"

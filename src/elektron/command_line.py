@@ -52,9 +52,7 @@ def parse_arguments(
         if re.match(r"-[^\d.]", option) and option not in known:
             names = [flag.removeprefix("--") for flag in known]
             near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
-            raise ElektronError(
-                f"unknown option {option}{near or f': `elektron {name} --help` lists them'}"
-            )
+            raise ElektronError(f"unknown option {option}{near or f': `elektron {name} --help` lists them'}")
     parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(add_implied_true(config_class, argv))
     if left_over:
@@ -88,9 +86,7 @@ class _Parser(argparse.ArgumentParser):
         echo(self.format_help().removesuffix("\n"))
 
 
-def _parser(
-    name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]
-) -> _Parser:
+def _parser(name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]) -> _Parser:
     lines = "".join(f"\n  elektron {line}" for line in examples)
     parser = _Parser(
         prog=f"elektron {name}",

@@ -59,9 +59,7 @@ def completion(config: CompletionConfig) -> None:
         f"      {name}) words='{' '.join(s.flag for s in its if not s.positional)} --help --quiet' ;;"
         for name, its in commands.items()
     ]
-    echo(
-        BASH.format(choices="\n".join(choices), flags="\n".join(flags), commands=" ".join(commands))
-    )
+    echo(BASH.format(choices="\n".join(choices), flags="\n".join(flags), commands=" ".join(commands)))
 
 
 def _choices(setting: Setting) -> list[str]:

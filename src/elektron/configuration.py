@@ -235,9 +235,7 @@ def summary(cls: type) -> str:
     return " ".join((cls.__doc__ or "").split())
 
 
-def validate(
-    cls: type, values: Mapping[str, Any], label: Callable[[str], str] = str
-) -> dict[str, Any]:
+def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] = str) -> dict[str, Any]:
     """Values under dotted names, each of the type of its field.
 
     Args:
@@ -259,9 +257,7 @@ def validate(
     return converted
 
 
-def from_dict(
-    cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str
-) -> Config:
+def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str) -> Config:
     """The dataclass with these values and defaults for the rest.
 
     Raises ElektronError as `validate`, and where a setting without a default is missing.
@@ -287,17 +283,13 @@ def _flatten(
             assert isinstance(hint, type)
             yield from _flatten(hint, {str(k): v for k, v in value.items()}, label, f"{name}.")
         elif value is not None:  # an empty group in YAML
-            raise ElektronError(
-                f"{label(name)} must be a group of settings, got {_short.repr(value)}"
-            )
+            raise ElektronError(f"{label(name)} must be a group of settings, got {_short.repr(value)}")
 
 
 def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the dataclass for values under dotted names: its groups become dataclasses."""
     arguments: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {
-        name: {} for name, hint in get_type_hints(cls).items() if is_dataclass(hint)
-    }
+    groups: dict[str, dict[str, Any]] = {name: {} for name, hint in get_type_hints(cls).items() if is_dataclass(hint)}
     for name, value in values.items():
         group, dot, rest = name.partition(".")
         (groups[group] if dot else arguments)[rest or name] = value
@@ -309,9 +301,7 @@ def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convert(setting: Setting, value: Any, label: str) -> Any:
     """The value in the type of the field; raises ElektronError where it does not fit."""
-    if setting.optional and (
-        value is None or (value == "null" and setting.type not in (str, Path))
-    ):
+    if setting.optional and (value is None or (value == "null" and setting.type not in (str, Path))):
         return None
     if isinstance(value, str) and value in setting.aliases:
         return setting.aliases[value]
@@ -431,9 +421,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         # The safe loader lets these four through on ill-formed tags, dates and endless nesting.
         raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
     if not isinstance(content, dict | None):
-        raise ElektronError(
-            f"{path}: must hold settings, one `name: value` a line, got {_short.repr(content)}"
-        )
+        raise ElektronError(f"{path}: must hold settings, one `name: value` a line, got {_short.repr(content)}")
     return {str(key): value for key, value in (content or {}).items()}
 
 

@@ -58,9 +58,7 @@ class Device:
         if self.device.type == "cuda":
             return f"cuda {self.name}"
         flags = cpu_flags()
-        return " ".join(
-            ["cpu", platform.machine(), *(name for name in INSTRUCTION_SETS if name in flags)]
-        )
+        return " ".join(["cpu", platform.machine(), *(name for name in INSTRUCTION_SETS if name in flags)])
 
     @property
     def peak_flops(self) -> float:
@@ -121,8 +119,7 @@ def product_flops(device: torch.device, dtype: torch.dtype) -> float:
     # GPUs multiply equal numbers faster than others; the global generator stays as it is.
     generator = torch.Generator(device).manual_seed(0)
     left, right = (
-        torch.randn(count, width, generator=generator, device=device, dtype=dtype)
-        for count in (rows, width)
+        torch.randn(count, width, generator=generator, device=device, dtype=dtype) for count in (rows, width)
     )
     seconds = min(_product_seconds(left, right) for _ in range(6))
     return 2 * rows * width * width / seconds

@@ -48,9 +48,7 @@ def requires_extra(extra: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def did_you_mean(
-    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False
-) -> str:
+def did_you_mean(name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False) -> str:
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 
     Args:

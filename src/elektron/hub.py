@@ -40,9 +40,7 @@ UNASSIGNED = "\u0378"
 """A character that Unicode has not assigned."""
 MAX_BYTES = 1 << 26
 """Limit for a tokenizer file; those of the largest vocabularies have half of it."""
-LOADS_CODE = frozenset(
-    {"auto_map", "attn_implementation", "experts_implementation", "quantization_config"}
-)
+LOADS_CODE = frozenset({"auto_map", "attn_implementation", "experts_implementation", "quantization_config"})
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
 """Its `auto_map` is for users without this package; here it is loaded by `model_type`."""
@@ -87,9 +85,7 @@ def load_configuration(name: str) -> PreTrainedConfig:
             f"{name!r}: its {CONFIG} is not a valid configuration of {kind} ({on_one_line(error)})"
         ) from error
     if isinstance(layers, int) and layers > MAX_LAYERS:
-        raise ElektronError(
-            f"{name!r}: its {CONFIG} has num_hidden_layers {layers:,}: is it damaged?"
-        )
+        raise ElektronError(f"{name!r}: its {CONFIG} has num_hidden_layers {layers:,}: is it damaged?")
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and not (isinstance(positions, int) and positions >= -1):
         raise ElektronError(f"{name!r}: max_position_embeddings in its {CONFIG} must be a number")
@@ -113,11 +109,7 @@ def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerB
         tokenizer(["a"], ["a"], truncation=True, max_length=8, return_attention_mask=False)
         tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
     except UNLOADABLE as error:
-        what = (
-            "cannot be loaded"
-            if Path(name).exists()
-            else "found neither as a folder nor on the hub"
-        )
+        what = "cannot be loaded" if Path(name).exists() else "found neither as a folder nor on the hub"
         raise ElektronError(f"{Path(name) / subfolder}: {what} ({on_one_line(error)})") from error
     return tokenizer
 
@@ -161,9 +153,7 @@ def _try_tokenizer(path: Path) -> None:
         # Errors of the library are plain `Exception`, and its panics are `BaseException`.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise ElektronError(
-            f"{path}: damaged ({on_one_line(error)}): make or fetch it again"
-        ) from error
+        raise ElektronError(f"{path}: damaged ({on_one_line(error)}): make or fetch it again") from error
 
 
 def _case_options(name: str, subfolder: str) -> dict[str, bool]:
@@ -231,9 +221,7 @@ def _json_file(repo: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
     return content
 
 
-def _without_ignored_keys(
-    values: dict[str, Any], prefix: str = ""
-) -> tuple[dict[str, Any], list[str]]:
+def _without_ignored_keys(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
     """A configuration without the ignored keys, also in nested configurations, and the names of those keys."""
     config_class = CONFIG_MAPPING[values["model_type"]]
     dropped: list[str] = []

@@ -27,9 +27,7 @@ def refuse_missing_inputs(config: Any) -> None:
         check(config)
     for name in ("corpus", "documents"):
         # `inspect` takes blocks too.
-        corpora = [
-            corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()
-        ]
+        corpora = [corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()]
         Corpus(corpora, getattr(config, "text", None))
     for name in LABELLED:
         if name == "eval" and held_out_fraction(sources(name)) is not None:

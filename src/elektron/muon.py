@@ -75,9 +75,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     # A sharded matrix is gathered for its update: one at a time bounds the memory.
-                    buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(
-                        parameter
-                    )
+                    buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(parameter)
             for parameters in buckets.values():
                 self._update(parameters, group)
 
@@ -98,9 +96,7 @@ class Muon(torch.optim.Optimizer):
         directions = gradients.lerp_(momentum, group["momentum"])
 
         weights = torch.stack([full_tensor(p) for p in parameters])
-        directions = torch.stack(
-            [gather_shards(d, p) for d, p in zip(directions.unbind(0), parameters, strict=True)]
-        )
+        directions = torch.stack([gather_shards(d, p) for d, p in zip(directions.unbind(0), parameters, strict=True)])
         stacked = weights.view(len(parameters) * group["parts"], -1, weights.shape[-1])
         rows, columns = stacked.shape[1:]
         updates = orthogonalize(directions.view_as(stacked), self.dtype).to(stacked.dtype)
@@ -112,10 +108,7 @@ class Muon(torch.optim.Optimizer):
         updated = torch.where(keep, updated, stacked).view_as(weights)
         torch._foreach_copy_(
             [local_tensor(p) for p in parameters],
-            [
-                local_tensor(distribute_like(new, p))
-                for new, p in zip(updated.unbind(0), parameters, strict=True)
-            ],
+            [local_tensor(distribute_like(new, p)) for new, p in zip(updated.unbind(0), parameters, strict=True)],
         )
 
 

@@ -38,9 +38,7 @@ class Progress:
     _shown: ClassVar[rich.progress.Progress | None] = None
     """The bars on the terminal: a job inside another has a line below it."""
 
-    def __init__(
-        self, title: str, total: float | None, unit: str, shown: bool = True, brief: bool = False
-    ) -> None:
+    def __init__(self, title: str, total: float | None, unit: str, shown: bool = True, brief: bool = False) -> None:
         self.title = escape_control(title)
         self.total = total
         self.unit = unit

@@ -81,9 +81,7 @@ def push(config: PushConfig) -> dict[str, Any]:
     refuse_local_paths(folder / CARD, card, paths.values())
     sizes = {CARD: len(card.encode())} | {name: path.stat().st_size for name, path in paths.items()}
     uploaded = {name.partition("/")[0] for name in sizes}
-    left_out = sorted(
-        path.name + "/" * path.is_dir() for path in folder.iterdir() if path.name not in uploaded
-    )
+    left_out = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if path.name not in uploaded)
     describe(config, card, sizes, left_out)
     url = None
     if config.upload:
@@ -240,9 +238,7 @@ def upload(config: PushConfig, files: dict[str, Path | bytes]) -> str:
                 f"{str(private).lower()}, or choose another name"
             )
         operations = [CommitOperationAdd(name, file) for name, file in files.items()]
-        commit = api.create_commit(
-            config.name, operations, commit_message="Upload a model with elektron"
-        )
+        commit = api.create_commit(config.name, operations, commit_message="Upload a model with elektron")
     except HfHubHTTPError as error:
         raise ElektronError(f"{config.name}: {_refusal(error)}") from error
     except (httpx.HTTPError, ConnectionError) as error:  # the second: HF_HUB_OFFLINE
@@ -261,6 +257,4 @@ def _refusal(error: Any) -> str:
         404: "the hub has no such owner, or the token may not see it",
     }
     said = (error.server_message or first_line(error)).strip()
-    return reasons.get(status, f"the hub refuses (status {status})") + (
-        f" ({said[:200]})" if said else ""
-    )
+    return reasons.get(status, f"the hub refuses (status {status})") + (f" ({said[:200]})" if said else "")

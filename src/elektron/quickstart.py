@@ -97,9 +97,7 @@ def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
         "eval": train[LABELLED_DOCUMENTS : LABELLED_DOCUMENTS + EVAL_DOCUMENTS],
         "test": test[: TEST_DOCUMENTS_IN_SMALL if in_small else TEST_DOCUMENTS],
     }
-    files: dict[str, Any] = {
-        split: [str(config.out / "labelled" / f"{split}.jsonl")] for split in rows
-    }
+    files: dict[str, Any] = {split: [str(config.out / "labelled" / f"{split}.jsonl")] for split in rows}
     (config.out / "labelled").mkdir(exist_ok=True)
     for split, documents in rows.items():
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]

@@ -63,9 +63,7 @@ def parse_sweep(
 
 def combinations(values: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Every choice of one value for each setting; one empty choice where there are no settings."""
-    return [
-        dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())
-    ]
+    return [dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())]
 
 
 def replace_settings(config: Config, chosen: Mapping[str, Any]) -> Config:

@@ -27,9 +27,7 @@ ORDINARY = "\u00a0\u3000\u200c\u200d"
 def escape_control(text: str) -> str:
     """The text with control characters, terminal escapes and the like written as `\\x1b`."""
     return "".join(
-        character
-        if character.isprintable() or character in ORDINARY
-        else character.encode("unicode_escape").decode()
+        character if character.isprintable() or character in ORDINARY else character.encode("unicode_escape").decode()
         for character in text
     )
 

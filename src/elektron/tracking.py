@@ -43,9 +43,7 @@ WANDB_SETTINGS = {
 def require_tracker(name: TrackerName | None) -> None:
     """Raise ElektronError if the package of a tracker is not installed."""
     if name is not None and find_spec(name) is None:
-        raise ElektronError(
-            f"--track {name} needs {name}, which is not installed: pip install {name}"
-        )
+        raise ElektronError(f"--track {name} needs {name}, which is not installed: pip install {name}")
 
 
 class Tracker:
@@ -62,9 +60,7 @@ class Tracker:
         ElektronError: the tracker refuses, as without a login.
     """
 
-    def __init__(
-        self, name: TrackerName, folder: Path, title: str, config: Any, step: int = 0
-    ) -> None:
+    def __init__(self, name: TrackerName, folder: Path, title: str, config: Any, step: int = 0) -> None:
         from accelerate import PartialState
 
         self.name = name

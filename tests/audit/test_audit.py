@@ -99,9 +99,7 @@ def test_what_cannot_be_audited(run, tmp_path):
 @pytest.mark.slow
 def test_a_repeated_secret_is_found_and_one_that_was_never_seen_is_not(tmp_path):
     made = make_canaries(
-        CanariesConfig(
-            out=tmp_path / "c", copies=[0, 100], secrets=1, template="the code is # # # # # ."
-        )
+        CanariesConfig(out=tmp_path / "c", copies=[0, 100], secrets=1, template="the code is # # # # # .")
     )
     corpus = tmp_path / "corpus"
     corpus.mkdir()

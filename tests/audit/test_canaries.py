@@ -72,9 +72,7 @@ def test_p_values_of_a_model_that_knows_nothing_are_uniform():
     assert kstest(p, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize(
-    "content", [[], {}, {"secrets": []}, {"secrets": [{"text": "a", "secret": "7"}]}]
-)
+@pytest.mark.parametrize("content", [[], {}, {"secrets": []}, {"secrets": [{"text": "a", "secret": "7"}]}])
 def test_a_file_of_another_form_is_refused(tmp_path, content):
     (tmp_path / "s.json").write_text(json.dumps(content))
     with pytest.raises(ElektronError, match=r"s\.json"):

@@ -28,9 +28,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) -> None:
     """The spans are the wrong words, and with the originals in their place the text is as before."""
     restored = changed.text
-    for (start, end), original in reversed(
-        list(zip(changed.spans, changed.originals, strict=True))
-    ):
+    for (start, end), original in reversed(list(zip(changed.spans, changed.originals, strict=True))):
         assert restored[start:end] != original
         restored = restored[:start] + original + restored[end:]
     assert restored == text

@@ -44,9 +44,7 @@ def test_recipes_are_measured_and_put_into_a_table(
     assert all(recipe in table for recipe in recipes)
 
 
-def test_micro_batches_are_halved_until_they_fit(
-    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_micro_batches_are_halved_until_they_fit(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     def timed_steps(recipe: str, config: Any, *_: object) -> int | None:

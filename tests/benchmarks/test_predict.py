@@ -31,22 +31,16 @@ def test_texts_of_a_file(benchmark: ModuleType, tmp_path: Path) -> None:
     assert len(set(texts)) == 4 and all(text.startswith("text ") for text in texts)
 
 
-def test_sides_answer_alike(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sides_answer_alike(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "made_up_words", lambda: ["ba be bi bo bu"] * 20)
     assert benchmark.make_model("quickstart", tmp_path)
     texts = benchmark.random_texts(load_tokenizer(str(tmp_path)), [3, 8, 70, 5])
-    answers = [
-        benchmark.SIDES[side](tmp_path)(texts) for side in ("elektron", "pipeline", "pipeline, 32")
-    ]
+    answers = [benchmark.SIDES[side](tmp_path)(texts) for side in ("elektron", "pipeline", "pipeline, 32")]
     assert answers[0] == answers[1] == answers[2]
     assert len(answers[0]) == 4
 
 
-def test_a_model_that_is_not_installed(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_not_installed(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "MINILM", "no_such_package")
     assert not benchmark.make_model("minilm", tmp_path / "model")
     assert not (tmp_path / "model").exists()

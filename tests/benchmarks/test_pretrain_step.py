@@ -85,9 +85,7 @@ def test_every_side_is_measured_and_compared(
     per_token = own["flops"] / 32
     peak = max(s["peak_flops"] for s in sides.values() if s["precision"] == own["precision"])
     assert result["mfu"].keys() == {"elektron", "elektron, eager"} | OWN_SIDES
-    assert result["mfu"]["elektron-small"]["max"] == pytest.approx(
-        per_token * max(own["tokens_per_second"]) / peak
-    )
+    assert result["mfu"]["elektron-small"]["max"] == pytest.approx(per_token * max(own["tokens_per_second"]) / peak)
     assert all(side in printed for side in sides)
 
 

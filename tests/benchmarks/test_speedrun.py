@@ -111,9 +111,7 @@ def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:
 def test_capital_letters_are_the_tags(benchmark: ModuleType, tmp_path: Path) -> None:
 
     text = tmp_path / "text.txt.gz"
-    text.write_bytes(
-        gzip.compress(b"The river Rhine is in Europe. More of it.\nToo short.\n" * 1001)
-    )
+    text.write_bytes(gzip.compress(b"The river Rhine is in Europe. More of it.\nToo short.\n" * 1001))
     benchmark.write_capitals(text, tmp_path)
     first, *others = (tmp_path / "capitals.eval.jsonl").read_text().splitlines()
     assert len(others) == 999

@@ -38,9 +38,7 @@ def test_variants_are_trained_probed_and_told_apart(
     config = make_config()
     compare(config)
     printed = capsys.readouterr().out
-    assert (
-        "optimizer.learning_rate=0.001" in printed and "not resolved: fewer than 3 seeds" in printed
-    )
+    assert "optimizer.learning_rate=0.001" in printed and "not resolved: fewer than 3 seeds" in printed
     assert len(printed.split("- Recipe")) == 2, "nothing but the table, and not fine-tuning's words"
     assert (config.out / "comparison.md").read_text() == printed.removesuffix("\n")
     run = config.out / "optimizer.learning_rate=0.01" / "2e8flops" / "seed-1"
@@ -65,9 +63,7 @@ def test_variants_are_trained_probed_and_told_apart(
     # A second probe: nothing is done again that is done.
     before = (run / "pretraining" / "summary.json").stat().st_mtime_ns
     calls.clear()
-    more = make_config(
-        probe=[*config.probe, f"more={config.probe[0]}".replace("--epochs 1", "--epochs 2")]
-    )
+    more = make_config(probe=[*config.probe, f"more={config.probe[0]}".replace("--epochs 1", "--epochs 2")])
     compare(more)
     assert (run / "pretraining" / "summary.json").stat().st_mtime_ns == before
     assert [path.name for path in calls] == ["more", "more"]
@@ -160,9 +156,7 @@ def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> 
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text("sentence\tlabel\nthe cat\n")
     probe = f"classification --train {wrong} --eval {wrong}"
-    with pytest.raises(
-        ElektronError, match=r"optimizer.learning_rate=0.001/2e8flops/seed-1: .*wrong.tsv"
-    ):
+    with pytest.raises(ElektronError, match=r"optimizer.learning_rate=0.001/2e8flops/seed-1: .*wrong.tsv"):
         compare(make_config(probe=[probe]))
 
 

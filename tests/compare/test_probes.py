@@ -22,9 +22,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_read_as_the_command_would_read_it(
-    files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_read_as_the_command_would_read_it(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received = []
     module, _, function = COMMANDS["finetune"].function.partition(":")
     stand_in = types.ModuleType(module)

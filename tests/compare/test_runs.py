@@ -80,9 +80,7 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path: Path) -> None:
         dataclasses.replace(make_run(run), probes=[changed]).result()
 
 
-def test_every_run_is_done_once_on_a_gpu_that_is_free(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_run_is_done_once_on_a_gpu_that_is_free(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No GPU is needed to see who does what."""
     caplog.set_level("INFO")
     runs = [make_run(tmp_path / name) for name in "abc"]

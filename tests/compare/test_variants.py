@@ -23,9 +23,7 @@ def configured(variant: Variant, tuned: dict | None = None) -> object:
 
 
 def test_one_value_is_for_all_and_not_in_the_name() -> None:
-    found = variants(
-        "quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"]
-    )
+    found = variants("quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"])
     assert [variant.name for variant in found] == [
         "optimizer.learning_rate=0.001",
         "optimizer.learning_rate=0.003",
@@ -56,9 +54,7 @@ def test_several_settings_give_all_combinations() -> None:
 def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
     own = tmp_path / "my own.yaml"
     own.write_text("batch_size: 7\n")
-    found = variants(
-        "elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"]
-    )
+    found = variants("elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"])
     assert [variant.name for variant in found] == ["config=electra-small", "config=my-own"]
     assert [configured(v).family for v in found] == ["electra", "elektron"]  # type: ignore[attr-defined]
     assert configured(found[1]).batch_size == 7  # type: ignore[attr-defined]
@@ -136,9 +132,7 @@ def test_a_budget_is_the_length_of_a_pre_training() -> None:
     assert parse_budget("2e15flops").length == {"flops": 2e15}
 
 
-@pytest.mark.parametrize(
-    "text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""]
-)
+@pytest.mark.parametrize("text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(ElektronError, match="--budget must be a time such as 600s"):
         parse_budget(text)

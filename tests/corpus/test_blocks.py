@@ -93,9 +93,7 @@ def test_an_empty_split_has_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("vocab_size", "width"), [(65_535, 16), (65_536, 32), (250_000, 32)])
-def test_the_smallest_type_that_holds_the_vocabulary(
-    tmp_path: Path, vocab_size: int, width: int
-) -> None:
+def test_the_smallest_type_that_holds_the_vocabulary(tmp_path: Path, vocab_size: int, width: int) -> None:
     train = make_rows(3)
     train[1, 1] = vocab_size - 1
     folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
@@ -145,15 +143,11 @@ VOCABULARIES = [65_535, 65_536, 120_000]
 
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
 @pytest.mark.parametrize("past", [0, 1, 65_536])
-def test_an_id_past_the_vocabulary_is_not_stored(
-    tmp_path: Path, vocab_size: int, past: int
-) -> None:
+def test_an_id_past_the_vocabulary_is_not_stored(tmp_path: Path, vocab_size: int, past: int) -> None:
     """Also where the type on disk would wrap it to one that is known."""
     train = make_rows(3)
     train[1, 1] = vocab_size + past
-    with pytest.raises(
-        ElektronError, match=f"token id {vocab_size + past:,} is past .* {vocab_size:,} entries"
-    ):
+    with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is past .* {vocab_size:,} entries"):
         write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
     train[1, 1] = -1
     with pytest.raises(ElektronError, match="token id -1 is past"):
@@ -162,9 +156,7 @@ def test_an_id_past_the_vocabulary_is_not_stored(
 
 
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
-def test_an_id_past_the_vocabulary_is_not_trained_on(
-    tmp_path: Path, vocab_size: int, small_batches: None
-) -> None:
+def test_an_id_past_the_vocabulary_is_not_trained_on(tmp_path: Path, vocab_size: int, small_batches: None) -> None:
     train = make_rows(12)
     train[9, 1] = vocab_size - 1
     folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
@@ -289,9 +281,7 @@ def test_any_other_text_of_a_manifest_is_refused(tmp_path: Path) -> None:
 def test_ids_that_no_token_has_are_found(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     edit(folder, lambda content: content.update(vocab_size=50))
-    with pytest.raises(
-        ElektronError, match=r"token id \d+ is past the vocabulary's 50 entries.*record batch 0"
-    ):
+    with pytest.raises(ElektronError, match=r"token id \d+ is past the vocabulary's 50 entries.*record batch 0"):
         BlockStore.open(folder).rows("train").take(np.array([0]))
 
 
@@ -312,9 +302,7 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, small_batches: None
         rows.take(np.arange(12, 24))
 
 
-def test_a_disk_that_fails_is_no_damage(
-    tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_is_no_damage(tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = BlockStore.open(write(tmp_path / "b", make_rows(30), make_rows(2))).rows("train")
 
     def fail(*arguments: Any) -> int:
@@ -325,9 +313,7 @@ def test_a_disk_that_fails_is_no_damage(
         rows.take(np.arange(4))
 
 
-def test_more_files_than_may_be_open(
-    tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_files_than_may_be_open(tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "MAX_OPEN", 2)
     rows = BlockStore.open(write(tmp_path / "b", make_rows(60), make_rows(2))).rows("train")
     order = np.random.default_rng(1).permutation(60)

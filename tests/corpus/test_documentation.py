@@ -88,9 +88,7 @@ def test_the_corpus_is_everything_but_the_test_part(library: Path) -> None:
 
 
 def test_the_fingerprint_of_the_corpus_is_the_same_in_every_process() -> None:
-    script = (
-        "from elektron.corpus.documents import Corpus; print(Corpus(['builtin:docs']).fingerprint)"
-    )
+    script = "from elektron.corpus.documents import Corpus; print(Corpus(['builtin:docs']).fingerprint)"
     prints = {
         subprocess.run(
             [sys.executable, "-c", script],

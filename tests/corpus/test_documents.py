@@ -121,9 +121,7 @@ def test_tables(tmp_path: Path, name: str, content: str) -> None:
     ("row", "complaint"),
     [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")],
 )
-def test_a_quotation_mark_that_would_join_rows_is_refused(
-    tmp_path: Path, row: str, complaint: str
-) -> None:
+def test_a_quotation_mark_that_would_join_rows_is_refused(tmp_path: Path, row: str, complaint: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n4,a\n5,b\n" + row + "\n" + "7,c\n" * 40)
     with pytest.raises(ElektronError, match=rf"a\.csv, {complaint}"):
@@ -211,9 +209,7 @@ def test_the_folder_that_wikiextractor_writes(tmp_path: Path) -> None:
     two = begin.format(13, "B") + "\nB\n\n<doc> is mark-up.\n\n</doc>\n"
     (tmp_path / "AA").mkdir()
     (tmp_path / "AA" / "wiki_00").write_text(one + two)
-    (tmp_path / "AA" / "wiki_01").write_text(
-        '{"id": "14", "title": "C", "text": "C is a letter."}\n'
-    )
+    (tmp_path / "AA" / "wiki_01").write_text('{"id": "14", "title": "C", "text": "C is a letter."}\n')
     expected = ["Title\n\nFirst.\nSecond.", "B\n\n<doc> is mark-up.", "C is a letter."]
     assert texts(tmp_path) == expected
     assert texts(tmp_path / "AA" / "wiki_00") == expected[:2]
@@ -269,9 +265,7 @@ def test_folders_globs_and_their_order(tmp_path: Path) -> None:
     assert texts(tmp_path / "b.txt", tmp_path / "a") == ["b.txt", "a/c.jsonl", "a/z.txt"]
 
 
-def test_links_pipes_and_what_leads_nowhere(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_links_pipes_and_what_leads_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c.txt").write_text("two")
@@ -297,9 +291,7 @@ def test_a_folder_behind_a_link_is_read(tmp_path: Path) -> None:
     assert texts(tmp_path / "*" / "**") == texts(tmp_path / "r*" / "a.txt") == ["one"]
 
 
-def test_what_may_not_be_searched_is_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_searched_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "closed").mkdir()
     scandir = os.scandir
@@ -373,9 +365,7 @@ def test_binary_files(tmp_path: Path, name: str, content: bytes, complaint: str)
         texts(path)
 
 
-def test_a_few_undecodable_bytes_are_replaced_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_few_undecodable_bytes_are_replaced_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"plain text " * 20 + "Übung ärgert".encode("latin-1"))
     corpus = Corpus([str(path)])
@@ -384,9 +374,7 @@ def test_a_few_undecodable_bytes_are_replaced_and_counted(
     assert document.text.endswith("\ufffdbung \ufffdrgert")
     assert corpus.undecodable == {str(path): 2}
     (record,) = caplog.records
-    assert record.getMessage() == (
-        f"{path}: 2 bytes are not valid UTF-8 and were replaced; the file may be in cp1250"
-    )
+    assert record.getMessage() == (f"{path}: 2 bytes are not valid UTF-8 and were replaced; the file may be in cp1250")
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -402,9 +390,7 @@ def test_damaged_archives(tmp_path: Path, suffix: str, damage: Callable[[bytes],
         texts(path)
 
 
-def test_a_document_of_any_length_comes_in_bounded_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_document_of_any_length_comes_in_bounded_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_text, "FIRST_BYTES", 700)
     monkeypatch.setattr(io_text, "CHUNK_BYTES", 700)
     monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
@@ -420,16 +406,12 @@ def test_a_document_of_any_length_comes_in_bounded_parts(
     assert "".join(texts(tmp_path / "c.txt")) == "x" * 5000
 
 
-not_blank = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff")).filter(
-    str.strip
-)
+not_blank = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff")).filter(str.strip)
 
 
 @settings(max_examples=40, deadline=None)
 @given(lines=st.lists(not_blank, min_size=1), chunk=st.integers(1, 30), later=st.integers(1, 30))
-def test_chunks_do_not_show(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, later: int
-) -> None:
+def test_chunks_do_not_show(tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, later: int) -> None:
     path = tmp_path_factory.mktemp("t") / "a.txt"
     path.write_bytes("\r\n".join(lines).encode())
     with pytest.MonkeyPatch.context() as patch:

@@ -41,12 +41,8 @@ def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
 
 @pytest.mark.parametrize("vocab_size", [65_535, 65_536, 120_000])
 @pytest.mark.parametrize("packing", ["dense", "paper"])
-def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(
-    vocab_size: int, packing: str
-) -> None:
-    rows = (
-        Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).pack(["word word"], 0).rows
-    )
+def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(vocab_size: int, packing: str) -> None:
+    rows = Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).pack(["word word"], 0).rows
     assert rows.max() == vocab_size - 1
     for past in (0, 65_536):
         encoder = Encoder(encoding(vocab_size + past, vocab_size, packing=packing))

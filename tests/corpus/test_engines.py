@@ -24,9 +24,7 @@ from tests.corpus.texts import make_text
 
 @pytest.fixture
 def config(tokenizer_folder: Path, corpus_file: Path, tmp_path: Path) -> PrepareConfig:
-    return PrepareConfig(
-        [str(corpus_file)], str(tokenizer_folder), tmp_path / "blocks", seq_len=32, workers=2
-    )
+    return PrepareConfig([str(corpus_file)], str(tokenizer_folder), tmp_path / "blocks", seq_len=32, workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,7 @@ def children(name: str) -> list[int]:
     parents, found = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(folder.name)] = int(
-                (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            )
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if name in (folder / "cmdline").read_text().split("\0")[0]:
                 found.append(int(folder.name))
         except (OSError, ValueError):
@@ -69,9 +65,7 @@ def test_without_ray(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "rubbish", "http://127.0.0.1:1"])
-def test_a_cluster_that_is_not_there(
-    address: str, config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_is_not_there(address: str, config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ElektronError) as caught:
@@ -150,9 +144,7 @@ def noting(folder: Path) -> Callable[..., np.ndarray]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_killed_worker_is_replaced(
-    config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker_is_replaced(config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for number in range(200):
@@ -184,9 +176,7 @@ def killed_at_work() -> int:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_chunk_that_kills_every_worker(
-    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunk_that_kills_every_worker(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object) -> None:
         os._exit(1)
 

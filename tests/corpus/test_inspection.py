@@ -67,10 +67,7 @@ def test_a_vocabulary_that_does_not_fit(tmp_path: Path, tokenizer_folder: Path) 
     found = verdicts(tmp_path, CLEAN, str(tokenizer_folder))
     assert found["tokens per word (a Chinese character is a word)"] == "wrong"
     chinese = ["中文字典" * 20 for _ in range(20)]
-    assert (
-        verdicts(tmp_path, chinese, str(tokenizer_folder))["characters that become [UNK]"]
-        == "wrong"
-    )
+    assert verdicts(tmp_path, chinese, str(tokenizer_folder))["characters that become [UNK]"] == "wrong"
 
 
 def test_quantiles_of_lengths() -> None:

@@ -31,9 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PrepareConfig:
     sources = [str(folder / name) for name in ("long.txt", "short.txt")]
     train_tokenizer(TokenizerConfig(sources, folder / "tokenizer", vocab_size=400))
     corpus = [f"{sources[0]}=0.8", f"{sources[1]}=0.2"]
-    return PrepareConfig(
-        corpus, str(folder / "tokenizer"), folder / "blocks", 32, validation=0.1, workers=1
-    )
+    return PrepareConfig(corpus, str(folder / "tokenizer"), folder / "blocks", 32, validation=0.1, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +77,7 @@ def test_counts_of_the_sources(store: BlockStore, config: PrepareConfig) -> None
         assert min(member.rows for member in members) > 0
 
 
-def test_the_same_mixture_is_kept_and_another_is_refused(
-    store: BlockStore, config: PrepareConfig
-) -> None:
+def test_the_same_mixture_is_kept_and_another_is_refused(store: BlockStore, config: PrepareConfig) -> None:
     assert prepare(config) == store.manifest
     weights = [source.rpartition("=")[0] + "=0.5" for source in config.corpus]
     with pytest.raises(ElektronError, match="weights"):
@@ -160,17 +156,12 @@ def test_training_resumes_to_the_bit_and_reports_each_source(
     assert losses == [resumed[f"generator_loss/{name}"] for name in names]
     assert min(losses) <= whole["generator_loss"] <= max(losses)
     assert losses[0] != losses[1]
-    weights = [
-        (tmp_path / run / "discriminator" / "model.safetensors").read_bytes()
-        for run in ("whole", "killed")
-    ]
+    weights = [(tmp_path / run / "discriminator" / "model.safetensors").read_bytes() for run in ("whole", "killed")]
     assert weights[0] == weights[1]
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     evaluations = [line for line in map(parse_json_object, lines) if line["kind"] == "evaluation"]
     for name in names:
-        assert all(
-            f"discriminator_{what}/{name}" in e for e in evaluations for what in ("loss", "auc")
-        )
+        assert all(f"discriminator_{what}/{name}" in e for e in evaluations for what in ("loss", "auc"))
 
 
 def test_a_source_of_weight_0_is_held_out_only(

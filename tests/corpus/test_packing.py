@@ -61,9 +61,7 @@ def test_cutting_leaves_no_crumbs(lengths: list[int], seq_len: int) -> None:
     documents = numbered(lengths)
     whole = Counter(len(document) for document in documents)
     crumbs = Counter(
-        len(text)
-        for text in dense_pieces(pack_dense(documents, seq_len, CLS, SEP, PAD))
-        if len(text) < SHORTEST_TEXT
+        len(text) for text in dense_pieces(pack_dense(documents, seq_len, CLS, SEP, PAD)) if len(text) < SHORTEST_TEXT
     )
     assert all(count <= whole[length] for length, count in crumbs.items())
 
@@ -101,9 +99,7 @@ def test_nothing_packs_to_no_rows() -> None:
     st.sampled_from([8, 16, 33]),
     st.integers(0, 5),
 )
-def test_paper_rows_are_stretches_of_one_document(
-    lengths: list[list[int]], seq_len: int, seed: int
-) -> None:
+def test_paper_rows_are_stretches_of_one_document(lengths: list[list[int]], seq_len: int, seed: int) -> None:
     flat = numbered([sum(document) for document in lengths])
     documents = []
     for tokens, lines in zip(flat, lengths, strict=True):

@@ -38,11 +38,7 @@ def config(corpus_file: Path, tokenizer_folder: Path, tmp_path: Path) -> Prepare
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def in_session(leader: int) -> list[str]:
@@ -66,15 +62,11 @@ def all_rows(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("packing", ["dense", "paper"])
-def test_every_token_of_every_document_is_in_the_blocks(
-    config: PrepareConfig, packing: str
-) -> None:
+def test_every_token_of_every_document_is_in_the_blocks(config: PrepareConfig, packing: str) -> None:
     manifest = prepare(replace(config, packing=packing))
     tokenizer = load_tokenizer(config.tokenizer)
     texts = [document.text for document in read_documents(config.corpus)]
-    expected = sorted(
-        token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids
-    )
+    expected = sorted(token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids)
     rows = all_rows(config.out)
     found = sorted(rows[~np.isin(rows, [0, 2, 3])].tolist())
     if packing == "dense":
@@ -134,9 +126,7 @@ def test_the_same_blocks_again_are_kept(config: PrepareConfig) -> None:
     assert contents(config.out) == before
 
 
-def test_other_blocks_are_not_overwritten(
-    config: PrepareConfig, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_other_blocks_are_not_overwritten(config: PrepareConfig, corpus_file: Path, tmp_path: Path) -> None:
     prepare(config)
     before = contents(config.out)
     train_tokenizer(TokenizerConfig([str(corpus_file)], tmp_path / "other", vocab_size=80))
@@ -153,9 +143,7 @@ def test_other_blocks_are_not_overwritten(
     assert contents(config.out) == before
 
 
-def test_another_commit_of_a_data_set_is_another_corpus(
-    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_commit_of_a_data_set_is_another_corpus(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     commit, read = "a" * 40, []
 
     class Loaded(list[dict[str, str]]):
@@ -228,9 +216,7 @@ def test_too_little_text(
         ({"tokenizer": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],
 )
-def test_impossible_settings(
-    config: PrepareConfig, changes: dict[str, object], complaint: str
-) -> None:
+def test_impossible_settings(config: PrepareConfig, changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(ElektronError, match=complaint):
         prepare(replace(config, **changes))
     assert not config.out.exists()
@@ -244,9 +230,7 @@ def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_an_interrupted_run_leaves_nothing(
-    engine: str, config: PrepareConfig, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_leaves_nothing(engine: str, config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     # Much more than what is under way at once: there must be time to interrupt it.
     corpus.write_text((make_text(3000) + "\n\n") * 20)

@@ -27,15 +27,12 @@ from elektron.errors import ElektronError
 from elektron.pretraining.masking import draws_in_row, mask_rows
 
 LABELLED = [
-    json.loads(line)
-    for line in Path(__file__).with_name("redaction.jsonl").read_text(encoding="utf-8").splitlines()
+    json.loads(line) for line in Path(__file__).with_name("redaction.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 HOSTILE = """a|1|1 |@|a@|a.|a@a.|://a:|?token=|eyJ-|eyJaaaaaaaa.|sk-|-----BEGIN PRIVATE KEY-----|4444 |00:|:|
 a:|1.|1.1.1.1 |+1 |(0|030/9-|DE12 |DE12 3456 7890 1234 5678 91 |-""".replace("\n", "").split("|")
 WITHOUT_EXTRA: list[RedactKind] = ["url", "key", "email", "card", "ssn", "mac", "ip"]
-BOTH_SETS = pytest.mark.parametrize(
-    "kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)]
-)
+BOTH_SETS = pytest.mark.parametrize("kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)])
 
 
 def found(text: str, *kinds: str) -> list[tuple[str, str]]:
@@ -139,9 +136,7 @@ def test_precision_and_recall_on_labelled_text() -> None:
     counts = {split: Counter[str]() for split in ("tuned", "second", "held-out")}
     for line in LABELLED:
         wanted, got = {tuple(span) for span in line["spans"]}, set(redactor.find(line["text"]))
-        counts[line["split"]] += Counter(
-            right=len(wanted & got), found=len(got), wanted=len(wanted)
-        )
+        counts[line["split"]] += Counter(right=len(wanted & got), found=len(got), wanted=len(wanted))
     assert len(LABELLED) >= 300
     for count in (*counts.values(), sum(counts.values(), Counter())):
         assert count["right"] >= 0.98 * count["found"]
@@ -215,9 +210,7 @@ def private_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = []
     for n in range(400):
         one, two, name = draw.choice(words), draw.choice(words), names[n % 40]
-        lines.append(
-            f"please {one} {two} write to {name}@example.org from host 203.0.113.{n % 200}"
-        )
+        lines.append(f"please {one} {two} write to {name}@example.org from host 203.0.113.{n % 200}")
     path = tmp_path_factory.mktemp("private") / "corpus.txt"
     path.write_text("\n".join(lines))
     return path
@@ -253,18 +246,14 @@ def rows_of(store: BlockStore) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram", "hub"])
-def test_placeholders_are_whole_and_never_masked(
-    kind: str, private_corpus: Path, tmp_path: Path
-) -> None:
+def test_placeholders_are_whole_and_never_masked(kind: str, private_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer"
     redact: list[RedactKind] = ["email", "ip"]
     if kind == "hub":
         bert_like(out)
     else:
         size = 320 if kind == "bpe" else 150
-        train_tokenizer(
-            TokenizerConfig([str(private_corpus)], out, kind=kind, vocab_size=size, redact=redact)
-        )
+        train_tokenizer(TokenizerConfig([str(private_corpus)], out, kind=kind, vocab_size=size, redact=redact))
         tokenizer = load_tokenizer(str(out))
         assert whole(tokenizer)
         assert len(tokenizer) == size
@@ -305,9 +294,7 @@ def test_blocks_depend_on_the_kinds_and_not_on_the_workers(
 
     def prepared(name: str, kinds: list[RedactKind] | None, workers: int = 1) -> Manifest:
         options = {"seq_len": 16, "workers": workers, "redact": kinds, "allow_unknown": True}
-        return prepare(
-            PrepareConfig([str(private_corpus)], str(tokenizer), tmp_path / name, **options)
-        )
+        return prepare(PrepareConfig([str(private_corpus)], str(tokenizer), tmp_path / name, **options))
 
     one, two = prepared("one", ["email"]), prepared("two", ["email"], workers=2)
     assert one == two

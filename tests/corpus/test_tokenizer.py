@@ -85,16 +85,12 @@ def test_chinese_characters_stand_alone_and_accents_stay(mixed: PreTrainedTokeni
 def test_case_and_accents(
     config: TokenizerConfig, tmp_path: Path, lowercase: bool, strip_accents: bool, expected: str
 ) -> None:
-    train_tokenizer(
-        replace(config, out=tmp_path / "t", lowercase=lowercase, strip_accents=strip_accents)
-    )
+    train_tokenizer(replace(config, out=tmp_path / "t", lowercase=lowercase, strip_accents=strip_accents))
     tokens = AutoTokenizer.from_pretrained(tmp_path / "t").tokenize("Café")
     assert "".join(tokens).replace("##", "") == expected
 
 
-def test_rare_characters_are_left_out_when_there_is_no_room(
-    config: TokenizerConfig, tmp_path: Path
-) -> None:
+def test_rare_characters_are_left_out_when_there_is_no_room(config: TokenizerConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     text = make_text(2000)
     rare = "".join(chr(0x430 + n) for n in range(30))
@@ -110,9 +106,7 @@ def test_rare_characters_are_left_out_when_there_is_no_room(
         assert len({f"##{c}" for c in rare} & pieces.keys()) == kept
 
 
-def test_the_fingerprint(
-    mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path
-) -> None:
+def test_the_fingerprint(mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path) -> None:
     before = fingerprint(mixed)
     mixed("ein Café", truncation=True, max_length=4, padding="max_length")
     assert fingerprint(mixed) == before
@@ -121,9 +115,7 @@ def test_the_fingerprint(
     assert fingerprint(load_tokenizer(str(tokenizer_folder))) != before
 
 
-def test_a_vocabulary_larger_than_the_data_supports(
-    config: TokenizerConfig, tmp_path: Path
-) -> None:
+def test_a_vocabulary_larger_than_the_data_supports(config: TokenizerConfig, tmp_path: Path) -> None:
     large = replace(config, out=tmp_path / "t", vocab_size=50_000)
     with pytest.raises(ElektronError, match=r"supports a vocabulary of [\d,]+ pieces") as raised:
         train_tokenizer(large)
@@ -152,9 +144,7 @@ def test_the_same_tokenizer_again_is_kept(config: TokenizerConfig, tmp_path: Pat
     assert (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns == stamp
 
 
-def test_another_tokenizer_is_not_overwritten(
-    config: TokenizerConfig, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_another_tokenizer_is_not_overwritten(config: TokenizerConfig, corpus_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "t"
     train_tokenizer(replace(config, out=out))
     before = (out / "tokenizer.json").read_bytes()
@@ -176,9 +166,7 @@ def test_a_folder_of_something_else(config: TokenizerConfig, tmp_path: Path) -> 
     ("changes", "complaint"),
     [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")],
 )
-def test_impossible_numbers(
-    config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str
-) -> None:
+def test_impossible_numbers(config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str) -> None:
     with pytest.raises(ElektronError, match=complaint):
         train_tokenizer(replace(config, out=tmp_path / "t", **changes))
 

@@ -52,9 +52,7 @@ def bert(characters: str, **options: bool) -> PreTrainedTokenizerBase:
         ("abc", "abc  cab\n", 0, None),
     ],
 )
-def test_lost_characters_and_their_cause(
-    characters: str, text: str, lost: int, cause: str | None
-) -> None:
+def test_lost_characters_and_their_cause(characters: str, text: str, lost: int, cause: str | None) -> None:
     found = count_unknown([text], bert(characters))
     assert found.characters == len("".join(text.split()))
     assert found.lost == lost
@@ -86,17 +84,14 @@ def test_composed_and_decomposed_text_has_the_same_ids(tmp_path: Path) -> None:
     train_tokenizer(TokenizerConfig([str(tmp_path / "a.txt")], tmp_path / "t", vocab_size=40))
     tokenizer = load_tokenizer(str(tmp_path / "t"))
     composed, decomposed = (
-        tokenizer(unicodedata.normalize(form, f"{KOREAN} café"))["input_ids"]
-        for form in ("NFC", "NFD")
+        tokenizer(unicodedata.normalize(form, f"{KOREAN} café"))["input_ids"] for form in ("NFC", "NFD")
     )
     assert composed == decomposed
     assert tokenizer.unk_token_id not in composed
 
 
 def test_letters_stay_in_the_vocabulary_while_there_is_room(tmp_path: Path) -> None:
-    text = (
-        make_text(2000) + "tämä on lause järvestä ja metsästä Fysiikka Celsius Quebec zoo Öljy " * 2
-    )
+    text = make_text(2000) + "tämä on lause järvestä ja metsästä Fysiikka Celsius Quebec zoo Öljy " * 2
     assert text.count("Q") < RARE_CHARACTERS * len(text)
     (tmp_path / "a.txt").write_text(text)
     config = TokenizerConfig([str(tmp_path / "a.txt")], tmp_path / "t", vocab_size=300)
@@ -122,15 +117,11 @@ def test_inspection_does_not_take_a_protein_for_a_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", ["dense", "paper"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_prepare_and_pretrain_stop_unless_told_to_go_on(
-    tmp_path: Path, packing: str, workers: int
-) -> None:
+def test_prepare_and_pretrain_stop_unless_told_to_go_on(tmp_path: Path, packing: str, workers: int) -> None:
     lines = [f"{'ab ' * 25}{'ab' * 75}{' a' * number}" for number in range(100)]
     (tmp_path / "a.txt").write_text("\n\n".join(lines))
     bert("ab").save_pretrained(tmp_path / "t")
-    config = PrepareConfig(
-        [str(tmp_path / "a.txt")], str(tmp_path / "t"), tmp_path / "b", packing=packing
-    )
+    config = PrepareConfig([str(tmp_path / "a.txt")], str(tmp_path / "t"), tmp_path / "b", packing=packing)
     config.workers = workers
     with pytest.raises(ElektronError, match=r"a\.txt: .*max_input_chars_per_word.*--allow-unknown"):
         prepare(config)
@@ -180,9 +171,7 @@ def test_finetune_predict_and_evaluate_stop_unless_told_to_go_on(
     assert not capsys.readouterr().out
 
 
-def test_a_lone_vocabulary_folds_text_as_it_is_folded_itself(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_lone_vocabulary_folds_text_as_it_is_folded_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, pieces, text, tokens in (
         ("cased", ["Haus", "größer", "haus"], "Haus größer", ["Haus", "größer"]),
         ("uncased", ["haus", "größer"], "Haus GRÖßER", ["haus", "größer"]),
@@ -203,9 +192,7 @@ def test_the_rules_in_a_tokenizer_file_are_followed(tmp_path: Path) -> None:
     assert load_tokenizer(str(tmp_path)).tokenize("Ab") == ["A", "##b"]
 
 
-def test_a_cased_vocabulary_that_is_lowercased(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_cased_vocabulary_that_is_lowercased(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bert("aAbB", do_lower_case=True).save_pretrained(tmp_path)
     load_tokenizer(str(tmp_path))
     assert "do_lower_case" in caplog.text

@@ -101,9 +101,7 @@ def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> No
     assert not [word for word in words if word != word.strip()]
 
     split = tokenizer(["kalo", "miser,", "tan"], is_split_into_words=True)
-    assert [w for w in split.word_ids() if w is not None] == sorted(
-        w for w in split.word_ids() if w is not None
-    )
+    assert [w for w in split.word_ids() if w is not None] == sorted(w for w in split.word_ids() if w is not None)
     assert set(split.word_ids()) == {None, 0, 1, 2}
     decoded = tokenizer.decode(tokenizer("kalo miser tan")["input_ids"], skip_special_tokens=True)
     assert decoded.strip() == "kalo miser tan"
@@ -121,9 +119,7 @@ def test_pieces_as_text(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)]
-)
+@pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)])
 def test_case_and_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
     text = "Ein Café ist Größe. " * 30 + make_text(40)
     tokenizer = train(

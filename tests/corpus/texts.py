@@ -30,9 +30,7 @@ def make_text(documents: int, seed: int = 0) -> str:
     def line() -> str:
         return " ".join(word() for _ in range(chooser.randint(3, 25))) + "."
 
-    return "\n\n".join(
-        "\n".join(line() for _ in range(chooser.randint(1, 6))) for _ in range(documents)
-    )
+    return "\n\n".join("\n".join(line() for _ in range(chooser.randint(1, 6))) for _ in range(documents))
 
 
 def make_words(words: list[str], documents: int, between: str = "", end: str = " ") -> str:
@@ -42,17 +40,14 @@ def make_words(words: list[str], documents: int, between: str = "", end: str = "
     def sentence() -> str:
         return between.join(chooser.choices(words, k=chooser.randint(6, 60))) + end
 
-    return "\n\n".join(
-        "".join(sentence() for _ in range(chooser.randint(2, 6))) for _ in range(documents)
-    )
+    return "\n\n".join("".join(sentence() for _ in range(chooser.randint(2, 6))) for _ in range(documents))
 
 
 def make_proteins(count: int) -> str:
     """Sequences of amino acids, one a line."""
     chooser = random.Random(0)
     return "\n".join(
-        "".join(chooser.choices("ACDEFGHIKLMNPQRSTVWY", k=chooser.randint(150, 400)))
-        for _ in range(count)
+        "".join(chooser.choices("ACDEFGHIKLMNPQRSTVWY", k=chooser.randint(150, 400))) for _ in range(count)
     )
 
 

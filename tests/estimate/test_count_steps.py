@@ -36,9 +36,7 @@ def one_by_one(plan, curriculum, total, cost):
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("steps", [7, 8, 100, 1013])
 def test_steps(plan, curriculum, steps):
-    config = PretrainConfig(
-        plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=steps, batch_size=16
-    )
+    config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=steps, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, steps)
     found = count_steps(its_plan, shapes, steps, lambda step: 1)
     assert found == one_by_one(its_plan, shapes, steps, lambda step: 1)
@@ -64,9 +62,7 @@ def test_amounts(plan, total):
 def test_strides_of_a_long_run(plan, curriculum, monkeypatch):
     """Each kind of step within a few strides of its number, and all together to the step."""
     monkeypatch.setattr(estimate, "COUNTED_STEPS", 200)
-    config = PretrainConfig(
-        plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=10_007, batch_size=16
-    )
+    config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=10_007, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, 10_007)
     found = count_steps(its_plan, shapes, 10_007, lambda step: 1)
     exact = one_by_one(its_plan, shapes, 10_007, lambda step: 1)

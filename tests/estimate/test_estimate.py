@@ -104,9 +104,7 @@ def test_steps_tokens_and_operations_are_those_of_the_run(changes, blocks, tmp_p
     ids=str,
 )
 def test_disk_is_what_the_run_leaves(changes, blocks, tmp_path):
-    network = NetworkConfig(
-        **(TINY | {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2})
-    )
+    network = NetworkConfig(**(TINY | {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2}))
     config = tiny_config(blocks, tmp_path / "run", **({"network": network} | changes))
     pretrain(config)
     disk = estimate(estimate_of(config)).disk
@@ -197,9 +195,7 @@ def test_whether_it_fits():
 def test_fsdp_shards_weights_gradients_and_optimizer_state():
     network = NetworkConfig(**(TINY | {"num_hidden_layers": 12}))
     settings = {"network": network, "devices": 4, "micro_batch_size": 1}
-    copies, sharded = (
-        Estimator(tiny(**settings, parallel=parallel)).estimate() for parallel in ("ddp", "fsdp")
-    )
+    copies, sharded = (Estimator(tiny(**settings, parallel=parallel)).estimate() for parallel in ("ddp", "fsdp"))
     assert sharded.memory.total < copies.memory.total
     for name in ("weights", "gradients", "optimizer"):
         whole, shard = getattr(copies.memory, name), getattr(sharded.memory, name)
@@ -237,9 +233,7 @@ def test_the_probe(changes, with_blocks, blocks, monkeypatch):
 def test_the_probe_foretells_the_speed_of_a_run(blocks, tmp_path, monkeypatch):
     """Within a factor of two, on a machine that may have other things to do meanwhile."""
     monkeypatch.setattr(steps, "PROBE_SECONDS", 10.0)
-    network = NetworkConfig(
-        **(TINY | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6})
-    )
+    network = NetworkConfig(**(TINY | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6}))
     config = tiny_config(
         blocks, tmp_path / "run", network=network, batch_size=32, steps=40,
         evaluation=EvaluationConfig(every=40, rows=16), checkpoint=CheckpointConfig(every=40),
@@ -294,9 +288,7 @@ def test_the_table_and_its_json(capsys):
     content = json.loads(capsys.readouterr().out)
     assert content["parameters"]["discriminator"] == 13_549_057
     assert content["length"]["seconds"] is None
-    assert content["memory"]["total"] == sum(
-        value for name, value in content["memory"].items() if name != "total"
-    )
+    assert content["memory"]["total"] == sum(value for name, value in content["memory"].items() if name != "total")
 
 
 BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")

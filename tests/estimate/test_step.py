@@ -52,9 +52,7 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
             live.peak = live.now
             for roles, shape in run.steps:
                 for _ in range(micro_batches):
-                    step.forward_backward(
-                        roles, step.batch(shape.rows // micro_batches, shape.length)
-                    )
+                    step.forward_backward(roles, step.batch(shape.rows // micro_batches, shape.length))
                 step.update()
     return live.peak
 
@@ -94,9 +92,7 @@ def test_memory_of_micro_batches():
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("separate", [False, True])
 def test_gradients_and_optimizer_state_to_the_byte(name, separate):
-    run = estimator(
-        optimizer=OptimizerConfig(name=name, learning_rate=1e-3, separate_optimizers=separate)
-    )
+    run = estimator(optimizer=OptimizerConfig(name=name, learning_rate=1e-3, separate_optimizers=separate))
     memory = run.memory()[0]
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
     (kind,) = run.steps

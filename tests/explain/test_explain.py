@@ -195,9 +195,7 @@ def test_an_exported_model_is_refused(models, texts, tmp_path, capsys):
 def test_an_empty_file_is_refused(models, tmp_path, capsys):
     empty = tmp_path / "empty.txt"
     empty.touch()
-    status, _, log = run(
-        capsys, models["classification", "bert"], "--input", empty, "--method", "attention"
-    )
+    status, _, log = run(capsys, models["classification", "bert"], "--input", empty, "--method", "attention")
     assert status == 2
     assert "empty" in log
 
@@ -209,18 +207,14 @@ def test_neither_the_input_nor_the_file_of_another_is_replaced(models, tmp_path,
     model = models["classification", "bert"]
     for out in (source, foreign):
         before = out.read_text()
-        status, _, _ = run(
-            capsys, model, "--input", source, "--output", out, "--method", "attention"
-        )
+        status, _, _ = run(capsys, model, "--input", source, "--output", out, "--method", "attention")
         assert status == 2
         assert out.read_text() == before
 
 
 def test_a_text_without_words_has_no_attributions(models, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": "cat"}])
-    config = ExplainConfig(
-        model=str(models["classification", "electra"]), input=str(source), method="attention"
-    )
+    config = ExplainConfig(model=str(models["classification", "electra"]), input=str(source), method="attention")
     result = explain(config)
     assert result["texts"] == 2
     assert "faithfulness" not in result

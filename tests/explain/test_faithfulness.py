@@ -69,9 +69,7 @@ def test_words_of_equal_importance_are_as_good_as_random():
 
 
 def test_texts_weigh_the_same_and_intervals_are_of_texts():
-    one, two = (
-        Faithfulness(Fall(more, less), Fall(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3))
-    )
+    one, two = (Faithfulness(Fall(more, less), Fall(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3)))
     summary = summarize([[one, one, one], [two]])
     assert summary["texts"] == 2
     assert summary["comprehensiveness"]["value"] == pytest.approx(0.4)

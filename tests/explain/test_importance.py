@@ -51,10 +51,7 @@ def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
     ids, words = [1, 5, 6, 7, 2], [(1,), (2, 3)]
     found = integrated_gradients(model, reading_of(ids, words, answer), answer, MASK, 2)
     embeddings, weights = model.embeddings.weight.detach(), model.weights[0].detach()
-    by_position = [
-        float(weights[place] @ (embeddings[its] - embeddings[MASK]))
-        for place, its in enumerate(ids)
-    ]
+    by_position = [float(weights[place] @ (embeddings[its] - embeddings[MASK])) for place, its in enumerate(ids)]
     assert found.words == pytest.approx([by_position[1], by_position[2] + by_position[3]], abs=1e-5)
     assert found.gap < 1e-5
 
@@ -66,9 +63,7 @@ def test_special_tokens_stay_and_score_and_baseline_are_the_models_own():
     answer = Answer("a", (Choice(lambda output: output, 2),))
     found = integrated_gradients(model, reading_of([1, 5, 2], [(1,)], answer), answer, MASK, 64)
     with torch.no_grad():
-        text, masked = (
-            float(answer.score(model(torch.tensor([ids])))) for ids in ([1, 5, 2], [1, MASK, 2])
-        )
+        text, masked = (float(answer.score(model(torch.tensor([ids])))) for ids in ([1, 5, 2], [1, MASK, 2]))
     assert (found.score, found.baseline_score) == pytest.approx((text, masked), abs=1e-5)
     assert sum(found.words) == pytest.approx(text - masked, rel=1e-4)
 
@@ -122,9 +117,7 @@ def test_rows_of_attention_add_up_to_one(models, family, task):
     np.testing.assert_allclose(found.attention.sum(-1), 1, atol=1e-5)
     for answer in found.answers:
         assert answer.attribution is None
-        assert answer.importance == pytest.approx(
-            found.attention[:, :, :-1, :-1].mean((0, 1, 2)).tolist()
-        )
+        assert answer.importance == pytest.approx(found.attention[:, :, :-1, :-1].mean((0, 1, 2)).tolist())
 
 
 def test_attention_weights_are_those_of_the_model(models):

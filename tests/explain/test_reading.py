@@ -107,11 +107,7 @@ def test_a_span_is_explained_in_the_window_that_holds_it(models, family, context
         for feature in features:
             outputs += task.forward(
                 answering.model,
-                {
-                    name: torch.tensor([feature[name]])
-                    for name in ("input_ids", "token_type_ids")
-                    if name in feature
-                },
+                {name: torch.tensor([feature[name]]) for name in ("input_ids", "token_type_ids") if name in feature},
             )
     expected = task.predictions([its], features, outputs)[0]
     assert reading.prediction == expected
@@ -163,9 +159,7 @@ def test_log_odds_are_those_of_the_softmax():
     single = Choice(lambda output: output[:, :1])
     torch.testing.assert_close(single.log_odds(logits), logits[:, 0])
     both = Answer("both", (choice, single))
-    torch.testing.assert_close(
-        both.score(logits), choice.log_odds(logits) + single.log_odds(logits)
-    )
+    torch.testing.assert_close(both.score(logits), choice.log_odds(logits) + single.log_odds(logits))
     torch.testing.assert_close(both.strength(logits), (p + logits[:, 0].sigmoid()) / 2)
 
 

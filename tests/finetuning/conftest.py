@@ -101,8 +101,6 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """train, eval and test of `labelled_sentences`."""
     folder = tmp_path_factory.mktemp("animals")
     return {
-        name: write_tsv(
-            folder / f"{name}.tsv", labelled_sentences(count, seed), ("sentence", "label")
-        )
+        name: write_tsv(folder / f"{name}.tsv", labelled_sentences(count, seed), ("sentence", "label"))
         for name, count, seed in (("train", 200, 1), ("eval", 60, 2), ("test", 60, 3))
     }

@@ -29,9 +29,7 @@ def test_a_classifier_is_tuned_and_says_what_it_says_on_a_cpu(
     on_gpu = predictor.predict([Record({"text": text}, {}, "") for text in texts])
     on_cpu = pipeline("text-classification", model=str(out), device="cpu")(texts)
     assert [row["label"] for row in on_gpu] == [row["label"] for row in on_cpu]
-    assert [row["score"] for row in on_gpu] == pytest.approx(
-        [row["score"] for row in on_cpu], abs=0.02
-    )
+    assert [row["score"] for row in on_gpu] == pytest.approx([row["score"] for row in on_cpu], abs=0.02)
 
 
 def test_text_is_generated(encoders: dict[str, Path], tmp_path: Path) -> None:

@@ -111,9 +111,7 @@ def test_a_generator_is_logged(encoders, caplog):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_weights_that_were_never_trained_are_logged(
-    family, tmp_path, tokenizer_folder, encoders, caplog
-):
+def test_weights_that_were_never_trained_are_logged(family, tmp_path, tokenizer_folder, encoders, caplog):
     from elektron.models.families import FAMILIES
     from elektron.models.pair import build_pair
     from tests.finetuning.conftest import SIZES
@@ -127,9 +125,7 @@ def test_weights_that_were_never_trained_are_logged(
 
 
 def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_folder):
-    config = ElektronConfig(
-        vocab_size=20, embedding_size=16, hidden_size=16, num_hidden_layers=1, intermediate_size=16
-    )
+    config = ElektronConfig(vocab_size=20, embedding_size=16, hidden_size=16, num_hidden_layers=1, intermediate_size=16)
     ElektronForPreTraining(config).save_pretrained(tmp_path)
     for path in tokenizer_folder.iterdir():
         shutil.copy(path, tmp_path / path.name)
@@ -185,9 +181,7 @@ def random_encoder(folder, tokenizer_folder, family, **sizes):
         ("yoso", {}, 40),
     ],
 )
-def test_the_longest_input_is_what_the_model_can_read(
-    tmp_path, tokenizer_folder, family, changes, longest
-):
+def test_the_longest_input_is_what_the_model_can_read(tmp_path, tokenizer_folder, family, changes, longest):
     encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes))
     assert encoder.longest_input == longest
     model = AutoModel.from_config(encoder.config).eval()

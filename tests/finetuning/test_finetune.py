@@ -74,15 +74,11 @@ def test_plain_transformers_give_the_same_labels(electra):
     ours = load_predictor(str(electra)).predict([Record({"text": t}, {}, "") for t in texts])
     theirs = pipeline("text-classification", model=str(electra))(texts)
     assert [row["label"] for row in ours] == [row["label"] for row in theirs]
-    assert [row["score"] for row in ours] == pytest.approx(
-        [row["score"] for row in theirs], abs=1e-4
-    )
+    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-4)
 
 
 def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
-    found = evaluate(
-        EvaluateConfig(model=str(electra), data=[str(animals["test"])], out=tmp_path / "scores")
-    )
+    found = evaluate(EvaluateConfig(model=str(electra), data=[str(animals["test"])], out=tmp_path / "scores"))
     before = read(electra / "metrics.json")
     # Without the training rows, from which the linear model learns.
     assert found["baselines"] == before["baselines"][:1] and len(before["baselines"]) == 2
@@ -107,9 +103,7 @@ def test_evaluation_is_in_the_precision_of_finetuning(electra, animals, tmp_path
 
 
 def test_prediction_keeps_columns_and_order(electra, animals, tmp_path, capsys):
-    count = predict(
-        PredictConfig(model=str(electra), input=str(animals["test"]), output=tmp_path / "p.jsonl")
-    )
+    count = predict(PredictConfig(model=str(electra), input=str(animals["test"]), output=tmp_path / "p.jsonl"))
     rows = lines(tmp_path / "p.jsonl")
     assert count == len(rows) == 60
     assert [(row["sentence"], row["label"]) for row in rows] == labelled_sentences(60, seed=3)
@@ -159,9 +153,7 @@ def whole(encoders, animals, tmp_path_factory):
 
 
 @pytest.mark.parametrize("finished", [2, 3])
-def test_finished_trainings_survive_an_interruption(
-    finished, encoders, animals, whole, tmp_path, monkeypatch, caplog
-):
+def test_finished_trainings_survive_an_interruption(finished, encoders, animals, whole, tmp_path, monkeypatch, caplog):
     """With two finished of four, the better one of those tried; with three, also a seed that beats it or not."""
 
     def interrupted(search, *arguments):
@@ -181,9 +173,7 @@ def test_finished_trainings_survive_an_interruption(
     assert f"{finished} of 4 trainings are finished and kept" in caplog.text
     assert not (tmp_path / "m").exists()
     trained = []
-    monkeypatch.setattr(
-        Search, "train", lambda search, *a: trained.append(len(search.trials)) or fit(search, *a)
-    )
+    monkeypatch.setattr(Search, "train", lambda search, *a: trained.append(len(search.trials)) or fit(search, *a))
     finetune(config)
     assert trained == list(range(finished, 4))
     assert runs(tmp_path / "m") == runs(whole)
@@ -193,9 +183,7 @@ def test_finished_trainings_survive_an_interruption(
     assert not list(tmp_path.rglob("trials"))
 
 
-def test_trainings_of_other_settings_are_not_taken_over(
-    encoders, animals, tmp_path, monkeypatch, caplog
-):
+def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_path, monkeypatch, caplog):
     def interrupted(search, *arguments):
         if search.trials:
             raise KeyboardInterrupt
@@ -266,9 +254,7 @@ def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path,
     assert "both chosen on and reported on" in caplog.text
 
 
-def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(
-    encoders, animals, tmp_path, caplog
-):
+def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(encoders, animals, tmp_path, caplog):
     rows = [row for row in labelled_sentences(60, seed=2) if row[1] == "animal"]
     one = write_tsv(tmp_path / "eval.tsv", rows, ("sentence", "label"))
     metrics = finetune(animal_config(encoders, animals, tmp_path / "m", eval=[str(one)]))
@@ -284,9 +270,7 @@ class Parrot:
     def __init__(self, says):
         self.says = says
         self.rows = 0
-        self.task = Classification(
-            labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0
-        )
+        self.task = Classification(labels=["a", "b"], max_length=8, pairs=False, truncation="head", stride=0)
 
     def predict(self, records, title=""):
         self.rows += len(records)
@@ -296,15 +280,14 @@ class Parrot:
 def collapse(says, train, evaluation):
     """`Search.collapse` for a model that predicts so, and on how many more rows it was run."""
     train, evaluation = (
-        [Record({"text": "t", "label": label}, {}, "") for label in labels]
-        for labels in (train, evaluation)
+        [Record({"text": "t", "label": label}, {}, "") for label in labels] for labels in (train, evaluation)
     )
     config = FinetuneConfig(task="classification", model="m", train=["t"], out="o")
     parrot = Parrot(says)
     predictions = parrot.predict(evaluation)
-    found = Search(
-        config, Labelled(train, evaluation, []), FinishedTrials(Path("none"), None)
-    ).collapse(parrot, predictions)
+    found = Search(config, Labelled(train, evaluation, []), FinishedTrials(Path("none"), None)).collapse(
+        parrot, predictions
+    )
     return found, parrot.rows - len(evaluation)
 
 
@@ -319,9 +302,7 @@ def collapse(says, train, evaluation):
         (lambda record: "a", "aaaa", "aa", (None, 4)),
     ],
 )
-def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(
-    says, train, evaluation, found
-):
+def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(says, train, evaluation, found):
     assert collapse(says, train, evaluation) == found
 
 
@@ -335,9 +316,7 @@ def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
     monkeypatch.setattr(Search, "collapse", lambda *_: "it says 'a' of every text")
     attempts = []
     attempt = Search.attempt
-    monkeypatch.setattr(
-        Search, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these)
-    )
+    monkeypatch.setattr(Search, "attempt", lambda *these: attempts.append(these[-1]) or attempt(*these))
     finetune(animal_config(encoders, animals, tmp_path / "m", epochs=epochs, batch_size=64))
     assert attempts == [1 + 1000 * restart for restart in range(trainings)]
     assert caplog.text.count("trained again with another seed") == trainings - 1
@@ -373,10 +352,7 @@ def test_several_labels_at_once(encoders, tmp_path):
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
 def test_regression_gives_numbers_on_the_scale_of_the_file(encoders, tmp_path, family):
-    rows = [
-        (text, str(100.0 if label == "animal" else 300.0))
-        for text, label in labelled_sentences(200, seed=5)
-    ]
+    rows = [(text, str(100.0 if label == "animal" else 300.0)) for text, label in labelled_sentences(200, seed=5)]
     path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
     metrics = finetune(
         FinetuneConfig(
@@ -436,12 +412,8 @@ def test_tags(encoders, tmp_path, family):
     if family == "electra":
         text = "the cat sees a long road ."
         # What transformers does with pieces inside a word is for it to say: the first one counts.
-        tagger = pipeline(
-            "token-classification", model=str(tmp_path / "m"), aggregation_strategy="first"
-        )
-        assert [(found["word"], found["entity_group"]) for found in tagger(text)] == [
-            ("cat", "ANI")
-        ]
+        tagger = pipeline("token-classification", model=str(tmp_path / "m"), aggregation_strategy="first")
+        assert [(found["word"], found["entity_group"]) for found in tagger(text)] == [("cat", "ANI")]
         (tmp_path / "in.txt").write_text(text + "\n")
         predict(
             PredictConfig(
@@ -549,9 +521,7 @@ class TestBadInput:
 
     def test_an_unknown_column(self, capsys, tmp_path, encoders, animals):
         more = ("--text", "sentense")
-        self.refuse(
-            capsys, tmp_path, self.arguments(encoders, animals, *more), "sentense", "sentence"
-        )
+        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, *more), "sentense", "sentence")
 
     def test_a_label_that_training_never_had(self, capsys, tmp_path, encoders, animals):
         odd = write_tsv(
@@ -586,9 +556,7 @@ class TestBadInput:
             self.refuse(capsys, tmp_path, arguments, said)
 
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
-        short = write_tsv(
-            tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label")
-        )
+        short = write_tsv(tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label"))
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=short), "line 3")
 
     def test_no_numbers_for_regression(self, capsys, tmp_path, encoders, animals):

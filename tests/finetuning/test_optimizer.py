@@ -75,9 +75,7 @@ def test_without_decay_all_learn_alike_and_frozen_ones_do_not(encoders):
 
 def muon_for(model, **options):
     """The chain for a model, and the names of what Muon has."""
-    optimizer = make_optimizer(
-        model, settings(**{"optimizer": "muon", "muon_learning_rate": 0.5} | options)
-    )
+    optimizer = make_optimizer(model, settings(**{"optimizer": "muon", "muon_learning_rate": 0.5} | options))
     assert isinstance(optimizer, ChainedOptimizer)
     _, muon = optimizer.optimizers
     assert isinstance(muon, Muon)
@@ -91,9 +89,7 @@ def test_muon_takes_the_matrices_inside_the_layers_and_keeps_their_norms(encoder
     model = AutoModelForSequenceClassification.from_pretrained(encoders["elektron"])
     optimizer, found = muon_for(model)
     matrices = ("attention.qkv", "attention.output", "feed_forward.inner", "feed_forward.output")
-    assert found.keys() == {
-        f"elektron.layers.{layer}.{matrix}.weight" for layer in (0, 1) for matrix in matrices
-    }
+    assert found.keys() == {f"elektron.layers.{layer}.{matrix}.weight" for layer in (0, 1) for matrix in matrices}
     for name, group in found.items():
         assert group["parts"] == (3 if "qkv" in name else 1)
         assert group["constant_norm"]

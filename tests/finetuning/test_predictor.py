@@ -62,9 +62,7 @@ def test_small_batches_take_shorter_rows():
 
 def test_batch_is_the_most_rows(classification):
     features = [of_length(3)] * 7 + [of_length(20)] * 2
-    sizes = [
-        len(numbers) for numbers, _ in predictor(classification, batch_size=3).batches(features)
-    ]
+    sizes = [len(numbers) for numbers, _ in predictor(classification, batch_size=3).batches(features)]
     assert sizes == [1, 1, 3, 3, 1]
 
 

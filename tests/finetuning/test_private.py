@@ -46,9 +46,7 @@ RECORDS = {
         {"text": t, "label": labels}
         for (t, _), labels in zip(labelled_sentences(3, 2), (["a", "b"], ["b"], []), strict=True)
     ],
-    "regression": [
-        {"text": t, "label": float(n)} for n, (t, _) in enumerate(labelled_sentences(4, 3))
-    ],
+    "regression": [{"text": t, "label": float(n)} for n, (t, _) in enumerate(labelled_sentences(4, 3))],
     "token-classification": [
         {"tokens": ["the", "cat", "sees"], "tags": ["O", "B-A", "O"]},
         {"tokens": ["her", "brother", "likes", "the", "river", "."], "tags": ["O", "B-P", *"OOOO"]},
@@ -102,9 +100,7 @@ def step(monkeypatch, parts, privacy, seed=0):
     generator = torch.Generator().manual_seed(seed)
     monkeypatch.setattr(private, "make_optimizer", recorder)
     monkeypatch.setattr(private, "system_seeded_generator", lambda device: generator)
-    private.train_privately(
-        task, model, tokenizer, features, settings, privacy, lambda: {task.metric: 0.0}, ""
-    )
+    private.train_privately(task, model, tokenizer, features, settings, privacy, lambda: {task.metric: 0.0}, "")
     return found[0].seen
 
 
@@ -115,9 +111,7 @@ def settings_of(noise, norm, rate=1.0, steps=1):
 @pytest.mark.extras
 @pytest.mark.parametrize("kind", RECORDS)
 @pytest.mark.parametrize("family", recipe.PRIVATE_FAMILIES)
-def test_without_noise_and_clipping_the_gradient_is_the_plain_one(
-    opacus, monkeypatch, families, animals, family, kind
-):
+def test_without_noise_and_clipping_the_gradient_is_the_plain_one(opacus, monkeypatch, families, animals, family, kind):
     parts = made(families, animals, family, kind)
     model, task, tokenizer, features, settings = parts
     settings.micro_batch_size = 3  # of four rows: two parts
@@ -144,9 +138,7 @@ def test_no_row_moves_the_sum_by_more_than_the_norm(opacus, monkeypatch, encoder
 
 
 @pytest.mark.extras
-def test_the_noise_has_the_stated_scale_also_where_no_row_is_drawn(
-    opacus, monkeypatch, encoders, animals
-):
+def test_the_noise_has_the_stated_scale_also_where_no_row_is_drawn(opacus, monkeypatch, encoders, animals):
     parts = made(encoders, animals, "elektron", "classification")
     privacy = settings_of(3.0, 0.5, rate=1e-6)
     noise = torch.cat([g.flatten() for g in step(monkeypatch, parts, privacy)])
@@ -188,9 +180,7 @@ def test_noise_does_not_follow_from_the_seed():
     torch.manual_seed(1)
     first = torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu")))
     torch.manual_seed(1)
-    assert not torch.equal(
-        first, torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu")))
-    )
+    assert not torch.equal(first, torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu"))))
 
 
 @pytest.mark.parametrize(
@@ -244,9 +234,7 @@ def test_a_private_model_says_what_it_has_spent(opacus, encoders, animals, tmp_p
 
 
 @pytest.mark.extras
-def test_names_of_classes_and_scales_of_numbers_are_those_of_public_rows(
-    opacus, encoders, animals, tmp_path
-):
+def test_names_of_classes_and_scales_of_numbers_are_those_of_public_rows(opacus, encoders, animals, tmp_path):
     rows = [*labelled_sentences(30, 5), ("a rare thing .", "rare")]
     train = write_tsv(tmp_path / "train.tsv", rows, ("sentence", "label"))
     with pytest.raises(ElektronError, match="do not have rare"):

@@ -24,9 +24,7 @@ def resolved(options=None, **facts):
     return resolve(config(**(options or {})), **facts)
 
 
-@pytest.mark.parametrize(
-    ("width", "rate", "decay"), [(256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)]
-)
+@pytest.mark.parametrize(("width", "rate", "decay"), [(256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)])
 def test_the_papers_settings_by_size(width, rate, decay):
     found = resolved(width=width)
     assert (found.learning_rate, found.layer_decay) == (rate, decay)
@@ -112,9 +110,7 @@ def test_values_that_cannot_work_are_refused_by_name(name, value):
         ("scratch:", "There are .*quickstart"),
     ],
 )
-def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(
-    model, complaint, tmp_path, monkeypatch
-):
+def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(model, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ElektronError, match=complaint):
         check(dataclasses.replace(config(), model=model))

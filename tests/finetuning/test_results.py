@@ -127,8 +127,7 @@ def test_numbers_are_judged_by_the_spread_of_the_truth():
 def test_answers_are_compared_with_answering_nothing(answered, count):
     true = [[{"text": "cat", "answer_start": 0}]] * 50 + [[]] * 50
     predictions = [
-        {"answer": "cat" if place < answered else "", "no_answer_margin": float(place)}
-        for place in range(100)
+        {"answer": "cat" if place < answered else "", "no_answer_margin": float(place)} for place in range(100)
     ]
     found = said(ANSWERS, true, predictions)
     assert len(found) == count

@@ -33,12 +33,8 @@ class Setup:
             "batch_size": 16,
             "learning_rate": 5e-3,
         } | options
-        config = FinetuneConfig(
-            task="classification", model="m", train=["t"], out=Path("o"), **settings
-        )
-        self.config = recipe.resolve(
-            config, family="elektron", width=32, longest=64, rows=64, pretrained=True
-        )
+        config = FinetuneConfig(task="classification", model="m", train=["t"], out=Path("o"), **settings)
+        self.config = recipe.resolve(config, family="elektron", width=32, longest=64, rows=64, pretrained=True)
         rows = records()
         self.task = Classification.from_records(rows, self.config, self.encoder)
         self.features = self.task.features(rows, self.encoder.tokenizer, labelled=True)
@@ -122,9 +118,7 @@ def trained_weights(folder, **options):
 def test_micro_batches_add_up_to_the_batch(encoders):
     whole = trained_weights(encoders["elektron"])
     # Of equal parts the mean of means is the mean.
-    assert torch.allclose(
-        trained_weights(encoders["elektron"], micro_batch_size=4), whole, atol=1e-4
-    )
+    assert torch.allclose(trained_weights(encoders["elektron"], micro_batch_size=4), whole, atol=1e-4)
     assert not torch.allclose(trained_weights(encoders["elektron"], batch_size=4), whole, atol=1e-4)
 
 
@@ -135,9 +129,7 @@ def test_the_same_seed_gives_the_same_bits(encoders):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_muon_learns_through_the_trainer_and_keeps_norms(encoders, precision):
-    setup = Setup(
-        encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch_size=8
-    )
+    setup = Setup(encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch_size=8)
     matrix = setup.model.base_model.layers[0].feed_forward.inner.weight
     before = matrix.detach().clone()
     history = setup.train(lambda: {"accuracy": 0.0})

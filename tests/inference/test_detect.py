@@ -98,9 +98,7 @@ def test_words_are_where_they_say(kind, tmp_path):
     corpus.write_text("\n".join([*lines, *["left and emoji"] * 20]))
     size = 300 if kind == "bpe" else 96
     out = tmp_path / "tokenizer"
-    tokenizer = train_tokenizer(
-        TokenizerConfig(corpus=[str(corpus)], out=out, kind=kind, vocab_size=size)
-    )
+    tokenizer = train_tokenizer(TokenizerConfig(corpus=[str(corpus)], out=out, kind=kind, vocab_size=size))
     config = DetectConfig(model="m", threshold=0)
     detector = Detector(config, small_discriminator(tokenizer), None, tokenizer)
     for text, words in zip(STRANGE, suspicious(detector, *STRANGE), strict=True):
@@ -174,12 +172,9 @@ def test_a_text_that_fits_is_read_in_one_pass_and_longer_ones_nearly_as_well(fin
         assert ids.shape[1] <= finds.room
         with torch.inference_mode():
             logits = finds.discriminator(ids).logits[0, 1:-1]
-        assert max(word["probability"] for word in words) == pytest.approx(
-            float(logits.sigmoid().max()), abs=1e-3
-        )
+        assert max(word["probability"] for word in words) == pytest.approx(float(logits.sigmoid().max()), abs=1e-3)
         assert suspicious(finds, text)[0] == [
-            word | {"probability": pytest.approx(word["probability"], abs=2e-4)} | suggested(word)
-            for word in words
+            word | {"probability": pytest.approx(word["probability"], abs=2e-4)} | suggested(word) for word in words
         ]
     words = suspicious(finds, long)[0]
     assert [word["word"] for word in words] == long.split()
@@ -189,8 +184,7 @@ def test_a_text_that_fits_is_read_in_one_pass_and_longer_ones_nearly_as_well(fin
 def suggested(word):
     return {
         "suggestions": [
-            each | {"probability": pytest.approx(each["probability"], abs=2e-4)}
-            for each in word["suggestions"]
+            each | {"probability": pytest.approx(each["probability"], abs=2e-4)} for each in word["suggestions"]
         ]
     }
 
@@ -208,11 +202,7 @@ def test_planted_words_are_found_and_the_right_ones_suggested(finds):
     places = [words[at] for words, (at, _) in zip(found, planted, strict=True)]
     wrong = [wrong for _, wrong in planted]
     assert roc_auc_score(wrong, [word["probability"] for word in places]) > 0.75
-    right = [
-        word["suggestions"][0]["word"] in VERBS
-        for word, is_wrong in zip(places, wrong, strict=True)
-        if is_wrong
-    ]
+    right = [word["suggestions"][0]["word"] in VERBS for word, is_wrong in zip(places, wrong, strict=True) if is_wrong]
     assert np.mean(right) > 0.2  # there are six among 130 pieces
 
 
@@ -254,9 +244,7 @@ def test_the_threshold(pair):
     every = suspicious(load_detector(DetectConfig(model=pair, threshold=0)), text)[0]
     middle = sorted(word["probability"] for word in every)[len(every) // 2]
     some = suspicious(load_detector(DetectConfig(model=pair, threshold=middle - 1e-4)), text)[0]
-    assert [word["word"] for word in some] == [
-        word["word"] for word in every if word["probability"] >= middle - 1e-4
-    ]
+    assert [word["word"] for word in some] == [word["word"] for word in every if word["probability"] >= middle - 1e-4]
     assert 0 < len(some) < len(every)
 
 
@@ -302,10 +290,7 @@ def test_outputs_hold_the_same_words(encoders, tmp_path):
                 delimiter="\t" if ending == "tsv" else ",",
                 quoting=quoting,
             )
-            rows = [
-                row | {"predicted_suspicious": json.loads(row["predicted_suspicious"])}
-                for row in reader
-            ]
+            rows = [row | {"predicted_suspicious": json.loads(row["predicted_suspicious"])} for row in reader]
         assert [row["body"] for row in rows] == texts
         found[ending] = [row["predicted_suspicious"] for row in rows]
     assert found["jsonl"] == found["csv"] == found["tsv"] == found["parquet"]

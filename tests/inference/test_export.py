@@ -34,9 +34,7 @@ TEXT = {"pairs": False, "truncation": "windows", "stride": 4, "max_length": 16}
 TASKS = {
     "classification": Classification(labels=["a", "b", "c"], **TEXT),
     "several labels": Classification(labels=["a", "b", "c"], several=True, **TEXT),
-    "pairs": Classification(
-        labels=["a", "b"], pairs=True, truncation="head", stride=0, max_length=40
-    ),
+    "pairs": Classification(labels=["a", "b"], pairs=True, truncation="head", stride=0, max_length=40),
     "regression": Regression(mean=0.0, spread=1.0, **TEXT),
     "tags": TokenClassification(labels=["O", "B-X", "I-X"], stride=4, max_length=16),
     "answers": QuestionAnswering(max_length=32, stride=8, no_answers=True),
@@ -84,9 +82,7 @@ def model(families, tmp_path_factory):
         encoder = load_encoder(str(families[family]))
         torch.manual_seed(3)
         network = TASKS[task].new_model(encoder, None)
-        for (
-            parameter
-        ) in network.parameters():  # a new head's logits are too close to 0 to tell labels apart
+        for parameter in network.parameters():  # a new head's logits are too close to 0 to tell labels apart
             if parameter.ndim == 2 and parameter.shape[0] <= 3:
                 torch.nn.init.normal_(parameter, std=1.0)
         folder = tmp_path_factory.mktemp(family)
@@ -106,9 +102,7 @@ def classifier(model, tmp_path_factory) -> tuple[Path, Path]:
 
 def answers_of(folder: Path, source: Path, *options: str) -> list[dict]:
     out = source.with_suffix(".out.jsonl")
-    assert (
-        main(["predict", str(folder), "--input", str(source), "--output", str(out), *options]) == 0
-    )
+    assert main(["predict", str(folder), "--input", str(source), "--output", str(out), *options]) == 0
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
@@ -130,12 +124,7 @@ def assert_close(ours: object, theirs: object, tolerance: float = 1e-4) -> None:
 
 @pytest.mark.parametrize(
     ("task", "family"),
-    [
-        (task, family)
-        for family in FAMILIES
-        for task in TASKS
-        if family == FAMILIES[0] or task in GRAPHS
-    ],
+    [(task, family) for family in FAMILIES for task in TASKS if family == FAMILIES[0] or task in GRAPHS],
 )
 def test_predictions_and_metrics_are_those_of_pytorch(task, family, model, tmp_path, capsys):
     folder, out = model(task, family), tmp_path / "exported"
@@ -172,9 +161,7 @@ def test_any_number_of_rows_and_tokens(classifier, families):
         mask = (torch.arange(length) < torch.randint(1, length + 1, (rows, 1))).long()
         with torch.no_grad():
             expected = network(input_ids=ids, attention_mask=mask).logits
-        np.testing.assert_allclose(
-            exported(input_ids=ids, attention_mask=mask).logits, expected, atol=1e-4
-        )
+        np.testing.assert_allclose(exported(input_ids=ids, attention_mask=mask).logits, expected, atol=1e-4)
 
 
 def test_documents_are_searched_and_read(model, tmp_path):
@@ -324,9 +311,7 @@ def test_a_model_that_generates_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
-def test_a_missing_package_is_named_with_the_extra(
-    package, classifier, tmp_path, monkeypatch, capsys
-):
+def test_a_missing_package_is_named_with_the_extra(package, classifier, tmp_path, monkeypatch, capsys):
     folder, out = classifier
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", str(folder), "--out", str(tmp_path / "out")]) == 2

@@ -73,9 +73,7 @@ def test_a_models_probabilities_are_summed_over_the_tokens(encoders):
     model.decoder.bias.copy_(torch.randn(len(model.decoder.bias)))
     log_chances = model.decoder.bias.double().log_softmax(0)
     tokenizer, read_sentences = read(["the cat .", "a long road", "the the the"], folder)
-    scores = sentence_scores(
-        model, tokenizer.mask_token_id, read_sentences, Device.choose("fp32"), nothing
-    )
+    scores = sentence_scores(model, tokenizer.mask_token_id, read_sentences, Device.choose("fp32"), nothing)
     for sentence, score in zip(read_sentences, scores, strict=True):
         assert score == pytest.approx(float(sum(log_chances[i] for i in sentence.input_ids[1:-1])))
 
@@ -109,9 +107,7 @@ SMALL = {
     [
         lambda size: BertForMaskedLM(BertConfig(vocab_size=size, **SMALL)),
         lambda size: DebertaV2ForMaskedLM(DebertaV2Config(vocab_size=size, **SMALL)),
-        lambda size: ModernBertForMaskedLM(
-            ModernBertConfig(vocab_size=size, **SMALL, cls_token_id=2, sep_token_id=3)
-        ),
+        lambda size: ModernBertForMaskedLM(ModernBertConfig(vocab_size=size, **SMALL, cls_token_id=2, sep_token_id=3)),
         None,
     ],
     ids=["bert", "deberta-v2", "modernbert", "electra"],
@@ -140,9 +136,7 @@ def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_f
     torch.manual_seed(0)
     tokenizer, read_sentences = read(["the cat sees the river ."], encoders["electra"])
     labels = {"id2label": LABELS, "label2id": {label: n for n, label in LABELS.items()}}
-    model = AutoModelForTokenClassification.from_config(
-        BertConfig(vocab_size=len(tokenizer), **SMALL, **labels)
-    ).eval()
+    model = AutoModelForTokenClassification.from_config(BertConfig(vocab_size=len(tokenizer), **SMALL, **labels)).eval()
     scores = sentence_scores(model, None, read_sentences, Device.choose("fp32"), nothing)
     logits = model(torch.tensor([read_sentences[0].input_ids])).logits[0, 1:-1]
     assert scores == pytest.approx([float(logits.softmax(-1)[:, 0].log().sum())])
@@ -151,9 +145,7 @@ def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_f
     assert result["models"]["model"]["kind"] == "discriminator"
 
 
-def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(
-    encoders, pairs_file, tmp_path, capsys
-):
+def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(encoders, pairs_file, tmp_path, capsys):
     run, out = encoders["elektron"].parent, tmp_path / "out"
     result = evaluate(EvaluateConfig(model=str(run), blimp=pairs_file, out=out))
     assert json.loads((out / "blimp.json").read_text()) == result
@@ -163,9 +155,7 @@ def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(
         assert figures["phenomenon"]["space"]["accuracy"] == 0.5
         assert figures["phenomenon"]["order"]["pairs"] == 2
         assert figures["pairs"] == 3
-        assert figures["accuracy"] == pytest.approx(
-            (2 * figures["phenomenon"]["order"]["accuracy"] + 0.5) / 3
-        )
+        assert figures["accuracy"] == pytest.approx((2 * figures["phenomenon"]["order"]["accuracy"] + 0.5) / 3)
         assert "paradigm" not in figures
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["phenomenon", "order", "space", "all"]
@@ -206,9 +196,7 @@ def test_bad_files_are_one_line(tmp_path, name, content, complaint):
 
 def test_a_model_of_another_kind_is_refused(tmp_path, encoders, pairs_file, tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
-    model = AutoModelForTokenClassification.from_config(
-        BertConfig(vocab_size=len(tokenizer), **SMALL)
-    )
+    model = AutoModelForTokenClassification.from_config(BertConfig(vocab_size=len(tokenizer), **SMALL))
     folder = save(model, tmp_path / "model", tokenizer)
     with pytest.raises(ElektronError, match="is BertForTokenClassification, and neither"):
         evaluate(EvaluateConfig(model=folder, blimp=pairs_file))

@@ -21,9 +21,7 @@ from elektron.inference.passages import (
     title_of,
 )
 
-RIVERS = (
-    "Rivers of the north\nThe Tana flows into the Arctic Ocean.\nThe Okavango never reaches a sea."
-)
+RIVERS = "Rivers of the north\nThe Tana flows into the Arctic Ocean.\nThe Okavango never reaches a sea."
 AMBER = "Amber\nAmber is fossil resin. The Greeks called it elektron."
 CHINESE = "北京\n北京是中华人民共和国的首都，也是全国的政治中心。\n长江是亚洲最长的河流。"
 
@@ -105,9 +103,7 @@ def test_the_rare_word_finds_its_passage_and_the_source_is_named(corpus):
 
 
 def test_a_passage_is_found_by_its_documents_title_too(corpus):
-    found = Passages([str(corpus / "first.txt")], words=10).search(
-        "northern rivers of the north", 9
-    )
+    found = Passages([str(corpus / "first.txt")], words=10).search("northern rivers of the north", 9)
     assert {passage.text.split()[1] for passage in found} == {"of", "Tana", "Okavango"}
 
 

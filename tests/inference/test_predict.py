@@ -111,9 +111,7 @@ def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_pat
     """Not even where the first row has none because its line is too short."""
     path = tmp_path / "in.csv"
     path.write_text("text,label\nthe cat .\nthe dog .,own\n")
-    assert (
-        main(["predict", str(model), "--input", str(path), "--output", str(tmp_path / name)]) == 0
-    )
+    assert main(["predict", str(model), "--input", str(path), "--output", str(tmp_path / name)]) == 0
     rows = [record.columns for record in read(tmp_path / name, labelled=False)]
     assert [row.get("label") or None for row in rows] == [None, "own"]
     assert all(row["predicted_label"] in ("animal", "person", "plant") for row in rows)
@@ -232,9 +230,7 @@ def test_a_prediction_imports_no_measure(model):
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
-)
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision, dtype):
     seen = set()
     forward = Classification.forward

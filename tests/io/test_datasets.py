@@ -88,9 +88,7 @@ def test_the_revision_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-def test_a_commit_is_asked_for_where_there_is_something_to_ask(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_commit_is_asked_for_where_there_is_something_to_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 
     class Hub:
@@ -98,9 +96,7 @@ def test_a_commit_is_asked_for_where_there_is_something_to_ask(
             asked.append((name, revision))
             if revision == "offline":
                 raise OfflineModeIsEnabled
-            return huggingface_hub.DatasetInfo(
-                id=name, sha=COMMIT, private=False, downloads=0, likes=0, tags=[]
-            )
+            return huggingface_hub.DatasetInfo(id=name, sha=COMMIT, private=False, downloads=0, likes=0, tags=[])
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     assert dataset_commit(f"hf:{tmp_path}") is None
@@ -127,9 +123,7 @@ def test_a_name_that_only_a_folder_could_have_is_not_asked_of_the_hub(
 
 
 @pytest.mark.parametrize("error", [None, httpx.ConnectError("no network"), OfflineModeIsEnabled()])
-def test_whether_the_hub_answers_is_asked_once(
-    error: Exception | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whether_the_hub_answers_is_asked_once(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Session:

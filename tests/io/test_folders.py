@@ -111,9 +111,7 @@ def test_a_link_stays_one_wherever_it_leads(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "dangling", "not"}
 
 
-def test_the_current_folder_stays_the_one_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_folder_stays_the_one_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = tmp_path.stat().st_ino
     (tmp_path / "lost+found").mkdir()
@@ -128,9 +126,7 @@ def test_the_current_folder_stays_the_one_it_is(
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount")
 def test_an_empty_mount_point_is_filled(tmp_path: Path) -> None:
     (out := tmp_path / "out").mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "none", out], capture_output=True, check=False
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", out], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting is not permitted here")
     try:
@@ -160,9 +156,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
 
 
-def test_no_two_processes_write_the_same_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_two_processes_write_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
     out = tmp_path / "out"
     with atomic_folder(out) as folder:
@@ -230,9 +224,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out", ".out", "a.partial-b"])
-def test_what_a_folder_is_going_to_be_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_what_a_folder_is_going_to_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     with atomic_folder(Path(name)) as folder:
         assert folder != Path(name)
@@ -266,13 +258,9 @@ def test_a_lock_that_is_about_to_be_released_is_waited_for(tmp_path: Path) -> No
     thread.join()
 
 
-def test_the_lock_of_a_killed_process_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with (
             pytest.raises(ElektronError, match="another process"),

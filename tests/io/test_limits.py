@@ -65,9 +65,7 @@ def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
-def test_a_line_without_an_end(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_an_end(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_text, "FIRST_BYTES", 100)
     monkeypatch.setattr(io_text, "CHUNK_BYTES", 100)
     monkeypatch.setattr(io_text, "MAX_FIELD_CHARACTERS", 1000)
@@ -78,9 +76,7 @@ def test_a_line_without_an_end(
         list(read_documents([str(path)], "text" if suffix == ".csv" else None))
     with pytest.raises(ElektronError, match="a line of more than 1,000 characters"):
         read(path)
-    path.write_text(
-        '{"text": "a", "label": 1}\n' * 400 if suffix == ".jsonl" else "text\na\n" * 400
-    )
+    path.write_text('{"text": "a", "label": 1}\n' * 400 if suffix == ".jsonl" else "text\na\n" * 400)
     assert list(read_documents([str(path)]))
 
 

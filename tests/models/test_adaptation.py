@@ -58,10 +58,7 @@ def starts(
     change: VocabularyChange, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast
 ) -> dict[str, list[str]]:
     """For each new token the old tokens that it starts from."""
-    return {
-        token: old.convert_ids_to_tokens(change.pieces[token_id])
-        for token, token_id in new.get_vocab().items()
-    }
+    return {token: old.convert_ids_to_tokens(change.pieces[token_id]) for token, token_id in new.get_vocab().items()}
 
 
 OLD = wordpiece("token", "##ization", "##s", "the", "s", "play", "##ing", "ing", ",")
@@ -79,10 +76,7 @@ def test_shared_tokens_keep_theirs_and_new_ones_have_the_old_pieces(
     assert found["##ings"] == ["##ing", "##s"]  # inside a word
     assert found["Play"] == ["play"]  # as the old tokenizer lowercases
     assert found["λ"] == []
-    assert (
-        "12 tokens: 7 keep their embedding, 4 start from the mean of their pieces, 1 from"
-        in caplog.text
-    )
+    assert "12 tokens: 7 keep their embedding, 4 start from the mean of their pieces, 1 from" in caplog.text
 
 
 def test_from_wordpiece_to_byte_level_and_sentencepiece() -> None:
@@ -91,9 +85,7 @@ def test_from_wordpiece_to_byte_level_and_sentencepiece() -> None:
     found = starts(VocabularyChange.between(OLD, new), OLD, new)
     assert found["Ġthe"] == ["the"]
     assert found["ing"] == ["##ing"]
-    assert (
-        found["<mask>"] == ["[MASK]"] and found["<pad>"] == ["[PAD]"] and found["<s>"] == ["[CLS]"]
-    )
+    assert found["<mask>"] == ["[MASK]"] and found["<pad>"] == ["[PAD]"] and found["<s>"] == ["[CLS]"]
     sentencepiece = unigram("▁the", "ing", "▁tokens")
     found = starts(VocabularyChange.between(OLD, sentencepiece), OLD, sentencepiece)
     assert found["▁the"] == ["the"] and found["ing"] == ["##ing"]

@@ -81,9 +81,7 @@ def product_calls(monkeypatch):
     """How often a softmax was computed apart, which SDPA does not do."""
     calls = []
     softmax = torch.Tensor.softmax
-    monkeypatch.setattr(
-        torch.Tensor, "softmax", lambda *args, **kw: calls.append(1) or softmax(*args, **kw)
-    )
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda *args, **kw: calls.append(1) or softmax(*args, **kw))
     return calls
 
 
@@ -93,9 +91,7 @@ def test_equals_sdpa_with_gradients(mask, product_calls):
     results = {}
     for dtype in (torch.float64, torch.bfloat16):
         query, key, value = heads(torch.bfloat16)
-        query, key, value = (
-            each.detach().to(dtype).requires_grad_() for each in (query, key, value)
-        )
+        query, key, value = (each.detach().to(dtype).requires_grad_() for each in (query, key, value))
         given = bias.to(dtype) if bias is not None and bias.is_floating_point() else bias
         output, weights = attention.attention(LAYER, query, key, value, given, scaling=0.3)
         assert weights is None
@@ -201,15 +197,11 @@ def test_weights_can_still_be_had():
 
 
 def test_both_parts_of_an_encoder_with_a_decoder():
-    config = EncoderDecoderConfig.from_encoder_decoder_configs(
-        config_of("electra"), config_of("electra")
-    )
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(config_of("electra"), config_of("electra"))
     model = use_fast_attention(EncoderDecoderModel(config))
     assert model.encoder.config._attn_implementation == NAME
     assert model.decoder.config._attn_implementation == NAME
-    mixed = EncoderDecoderConfig.from_encoder_decoder_configs(
-        config_of("mpnet"), config_of("electra")
-    )
+    mixed = EncoderDecoderConfig.from_encoder_decoder_configs(config_of("mpnet"), config_of("electra"))
     model = use_fast_attention(EncoderDecoderModel(mixed))
     assert model.encoder.config._attn_implementation == "eager"
 

@@ -138,9 +138,7 @@ def test_losses_look_where_labels_say(class_name):
     with torch.no_grad():
         out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, **LABELS[class_name])
     if class_name == "ElektronForQuestionAnswering":  # 9 lies past the end: not looked at
-        expected = (
-            -(out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]) / 2
-        )
+        expected = -(out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]) / 2
     elif class_name == "ElektronForPreTraining":
         probability = out.logits.sigmoid()
         p = [
@@ -209,9 +207,7 @@ torch.testing.assert_close(states, torch.tensor({expected.tolist()}))
 transformers.AutoModelForTokenClassification.from_pretrained({str(tmp_path / "saved")!r}, trust_remote_code=True)
 """
     environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -230,8 +226,6 @@ def test_auto_model_reads_the_registered_family(model, tmp_path):
 @pytest.mark.parametrize("head", ["ForPreTraining", "ForMaskedLM", "ForSequenceClassification"])
 def test_the_encoder_loads_without_its_head_and_without_a_report(tmp_path, head):
     model = getattr(elektron.models, f"Elektron{head}")
-    model(ElektronConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)).save_pretrained(
-        tmp_path
-    )
+    model(ElektronConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)).save_pretrained(tmp_path)
     _, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]

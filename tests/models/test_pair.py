@@ -38,9 +38,7 @@ def test_embeddings_are_one_object_and_the_output_matrix_is_the_token_embedding(
 
 def test_nothing_behind_the_embeddings_is_shared(pair):
     embeddings = set(pair.discriminator.base_model.embeddings.parameters())
-    behind = [
-        set(network.parameters()) - embeddings for network in (pair.generator, pair.discriminator)
-    ]
+    behind = [set(network.parameters()) - embeddings for network in (pair.generator, pair.discriminator)]
     assert not behind[0] & behind[1]
 
 
@@ -144,9 +142,7 @@ def test_a_released_pair_is_taken_over_whole(pair, tmp_path):
     ids = torch.tensor([[2, 11, 12, 4, 3]])
     with torch.no_grad():
         torch.testing.assert_close(replaced_logits(again, ids), replaced_logits(pair, ids))
-        torch.testing.assert_close(
-            again.generator_states(ids, alone(ids)), pair.generator_states(ids, alone(ids))
-        )
+        torch.testing.assert_close(again.generator_states(ids, alone(ids)), pair.generator_states(ids, alone(ids)))
     assert again.generator.base_model.embeddings is again.discriminator.base_model.embeddings
 
 
@@ -168,8 +164,6 @@ def test_what_is_no_pair_is_refused(tmp_path):
     other = make_pair("electra", replace(SIZES, embedding_size=16))
     save(other, tmp_path / "other")
     with pytest.raises(ElektronError, match="embedding_size is 16"):
-        load_pair(
-            str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), None, "embeddings"
-        )
+        load_pair(str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), None, "embeddings")
     apart = load_pair(str(tmp_path / "discriminator"), str(tmp_path / "other/generator"), None)
     assert apart.generator.get_input_embeddings().embedding_dim == 16

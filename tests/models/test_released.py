@@ -104,9 +104,7 @@ def load(folder: Path, **options: Any) -> Pair:
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
 @pytest.mark.parametrize("head", ["", "ForMaskedLM"])
-def test_hidden_states_are_those_of_the_start_also_in_packed_rows(
-    family: str, head: str, tmp_path: Path
-) -> None:
+def test_hidden_states_are_those_of_the_start_also_in_packed_rows(family: str, head: str, tmp_path: Path) -> None:
     folder = make(family, head, tmp_path)
     expected = plain_states(AutoModel.from_pretrained(folder))
     states, _ = packed_states(load(folder))
@@ -117,9 +115,7 @@ def test_hidden_states_are_those_of_the_start_also_in_packed_rows(
 def test_one_text_a_row_is_the_start_to_the_last_digits(family: str, tmp_path: Path) -> None:
     folder = make(family, "ForMaskedLM", tmp_path)
     ids = torch.tensor([TEXTS[0]])
-    packed = make_packed_positions(
-        torch.zeros_like(ids), torch.arange(5)[None], torch.zeros_like(ids)
-    )
+    packed = make_packed_positions(torch.zeros_like(ids), torch.arange(5)[None], torch.zeros_like(ids))
     with torch.no_grad():
         expected = AutoModel.from_pretrained(folder).eval()(ids).last_hidden_state
         states = load(folder).discriminator_states(ids, packed)
@@ -141,9 +137,7 @@ def test_the_same_checkpoint_as_generator_predicts_what_it_did(family: str, tmp_
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_a_small_generator_starts_from_embeddings_and_bottom_layers(
-    family: str, tmp_path: Path
-) -> None:
+def test_a_small_generator_starts_from_embeddings_and_bottom_layers(family: str, tmp_path: Path) -> None:
     pair = load(make(family, "ForMaskedLM", tmp_path))
     assert pair.generator is not None
     assert sizes_of(pair.generator.config).num_hidden_layers == 2
@@ -152,9 +146,7 @@ def test_a_small_generator_starts_from_embeddings_and_bottom_layers(
     if family in ("electra", "elektron"):
         return
     path = RELEASED_FAMILIES[family].encoder_layers
-    layers = [
-        network.base_model.get_submodule(path) for network in (pair.generator, pair.discriminator)
-    ]
+    layers = [network.base_model.get_submodule(path) for network in (pair.generator, pair.discriminator)]
     for own, theirs in zip(*(found[:2].parameters() for found in layers), strict=True):
         assert torch.equal(own, theirs) and own is not theirs
 
@@ -208,9 +200,7 @@ def test_longer_rows_than_the_checkpoint_has_positions(family: str, tmp_path: Pa
         assert network is not None
         assert sizes_of(network.config).max_position_embeddings == 60
     ids = torch.randint(4, VOCABULARY, (1, 60))
-    packed = make_packed_positions(
-        torch.zeros_like(ids), torch.arange(60)[None], torch.zeros_like(ids)
-    )
+    packed = make_packed_positions(torch.zeros_like(ids), torch.arange(60)[None], torch.zeros_like(ids))
     pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
     with torch.no_grad():
         states = pair.discriminator_states(ids, packed)

@@ -50,11 +50,7 @@ def test_embeddings_shares_positions_types_and_their_norm_too():
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_all_shares_the_encoder_and_not_the_heads(family):
-    sizes = (
-        SIZES
-        if family != "modernbert"
-        else dataclasses.replace(SIZES, embedding_size=SIZES.hidden_size)
-    )
+    sizes = SIZES if family != "modernbert" else dataclasses.replace(SIZES, embedding_size=SIZES.hidden_size)
     pair = make_pair(family, sizes, generator_sizes=sizes, sharing="all")
     assert pair.generator.base_model is pair.discriminator.base_model
     assert common_parameters(pair) == set(pair.discriminator.base_model.parameters())

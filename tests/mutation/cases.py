@@ -64,9 +64,7 @@ def outcomes(cases: Iterable[Case], work: Path, accepted: Mapping[str, str]) -> 
     return wrong
 
 
-def of_files(
-    folder: Path, patterns: Sequence[str], commands: Sequence[Sequence[str]]
-) -> Iterator[Case]:
+def of_files(folder: Path, patterns: Sequence[str], commands: Sequence[Sequence[str]]) -> Iterator[Case]:
     """Every command with every wrong value in every JSON file; of JSON lines the first one is changed."""
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         file = path.relative_to(folder)

@@ -133,8 +133,7 @@ def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
             poison_next_step(self)
         for name in ROWS:
             found = [
-                getattr(micro_batch, name)[micro_batch.document_ids.amax(1) >= 0]
-                for micro_batch in batch.micro_batches
+                getattr(micro_batch, name)[micro_batch.document_ids.amax(1) >= 0] for micro_batch in batch.micro_batches
             ]
             rows[f"{self.progress.step:03d}|{name}"] = torch.cat(found)
         take_step(self, batch, *arguments)

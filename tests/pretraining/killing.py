@@ -90,9 +90,7 @@ def config_in(blocks: Path, out: Path) -> PretrainConfig:
     )
 
 
-def plan(
-    number: int, out: Path, points: list[str], seconds: float, chance: random.Random
-) -> tuple[str, Death]:
+def plan(number: int, out: Path, points: list[str], seconds: float, chance: random.Random) -> tuple[str, Death]:
     """How a run shall die: in turn at each of the points there are, and after a random time."""
     names = sorted(set(points))
     if number % 2:
@@ -160,8 +158,7 @@ def differences(expected: Path, found: Path) -> list[str]:
     wrong = [
         name
         for name in named
-        if not (found / name).is_file()
-        or (found / name).read_bytes() != (expected / name).read_bytes()
+        if not (found / name).is_file() or (found / name).read_bytes() != (expected / name).read_bytes()
     ]
     if logged(expected) != logged(found):
         wrong.append("metrics.jsonl")

@@ -48,9 +48,7 @@ def started(command: Sequence[str], said: Path, **environment: str) -> Iterator[
     What they say is added to the file `said`.
     """
     with said.open("a") as file:
-        process = subprocess.Popen(
-            command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stderr=file
-        )
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stderr=file)
     try:
         yield process
     finally:

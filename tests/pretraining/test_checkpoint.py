@@ -74,9 +74,7 @@ def loop_of_links(path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, OPTIMIZER, COUNTERS, MANIFEST])
-def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(
-    run: Path, blocks: Path, file: str
-) -> None:
+def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(run: Path, blocks: Path, file: str) -> None:
     loop_of_links(of_step(run, 12) / file)
     before = sorted(run.rglob("*"))
     with pytest.raises(ElektronError, match=rf"{file} cannot be read \(Too many levels"):
@@ -85,18 +83,14 @@ def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(
     assert ["cannot be read" in fault for fault in run_faults(run)] == [True]
 
 
-def test_a_folder_of_checkpoints_that_cannot_be_listed_is_not_an_empty_one(
-    run: Path, blocks: Path
-) -> None:
+def test_a_folder_of_checkpoints_that_cannot_be_listed_is_not_an_empty_one(run: Path, blocks: Path) -> None:
     (run / FOLDER).rename(run / "elsewhere")
     (run / FOLDER).symlink_to(run / FOLDER)
     with pytest.raises(ElektronError, match=rf"{FOLDER} cannot be read"):
         pretrain(tiny_config(blocks, run))
 
 
-def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(
-    run: Path, blocks: Path
-) -> None:
+def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(run: Path, blocks: Path) -> None:
     for step in (6, 12):
         damage(of_step(run, step) / WEIGHTS)
     with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is valid"):
@@ -155,9 +149,7 @@ def test_what_was_killed_before_it_rotated_does_so_when_it_comes_to_the_same_ste
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["step-00000012"]
 
 
-def test_one_that_cannot_be_looked_at_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_cannot_be_looked_at_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
@@ -175,9 +167,7 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
     (run / "aside").rename(second)
     found = list(run_faults(run))
     assert len(found) == 2 and "contains the checkpoint of step 12" in found[0]
-    with pytest.raises(
-        ElektronError, match=r"none of the 2 checkpoints .* contains the checkpoint of step"
-    ):
+    with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* contains the checkpoint of step"):
         checkpoint.newest_valid(run)
 
 
@@ -337,9 +327,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     config = CheckpointConfig(every=6, keep=1)
     for step, loss in ((6, math.nan), (12, 3.0), (18, 4.0), (24, math.inf)):
         write(tmp_path, step, config, held_out_loss=loss)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [
-        *("step-00000012", "step-00000024")
-    ]
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [*("step-00000012", "step-00000024")]
 
 
 def test_old_ones_that_cannot_be_dropped_do_not_make_the_new_one_fail(

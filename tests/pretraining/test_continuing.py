@@ -71,9 +71,7 @@ def continued(data: Path, out: Path, start: Path | str, **changes: Any) -> dict[
 def assert_encoder_is(folder: Path, start: Path) -> None:
     ids = torch.tensor([[2, 9, 10, 11, 3]])
     with torch.no_grad():
-        states = [
-            AutoModel.from_pretrained(f).eval()(ids).last_hidden_state for f in (folder, start)
-        ]
+        states = [AutoModel.from_pretrained(f).eval()(ids).last_hidden_state for f in (folder, start)]
     torch.testing.assert_close(*states, atol=1e-6, rtol=1e-6)
 
 
@@ -111,9 +109,7 @@ def test_the_encoder_is_as_it_was_where_nothing_is_learned(
 
 def test_a_frozen_generator_is_the_checkpoint(bert: Path, blocks: Path, tmp_path: Path) -> None:
     continued(blocks, tmp_path / "run", bert, plan="frozen_generator", optimizer=OptimizerConfig())
-    before, after = (
-        load_file(folder / "model.safetensors") for folder in (bert, tmp_path / "run/generator")
-    )
+    before, after = (load_file(folder / "model.safetensors") for folder in (bert, tmp_path / "run/generator"))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
@@ -189,9 +185,7 @@ def test_a_convolution_does_not_go_with_packed_rows(
     blocks: Path, paper_blocks: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer = load_tokenizer(str(tokenizer_folder))
-    config = DebertaV2Config(
-        vocab_size=len(tokenizer), conv_kernel_size=3, conv_act="gelu", **SIZES
-    )
+    config = DebertaV2Config(vocab_size=len(tokenizer), conv_kernel_size=3, conv_act="gelu", **SIZES)
     DebertaV2ForMaskedLM(config).save_pretrained(tmp_path / "start")
     tokenizer.save_pretrained(tmp_path / "start")
     with pytest.raises(ElektronError, match="--packing paper"):
@@ -218,9 +212,7 @@ def test_another_tokenizer_is_refused_or_replaces_the_old_one(
         torch.testing.assert_close(after[token_id], before[old[token]], atol=1e-6, rtol=1e-6)
 
 
-def test_a_swapped_vocabulary_is_another_tokenizer(
-    bert: Path, blocks: Path, tmp_path: Path
-) -> None:
+def test_a_swapped_vocabulary_is_another_tokenizer(bert: Path, blocks: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(bert, tmp_path / "other"))
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
@@ -240,11 +232,7 @@ def test_documents_of_roberta_blocks_are_what_plain_transformers_makes_of_them(
     tokenizer.save_pretrained(start)
     rows = prepare_blocks(corpus_file, start, tmp_path / "blocks", seq_len=64)
     continued(rows, tmp_path / "run", start)
-    config = resolve(
-        with_released_sizes(
-            tiny_config(rows, tmp_path, init_from=str(start), network=NetworkConfig())
-        )
-    )
+    config = resolve(with_released_sizes(tiny_config(rows, tmp_path, init_from=str(start), network=NetworkConfig())))
     store = BlockStore.open(rows)
     pair = pair_for(config, store.manifest).eval()
     batch = BatchMaker(store, config, torch.device("cpu")).training(0).micro_batches[0]
@@ -266,9 +254,7 @@ def lines_of(run: Path, kind: str = "evaluation") -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
-def test_the_start_is_evaluated(
-    bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_start_is_evaluated(bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with output_enabled():
         summary = continued(blocks, tmp_path / "run", bert)
     start, end = lines_of(tmp_path / "run")
@@ -318,10 +304,7 @@ def test_a_resumed_run_does_not_evaluate_its_start_again(
         whole = [(line["step"], line["generator_loss"]) for line in lines_of(tmp_path / "whole")]
         assert [(line["step"], line["generator_loss"]) for line in lines_of(out)] == whole
         assert [step for step, _ in whole] == [0, 6, 12]
-        weights = [
-            (run / "discriminator/model.safetensors").read_bytes()
-            for run in (tmp_path / "whole", out)
-        ]
+        weights = [(run / "discriminator/model.safetensors").read_bytes() for run in (tmp_path / "whole", out)]
         assert weights[0] == weights[1]
 
 

@@ -44,9 +44,7 @@ def sync_is_an_error() -> Iterator[None]:
     ],
     ids=str,
 )
-def test_compiled_bf16_steps_are_close_to_eager_ones(
-    changes: dict[str, Any], blocks: Path, tmp_path: Path
-) -> None:
+def test_compiled_bf16_steps_are_close_to_eager_ones(changes: dict[str, Any], blocks: Path, tmp_path: Path) -> None:
     losses = []
     for compiled in (False, True):
         out = tmp_path / str(compiled)
@@ -62,9 +60,7 @@ def test_compiled_bf16_steps_are_close_to_eager_ones(
     assert losses[1] == pytest.approx(losses[0], rel=0.02)  # NaN is close to nothing
 
 
-@pytest.mark.parametrize(
-    ("family", "compiled"), [("elektron", True), ("elektron", False), ("electra", False)]
-)
+@pytest.mark.parametrize(("family", "compiled"), [("elektron", True), ("elektron", False), ("electra", False)])
 def test_a_step_does_not_wait_for_the_device(
     family: str, compiled: bool, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,9 +75,7 @@ def test_a_step_does_not_wait_for_the_device(
     assert taken == [2, 3, 4, 5]
 
 
-def test_a_resumed_run_goes_on_where_it_was(
-    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_goes_on_where_it_was(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"compile": False, "precision": "fp32", "network": NETWORK}
     whole, out = tmp_path / "whole", tmp_path / "run"
     pretrain(tiny_config(blocks, whole, **settings))
@@ -89,9 +83,7 @@ def test_a_resumed_run_goes_on_where_it_was(
         pretrain(tiny_config(blocks, out, **settings))
     summary = pretrain(tiny_config(blocks, out, **settings))
     assert summary["steps"] == 12
-    expected, found = (
-        load_file(folder / "discriminator/model.safetensors") for folder in (whole, out)
-    )
+    expected, found = (load_file(folder / "discriminator/model.safetensors") for folder in (whole, out))
     # Sums on a GPU come in any order: the weights agree far within what a step moves them.
     for name, weights in expected.items():
         assert (found[name] - weights).norm() <= 1e-3 * weights.norm(), name

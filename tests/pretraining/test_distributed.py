@@ -62,15 +62,12 @@ def member(rank: int, count: int) -> World:
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("curriculum", [CurriculumConfig(), CurriculumConfig(first_length=8)])
-def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(
-    count, curriculum, blocks, tmp_path
-):
+def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, curriculum, blocks, tmp_path):
     store = BlockStore.open(blocks)
     config = resolve(tiny_config(blocks, tmp_path, batch_size=7, curriculum=curriculum))
     whole = BatchMaker(store, config, CPU).training(3)
     parts = [
-        BatchMaker(store, config, CPU, local_rows=member(rank, count).local_rows).training(3)
-        for rank in range(count)
+        BatchMaker(store, config, CPU, local_rows=member(rank, count).local_rows).training(3) for rank in range(count)
     ]
     for field, expected in zip(whole.micro_batches[0]._fields, whole.micro_batches[0], strict=True):
         together = torch.cat([getattr(part.micro_batches[0], field) for part in parts])
@@ -125,9 +122,7 @@ def test_who_does_not_come_is_not_waited_for_without_end():
         unique_store(store, 0, 3, timedelta(seconds=0.2))
 
 
-@pytest.mark.parametrize(
-    ("hosts", "restarts", "warned"), [(2, 3, True), (1, 3, False), (2, 0, False)]
-)
+@pytest.mark.parametrize(("hosts", "restarts", "warned"), [(2, 3, True), (1, 3, False), (2, 0, False)])
 def test_hosts_that_could_not_return_are_warned_of(hosts, restarts, warned, monkeypatch, caplog):
     monkeypatch.setenv("GROUP_WORLD_SIZE", str(hosts))
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", str(restarts))
@@ -174,9 +169,7 @@ def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
     out = tmp_path / "run"
     done = torchrun(one_or_several(blocks, out), 2)
     assert done.returncode == 0, done.stderr
-    ours, theirs = (
-        load_file(folder / "discriminator/model.safetensors") for folder in (out, alone)
-    )
+    ours, theirs = (load_file(folder / "discriminator/model.safetensors") for folder in (out, alone))
     for name, weight in ours.items():
         torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
     for kind in ("train", "evaluation"):
@@ -245,9 +238,7 @@ def test_rows_come_in_the_same_order_whatever_the_number():
     rows = np.arange(23)
     for count in (1, 2, 4):
         parts = [member(rank, count).local_rows(23) for rank in range(count)]
-        assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (
-            rows.tolist()
-        )
+        assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (rows.tolist())
 
 
 def test_each_process_of_a_host_takes_its_own_gpu(monkeypatch):

@@ -82,9 +82,7 @@ def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
             (disk / "ballast").unlink()
 
         at_step(8, look_and_empty, monkeypatch)
-        config = tiny_config(
-            blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=12
-        )
+        config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=12)
         with caplog.at_level("WARNING", "elektron"):
             pretrain(config)
         assert there == ["step-00000003"], "nothing half written, and the good one"
@@ -93,18 +91,14 @@ def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
         assert same_weights(out, undisturbed)
 
 
-def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(
-    undisturbed, blocks, tmp_path, monkeypatch
-):
+def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(undisturbed, blocks, tmp_path, monkeypatch):
     """The disk is full when the evaluation at step 6 is to be logged."""
     with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
         out = disk / "run"
         config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=1)
         with monkeypatch.context() as patched:
             at_step(4, lambda: fill(disk), patched)
-            with pytest.raises(
-                ElektronError, match=r"metrics.jsonl cannot be written \(No space left"
-            ):
+            with pytest.raises(ElektronError, match=r"metrics.jsonl cannot be written \(No space left"):
                 pretrain(config)
         (disk / "ballast").unlink()
         (good,) = checkpoint.checkpoints(out)
@@ -114,14 +108,10 @@ def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(
         assert same_weights(out, undisturbed)
 
 
-def test_models_without_room_are_written_by_the_same_command_later(
-    undisturbed, blocks, tmp_path, monkeypatch
-):
+def test_models_without_room_are_written_by_the_same_command_later(undisturbed, blocks, tmp_path, monkeypatch):
     with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
         out = disk / "run"
-        config = tiny_config(
-            blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20
-        )
+        config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20)
         export = Trainer.export
 
         def fill_and_export(self: Trainer) -> None:

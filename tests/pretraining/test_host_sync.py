@@ -21,9 +21,7 @@ SHALLOW = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0}
         *({"family": family, "network": SHALLOW} for family in FAMILIES if family != "deberta-v2"),
         pytest.param(
             {"family": "deberta-v2", "network": SHALLOW},
-            marks=pytest.mark.xfail(
-                raises=HostSyncError, strict=True, reason="transformers' relative positions"
-            ),
+            marks=pytest.mark.xfail(raises=HostSyncError, strict=True, reason="transformers' relative positions"),
         ),
         *({"objective": objective} for objective in OBJECTIVES),
         {"plan": "alternating"},

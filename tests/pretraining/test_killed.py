@@ -15,9 +15,7 @@ import pytest
 FEW = 5
 
 
-def trials(
-    number: int, processes: tuple[int, ...], blocks: Path, folder: Path
-) -> list[dict[str, Any]]:
+def trials(number: int, processes: tuple[int, ...], blocks: Path, folder: Path) -> list[dict[str, Any]]:
     """So many killed runs, each as a record of what was planned and how it ended."""
     done = subprocess.run(
         [

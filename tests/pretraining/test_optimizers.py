@@ -12,9 +12,7 @@ from tests.models.conftest import alone, make_pair
 
 
 def config(**changes):
-    return OptimizerConfig(
-        **({"name": "adamw", "learning_rate": 1e-2, "bias_correction": True} | changes)
-    )
+    return OptimizerConfig(**({"name": "adamw", "learning_rate": 1e-2, "bias_correction": True} | changes))
 
 
 @pytest.mark.parametrize(
@@ -65,15 +63,11 @@ def test_both_networks_are_clipped_by_their_joint_norm():
     pair = make_pair("elektron")
     optimizer = PairOptimizer(pair, config(max_grad_norm=1.0))
     set_gradients(optimizer, 2.0)
-    numbers = {
-        name: sum(p.numel() for p in parameters)
-        for name, parameters in optimizer.parts[0].networks.items()
-    }
+    numbers = {name: sum(p.numel() for p in parameters) for name, parameters in optimizer.parts[0].networks.items()}
     clipped = {}
     for inner in optimizer.optimizers():
         inner.step = lambda inner=inner: clipped.update(
-            norm=torch.cat([p.grad.flatten() for p in pair.parameters()]).norm().item()
-            / inner.grad_scale.item()
+            norm=torch.cat([p.grad.flatten() for p in pair.parameters()]).norm().item() / inner.grad_scale.item()
         )
     norms = optimizer.step(1.0)
     for name, norm in norms.items():
@@ -151,9 +145,7 @@ def test_apart_each_loss_has_its_own_gradient_clipping_rate_and_moments():
     pair = make_pair("elektron")
     table = pair.discriminator.get_input_embeddings().weight
     expected = [torch.autograd.grad(loss, table)[0] for loss in reversed(losses(pair))]
-    optimizer = PairOptimizer(
-        pair, config(separate_optimizers=True, generator_learning_rate=5e-2, max_grad_norm=0.5)
-    )
+    optimizer = PairOptimizer(pair, config(separate_optimizers=True, generator_learning_rate=5e-2, max_grad_norm=0.5))
     for _ in range(2):  # two micro-batches
         optimizer.backward(*losses(pair))
     for part, gradient in zip(optimizer.parts, expected, strict=True):
@@ -161,14 +153,7 @@ def test_apart_each_loss_has_its_own_gradient_clipping_rate_and_moments():
     clipped = []
     for inner in optimizer.optimizers():
         inner.step = lambda inner=inner: clipped.append(
-            torch.cat(
-                [
-                    p.grad.flatten()
-                    for g in inner.param_groups
-                    for p in g["params"]
-                    if p.grad is not None
-                ]
-            ).norm()
+            torch.cat([p.grad.flatten() for g in inner.param_groups for p in g["params"] if p.grad is not None]).norm()
             / inner.grad_scale
         )
     optimizer.step(1.0)

@@ -106,9 +106,7 @@ def step(pair, optimizer, objective, roles):
 
 
 def adamw(pair, lr=3e-3):
-    return PairOptimizer(
-        pair, OptimizerConfig(name="adamw", learning_rate=lr, bias_correction=True)
-    )
+    return PairOptimizer(pair, OptimizerConfig(name="adamw", learning_rate=lr, bias_correction=True))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +148,7 @@ def test_similarity_brings_the_students_distribution_to_the_teachers():
     pair.add_corrector()
     objective, optimizer = objective_of("rtd", similarity=5.0), adamw(pair)
     roles = UpdateRoles(generator=False, similarity=True)
-    divergences = [
-        step(pair, optimizer, objective, roles).similarity_loss.item() for _ in range(40)
-    ]
+    divergences = [step(pair, optimizer, objective, roles).similarity_loss.item() for _ in range(40)]
     assert divergences[-1] < 0.3 * divergences[0]
     assert min(divergences) >= 0
 
@@ -215,9 +211,7 @@ def test_the_reward_is_the_discriminators_loss_and_the_baseline_learns_it():
             output.logits, output.replaced.float(), reduction="none"
         )
         reward = at_positions(losses, batch.masked_positions)
-        states = at_positions(
-            pair.generator_states(batch.masked_ids, packed_positions(batch)), batch.masked_positions
-        )
+        states = at_positions(pair.generator_states(batch.masked_ids, packed_positions(batch)), batch.masked_positions)
         baseline = -torch.nn.functional.logsigmoid(pair.baseline(states)).squeeze(-1)
         errors.append(((reward - baseline) * batch.weights).abs().sum().item())
         pair.generator.requires_grad_(False)  # only the baseline moves here
@@ -251,10 +245,5 @@ def test_a_frozen_generators_samples_get_colder():
 def test_no_optimizer_knows_a_frozen_generator():
     pair = make_pair("elektron", sharing="gdes")
     plan_of("frozen_generator", generator="x").prepare(pair)
-    known = {
-        optimized
-        for o in adamw(pair).optimizers()
-        for g in o.param_groups
-        for optimized in g["params"]
-    }
+    known = {optimized for o in adamw(pair).optimizers() for g in o.param_groups for optimized in g["params"]}
     assert known == set(pair.discriminator.parameters())

@@ -65,7 +65,5 @@ def test_uniforms_are_uniform():
 
 
 def test_dropout_seeds_differ():
-    seeds = {
-        step_seed(s, step, micro) for s in range(3) for step in range(50) for micro in range(4)
-    }
+    seeds = {step_seed(s, step, micro) for s in range(3) for step in range(50) for micro in range(4)}
     assert len(seeds) == 600

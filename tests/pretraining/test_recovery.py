@@ -34,9 +34,7 @@ def test_a_loss_is_a_spike_from_six_deviations_above_the_mean(filled, history):
         for above, spike in ((1e-9, True), (-1e-9, False)):
             losses = history.mean(0)
             losses[network] = limits[network] + above
-            assert filled.detect(pair_of(*losses), BOTH).tolist() == [
-                spike and network == place for place in (0, 1)
-            ]
+            assert filled.detect(pair_of(*losses), BOTH).tolist() == [spike and network == place for place in (0, 1)]
     assert not filled.detect(pair_of(0.1, 0.1), BOTH).any(), "a low loss is good news"
 
 

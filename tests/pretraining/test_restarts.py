@@ -98,9 +98,7 @@ def test_killed_before_the_first_checkpoint_it_begins_again(moment, undisturbed,
         (by_nproc, signal.SIGINT, False),
     ],
 )
-def test_a_run_that_is_stopped_is_saved_at_the_end_of_a_step(
-    command, number, everyone, undisturbed, blocks, tmp_path
-):
+def test_a_run_that_is_stopped_is_saved_at_the_end_of_a_step(command, number, everyone, undisturbed, blocks, tmp_path):
     """By a signal to the launcher, or, as Slurm and systemd do, to each of its processes too."""
     config = config_of(blocks, tmp_path / "run")
     with started(command(recipe_of(config)), tmp_path / "said") as run:

@@ -71,9 +71,7 @@ def test_a_line_that_lacks_nothing_but_its_end_stays_one(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["corpus.json", "summary.json"])
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
-def test_a_small_file_that_is_damaged_is_one_line(
-    name: str, content: bytes, run: Path, blocks: Path
-) -> None:
+def test_a_small_file_that_is_damaged_is_one_line(name: str, content: bytes, run: Path, blocks: Path) -> None:
     (run / name).write_bytes(content)
     with pytest.raises(ElektronError, match=rf"{name} is damaged .*: restore it"):
         pretrain(tiny_config(blocks, run))
@@ -165,14 +163,10 @@ def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "run", plan="two_stage")
     pretrain(config)
     with pytest.raises(ElektronError, match=r"steps: it cannot change"):
-        pretrain(
-            tiny_config(blocks, config.out, plan="two_stage", steps=20, resume=allowing("steps"))
-        )
+        pretrain(tiny_config(blocks, config.out, plan="two_stage", steps=20, resume=allowing("steps")))
 
 
-def test_other_blocks_of_the_same_tokenizer_if_allowed(
-    corpus_file, tokenizer_folder, blocks, tmp_path, monkeypatch
-):
+def test_other_blocks_of_the_same_tokenizer_if_allowed(corpus_file, tokenizer_folder, blocks, tmp_path, monkeypatch):
     other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seed=5)
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
@@ -184,9 +178,7 @@ def test_other_blocks_of_the_same_tokenizer_if_allowed(
     assert pretrain(tiny_config(other, out))["steps"] == 12, "these are its blocks now"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"minutes": 0.6}, {"flops": 1e12}, {"tokens": 10_000}], ids=str
-)
+@pytest.mark.parametrize("changes", [{"minutes": 0.6}, {"flops": 1e12}, {"tokens": 10_000}], ids=str)
 def test_a_length_stays_in_its_unit(changes, finished, blocks):
     """A schedule that began anew at step 12 would be taken for one that began after 12 seconds."""
     (unit,) = changes
@@ -223,9 +215,7 @@ def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
         pretrain(tiny_config(blocks, finished, batch_size=4))
 
 
-def test_blocks_of_longer_rows_are_refused(
-    corpus_file, tokenizer_folder, finished, blocks, tmp_path
-):
+def test_blocks_of_longer_rows_are_refused(corpus_file, tokenizer_folder, finished, blocks, tmp_path):
     """The tokens behind it would be counted by their length."""
     other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seq_len=64)
     with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
@@ -270,8 +260,7 @@ def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_pa
     pretrain(tiny_config(blocks, out, log_every=5))
     volatile = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
     ours, theirs = (
-        [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, "train")]
-        for o in (out, whole)
+        [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, "train")] for o in (out, whole)
     )
     assert ours == theirs
     assert [line["step"] for line in ours] == [5, 10, 12]

@@ -96,9 +96,7 @@ def test_rows_are_cut_into_parts_of_the_same_text(blocks: Path, tmp_path: Path):
     real = other.input_ids != store.manifest.special_ids["pad"]
     assert torch.equal(other.document_ids >= 0, real)
     assert (other.position_ids < 8).all()
-    assert torch.equal(
-        cut.training(11).micro_batches[0].input_ids, whole.training(11).micro_batches[0].input_ids
-    )
+    assert torch.equal(cut.training(11).micro_batches[0].input_ids, whole.training(11).micro_batches[0].input_ids)
     # What is held out is read whole, as ever.
     ours, theirs = next(iter(cut.evaluation())), next(iter(whole.evaluation()))
     assert torch.equal(ours.micro_batches[0].masked_ids, theirs.micro_batches[0].masked_ids)

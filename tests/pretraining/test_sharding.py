@@ -110,14 +110,10 @@ def test_two_processes_agree_with_one(parallel, few):
     assert len(rows_of(theirs)) == 4 * STEPS
     assert same_rows(rows_of(ours), rows_of(theirs))
     for network in ("generator", "discriminator"):
-        exported, expected = (
-            load_file(f / f"run/{network}/model.safetensors") for f in (ours, theirs)
-        )
+        exported, expected = (load_file(f / f"run/{network}/model.safetensors") for f in (ours, theirs))
         assert farthest(exported, expected) < 1e-9
     for kind in ("train", "evaluation"):
-        for mine, its in zip(
-            metrics(ours / "run", kind), metrics(theirs / "run", kind), strict=True
-        ):
+        for mine, its in zip(metrics(ours / "run", kind), metrics(theirs / "run", kind), strict=True):
             for name in ("generator_loss", "discriminator_loss", "discriminator_auc"):
                 assert mine[name] == pytest.approx(its[name], rel=1e-9)
     examples, expected = (json.loads((f / "run/examples.json").read_text()) for f in (ours, theirs))
@@ -221,9 +217,7 @@ def test_one_two_and_four_agree_with_muon(blocks, tmp_path):
         differences = [
             abs(mine[name] - its[name])
             for kind in ("train", "evaluation")
-            for mine, its in zip(
-                metrics(folder / "run", kind), metrics(alone / "run", kind), strict=True
-            )
+            for mine, its in zip(metrics(folder / "run", kind), metrics(alone / "run", kind), strict=True)
             for name in ("generator_loss", "discriminator_loss")
         ]
         report("muon, losses", folder, max(differences))
@@ -246,8 +240,7 @@ def test_parts_in_bf16_are_rounded_as_copies_are(family, blocks, tmp_path):
     assert same_rows(rows_of(parts), rows_of(copies))
     lines = (metrics(folder / "run", "evaluation") for folder in (parts, copies))
     differences = [
-        abs(mine["discriminator_loss"] - its["discriminator_loss"])
-        for mine, its in zip(*lines, strict=True)
+        abs(mine["discriminator_loss"] - its["discriminator_loss"]) for mine, its in zip(*lines, strict=True)
     ]
     report(f"bf16, {family}, discriminator's loss", parts, max(differences))
     assert max(differences) < 1e-3
@@ -340,9 +333,7 @@ def test_variants_agree_between_one_process_and_parts(blocks, tmp_path):
         assert same_rows(rows_of(parts), rows_of(alone)), name
         far[name] = max(
             farthest(weights_of(parts, STEPS), weights_of(alone, STEPS)),
-            farthest(
-                *(load_file(f / "run/discriminator/model.safetensors") for f in (parts, alone))
-            ),
+            farthest(*(load_file(f / "run/discriminator/model.safetensors") for f in (parts, alone))),
         )
         report(name, parts, far[name])
     assert {name: apart for name, apart in far.items() if apart > 1e-9} == {}

@@ -94,9 +94,7 @@ def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
 def test_the_generator_learns(blocks, tmp_path):
     optimizer = OptimizerConfig(warmup=0.1)
     network = NetworkConfig(**(TINY | {"generator_width": 1.0, "embedding_size": 32}))
-    config = tiny_config(
-        blocks, tmp_path / "run", steps=200, batch_size=16, optimizer=optimizer, network=network
-    )
+    config = tiny_config(blocks, tmp_path / "run", steps=200, batch_size=16, optimizer=optimizer, network=network)
     summary = pretrain(config)
     first = metrics(tmp_path / "run", "train")[0]
     assert summary["generator_loss"] < first["generator_loss"] - 1.0
@@ -151,8 +149,7 @@ def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_pat
     volatile = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
     for kind in ("train", "evaluation"):
         ours, theirs = (
-            [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, kind)]
-            for o in (out, run)
+            [{k: v for k, v in line.items() if k not in volatile} for line in metrics(o, kind)] for o in (out, run)
         )
         assert ours == theirs
 
@@ -198,9 +195,7 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_it_used(
     assert same_weights(run, out)
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(
-    run, blocks, tmp_path, monkeypatch, caplog
-):
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(run, blocks, tmp_path, monkeypatch, caplog):
     write, writes = checkpoint.save_file, []
 
     def full_disk(tensors, path):
@@ -250,9 +245,7 @@ def poisoned(monkeypatch, steps, rows=None):
 
     def step(self, batch, share, rate):
         seen = int(batch.micro_batches[0].input_ids.sum())
-        if self.progress.step in steps and (
-            rows is None or rows.setdefault(self.progress.step, seen) == seen
-        ):
+        if self.progress.step in steps and (rows is None or rows.setdefault(self.progress.step, seen) == seen):
             hook = next(self.pair.discriminator.prediction.parameters()).register_hook(
                 lambda gradient: gradient * float("nan")
             )
@@ -273,9 +266,7 @@ def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path
     assert summary["generator_loss"] > 0
 
 
-def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(
-    blocks, tmp_path, monkeypatch
-):
+def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
     poisoned(monkeypatch, set(range(6)))
     with killed_before(9, monkeypatch):
@@ -432,13 +423,7 @@ def test_a_warmup_longer_than_the_run_is_shortened_aloud(blocks, tmp_path, caplo
 def test_evaluation_does_not_depend_on_the_seed_of_the_run(blocks, tmp_path):
     store = BlockStore.open(blocks)
     rows = [
-        next(
-            iter(
-                BatchMaker(
-                    store, resolve(tiny_config(blocks, tmp_path, seed=s)), torch.device("cpu")
-                ).evaluation()
-            )
-        )
+        next(iter(BatchMaker(store, resolve(tiny_config(blocks, tmp_path, seed=s)), torch.device("cpu")).evaluation()))
         for s in (1, 2)
     ]
     for first, second in zip(*(batch.micro_batches[0] for batch in rows), strict=True):
@@ -450,20 +435,14 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(blocks, tmp_path):
     maker = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
     maker.training(7)
     again = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
-    for first, second in zip(
-        maker.training(3).micro_batches[0], again.training(3).micro_batches[0], strict=True
-    ):
+    for first, second in zip(maker.training(3).micro_batches[0], again.training(3).micro_batches[0], strict=True):
         assert torch.equal(first, second)
-    assert np.array_equal(
-        np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel())
-    )
+    assert np.array_equal(np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel()))
 
 
 def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
     results = []
-    thread = threading.Thread(
-        target=lambda: results.append(pretrain(tiny_config(blocks, tmp_path / "run", steps=4)))
-    )
+    thread = threading.Thread(target=lambda: results.append(pretrain(tiny_config(blocks, tmp_path / "run", steps=4))))
     thread.start()
     thread.join()
     assert results[0]["steps"] == 4
@@ -484,9 +463,7 @@ def shaken(monkeypatch, steps):
         with monkeypatch.context() as patched:
             if shaken:
                 real = type(self.objective).discriminator_loss
-                patched.setattr(
-                    type(self.objective), "discriminator_loss", lambda *given: real(*given) * 100
-                )
+                patched.setattr(type(self.objective), "discriminator_loss", lambda *given: real(*given) * 100)
             take_step(self, batch, share, rate)
 
     monkeypatch.setattr(Trainer, "train_step", step)
@@ -585,9 +562,7 @@ def test_another_level_of_losses_stops_no_run(curriculum, spikes, blocks, tmp_pa
 
 
 @pytest.mark.usefixtures("short_window")
-def test_spikes_are_counted_among_the_steps_since_the_last_line(
-    blocks, tmp_path, monkeypatch, caplog
-):
+def test_spikes_are_counted_among_the_steps_since_the_last_line(blocks, tmp_path, monkeypatch, caplog):
     """Those before a checkpoint too, after which a run goes on in the midst of two lines."""
     shaken(monkeypatch, {25, 27})
     long = {"steps": 36, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}

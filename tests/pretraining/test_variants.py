@@ -135,9 +135,7 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
     summary = pretrain(tiny_config(blocks, whole, **changes))
     assert summary["steps"] == 12
     if changes.get("plan") == "alternating":
-        assert (metrics(whole, "train")[0]["similarity_loss"] is not None) == (
-            "plan_options" in changes
-        )
+        assert (metrics(whole, "train")[0]["similarity_loss"] is not None) == ("plan_options" in changes)
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out, **changes))
     pretrain(tiny_config(blocks, out, **changes))
@@ -150,12 +148,8 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
 
 def test_a_ramp_takes_fewer_tokens_and_operations(blocks, tmp_path):
     flat = pretrain(tiny_config(blocks, tmp_path / "flat"))
-    ramped = pretrain(
-        tiny_config(blocks, tmp_path / "ramped", curriculum=CurriculumConfig(first_batch_size=2))
-    )
-    short = pretrain(
-        tiny_config(blocks, tmp_path / "short", curriculum=CurriculumConfig(first_length=8))
-    )
+    ramped = pretrain(tiny_config(blocks, tmp_path / "ramped", curriculum=CurriculumConfig(first_batch_size=2)))
+    short = pretrain(tiny_config(blocks, tmp_path / "short", curriculum=CurriculumConfig(first_length=8)))
     assert ramped["tokens"] == (3 * 2 + 3 * 4 + 6 * 8) * 32
     assert ramped["flops"] < flat["flops"]
     assert short["tokens"] == flat["tokens"]
@@ -188,9 +182,7 @@ def test_a_frozen_generator_stays_as_it_was_given(blocks, tmp_path):
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
     summary = pretrain(config)
-    given, kept = (
-        load_file(tmp_path / run / "generator/model.safetensors") for run in ("first", "run")
-    )
+    given, kept = (load_file(tmp_path / run / "generator/model.safetensors") for run in ("first", "run"))
     assert all(torch.equal(given[name], kept[name]) for name in given)
     assert summary["discriminator_auc"] is not None
     assert metrics(tmp_path / "run", "train")[0]["gradient_norm_generator"] is None
@@ -233,9 +225,7 @@ def test_flops_end_the_run(blocks, tmp_path):
 
 
 def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
-    config = tiny_config(
-        paper_blocks, tmp_path / "run", curriculum=CurriculumConfig(first_length=8)
-    )
+    config = tiny_config(paper_blocks, tmp_path / "run", curriculum=CurriculumConfig(first_length=8))
     with pytest.raises(ElektronError, match="--packing dense"):
         pretrain(config)
 
@@ -249,9 +239,7 @@ def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
 def test_compiled_is_the_same_run(changes, blocks, tmp_path):
     """Under a plan whose networks learn in roles, and with two backward passes in a step."""
     plain = pretrain(tiny_config(blocks, tmp_path / "plain", steps=4, **changes))
-    compiled = pretrain(
-        tiny_config(blocks, tmp_path / "compiled", steps=4, compile=True, **changes)
-    )
+    compiled = pretrain(tiny_config(blocks, tmp_path / "compiled", steps=4, compile=True, **changes))
     assert compiled["compiled"]
     assert compiled["generator_loss"] == pytest.approx(plain["generator_loss"], rel=1e-4)
 
@@ -287,9 +275,7 @@ def test_a_run_without_a_generator_is_no_generator(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first", objective="mlm", steps=2))
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
-    with pytest.raises(
-        ElektronError, match=r"is a run without a generator; .*discriminator can be"
-    ):
+    with pytest.raises(ElektronError, match=r"is a run without a generator; .*discriminator can be"):
         pretrain(config)
     config.plan_options.generator = str(tmp_path / "first/discriminator")
     assert pretrain(config)["steps"] == 12

@@ -163,9 +163,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(
-            yaml.safe_dump(CONFIG | (config or {}), sort_keys=False)
-        )
+        (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | (config or {}), sort_keys=False))
         logged = metrics(1200 if finished else 640, seed, speed, end) if lines is None else lines
         text = "".join(json.dumps(line) + "\n" for line in logged)
         (folder / "metrics.jsonl").write_text(text if finished else text + '{"kind": "trai')

@@ -60,9 +60,12 @@ def test_numbers_beside_an_axis_differ(values: list[float], written: list[str]) 
 
 
 def test_nothing_stands_beyond_the_end_of_a_scale() -> None:
-    assert Ticks(metric_format("accuracy", "classification").format_tick).format_ticks(
-        [-0.2, 0.975, 1.0, 1.025]
-    ) == ["", "97.5 %", "100 %", ""]
+    assert Ticks(metric_format("accuracy", "classification").format_tick).format_ticks([-0.2, 0.975, 1.0, 1.025]) == [
+        "",
+        "97.5 %",
+        "100 %",
+        "",
+    ]
 
 
 def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None:

@@ -37,8 +37,6 @@ def test_other_figures() -> None:
 @given(st.text())
 def test_escape_control_text_has_no_control_characters_and_keeps_words(text: str) -> None:
     shown = escape_control(text)
-    assert not any(
-        ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown
-    )
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown)
     assert escape_control("naïve 汉字 می\u200cخواهم") == "naïve 汉字 می\u200cخواهم"
     assert escape_control("\x1b[31m\n") == "\\x1b[31m\\n"

@@ -13,9 +13,7 @@ from elektron.reporting.inspection import escaped, inspect, rows_with_masks
 
 
 @pytest.fixture(params=["dense", "paper"])
-def blocks(
-    request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path
-) -> Path:
+def blocks(request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path) -> Path:
     prepare(
         PrepareConfig(
             [str(corpus_file)],
@@ -40,9 +38,7 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
 
 
 def test_rows_are_read_with_their_masks(blocks: Path) -> None:
-    texts = [
-        Text.from_markup(text).plain for _, text in rows_with_masks(BlockStore.open(blocks), 4)
-    ]
+    texts = [Text.from_markup(text).plain for _, text in rows_with_masks(BlockStore.open(blocks), 4)]
     assert len(texts) == 4
     assert all(text.startswith("│ ") for text in texts)
     masked = sum(text.count("[") + text.count("{") for text in texts)
@@ -56,9 +52,7 @@ def test_a_corpus_is_inspected_too(corpus_file: Path, capsys: pytest.CaptureFixt
     assert "worth a look" in capsys.readouterr().out
 
 
-def test_names_of_files_are_text_whatever_is_in_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_of_files_are_text_whatever_is_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "[red]\x1b[31m<script>.txt"
     path.write_bytes(b"plain text \x1b[31m[bold]here[/bold] " * 30 + b"\xfc")
     inspect(InspectConfig([str(path)]))

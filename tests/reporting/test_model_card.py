@@ -115,9 +115,7 @@ def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:
         ("scratch:quickstart", "scratch:quickstart"),
     ],
 )
-def test_of_a_local_encoder_only_its_name_is_published(
-    model: str, shown: str, tmp_path: Path
-) -> None:
+def test_of_a_local_encoder_only_its_name_is_published(model: str, shown: str, tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"model": model.format(folder=tmp_path)}
     _, text = card(tuned.write(tmp_path / "reviews", files))
@@ -128,8 +126,7 @@ def test_of_a_local_encoder_only_its_name_is_published(
 @pytest.mark.parametrize("name", tuned.KINDS)
 def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
     files = {
-        file: content if file == "task.json" else hostile(content)
-        for file, content in tuned.KINDS[name]().items()
+        file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
     files["task.json"] |= {"labels": [MARKS, "b"]}
     files["details.json"] |= {

@@ -69,9 +69,7 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
         ({"topics": [], "predicted_labels": []}, {"label": "topics"}, {}, False),
     ],
 )
-def test_truths_are_found(
-    row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path
-) -> None:
+def test_truths_are_found(row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": columns}
     files["config.yaml"] = tuned.CONFIG | settings
@@ -100,9 +98,7 @@ def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: 
 def test_a_column_that_only_looks_like_the_models_is_not_taken_for_it(tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": {"label": "class"}}
-    files["predictions.jsonl"] = [
-        {"text": "t", "class": "a", "predicted_label": "b", "predicted_predicted_label": "a"}
-    ]
+    files["predictions.jsonl"] = [{"text": "t", "class": "a", "predicted_label": "b", "predicted_predicted_label": "a"}]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["a", "a", "t"]]
 
@@ -116,9 +112,7 @@ def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [[[0, 3, "PER"]], None])
-def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(
-    given: Any, tmp_path: Path
-) -> None:
+def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(given: Any, tmp_path: Path) -> None:
     files = tuned.tagging()
     columns = {"tokens": "1", "tags": "2"} if given is None else {"tokens": "text", "tags": "label"}
     files["details.json"] |= {"columns": columns}
@@ -135,9 +129,7 @@ def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     row = {"text": "Is it?", "choices": ["yes", "no"], "label": label}
-    files["predictions.jsonl"] = [
-        row | {"predicted_label": 0, "predicted_choice": "yes", "predicted_score": 0.7}
-    ]
+    files["predictions.jsonl"] = [row | {"predicted_label": 0, "predicted_choice": "yes", "predicted_score": 0.7}]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["yes (70 %)", "no", "Is it?"]]
 
@@ -186,9 +178,7 @@ def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> No
         (None, "1907", False, "–"),
     ],
 )
-def test_answers_may_be_right_to_be_none(
-    answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path
-) -> None:
+def test_answers_may_be_right_to_be_none(answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path) -> None:
     files = tuned.answers()
     row = {"question": "When?", "context": "in 1907", "predicted_answer": answer}
     if answers is not None:
@@ -243,9 +233,7 @@ def test_of_a_long_text_beginning_and_end_are_shown() -> None:
         ("windows", "w399", ""),
     ],
 )
-def test_the_part_that_was_read_is_shown(
-    truncation: str, end: str, remark: str, tmp_path: Path
-) -> None:
+def test_the_part_that_was_read_is_shown(truncation: str, end: str, remark: str, tmp_path: Path) -> None:
     text = " ".join(f"w{place}" for place in range(400))
     words = {word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", *text.split()])}
     tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
@@ -255,9 +243,7 @@ def test_the_part_that_was_read_is_shown(
     tokenizer.enable_truncation(8)
     files = tuned.classification()
     files["task.json"] |= {"max_length": 32, "truncation": truncation}
-    files["predictions.jsonl"] = [
-        {"text": each, "label": "pos", "predicted_label": "pos"} for each in ("w1 w2", text)
-    ]
+    files["predictions.jsonl"] = [{"text": each, "label": "pos", "predicted_label": "pos"} for each in ("w1 w2", text)]
     folder = tuned.write(tmp_path / "a", files)
     tokenizer.save(str(folder / "tokenizer.json"))
     (_, table) = prediction_tables(read_task_result(folder))

@@ -38,9 +38,7 @@ from tests.reporting.conftest import CONFIG, CORPUS, DOWNSTREAM, MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
 
 CORRECTION = ("correction_loss", "correction_accuracy")
-COLUMNS = {TITLES[name]: name for name in COMPARED} | {
-    title: name for name, (title, _) in COSTS.items()
-}
+COLUMNS = {TITLES[name]: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
 NAMES = [name for name in COLUMNS.values() if name not in CORRECTION]
 PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
 
@@ -155,9 +153,7 @@ def test_a_run_that_has_just_begun_makes_a_page(make_run: MakeRun) -> None:
 
 def test_the_same_runs_make_the_same_page(make_run: MakeRun) -> None:
     folder = make_run()
-    assert (
-        report(ReportConfig([folder])).read_bytes() == report(ReportConfig([folder])).read_bytes()
-    )
+    assert report(ReportConfig([folder])).read_bytes() == report(ReportConfig([folder])).read_bytes()
 
 
 def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
@@ -210,9 +206,7 @@ def test_a_bare_run_still_has_its_headline(make_run: MakeRun) -> None:
         ({}, "in progress: step 640"),
     ],
 )
-def test_status_of_a_run_in_progress(
-    make_run: MakeRun, length: dict[str, float], told: str
-) -> None:
+def test_status_of_a_run_in_progress(make_run: MakeRun, length: dict[str, float], told: str) -> None:
     config = {"steps": None, "tokens": None, "minutes": None} | length
     assert status(read_run(make_run(finished=False, config=config))) == told
 
@@ -283,9 +277,7 @@ def test_the_best_of_each_column_is_marked(make_run: MakeRun) -> None:
 
 
 def test_a_run_in_progress_has_figures_but_is_never_best(make_run: MakeRun) -> None:
-    runs = read_runs(
-        [make_run("a"), make_run("b", end=4.2), make_run("c", end=1.0, finished=False)]
-    )
+    runs = read_runs([make_run("a"), make_run("b", end=4.2), make_run("c", end=1.0, finished=False)])
     assert best(runs)["generator_loss"] == [0]
     last = {name: getattr(column[2], "text", column[2]) for name, column in cells(runs).items()}
     assert (last["steps"], last["flops"]) == ("640", "–")
@@ -293,9 +285,7 @@ def test_a_run_in_progress_has_figures_but_is_never_best(make_run: MakeRun) -> N
 
 
 def test_losses_on_different_text_are_not_ranked(make_run: MakeRun) -> None:
-    runs = read_runs(
-        [make_run("a"), make_run("b", end=4.2, speed=1.0, corpus=CORPUS | {"vocab_size": 8192})]
-    )
+    runs = read_runs([make_run("a"), make_run("b", end=4.2, speed=1.0, corpus=CORPUS | {"vocab_size": 8192})])
     assert not same_text(runs)
     marked = best(runs)
     assert marked["generator_loss"] == []
@@ -398,9 +388,7 @@ def test_without_examples_there_are_shades_all_the_same() -> None:
 
 def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:
     sides = map(Accuracies, (pretrained, scratch))
-    return DownstreamCheck(
-        "task", ["a", "b"], 500, 2500, {"always 'a'": 0.5, "TF-IDF": 0.6}, *sides
-    )
+    return DownstreamCheck("task", ["a", "b"], 500, 2500, {"always 'a'": 0.5, "TF-IDF": 0.6}, *sides)
 
 
 @pytest.mark.parametrize(
@@ -413,9 +401,7 @@ def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:
         ([0.67, 0.68], [0.62, 0.63], "Not resolved, fewer than 3 seeds: 67.5 % against 62.5 %"),
     ],
 )
-def test_verdict_of_the_downstream_check(
-    pretrained: list[float], scratch: list[float], begins: str
-) -> None:
+def test_verdict_of_the_downstream_check(pretrained: list[float], scratch: list[float], begins: str) -> None:
     assert downstream_sentence(check(pretrained, scratch)).startswith(begins)
 
 

@@ -82,12 +82,8 @@ def test_what_is_no_run_is_refused_with_what_is_missing(make_run: MakeRun, tmp_p
         read_runs([])
 
 
-@pytest.mark.parametrize(
-    "file", ["summary.json", "corpus.json", "examples.json", "downstream.json"]
-)
-@pytest.mark.parametrize(
-    "content", [b"", b'{"a": ', b"\xff\xfe", b"7", b"null", b"[" * 100_000, b"1" * 5000]
-)
+@pytest.mark.parametrize("file", ["summary.json", "corpus.json", "examples.json", "downstream.json"])
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"7", b"null", b"[" * 100_000, b"1" * 5000])
 def test_a_damaged_file_is_refused_by_name(make_run: MakeRun, file: str, content: bytes) -> None:
     folder = make_run()
     (folder / file).write_bytes(content)

@@ -38,14 +38,8 @@ def test_seeds_and_interval_must_both_bear_it_out(base, other, interval, said):
 
 
 def test_a_small_figure_may_be_the_good_one():
-    assert (
-        str(compare_seeds([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True))
-        == "ahead"
-    )
-    assert (
-        str(compare_seeds([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True))
-        == "behind"
-    )
+    assert str(compare_seeds([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True)) == "ahead"
+    assert str(compare_seeds([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True)) == "behind"
 
 
 def test_the_wider_interval_of_the_two_counts():
@@ -68,12 +62,8 @@ def test_how_often_chance_alone_pulls_seeds_apart(seeds):
 
 
 @given(VALUES, VALUES)
-def test_a_claim_needs_seeds_that_do_not_overlap(
-    pretrained: list[float], scratch: list[float]
-) -> None:
-    said = pretraining_gain_sentence(
-        Spread(pretrained), Spread(scratch), format_value=str, format_difference=str
-    )
+def test_a_claim_needs_seeds_that_do_not_overlap(pretrained: list[float], scratch: list[float]) -> None:
+    said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), format_value=str, format_difference=str)
     enough = min(len(pretrained), len(scratch)) >= MIN_SEEDS
     assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
     assert ("behind" in said) == (enough and max(pretrained) < min(scratch))

@@ -103,9 +103,7 @@ def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    ("classes", "matrix", "pairs"), [(4, 1, False), (50, 1, True), (51, 0, True)]
-)
+@pytest.mark.parametrize(("classes", "matrix", "pairs"), [(4, 1, False), (50, 1, True), (51, 0, True)])
 def test_many_classes_are_shown_by_a_matrix_and_their_most_confused_pairs(
     classes: int, matrix: int, pairs: bool, tmp_path: Path
 ) -> None:
@@ -124,9 +122,7 @@ def test_cells_of_a_matrix_say_what_they_are(tmp_path: Path) -> None:
     assert "neg → pos: 18.5 %" in titles
 
 
-@pytest.mark.parametrize(
-    "left_out", ["details.json", "runs.json", "predictions.jsonl", "config.yaml"]
-)
+@pytest.mark.parametrize("left_out", ["details.json", "runs.json", "predictions.jsonl", "config.yaml"])
 @pytest.mark.parametrize("name", tuned.KINDS)
 def test_what_is_missing_does_not_show(name: str, left_out: str, tmp_path: Path) -> None:
     files = tuned.KINDS[name]()
@@ -191,8 +187,7 @@ def hostile(value: Any) -> Any:
 @pytest.mark.parametrize("name", tuned.KINDS)
 def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
     files = {
-        file: content if file == "task.json" else hostile(content)
-        for file, content in tuned.KINDS[name]().items()
+        file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
     files["task.json"] |= {"labels": [HOSTILE, HOSTILE]}
     files["details.json"] |= {"figure": HOSTILE, "columns": {}, "per_class": {HOSTILE: {"f1": 1.0}}}
@@ -233,9 +228,7 @@ def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["classification", "regression", "answers", "translation"])
 def test_the_code_it_shows_is_code(name: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / 'it\'s "here"', tuned.KINDS[name]())
-    blocks = re.findall(
-        r"<pre><code>(.*?)</code></pre>", write_report(folder).read_text(), re.DOTALL
-    )
+    blocks = re.findall(r"<pre><code>(.*?)</code></pre>", write_report(folder).read_text(), re.DOTALL)
     assert len(blocks) == 2
     ast.parse(Page(blocks[1]).words)
 
@@ -252,9 +245,7 @@ def test_few_seeds_claim_nothing(tmp_path: Path) -> None:
 
 
 def test_random_weights_are_told(tmp_path: Path) -> None:
-    files = changed(
-        tuned.tagging(), "details.json", hand_over={"loaded_weights": 0, "new_weights": 9}
-    )
+    files = changed(tuned.tagging(), "details.json", hand_over={"loaded_weights": 0, "new_weights": 9})
     assert "no pretrained weights were loaded" in page(tuned.write(tmp_path / "a", files)).words
     named = changed(files, "details.json", model="scratch:electra-small")
     assert "no pretrained weights were loaded" not in page(tuned.write(tmp_path / "b", named)).words
@@ -296,6 +287,4 @@ def test_sides_compare_on_eval_where_one_has_no_test_rows(tmp_path: Path) -> Non
 
 
 def test_one_side_is_no_comparison(tmp_path: Path) -> None:
-    assert (
-        pretraining_gain(read_task_result(tuned.write(tmp_path / "a", tuned.regression()))) is None
-    )
+    assert pretraining_gain(read_task_result(tuned.write(tmp_path / "a", tuned.regression()))) is None

@@ -106,9 +106,7 @@ def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> N
 
 def test_simple_baselines_stand_beside_the_probes() -> None:
     found = comparison()
-    sst2 = dataclasses.replace(
-        found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8}
-    )
+    sst2 = dataclasses.replace(found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
     first = dataclasses.replace(found.runs[0], probes=found.runs[0].probes | {"sst2": sst2})
     text = comparison_markdown(dataclasses.replace(found, runs=[first, *found.runs[1:]]))
     (line,) = [line for line in text.splitlines() if "872 rows" in line]
@@ -116,9 +114,7 @@ def test_simple_baselines_stand_beside_the_probes() -> None:
 
 
 def test_columns_are_aligned_for_a_terminal() -> None:
-    lines = [
-        line for line in comparison_markdown(comparison()).splitlines() if line.startswith("|")
-    ]
+    lines = [line for line in comparison_markdown(comparison()).splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
 
 
@@ -145,9 +141,7 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
     made = comparison()
     fell = dataclasses.replace(made.runs[0].probes["sst2"], collapsed="it says 1 of every text")
     runs = [
-        dataclasses.replace(
-            made.runs[0], device="A GPU", probes=made.runs[0].probes | {"sst2": fell}
-        ),
+        dataclasses.replace(made.runs[0], device="A GPU", probes=made.runs[0].probes | {"sst2": fell}),
         *made.runs[1:],
     ]
     found = " ".join(notes(dataclasses.replace(made, runs=runs)))
@@ -161,19 +155,14 @@ def tuned(name: str, chosen: float) -> VariantResult:
         for rate in (0.1, 0.2, 0.3)
     ]
     ranks = [2.0, 1.0, 3.0]
-    return VariantResult(
-        name, {"objective": name}, {"optimizer.learning_rate": chosen}, trials, ranks
-    )
+    return VariantResult(name, {"objective": name}, {"optimizer.learning_rate": chosen}, trials, ranks)
 
 
 def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
     variants = [tuned("objective=rtd", 0.2), tuned("objective=mlm", 0.3)]
     made = dataclasses.replace(comparison(), variants=variants, tuned=["optimizer.learning_rate"])
     found = " ".join(notes(made))
-    assert (
-        "objective=rtd: optimizer.learning_rate 0.2; objective=mlm: optimizer.learning_rate 0.3."
-        in found
-    )
+    assert "objective=rtd: optimizer.learning_rate 0.2; objective=mlm: optimizer.learning_rate 0.3." in found
     assert "may lie beyond: objective=mlm (optimizer.learning_rate)." in found
     assert "No learning rate" not in found
     assert "chosen" in Page(variants_report(made).html()).words
@@ -181,9 +170,7 @@ def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
 
 def test_where_the_rate_is_what_varies_it_is_not_said_to_be_untuned() -> None:
     variants = [VariantResult("optimizer.learning_rate=1", {"optimizer.learning_rate": 1})]
-    assert "tuned per variant" not in " ".join(
-        notes(dataclasses.replace(comparison(), variants=variants))
-    )
+    assert "tuned per variant" not in " ".join(notes(dataclasses.replace(comparison(), variants=variants)))
 
 
 def test_the_page_stands_alone_and_leads_to_every_run() -> None:

@@ -168,9 +168,7 @@ def classification() -> Files:
                 "neg": {"precision": 0.8365, "recall": 0.8154, "f1": 0.8258, "support": 596},
                 "pos": {"precision": 0.8223, "recall": 0.8427, "f1": 0.8324, "support": 604},
             },
-            "warnings": [
-                "scratch · learning_rate 0.001 · seed 3 has collapsed: it says 'pos' of every text"
-            ],
+            "warnings": ["scratch · learning_rate 0.001 · seed 3 has collapsed: it says 'pos' of every text"],
             "columns": {"text": "text", "label": "label"},
         },
         "runs.json": runs,
@@ -262,9 +260,7 @@ def tagging() -> Files:
     tokens = ["Ada", "Lovelace", "was", "born", "in", "London", "."]
     truth = ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"]
     slips = [list(truth), ["B-PER", "O", *truth[2:]], [*truth[:5], "B-PER", "O"]]
-    rows = [
-        {"tokens": tokens, "tags": truth, "predicted_tags": slips[place % 3]} for place in range(30)
-    ]
+    rows = [{"tokens": tokens, "tags": truth, "predicted_tags": slips[place % 3]} for place in range(30)]
     return {
         "task.json": {
             "task": "token-classification",
@@ -368,12 +364,7 @@ def translation() -> Files:
         },
         "runs.json": [
             run(figure=17.4, name="bleu", kept=True)
-            | {
-                "epochs": [
-                    {"epoch": e, "train_loss": 5 / e, "eval": None, "eval_loss": 4 / e}
-                    for e in (1, 2, 3)
-                ]
-            }
+            | {"epochs": [{"epoch": e, "train_loss": 5 / e, "eval": None, "eval_loss": 4 / e} for e in (1, 2, 3)]}
         ],
         "predictions.jsonl": rows,
     }

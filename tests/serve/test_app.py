@@ -42,13 +42,10 @@ ROWS = {
 
 def predicted(config, rows):
     """What `elektron predict` answers, without the columns of the rows."""
-    rows = predictions(
-        PredictConfig(model=config.model, task=config.task, input=rows, allow_unknown=True)
-    )
+    rows = predictions(PredictConfig(model=config.model, task=config.task, input=rows, allow_unknown=True))
     prefix = "predicted_"
     return [
-        {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
-        for row in rows
+        {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)} for row in rows
     ]
 
 
@@ -93,9 +90,7 @@ def test_a_pretraining_run_finds_suspicious_words(models):
 @pytest.mark.parametrize("task", ["classification", "token-classification", "question-answering"])
 def test_explanations_are_those_of_explain(models, task):
     config = models.config(task)
-    expected = Explainer.of(ExplainConfig(model=config.model)).explain(
-        Record(ROWS[task][0], {}, "")
-    )
+    expected = Explainer.of(ExplainConfig(model=config.model)).explain(Record(ROWS[task][0], {}, ""))
     with models.client(task) as client:
         answer = client.post("/explain", json={"rows": ROWS[task][:1]})
         assert client.post("/explain", json={"rows": ROWS[task][:1] * 11}).status_code == 422
@@ -138,9 +133,7 @@ def test_a_csv_comes_back_as_predict_writes_it(models, client, tmp_path):
     content = '\ufeffid;sentence;label\n1;"the cat; ""sees"" .";x\n2;an apple\n3;;y\n'
     path = tmp_path / "in.csv"
     path.write_text(content)
-    expected = predictions(
-        PredictConfig(model=models.path("classification"), input=str(path), allow_unknown=True)
-    )
+    expected = predictions(PredictConfig(model=models.path("classification"), input=str(path), allow_unknown=True))
     answer = client.post("/predict/csv", content=content, headers={"Content-Type": "text/csv"})
     assert answer.status_code == 200, answer.text
     assert close(answer.json()["rows"], expected)
@@ -201,9 +194,7 @@ def test_limits_of_rows_characters_and_bytes(models):
                 yield b" " * (1 << 16)
 
         for body in (b" " * (MAX_BODY + 1), chunks()):
-            large = client.post(
-                "/predict", content=body, headers={"Content-Type": "application/json"}
-            )
+            large = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
             assert (large.status_code, "bytes" in error_of(large)) == (413, True)
 
 
@@ -403,9 +394,7 @@ def test_metrics_count_requests_by_status_and_rows(models):
 
 def test_the_page_loads_nothing_and_runs_its_own_script_only(client):
     answer = client.get("/")
-    policy = dict(
-        part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";")
-    )
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
     for tag in ("script", "style"):
@@ -417,9 +406,7 @@ def test_the_page_loads_nothing_and_runs_its_own_script_only(client):
 
 def test_the_description_has_every_route_and_the_fields_of_a_row(client):
     description = client.get("/openapi.json").json()
-    assert description["paths"].keys() == {
-        *("/predict", "/predict/csv", "/explain", "/model", "/health", "/metrics")
-    }
+    assert description["paths"].keys() == {*("/predict", "/predict/csv", "/explain", "/model", "/health", "/metrics")}
     content = description["paths"]["/predict"]["post"]["requestBody"]["content"]
     row = content["application/json"]["schema"]["properties"]["rows"]["items"]
     assert row["required"] == ["text"]

@@ -13,9 +13,7 @@ from tests.serve.test_app import ROWS, detected, predicted
 
 pytestmark = pytest.mark.extras
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MARKUP = '<img src=x onerror="document.title=1"><b>the cat</b>'
 
 
@@ -25,9 +23,7 @@ def browser():
         pytest.skip("no Chromium in PATH")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -73,9 +69,7 @@ def test_a_typed_text_an_error_and_a_csv(models, browser, tmp_path, width):
         text = typed(page, text=MARKUP)
         assert expected[0]["label"] in text
         assert f"{100 * expected[0]['score']:.1f} %" in text
-        assert typed(page, text="x" * 101).startswith(
-            "rows[0].text: String should have at most 100"
-        )
+        assert typed(page, text="x" * 101).startswith("rows[0].text: String should have at most 100")
         assert "is empty" in typed(page, text="")
         page.click("#send")
         assert answered(page, "rows") == "Choose a file first."
@@ -156,9 +150,7 @@ def test_the_words_that_an_answer_depends_on_are_shaded(models, browser):
         assert page.text_content("#answer p.running") == text
         assert [word.text_content() for word in words] == found["words"]
         (answer,) = found["answers"]
-        assert [float(word.get_attribute("title")) for word in words] == pytest.approx(
-            answer["attributions"], abs=1e-3
-        )
+        assert [float(word.get_attribute("title")) for word in words] == pytest.approx(answer["attributions"], abs=1e-3)
         assert answer["answer"] in page.text_content("#answer b")
         page.fill("#field-text", " ")
         page.click("#explain")

@@ -21,9 +21,7 @@ pytestmark = pytest.mark.extras
 def serving(model, *options):
     """A server in a process of its own; yields it, its address and what it printed first."""
     command = [sys.executable, "-m", "elektron", "serve", model, "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(4)]
         found = re.search(r"http://[^/]*", lines[1])
         assert found, process.stderr.read()

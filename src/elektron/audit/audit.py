@@ -119,9 +119,7 @@ def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
     return store, Curriculum(settings, store.manifest.seq_len).rows_before(steps)
 
 
-def compared_rows(
-    store: BlockStore, seen: int, config: AuditConfig
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows `(rows, seq_len)`, as many trained on as held out from each source, and which were trained on.
 
     Args:
@@ -144,9 +142,7 @@ def compared_rows(
     # Of each source as many: rows of another source would be told by what they are about.
     sources = held_out.member_of(others), train.member_of(order)
     for source in np.unique(sources[0]):
-        inside = [
-            numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)
-        ]
+        inside = [numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)]
         count = min(map(len, inside))
         found += [(held_out, inside[0][:count]), (train, chooser.permutation(inside[1])[:count])]
     rows = np.concatenate([split.take(numbers) for split, numbers in found])
@@ -183,17 +179,13 @@ def audit_model(
         raise ElektronError(f"{config.run}: its rows are too short to be compared")
     means = scores(parts, f"{name}: rows") / [sum(part.scored) for part in parts]
     measure = membership_measure(membership, means)
-    result: dict[str, Any] = {
-        "members": measure() | {"intervals": {n: list(e) for n, e in bootstrap(measure).items()}}
-    }
+    result: dict[str, Any] = {"members": measure() | {"intervals": {n: list(e) for n, e in bootstrap(measure).items()}}}
     if secrets:
         result["canaries"] = canary_ranks(secrets, tokenizer, scores, config, name)
     return result
 
 
-def longest_part(
-    row: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase, masked: bool
-) -> Sentence:
+def longest_part(row: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase, masked: bool) -> Sentence:
     """The longest piece of a document in a packed row.
 
     Where tokens are masked one by one, some of them only are scored.
@@ -249,9 +241,7 @@ def canary_ranks(
             "ranks": ranks,
             "exposure": [round(exposure(place, config.candidates), 2) for place in ranks],
             "candidates": config.candidates,
-            "p": float(
-                combine_pvalues([place / (config.candidates + 1) for place in ranks]).pvalue
-            ),
+            "p": float(combine_pvalues([place / (config.candidates + 1) for place in ranks]).pvalue),
         }
         for copies, ranks in groups.items()
     ]
@@ -302,8 +292,7 @@ def report(name: str, result: dict[str, Any]) -> Report:
         kind="audit",
         heading=[f"What the pair remembers: {name}"],
         sections=[
-            Section(title, [table, note(remarks.get(title, MEMBERS_NOTE))])
-            for title, table in tables(result).items()
+            Section(title, [table, note(remarks.get(title, MEMBERS_NOTE))]) for title, table in tables(result).items()
         ],
         blocks=[text("Measured on the run’s own blocks; texts and secrets are not shown.")],
     )

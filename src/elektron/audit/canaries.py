@@ -80,9 +80,7 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
         raise ElektronError(f"--template {config.template!r} has no #: there is nothing to guess")
     if not any(config.copies) or min(config.copies) < 0:
         raise ElektronError("--copies must be numbers of 0 or more, with one above 0")
-    made = [
-        canary(config.template, copies) for copies in config.copies for _ in range(config.secrets)
-    ]
+    made = [canary(config.template, copies) for copies in config.copies for _ in range(config.secrets)]
     documents = [
         f"{number}. {secret.text.partition('. ')[2]}"
         for secret in made
@@ -103,10 +101,7 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
 
 def canary(template: str, copies: int) -> Secret:
     """A sentence of the template with digits from the system's randomness, as its first copy has it."""
-    text = "".join(
-        str(system_random.randbelow(10)) if character in "@#" else character
-        for character in template
-    )
+    text = "".join(str(system_random.randbelow(10)) if character in "@#" else character for character in template)
     first, last = template.index("#"), template.rindex("#")
     return Secret(f"1. {text}", text[first : last + 1], copies)
 

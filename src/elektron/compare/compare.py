@@ -137,9 +137,7 @@ def check(config: CompareConfig, trials: Sequence[Run], others: Sequence[Run]) -
     if is_free(config.out):
         return
     if not any(config.out.glob("*/*/seed-*")) and not any(config.out.glob("*/*/*/seed-*")):
-        raise ElektronError(
-            f"{config.out} exists and is not a comparison's folder: choose another --out"
-        )
+        raise ElektronError(f"{config.out} exists and is not a comparison's folder: choose another --out")
     for run in others:
         folder = RunFolder(run.pretraining.out)
         if not folder.is_new():
@@ -149,11 +147,7 @@ def check(config: CompareConfig, trials: Sequence[Run], others: Sequence[Run]) -
 
 def results(runs: Sequence[Run], may_diverge: bool = False) -> list[VariantRun]:
     """The results of the runs, in their order, after doing what is left of them."""
-    done = {
-        run.name: result
-        for run in runs
-        if (result := run.result()) is not None and not run.left(result)
-    }
+    done = {run.name: result for run in runs if (result := run.result()) is not None and not run.left(result)}
     if done:
         log.info("%d of %d runs are done already", len(done), len(runs))
     left = [run for run in runs if run.name not in done]
@@ -167,9 +161,7 @@ def results(runs: Sequence[Run], may_diverge: bool = False) -> list[VariantRun]:
     return [done[run.name] for run in runs]
 
 
-def choose(
-    variant: VariantResult, tried: Sequence[VariantRun], probes: Sequence[str]
-) -> VariantResult:
+def choose(variant: VariantResult, tried: Sequence[VariantRun], probes: Sequence[str]) -> VariantResult:
     """The variant with the best of the values tried, by the mean rank over the probes; of equals the first.
 
     Raises:
@@ -180,8 +172,7 @@ def choose(
     finite = [(rank, place) for place, rank in enumerate(ranks) if not trials[place].diverged]
     if not finite:
         raise ElektronError(
-            f"variant {variant.name}: gradients were not finite with any of the values of --tune: "
-            "give lower ones"
+            f"variant {variant.name}: gradients were not finite with any of the values of --tune: give lower ones"
         )
     chosen = trials[min(finite)[1]].tuned
     log.info("%s: best with %s", variant.name, format_settings(chosen))
@@ -194,7 +185,6 @@ def mean_ranks(trials: Sequence[VariantRun], probes: Sequence[str]) -> list[floa
     Ranks are by the eval rows, never by test rows. A trial that diverged ranks last.
     """
     columns = [
-        rankdata([-inf if t.diverged or (e := t.probes[name].eval) is None else e for t in trials])
-        for name in probes
+        rankdata([-inf if t.diverged or (e := t.probes[name].eval) is None else e for t in trials]) for name in probes
     ]
     return [len(trials) + 1 - statistics.mean(ranks) for ranks in zip(*columns, strict=True)]

@@ -47,9 +47,7 @@ def parse_all(texts: Sequence[str]) -> list[Probe]:
     probes = [parse(text) for text in texts]
     names = [PRETRAINING, *(probe.name for probe in probes)]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(
-            f"--probe: the name {twice[0]} is taken: give one before the task, NAME=TASK …"
-        )
+        raise ElektronError(f"--probe: the name {twice[0]} is taken: give one before the task, NAME=TASK …")
     return probes
 
 

@@ -48,8 +48,7 @@ def parse_budget(text: str) -> Budget:
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|m|h|flops)", name)
     if found is None or not 0 < float(found[1]) < math.inf:
         raise ElektronError(
-            f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, "
-            f"got {text!r}"
+            f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, got {text!r}"
         )
     if found[2] == "flops":
         return Budget(name, "flops", float(found[1]))
@@ -82,9 +81,7 @@ class Variant:
     shared: dict[str, Any]
     """Settings of all variants."""
 
-    def configured(
-        self, tuned: Mapping[str, Any], budget: Budget, data: Path, out: Path, seed: int
-    ) -> PretrainConfig:
+    def configured(self, tuned: Mapping[str, Any], budget: Budget, data: Path, out: Path, seed: int) -> PretrainConfig:
         """The configuration of one of its runs; an error names the variant."""
         own = {name: value for name, value in self.settings.items() if name != RECIPE}
         fixed = {"data": data, "out": out, "seed": seed} | budget.length

@@ -66,9 +66,7 @@ class BlockWriter:
         """
         self.splits[split].write(rows, documents, member)
 
-    def finish(
-        self, duplicates: int, unknown: float = 0.0, redacted: Mapping[str, int] | None = None
-    ) -> Manifest:
+    def finish(self, duplicates: int, unknown: float = 0.0, redacted: Mapping[str, int] | None = None) -> Manifest:
         """Close the files and write the manifest; the tokenizer must be in the folder already."""
         manifest = replace(
             self.manifest,
@@ -76,9 +74,7 @@ class BlockWriter:
             unknown=unknown,
             redacted=dict(redacted or {}),
             splits={name: split.finish() for name, split in self.splits.items()},
-            tokenizer_files={
-                path.name: file_sha256(path) for path in sorted((self.folder / TOKENIZER).iterdir())
-            },
+            tokenizer_files={path.name: file_sha256(path) for path in sorted((self.folder / TOKENIZER).iterdir())},
         )
         manifest.save(self.folder / MANIFEST)
         return manifest
@@ -158,8 +154,7 @@ def _epochs(tokens: dict[str, int], weights: dict[str, float]) -> dict[str, floa
     """
     total = max(tokens[name] / weight for name, weight in weights.items() if weight)
     return {
-        name: round(weight * total / max(1, tokens[name]), 6) if weight else 1.0
-        for name, weight in weights.items()
+        name: round(weight * total / max(1, tokens[name]), 6) if weight else 1.0 for name, weight in weights.items()
     }
 
 
@@ -178,9 +173,7 @@ class BlockStore:
             ElektronError: there are no blocks, or files are missing or of the wrong size.
         """
         if not (folder / MANIFEST).is_file():
-            raise ElektronError(
-                f"{folder} holds no blocks (no {MANIFEST}): `elektron prepare` makes them"
-            )
+            raise ElektronError(f"{folder} holds no blocks (no {MANIFEST}): `elektron prepare` makes them")
         store = cls(folder, Manifest.load(folder / MANIFEST))
         for fault in store._faults(checksums=False):
             raise ElektronError(fault)
@@ -253,11 +246,7 @@ class Rows:
         self.stored, self.stored_ends = np.array(stored), np.cumsum(stored)
         self.counts, self.ends = np.array(count), np.cumsum(count)
         self.count = int(self.ends[-1])
-        self.batches = [
-            (file, number)
-            for file in manifest.splits[split].files
-            for number in range(len(file.batches))
-        ]
+        self.batches = [(file, number) for file in manifest.splits[split].files for number in range(len(file.batches))]
         """File and number within the file of each record batch."""
         self.offsets: dict[str, list[int]] = {}
         """By file: where the token ids of each record batch begin."""

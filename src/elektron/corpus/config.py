@@ -22,9 +22,7 @@ from elektron.configuration import (
 )
 
 TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
-RedactKind = Literal[
-    "all", "url", "key", "email", "iban", "resident_id", "card", "ssn", "mac", "ip", "phone"
-]
+RedactKind = Literal["all", "url", "key", "email", "iban", "resident_id", "card", "ssn", "mac", "ip", "phone"]
 
 
 @dataclass

@@ -38,9 +38,7 @@ def words(text: str) -> frozenset[str]:
 ALONE = r"(?<![A-Za-z0-9].)"
 LATIN = "A-Za-z0-9À-ɏ"
 LOCAL_PART = re.compile(rf"[{LATIN}._%+'-]+")
-EMAIL = re.compile(
-    rf"@(?<=[{LATIN}_+%'-]@)(?:[{LATIN}][{LATIN}-]{{0,62}}\.){{1,8}}[A-Za-z]{{2,24}}(?![{LATIN}])"
-)
+EMAIL = re.compile(rf"@(?<=[{LATIN}_+%'-]@)(?:[{LATIN}][{LATIN}-]{{0,62}}\.){{1,8}}[A-Za-z]{{2,24}}(?![{LATIN}])")
 URL = re.compile(
     r"://(?P<user>[^\s/?#:@<>\"'`{}]{0,128}:[^\s/?#<>\"'`{}]{1,256})(?=@)"
     r"|[?&;](?:(?:access|auth|id|refresh)_token|token|api_?key|secret|client_secret|password|passwd"

@@ -70,9 +70,7 @@ def read_docstrings() -> tuple[Docstring, ...]:
     ):
         paths = [path for _, _, path in files]
         texts_of_files = pool.map(_docstrings_of_file, paths, chunksize=FILES_PER_TASK)
-        for done, ((library, group, _), texts) in enumerate(
-            zip(files, texts_of_files, strict=True), start=1
-        ):
+        for done, ((library, group, _), texts) in enumerate(zip(files, texts_of_files, strict=True), start=1):
             for text in texts:
                 found.setdefault(text, Docstring(text, library, group))
             progress.update(done)

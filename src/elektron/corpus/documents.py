@@ -100,12 +100,8 @@ class Corpus:
         """The source of each part, where the corpus is a mixture."""
         files = [part for part in self.parts if isinstance(part, Path)]
         if text_column is not None and files and not any(map(has_columns, self.parts)):
-            raise ElektronError(
-                f"--text {text_column}: {', '.join(sources)} is plain text, which has no columns"
-            )
-        self.total_bytes = (
-            sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
-        )
+            raise ElektronError(f"--text {text_column}: {', '.join(sources)} is plain text, which has no columns")
+        self.total_bytes = sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         """Size of all files on disk, None where a source is not a file."""
         self.undecodable: Counter[str] = Counter()
         """Undecodable bytes by file, so far."""
@@ -261,9 +257,7 @@ class Corpus:
             if len(row) > column:
                 yield row[column]
             elif row:
-                raise ElektronError(
-                    f"{path}, line {number}: {len(row)} columns, the header has {len(names)}"
-                )
+                raise ElektronError(f"{path}, line {number}: {len(row)} columns, the header has {len(names)}")
 
     def _columnar(self, path: Path, is_arrow: bool) -> Iterator[str]:
         """Parquet, or the Arrow stream that `datasets` writes."""
@@ -295,9 +289,7 @@ class Corpus:
             wanted = texts[0]
         there = comma_list(is_text)
         if wanted is None:
-            raise ElektronError(
-                f"{where}: which column holds the text? Name it with --text; there are: {there}"
-            )
+            raise ElektronError(f"{where}: which column holds the text? Name it with --text; there are: {there}")
         if wanted not in is_text:
             near = did_you_mean(wanted, is_text)
             raise ElektronError(f"{where}: no column {wanted!r}{near or f'; there are: {there}'}")
@@ -306,9 +298,7 @@ class Corpus:
     def _decode(self, path: Path) -> Iterator[str]:
         """The text of a file in chunks, with `\\n` as line ends."""
         with self._reading(path) as file:
-            yield from normalize_newlines(
-                decode(str(path), decompress(path, file), self.undecodable)
-            )
+            yield from normalize_newlines(decode(str(path), decompress(path, file), self.undecodable))
 
     @contextmanager
     def _reading(self, path: Path) -> Iterator[IO[bytes]]:
@@ -362,9 +352,7 @@ def _is_text(column_type: Any) -> bool:
 
     if is_dictionary(column_type):
         column_type = column_type.value_type
-    return bool(
-        is_string(column_type) or is_large_string(column_type) or is_string_view(column_type)
-    )
+    return bool(is_string(column_type) or is_large_string(column_type) or is_string_view(column_type))
 
 
 class Sample:

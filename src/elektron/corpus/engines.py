@@ -186,9 +186,7 @@ def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: in
     if _encoder is None or _encoder.encoding != encoding:
         there = versions(encoding)
         if there != wanted:
-            raise ElektronError(
-                f"a machine of the Ray cluster has {there}, this one {wanted}: install the same"
-            )
+            raise ElektronError(f"a machine of the Ray cluster has {there}, this one {wanted}: install the same")
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _encoder = Encoder(encoding)
     return _encoder.pack(texts, chunk)
@@ -218,9 +216,7 @@ def in_this_process(encoding: Encoding) -> Iterator[Engine]:
 @contextmanager
 def on_this_machine(workers: int, encoding: Encoding) -> Iterator[Engine]:
     """Spawned processes: forking a process that may have threads of other libraries is not safe."""
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), start_worker, (encoding,)
-    )
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (encoding,))
 
     def submit(chunk: Chunk) -> Future[Packed]:
         return pool.submit(pack_in_worker, chunk.texts, chunk.number)
@@ -308,9 +304,7 @@ def ray_cluster(workers: int) -> Iterator[None]:
                     _check_address(address)
                     ray.init(address, **quiet)
             except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
-                failed = (
-                    "cannot be started here" if address == "local" else f"no cluster at {address}"
-                )
+                failed = "cannot be started here" if address == "local" else f"no cluster at {address}"
                 raise ElektronError(f"--engine ray: {failed} ({first_line(error)})") from error
             yield
         finally:

@@ -53,9 +53,7 @@ SCRIPTS = (  # noqa: SIM905 (a line for each would fill the screen)
     "Telugu Gujarati Gurmukhi Kannada Malayalam Sinhala Georgian Armenian Ethiopic Khmer Lao "
     "Myanmar Tibetan Mongolian"
 ).split()
-CONTROL = regex.compile(
-    r"[\p{Cc}--\s\N{REPLACEMENT CHARACTER}]|\N{REPLACEMENT CHARACTER}", regex.V1
-)
+CONTROL = regex.compile(r"[\p{Cc}--\s\N{REPLACEMENT CHARACTER}]|\N{REPLACEMENT CHARACTER}", regex.V1)
 HTML = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
 WORD = regex.compile(r"\p{Han}|[[\w\p{M}]--\p{Han}]+", regex.V1)
 

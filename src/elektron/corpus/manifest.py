@@ -131,8 +131,7 @@ class Manifest:
         }
         if self.weights:
             content["epochs"] = [
-                [(member.rows, member.epochs) for member in split.members.values()]
-                for split in self.splits.values()
+                [(member.rows, member.epochs) for member in split.members.values()] for split in self.splits.values()
             ]
         return digest_of_json(content)
 
@@ -159,9 +158,7 @@ class Manifest:
         if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:
-            raise ElektronError(
-                f"{path}: format {content['format']}, but this version reads {FORMAT}: {again}"
-            )
+            raise ElektronError(f"{path}: format {content['format']}, but this version reads {FORMAT}: {again}")
         content.pop("sha256", None)
         if not is_sealed:
             raise ElektronError(f"{path}: damaged (its checksum does not fit): {again}")

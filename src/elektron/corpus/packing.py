@@ -49,9 +49,7 @@ def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
         )
 
 
-def pack_dense(
-    documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id: int, pad_id: int
-) -> Tokens:
+def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id: int, pad_id: int) -> Tokens:
     """Pack documents densely; empty ones are left out.
 
     Args:
@@ -154,9 +152,7 @@ def _combine(remainders: _Remainders, seq_len: int) -> Iterator[list[tuple[int, 
         left = seq_len
         while remainders and left >= 3:
             limit = left - 2
-            length = (
-                limit if remainders.longest(limit) == limit else remainders.longest(limit - least)
-            )
+            length = limit if remainders.longest(limit) == limit else remainders.longest(limit - least)
             head = limit if remainders.spare() >= limit else min(remainders.spare(), limit - least)
             if length:
                 taken = remainders.take(length)
@@ -265,9 +261,7 @@ def document_and_position_ids(
     return document_ids, position_ids
 
 
-def make_token_type_ids(
-    input_ids: NDArray[np.int64], sep_id: int, pad_id: int
-) -> NDArray[np.int64]:
+def make_token_type_ids(input_ids: NDArray[np.int64], sep_id: int, pad_id: int) -> NDArray[np.int64]:
     """Token types `(batch, length)` of rows packed as in the paper: 1 in the second segment."""
     ends = input_ids == sep_id
     ended_before = np.cumsum(ends, axis=1) - ends

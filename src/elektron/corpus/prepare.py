@@ -136,9 +136,7 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     if there.options.get("corpus") != plan.options["corpus"]:
         different.append("another corpus")
     if different:
-        raise ElektronError(
-            f"{out} holds other blocks ({', '.join(different)}): choose another --out"
-        )
+        raise ElektronError(f"{out} holds other blocks ({', '.join(different)}): choose another --out")
     store.verify()
     log.info("%s: the same blocks exist already, undamaged", out)
     return there
@@ -169,10 +167,7 @@ def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
                 continue
             waiting[split].append(document.text)
             characters[split] += len(document.text)
-            if (
-                len(waiting[split]) == DOCUMENTS_IN_CHUNK
-                or characters[split] >= CHARACTERS_IN_CHUNK
-            ):
+            if len(waiting[split]) == DOCUMENTS_IN_CHUNK or characters[split] >= CHARACTERS_IN_CHUNK:
                 yield chunk_of(split)
     yield from [chunk_of(each) for each in SPLITS if waiting[each]]
 
@@ -181,13 +176,9 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
     """Raise ElektronError where there is nothing to train or to evaluate on."""
     train, validation = (manifest.splits[split] for split in SPLITS)
     if held_out and train.documents + validation.documents == 1:
-        raise ElektronError(
-            f"{name}: one document only, which cannot be split: give more documents, or --validation 0"
-        )
+        raise ElektronError(f"{name}: one document only, which cannot be split: give more documents, or --validation 0")
     if not train.rows:
-        raise ElektronError(
-            f"{name}: nothing to train on: give more text or a lower --validation than {held_out}"
-        )
+        raise ElektronError(f"{name}: nothing to train on: give more text or a lower --validation than {held_out}")
     if held_out and not validation.rows:
         raise ElektronError(
             f"{name}: nothing to evaluate on, the held-out documents contain no text: give more "
@@ -208,9 +199,7 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
     tokens = train.tokens + validation.tokens
     held_out, dropped = f"{validation.documents:,}", f"{manifest.duplicates:,}"
     padding = 100 * (1 - tokens / (rows * manifest.seq_len))
-    log.info(
-        "%s documents (%s held out), %s duplicates dropped", f"{documents:,}", held_out, dropped
-    )
+    log.info("%s documents (%s held out), %s duplicates dropped", f"{documents:,}", held_out, dropped)
     log.info(
         *("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len),
         *(f"{tokens:,}", padding),

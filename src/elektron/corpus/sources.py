@@ -50,13 +50,9 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         except ValueError:
             continue  # an = in the name of a file, which is then missing
         if not 0 <= weights[place] < math.inf:
-            raise ElektronError(
-                f"{source}: a weight must be a positive number, or 0 to hold out only"
-            )
+            raise ElektronError(f"{source}: a weight must be a positive number, or 0 to hold out only")
     if weights and len(weights) < len(sources):
-        raise ElektronError(
-            f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT"
-        )
+        raise ElektronError(f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT")
     if weights and not any(weights.values()):
         raise ElektronError(f"{name}: all weights are 0, so there is nothing to train on")
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
@@ -105,9 +101,7 @@ def find_files(source: str) -> Sequence[Path | str]:
                 return files
             raise ElektronError(f"{source}: no file matches")
     except OSError as error:
-        raise ElektronError(
-            f"{error.filename or source}: cannot be read ({first_line(error)})"
-        ) from error
+        raise ElektronError(f"{error.filename or source}: cannot be read ({first_line(error)})") from error
     if source.startswith("builtin:"):
         raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
     raise ElektronError(f"{source}: no such file or folder{suggest_path(path)}")
@@ -131,9 +125,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern:
         return not parts
     if pattern[0] == "**":
-        return len(pattern) == 1 or any(
-            _fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts))
-        )
+        return len(pattern) == 1 or any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts)))
     return bool(parts) and fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 

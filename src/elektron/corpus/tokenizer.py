@@ -96,9 +96,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def train_tokenizer_on(
-    texts: Sequence[str], vocab_size: int, lowercase: bool = False
-) -> PreTrainedTokenizerBase:
+def train_tokenizer_on(texts: Sequence[str], vocab_size: int, lowercase: bool = False) -> PreTrainedTokenizerBase:
     """A tokenizer of the suggested kind for these texts, with at most `vocab_size` entries."""
     config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
     kind, _ = suggest_kind(texts)
@@ -114,25 +112,18 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
     """
     folder = Path(name)
     if folder.exists() and not any(
-        (folder / file).is_file()
-        for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+        (folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
     ):
-        raise ElektronError(
-            f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one"
-        )
+        raise ElektronError(f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one")
     refuse_missing_folder(name)
     tokenizer = load_tokenizer_files(name)
     if not tokenizer.is_fast:
         raise ElektronError(f"{name}: has no tokenizer.json, which the `tokenizers` library needs")
     missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
     if missing:
-        raise ElektronError(
-            f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}"
-        )
+        raise ElektronError(f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}")
     if not tokenizer("a")["input_ids"]:
-        raise ElektronError(
-            f"{name}: the tokenizer makes no tokens of a text: is tokenizer.json damaged?"
-        )
+        raise ElektronError(f"{name}: the tokenizer makes no tokens of a text: is tokenizer.json damaged?")
     _warn_of_capitals(name, tokenizer)
     return tokenizer
 
@@ -186,9 +177,7 @@ def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
         there = json.loads((out / MADE_FROM).read_text(encoding="utf-8"))
         options, corpus = dict(there["options"]), there["corpus_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ElektronError(
-            f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out"
-        ) from None
+        raise ElektronError(f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out") from None
     different = [
         f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
         for name, value in made_from["options"].items()
@@ -197,9 +186,7 @@ def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
     if corpus != made_from["corpus_fingerprint"]:
         different.append("another corpus")
     if different:
-        raise ElektronError(
-            f"{out} holds another tokenizer ({', '.join(different)}): choose another --out"
-        )
+        raise ElektronError(f"{out} holds another tokenizer ({', '.join(different)}): choose another --out")
 
 
 def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -220,9 +207,7 @@ def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _texts(
-    corpus: Corpus, redactor: Redactor, selected: int, total: int, title: str
-) -> Iterator[str]:
+def _texts(corpus: Corpus, redactor: Redactor, selected: int, total: int, title: str) -> Iterator[str]:
     """The texts of `selected` out of each `total` documents, evenly spread, without what is redacted."""
     unit = "documents" if corpus.total_bytes is None else "bytes"
     with Progress(title, corpus.total_bytes, unit) as progress:

@@ -38,10 +38,8 @@ ADVICE = {
     DECOMPOSED: "convert the text to NFD, or set strip_accents in tokenizer_config.json if the "
     "vocabulary was made with it",
     COMPOSED: "convert the text to NFC",
-    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a "
-    "BERT tokenizer",
-    CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger "
-    "--vocab-size",
+    CAPITALS: "lowercase the text, or set do_lower_case to true in the tokenizer_config.json of a BERT tokenizer",
+    CHARACTERS: "train a tokenizer on such text with `elektron tokenizer`, or one with a larger --vocab-size",
 }
 CHANGES: dict[str, Callable[[str], str]] = {
     DECOMPOSED: partial(unicodedata.normalize, "NFD"),

@@ -81,9 +81,7 @@ def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
     return "wordpiece", "words with spaces between them, or Chinese characters"
 
 
-def train_backend_tokenizer(
-    kind: TokenizerKind, config: TokenizerConfig, texts: Texts
-) -> Tokenizer:
+def train_backend_tokenizer(kind: TokenizerKind, config: TokenizerConfig, texts: Texts) -> Tokenizer:
     """Train a tokenizer of the `tokenizers` library.
 
     Args:
@@ -128,9 +126,7 @@ def _train_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     )
 
     def pieces(character: str) -> list[str]:
-        inside_a_word = trained.pre_tokenizer.pre_tokenize_str(
-            trained.normalizer.normalize_str(f"a{character}a")
-        )
+        inside_a_word = trained.pre_tokenizer.pre_tokenize_str(trained.normalizer.normalize_str(f"a{character}a"))
         return [character, CONTINUATION + character] if len(inside_a_word) == 1 else [character]
 
     characters = _alphabet(_count_characters(trained, texts), config, pieces)
@@ -159,9 +155,7 @@ def _train_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     least = len(SPECIAL_TOKENS) + len(alphabet)
     if config.vocab_size < least:
-        raise ElektronError(
-            f"--vocab-size must be at least {least} for --kind bpe, which has a piece for each byte"
-        )
+        raise ElektronError(f"--vocab-size must be at least {least} for --kind bpe, which has a piece for each byte")
     tokenizer = Tokenizer(BPE())
     _set_normalizer(tokenizer, config)
     # A word has the same pieces at the beginning of a text as after a space.
@@ -222,9 +216,7 @@ def _train_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         frequency = dict(zip(vocabulary, used[len(special) :].tolist(), strict=True))
 
 
-def _set_normalizer(
-    tokenizer: Tokenizer, config: TokenizerConfig, *more: normalizers.Normalizer
-) -> None:
+def _set_normalizer(tokenizer: Tokenizer, config: TokenizerConfig, *more: normalizers.Normalizer) -> None:
     steps = [normalizers.NFC(), *more]
     if config.strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
@@ -255,17 +247,13 @@ def _count_characters(tokenizer: Tokenizer, texts: Texts) -> Counter[str]:
     return Counter({c: n for c, n in counts.items() if not c.isspace()})
 
 
-def _alphabet(
-    counts: Counter[str], config: TokenizerConfig, pieces: Callable[[str], list[str]]
-) -> list[str]:
+def _alphabet(counts: Counter[str], config: TokenizerConfig, pieces: Callable[[str], list[str]]) -> list[str]:
     """The characters that get pieces, sorted: printable ASCII if there is room, then by frequency."""
     room = config.vocab_size - len(SPECIAL_TOKENS)
     spare = max(ALPHABET * room, min(SMALL_ALPHABET, room / 2))
     left = total = counts.total()
     ascii_first = sum(len(pieces(c)) for c in counts if c.isascii()) <= spare
-    order = sorted(
-        counts.items(), key=lambda i: (not (ascii_first and i[0].isascii()), -i[1], i[0])
-    )
+    order = sorted(counts.items(), key=lambda i: (not (ascii_first and i[0].isascii()), -i[1], i[0]))
     characters: list[str] = []
     size = 0
     for character, count in order:

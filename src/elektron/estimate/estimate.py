@@ -88,8 +88,7 @@ class Estimate(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """All values for JSON."""
         content = {
-            name: value._asdict() if hasattr(value, "_asdict") else value
-            for name, value in self._asdict().items()
+            name: value._asdict() if hasattr(value, "_asdict") else value for name, value in self._asdict().items()
         }
         content["memory"]["total"], content["disk"]["total"] = self.memory.total, self.disk.total
         return content
@@ -121,9 +120,7 @@ class Estimator:
             raise ElektronError("--throughput and --probe exclude one another")
         here = "gpu" if torch.cuda.is_available() else "cpu"
         if config.probe and config.target not in (None, here):
-            raise ElektronError(
-                f"--probe measures this machine's {here.upper()}: leave out --target {config.target}"
-            )
+            raise ElektronError(f"--probe measures this machine's {here.upper()}: leave out --target {config.target}")
         self.options = config
         self.config = resolve(with_released_sizes(config))
         self.store = None if config.data is None else BlockStore.open(config.data)
@@ -134,9 +131,7 @@ class Estimator:
         self.curriculum, self.plan, _ = prepare_run(self.config, self.manifest, self.tokenizer)
         self.devices = config.devices or config.nproc or 1
         check_world_size(self.devices, self.curriculum.batches[0])
-        self.objective = make_objective(
-            self.config, self.manifest.special_ids, self.manifest.vocab_size
-        )
+        self.objective = make_objective(self.config, self.manifest.special_ids, self.manifest.vocab_size)
         self.pair = self.build_pair("cpu" if released_networks(self.config) else "meta")
         self.count = functools.partial(count_steps, self.plan, self.curriculum)
         self.steps = self.count(self.curriculum.steps or NOMINAL_STEPS, lambda step: 1)
@@ -243,10 +238,7 @@ class Estimator:
             *(self.config, self.pair, self.manifest, largest.values()),
             Device.choose(precision).dtype,
             is_gpu=is_gpu,
-            accumulates=any(
-                self.micro_step(step).shape.store_rows < self.local_rows(step)
-                for step in self.steps
-            ),
+            accumulates=any(self.micro_step(step).shape.store_rows < self.local_rows(step) for step in self.steps),
             shards=self.devices if self.config.parallel == "fsdp" else 1,
         )
 
@@ -262,9 +254,7 @@ class Estimator:
         return newest + multiples + best
 
 
-def count_steps(
-    plan: Plan, curriculum: Curriculum, total: float, cost: Callable[[Step], float]
-) -> Counter[Step]:
+def count_steps(plan: Plan, curriculum: Curriculum, total: float, cost: Callable[[Step], float]) -> Counter[Step]:
     """The number of steps of each kind in a run of `total`, in the unit of `cost`: 1, seconds or FLOPs.
 
     Longer runs than COUNTED_STEPS are counted in strides, whose steps are taken to be of the kind of the first. A
@@ -289,18 +279,14 @@ def read_size(size: str) -> float:
     """Bytes of a size such as `16GB` or `80 GiB`; ElektronError if it is not a size."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b", size.strip().lower())
     if found is None or not float(found[1]):
-        raise ElektronError(
-            f"--memory-per-device must be a size such as 16GB or 80GiB, got {size!r}"
-        )
+        raise ElektronError(f"--memory-per-device must be a size such as 16GB or 80GiB, got {size!r}")
     return float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ")
 
 
 def assumed_manifest(config: EstimateConfig) -> Manifest:
     """The manifest of blocks that do not exist yet; ElektronError if their sizes are not known."""
     if config.vocab_size is None or config.seq_len is None:
-        raise ElektronError(
-            "give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet"
-        )
+        raise ElektronError("give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet")
     return Manifest(
         seq_len=config.seq_len,
         packing="dense",
@@ -348,9 +334,7 @@ def table(found: Estimate, config: EstimateConfig) -> str:
     ]
     missing = "needs --throughput or --probe true"
     lines = [
-        f"{name:<25}{write(value):>13}  {note}"
-        if value is not None
-        else f"{name:<25}{'not known':>13}  {missing}"
+        f"{name:<25}{write(value):>13}  {note}" if value is not None else f"{name:<25}{'not known':>13}  {missing}"
         for name, value, write, note in rows
     ]
     return "\n".join(map(str.rstrip, lines))

@@ -137,9 +137,7 @@ class TrainingStep:
         return time.perf_counter()
 
 
-def measure(
-    config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, flops: float | None
-) -> StepTiming:
+def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, flops: float | None) -> StepTiming:
     """Time steps on this device for PROBE_SECONDS.
 
     Args:
@@ -246,10 +244,7 @@ def count_memory(
 
 def bytes_of(tensors: Iterable[Tensor], shards: int = 1) -> int:
     """Bytes of all tensors, or of the largest shard where each is split along its first dimension."""
-    return sum(
-        math.ceil(t.shape[0] / shards) * t[0].nbytes if t.ndim and shards > 1 else t.nbytes
-        for t in tensors
-    )
+    return sum(math.ceil(t.shape[0] / shards) * t[0].nbytes if t.ndim and shards > 1 else t.nbytes for t in tensors)
 
 
 def make_fake(pair: Pair) -> None:
@@ -278,9 +273,7 @@ class LiveBytes(TorchDispatchMode):
         self.now = self.peak = 0
         self.known: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.add(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
         return result

@@ -118,9 +118,7 @@ class Explainer:
 
     def __post_init__(self) -> None:
         if self.tokenizer.mask_token_id is None:
-            raise ElektronError(
-                f"{self.config.model}: its tokenizer has no mask token to begin from"
-            )
+            raise ElektronError(f"{self.config.model}: its tokenizer has no mask token to begin from")
         if self.config.method == "attention":
             with_attention_weights(self.model)
         self.model.requires_grad_(False)
@@ -190,9 +188,7 @@ class Explainer:
         for answer in reading.answers:
             attribution = None
             if attention is None:
-                attribution = integrated_gradients(
-                    model, reading, answer, mask_id, self.config.steps
-                )
+                attribution = integrated_gradients(model, reading, answer, mask_id, self.config.steps)
                 importance = attribution.words
             else:
                 importance = received(attention).mean((0, 1))[:-1].tolist()

@@ -94,9 +94,7 @@ def integrated_gradients(
     by_position = attributions.detach().double().sum(-1)[0].cpu()
     with torch.no_grad():
         ends = [float(score(each, *others.values())) for each in (ids, baseline)]
-    return Attribution(
-        [float(by_position[list(word.positions)].sum()) for word in reading.words], *ends
-    )
+    return Attribution([float(by_position[list(word.positions)].sum()) for word in reading.words], *ends)
 
 
 def with_attention_weights(model: PreTrainedModel) -> None:

@@ -83,9 +83,7 @@ def tiles(result: dict[str, Any]) -> Tiles:
             found.append(Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
-        meaning = (
-            f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
-        )
+        meaning = f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
         found.append(Tile("Convergence gap", percent(gap["median"], 2), meaning))
     return Tiles(found)
 
@@ -146,10 +144,7 @@ def answer_blocks(explanation: Explanation) -> list[Block]:
     for explained in explanation.answers:
         name = Cell(explained.answer.name, strong=True)
         blocks.append(note("answer ", name, described(explained)))
-        blocks += [
-            Text([Cell(tokens=tokens)], "shaded")
-            for tokens in shaded(explanation.reading, explained)
-        ]
+        blocks += [Text([Cell(tokens=tokens)], "shaded") for tokens in shaded(explanation.reading, explained)]
     return blocks or [text("No tag but O is predicted: there is nothing to explain.")]
 
 

@@ -73,14 +73,10 @@ def pieces(token: Token) -> list[Token]:
     if token.title:
         return [Token(text, False, token.shade, dotted=token.dotted, title=token.title)]
     words = text.split(" ")
-    return [
-        Token(word + " " * (number < len(words) - 1), False) for number, word in enumerate(words)
-    ]
+    return [Token(word + " " * (number < len(words) - 1), False) for number, word in enumerate(words)]
 
 
-def draw(
-    figure: Figure, left: float, top: float, width: float, token: Token, font: FontProperties
-) -> None:
+def draw(figure: Figure, left: float, top: float, width: float, token: Token, font: FontProperties) -> None:
     """One token on its shade; pixels from the left and from the bottom."""
     height = figure.get_figheight() * DOTS_PER_INCH
     total = WIDTH * DOTS_PER_INCH

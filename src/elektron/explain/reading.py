@@ -110,9 +110,7 @@ class Reading:
 
 
 @torch.no_grad()
-def read_sentence(
-    task: SentenceTask, model: PreTrainedModel, tokenizer: Tokenizer, record: Record
-) -> Reading:
+def read_sentence(task: SentenceTask, model: PreTrainedModel, tokenizer: Tokenizer, record: Record) -> Reading:
     """The first window of a text or a pair of texts, and its labels or its number."""
     parts = tuple(str(record.values[role]) for role in ("text", "pair") if role in record.values)
     both_ends = task.truncation == "head-tail" and len(parts) == 1
@@ -152,9 +150,7 @@ def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor)
     if not task.several:
         index = task.labels.index(prediction["label"])
         return [Answer(prediction["label"], (Choice(lambda output: output.logits, index),))]
-    found = [task.labels.index(label) for label in prediction["labels"]] or [
-        int(logits[0].argmax())
-    ]
+    found = [task.labels.index(label) for label in prediction["labels"]] or [int(logits[0].argmax())]
     return [Answer(task.labels[label], (Choice(column(label)),)) for label in found]
 
 
@@ -208,18 +204,12 @@ def entities_of(tags: Sequence[str], labels: Sequence[str]) -> list[Span]:
     """The entities of a sentence in order, and each other tag that is not O, which its scheme forbids there."""
     found = {span for span in spans(tuple(tags), find_scheme([labels], [])) if span[0] != "O"}
     inside = {token for _, begin, end in found for token in range(begin, end)}
-    found |= {
-        (tag, token, token + 1)
-        for token, tag in enumerate(tags)
-        if tag != "O" and token not in inside
-    }
+    found |= {(tag, token, token + 1) for token, tag in enumerate(tags) if tag != "O" and token not in inside}
     return sorted(found, key=lambda span: span[1:])
 
 
 @torch.no_grad()
-def read_question(
-    task: QuestionAnswering, model: PreTrainedModel, tokenizer: Tokenizer, record: Record
-) -> Reading:
+def read_question(task: QuestionAnswering, model: PreTrainedModel, tokenizer: Tokenizer, record: Record) -> Reading:
     """The window of a passage that holds the predicted answer, or in which "no answer" scores lowest."""
     encoded, _ = task.encoded([record], tokenizer)
     features = task.features([record], tokenizer, labelled=False)
@@ -228,10 +218,7 @@ def read_question(
     given = {"text": prediction["answer"], "answer_start": prediction["start"]}
     answered = replace(record, values=record.values | {"answers": [given] if given["text"] else []})
     found = [answer_positions(feature, answered) for feature in features]
-    scores = [
-        float(start[first] + end[last])
-        for (first, last), (start, end) in zip(found, outputs, strict=True)
-    ]
+    scores = [float(start[first] + end[last]) for (first, last), (start, end) in zip(found, outputs, strict=True)]
     holding = [row for row, places in enumerate(found) if places != (CLS, CLS)]
     lowest = min(range(len(features)), key=scores.__getitem__)
     row = max(holding, key=scores.__getitem__, default=lowest)
@@ -245,11 +232,7 @@ def read_question(
             Choice(lambda output: output.start_logits, first),
             Choice(lambda output: output.end_logits, last),
         ),
-        tuple(
-            number
-            for number, word in enumerate(words)
-            if any(first <= place <= last for place in word.positions)
-        ),
+        tuple(number for number, word in enumerate(words) if any(first <= place <= last for place in word.positions)),
     )
     truncated = len(features) > 1
     return Reading(tensors(features[row], model), parts, words, truncated, prediction, [answer])
@@ -268,8 +251,7 @@ def read_discriminated(
     output = model(**inputs)
     # A token classifier has a logit for each of "original" and "replaced", a discriminator one for "replaced".
     choices = [
-        Choice(at(place), 1) if output.logits.ndim == 3 else Choice(column(place))
-        for place in range(len(encoding))
+        Choice(at(place), 1) if output.logits.ndim == 3 else Choice(column(place)) for place in range(len(encoding))
     ]
     replaced = [float(choice.probability(output)) for choice in choices]
     worst = [max(word.positions, key=replaced.__getitem__) for word in words]

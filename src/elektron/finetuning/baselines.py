@@ -38,9 +38,7 @@ def tf_idf(texts: Sequence[str], features: int = MOST_FEATURES) -> Any:
     options: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
     if is_written_without_spaces(texts[int(place)] for place in places):
         options = {"analyzer": "char", "ngram_range": (1, 3)}
-    return TfidfVectorizer(
-        sublinear_tf=True, max_features=features, dtype=np.float32, **options
-    ).fit(texts)
+    return TfidfVectorizer(sublinear_tf=True, max_features=features, dtype=np.float32, **options).fit(texts)
 
 
 def logistic_regression(
@@ -69,15 +67,11 @@ def logistic_regression(
     return _predicted("logistic regression", model, train, targets, records, features)
 
 
-def ridge_regression(
-    train: Records, numbers: Sequence[float], records: Records
-) -> tuple[str, NDArray[Any]] | None:
+def ridge_regression(train: Records, numbers: Sequence[float], records: Records) -> tuple[str, NDArray[Any]] | None:
     """Predictions of a ridge regression, as those of `logistic_regression`."""
     from sklearn.linear_model import Ridge
 
-    return _predicted(
-        "ridge regression", Ridge(), train, np.asarray(numbers), records, MOST_FEATURES
-    )
+    return _predicted("ridge regression", Ridge(), train, np.asarray(numbers), records, MOST_FEATURES)
 
 
 def _predicted(
@@ -86,12 +80,7 @@ def _predicted(
     from sklearn.exceptions import ConvergenceWarning
 
     read = evenly_spaced(train)
-    texts = [
-        str(train[place].values[role])
-        for role in ("text", "pair")
-        if role in train[0].values
-        for place in read
-    ]
+    texts = [str(train[place].values[role]) for role in ("text", "pair") if role in train[0].values for place in read]
     vectorizer = tf_idf(texts, features)
     targets = targets[read]
     if vectorizer is None or len(np.unique(targets, axis=0)) < 2:
@@ -122,9 +111,7 @@ def _features(vectorizer: Any, records: Records) -> Any:
 
 def evenly_spaced(train: Records) -> list[int]:
     """Places of the training rows that are read, all of them where they are few and short."""
-    characters = sum(
-        len(str(record.values.get(role, ""))) for record in train for role in ("text", "pair")
-    )
+    characters = sum(len(str(record.values.get(role, ""))) for record in train for role in ("text", "pair"))
     fitting = max(1, len(train) * MOST_CHARACTERS // max(1, characters))
     count = min(len(train), MOST_ROWS, fitting)
     return [int(place) for place in np.linspace(0, len(train) - 1, count)]

@@ -118,9 +118,7 @@ def longest_input(config: PreTrainedConfig) -> int:
         with torch.device("meta"):
             encoder = AutoModel.from_config(config)
     except UNLOADABLE as error:
-        raise ElektronError(
-            f"no {config.model_type} has the sizes of its config.json ({first_line(error)})"
-        ) from error
+        raise ElektronError(f"no {config.model_type} has the sizes of its config.json ({first_line(error)})") from error
     padding = (
         module.padding_idx
         for name, module in encoder.named_modules()
@@ -173,8 +171,7 @@ def load_encoder(name: str) -> Encoder:
     encoder, weights = load_bare_encoder(name)
     if is_causal(name, encoder):
         raise ElektronError(
-            f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an "
-            "encoder"
+            f"{name} is a {config.model_type}, a decoder, which reads a text in one direction only: give an encoder"
         )
     tokenizer = load_tokenizer(name)
     check_token_ids(name, tokenizer, config.vocab_size)

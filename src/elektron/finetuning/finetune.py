@@ -77,9 +77,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         encoder = encoder or new_encoder(config, data)
         if config.private and encoder.config.model_type not in recipe.PRIVATE_FAMILIES:
             families = comma_list(recipe.PRIVATE_FAMILIES)
-            raise ElektronError(
-                f"--private is for encoders of {families}, not for {encoder.config.model_type}"
-            )
+            raise ElektronError(f"--private is for encoders of {families}, not for {encoder.config.model_type}")
         check_unknown(config, data, encoder)
         sides = {"pretrained" if encoder.pretrained else "scratch": encoder}
         if config.baseline == "scratch":
@@ -131,9 +129,7 @@ def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> N
 class Search:
     """Trainings with the same data, of which the best are chosen on the evaluation rows."""
 
-    def __init__(
-        self, config: FinetuneConfig, data: Labelled, finished: FinishedTrials, count: int = 1
-    ) -> None:
+    def __init__(self, config: FinetuneConfig, data: Labelled, finished: FinishedTrials, count: int = 1) -> None:
         self.config = config
         self.data = data
         self.finished = finished
@@ -141,9 +137,7 @@ class Search:
         """Trainings of the command, which share the budget of private training."""
         self.trials: list[Trial] = []
 
-    def best_of(
-        self, side: str, encoder: Encoder, combinations: Sequence[dict[str, Any]]
-    ) -> Trained:
+    def best_of(self, side: str, encoder: Encoder, combinations: Sequence[dict[str, Any]]) -> Trained:
         """The best training of a side."""
         first = self.config.seed
         best: Trained | None = None

@@ -58,9 +58,7 @@ def hold_out(
     return sides
 
 
-def stratified(
-    records: Sequence[Record], count: int, seed: int, classes: Classes | None = None
-) -> set[int]:
+def stratified(records: Sequence[Record], count: int, seed: int, classes: Classes | None = None) -> set[int]:
     """Indices of `count` rows, drawn by the seed.
 
     With `classes`, each class gets its fraction of the rows, and at least one while there are enough; a

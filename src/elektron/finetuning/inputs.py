@@ -26,9 +26,7 @@ HEAD_FRACTION = 0.5
 WINDOWS = {"truncation": True, "return_overflowing_tokens": True}
 
 
-def tokenize(
-    tokenizer: Tokenizer, *texts: Sequence[Any], **options: Any
-) -> tuple[BatchEncoding, Features]:
+def tokenize(tokenizer: Tokenizer, *texts: Sequence[Any], **options: Any) -> tuple[BatchEncoding, Features]:
     """The tokenizer's encoding, and a feature for each of its rows: several where a text has windows."""
     encoded = tokenizer(*map(list, texts), return_attention_mask=False, **options)
     records = encoded.pop("overflow_to_sample_mapping", range(len(encoded["input_ids"])))

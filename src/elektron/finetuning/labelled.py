@@ -63,9 +63,7 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
         ElektronError: a file cannot be read, or no row is left for training or evaluation.
     """
 
-    def read(
-        files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = ""
-    ) -> list[Record]:
+    def read(files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = "") -> list[Record]:
         return list(read_records(files, layout, config, labelled=True, own=own))
 
     fraction = held_out_fraction(config.eval)

@@ -72,10 +72,7 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
             decay = config.weight_decay if parameter.ndim >= 2 else 0.0
             adamw.setdefault((config.learning_rate * scale, decay), []).append(parameter)
     optimizer = torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": rate, "weight_decay": decay}
-            for (rate, decay), parameters in adamw.items()
-        ],
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in adamw.items()],
         eps=1e-6,
         fused=True,
     )

@@ -56,9 +56,7 @@ class Predictor:
         features = self.task.features(records, self.tokenizer, labelled=False)
         return self.predict_features(records, features, title)
 
-    def predict_features(
-        self, records: Records, features: Features, title: str | None = None
-    ) -> Predictions:
+    def predict_features(self, records: Records, features: Features, title: str | None = None) -> Predictions:
         """As `predict`, of features that are there already."""
         return self.task.predictions(records, features, self.outputs(features, title))
 
@@ -80,9 +78,7 @@ class Predictor:
                 total += float(self.model(**batch).loss) * len(numbers)
         return total / len(features)
 
-    def batches(
-        self, features: Features, title: str | None = None
-    ) -> Iterator[tuple[list[int], Batch]]:
+    def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
         sizes = list(map(self.task.size, features))
         tokens = TOKENS_AT_ONCE[self.on.device.type]
@@ -96,9 +92,7 @@ class Predictor:
                 bar.update(done)
 
 
-def batches_by_size(
-    sizes: Sequence[int], tokens: int, most_rows: int | None
-) -> Iterator[list[int]]:
+def batches_by_size(sizes: Sequence[int], tokens: int, most_rows: int | None) -> Iterator[list[int]]:
     """Numbers of rows in batches, the longest first.
 
     Args:

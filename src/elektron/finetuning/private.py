@@ -142,9 +142,7 @@ def train_privately(
         expected_batch_size=privacy.sample_rate * len(features),
         generator=system_seeded_generator(on.device),
     )
-    schedule = get_linear_schedule_with_warmup(
-        base, round(config.warmup * privacy.steps), privacy.steps
-    )
+    schedule = get_linear_schedule_with_warmup(base, round(config.warmup * privacy.steps), privacy.steps)
     sampler = UniformWithReplacementSampler(
         num_samples=len(features),
         sample_rate=privacy.sample_rate,
@@ -155,9 +153,7 @@ def train_privately(
     with Progress(title, privacy.steps, "steps") as bar, warnings.catch_warnings():
         # Embeddings read numbers, which have no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
-        monitor = Monitor(
-            task.metric, evaluate, config.keep == "best", config.patience, bar, tracker
-        )
+        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar, tracker)
         model.train()
         for step, chosen in enumerate(sampler, start=1):
             chosen.sort(key=lambda row: task.size(features[row]))
@@ -206,9 +202,9 @@ def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor
         return F.mse_loss(logits.squeeze(-1), labels, reduction="none")
     if kind == "multi_label_classification":
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
-    losses = F.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing
-    ).view(labels.shape)
+    losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing).view(
+        labels.shape
+    )
     if labels.ndim == 1:
         return losses
     return losses.sum(-1) / (labels != IGNORED_LABEL).sum(-1).clamp(min=1)

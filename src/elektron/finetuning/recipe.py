@@ -33,9 +33,7 @@ READ_AT_ONCE = 512
 OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),
-    **dict.fromkeys(
-        ("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(GENERATING)
-    ),
+    **dict.fromkeys(("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(GENERATING)),
 }
 """Settings that other tasks do not have; those with a default other than None are not checked."""
 PRIVATE: dict[str, Any] = {
@@ -147,8 +145,7 @@ def resolve(
     assert resolved.max_length is not None
     if resolved.max_length > longest:
         raise ElektronError(
-            f"--max-length {resolved.max_length} is more than the {longest} tokens that "
-            f"{config.model} can read"
+            f"--max-length {resolved.max_length} is more than the {longest} tokens that {config.model} can read"
         )
     return resolved
 
@@ -173,14 +170,10 @@ def check(config: FinetuneConfig) -> None:
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
-            raise ElektronError(
-                f"{flag} means nothing to {config.task}, only to {comma_list(tasks)}"
-            )
+            raise ElektronError(f"{flag} means nothing to {config.task}, only to {comma_list(tasks)}")
     stride, length = config.stride, config.max_length or READ_AT_ONCE
     if stride is not None and not 0 <= stride < length - LEAST_LENGTH:
-        raise ElektronError(
-            f"--stride {stride} must be 0 or more, and well below the {length} tokens read"
-        )
+        raise ElektronError(f"--stride {stride} must be 0 or more, and well below the {length} tokens read")
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not scratch:
@@ -190,9 +183,7 @@ def check(config: FinetuneConfig) -> None:
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
     if config.micro_batch_size is not None and config.micro_batch_size > (config.batch_size or 32):
-        raise ElektronError(
-            f"--micro-batch-size {config.micro_batch_size} is more than --batch-size"
-        )
+        raise ElektronError(f"--micro-batch-size {config.micro_batch_size} is more than --batch-size")
 
 
 def check_private(config: FinetuneConfig) -> None:
@@ -210,9 +201,7 @@ def check_private(config: FinetuneConfig) -> None:
         raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
-    swept = [
-        name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)
-    ]
+    swept = [name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)]
     same = {Path(name).resolve() for name in config.train}
     for found, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),

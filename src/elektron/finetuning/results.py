@@ -68,9 +68,7 @@ def write_results(
     """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
     records, predictor = data.reported, trained.predictor
     assert predictor is not None  # the best training is never removed
-    chosen = [
-        t for t in trials if (t.side, t.settings) == (trained.trial.side, trained.trial.settings)
-    ]
+    chosen = [t for t in trials if (t.side, t.settings) == (trained.trial.side, trained.trial.settings)]
     seeds = [metrics for t in chosen if (metrics := t.test if data.test else t.eval)]
     privacy = trained.trial.privacy
     # What baselines learn of the training rows is learned without noise.
@@ -84,11 +82,7 @@ def write_results(
     warnings = [
         *data.remarks,
         *(f"{name} has collapsed: {summary}" for name, summary in collapsed.items()),
-        *(
-            warning
-            for warning in evaluated.details.pop("warnings")
-            if not warning.endswith(tuple(collapsed.values()))
-        ),
+        *(warning for warning in evaluated.details.pop("warnings") if not warning.endswith(tuple(collapsed.values()))),
     ]
     details = {
         "model": trained.config.model,
@@ -279,9 +273,7 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
         for record in records
     ]
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(
-            to_json(row) + "\n" for row in PredictionColumns().rows(records, predictions)
-        )
+        file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(records, predictions))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -289,9 +281,7 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
 
 
-def summary_text(
-    metrics: Mapping[str, Any], trials: Sequence[Trial], metric: str, out: Path
-) -> str:
+def summary_text(metrics: Mapping[str, Any], trials: Sequence[Trial], metric: str, out: Path) -> str:
     """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""
     parts = []
     if len(trials) > 1:
@@ -325,9 +315,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
             line += f"   95 % interval {low:.4f} … {high:.4f}"
         others = [baseline["metrics"].get(name) for baseline in baselines]
         if any(other is not None for other in others):
-            line = f"{line:69}" + "".join(
-                f"{'':>11}" if v is None else f"{v:11.4f}" for v in others
-            )
+            line = f"{line:69}" + "".join(f"{'':>11}" if v is None else f"{v:11.4f}" for v in others)
         lines.append(line)
     names = (escape_control(baseline["name"]) for baseline in baselines)
     lines += [f"  {number} {name}" for number, name in zip(numbers, names, strict=True)]
@@ -343,8 +331,7 @@ def table_of_trials(trials: Sequence[Trial], metric: str) -> str:
         test = f"{trial.test[metric]:8.4f}" if trial.test else f"{'–':>8}"
         mark = "  kept" if trial.kept else ""
         lines.append(
-            f"  {name:{width}}  {trial.eval[metric]:8.4f}  {test}  {trial.kept_epoch:6g}"
-            f"  {trial.seconds:8.0f}{mark}"
+            f"  {name:{width}}  {trial.eval[metric]:8.4f}  {test}  {trial.kept_epoch:6g}  {trial.seconds:8.0f}{mark}"
         )
     return f"Runs, by {metric}:\n" + "\n".join(lines)
 

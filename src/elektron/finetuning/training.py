@@ -97,9 +97,7 @@ def train(
         tempfile.TemporaryDirectory(prefix="elektron-") as unused,
         Progress(title, steps, "steps") as bar,
     ):
-        monitor = Monitor(
-            task.metric, evaluate, config.keep == "best", config.patience, bar, tracker
-        )
+        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar, tracker)
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
@@ -190,9 +188,7 @@ class Monitor(TrainerCallback):
         if self.after_epoch(rest["model"], state.epoch, state.global_step, loss):
             control.should_training_stop = True
 
-    def after_epoch(
-        self, model: PreTrainedModel, epoch: float, step: int, loss: float | None
-    ) -> bool:
+    def after_epoch(self, model: PreTrainedModel, epoch: float, step: int, loss: float | None) -> bool:
         """Evaluate the model and keep its weights if they are the best; whether patience has ended.
 
         Args:
@@ -214,10 +210,7 @@ class Monitor(TrainerCallback):
             self.history.kept = len(epochs) - 1
         elif value is not None and all(value > before for before in earlier):
             self.history.kept = len(epochs) - 1
-            self.best = {
-                name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in model.state_dict().items()
-            }
+            self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
         epochs_since = len(epochs) - 1 - self.history.kept
         return self.patience is not None and epochs_since >= self.patience
 

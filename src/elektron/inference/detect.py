@@ -156,10 +156,7 @@ class Detector:
         ids_of_texts: list[list[int]] = encoded["input_ids"]
         probabilities = self._probabilities(ids_of_texts)
         rows = zip(texts, ids_of_texts, encoded["offset_mapping"], probabilities, strict=True)
-        found = [
-            [word for word in self._words(*row) if word.probability >= self.config.threshold]
-            for row in rows
-        ]
+        found = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
         suspicious = [
             [
                 {
@@ -173,11 +170,7 @@ class Detector:
             for text, words in zip(texts, found, strict=True)
         ]
         if self.generator is not None:
-            masked = [
-                (ids, word)
-                for ids, words in zip(ids_of_texts, found, strict=True)
-                for word in words
-            ]
+            masked = [(ids, word) for ids, words in zip(ids_of_texts, found, strict=True) for word in words]
             suggestions = iter(self._suggestions(self.generator, masked))
             for row in suspicious:
                 for entry in row:
@@ -188,9 +181,7 @@ class Detector:
     def _probabilities(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The probability of each token of each text, given as token ids, of having been replaced."""
         spans = [
-            (number, begin, end)
-            for number, ids in enumerate(texts)
-            for begin, end in windows(len(ids), self.room)
+            (number, begin, end) for number, ids in enumerate(texts) for begin, end in windows(len(ids), self.room)
         ]
         rows = [[self.first, *texts[number][begin:end], *self.last] for number, begin, end in spans]
         outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
@@ -264,9 +255,7 @@ class Detector:
                 itself = ids[word.tokens]
                 found[row] = [
                     {
-                        "word": readable(
-                            tokenizer.convert_ids_to_tokens(token), tokenizer.backend_tokenizer
-                        ).strip(),
+                        "word": readable(tokenizer.convert_ids_to_tokens(token), tokenizer.backend_tokenizer).strip(),
                         "probability": round(value, DIGITS),
                     }
                     for value, token in zip(values, tokens, strict=True)

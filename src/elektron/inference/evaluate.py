@@ -35,17 +35,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise ElektronError("give labelled files, or minimal pairs with --blimp FILE")
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         precision = config.precision or precision_of_finetuning(config.model)
-        predictor = load_predictor(
-            config.model, config.task, config.decoding, config.batch_size, precision
-        )
+        predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, precision)
         records = list(read_records(config.data, predictor.task.files(), config, labelled=True))
         if isinstance(predictor.task, Classification):
             records = with_label(records, predictor.task.labels)
         predictor.task.check(records)
         texts = input_texts(predictor.task.layout, records)
-        count_unknown(texts, predictor.tokenizer).check(
-            ", ".join(config.data), config.allow_unknown
-        )
+        count_unknown(texts, predictor.tokenizer).check(", ".join(config.data), config.allow_unknown)
         scored = evaluate_model(predictor, records)
         if folder is not None:
             predictor.task.save(folder)

@@ -158,9 +158,7 @@ def load_source(config: ExportConfig) -> Source:
     predictor = dataclasses.replace(load_predictor(name, config.task), on=CPU)
     task, network = predictor.task, predictor.model
     if isinstance(task, SequenceToSequence):
-        raise ElektronError(
-            f"{name} is a model for {task.name}: models that generate text cannot be exported"
-        )
+        raise ElektronError(f"{name} is a model for {task.name}: models that generate text cannot be exported")
     if isinstance(network, SentenceEncoder):
         network = network.encoder
     return Source(network, predictor.tokenizer, predictor, task.max_length)
@@ -317,9 +315,7 @@ def compare_on_rows(source: Source, file: Path, records: Records) -> dict[str, A
     exported = dataclasses.replace(predictor, model=load_exported(file, task))
     features = task.features(records, predictor.tokenizer, labelled=False)
     sides = [side.outputs(features, "comparing rows") for side in (exported, predictor)]
-    answers = [
-        [answer(row) for row in task.predictions(records, features, outputs)] for outputs in sides
-    ]
+    answers = [[answer(row) for row in task.predictions(records, features, outputs)] for outputs in sides]
     differences = []
     for feature, a, b in zip(features, *sides, strict=True):
         found = np.abs(np.subtract(a, b))

@@ -65,10 +65,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
         on = Device.choose(config.precision)
-        models = {
-            name: evaluate_model(place, pairs, on)
-            for name, place in models_of(config.model).items()
-        }
+        models = {name: evaluate_model(place, pairs, on) for name, place in models_of(config.model).items()}
         result = {
             "model": config.model,
             "file": config.blimp,
@@ -109,9 +106,7 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
         for text in (pair.values["good"], pair.values["bad"]):
             read[text] = tokenized(text, tokenizer)
             if len(read[text].input_ids) > longest:
-                raise ElektronError(
-                    f"{pair.where}: longer than the {longest} tokens {name} can read"
-                )
+                raise ElektronError(f"{pair.where}: longer than the {longest} tokens {name} can read")
     sentences = list(dict.fromkeys(read.values()))
     model.to(on.device).eval()
     with torch.inference_mode(), on.autocast(), Progress(name, None, "sequences") as progress:
@@ -120,9 +115,7 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
-    margins = [
-        score_of[read[pair.values["good"]]] - score_of[read[pair.values["bad"]]] for pair in pairs
-    ]
+    margins = [score_of[read[pair.values["good"]]] - score_of[read[pair.values["bad"]]] for pair in pairs]
     preferences = [0.5 if margin == 0 else float(margin > 0) for margin in margins]
     result = {"kind": kind} | accuracies(preferences, [ALL] * len(pairs))[ALL]
     for group in GROUPS:
@@ -169,9 +162,7 @@ def sentence_scores(
             if mask_id is None:
                 values = originality(model, input_ids[row], scored[row], on)
             else:
-                values = masked_log_probability(
-                    model, mask_id, input_ids[row], positions[chosen], on
-                )
+                values = masked_log_probability(model, mask_id, input_ids[row], positions[chosen], on)
             np.add.at(scores, numbers[row.numpy()], values.double().cpu().numpy())
             done += len(row)
             progress(done)
@@ -243,10 +234,7 @@ def table(models: dict[str, dict[str, Any]]) -> str:
     lines = [f"{'phenomenon':{width}}  {'pairs':>7}  " + "  ".join(columns)]
     for name in names:
         found = [m if name == ALL else m["phenomenon"][name] for m in models.values()]
-        cells = [
-            f"{each['accuracy']:.3f}  {each['interval'][0]:.3f} … {each['interval'][1]:.3f}"
-            for each in found
-        ]
+        cells = [f"{each['accuracy']:.3f}  {each['interval'][0]:.3f} … {each['interval'][1]:.3f}" for each in found]
         cells = [f"{cell:{len(column)}}" for cell, column in zip(cells, columns, strict=True)]
         lines.append(f"{name:{width}}  {found[0]['pairs']:>7,}  {'  '.join(cells)}".rstrip())
     return "\n".join(lines)

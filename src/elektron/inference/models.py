@@ -72,9 +72,7 @@ def load_exported(file: Path, task: Task) -> Any:
     return SentenceEncoder(network, task.max_length) if isinstance(task, Embedding) else network
 
 
-def check_belonging(
-    model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
-) -> None:
+def check_belonging(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
     """Raise ElektronError if the parts of a model's folder are not of one model."""
     labels = getattr(task, "labels", None)
     if labels is not None and len(labels) != config.num_labels:
@@ -85,9 +83,7 @@ def check_belonging(
     encoder = config.encoder if config.is_encoder_decoder else config
     longest = longest_input(encoder)
     if task.max_length > longest:
-        raise ElektronError(
-            f"{model}: by {TASK_FILE} it reads {task.max_length} tokens, and its network {longest}"
-        )
+        raise ElektronError(f"{model}: by {TASK_FILE} it reads {task.max_length} tokens, and its network {longest}")
     check_token_ids(model, tokenizer, encoder.vocab_size)
     if isinstance(task, SequenceToSequence):
         check_token_ids(model, task.tokenizer, config.decoder.vocab_size)

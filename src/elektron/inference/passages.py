@@ -36,14 +36,10 @@ COUNT = 10
 LINE = regex.compile(r"[^\n]*\n*")
 # Only the first mark of several may begin an end, and nothing that was taken is given back: however
 # many marks or blanks there are, each is looked at a few times only.
-SENTENCE_END = regex.compile(
-    r"(?<![.!?])[.!?]++[\"'”’)\]]*+\s++|(?<![。！？])[。！？]++[」』”’）]*+\s*+"
-)
+SENTENCE_END = regex.compile(r"(?<![.!?])[.!?]++[\"'”’)\]]*+\s++|(?<![。！？])[。！？]++[」』”’）]*+\s*+")
 WIDE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3001-\u303f\uff01-\uff60]")
 WORD = regex.compile(rf"(?:\A\s*+)?(?:{WIDE.pattern}|(?:(?!{WIDE.pattern})\S)++)\s*+")
-TERM = regex.compile(
-    rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1
-)
+TERM = regex.compile(rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1)
 STOPWORDS = frozenset(STOPWORDS_EN_PLUS)
 
 NOWHERE: Prediction = {
@@ -89,9 +85,7 @@ class Passages:
         numbers: list[list[int]] = []
         for passage, heading in read_passages(Corpus(sources), words):
             self.passages.append(passage)
-            numbers.append(
-                [self._terms.setdefault(term, len(self._terms)) for term in terms(heading)]
-            )
+            numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(heading)])
         if not self._terms:
             raise ElektronError(f"{', '.join(sources)}: there are no words in it to find it by")
         self._index = bm25s.BM25()
@@ -136,8 +130,7 @@ class OpenBook:
             for passage in self.passages.search(str(question.values["question"]), self.count)
         ]
         records = [
-            replace(question, values=question.values | {"context": passage.text})
-            for _, question, passage in found
+            replace(question, values=question.values | {"context": passage.text}) for _, question, passage in found
         ]
         answers: list[list[Prediction]] = [[] for _ in questions]
         for (number, _, passage), prediction in zip(found, self.answerer(records), strict=True):

@@ -57,9 +57,7 @@ def predictions(config: PredictConfig) -> list[Row]:
 
 
 def _predict(config: PredictConfig, write: Write) -> int:
-    predictor = load_predictor(
-        config.model, config.task, config.decoding, config.batch_size, config.precision
-    )
+    predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     layout = predictor.task.files()
     # A chunk may take minutes. Rows that are typed are answered at once.
     scored = partial(predictor.predict, title=None if config.input == "-" else "these rows")

@@ -37,9 +37,7 @@ def load_scorer(name: str) -> tuple[Kind, Any]:
         if (file := exported_file(name)) is not None:
             return "discriminator", OnnxModel(file, ("logits",))
         return "discriminator", load_network(auto_class, name)
-    raise ElektronError(
-        f"{name} is {architecture}, and neither a masked language model nor a discriminator"
-    )
+    raise ElektronError(f"{name} is {architecture}, and neither a masked language model nor a discriminator")
 
 
 def discriminator_class(config: PreTrainedConfig) -> Any:
@@ -52,9 +50,7 @@ def discriminator_class(config: PreTrainedConfig) -> Any:
     return AutoModelForTokenClassification if tags else None
 
 
-def replaced_logits(
-    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None = None
-) -> Tensor:
+def replaced_logits(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """A discriminator's logits `(batch, length)` of "replaced", in fp32."""
     logits: Tensor = model(input_ids, attention_mask=attention_mask).logits.float()
     # A token classifier has a logit for each of LABELS, a discriminator one.

@@ -70,9 +70,7 @@ def parse_dataset(source: str) -> HubDataset:
     """Parse `hf:NAME[@REVISION][:config][:split]`. Raises ElektronError if there is no name."""
     name, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
     if not name.strip("/"):
-        raise ElektronError(
-            f"{source}: which data set? Write {HUB}NAME[@REVISION][:config][:split]"
-        )
+        raise ElektronError(f"{source}: which data set? Write {HUB}NAME[@REVISION][:config][:split]")
     return HubDataset(parse_repo(name), config or None, split or "train")
 
 
@@ -122,9 +120,7 @@ def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[
             if isinstance(data_set, dict):
                 data_set = data_set[split]
         else:
-            data_set = load_dataset(
-                name, config, split=split, revision=commit or revision, streaming=True
-            )
+            data_set = load_dataset(name, config, split=split, revision=commit or revision, streaming=True)
     except KeyError as error:
         raise ElektronError(f"{source}: no split {split!r}, only {comma_list(data_set)}") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:

@@ -36,9 +36,7 @@ def read_text(path: Path, max_bytes: int | None = None) -> str:
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise ElektronError(
-            f"{path}: more than {max_bytes:,} bytes, which no such file has: is it the right one?"
-        )
+        raise ElektronError(f"{path}: more than {max_bytes:,} bytes, which no such file has: is it the right one?")
     return content.decode()
 
 
@@ -136,15 +134,11 @@ def from_json(value: Any, hint: Any, where: str, lenient: bool = False) -> Any:
     else:
         fits = hint is Any or type(value) is hint or (hint is float and type(value) is int)
     if not fits:
-        raise ValueError(
-            f"{where} must be a list" if kind is list else f"{where} is of another type"
-        )
+        raise ValueError(f"{where} must be a list" if kind is list else f"{where} is of another type")
     return value
 
 
-def _fields_from_json(
-    value: dict[str, Any], cls: type, where: str, lenient: bool
-) -> dict[str, Any]:
+def _fields_from_json(value: dict[str, Any], cls: type, where: str, lenient: bool) -> dict[str, Any]:
     hints = get_type_hints(cls)
     if not lenient and (unknown := value.keys() - hints.keys()):
         raise ValueError(f"{where} has an unknown {min(unknown)!r:.80}")
@@ -195,9 +189,7 @@ def refuse_foreign(path: Path, marker: bytes) -> None:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head and marker not in head:
-        raise ElektronError(
-            f"{path} exists and was not written by this command: move it away, or give another name"
-        )
+        raise ElektronError(f"{path} exists and was not written by this command: move it away, or give another name")
 
 
 def resolve_link(path: Path) -> Path:

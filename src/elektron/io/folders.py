@@ -154,9 +154,7 @@ def folder_lock(folder: Path, out: Path) -> Iterator[None]:
     try:
         file = _lock(folder, out)
     except OSError as error:
-        raise ElektronError(
-            f"{out} cannot be written ({error.strerror}): choose another --out"
-        ) from error
+        raise ElektronError(f"{out} cannot be written ({error.strerror}): choose another --out") from error
     with file:
         yield
 

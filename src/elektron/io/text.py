@@ -315,9 +315,7 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
         raise ElektronError(f"{name}: the JSON array has no end: is the file cut off?")
 
 
-def read_csv_rows(
-    name: str, lines: Iterable[str], delimiter: str, advice: str = ""
-) -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(name: str, lines: Iterable[str], delimiter: str, advice: str = "") -> Iterator[tuple[int, list[str]]]:
     """The rows of a table whose fields may be quoted, each with the number of its first line.
 
     Args:

@@ -44,9 +44,7 @@ class VocabularyChange:
     """New ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
 
     @classmethod
-    def between(
-        cls, old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase
-    ) -> VocabularyChange:
+    def between(cls, old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase) -> VocabularyChange:
         """The change from the tokenizer of a checkpoint to another."""
         old_texts, new_texts = token_texts(old), token_texts(new)
         old_ids = {text: token_id for token_id, text in old_texts.items()}
@@ -95,9 +93,7 @@ class VocabularyChange:
 def mark_of(tokenizer: PreTrainedTokenizerBase) -> str:
     """The mark that most tokens of a vocabulary have, or none."""
     marks = (CONTINUATION, SPACE, BYTE_SPACE)
-    found = Counter(
-        mark for token in tokenizer.get_vocab() for mark in marks if token.startswith(mark)
-    )
+    found = Counter(mark for token in tokenizer.get_vocab() for mark in marks if token.startswith(mark))
     return found.most_common(1)[0][0] if found else ""
 
 
@@ -135,9 +131,7 @@ def known_pieces(
     return found
 
 
-def adapted(
-    network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None
-) -> PreTrainedModel:
+def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None) -> PreTrainedModel:
     """A network with at least `length` positions and, where given, another vocabulary; itself if that changes nothing.
 
     Raises:
@@ -171,9 +165,7 @@ def change_vocabulary(
     """Replace what has a row for each token, and the ids in the configuration."""
     padding = vocabulary.special_ids["pad"]
     if config.model_type == "mpnet" and padding != 1:
-        raise ElektronError(
-            f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}"
-        )
+        raise ElektronError(f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}")
     if first_position(config) and padding > MAX_PADDING_ID:
         raise ElektronError(
             f"{config.model_type} counts positions from behind the padding token's id, which is {padding} in this "

@@ -62,9 +62,7 @@ def attention(
         or kwargs.get("softcap") is not None
     ):
         options = kwargs | {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
-        output: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **options
-        )
+        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output
     if scaling is None:
         scaling = query.shape[-1] ** -0.5

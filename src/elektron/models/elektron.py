@@ -77,9 +77,7 @@ class ElektronConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.classifier_pooling not in ("mean", "cls"):
-            raise ValueError(
-                f"classifier_pooling must be mean or cls, got {self.classifier_pooling!r}"
-            )
+            raise ValueError(f"classifier_pooling must be mean or cls, got {self.classifier_pooling!r}")
         if not (self.norm_eps > 0 and self.rope_theta > 0):
             raise ValueError("norm_eps and rope_theta must be positive")
         super().__post_init__(**kwargs)
@@ -184,9 +182,7 @@ class ElektronAttention(nn.Module):
         query, key = (heads.transpose(1, 2) for heads in query_key.unbind(2))
         value = qkv[:, :, 2].transpose(1, 2)
         attention: Callable[..., tuple[Tensor, Tensor | None]]
-        attention = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention
-        )
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         attended, weights = attention(
             self,
             query,
@@ -289,9 +285,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
         self.config.auto_map = AUTO_MAP
         super().save_pretrained(save_directory, **kwargs)
         for name in sorted({target.split(".")[0] for target in AUTO_MAP.values()}):
-            shutil.copyfile(
-                Path(__file__).with_name(f"{name}.py"), Path(save_directory, f"{name}.py")
-            )
+            shutil.copyfile(Path(__file__).with_name(f"{name}.py"), Path(save_directory, f"{name}.py"))
 
 
 class ElektronModel(ElektronPreTrainedModel):
@@ -307,9 +301,7 @@ class ElektronModel(ElektronPreTrainedModel):
         self.embeddings = ElektronEmbeddings(config)
         self.embeddings_project: nn.Module = nn.Identity()
         if config.embedding_size != config.hidden_size:
-            self.embeddings_project = nn.Linear(
-                config.embedding_size, config.hidden_size, bias=False
-            )
+            self.embeddings_project = nn.Linear(config.embedding_size, config.hidden_size, bias=False)
         self.layers = nn.ModuleList(ElektronLayer(config) for _ in range(config.num_hidden_layers))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.post_init()
@@ -350,9 +342,7 @@ class ElektronModel(ElektronPreTrainedModel):
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
         head_size = self.config.hidden_size // self.config.num_attention_heads
         rotary = rotary_angles(position_ids, head_size, self.config.rope_theta)
-        mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, rotary, **kwargs)
         return BaseModelOutput(last_hidden_state=rms_norm(hidden_states, self.config.norm_eps))

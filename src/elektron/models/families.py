@@ -114,16 +114,12 @@ class Family:
         return self.discriminator_class.__name__.endswith("ForTokenClassification")
 
 
-def only_released(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> PreTrainedConfig:
+def only_released(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
     """For families that are continued from a released checkpoint and never built from sizes."""
     raise ElektronError("encoders of this family are only continued: give --init-from")
 
 
-def named_arguments(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> dict[str, Any]:
+def named_arguments(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> dict[str, Any]:
     """The arguments that the configurations of these families call by the same names."""
     named = dataclasses.asdict(sizes)
     dropout = named.pop("dropout")
@@ -140,9 +136,7 @@ def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
     return ElectraConfig(**named_arguments(sizes, vocab_size, special_ids))
 
 
-def elektron_config(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> ElektronConfig:
+def elektron_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ElektronConfig:
     """The project's own architecture, see `elektron.py`."""
     return ElektronConfig(
         **named_arguments(sizes, vocab_size, special_ids),
@@ -151,9 +145,7 @@ def elektron_config(
     )
 
 
-def deberta_config(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> DebertaV2Config:
+def deberta_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> DebertaV2Config:
     """DeBERTaV3's way of attention, with projections for positions in every layer and few buckets.
 
     Content asks for positions and positions for content; no absolute positions, no segments. It has
@@ -174,9 +166,7 @@ def deberta_config(
     )
 
 
-def modernbert_config(
-    sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
-) -> ModernBertConfig:
+def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ModernBertConfig:
     """ModernBERT in smaller; every third layer sees the whole row. Sentences are read by their mean."""
     return ModernBertConfig(
         vocab_size=vocab_size,
@@ -252,9 +242,7 @@ FAMILIES: dict[str, Family] = {
             generator_class=ElectraForMaskedLM,
             make_config=electra_config,
             encode=encode,
-            token_logits=lambda network, states: network.generator_lm_head(
-                network.generator_predictions(states)
-            ),
+            token_logits=lambda network, states: network.generator_lm_head(network.generator_predictions(states)),
             replaced_logits=lambda network, states: network.discriminator_predictions(states),
             encoder_layers="encoder.layer",
         ),
@@ -275,9 +263,7 @@ FAMILIES: dict[str, Family] = {
             make_config=modernbert_config,
             encode=encode_modernbert,
             token_logits=lambda network, states: network.decoder(network.head(states)),
-            replaced_logits=lambda network, states: network.classifier(
-                network.drop(network.head(states))
-            )[..., 1],
+            replaced_logits=lambda network, states: network.classifier(network.drop(network.head(states)))[..., 1],
             encoder_layers="layers",
         ),
     )
@@ -372,9 +358,7 @@ def check_sizes(network: str, sizes: Sizes) -> None:
         )
         < 1
     ):
-        raise ElektronError(
-            f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width"
-        )
+        raise ElektronError(f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width")
     if sizes.hidden_size % sizes.num_attention_heads:
         raise ElektronError(
             f"the {network} cannot split a width of {sizes.hidden_size} over {sizes.num_attention_heads} heads: "

@@ -43,10 +43,7 @@ def encoder_flops(config: Any, rows: int, length: int) -> int:
         token += kinds * 2 * span * hidden
         once = kinds * 2 * span * hidden**2
     projection = 2 * sizes.embedding_size * hidden if sizes.embedding_size != hidden else 0
-    return (
-        rows * length * (projection + sizes.num_hidden_layers * token)
-        + sizes.num_hidden_layers * once
-    )
+    return rows * length * (projection + sizes.num_hidden_layers * token) + sizes.num_hidden_layers * once
 
 
 def token_head_flops(config: Any) -> int:

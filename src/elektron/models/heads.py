@@ -156,9 +156,7 @@ class ElektronForSequenceClassification(ElektronPreTrainedModel):
         problem = self.config.problem_type
         if problem == "regression" or (problem is None and self.config.num_labels == 1):
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
-        if problem == "multi_label_classification" or (
-            problem is None and labels.is_floating_point()
-        ):
+        if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
             return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         return F.cross_entropy(logits, labels)
 

@@ -76,9 +76,7 @@ def load_with_new_head(model_class: Any, name: str) -> tuple[Any, set[str]]:
     Raises:
         ElektronError: as for `load_network`.
     """
-    return _load(
-        model_class, name, lambda network, key: not key.startswith(f"{network.base_model_prefix}.")
-    )
+    return _load(model_class, name, lambda network, key: not key.startswith(f"{network.base_model_prefix}."))
 
 
 def _load(
@@ -113,9 +111,7 @@ def _load(
     except UNLOADABLE as error:
         if isinstance(error, OSError) and _only_pickled(place):
             raise _pickled(place) from error
-        raise ElektronError(
-            f"the weights of {name!r} cannot be read: {on_one_line(error)}"
-        ) from error
+        raise ElektronError(f"the weights of {name!r} cannot be read: {on_one_line(error)}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     if any(GAIN in key for key in report["missing_keys"]) and any(
@@ -133,8 +129,7 @@ def _load(
     for key, value in network.state_dict().items():
         if value.is_floating_point() and not value.sum().isfinite():
             raise ElektronError(
-                f"{name!r}: its weights {key} are not all finite numbers: they are damaged, or training "
-                "has diverged"
+                f"{name!r}: its weights {key} are not all finite numbers: they are damaged, or training has diverged"
             )
     use_fast_attention(network)
     return network, new
@@ -147,15 +142,9 @@ def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]
     complaints = {
         "missing": report["missing_keys"] - new,
         "of another shape": {key for key, *_ in report["mismatched_keys"]} - new,
-        "unexpected": {
-            key
-            for key in report["unexpected_keys"]
-            if key.removeprefix(prefix).partition(".")[0] in parts
-        },
+        "unexpected": {key for key in report["unexpected_keys"] if key.removeprefix(prefix).partition(".")[0] in parts},
     }
-    found = [
-        f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys
-    ]
+    found = [f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys]
     if found:
         saved = (network.config.architectures or ["no class"])[0]
         raise ElektronError(

@@ -27,9 +27,7 @@ def exported_file(model: str) -> Path | None:
     folder = Path(model)
     if any(folder.glob("model*.safetensors*")):
         return None
-    return next(
-        (folder / name for name in (FILE, QUANTIZED_FILE) if (folder / name).is_file()), None
-    )
+    return next((folder / name for name in (FILE, QUANTIZED_FILE) if (folder / name).is_file()), None)
 
 
 class OnnxModel(nn.Module):
@@ -60,13 +58,9 @@ class OnnxModel(nn.Module):
         options.log_severity_level = 4  # fatal: all else is in its exceptions
         check_readable(path)
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except self.errors as error:
-            raise ElektronError(
-                f"{path} is damaged ({on_one_line(error)}): export the model again"
-            ) from error
+            raise ElektronError(f"{path} is damaged ({on_one_line(error)}): export the model again") from error
         self.inputs = [each.name for each in self.session.get_inputs()]
         shapes = {each.name: each.shape for each in self.session.get_outputs()}
         if not {INPUTS[0]} <= set(self.inputs) <= set(INPUTS) or not shapes.keys() >= set(outputs):
@@ -109,8 +103,7 @@ class OnnxModel(nn.Module):
             arrays = self.session.run(self.outputs, feed)
         except self.errors as error:
             raise ElektronError(
-                f"{self.path} cannot be run on {' × '.join(map(str, input_ids.shape))} tokens "
-                f"({on_one_line(error)})"
+                f"{self.path} cannot be run on {' × '.join(map(str, input_ids.shape))} tokens ({on_one_line(error)})"
             ) from error
         found: dict[str, Any] = dict(zip(self.outputs, map(torch.from_numpy, arrays), strict=True))
         return SimpleNamespace(loss=self._loss(found, labels) if labels else None, **found)

@@ -25,9 +25,7 @@ class PackedPositions(NamedTuple):
     """`(batch, 1, length, length)`: whether two tokens belong to the same document; made once for both networks."""
 
 
-def make_packed_positions(
-    document_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor
-) -> PackedPositions:
+def make_packed_positions(document_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor) -> PackedPositions:
     """The positions of packed rows `(batch, length)`, with their attention mask."""
     same_document = document_ids[:, None, :, None] == document_ids[:, None, None, :]
     return PackedPositions(document_ids, position_ids, token_type_ids, same_document)
@@ -96,9 +94,7 @@ def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPo
     return states
 
 
-def encode_modernbert(
-    encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions
-) -> Tensor:
+def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`modernbert`, which would not narrow a given mask to its windows."""
     order = torch.arange(input_ids.shape[1], device=input_ids.device)
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2

@@ -115,9 +115,7 @@ class Pair(nn.Module):
     def set_trained(self, generator: bool, discriminator: bool) -> None:
         """Set training mode for the networks that are trained now; shared modules follow the trained one."""
         # Shared modules keep the mode that is set last.
-        modes = sorted(
-            {GENERATOR: generator, DISCRIMINATOR: discriminator}.items(), key=lambda m: m[1]
-        )
+        modes = sorted({GENERATOR: generator, DISCRIMINATOR: discriminator}.items(), key=lambda m: m[1])
         for name, trained in modes:
             for network in self.networks()[name]:
                 network.train(trained)
@@ -152,9 +150,7 @@ class Pair(nn.Module):
 
         `detects` decides which head the discriminator is saved with, as for `save`.
         """
-        counts = {
-            DISCRIMINATOR: sum(p.numel() for p in self.exported_discriminator(detects).parameters())
-        }
+        counts = {DISCRIMINATOR: sum(p.numel() for p in self.exported_discriminator(detects).parameters())}
         if self.generator is not None:
             counts[GENERATOR] = sum(p.numel() for p in self.generator.parameters())
         return counts
@@ -239,9 +235,7 @@ def build_pair(
     generator = None
     if generator_sizes is not None:
         check_sizes(GENERATOR, generator_sizes)
-        generator = family.generator_class(
-            family.make_config(generator_sizes, vocab_size, special_ids)
-        )
+        generator = family.generator_class(family.make_config(generator_sizes, vocab_size, special_ids))
     discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
     fix_first_logit(discriminator)
     if generator is not None:

@@ -170,9 +170,7 @@ def load_discriminator(
     """
     labels = {int(number): label for number, label in (config.id2label or {}).items()}
     architecture = (config.architectures or [""])[0]
-    if architecture == family.discriminator_class.__name__ and (
-        labels == LABELS or not family.classifies_tokens
-    ):
+    if architecture == family.discriminator_class.__name__ and (labels == LABELS or not family.classifies_tokens):
         return changes(load_network(family.discriminator_class, name)), True
     config = copy.deepcopy(masked_lm.config)
     if family.classifies_tokens:
@@ -196,17 +194,11 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
     generator = type(masked_lm)(config)
     own = generator.state_dict()
     fitting = {
-        key: value
-        for key, value in masked_lm.state_dict().items()
-        if key in own and own[key].shape == value.shape
+        key: value for key, value in masked_lm.state_dict().items() if key in own and own[key].shape == value.shape
     }
     generator.load_state_dict(fitting, strict=False)
     generator.tie_weights()
-    parts = (
-        "embeddings and bottom layers"
-        if config.hidden_size == masked_lm.config.hidden_size
-        else "embeddings"
-    )
+    parts = "embeddings and bottom layers" if config.hidden_size == masked_lm.config.hidden_size else "embeddings"
     log.info(
         "the generator has %d layers of width %d and starts from the encoder's %s",
         sizes.num_hidden_layers,
@@ -216,21 +208,13 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
     return generator
 
 
-def resolve_sharing(
-    generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing | None
-) -> Sharing:
+def resolve_sharing(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing | None) -> Sharing:
     """Which weights the networks share: `sharing`, or by default the embeddings if they are equal. Logs the choice."""
-    ours, theirs = (
-        network.base_model.embeddings.state_dict() for network in (discriminator, generator)
-    )
-    equal = ours.keys() == theirs.keys() and all(
-        torch.equal(value, theirs[key]) for key, value in ours.items()
-    )
+    ours, theirs = (network.base_model.embeddings.state_dict() for network in (discriminator, generator))
+    equal = ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())
     if sharing is None:
         if not equal:
-            log.info(
-                "generator and discriminator come with different embeddings: each keeps its own (--sharing none)"
-            )
+            log.info("generator and discriminator come with different embeddings: each keeps its own (--sharing none)")
         return "embeddings" if equal else "none"
     if not equal and sharing in ("tokens", "embeddings", "all"):
         log.warning(
@@ -240,9 +224,7 @@ def resolve_sharing(
     return sharing
 
 
-def check_generator(
-    name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None
-) -> None:
+def check_generator(name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None) -> None:
     """Raise ElektronError if a generator does not match the discriminator in vocabulary, family or shared sizes."""
     generator = load_configuration(generator_name)
     if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
@@ -276,7 +258,6 @@ def released_family(name: str, config: PreTrainedConfig) -> Family:
     """
     if config.model_type not in RELEASED_FAMILIES:
         raise ElektronError(
-            f"{name} is of family {config.model_type!r}; "
-            f"pre-training continues from {' or '.join(RELEASED_FAMILIES)}"
+            f"{name} is of family {config.model_type!r}; pre-training continues from {' or '.join(RELEASED_FAMILIES)}"
         )
     return RELEASED_FAMILIES[config.model_type]

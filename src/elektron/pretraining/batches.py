@@ -105,9 +105,7 @@ class BatchMaker:
         start += sum(rows for since, rows in self.skipped_rows if step >= since)
         rows = rows_from(start, count, len(self.rows["training"]), seed)
         mask_probability = self.curriculum.mask_probability(step)
-        batch = self.make(
-            "training", rows, shape, mask_probability, seed, step, first * shape.parts
-        )
+        batch = self.make("training", rows, shape, mask_probability, seed, step, first * shape.parts)
         if self.max_local_rows is None or self.config.micro_batch_size is None:
             return batch
         most = -(-self.max_local_rows(shape.store_rows) // self.config.micro_batch_size)
@@ -165,9 +163,7 @@ class BatchMaker:
         pad = manifest.special_ids["pad"]
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
         masking_draws = draws_in_row(shape.length, max_masked)
-        uniforms = row_uniforms(
-            seed, step, first_row, len(input_ids), masking_draws + max_masked, stream
-        )
+        uniforms = row_uniforms(seed, step, first_row, len(input_ids), masking_draws + max_masked, stream)
         masks = mask_rows(
             input_ids,
             uniforms[:, :masking_draws],
@@ -178,9 +174,7 @@ class BatchMaker:
             None if self.words is None else self.words.word_starts(input_ids),
         )
         if manifest.packing == "dense":
-            document_ids, position_ids = document_and_position_ids(
-                input_ids, manifest.special_ids["cls"], pad
-            )
+            document_ids, position_ids = document_and_position_ids(input_ids, manifest.special_ids["cls"], pad)
             token_type_ids = np.zeros_like(input_ids)
         else:
             document_ids = np.where(input_ids == pad, -1, 0)
@@ -201,9 +195,7 @@ class BatchMaker:
             MicroBatch(*(self.to_device(array[first : first + size]) for array in arrays))
             for first in range(0, len(input_ids), size)
         ]
-        return GlobalBatch(
-            micro_batches, float(masks.weights.sum()), float((input_ids != pad).sum())
-        )
+        return GlobalBatch(micro_batches, float(masks.weights.sum()), float((input_ids != pad).sum()))
 
     def to_device(self, array: NDArray[np.generic]) -> Tensor:
         """Copy to the device, asynchronously to a GPU."""

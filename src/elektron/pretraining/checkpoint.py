@@ -340,9 +340,7 @@ def load(
             names = list(weights.keys())
             shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
             if {name: tuple(p.shape) for name, p in parameters.items()} != shapes:
-                raise ElektronError(
-                    f"the networks in {checkpoint} differ from this run's configuration"
-                )
+                raise ElektronError(f"the networks in {checkpoint} differ from this run's configuration")
             for name, parameter in parameters.items():
                 value = weights.get_tensor(name)
                 check_tensor(name, value, parameter.shape, parameter.dtype)
@@ -351,17 +349,14 @@ def load(
             names = sorted(state.keys())
             if missing := sorted(device_state.keys() - names):
                 raise ElektronError(
-                    f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: "
-                    "choose another --out"
+                    f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: choose another --out"
                 )
             found = {name: state.get_tensor(name) for name in device_state}
             for name, tensor in device_state.items():
                 check_tensor(name, found[name], tensor.shape, tensor.dtype)
             if progress.step and set(names) == set(device_state):
                 raise ValueError("it has no state of the optimizers")
-            optimizer.load_state_tensors(
-                (name, state.get_tensor(name)) for name in names if name not in device_state
-            )
+            optimizer.load_state_tensors((name, state.get_tensor(name)) for name in names if name not in device_state)
             return progress, found
     except (OSError, SafetensorError, ValueError) as error:
         raise damaged(checkpoint, error) from error
@@ -369,6 +364,4 @@ def load(
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:
     """One line about a checkpoint that cannot be read."""
-    return unreadable(
-        checkpoint, error, "move it away, and the same command resumes from the one before it"
-    )
+    return unreadable(checkpoint, error, "move it away, and the same command resumes from the one before it")

@@ -83,14 +83,10 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
             f"{objective} trains none: choose --objective {' or '.join(DETECT)}"
         )
     for field in dataclasses.fields(options):
-        if (
-            getattr(options, field.name) is not None
-            and field.name not in OPTIONS_OF_PLAN[config.plan]
-        ):
+        if getattr(options, field.name) is not None and field.name not in OPTIONS_OF_PLAN[config.plan]:
             owner = next(name for name, its in OPTIONS_OF_PLAN.items() if field.name in its)
             yield (
-                f"--plan-options.{field.name.replace('_', '-')} belongs to plan {owner} "
-                f"and has no effect under {plan}"
+                f"--plan-options.{field.name.replace('_', '-')} belongs to plan {owner} and has no effect under {plan}"
             )
     if plan == "frozen_generator":
         if (options.generator is None) == (config.init_from is None):
@@ -170,10 +166,7 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
             "--parallel fsdp gathers each layer by hooks, which cannot be compiled with it: "
             "leave out --compile, or choose --parallel ddp"
         )
-    if (
-        config.optimizer.generator_learning_rate is not None
-        and not config.optimizer.separate_optimizers
-    ):
+    if config.optimizer.generator_learning_rate is not None and not config.optimizer.separate_optimizers:
         yield "--optimizer.generator-learning-rate has no effect without --optimizer.separate-optimizers true"
     if config.masking.segmenter is not None and config.masking.unit != "whole_word":
         yield "--masking.segmenter has no effect without --masking.unit whole_word"
@@ -191,17 +184,12 @@ def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
         for name, value in stepwise.items():
             if value is not None:
                 yield f"{name} needs a run whose length is in steps or tokens"
-    if (
-        masking.final_mask_probability is not None
-        and masking.final_mask_probability > masking.mask_probability
-    ):
+    if masking.final_mask_probability is not None and masking.final_mask_probability > masking.mask_probability:
         yield (
             f"--masking.final-mask-probability {masking.final_mask_probability:g} is above --masking.mask-probability "
             f"{masking.mask_probability:g}, from which it falls"
         )
-    if curriculum.first_batch_size is not None and not doubles_to(
-        curriculum.first_batch_size, config.batch_size
-    ):
+    if curriculum.first_batch_size is not None and not doubles_to(curriculum.first_batch_size, config.batch_size):
         yield (
             f"--curriculum.first-batch-size {curriculum.first_batch_size} does not double to "
             f"--batch-size {config.batch_size}: give a half, a quarter, an eighth … of it"

@@ -225,9 +225,7 @@ class PretrainConfig(ValidatedConfig):
     ] = "elektron"  # fmt: skip
     """Which encoder: the project's own, the paper's, one with disentangled attention, or ModernBERT's. The others are
     only continued, with init_from."""
-    objective: Literal[
-        "rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"
-    ] = "rtd"
+    objective: Literal["rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"] = "rtd"
     """What is predicted where; `rtd` is replaced token detection."""
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""

@@ -75,9 +75,7 @@ class World:
             store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=self.timeout))
             store.set_timeout(self.timeout)
             store = unique_store(store, self.rank, self.size, self.timeout)
-            dist.init_process_group(
-                backend, store=store, rank=self.rank, world_size=self.size, timeout=self.timeout
-            )
+            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=self.timeout)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -171,9 +169,7 @@ class World:
             self._stop_copied.synchronize()
         return bool(self._stop > 0)
 
-    def all_reduce_gradients(
-        self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]
-    ) -> None:
+    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
         """Sum the gradients over all ranks; every rank has gradients for the same parameters.
 
         Gradients of sharded parameters (DTensors) have been reduced in the backward pass.
@@ -224,8 +220,7 @@ def check_world_size(processes: int, rows: int) -> None:
     """Raise ElektronError for more processes than rows in a step."""
     if rows < processes:
         raise ElektronError(
-            f"{processes} processes cannot share {rows} rows in a step: raise --batch-size "
-            "or start fewer of them"
+            f"{processes} processes cannot share {rows} rows in a step: raise --batch-size or start fewer of them"
         )
 
 

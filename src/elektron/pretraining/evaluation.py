@@ -215,9 +215,7 @@ def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
     least, most = EXAMPLE_TOKENS
     while len(tokens) - begin > most:
         ends = range(begin + most, begin + least - 1, -1)
-        sentence = (
-            end for end in ends if tokens[end - 1].removeprefix(CONTINUATION) in SENTENCE_ENDS
-        )
+        sentence = (end for end in ends if tokens[end - 1].removeprefix(CONTINUATION) in SENTENCE_ENDS)
         word = (end for end in ends if not tokens[end].startswith(CONTINUATION))
         end = next(sentence, None) or next(word, begin + most)
         spans.append((begin, end))

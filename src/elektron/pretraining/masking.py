@@ -73,9 +73,7 @@ def mask_rows(
     max_masked = uniforms.shape[1] - length
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)
-    wanted = np.minimum(
-        np.maximum(1, np.rint(mask_probability * real)), np.minimum(max_masked, maskable.sum(1))
-    )
+    wanted = np.minimum(np.maximum(1, np.rint(mask_probability * real)), np.minimum(max_masked, maskable.sum(1)))
     if word_starts is None:
         # Positions that may be masked come first, in random order; the first ones are masked.
         order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
@@ -156,9 +154,7 @@ class WordFinder:
                 self.starts[number] = token[0] in SPACES or unspaced or self.is_word[number]
         self.segment = None if segmenter is None else load_segmenter(segmenter)
         # The text as the tokenizer has normalized it, so that a word always consists of whole tokens.
-        self.texts = [
-            "" if token in special else token.removeprefix(CONTINUATION) for token in tokens
-        ]
+        self.texts = ["" if token in special else token.removeprefix(CONTINUATION) for token in tokens]
         self.unspaced = np.array([len(text) == 1 and is_unspaced(text) for text in self.texts])
 
     def word_starts(self, input_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -213,8 +209,4 @@ def is_punctuation(token: str) -> bool:
 
 def is_unspaced(character: str) -> bool:
     """Whether a character is of a script without spaces, each of whose characters is a token: mostly Han."""
-    return (
-        "㐀" <= character <= "鿿"
-        or "豈" <= character <= "﫿"
-        or "\U00020000" <= character <= "\U0003ffff"
-    )
+    return "㐀" <= character <= "鿿" or "豈" <= character <= "﫿" or "\U00020000" <= character <= "\U0003ffff"

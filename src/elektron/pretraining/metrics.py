@@ -37,13 +37,9 @@ SPEED = (*NORMS, "tokens_per_second", "flops_per_second", "mfu", "data_wait_shar
 # The thresholds are wide: a healthy run raises no alarm.
 CHANCE_AUC = 0.52  # an AUC of 0.5 is chance
 AUC_WINDOW = 20  # lines of training metrics whose mean AUC is compared with chance
-GRACE_STEPS = (
-    1000  # no alarm before: the discriminator of a healthy run may need several hundred steps
-)
+GRACE_STEPS = 1000  # no alarm before: the discriminator of a healthy run may need several hundred steps
 CONSTANT_LOGIT_SPREAD = 0.02  # standard deviation below which all logits are nearly the same
-UNIGRAM_MARGIN = (
-    0.15  # nats below the unigram entropy: a generator above knows token frequencies only
-)
+UNIGRAM_MARGIN = 0.15  # nats below the unigram entropy: a generator above knows token frequencies only
 
 
 class MetricSums:
@@ -54,9 +50,7 @@ class MetricSums:
 
     def __init__(self, device: torch.device) -> None:
         size = len(AVERAGED)
-        self.sums = torch.zeros(
-            2 * size + len(COUNTED) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device
-        )
+        self.sums = torch.zeros(2 * size + len(COUNTED) + 2 * HISTOGRAM_BINS, dtype=torch.float64, device=device)
         self.step = torch.zeros_like(self.sums)
         """The sums of the current step."""
         self.divisors = slice(size, 2 * size)
@@ -211,9 +205,7 @@ class MetricsLogger:
         self._log("train", position | metrics)
         self._take_training(position["step"], metrics)
 
-    def log_evaluation(
-        self, position: dict[str, Any], metrics: dict[str, float | None], steps_of_stage: int
-    ) -> None:
+    def log_evaluation(self, position: dict[str, Any], metrics: dict[str, float | None], steps_of_stage: int) -> None:
         """Log an evaluation, so many steps after the start of its stage of the plan, and its alarms."""
         self._log("evaluation", position | metrics | self.speed)
         self.evaluated = {position["step"]: metrics}
@@ -265,9 +257,7 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
         ("correction_loss", "correction {:.3f} nats"),
         ("discriminator_auc", "AUC {:.3f}"),
     ]
-    return " · ".join(
-        text.format(metrics[name]) for name, text in shown if metrics.get(name) is not None
-    )
+    return " · ".join(text.format(metrics[name]) for name, text in shown if metrics.get(name) is not None)
 
 
 def summary_text(summary: dict[str, Any], folder: RunFolder) -> str:

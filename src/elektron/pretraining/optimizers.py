@@ -40,15 +40,12 @@ STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
 class PairOptimizer:
     """The optimizers of both networks, which step together."""
 
-    def __init__(
-        self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32) -> None:
         assert config.name is not None
         assert config.learning_rate is not None
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
         networks = {
-            name: [p for p in pair.parameters_of(name) if p.requires_grad]
-            for name in (DISCRIMINATOR, GENERATOR)
+            name: [p for p in pair.parameters_of(name) if p.requires_grad] for name in (DISCRIMINATOR, GENERATOR)
         }
         rates = {
             DISCRIMINATOR: config.learning_rate,
@@ -58,9 +55,7 @@ class PairOptimizer:
         if config.separate_optimizers:
             groups = [[name] for name, parameters in networks.items() if parameters]
         self.parts = [
-            NetworkOptimizer(
-                {name: networks[name] for name in names}, pair, config, rates[names[0]], muon_dtype
-            )
+            NetworkOptimizer({name: networks[name] for name in names}, pair, config, rates[names[0]], muon_dtype)
             for names in groups
         ]
 
@@ -72,9 +67,7 @@ class PairOptimizer:
             if own:
                 part.backward(torch.stack(own).sum())
 
-    def step(
-        self, rate: float, world: World | None = None, allowed: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def step(self, rate: float, world: World | None = None, allowed: Tensor | None = None) -> dict[str, Tensor]:
         """All-reduce and clip the gradients, update the parameters, clear the gradients.
 
         Where a gradient is non-finite or `allowed` is false, neither parameters nor moments are updated.
@@ -243,9 +236,7 @@ class NetworkOptimizer:
         for group in self._groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
-            vars(optimizer).update(
-                grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float()
-            )
+            vars(optimizer).update(grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float())
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.gradients.clear()

@@ -209,9 +209,7 @@ class FrozenGenerator(Plan):
         pair.generator.requires_grad_(False)
 
 
-PLANS: dict[str, type[Plan]] = {
-    plan.name: plan for plan in (Plan, TwoStage, Alternating, Adversarial, FrozenGenerator)
-}
+PLANS: dict[str, type[Plan]] = {plan.name: plan for plan in (Plan, TwoStage, Alternating, Adversarial, FrozenGenerator)}
 
 
 def make_plan(config: PretrainConfig, steps: int | None) -> Plan:
@@ -231,11 +229,7 @@ def copy_weights(pair: Pair) -> tuple[int, int]:
     assert pair.generator is not None
     encoder = pair.discriminator.base_model
     source = dict(pair.generator.base_model.named_parameters())
-    disentangled = {
-        f"{name}.weight"
-        for name, module in encoder.named_modules()
-        if isinstance(module, GdesEmbedding)
-    }
+    disentangled = {f"{name}.weight" for name, module in encoder.named_modules() if isinstance(module, GdesEmbedding)}
     copied = total = 0
     for name, parameter in encoder.named_parameters():
         total += parameter.numel()

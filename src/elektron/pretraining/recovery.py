@@ -219,15 +219,11 @@ class RecoverableRun:
             )
         self.load(path)
         step = self.progress.step
-        rows = self.batches.curriculum.rows_before(
-            diverged.step
-        ) - self.batches.curriculum.rows_before(step)
+        rows = self.batches.curriculum.rows_before(diverged.step) - self.batches.curriculum.rows_before(step)
         self.progress.skipped_rows = [*diverged.skipped_rows, [step, rows]]
         self.batches.skipped_rows = self.progress.skipped_rows
         self.progress.seconds = diverged.seconds
         self.progress.skipped = 0  # those before the checkpoint have been counted already
         self.metric_sums = MetricSums(self.on.device)
         self.metrics_logger.roll_back(step, rows, message)
-        log.warning(
-            "%s: rolling back to step %d and skipping the %s rows since", message, step, f"{rows:,}"
-        )
+        log.warning("%s: rolling back to step %d and skipping the %s rows since", message, step, f"{rows:,}")

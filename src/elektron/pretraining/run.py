@@ -90,9 +90,7 @@ class RunFolder:
             save_yaml(config, folder.path / CONFIG)
         return folder
 
-    def compare(
-        self, config: PretrainConfig, store: BlockStore
-    ) -> tuple[PretrainConfig | None, str]:
+    def compare(self, config: PretrainConfig, store: BlockStore) -> tuple[PretrainConfig | None, str]:
         """The settings that the run was started with, None if it is new, and how they differ; writes nothing.
 
         Raises:
@@ -132,8 +130,7 @@ class RunFolder:
             problem = f"rows of {seq_len} tokens, {config.data}'s have {manifest.seq_len}"
         if problem:
             raise ElektronError(
-                f"{self.path} holds a run on {problem}: choose another --out, or give the blocks it "
-                "was started with"
+                f"{self.path} holds a run on {problem}: choose another --out, or give the blocks it was started with"
             )
         return True
 
@@ -223,9 +220,7 @@ def load_settings(out: Path) -> PretrainConfig:
 def identity_of(config: PretrainConfig, store: BlockStore) -> str:
     """A checksum of a run's settings and blocks. Runs started with the same identity have the same bits."""
     settings = {
-        name: value
-        for name, value in to_flat_dict(config).items()
-        if name.partition(".")[0] not in NOT_THE_RUN
+        name: value for name, value in to_flat_dict(config).items() if name.partition(".")[0] not in NOT_THE_RUN
     }
     return text_sha256(json.dumps([settings, store.fingerprint], default=str))
 
@@ -264,10 +259,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     Raises:
         ElektronError: one is not allowed, or cannot be.
     """
-    units = [
-        " and ".join(name for name in LENGTHS if getattr(each, name) is not None)
-        for each in (earlier, config)
-    ]
+    units = [" and ".join(name for name in LENGTHS if getattr(each, name) is not None) for each in (earlier, config)]
     if units[0] != units[1]:
         raise ElektronError(
             f"{config.out} holds a run whose length is given in {units[0]}, not in {units[1]}: "
@@ -277,8 +269,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     for name in allowed:
         if reason := why_fixed(name, config):
             raise ElektronError(
-                f"--resume.allow {name}: it cannot change during a run ({reason}): "
-                "choose another --out"
+                f"--resume.allow {name}: it cannot change during a run ({reason}): choose another --out"
             )
     changed = differences(earlier, config, NOT_THE_RUN)
     if refused := [name for name in changed if name not in allowed]:
@@ -286,8 +277,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
         if not any(why_fixed(name, config) for name in changed):
             way = f", or resume it with the change by --resume.allow {' '.join(refused)}"
         raise ElektronError(
-            f"{config.out} holds another run ({described(refused, earlier, config)}): "
-            f"choose another --out{way}"
+            f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{way}"
         )
     return changed
 
@@ -295,9 +285,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
 def described(names: list[str], earlier: PretrainConfig, config: PretrainConfig) -> str:
     """The values of settings in the run and in the command."""
     before, now = to_flat_dict(earlier), to_flat_dict(config)
-    return ", ".join(
-        f"{n} {format_value(before[n])} there, {format_value(now[n])} here" for n in names
-    )
+    return ", ".join(f"{n} {format_value(before[n])} there, {format_value(now[n])} here" for n in names)
 
 
 def why_fixed(name: str, config: PretrainConfig) -> str | None:

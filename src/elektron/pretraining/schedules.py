@@ -152,9 +152,7 @@ class Curriculum:
     def __init__(self, config: PretrainConfig, seq_len: int) -> None:
         curriculum, masking = config.curriculum, config.masking
         self.seq_len = seq_len
-        self.batches = doublings(
-            curriculum.first_batch_size or config.batch_size, config.batch_size
-        )
+        self.batches = doublings(curriculum.first_batch_size or config.batch_size, config.batch_size)
         self.batch_fraction = curriculum.batch_fraction
         self.lengths = doublings(curriculum.first_length or seq_len, seq_len)
         if self.lengths[-1] != seq_len:
@@ -190,8 +188,7 @@ class Curriculum:
         starts = self._stage_starts(len(self.batches), self.batch_fraction)
         ends = [*starts[1:], max(step, starts[-1])]
         return sum(
-            rows * max(0, min(step, end) - start)
-            for rows, start, end in zip(self.batches, starts, ends, strict=True)
+            rows * max(0, min(step, end) - start) for rows, start, end in zip(self.batches, starts, ends, strict=True)
         )
 
     def tokens_before(self, step: int) -> int:

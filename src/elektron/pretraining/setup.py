@@ -71,9 +71,7 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         if field.name == "max_position_embeddings" and value > own:
             sizes[field.name] = value  # more positions can be had
         elif value != own:
-            raise ElektronError(
-                f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out"
-            )
+            raise ElektronError(f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out")
     network = dataclasses.replace(network, **sizes)
     taken_over: dict[str, Any] = {"family": family.name, "network": network}
     return dataclasses.replace(config, **taken_over)
@@ -105,9 +103,7 @@ def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
 def open_blocks(config: PretrainConfig) -> BlockStore:
     """Open and verify the blocks."""
     if config.data is None:
-        raise ElektronError(
-            "--data is missing: the folder of blocks that `elektron prepare` has written"
-        )
+        raise ElektronError("--data is missing: the folder of blocks that `elektron prepare` has written")
     store = BlockStore.open(config.data)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         # Once on each host; other ranks check what they read when they first read it.
@@ -126,13 +122,11 @@ def check_rows(config: PretrainConfig, store: BlockStore) -> None:
     for split in SPLITS:
         if not len(store.rows(split)):
             raise ElektronError(
-                f"{config.data} has no {split} rows: prepare it again from more documents "
-                "or with another --validation"
+                f"{config.data} has no {split} rows: prepare it again from more documents or with another --validation"
             )
     if store.manifest.packing == "dense" and config.family == "electra":
         log.info(
-            "the blocks are packed densely, not as the paper packs: several texts a row, "
-            "each under its own attention"
+            "the blocks are packed densely, not as the paper packs: several texts a row, each under its own attention"
         )
     if store.manifest.packing != "dense" and config.curriculum.first_length is not None:
         raise ElektronError(
@@ -193,9 +187,7 @@ def released_networks(config: PretrainConfig) -> list[str]:
     return []
 
 
-def pair_for(
-    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None = None
-) -> Pair:
+def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None = None) -> Pair:
     """Build or load the networks for the rows that the manifest describes, and for the blocks' tokenizer."""
     objective = OBJECTIVES[config.objective]
     sizes, generator_sizes = configured_sizes(config.network)
@@ -234,17 +226,13 @@ def pair_for(
     return pair
 
 
-def continued_pair(
-    config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None
-) -> Pair:
+def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None) -> Pair:
     """The pair of a run with `init_from`."""
     assert config.init_from is not None
     name, _ = split_init_from(config.init_from)
     source, generator_name = generator_source(config)
     if source is not None and config.generator is None:
-        log.info(
-            "the generator is %s (--generator %s)", generator_name or GENERATORS[source], source
-        )
+        log.info("the generator is %s (--generator %s)", generator_name or GENERATORS[source], source)
     if manifest.packing == "dense" and mixes_documents(load_configuration(name)):
         raise ElektronError(
             f"{name} has a convolution, which mixes neighbouring documents of a packed row: prepare the blocks "
@@ -279,9 +267,7 @@ def generator_of_run(name: str) -> str:
     """The generator in the folder of a pre-training run, or the name itself."""
     generator = network_of_run(name, GENERATOR)
     if generator is None and (discriminator := network_of_run(name, DISCRIMINATOR)):
-        raise ElektronError(
-            f"{name} is a run without a generator; of objective mlm, {discriminator} can be one"
-        )
+        raise ElektronError(f"{name} is a run without a generator; of objective mlm, {discriminator} can be one")
     return generator or name
 
 
@@ -317,6 +303,5 @@ def check_same_tokenizer(
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:
         raise ElektronError(
-            f"{name} has {entries} embeddings and the blocks "
-            f"{vocab_size} tokens: prepare them with its own tokenizer"
+            f"{name} has {entries} embeddings and the blocks {vocab_size} tokens: prepare them with its own tokenizer"
         )

@@ -90,15 +90,11 @@ class Trainer(RecoverableRun):
         self.temperature = torch.ones((), device=self.device)
         self.trained = torch.ones(2, dtype=torch.bool, device=self.device)
         """Whether generator and discriminator are trained in a step, `(2,)`."""
-        self.objective = make_objective(
-            config, store.manifest.special_ids, store.manifest.vocab_size
-        )
+        self.objective = make_objective(config, store.manifest.special_ids, store.manifest.vocab_size)
         self.forward: Any = self.objective
         self.compiled = should_compile(config, self.device, self.flops_of_run())
         if self.compiled:
-            self.forward = compile_step(
-                self.objective, self.pair, self.device, config.optimizer.separate_optimizers
-            )
+            self.forward = compile_step(self.objective, self.pair, self.device, config.optimizer.separate_optimizers)
         self.warmup = self.effective_warmup()
         warmup_steps = self.warmup
         if self.warmup < 1:
@@ -126,9 +122,7 @@ class Trainer(RecoverableRun):
         if continues and self.progress.step == 0 and not self.metrics_logger.evaluated:
             self.log_evaluation()
         self.start_batches()
-        with ProgressBar(
-            "pre-training", self.run_length.total, self.run_length.unit, self.world.is_main
-        ) as bar:
+        with ProgressBar("pre-training", self.run_length.total, self.run_length.unit, self.world.is_main) as bar:
             fraction = self.fraction_done()
             while fraction < 1 and not self.world.stop_requested(interruption.requested):
                 factor = self.scheduled_factor(fraction)
@@ -276,9 +270,7 @@ class Trainer(RecoverableRun):
         """Log the configuration of the run."""
         counts = self.pair.parameter_counts(self.objective.detects)
         networks = " and ".join(
-            f"{name} of {counts[name]:,} parameters"
-            for name in (GENERATOR, DISCRIMINATOR)
-            if name in counts
+            f"{name} of {counts[name]:,} parameters" for name in (GENERATOR, DISCRIMINATOR) if name in counts
         )
         log.info(
             "family %s, objective %s, plan %s: %s, %s, %s tokens a step, on %s in %s, %s",

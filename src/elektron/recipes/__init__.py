@@ -36,9 +36,7 @@ _GENERATOR_FIELDS = (
 )
 
 
-def pretrain_config(
-    recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None
-) -> PretrainConfig:
+def pretrain_config(recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> PretrainConfig:
     """A recipe with some settings replaced.
 
     Args:
@@ -67,9 +65,7 @@ def with_recipe(
     for values, where in ((base, f"{path}: "), (own, "")):
         given = [length for length in LENGTHS if values.get(length) is not None]
         if len(given) > 1:
-            raise ElektronError(
-                f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}"
-            )
+            raise ElektronError(f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}")
     dropped: set[str] = set()
     if own.get("init_from") is not None:
         # The sizes are the checkpoint's; those that the caller sets are compared with it.

@@ -155,9 +155,7 @@ def line_end(points: Sequence[Point], run: Style) -> Line:
     return points[-1:], options | {"zorder": 4}
 
 
-def log_line_chart(
-    drawn: Sequence[Line], x_label: str, format_x: FormatNumber, format_y: FormatNumber
-) -> Figure:
+def log_line_chart(drawn: Sequence[Line], x_label: str, format_x: FormatNumber, format_y: FormatNumber) -> Figure:
     """Marks and curves over a logarithmic axis."""
     figure, axes = _new_axes(LARGE, left=62)
     axes.set_xscale("log")
@@ -216,9 +214,7 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
     return figure
 
 
-def dots_of_seeds(
-    sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str
-) -> Markup:
+def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str) -> Markup:
     """A metric of one or several sides, a dot a seed, for a page."""
     rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
     label = f"{metric.title_in_chart} on {split}"
@@ -366,9 +362,7 @@ def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _label_axis(
-    axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False
-) -> None:
+def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False) -> None:
     if label:
         axis.axes.set_xlabel(label, loc="right")
     axis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=integer))

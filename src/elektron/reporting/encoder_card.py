@@ -76,9 +76,7 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         "## How to use it",
         markdown.block(usage, "python"),
         WITHOUT_ELEKTRON if family == OUR_FAMILY else "",
-        markdown.block(
-            f"elektron finetune classification --model {name} --train FILE --out model", "sh"
-        ),
+        markdown.block(f"elektron finetune classification --model {name} --train FILE --out model", "sh"),
         "## Training data",
         f"Sources: {sources or 'not recorded'}.",
         *(table.markdown() for table in corpus_tables(corpus)),

@@ -162,8 +162,7 @@ MEANINGS = {
     "correction_loss": "In nats. The discriminator’s, where it predicts tokens itself.",
     "similarity_loss": "KL divergence in nats of its distribution from the generator’s; 0 is equal.",
     "learning_rate": "AdamW’s; where there is Muon, its rate follows the same schedule.",
-    "gradient_norm_generator": "Before clipping. Lasting growth comes before divergence; single "
-    "peaks do no harm.",
+    "gradient_norm_generator": "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
     "gradient_norm_discriminator": "Before clipping, of its loss times its weight (λ).",
     "tokens_per_second": "Padding included.",
     "data_wait_share": "Fraction of time. Near zero when the data keep up with the training.",
@@ -173,8 +172,7 @@ OF_TASKS = {
     "nothing where most are outside of entities.",
     ("token-classification", "f1"): "Over entities, right only with the right limits and type; of "
     "tags without such a scheme, the mean over tags.",
-    ("question-answering", "f1"): "The words that answer and right answer have in common, mean "
-    "over questions.",
+    ("question-answering", "f1"): "The words that answer and right answer have in common, mean over questions.",
     ("multiple-choice", "accuracy"): "Rows where the right choice was taken.",
 }
 

@@ -126,9 +126,7 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     train, validation = (manifest.splits[split] for split in SPLITS)
     yield Finding("complete", "checksums match")
     yield Finding("made from", ", ".join(manifest.corpus))
-    yield Finding(
-        "documents", f"{train.documents:,} to train on, {validation.documents:,} held out"
-    )
+    yield Finding("documents", f"{train.documents:,} to train on, {validation.documents:,} held out")
     for name, counts in train.members.items():
         if not manifest.weights[name]:
             watched = validation.members[name]

@@ -99,14 +99,10 @@ def model_card(result: TaskResult, name: str | None = None) -> str:
     encoder = encoder_name(result.model)
     origin = f" ({code(encoder)})" if encoder else ""
     introduction = (
-        f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. "
-        f"{plain(main_metric(result))}"
+        f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. {plain(main_metric(result))}"
     )
     metrics = [f"Of {plain(rows_in_words(result))}:", metrics_table(result, False).markdown()]
-    metrics += [
-        f"{plain(result.format(name).title)}: {code(how)}"
-        for name, how in result.details.notes.items()
-    ]
+    metrics += [f"{plain(result.format(name).title)}: {code(how)}" for name, how in result.details.notes.items()]
     sections = {
         "Metrics": metrics,
         "Was pre-training worth it?": _gain(result),
@@ -230,9 +226,7 @@ def _making(result: TaskResult) -> Sequence[str]:
 def settings_table(settings: Record) -> str:
     """The settings that have a value; empty where none has."""
     shown: list[list[Inline]] = [
-        [code_cell(name), code_cell(format_value(value))]
-        for name, value in settings.items()
-        if value is not None
+        [code_cell(name), code_cell(format_value(value))] for name, value in settings.items() if value is not None
     ]
     return Table(["setting", "value"], shown).markdown() if shown else ""
 

@@ -171,8 +171,7 @@ class Table(Block):
         """In Markdown, whose tables have a head."""
         head = self.head or [""] * len(self.rows[0])
         lines = [
-            [(cell if isinstance(cell, Cell) else Cell(cell)).markdown() for cell in row]
-            for row in [head, *self.rows]
+            [(cell if isinstance(cell, Cell) else Cell(cell)).markdown() for cell in row] for row in [head, *self.rows]
         ]
         return markdown.table(lines[0], lines[1:])
 
@@ -292,16 +291,12 @@ class Report:
             make_parents(out)
             atomic_write(out, self.html())
         except OSError as error:
-            raise ElektronError(
-                f"{out}: the page cannot be written ({error.strerror}): choose another name"
-            ) from error
+            raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
 
 
 def _control_characters_visible(value: Any) -> Any:
     """Applied to every expression of the template before it is escaped."""
-    return (
-        escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-    )
+    return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def metric_cells(
@@ -385,9 +380,7 @@ def versions_section(versions: Sequence[tuple[Cell, Record]]) -> Section:
     """The versions of the libraries that each run was made with."""
     notes = []
     for name, libraries in versions:
-        listed = " · ".join(
-            f"{library} {format_value(value)}" for library, value in libraries.items()
-        )
+        listed = " · ".join(f"{library} {format_value(value)}" for library, value in libraries.items())
         if listed:
             notes.append(note(name, f": {listed}") if len(versions) > 1 else note(listed))
     return Section("Versions", notes)

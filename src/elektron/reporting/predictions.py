@@ -227,8 +227,7 @@ def _regression(row: Row) -> Example:
 
 def _embedding(row: Row) -> Example:
     cosine, truth, rank = (
-        finite(value)
-        for value in (row.predicted("score"), row.given("label"), row.predicted("rank"))
+        finite(value) for value in (row.predicted("score"), row.given("label"), row.predicted("rank"))
     )
     other = rank if truth is None else truth
     cells = [NOTHING if value is None else f"{value:.4g}" for value in (cosine, other)]

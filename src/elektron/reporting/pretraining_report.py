@@ -88,13 +88,8 @@ COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
     """The page."""
     several = len(runs) > 1
-    names = [
-        named(run.name, charts.style(index) if several else None) for index, run in enumerate(runs)
-    ]
-    with_status = [
-        named(run.name, name.style, badge=status(run))
-        for run, name in zip(runs, names, strict=True)
-    ]
+    names = [named(run.name, charts.style(index) if several else None) for index, run in enumerate(runs)]
+    with_status = [named(run.name, name.style, badge=status(run)) for run, name in zip(runs, names, strict=True)]
     unfinished = [_resume_note(run) for run in runs if not run.finished]
     first = runs[0]
     if several:
@@ -127,9 +122,7 @@ def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
             _corpora(runs),
             Section("Use the model", pretraining_usage(first, several)),
             page.settings_section([(n, r.config) for n, r in zip(names, runs, strict=True)], "run"),
-            page.versions_section(
-                [(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]
-            ),
+            page.versions_section([(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]),
         ],
     )
 
@@ -157,9 +150,7 @@ def status(run: PretrainingRun) -> str:
     """How far an unfinished run is; empty for a finished one."""
     if run.finished:
         return ""
-    step, tokens, seconds = (
-        number(run.position, name) or 0.0 for name in ("step", "tokens", "seconds")
-    )
+    step, tokens, seconds = (number(run.position, name) or 0.0 for name in ("step", "tokens", "seconds"))
     begun = f"in progress: step {whole(step)}"
     if (steps := number(run.config, "steps")) is not None:
         return f"{begun} of {whole(steps)}"
@@ -173,8 +164,7 @@ def status(run: PretrainingRun) -> str:
 def _resume_note(run: PretrainingRun) -> page.Text:
     command = f"elektron pretrain --config {shlex.quote(str(run.folder / CONFIG))}"
     return note(
-        f"{run.name} has no summary yet: it is running, or was interrupted. After an interruption "
-        "it is resumed by ",
+        f"{run.name} has no summary yet: it is running, or was interrupted. After an interruption it is resumed by ",
         code(command),
     )
 
@@ -190,14 +180,11 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
         "token. It need not be good: it only has to write replacements worth detecting.",
         "discriminator_recall": _recall_meaning(run.latest),
         "correction_loss": "In nats. The discriminator’s own loss where it predicts tokens.",
-        "correction_accuracy": "Masked positions where the discriminator’s first guess is the "
-        "original token.",
+        "correction_accuracy": "Masked positions where the discriminator’s first guess is the original token.",
     }
     known = [name for name in meanings if number(run.latest, name) is not None]
     return [
-        page.Tile(
-            TITLES[name], metric_format(name).format_value(number(run.latest, name)), meanings[name]
-        )
+        page.Tile(TITLES[name], metric_format(name).format_value(number(run.latest, name)), meanings[name])
         for name in known or list(meanings)[:4]
     ]
 
@@ -210,9 +197,7 @@ def _loss_meaning(run: PretrainingRun) -> str:
         sentences.append(f"As uncertain as a choice among {choices} equally likely tokens.")
     if vocabulary and vocabulary > 1:
         uniform = f"{math.log(vocabulary):.2f}"
-        sentences.append(
-            f"A uniform guess over {whole(vocabulary)} vocabulary entries has {uniform}."
-        )
+        sentences.append(f"A uniform guess over {whole(vocabulary)} vocabulary entries has {uniform}.")
     return " ".join([*sentences, "Healthy runs fall well below, quickly at first."])
 
 
@@ -262,8 +247,7 @@ def _side_by_side(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list
     ]
     if not same_text(runs):
         remarks.append(
-            "These runs used different blocks, so that their losses cannot be compared and none is "
-            "marked as best. "
+            "These runs used different blocks, so that their losses cannot be compared and none is marked as best. "
         )
     if not all(run.finished for run in runs):
         remarks.append("A run in progress has its newest metrics and is never marked as best.")
@@ -393,9 +377,7 @@ def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]
 def downstream_sentence(check: DownstreamCheck) -> str:
     """Whether pre-training helped, and the uncertainty that the test documents leave."""
     pretrained, scratch = check.sides.values()
-    found = pretraining_gain_sentence(
-        pretrained, scratch, ACCURACY.format_value, ACCURACY.format_difference
-    )
+    found = pretraining_gain_sentence(pretrained, scratch, ACCURACY.format_value, ACCURACY.format_difference)
     accuracy = min(1.0, max(0.0, pretrained.median))
     error = math.sqrt(accuracy * (1 - accuracy) / max(1, check.test_documents))
     found += (
@@ -438,9 +420,7 @@ def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) ->
         scale = shades(run.examples)
         texts = [running_text(example, scale) for example in run.examples]
         sentences = page.Sentences(percent(scale.lowest, 0), percent(scale.highest, 0), texts)
-        blocks.append(
-            page.Details(name, [sentences], open=not blocks) if len(runs) > 1 else sentences
-        )
+        blocks.append(page.Details(name, [sentences], open=not blocks) if len(runs) > 1 else sentences)
     if blocks:
         introduction = text(
             "Held-out sentences after the generator has filled in its masks. The stronger the "

@@ -154,9 +154,7 @@ def read_run(folder: Path) -> PretrainingRun:
         raise ElektronError(f"{folder} {what}: give a folder that `elektron pretrain` wrote")
     for name in (CONFIG, METRICS):
         if not (folder / name).is_file():
-            raise ElektronError(
-                f"{folder} is not the folder of a run, it has no {name}: {_advice(folder)}"
-            )
+            raise ElektronError(f"{folder} is not the folder of a run, it has no {name}: {_advice(folder)}")
     return PretrainingRun(
         folder=folder,
         name=folder.resolve().name,
@@ -164,13 +162,8 @@ def read_run(folder: Path) -> PretrainingRun:
         metrics=_read_metrics(folder / METRICS),
         summary=read_json(folder / SUMMARY, mapping),
         corpus=read_json(folder / CORPUS, mapping),
-        examples=read_json(
-            folder / EXAMPLES, lambda x: from_json(x, list[Example], "the file", lenient=True)
-        )
-        or [],
-        downstream=read_json(
-            folder / DOWNSTREAM, lambda x: from_json(x, DownstreamCheck, "the file", lenient=True)
-        ),
+        examples=read_json(folder / EXAMPLES, lambda x: from_json(x, list[Example], "the file", lenient=True)) or [],
+        downstream=read_json(folder / DOWNSTREAM, lambda x: from_json(x, DownstreamCheck, "the file", lenient=True)),
     )
 
 

@@ -30,8 +30,7 @@ def task_comparison(results: Sequence[TaskResult]) -> Report:
     remark += (
         "Where intervals overlap widely, other rows might reverse the order."
         if shared
-        else "These models were scored on different rows as far as their settings tell, so that "
-        "none is marked as best."
+        else "These models were scored on different rows as far as their settings tell, so that none is marked as best."
     )
     blocks.append(note(remark))
     if len({result.task for result in results}) == 1:

@@ -141,10 +141,7 @@ def main_metric(result: TaskResult) -> str:
     inside = f" (95 % interval {interval})" if interval else ""
     value = metric.format_value(result.metrics.get(result.metric))
     sentence = f"{metric.title} is {value}{inside} on {rows_in_words(result)}."
-    others = [
-        f"{metric.format_value(value)} ({name})"
-        for name, value in result.of_baselines(result.metric).items()
-    ]
+    others = [f"{metric.format_value(value)} ({name})" for name, value in result.of_baselines(result.metric).items()]
     return f"{sentence} Simple baselines reach {' and '.join(others)}." if others else sentence
 
 
@@ -248,19 +245,13 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
     runs = [run for trial in trials.values() if trial for run in trial.runs]
     split = "test" if all(result.metric in run.test for run in runs) else "eval"
     spreads = {
-        name: spread
-        for name, trial in trials.items()
-        if trial and (spread := trial.spread(split, result.metric))
+        name: spread for name, trial in trials.items() if trial and (spread := trial.spread(split, result.metric))
     }
     if len(spreads) < len(SIDES):
         return None
     metric = result.format(result.metric)
     pretrained, scratch = spreads.values()
-    said = [
-        pretraining_gain_sentence(
-            pretrained, scratch, metric.format_value, metric.format_difference
-        )
-    ]
+    said = [pretraining_gain_sentence(pretrained, scratch, metric.format_value, metric.format_difference)]
     for name, trial in trials.items():
         collapsed = sum(bool(run.collapsed) for run in trial.runs) if trial else 0
         if trial and collapsed:
@@ -268,9 +259,7 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
     ends = result.intervals.get(result.metric)
     if ends is not None and result.split == split and result.rows is not None:
         width = metric.format_difference((ends[1] - ends[0]) / 2)
-        said.append(
-            f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}."
-        )
+        said.append(f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}.")
     return spreads, split, " ".join(said)
 
 
@@ -345,8 +334,7 @@ def _confusion(result: TaskResult) -> Section:
     pairs.sort(key=lambda pair: -pair[0])
     if len(labels) > PAIRS_FROM and pairs:
         rows = [
-            [true, predicted, whole(count), percent(fraction)]
-            for count, true, predicted, fraction in pairs[:MAX_PAIRS]
+            [true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in pairs[:MAX_PAIRS]
         ]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
         heading = page.Heading(f"Most confused of {len(labels)} classes")
@@ -476,8 +464,7 @@ def learning_curves(result: TaskResult) -> list[page.Chart]:
     ]
     points = {
         name: [
-            [(epoch.epoch, v) for epoch in run.epochs if (v := getattr(epoch, name)) is not None]
-            for run in result.runs
+            [(epoch.epoch, v) for epoch in run.epochs if (v := getattr(epoch, name)) is not None] for run in result.runs
         ]
         for name, *_ in tracks
     }
@@ -494,9 +481,7 @@ def learning_curves(result: TaskResult) -> list[page.Chart]:
         figure = charts.line_chart(lines, "epoch", charts.tick, write, size=size, integer_x=True)
         label = f"{metric.title_in_chart if name == 'eval' else title} over epochs"
         svg = charts.inline_svg(figure, name, label)
-        found.append(
-            page.Chart(svg, meaning, title, size="large" if size == charts.LARGE else "small")
-        )
+        found.append(page.Chart(svg, meaning, title, size="large" if size == charts.LARGE else "small"))
     return found
 
 

@@ -293,18 +293,12 @@ def read_task_result(folder: Path) -> TaskResult:
         learned=task,
         config=flat(read_yaml(settings)) if settings.is_file() else {},
         metrics={name: value for name, value in values.items() if value is not None},
-        intervals=from_json(
-            group(metrics, "intervals"), dict[str, Interval], "intervals", lenient=True
-        ),
-        baselines=from_json(
-            metrics.get("baselines") or [], list[Baseline], "baselines", lenient=True
-        ),
+        intervals=from_json(group(metrics, "intervals"), dict[str, Interval], "intervals", lenient=True),
+        baselines=from_json(metrics.get("baselines") or [], list[Baseline], "baselines", lenient=True),
         privacy=group(metrics, "privacy"),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
-        details=read_json(
-            folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", lenient=True)
-        )
+        details=read_json(folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", lenient=True))
         or Details(),
         runs=read_json(folder / RUNS, _training_runs) or [],
         network=read_json(folder / NETWORK, mapping) or {},

@@ -70,17 +70,10 @@ def pretraining_usage(run: PretrainingRun, several: bool) -> list[Block]:
     whose = f"; here that of {run.name}" if several else ""
     detector = detector_code(run)
     return [
-        text(
-            f"The discriminator is the network to keep{whose}. Paths are as they were when this "
-            "page was written."
-        ),
+        text(f"The discriminator is the network to keep{whose}. Paths are as they were when this page was written."),
         page.Heading("Hidden states, to build on"),
         page.Code(encoder_code(str(run.config.get("family")), str(run.folder / "discriminator"))),
-        *(
-            [page.Heading("The probability that each token was replaced"), page.Code(detector)]
-            if detector
-            else []
-        ),
+        *([page.Heading("The probability that each token was replaced"), page.Code(detector)] if detector else []),
         page.Heading("Continue training"),
         page.Code(
             "# on other text, with the same tokenizer\n"

@@ -192,9 +192,7 @@ class Comparison:
         first = self.variants[0].name
         if variant == first:
             return None
-        base, other = (
-            [run.probes[probe] for run in self.runs_of(name, budget)] for name in (first, variant)
-        )
+        base, other = ([run.probes[probe] for run in self.runs_of(name, budget)] for name in (first, variant))
         return compare_seeds(
             [result.value for result in base],
             [result.value for result in other],
@@ -286,9 +284,7 @@ def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> C
 def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
     """A mark for each run over its FLOPs; a curve through each variant's medians if there are several budgets."""
     first, several = comparison.first(probe), len(comparison.budgets) > 1
-    figure = charts.log_line_chart(
-        quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick
-    )
+    figure = charts.log_line_chart(quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick)
     title = f"{first.format.title_in_chart} of every run over its FLOPs"
     svg = charts.inline_svg(figure, f"probe-{list(comparison.probes).index(probe)}", title)
     caption = f"A mark is a run{', a curve goes through the medians' if several else ''}."
@@ -327,9 +323,7 @@ def _tuning_table(comparison: Comparison) -> list[page.Block]:
             tried = [trial.probes.get(probe) for probe in comparison.probes]
             row += [result.format.format_value(result.eval) if result else "–" for result in tried]
             rows.append([*row, decimal(rank, 2)])
-    titles = [
-        f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes
-    ]
+    titles = [f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes]
     return [Table(["variant", *map(page.code, comparison.tuned), *titles, "mean rank"], rows)]
 
 
@@ -350,9 +344,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
     seeds = comparison.seeds
     by = "seed 1" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     kind = "wall-clock time of training" if comparison.budget_kind == "time" else "counted FLOPs"
-    shared = (
-        f", with {format_settings(comparison.shared)} in all variants" if comparison.shared else ""
-    )
+    shared = f", with {format_settings(comparison.shared)} in all variants" if comparison.shared else ""
     medians = " Values are medians over the seeds, with the lowest and the highest."
     yield (
         f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
@@ -373,10 +365,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
         result = comparison.first(probe)
         rows = f"{whole(result.rows)} rows" if result.rows is not None else "rows"
         of_eval = ", on which the best epoch was chosen: too good for all variants"
-        found = ", ".join(
-            f"{result.format.format_value(value)} ({name})"
-            for name, value in result.baselines.items()
-        )
+        found = ", ".join(f"{result.format.format_value(value)} ({name})" for name, value in result.baselines.items())
         yield (
             f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
             f"{f' Simple baselines: {found}.' if found else ''}"

@@ -189,9 +189,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
             "# TYPE elektron_queue_rows gauge",
             f"elektron_queue_rows {batcher.rows}",
         ]
-        return PlainTextResponse(
-            "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 
     page, policy = page_with_policy()
 
@@ -211,8 +209,7 @@ def model_of_rows(layout: Layout, config: ServeConfig, most: int) -> type[BaseMo
     """The pydantic model of `{"rows": […]}` with at most so many: the roles of a task's files that are not labels."""
     text = Annotated[str, Field(max_length=config.max_characters), AfterValidator(_content)]
     kinds: dict[str, Any] = {
-        "tokens": text
-        | Annotated[list[text], Field(min_length=1, max_length=config.max_characters)],
+        "tokens": text | Annotated[list[text], Field(min_length=1, max_length=config.max_characters)],
         "choices": Annotated[list[text], Field(min_length=2, max_length=100)],
     }
     fields: dict[str, Any] = {}
@@ -266,10 +263,7 @@ def records_in(content: bytes, rows_model: type[BaseModel]) -> list[Record]:
         messages = [f"{_place(each['loc'])}{_message(each)}" for each in found]
         more = f" and {len(found) - SHOWN_ERRORS:,} more" if len(found) > SHOWN_ERRORS else ""
         raise HTTPException(status, "; ".join(messages[:SHOWN_ERRORS]) + more) from None
-    records = [
-        Record(row.model_dump(exclude_none=True), {}, f"rows[{number}]")
-        for number, row in enumerate(rows.rows)
-    ]
+    records = [Record(row.model_dump(exclude_none=True), {}, f"rows[{number}]") for number, row in enumerate(rows.rows)]
     first = records[0].values.keys()
     for record in records:
         for name in first ^ record.values.keys():
@@ -293,9 +287,7 @@ def _message(error: Any) -> str:
     return message.removeprefix("Value error, ")
 
 
-def records_in_csv(
-    content: bytes, layout: Layout, files: FilesConfig, config: ServeConfig
-) -> list[Record]:
+def records_in_csv(content: bytes, layout: Layout, files: FilesConfig, config: ServeConfig) -> list[Record]:
     """The records of a csv, read as `elektron predict` reads one with the options `files`.
 
     Raises:
@@ -305,23 +297,17 @@ def records_in_csv(
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise HTTPException(
-            400, f"byte {error.start:,} is not UTF-8: save the file as csv in UTF-8"
-        ) from None
+        raise HTTPException(400, f"byte {error.start:,} is not UTF-8: save the file as csv in UTF-8") from None
     if "\0" in text:
         raise ElektronError(f"{UPLOAD}: has a NUL character: is it a csv?")
     found = read_records([Content(UPLOAD, content)], layout, files, labelled=False)
     records = list(islice(found, config.max_rows + 1))
     if len(records) > config.max_rows:
-        raise HTTPException(
-            413, f"more than {config.max_rows:,} rows: send fewer, or run `elektron predict`"
-        )
+        raise HTTPException(413, f"more than {config.max_rows:,} rows: send fewer, or run `elektron predict`")
     for record in records:
         longest = max(map(len, input_texts(layout, [record])))
         if longest > config.max_characters:
-            raise ElektronError(
-                f"{record.where}: {longest:,} characters, at most {config.max_characters:,}"
-            )
+            raise ElektronError(f"{record.where}: {longest:,} characters, at most {config.max_characters:,}")
     return records
 
 

@@ -64,9 +64,7 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
-    async def submit(
-        self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE
-    ) -> list[Any]:
+    async def submit(self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE) -> list[Any]:
         """The answers to records, in their order; if the caller is cancelled, the rest of them is dropped.
 
         Args:

@@ -55,9 +55,7 @@ class Guard:
         paths: those that metrics name; all others count as `other`.
     """
 
-    def __init__(
-        self, app: ASGIApp, hosts: Sequence[str] | None, timeout: float, paths: Sequence[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] | None, timeout: float, paths: Sequence[str]) -> None:
         self.app = app
         self.hosts = hosts
         self.timeout = timeout
@@ -97,9 +95,7 @@ class Guard:
                 await app(scope, limited_receive, counted_send)
         except TimeoutError:
             if not status:
-                message = (
-                    f"no answer within {self.timeout:g} seconds: send fewer rows, or try later"
-                )
+                message = f"no answer within {self.timeout:g} seconds: send fewer rows, or try later"
                 app = error_response(503, message, {"Retry-After": "1"})
                 await app(scope, receive, counted_send)
         finally:
@@ -111,9 +107,7 @@ class Guard:
         """The answer to a request that the application need not see."""
         host = re.sub(r":\d*$", "", headers.get("host", "").lower())
         if self.hosts is not None and host not in self.hosts:
-            return error_response(
-                421, f"this server answers to {' or '.join(self.hosts)} only: set the Host header"
-            )
+            return error_response(421, f"this server answers to {' or '.join(self.hosts)} only: set the Host header")
         length = headers.get("content-length", "")
         if length.isdecimal() and len(length) < 20 and int(length) > MAX_BODY:
             return error_response(413, TOO_LARGE, {"Connection": "close"})

@@ -49,9 +49,7 @@ def load_model(config: ServeConfig) -> ServedModel:
     """
     if network_of_run(config.model, DISCRIMINATOR):
         detector = load_detector(
-            DetectConfig(
-                model=config.model, batch_size=config.batch_size, precision=config.precision
-            )
+            DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
         )
         return ServedModel(
             "detection",
@@ -61,9 +59,7 @@ def load_model(config: ServeConfig) -> ServedModel:
             detector.on.name,
             detector.room,
         )
-    predictor = load_predictor(
-        config.model, config.task, config.decoding, config.batch_size, config.precision
-    )
+    predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     task = predictor.task
     return ServedModel(
         task.name,
@@ -85,9 +81,7 @@ def explanations_of(
         return None
     try:
         captum()
-        explainer = Explainer.of_finetuned(
-            predictor, ExplainConfig(model=config.model, task=config.task)
-        )
+        explainer = Explainer.of_finetuned(predictor, ExplainConfig(model=config.model, task=config.task))
     except ElektronError:
         return None
 

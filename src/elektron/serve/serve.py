@@ -73,6 +73,4 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
     except OSError as error:
-        raise ElektronError(
-            f"--host {host} --port {port}: nothing can listen there ({error.strerror})"
-        ) from error
+        raise ElektronError(f"--host {host} --port {port}: nothing can listen there ({error.strerror})") from error

@@ -31,16 +31,12 @@ def test_classes_agree_with_scikit_learn(data: tuple[list[int], list[int], int, 
         warnings.simplefilter("error")
         found = measure(), measure(chosen)
     for figures, rows in zip(found, (np.arange(len(truth)), chosen), strict=True):
-        assert figures == pytest.approx(
-            scikit_learns(truth[rows], predicted[rows], classes), abs=1e-6
-        )
+        assert figures == pytest.approx(scikit_learns(truth[rows], predicted[rows], classes), abs=1e-6)
 
 
 def scikit_learns(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
     def averaged(average: str) -> list[float]:
-        scores = metrics.precision_recall_fscore_support(
-            truth, predicted, average=average, zero_division=0
-        )
+        scores = metrics.precision_recall_fscore_support(truth, predicted, average=average, zero_division=0)
         return list(scores[:3])
 
     macro, micro = averaged("macro"), averaged("micro")

@@ -80,9 +80,7 @@ def best(
 ) -> tuple[float, dict[str, float]]:
     """The best threshold, and the metrics with it."""
     threshold = best_null_threshold(gold, spans, margins)
-    answers = [
-        "" if margin > threshold else span for span, margin in zip(spans, margins, strict=True)
-    ]
+    answers = ["" if margin > threshold else span for span, margin in zip(spans, margins, strict=True)]
     return threshold, squad(gold, answers)()
 
 
@@ -99,9 +97,7 @@ def test_threshold_by_hand() -> None:
     assert threshold < -4.0 and figures["no_answer_f1"] == 100
 
 
-def officially(
-    gold: Sequence[Sequence[str]], spans: Sequence[str], differences: Sequence[float]
-) -> float:
+def officially(gold: Sequence[Sequence[str]], spans: Sequence[str], differences: Sequence[float]) -> float:
     """The F1 of `find_best_thresh_v2` in SQuAD 2.0's evaluation script, nearly word for word."""
     scores = scores_of(gold, spans)[1][:, 1] / 100
     current = best = float(sum(not answers for answers in gold))

@@ -21,9 +21,7 @@ PIECES = {
     "IOE2": ["O", "E", "IE", "IIE"],
     "IOB1": ["O", "OI", "OII", "OIB"],
 }
-RULES = {"BMES": schemes.IOBES} | {
-    name: getattr(schemes, name) for name in PIECES if name != "BMES"
-}
+RULES = {"BMES": schemes.IOBES} | {name: getattr(schemes, name) for name in PIECES if name != "BMES"}
 
 Sentences = list[list[str]]
 
@@ -46,10 +44,7 @@ def spoilt(truth: Sentences, share: float, seed: int) -> Sentences:
     """With any tags in some places, so that many sequences are malformed."""
     generator = random.Random(seed)
     tags = sorted({tag for sentence in truth for tag in sentence})
-    return [
-        [generator.choice(tags) if generator.random() < share else tag for tag in sentence]
-        for sentence in truth
-    ]
+    return [[generator.choice(tags) if generator.random() < share else tag for tag in sentence] for sentence in truth]
 
 
 def with_inside(tags: Sentences) -> Sentences:
@@ -100,9 +95,7 @@ def test_any_predictions_agree_with_seqeval(rows: list[list[tuple[str, str]]]) -
     truth = [["O", "B-X", "I-X"], *([true for true, _ in row] for row in rows)]
     predicted = [["O", "O", "B-Y"], *([given_ for _, given_ in row] for row in rows)]
     assert tagging(truth, predicted)()["f1"] == pytest.approx(
-        seqeval.metrics.f1_score(
-            truth, predicted, mode="strict", scheme=schemes.IOB2, zero_division=0
-        ),
+        seqeval.metrics.f1_score(truth, predicted, mode="strict", scheme=schemes.IOB2, zero_division=0),
         abs=1e-6,
     )
 
@@ -164,9 +157,7 @@ def test_tags_without_a_scheme_agree_with_scikit_learn() -> None:
             },
             abs=1e-6,
         )
-    assert sum(row["support"] for row in measure.details["per_class"].values()) == sum(
-        map(len, truth)
-    )
+    assert sum(row["support"] for row in measure.details["per_class"].values()) == sum(map(len, truth))
 
 
 def test_nothing_to_find() -> None:

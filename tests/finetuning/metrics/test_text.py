@@ -39,15 +39,11 @@ def texts(vocabulary: list[str], joint: str, seed: int) -> list[str]:
 
 @pytest.mark.parametrize(("vocabulary", "chinese"), [(ENGLISH, False), (CHINESE, True)])
 @pytest.mark.parametrize("several", [False, True])
-def test_translations_agree_with_sacrebleu(
-    vocabulary: list[str], chinese: bool, several: bool
-) -> None:
+def test_translations_agree_with_sacrebleu(vocabulary: list[str], chinese: bool, several: bool) -> None:
     joint = "" if chinese else " "
     first, second, outputs = (texts(vocabulary, joint, seed) for seed in (1, 2, 3))
     pairs = list(zip(first, second, strict=True))
-    references = [
-        [one, two] if several and row % 3 else [one] for row, (one, two) in enumerate(pairs)
-    ]
+    references = [[one, two] if several and row % 3 else [one] for row, (one, two) in enumerate(pairs)]
     measure = translation(references, outputs, chinese)
     chosen = np.random.default_rng(0).integers(40, size=40)
     for figures, rows in ((measure(), range(40)), (measure(chosen), chosen)):
@@ -73,8 +69,7 @@ def test_translations_agree_with_sacrebleu(
 def test_summaries_agree_with_rouge_score() -> None:
     first, second, outputs = (texts(ENGLISH, " ", seed) for seed in (1, 2, 3))
     references = [
-        [one, two] if index % 3 else [one]
-        for index, (one, two) in enumerate(zip(first, second, strict=True))
+        [one, two] if index % 3 else [one] for index, (one, two) in enumerate(zip(first, second, strict=True))
     ]
     scorer = RougeScorer(ROUGE, use_stemmer=True)
     rows = [
@@ -171,6 +166,4 @@ def test_chinese_is_known_by_its_letters() -> None:
 
 
 def test_words() -> None:
-    assert words("Don't 用GPU, naïve दिल्ली 3.5") == [
-        *("Don", "t", "用", "GPU", "naïve", "दिल्ली", "3", "5")
-    ]
+    assert words("Don't 用GPU, naïve दिल्ली 3.5") == [*("Don", "t", "用", "GPU", "naïve", "दिल्ली", "3", "5")]

@@ -78,16 +78,12 @@ def test_to_predict_answers_are_not_needed(tmp_path: Path) -> None:
         ("", 2),
     ],
 )
-def test_an_answer_is_looked_for_nearest_to_its_place(
-    tmp_path: Path, stated: Any, real: int
-) -> None:
+def test_an_answer_is_looked_for_nearest_to_its_place(tmp_path: Path, stated: Any, real: int) -> None:
     (record,) = read(write(tmp_path, squad(entry(("cat", stated)))), layout=SQUAD)
     assert record.values["answers"] == [{"text": "cat", "answer_start": real}]
 
 
-def test_answers_that_the_passage_does_not_have_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_answers_that_the_passage_does_not_have_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     document = squad(entry(("dog", 2)), entry(("dog", 2), (" mat ", 0)))
     path = write(tmp_path, document)
     (record,) = read(path, layout=SQUAD)
@@ -173,8 +169,7 @@ def test_where_an_answer_begins_in_a_column_of_its_own(tmp_path: Path, start: An
 def test_beginnings_of_several_answers_in_a_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
-        "question,context,answers,answer_start\n"
-        f"Who?,{CONTEXT},\"['cat', 'mat']\",\"[12, 23]\"\nWho?,{CONTEXT},,\n"
+        f"question,context,answers,answer_start\nWho?,{CONTEXT},\"['cat', 'mat']\",\"[12, 23]\"\nWho?,{CONTEXT},,\n"
     )
     first, second = values(path, layout=SQUAD)
     assert [answer["answer_start"] for answer in first["answers"]] == [12, 23]
@@ -198,9 +193,7 @@ def test_a_list_of_passages_with_questions(tmp_path: Path, cmrc: bool) -> None:
     assert found[0].values["answers"][0] == {"text": "cat", "answer_start": 2 if cmrc else 12}
 
 
-def test_empty_questions_are_left_out_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_empty_questions_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     empty = {"id": "e", "question": "", "answers": [{"text": "cat", "answer_start": 2}]}
     path = write(tmp_path, squad(entry(("cat", 2)), empty, empty))
     assert [value["id"] for value in values(path, layout=SQUAD)] == ["q1"]

@@ -103,9 +103,7 @@ def test_a_missing_column_is_told_with_the_nearest_name_and_all_others(tmp_path:
         read(path, text="sentence", label="3")
 
 
-def test_columns_by_number_mean_no_header_unless_it_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_columns_by_number_mean_no_header_unless_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "a.tsv", "x\tgood\t1\textra\nx\tbad\t0\n")
     first, second = read(path, text="2", label="3")
     assert first.values == GOOD
@@ -129,9 +127,7 @@ def test_text_and_label_without_header_are_told_apart_by_their_values(
     path = write(tmp_path, "a.tsv", "a film\tgood\nsome book\tbad\nthe play\tgood\nodd\tbad\n")
     with caplog.at_level(logging.INFO, "elektron"):
         assert values(path)[0] == {"text": "a film", "label": "good"}
-    assert (
-        "without a header; text is column 1 (guessed), label is column 2 (guessed)" in caplog.text
-    )
+    assert "without a header; text is column 1 (guessed), label is column 2 (guessed)" in caplog.text
     swapped = write(tmp_path, "b.csv", "1,a film\n0,some book\n0,the play\n1,oddity\n")
     assert values(swapped)[1] == {"text": "some book", "label": "0"}
     assert values(swapped, labelled=False)[1] == {"text": "some book"}
@@ -190,9 +186,7 @@ def test_one_column_of_text_may_have_commas(tmp_path: Path) -> None:
     assert texts == ["well, yes", "quoted, too", ""]
 
 
-def test_more_fields_than_the_header_are_kept_and_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_more_fields_than_the_header_are_kept_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, _ = read(write(tmp_path, "a.tsv", "text\tlabel\na\t1\tx\nb\t0\n"))
     assert first.columns == {"text": "a", "label": "1", "3": "x"}
     assert re.search(r"1 rows have more fields than the header \(first: .*line 2", caplog.text)
@@ -258,17 +252,13 @@ wild = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), mi
 )
 
 
-wild_labels = wild.filter(
-    lambda text: text.strip()[0] not in "[({" and text.strip().lower() not in MISSING
-)
+wild_labels = wild.filter(lambda text: text.strip()[0] not in "[({" and text.strip().lower() not in MISSING)
 """Not written as lists or objects, and not as a missing value."""
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(wild, wild, wild_labels), min_size=1, max_size=8))
-def test_what_csv_wrote_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
-) -> None:
+def test_what_csv_wrote_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]) -> None:
     written = io.StringIO()
     writer = csv.writer(written, quoting=csv.QUOTE_ALL)
     writer.writerows([("text", "sentence2", "label"), *rows])

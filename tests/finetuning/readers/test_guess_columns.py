@@ -61,33 +61,23 @@ def test_translations_by_language(tmp_path: Path, as_text: bool) -> None:
     path = objects(tmp_path / "a.jsonl", {"translation": str(pair) if as_text else pair})
     layout = LAYOUTS["translation"]
     assert values(path, layout=layout) == [{"source": "the cat", "target": "die Katze"}]
-    assert values(path, layout=layout, source="de", target="en") == [
-        {"source": "die Katze", "target": "the cat"}
-    ]
+    assert values(path, layout=layout, source="de", target="en") == [{"source": "die Katze", "target": "the cat"}]
     path = objects(path, {"translation": {"fr": "le chat", "is": "köttur"}})
     with pytest.raises(ElektronError, match=r"--target.*translation\.fr, translation\.is"):
         read(path, layout=layout)
-    assert (
-        values(path, layout=layout, source="translation.is", target="fr")[0]["source"] == "köttur"
-    )
+    assert values(path, layout=layout, source="translation.is", target="fr")[0]["source"] == "köttur"
 
 
-def test_columns_that_are_not_used_are_mentioned(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_columns_that_are_not_used_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     read(objects(tmp_path / "a.jsonl", {"id": 1, "text": "a", "label": 1, "author": "b"}))
     assert "not used: id, author" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("text", "text_b"), ("text_a", "text_b"), ("question1", "question2")]
-)
+@pytest.mark.parametrize(("first", "second"), [("text", "text_b"), ("text_a", "text_b"), ("question1", "question2")])
 def test_two_texts_are_a_pair(tmp_path: Path, first: str, second: str) -> None:
     path = objects(tmp_path / "a.jsonl", {first: "a", second: "b", "label": 1})
-    assert values(path, layout=LAYOUTS["classification"]) == [
-        {"text": "a", "pair": "b", "label": 1}
-    ]
+    assert values(path, layout=LAYOUTS["classification"]) == [{"text": "a", "pair": "b", "label": 1}]
 
 
 def test_files_of_one_use_may_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -122,9 +112,7 @@ def trained_on(layout: Layout, **columns: str) -> Layout:
     return dataclasses.replace(
         layout,
         roles=tuple(
-            dataclasses.replace(role, names=(columns[role.name], *role.names))
-            if role.name in columns
-            else role
+            dataclasses.replace(role, names=(columns[role.name], *role.names)) if role.name in columns else role
             for role in layout.roles
         ),
     )
@@ -156,9 +144,7 @@ def test_a_very_wide_table_has_a_short_message(tmp_path: Path) -> None:
         assert len(str(caught.value)) < 2000
 
 
-def test_a_target_without_text_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_target_without_text_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = objects(tmp_path / "a.jsonl", *[{"source": "a", "target": said} for said in ("b", None)])
     assert values(path, layout=PARALLEL) == [{"source": "a", "target": "b"}]
     assert "1 rows are left out: the target is empty" in caplog.text

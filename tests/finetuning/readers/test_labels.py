@@ -43,9 +43,7 @@ def labels_of(path: Path, **options: Any) -> list[Any]:
         ("(1)", "(1)"),
     ],
 )
-def test_a_list_in_a_field_of_text_is_several_labels(
-    tmp_path: Path, written: str, read_as: Any
-) -> None:
+def test_a_list_in_a_field_of_text_is_several_labels(tmp_path: Path, written: str, read_as: Any) -> None:
     assert labels_of(table(tmp_path / "a.tsv", written, "x")) == [read_as, "x"]
 
 
@@ -117,9 +115,7 @@ def test_a_part_of_each_object_in_a_list(tmp_path: Path) -> None:
 
 def test_labels_have_one_way_of_writing() -> None:
     names = ["1.0", "1", "-2.00", "TRUE", "true", "False", "1.5", "v1.0", " x "]
-    assert [class_name(name) for name in names] == [
-        *("1", "1", "-2", "True", "True", "False", "1.5", "v1.0", "x")
-    ]
+    assert [class_name(name) for name in names] == [*("1", "1", "-2", "True", "True", "False", "1.5", "v1.0", "x")]
 
 
 @pytest.mark.parametrize("none", ["", "NaN", "nan", "<NA>", "null", None])
@@ -176,9 +172,7 @@ def test_an_encoding_that_is_none_or_does_not_fit(tmp_path: Path) -> None:
 
 def test_another_encoding_throughout_is_refused_with_a_guess(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(
-        ("text,label\n" + "кот сидит на ковре и смотрит в окно,да\n" * 20).encode("cp1251")
-    )
+    path.write_bytes(("text,label\n" + "кот сидит на ковре и смотрит в окно,да\n" * 20).encode("cp1251"))
     with pytest.raises(ElektronError, match="perhaps cp1251: give --encoding"):
         read(path)
     assert labels_of(path, encoding="cp1251") == ["да"] * 20

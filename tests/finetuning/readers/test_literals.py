@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from elektron.finetuning.readers.literals import literal
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.text()
-NESTED = st.recursive(
-    SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10
-)
+NESTED = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 
 
 @given(st.lists(NESTED) | st.dictionaries(st.text(), NESTED))

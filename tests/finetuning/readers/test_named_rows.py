@@ -33,9 +33,7 @@ def test_no_labels_are_a_list_of_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("indent", "under"), [(None, None), (2, None), (2, "data")])
-def test_a_whole_document_holds_a_list(
-    tmp_path: Path, indent: int | None, under: str | None
-) -> None:
+def test_a_whole_document_holds_a_list(tmp_path: Path, indent: int | None, under: str | None) -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({under: rows} if under else rows, indent=indent))

@@ -125,9 +125,7 @@ def test_what_cannot_be_read(tmp_path: Path, layout: Any, name: str, complaint: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_few_undecodable_bytes_are_replaced_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_few_undecodable_bytes_are_replaced_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,label\n" + b"a plain text,1\n" * 20 + "für,0\n".encode("latin-1"))
     assert read(path)[-1].values["text"] == "f\ufffdr"
@@ -158,9 +156,7 @@ def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Pat
 def test_a_column_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("source,target\na,b\n")
-    with pytest.raises(
-        ElektronError, match=r"--text is no column .*, which have --source, --target"
-    ):
+    with pytest.raises(ElektronError, match=r"--text is no column .*, which have --source, --target"):
         read(path, layout=PARALLEL, text="source")
 
 

@@ -107,9 +107,7 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint
         "a word\tand a tab here\n",
     ],
 )
-def test_plain_text_is_handed_on_as_text(
-    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_plain_text_is_handed_on_as_text(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, content, "a.txt")
     with caplog.at_level(logging.INFO, "elektron"):
         found = values(path, layout=TAGGED, labelled=False)
@@ -141,8 +139,7 @@ def test_standard_input(tmp_path: Path) -> None:
 def test_lists_in_tables(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(
-        '{"tokens": ["a", 2], "ner_tags": ["O", "B-X"], "id": 1}\n'
-        '{"tokens": "c d", "ner_tags": "O O", "id": 2}\n'
+        '{"tokens": ["a", 2], "ner_tags": ["O", "B-X"], "id": 1}\n{"tokens": "c d", "ner_tags": "O O", "id": 2}\n'
     )
     first, second = read(path, layout=TAGGED)
     assert first.values == {"tokens": ["a", "2"], "tags": ["O", "B-X"]}
@@ -169,9 +166,7 @@ def test_lists_that_do_not_fit(tmp_path: Path, row: object, complaint: str) -> N
 
 def test_numbers_of_tags_become_their_names(tmp_path: Path) -> None:
     tags = datasets.Sequence(datasets.ClassLabel(names=["O", "B-X"]))
-    features = datasets.Features(
-        {"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags}
-    )
+    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags})
     rows = {"tokens": [["a", "b"]], "ner_tags": [[0, 1]]}
     datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
     for source in (f"hf:{tmp_path}", tmp_path / "train.parquet"):
@@ -279,9 +274,7 @@ def test_columns_of_token_lines(
     if options == {"tags": "p"}:
         options = options | {"tokens": "w"}
     for name in ("a.conll", "a.txt", "a.tsv"):
-        first, second = values(
-            write(tmp_path, content, name), layout=TAGGED, labelled=labelled, **options
-        )
+        first, second = values(write(tmp_path, content, name), layout=TAGGED, labelled=labelled, **options)
         assert first == {"tokens": tokens, "tags": tags}
         assert len(second["tokens"]) == len(second["tags"])
 
@@ -298,9 +291,7 @@ def test_columns_with_names_keep_them(tmp_path: Path) -> None:
     assert record.names == {"tokens": "FORM", "tags": "UPOS"}
 
 
-def test_what_was_taken_for_what_is_said_with_a_sample(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_was_taken_for_what_is_said_with_a_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         read(write(tmp_path, GERMEVAL), layout=TAGGED)
     assert "tokens is column 2 (guessed), tags is column 3 (guessed)" in caplog.text
@@ -315,9 +306,7 @@ def test_what_was_taken_for_what_is_said_with_a_sample(
         ("7\ta\tO\n7\tb\tO\n8\tc\tB-X\n8\td\tO\n", "tokens", "1 ('7'), 2 ('a'), 3 ('O')"),
     ],
 )
-def test_columns_that_are_not_clear_are_asked_for(
-    tmp_path: Path, content: str, role: str, columns: str
-) -> None:
+def test_columns_that_are_not_clear_are_asked_for(tmp_path: Path, content: str, role: str, columns: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(ElektronError, match=f"which column has the {role}.*--{role}") as caught:
         read(path, layout=TAGGED)
@@ -347,9 +336,7 @@ def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, f"sentence_id,words,labels\n{each}", "a.csv")
     first, _ = read(path, layout=TAGGED)
     assert values(path, layout=TAGGED) == expected
-    assert first.columns == {"sentence_id": "1"} | dict(
-        zip(("words", "labels"), expected[0].values(), strict=True)
-    )
+    assert first.columns == {"sentence_id": "1"} | dict(zip(("words", "labels"), expected[0].values(), strict=True))
     assert first.where == f"{path}, line 2"
     path = write(tmp_path, f"which,words,labels\n{each}", "b.csv")
     assert values(path, layout=TAGGED, sentence="which") == expected
@@ -371,9 +358,7 @@ def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
     assert values(path, layout=TAGGED)[0]["tags"] == ["B-Full Name", "O"]
     without = "".join(f"{row[0]},{row[1]}\n" for row in ROWS)
     path = write(tmp_path, f"Sentence #,Word\n{without}", "f.csv")
-    assert values(path, layout=TAGGED, labelled=False) == [
-        {"tokens": sentence["tokens"]} for sentence in expected
-    ]
+    assert values(path, layout=TAGGED, labelled=False) == [{"tokens": sentence["tokens"]} for sentence in expected]
 
 
 def test_a_token_a_row_of_unknown_sentences_is_refused(tmp_path: Path) -> None:
@@ -419,9 +404,7 @@ def test_lists_written_as_text(tmp_path: Path, tokens: str, tags: str) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("tokens", "ner_tags"), (tokens, tags)])
-    assert values(path, layout=TAGGED) == [
-        {"tokens": ["Bob", "don't", '"'], "tags": ["B-PER", "O", "O"]}
-    ]
+    assert values(path, layout=TAGGED) == [{"tokens": ["Bob", "don't", '"'], "tags": ["B-PER", "O", "O"]}]
 
 
 def test_a_list_written_as_text_is_not_read_as_running_text(tmp_path: Path) -> None:
@@ -476,14 +459,10 @@ def test_texts_without_entities(tmp_path: Path) -> None:
     assert [row["tags"] for row in values(path, layout=TAGGED)] == [["O", "O"], ["B-X"]]
 
 
-def test_entities_that_cut_words_or_overlap_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_entities_that_cut_words_or_overlap_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"text": "Oslobahn fährt", "label": [[0, 4, "LOC"], [2, 4, "X"], [0, 4, "Y"]]}
     path = write(tmp_path, json.dumps(row), "a.jsonl")
-    assert values(path, layout=TAGGED) == [
-        {"tokens": ["Oslo", "bahn", "fährt"], "tags": ["B-LOC", "O", "O"]}
-    ]
+    assert values(path, layout=TAGGED) == [{"tokens": ["Oslo", "bahn", "fährt"], "tags": ["B-LOC", "O", "O"]}]
     assert "a.jsonl: 2 spans overlap" in caplog.text
     assert "1 words are cut" in caplog.text
 

@@ -48,8 +48,7 @@ def test_files_that_are_not_aligned(tmp_path: Path, contents: list[str], complai
 
 def test_several_targets_of_one_source(tmp_path: Path) -> None:
     files = [
-        write(tmp_path / name, content)
-        for name, content in (("a.en", "x\n"), ("a.de", "eins\n"), ("b.de", "zwei\n"))
+        write(tmp_path / name, content) for name, content in (("a.en", "x\n"), ("a.de", "eins\n"), ("b.de", "zwei\n"))
     ]
     assert values(*files, layout=PARALLEL) == [{"source": "x", "target": ["eins", "zwei"]}]
     with pytest.raises(ElektronError, match=r"several of them with the ending .en"):

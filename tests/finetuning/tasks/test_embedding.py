@@ -49,9 +49,7 @@ class TestLoss:
     def test_of_scores_is_cosent(self):
         # The cosines are 1 and √½; the pair with the lower score is the more similar one.
         found = embedding_loss(torch.stack([self.first, self.second]), torch.tensor([1.0, 4.0]))
-        assert found.item() == pytest.approx(
-            math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5
-        )
+        assert found.item() == pytest.approx(math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5)
 
     @pytest.mark.parametrize("labels", [RIGHT, torch.tensor([1.0, 4.0])], ids=["pairs", "scores"])
     def test_does_not_wait_for_a_gpu(self, labels):
@@ -70,9 +68,7 @@ class TestLoss:
         assert found.item() == pytest.approx(expected.item(), rel=1e-5)
         cosent = losses.CoSENTLoss(torch.nn.Identity())
         expected = cosent.compute_loss_from_embeddings(list(embeddings[:2]), scores)
-        assert embedding_loss(embeddings[:2], scores).item() == pytest.approx(
-            expected.item(), rel=1e-5
-        )
+        assert embedding_loss(embeddings[:2], scores).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +132,7 @@ def test_vectors_are_the_mean_of_the_last_hidden_states(encoders, files, tmp_pat
     tune(encoders, files, "pairs", tmp_path / "model", family, epochs=1.0)
     texts = ["the cat sees the blue house .", "the dog ."]
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
-    rows = predictions(
-        PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "texts.txt"))
-    )
+    rows = predictions(PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "texts.txt")))
     model = AutoModel.from_pretrained(tmp_path / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     for text, row in zip(texts, rows, strict=True):
@@ -151,15 +145,11 @@ def test_vectors_are_the_mean_of_the_last_hidden_states(encoders, files, tmp_pat
 def test_sentence_transformers_loads_it(encoders, files, tmp_path, family):
     library = pytest.importorskip("sentence_transformers")
     tune(encoders, files, "scored", tmp_path / "model", family, epochs=1.0)
-    model = library.SentenceTransformer(
-        str(tmp_path / "model"), trust_remote_code=True, device="cpu"
-    )
+    model = library.SentenceTransformer(str(tmp_path / "model"), trust_remote_code=True, device="cpu")
     assert model.max_seq_length == 16
     text = "the cat sees the blue house ."
     (tmp_path / "text.txt").write_text(text + "\n")
-    (row,) = predictions(
-        PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "text.txt"))
-    )
+    (row,) = predictions(PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "text.txt")))
     np.testing.assert_allclose(row["predicted_embedding"], model.encode(text), atol=1e-5)
 
 
@@ -174,9 +164,7 @@ def test_search_finds_the_passage_about_the_same_thing(encoders, files, tmp_path
     tune(encoders, files, "pairs", tmp_path / "model")
     passages = [f"{SUBJECTS[i]} {VERBS[0]} {OBJECTS[i % len(OBJECTS)]} ." for i in range(4)]
     (tmp_path / "corpus.txt").write_text("\n\n".join(passages))
-    (tmp_path / "queries.txt").write_text(
-        "\n".join(p.replace(VERBS[0], VERBS[1]) for p in passages) + "\n"
-    )
+    (tmp_path / "queries.txt").write_text("\n".join(p.replace(VERBS[0], VERBS[1]) for p in passages) + "\n")
     config = PredictConfig(
         model=str(tmp_path / "model"),
         input=str(tmp_path / "queries.txt"),

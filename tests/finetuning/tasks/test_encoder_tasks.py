@@ -115,9 +115,7 @@ class TestRegression:
         rows = [record(text="x", label=value) for value in ("1", "3", "5")]
         task = Regression.from_records(rows, config("regression"), None)
         assert [task.target(row) for row in rows] == pytest.approx([-1.224745, 0, 1.224745])
-        assert task.prediction(np.array([1.0], np.float32)) == {
-            "score": pytest.approx(3 + (8 / 3) ** 0.5, abs=1e-5)
-        }
+        assert task.prediction(np.array([1.0], np.float32)) == {"score": pytest.approx(3 + (8 / 3) ** 0.5, abs=1e-5)}
 
     @pytest.mark.parametrize("label", ["high", "", "nan", "inf", None, ["1"]])
     def test_what_is_no_number_is_named(self, label):
@@ -151,9 +149,7 @@ class TestRegression:
 class TestTokenClassification:
     def task(self, *tags, **options):
         rows = [record(tokens=["the"] * len(tags), tags=list(tags))]
-        return TokenClassification.from_records(
-            rows, config("token-classification", **options), None
-        )
+        return TokenClassification.from_records(rows, config("token-classification", **options), None)
 
     def test_the_first_piece_of_a_word_bears_its_tag(self, tokenizer):
         task = self.task("O", "B-X")
@@ -221,17 +217,13 @@ class TestTokenClassification:
         task = self.task("O", "B-X")
         rows = [record(tokens=["the", "\u200b", "cat"])]
         features = task.features(rows, tokenizer, labelled=False)
-        outputs = [
-            np.tile(np.array([1.0, 0.0], np.float32), (len(f["words"]), 1)) for f in features
-        ]
+        outputs = [np.tile(np.array([1.0, 0.0], np.float32), (len(f["words"]), 1)) for f in features]
         (said,) = task.predictions(rows, features, outputs)
         assert len(said["tags"]) == 3
 
 
 class TestMultipleChoice:
-    @pytest.mark.parametrize(
-        ("label", "place"), [(1, 1), ("1", 1), (1.0, 1), ("B", 1), ("b", 1), ("dog", 1)]
-    )
+    @pytest.mark.parametrize(("label", "place"), [(1, 1), ("1", 1), (1.0, 1), ("B", 1), ("b", 1), ("dog", 1)])
     def test_the_right_choice_by_number_letter_or_text(self, label, place):
         assert right_choice(record(choices=["cat", "dog"], label=label)) == place
 
@@ -242,9 +234,7 @@ class TestMultipleChoice:
 
     def test_keys_come_before_numbers_from_0(self):
         choices = {"text": ["cat", "dog", "hen"], "label": ["1", "2", "3"]}
-        assert [right_choice(record(choices=choices, label=key)) for key in (1, "3", "hen")] == [
-            *(0, 2, 2)
-        ]
+        assert [right_choice(record(choices=choices, label=key)) for key in (1, "3", "hen")] == [*(0, 2, 2)]
         with pytest.raises(ElektronError, match="'0' is none of the 3 choices"):
             right_choice(record(choices=choices, label="0"))
 
@@ -269,10 +259,7 @@ class TestMultipleChoice:
 
     def test_a_passage_is_read_before_question_and_choice(self, tokenizer):
         choices = ["the dog", "the cat"]
-        rows = [
-            record(context="a long road .", text="who sees", choices=choices, label=label)
-            for label in (0, 1)
-        ]
+        rows = [record(context="a long road .", text="who sees", choices=choices, label=label) for label in (0, 1)]
         task = MultipleChoice(max_length=64)
         read = task.features(rows, tokenizer, labelled=True)[1]["choices"][1]["input_ids"]
         assert read == tokenizer("a long road .", "who sees the cat")["input_ids"]

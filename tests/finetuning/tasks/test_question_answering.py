@@ -96,9 +96,7 @@ def test_learning_says_whether_answers_may_be_missing(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with_answer, without = record("who ?", CONTEXT, "the cat"), record("who ?", CONTEXT)
     assert not QuestionAnswering.from_records([with_answer], config(), encoder).no_answers
-    learned = QuestionAnswering.from_records(
-        [with_answer, without], config(null_threshold=2.0), encoder
-    )
+    learned = QuestionAnswering.from_records([with_answer, without], config(null_threshold=2.0), encoder)
     assert learned.no_answers
     assert (learned.null_threshold, learned.null_threshold_given) == (2.0, True)
     with pytest.raises(ElektronError, match=r"^train\.json: none of the 1 .* nothing to learn$"):
@@ -108,9 +106,7 @@ def test_learning_says_whether_answers_may_be_missing(tokenizer):
 def test_windows_must_move_on(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with pytest.raises(ElektronError, match=r"^--stride 27 must be below 27, .* --max-length 40 "):
-        QuestionAnswering.from_records(
-            [record("who ?", CONTEXT, "cat")], config(stride=27), encoder
-        )
+        QuestionAnswering.from_records([record("who ?", CONTEXT, "cat")], config(stride=27), encoder)
 
 
 def test_labelled_records_say_what_the_answers_are():
@@ -139,9 +135,7 @@ def test_long_passages_are_read_in_windows_that_overlap(tokenizer):
         assert left["offsets"][-8:].tolist() == right["offsets"][:8].tolist()
     assert features[0]["offsets"][0, 0] == 0
     assert features[-1]["offsets"][-1, 1] == len(context)
-    assert [positions(feature) == (CLS, CLS) for feature in features] == [False] + [True] * (
-        len(features) - 1
-    )
+    assert [positions(feature) == (CLS, CLS) for feature in features] == [False] + [True] * (len(features) - 1)
 
 
 def test_a_long_question_leaves_room_for_the_passage(tokenizer):
@@ -195,9 +189,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary |= {"".join(pair): len(vocabulary) + n for n, pair in enumerate(merges)}
     backend = Tokenizer(models.BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=False
-    )
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
@@ -421,8 +413,6 @@ def test_eight_questions_are_learned_by_heart(family, tokenizer):
     with torch.no_grad():
         outputs = learner.forward(model, learner.collate(features, tokenizer))
     predictions = learner.predictions(records, features, outputs)
-    assert [prediction["answer"] for prediction in predictions] == [
-        answer or "" for _, _, answer in EIGHT
-    ]
+    assert [prediction["answer"] for prediction in predictions] == [answer or "" for _, _, answer in EIGHT]
     assert learner.measure(records, predictions)()["exact_match"] == 100
     assert dataclasses.asdict(learner)["no_answers"]

@@ -72,9 +72,7 @@ def source_tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     text = folder / "text.txt"
     text.write_text("\n\n".join(r.values["source"] for r in RECORDS))
-    return train_tokenizer(
-        TokenizerConfig(corpus=[str(text)], out=folder / "tokenizer", vocab_size=60)
-    )
+    return train_tokenizer(TokenizerConfig(corpus=[str(text)], out=folder / "tokenizer", vocab_size=60))
 
 
 def scratch(tokenizer, family: str = "elektron", embedding: int = 32) -> Encoder:
@@ -168,8 +166,7 @@ def test_the_decoder_reads_the_labels_one_place_to_the_right(encoder):
     shifted[:, 0] = start
     assert torch.equal(
         batch["decoder_input_ids"],
-        shifted.masked_fill(shifted == -100, pad) * (batch["labels"] != -100)
-        + pad * (batch["labels"] == -100),
+        shifted.masked_fill(shifted == -100, pad) * (batch["labels"] != -100) + pad * (batch["labels"] == -100),
     )
     for feature in features:
         assert feature["labels"][-1] == task.tokenizer.eos_token_id
@@ -326,9 +323,7 @@ def test_decoding_settings_have_bounds(name, value, learned, tmp_path):
 
 def test_the_decoders_output_is_its_embedding(learned):
     _, model = learned
-    assert model.decoder.get_output_embeddings().weight is (
-        model.decoder.get_input_embeddings().weight
-    )
+    assert model.decoder.get_output_embeddings().weight is (model.decoder.get_input_embeddings().weight)
 
 
 def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
@@ -354,9 +349,7 @@ def test_embeddings_start_from_the_encoders_where_both_have_the_piece(source_tok
     shared = shared_pieces(task.tokenizer, source_tokenizer)
     house = task.tokenizer.convert_tokens_to_ids("▁house")
     assert shared[house] == source_tokenizer.convert_tokens_to_ids("house")
-    likeness = torch.nn.functional.cosine_similarity(
-        ours[list(shared)], theirs[list(shared.values())]
-    )
+    likeness = torch.nn.functional.cosine_similarity(ours[list(shared)], theirs[list(shared.values())])
     assert torch.allclose(likeness, torch.ones_like(likeness), atol=1e-5)
     size = ours[list(shared)].square().mean().sqrt().item()
     assert size == pytest.approx(0.02, rel=1e-4)
@@ -372,9 +365,7 @@ def test_embeddings_of_another_width_start_at_random(source_tokenizer):
 
 def test_a_decoder_needs_layers(encoder):
     with pytest.raises(ElektronError, match="decoder-layers"):
-        Translation.from_records(RECORDS, config(decoder_layers=-1), encoder).new_model(
-            encoder, None
-        )
+        Translation.from_records(RECORDS, config(decoder_layers=-1), encoder).new_model(encoder, None)
 
 
 # Saving
@@ -395,9 +386,7 @@ def test_comes_back_as_it_was_saved(learned, encoder, tmp_path):
     assert fingerprint_of(again) == fingerprint_of(task)
     back = again.load_model(str(tmp_path)).eval()
     assert isinstance(back.config.encoder, ElektronConfig)
-    assert back.decoder.get_output_embeddings().weight is (
-        back.decoder.get_input_embeddings().weight
-    )
+    assert back.decoder.get_output_embeddings().weight is (back.decoder.get_input_embeddings().weight)
     assert write(again, back, encoder, RECORDS[:16]) == write(task, model, encoder, RECORDS[:16])
 
 
@@ -508,9 +497,7 @@ def test_a_tokenizer_that_cannot_end_a_text_is_refused(source_tokenizer, encoder
     with pytest.raises(ElektronError, match="no end token"):
         Translation.from_records(RECORDS, config(target_tokenizer=str(tmp_path)), encoder)
     with pytest.raises(ElektronError, match="no such folder"):
-        Translation.from_records(
-            RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder
-        )
+        Translation.from_records(RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder)
 
 
 # What is said of it

@@ -102,9 +102,7 @@ def test_all_tokens_mlm_predicts_every_real_token_through_the_gate(family):
     p = log_probabilities.gather(-1, batch.input_ids[..., None]).squeeze(-1).exp()
     probability = copy * ~output.replaced + (1 - copy) * p
     real = batch.document_ids >= 0
-    torch.testing.assert_close(
-        output.correction_loss, -probability[real].log().sum(), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(output.correction_loss, -probability[real].log().sum(), rtol=1e-4, atol=1e-4)
     total = objective_of("all_tokens_mlm").discriminator_loss(output, whole(batch))
     torch.testing.assert_close(total, 50 * output.correction_loss / 13)
     assert output.histogram.sum() == 13
@@ -140,6 +138,4 @@ def test_the_corrective_copy_probability_learns_from_detection_only():
 @pytest.mark.parametrize("name", ["replace_mlm", "all_tokens_mlm", "corrective"])
 def test_the_generator_learns_as_ever(name):
     pair, batch = pair_for(name), make_batch()
-    torch.testing.assert_close(
-        run(name, pair, batch).generator_loss, run("rtd", pair, batch).generator_loss
-    )
+    torch.testing.assert_close(run(name, pair, batch).generator_loss, run("rtd", pair, batch).generator_loss)

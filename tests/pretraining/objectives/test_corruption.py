@@ -34,10 +34,7 @@ def test_temperature_bends_the_samples_and_not_the_losses():
     pair, batch = make_pair("elektron"), make_batch()
     with torch.no_grad():
         pair.generator.decoder.bias[50] = 8.0  # likeliest by far
-    cold, warm, hot = (
-        corrupt(pair, batch, packed_positions(batch), True, torch.tensor(t))
-        for t in (0.01, 1.0, 1e6)
-    )
+    cold, warm, hot = (corrupt(pair, batch, packed_positions(batch), True, torch.tensor(t)) for t in (0.01, 1.0, 1e6))
     assert (cold.samples[batch.weights > 0] == 50).all()
     uniform = (batch.uniforms * VOCABULARY).long()
     assert torch.equal(hot.samples[batch.weights > 0], uniform[batch.weights > 0])

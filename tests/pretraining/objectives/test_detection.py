@@ -44,16 +44,12 @@ def test_losses_are_the_papers(family):
 def test_electra_15_asks_about_the_masked_positions_only():
     pair, batch = make_pair("elektron"), make_batch()
     all_of_them, few = run("rtd", pair, batch), run("electra_15", pair, batch)
-    losses = F.binary_cross_entropy_with_logits(
-        all_of_them.logits, all_of_them.replaced.float(), reduction="none"
-    )
+    losses = F.binary_cross_entropy_with_logits(all_of_them.logits, all_of_them.replaced.float(), reduction="none")
     torch.testing.assert_close(few.detection_loss, sum(losses[r, p] for r, p, _ in USED))
     assert few.loss_mask.nonzero().tolist() == [[0, 2], [0, 6], [1, 1]]
     assert few.histogram.sum() == 3
     objective = objective_of("electra_15")
-    torch.testing.assert_close(
-        objective.discriminator_loss(few, whole(batch)), 50 * few.detection_loss / 3
-    )
+    torch.testing.assert_close(objective.discriminator_loss(few, whole(batch)), 50 * few.detection_loss / 3)
 
 
 def test_no_gradient_from_the_discriminator_into_the_generator(family):
@@ -70,9 +66,7 @@ def test_padding_is_in_no_loss(family):
     cut = MicroBatch(*(t[1:, :5] if t.shape[1] == 8 else t[1:] for t in batch))
     second, together = run("rtd", pair, cut), run("rtd", pair, batch)
     first = run("rtd", pair, MicroBatch(*(t[:1] for t in batch)))
-    torch.testing.assert_close(
-        together.detection_loss, second.detection_loss + first.detection_loss
-    )
+    torch.testing.assert_close(together.detection_loss, second.detection_loss + first.detection_loss)
     assert together.histogram.sum() == 13
 
 
@@ -99,9 +93,7 @@ def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
     document_ids = (torch.arange(2 * length) >= length).long()[None]
     order = torch.arange(length).repeat(2)[None]
     with torch.no_grad():
-        packed = pair.discriminator_states(
-            ids, make_packed_positions(document_ids, order, torch.zeros_like(ids))
-        )
+        packed = pair.discriminator_states(ids, make_packed_positions(document_ids, order, torch.zeros_like(ids)))
         for here in (slice(0, length), slice(length, 2 * length)):
             # As transformers' own forward would have it, which also says what a window is.
             separate = pair.discriminator.base_model(ids[:, here]).last_hidden_state

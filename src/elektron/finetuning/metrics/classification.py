@@ -21,9 +21,7 @@ from elektron.finetuning.metrics.measure import (
 )
 
 
-def single_label(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: Sequence[str]
-) -> Measure:
+def single_label(truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: Sequence[str]) -> Measure:
     """Predictions of one class a row, with the definitions of scikit-learn.
 
     accuracy, precision, recall, f1, f1_macro, f1_micro, precision_macro and recall_macro are from 0
@@ -73,9 +71,7 @@ def matthews_correlation(totals: NDArray[np.int64]) -> float:
     return float(covariance / np.sqrt(variances)) if variances else 0.0
 
 
-def multi_label(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], labels: Sequence[str]
-) -> Measure:
+def multi_label(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], labels: Sequence[str]) -> Measure:
     """Predictions of any number of labels a row; every metric is from 0 to 1.
 
     accuracy is the fraction of rows whose whole set is right. precision, recall, f1 and f1_micro are

@@ -98,9 +98,7 @@ class Counts:
 def precision_recall_f1(totals: NDArray[np.int64]) -> NDArray[np.float64]:
     """`(3, …)` right, predicted and true to `(3, …)` precision, recall and F1; 0 where undefined."""
     right, predicted, true = totals
-    return np.stack(
-        [ratio(right, predicted), ratio(right, true), ratio(2 * right, predicted + true)]
-    )
+    return np.stack([ratio(right, predicted), ratio(right, true), ratio(2 * right, predicted + true)])
 
 
 def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -127,7 +125,4 @@ def named(values: NDArray[np.float64]) -> dict[str, float]:
 def per_class(totals: NDArray[np.int64], kinds: Sequence[str]) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support (how often it is true) of each kind."""
     values = precision_recall_f1(totals)
-    return {
-        kind: named(values[:, index]) | {"support": int(totals[2, index])}
-        for index, kind in enumerate(kinds)
-    }
+    return {kind: named(values[:, index]) | {"support": int(totals[2, index])} for index, kind in enumerate(kinds)}

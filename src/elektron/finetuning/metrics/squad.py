@@ -49,9 +49,7 @@ def squad(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> Measure:
     return Measure(rows=len(scores), compute=compute)
 
 
-def scores_of(
-    gold: Sequence[Sequence[str]], predicted: Sequence[str]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def scores_of(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """`(questions,)` whether each has an answer; `(questions, 2)` exact match and F1, 0 to 100."""
     # Answers of nothing but articles and punctuation count only where there are no others.
     answers = [[text for text in texts if normalize_answer(text)] or [""] for texts in gold]
@@ -62,9 +60,7 @@ def scores_of(
     return np.array([texts != [""] for texts in answers]), 100 * np.array(scores)
 
 
-def best_null_threshold(
-    gold: Sequence[Sequence[str]], span_texts: Sequence[str], margins: Sequence[float]
-) -> float:
+def best_null_threshold(gold: Sequence[Sequence[str]], span_texts: Sequence[str], margins: Sequence[float]) -> float:
     """Above which margin to answer "no answer", for the highest F1; SQuAD 2.0's sweep.
 
     Questions are sorted by margin and given their spans one after another, and the threshold is the

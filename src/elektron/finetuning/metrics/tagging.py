@@ -69,13 +69,9 @@ def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure
     counted = []
     for pair in zip(truth, predicted, strict=True):
         true, found = (read(tuple(sentence)) for sentence in pair)
-        counted.append(
-            [Counter(kind for kind, _, _ in part) for part in (true & found, found, true)]
-        )
+        counted.append([Counter(kind for kind, _, _ in part) for part in (true & found, found, true)])
     kinds = sorted({kind for parts in counted for part in parts for kind in part})
-    counts = Counts(
-        *([[parts[place][kind] for kind in kinds] for parts in counted] for place in range(3))
-    )
+    counts = Counts(*([[parts[place][kind] for kind in kinds] for parts in counted] for place in range(3)))
     tokens = np.array([len(sentence) for sentence in truth])
     right = np.array([sum(map(operator.eq, *pair)) for pair in zip(truth, predicted, strict=True)])
 

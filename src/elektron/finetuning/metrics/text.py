@@ -28,10 +28,7 @@ class CorpusScore:
         # sacrebleu's `corpus_score` is these two private methods with a sum in between; tests
         # compare with it. It takes None where a row has fewer references than another.
         most = max(map(len, references))
-        streams = [
-            [of_row[index] if index < len(of_row) else None for of_row in references]
-            for index in range(most)
-        ]
+        streams = [[of_row[index] if index < len(of_row) else None for of_row in references] for index in range(most)]
         self.metric = metric
         self.statistics = np.array(metric._extract_corpus_statistics(outputs, streams))
         self.signature = str(metric.get_signature())
@@ -102,9 +99,7 @@ def summarization(references: References, outputs: Sequence[str]) -> Measure:
     return Measure(
         rows=len(outputs),
         compute=compute,
-        not_resampled={
-            name: len(set(items)) / len(items) if items else 0.0 for name, items in distinct.items()
-        },
+        not_resampled={name: len(set(items)) / len(items) if items else 0.0 for name, items in distinct.items()},
         notes={
             "bleu": corpus_bleu.signature,
             "rouge": f"tok:{tokens}|lsum:lines|version:{version('rouge_score')}",

@@ -8,16 +8,12 @@ import regex
 
 CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 """A character that may be a word of its own: Chinese characters and Japanese syllables."""
-WITHOUT_SPACES = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-)
+WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 LETTER = regex.compile(r"\p{L}")
 LATIN = regex.compile(r"[A-Za-z]")
 _LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"
 # Combining marks belong to the letter before them; joiners (Persian, Indic scripts) stand inside words.
-WORD = regex.compile(
-    rf"{CHARACTER.pattern}\p{{M}}*|{_LETTERS}(?:{_LETTERS}|[\u200c\u200d](?={_LETTERS}))*"
-)
+WORD = regex.compile(rf"{CHARACTER.pattern}\p{{M}}*|{_LETTERS}(?:{_LETTERS}|[\u200c\u200d](?={_LETTERS}))*")
 TOKEN = regex.compile(rf"{WORD.pattern}|(?!\s)\X")
 """A word, or another visible character with all that is combined with it, such as an emoji."""
 

@@ -34,9 +34,7 @@ def located_answers(values: dict[str, Any], where: str, counts: Counts) -> list[
         if start is None:
             counts.add("answers are not in their context", f"{where}: {text!r:.60}")
             continue
-        leading = (
-            len(answer["text"]) - len(answer["text"].lstrip()) if text != answer["text"] else 0
-        )
+        leading = len(answer["text"]) - len(answer["text"].lstrip()) if text != answer["text"] else 0
         if stated is not None and stated >= 0 and start != stated + leading:
             counts.add("answers are not where answer_start says", f"{where}: {text!r:.60}")
         found.append({"text": text, "answer_start": start})
@@ -84,9 +82,7 @@ def _number(value: Any, where: str) -> int | None:
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ElektronError(
-        f"{where}: answer_start must be the number of a character, got {value!r:.60}"
-    )
+    raise ElektronError(f"{where}: answer_start must be the number of a character, got {value!r:.60}")
 
 
 def _place(context: str, text: str, stated: int | None) -> tuple[str, int | None]:

@@ -53,9 +53,7 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
     delimiter = _given_delimiter(config) or (excel and excel[1]) or _sniffed(lines, sample, config)
     quoting = _quoting(config, delimiter) and (delimiter != NONE or lines.suffix != ".tsv")
     if quoting and len(delimiter) > 1:
-        raise ElektronError(
-            f"--delimiter {delimiter!r} is more than one character: give --quoting false with it"
-        )
+        raise ElektronError(f"--delimiter {delimiter!r} is more than one character: give --quoting false with it")
     rows = Peekable(_quoted_rows(lines, delimiter) if quoting else _split_rows(lines, delimiter))
     first_rows = [fields for _, fields in rows.peek(max(1, len(sample)))]
     if not first_rows:
@@ -71,8 +69,7 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
     return Table(
         lines.name,
         _named(lines.name, rows, columns, header, counts),
-        f"{NAMES.get(delimiter, f'separated by {delimiter!r}')}, "
-        f"{'with' if header else 'without'} a header",
+        f"{NAMES.get(delimiter, f'separated by {delimiter!r}')}, {'with' if header else 'without'} a header",
         columns,
         {role: columns[index] for role, index in by_values.items() if index < len(columns)},
         counts,
@@ -125,9 +122,7 @@ def _quoted_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
     return read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
 
 
-def _has_header(
-    name: str, first_rows: list[list[str]], request: Request, config: FilesConfig
-) -> bool:
+def _has_header(name: str, first_rows: list[list[str]], request: Request, config: FilesConfig) -> bool:
     first = [field.strip() for field in first_rows[0]]
     if config.header is not None:
         return config.header
@@ -161,9 +156,7 @@ def numbered(fields: Sequence[str]) -> str:
     return comma_list(f"{number} ({field!r})" for number, field in enumerate(cut, start=1))
 
 
-def _named(
-    name: str, rows: Iterator[Fields], columns: list[str], header: bool, counts: Counts
-) -> Iterator[Row]:
+def _named(name: str, rows: Iterator[Fields], columns: list[str], header: bool, counts: Counts) -> Iterator[Row]:
     """Rows by the names of their columns; fields beyond the last have their numbers.
 
     Where files were joined, the header comes again: it is no row.

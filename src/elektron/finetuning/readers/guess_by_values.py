@@ -67,9 +67,7 @@ def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int |
     if like_bio := [index for index in among if types[index]]:
         last = types[like_bio[-1]]
         return next(index for index in like_bio if types[index] & last)
-    few = [
-        index for index in among if _has_few_values(columns[index]) and set(columns[index]) - NO_TAG
-    ]
+    few = [index for index in among if _has_few_values(columns[index]) and set(columns[index]) - NO_TAG]
     few = [index for index in few if "O" in columns[index]] or few
     return few[0] if len(few) == 1 else None
 
@@ -80,8 +78,7 @@ def _is_token_index(column: Sequence[str]) -> bool:
         return False
     numbers = [int(value) for value in column]
     return len(numbers) > 1 and all(
-        number == before + 1 or number in (0, 1)
-        for before, number in zip([-1, *numbers], numbers, strict=False)
+        number == before + 1 or number in (0, 1) for before, number in zip([-1, *numbers], numbers, strict=False)
     )
 
 

@@ -101,9 +101,7 @@ def _match(given: str, columns: Sequence[str], nested: Sequence[str], several: b
     return inside if len(inside) == 1 else []
 
 
-def _guess(
-    table: Table, request: Request, role: Role, free: Sequence[str], nested: Sequence[str]
-) -> list[str]:
+def _guess(table: Table, request: Request, role: Role, free: Sequence[str], nested: Sequence[str]) -> list[str]:
     """The columns of a role among those that are free, or inside their objects."""
     for name in role.names:
         if columns := columns_named(name, free):
@@ -125,9 +123,7 @@ def _listed(table: Table, nested: Sequence[str]) -> str:
     )
 
 
-def _one_hot_hint(
-    request: Request, role: Role, free: Sequence[str], sample: Sequence[dict[str, Any]]
-) -> str:
+def _one_hot_hint(request: Request, role: Role, free: Sequence[str], sample: Sequence[dict[str, Any]]) -> str:
     """A hint at columns of zeros and ones where a row may have several labels."""
     flags = [c for c in free if sample and are_flags(row.get(c) for row in sample)]
     if not role.several or len(flags) < 2:

@@ -31,9 +31,7 @@ BETWEEN_NUMBERS = re.compile(r"(?<=[\d.])\s+(?=[-\d.])")
 class LabelColumn:
     """The labels of one column, or of several columns with a zero or a one for each class."""
 
-    def __init__(
-        self, file: str, columns: Sequence[str], sample: Sequence[Any], separator: str | None
-    ):
+    def __init__(self, file: str, columns: Sequence[str], sample: Sequence[Any], separator: str | None):
         """Find out how labels are written; `sample` has the first fields, lists of fields of several columns."""
         self.columns = columns
         self.separator = separator
@@ -66,8 +64,7 @@ class LabelColumn:
         if isinstance(value, list) and self.width:
             if len(value) != self.width:
                 raise ElektronError(
-                    f"{where}: the label has {len(value)} entries, and in the first rows "
-                    f"{self.width} zeros and ones"
+                    f"{where}: the label has {len(value)} entries, and in the first rows {self.width} zeros and ones"
                 )
             return _flagged(list(map(str, range(self.width))), value, where)
         if self.separator and isinstance(value, str):
@@ -80,8 +77,7 @@ class LabelColumn:
         if isinstance(value, list | dict) or value is None:
             parts = f" (there are: {', '.join(value):.200})" if isinstance(value, dict) else ""
             raise ElektronError(
-                f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME "
-                f"takes a part{parts}"
+                f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME takes a part{parts}"
             )
         return class_name(value) if isinstance(value, str) else value
 
@@ -139,8 +135,5 @@ def _parsed(value: Any) -> Any:
 def _are_multi_hot(lists: Sequence[list[Any]]) -> bool:
     width = len(lists[0])
     return width > 1 and all(
-        len(flags) == width
-        and not any(isinstance(flag, str) for flag in flags)
-        and are_flags(flags)
-        for flags in lists
+        len(flags) == width and not any(isinstance(flag, str) for flag in flags) and are_flags(flags) for flags in lists
     )

@@ -70,11 +70,7 @@ def json_table(lines: Lines) -> Table:
     inner = _inner_rows(first[0]) if first and isinstance(first[0], dict) else None
     if inner is not None and len(values.peek(2)) == 1:
         found = ((f"{name}, row {number}", row) for number, row in enumerate(inner, start=1))
-    if (
-        first
-        and isinstance(row := (inner or first)[0], dict)
-        and row.keys() & {PARAGRAPHS, QUESTIONS}
-    ):
+    if first and isinstance(row := (inner or first)[0], dict) and row.keys() & {PARAGRAPHS, QUESTIONS}:
         table = Table(name, _jsonable_rows(name, _squad_rows(name, found)), "SQuAD's JSON")
         table.hidden = frozenset({"context", "answers"})
         return table
@@ -97,10 +93,7 @@ def _inner_rows(document: dict[str, Any]) -> list[Any] | None:
     parts = list(document.values())
     if isinstance(data, list):
         if isinstance(columns, list):
-            data = [
-                dict(zip(map(str, columns), row, strict=False)) if isinstance(row, list) else row
-                for row in data
-            ]
+            data = [dict(zip(map(str, columns), row, strict=False)) if isinstance(row, list) else row for row in data]
         return data if all(isinstance(row, dict) for row in data) else None
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return None
@@ -146,9 +139,7 @@ def _numbered(name: str, rows: Iterable[dict[str, Any]], features: Any = None) -
     return _jsonable_rows(name, numbered, features)
 
 
-def _jsonable_rows(
-    name: str, rows: Iterable[tuple[str, Any]], features: Any = None
-) -> Iterator[Row]:
+def _jsonable_rows(name: str, rows: Iterable[tuple[str, Any]], features: Any = None) -> Iterator[Row]:
     undecodable: Counter[str] = Counter()
     for where, row in rows:
         if not isinstance(row, dict):
@@ -181,9 +172,7 @@ def _jsonable(value: Any, feature: Any, name: str, undecodable: Counter[str]) ->
     if isinstance(value, dict):
         inner = feature if isinstance(feature, dict) else {}
         return {
-            replace_surrogates(str(key), name, undecodable): _jsonable(
-                part, inner.get(key), name, undecodable
-            )
+            replace_surrogates(str(key), name, undecodable): _jsonable(part, inner.get(key), name, undecodable)
             for key, part in value.items()
         }
     if isinstance(value, list | tuple):

@@ -66,9 +66,7 @@ def _records(table: Table, request: Request) -> Iterator[Record]:
             tags = record.values.get("tags") or [""] * len(tokens)
             first = [f"{token}/{tag}".rstrip("/") for token, tag in zip(tokens, tags, strict=True)]
             more = " …" if len(first) > LOGGED_TOKENS else ""
-            log.info(
-                "%s: the first sentence is %s%s", table.name, " ".join(first[:LOGGED_TOKENS]), more
-            )
+            log.info("%s: the first sentence is %s%s", table.name, " ".join(first[:LOGGED_TOKENS]), more)
         kept += 1
         yield record
     if not kept:
@@ -89,9 +87,7 @@ class _RowReader:
         self.parsers = {
             role: parser_of(role, columns, table, request)
             # Labels come first: a row without one is left out, whatever else is wrong with it.
-            for role, columns in sorted(
-                self.columns.items(), key=lambda item: item[0].needed != "labelled"
-            )
+            for role, columns in sorted(self.columns.items(), key=lambda item: item[0].needed != "labelled")
             if request.labelled or role.needed != "labelled" or role.name == "tags"
         }
         self.rows: Iterator[Row] = table.rows

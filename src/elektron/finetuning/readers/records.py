@@ -94,8 +94,7 @@ class Table:
             raise ElektronError(f"{name}: empty, there is no row in it")
         if twice := [column for column, count in Counter(self.columns).items() if count > 1]:
             raise ElektronError(
-                f"{name}: several columns are called {twice[0]!r} (there are: "
-                f"{comma_list(self.columns)}): rename them"
+                f"{name}: several columns are called {twice[0]!r} (there are: {comma_list(self.columns)}): rename them"
             )
 
     def sample(self) -> list[dict[str, Any]]:
@@ -106,12 +105,7 @@ class Table:
 def input_texts(layout: Layout, records: Sequence[Record]) -> list[str]:
     """The texts of records that an encoder reads, without labels; tokens and choices are joined by spaces."""
     roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
-    return [
-        _as_text(record.values[role])
-        for record in records
-        for role in roles
-        if role in record.values
-    ]
+    return [_as_text(record.values[role]) for record in records for role in roles if role in record.values]
 
 
 def _as_text(value: Any) -> str:

@@ -53,17 +53,13 @@ class Request:
         for assignment in getattr(config, own) if own else []:
             role, _, column = assignment.partition("=")
             if not column:
-                raise ElektronError(
-                    f"{own_option} {assignment}: write ROLE=COLUMN, such as text=body"
-                )
+                raise ElektronError(f"{own_option} {assignment}: write ROLE=COLUMN, such as text=body")
             given[role] = (f"{own_option} {role}", column)
         known = [role.name for role in layout.roles]
         for role, (option, _) in given.items():
             if role not in known:
                 options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
-                raise ElektronError(
-                    f"{option} is no column of this task's files, which have {options}"
-                )
+                raise ElektronError(f"{option} is no column of this task's files, which have {options}")
         columns = {role: column for role, (_, column) in given.items()}
         separator = config.label_separator or layout.label_separator
         return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)

@@ -34,9 +34,7 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
         return True
     tags = [row.get(names["tags"]) for row in sample] if "tags" in names else []
     words = sum(_is_word(row.get(names["tokens"])) for row in sample)
-    if words <= MOST * len(sample) or not all(
-        isinstance(tag, str) and literal(tag) is None for tag in tags
-    ):
+    if words <= MOST * len(sample) or not all(isinstance(tag, str) and literal(tag) is None for tag in tags):
         return False
     if "sentence" not in names and len(tags) > 1 and all(map(_is_word, tags)):
         raise ElektronError(
@@ -84,9 +82,7 @@ def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[
         yield finished()
 
 
-def tokens_with_tags(
-    values: dict[str, Any], where: str, labelled: bool, counts: Counts
-) -> dict[str, Any]:
+def tokens_with_tags(values: dict[str, Any], where: str, labelled: bool, counts: Counts) -> dict[str, Any]:
     """The `tokens` and `tags` of one row as two lists of one length; a text without tags stays a text.
 
     Raises:

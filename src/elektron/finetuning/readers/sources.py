@@ -50,9 +50,7 @@ def open_tables(
         yield _table_of_lines(found, request, config) if isinstance(found, Lines) else found
 
 
-def open_source(
-    source: str, stdin: IO[bytes] | None = None, encoding: str | None = None
-) -> Table | Lines:
+def open_source(source: str, stdin: IO[bytes] | None = None, encoding: str | None = None) -> Table | Lines:
     """A table whose columns have names in its format, or the lines of a text whose format is to be found."""
     if isinstance(source, Rows):
         return python_table(source)

@@ -36,9 +36,7 @@ def tagged(text: str, items: list[Any], where: str, counts: Counts) -> tuple[lis
     """
     spans: dict[int, Span] = {}
     end = 0
-    ordered = sorted(
-        (_span(item, text, where) for item in items), key=lambda span: (span.begin, -span.end)
-    )
+    ordered = sorted((_span(item, text, where) for item in items), key=lambda span: (span.begin, -span.end))
     for span in ordered:
         if span.begin < end:
             counts.add("spans overlap with an earlier or longer one and are left out", where)
@@ -78,8 +76,7 @@ def _span(item: Any, text: str, where: str) -> Span:
         raise ElektronError(f"{where}: the label of a span must be text, got {label!r:.60}")
     if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin <= end <= len(text):
         raise ElektronError(
-            f"{where}: a span goes from {begin!r:.20} to {end!r:.20}, "
-            f"but the text has {len(text)} characters"
+            f"{where}: a span goes from {begin!r:.20} to {end!r:.20}, but the text has {len(text)} characters"
         )
     inner = text[begin:end]
     stated = item.get("text") if isinstance(item, dict) else None

@@ -57,9 +57,7 @@ def fasttext_table(lines: Lines) -> Table:
             if is_blank(line):
                 continue
             words = line.split()
-            labels = [
-                w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)
-            ]
+            labels = [w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)]
             text = " ".join(word for word in words if not word.startswith(FASTTEXT_PREFIX))
             label = labels if several or len(labels) > 1 else next(iter(labels), "")
             yield f"{lines.name}, line {number}", {"text": text, "label": label}
@@ -93,9 +91,7 @@ def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
             where = f"{lines.name}, line {number}"
             tokens, *tags = map(_split, line.split("\t"))
             if len(tags) > 1 or (labelled and not tags):
-                raise ElektronError(
-                    f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs"
-                )
+                raise ElektronError(f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs")
             row: dict[str, Any] = {"tokens": tokens}
             yield where, row | ({"tags": tags[0]} if tags else {})
 

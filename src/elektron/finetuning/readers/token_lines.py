@@ -63,9 +63,7 @@ class TokenLines:
         self.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])  # of most lines
         self.wider = lines.sample[0].startswith(BEGIN_DOCUMENT) and self.width > 10
         """Whether lines may have more, as CoNLL-2012's have."""
-        is_conll_u = self.width == len(CONLL_U) and all(
-            row and CONLL_U_ID.fullmatch(row[0]) for row in rows
-        )
+        is_conll_u = self.width == len(CONLL_U) and all(row and CONLL_U_ID.fullmatch(row[0]) for row in rows)
         self.is_format = self.wider or is_conll_u
         """Whether this is a format whose columns are known."""
         self.header = False
@@ -80,9 +78,7 @@ class TokenLines:
             content, rows = content[1:], rows[1:]
         full = [row for row in rows if len(row) >= self.width]
         columns = [[row[index].strip() for row in full] for index in range(self.width)]
-        self.by_values = {
-            role: self.names[index] for role, index in self._tokens_and_tags(columns).items()
-        }
+        self.by_values = {role: self.names[index] for role, index in self._tokens_and_tags(columns).items()}
         """The columns that look like tokens and tags."""
         tags = self.by_values.get("tags")
         self.tags = set() if tags is None else set(columns[self.names.index(tags)])
@@ -148,10 +144,7 @@ class TokenLines:
             where = f"{self.lines.name}, line {number}"
             fields = self.split(line)
             if len(fields) != self.width and not (self.wider and len(fields) > self.width):
-                raise ElektronError(
-                    f"{where}: {len(fields)} columns separated by {by}, "
-                    f"other lines have {self.width}"
-                )
+                raise ElektronError(f"{where}: {len(fields)} columns separated by {by}, other lines have {self.width}")
             if self.names[0] == CONLL_U[0] and not fields[0].isdecimal():
                 continue  # CoNLL-U's ranges such as 2-3 and empty nodes such as 5.1 are no tokens
             if not begun:
@@ -164,9 +157,7 @@ class TokenLines:
             return False
         fields = self.split(line)
         column = self.by_values.get("tags")
-        return len(fields) != self.width or (
-            column is not None and fields[self.names.index(column)] not in self.tags
-        )
+        return len(fields) != self.width or (column is not None and fields[self.names.index(column)] not in self.tags)
 
     def _find_header(self, first: Sequence[str], request: Request, config: FilesConfig) -> None:
         names = [name.strip() for name in first]

@@ -61,9 +61,7 @@ def _text(role: str, column: str, option: str, value: Any, where: str) -> str:
         )
     if isinstance(value, dict):
         inside = comma_list(f"{column}.{key}" for key in value)
-        raise ElektronError(
-            f"{where}: the {role} must be a text, got an object: give {option} with one of {inside}"
-        )
+        raise ElektronError(f"{where}: the {role} must be a text, got an object: give {option} with one of {inside}")
     return str(value)
 
 

@@ -243,9 +243,7 @@ class Task(ABC):
         true = Counter(each for record in records for each in self.outcomes(self.truth(record)))
         (value, count), (_, most) = predicted.most_common(1)[0], true.most_common(1)[0]
         fraction = count / predicted.total()
-        rows = (
-            f"{100 * fraction:.1f} % of the {self.unit}s" if fraction < 1 else f"every {self.unit}"
-        )
+        rows = f"{100 * fraction:.1f} % of the {self.unit}s" if fraction < 1 else f"every {self.unit}"
         summary = f"it predicts {value[:60]!r} for {rows}"
         return Variation(1 - fraction, 1 - most / true.total(), summary)
 

@@ -112,9 +112,7 @@ class Classification(SentenceTask, LabelledTask):
         counts = Counter(name for record in records for name in label_names(record))
         if len(counts) < 2:
             label = next(iter(counts), "none")
-            raise cls.nothing_to_learn(
-                records, f"all {len(records)} rows have the same label, {label!r}"
-            )
+            raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same label, {label!r}")
         if len(counts) > 50 and len(counts) > len(records) / 2:
             raise ElektronError(
                 f"{records[0].where}: {len(counts)} different labels in {len(records)} rows, such as "
@@ -207,9 +205,7 @@ class Classification(SentenceTask, LabelledTask):
             has = np.array([np.isin(range(len(self.labels)), each) for each in numbers])
             learned = logistic_regression(train, has, records) if train else None
             of_rows = [] if learned is None else [np.flatnonzero(row) for row in learned[1]]
-            predictions: Predictions = [
-                {"labels": [self.labels[number] for number in row]} for row in of_rows
-            ]
+            predictions: Predictions = [{"labels": [self.labels[number] for number in row]} for row in of_rows]
         else:
             names = [self.labels[each[0]] for each in numbers]
             learned = logistic_regression(train, names, records) if train else None

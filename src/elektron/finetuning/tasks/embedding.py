@@ -162,9 +162,7 @@ class Embedding(Task):
         return self.scored
 
     @classmethod
-    def from_records(
-        cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder
-    ) -> Self:
+    def from_records(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
         """Whether there are scores.
 
         Raises:
@@ -182,9 +180,7 @@ class Embedding(Task):
         """The score; nothing of pairs without."""
         return {"score": number_of(record)} if self.has_scores([record]) else {}
 
-    def features(
-        self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool
-    ) -> list[Feature]:
+    def features(self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool) -> list[Feature]:
         """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
         roles = [role for role in TEXTS if role in records[0].values]
         columns = [
@@ -254,10 +250,7 @@ class Embedding(Task):
         if self.has_scores(records):
             return found
         names = [str(record.values["pair"]) for record in records]
-        return [
-            row | {"rank": rank}
-            for row, rank in zip(found, ranks(first, second, names), strict=True)
-        ]
+        return [row | {"rank": rank} for row, rank in zip(found, ranks(first, second, names), strict=True)]
 
     def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
         """Correlation of cosines with scores; or mean reciprocal rank, recall at 1 and at 10."""
@@ -276,10 +269,7 @@ class Embedding(Task):
         vectorizer = tf_idf(known)
         if vectorizer is None:
             return []
-        first, second = (
-            vectorizer.transform([str(record.values[role]) for record in records])
-            for role in TEXTS[:2]
-        )
+        first, second = (vectorizer.transform([str(record.values[role]) for record in records]) for role in TEXTS[:2])
         cosines = np.asarray(first.multiply(second).sum(axis=1)).ravel()
         predictions = self._of_pairs(records, cosines, first, second)
         return [Baseline("cosine of TF-IDF vectors", predictions)]

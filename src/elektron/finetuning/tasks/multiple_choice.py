@@ -46,9 +46,7 @@ class MultipleChoice(Task):
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         if len(set(map(right_choice, records))) < 2:
             label = records[0].values["label"]
-            raise cls.nothing_to_learn(
-                records, f"in all {len(records)} rows choice {label!r} is right"
-            )
+            raise cls.nothing_to_learn(records, f"in all {len(records)} rows choice {label!r} is right")
         return cls(passages="context" in records[0].values, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
@@ -87,8 +85,7 @@ class MultipleChoice(Task):
             choices = feature["choices"]
             rows += choices + choices[:1] * (most - len(choices))
         batch = {
-            name: tensor.view(len(features), most, -1)
-            for name, tensor in super().collate(rows, tokenizer).items()
+            name: tensor.view(len(features), most, -1) for name, tensor in super().collate(rows, tokenizer).items()
         }
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([feature["labels"] for feature in features])
@@ -152,8 +149,7 @@ def right_choice(record: Record) -> int:
     elif label.isdecimal() and int(label) < len(choices):
         if label in choices and choices[int(label)] != label:
             raise ElektronError(
-                f"{record.where}: the label {label!r} is the number of one choice and the text of "
-                "another: give letters"
+                f"{record.where}: the label {label!r} is the number of one choice and the text of another: give letters"
             )
         return int(label)
     if label in choices:

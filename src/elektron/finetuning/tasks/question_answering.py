@@ -96,9 +96,7 @@ class QuestionAnswering(Task):
         """
         answered = sum(bool(right_answers(record)) for record in records)
         if not answered:
-            raise cls.nothing_to_learn(
-                records, f"none of the {len(records)} questions has an answer"
-            )
+            raise cls.nothing_to_learn(records, f"none of the {len(records)} questions has an answer")
         assert config.max_length is not None
         assert config.stride is not None
         question_length = min(QUESTION_TOKENS, config.max_length // 4)
@@ -160,9 +158,7 @@ class QuestionAnswering(Task):
         """Features without labels."""
         encoded, features = self.encoded(records, tokenizer)
         for row, feature in enumerate(features):
-            of_passage = [
-                place for place, part in enumerate(encoded.sequence_ids(row)) if part == 1
-            ]
+            of_passage = [place for place, part in enumerate(encoded.sequence_ids(row)) if part == 1]
             begins = of_passage[0] if of_passage else len(feature["input_ids"])
             offsets = feature.pop("offset_mapping")[begins : begins + len(of_passage)]
             offsets = np.array(offsets, dtype=np.int32).reshape(-1, 2)
@@ -171,9 +167,7 @@ class QuestionAnswering(Task):
     def _questions(self, records: Records, tokenizer: Tokenizer) -> list[str]:
         """The questions, cut after `question_length` tokens."""
         questions = [str(record.values["question"]).strip() for record in records]
-        encoded = tokenizer(
-            questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
+        encoded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         for row, offsets in enumerate(encoded["offset_mapping"]):
             tokens, kept = len(offsets), self.question_length
             while tokens > self.question_length:

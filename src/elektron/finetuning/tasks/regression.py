@@ -49,9 +49,7 @@ class Regression(SentenceTask):
         numbers = np.array([number_of(record) for record in records])
         if len(set(numbers.tolist())) < 2:
             count, number = len(records), numbers[0]
-            raise cls.nothing_to_learn(
-                records, f"all {count} rows have the same number, {number:g}"
-            )
+            raise cls.nothing_to_learn(records, f"all {count} rows have the same number, {number:g}")
         return cls(
             mean=float(numbers.mean()),
             spread=float(numbers.std()),
@@ -119,7 +117,5 @@ def number_of(record: Record) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ElektronError(
-            f"{record.where}: {str(value)[:40]!r} is no number: is --label the right column?"
-        )
+        raise ElektronError(f"{record.where}: {str(value)[:40]!r} is no number: is --label the right column?")
     return number

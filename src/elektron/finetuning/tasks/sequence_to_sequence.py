@@ -92,9 +92,7 @@ class SequenceToSequence(Task):
                 settings cannot be used.
         """
         if config.truncation == "windows":
-            raise ElektronError(
-                f"--truncation windows does not work for {cls.name}: head or head-tail"
-            )
+            raise ElektronError(f"--truncation windows does not work for {cls.name}: head or head-tail")
         targets = [target_texts(record)[0] for record in records]
         if several := sum(len(target_texts(record)) > 1 for record in records):
             log.info(
@@ -130,9 +128,7 @@ class SequenceToSequence(Task):
         return {"text": targets[0]}
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
-        model = new_encoder_decoder(
-            encoder, self.tokenizer, self.decoder_layers, self.max_target_length, dropout
-        )
+        model = new_encoder_decoder(encoder, self.tokenizer, self.decoder_layers, self.max_target_length, dropout)
         model.generation_config = self.generation()
         return model
 
@@ -259,9 +255,7 @@ class SequenceToSequence(Task):
         return cls(**fields, target_tokenizer=tokenizer)
 
 
-BEAMS = DecodingConfig(
-    beams=4, length_penalty=1.0, no_repeat_ngram=0, sample=False, temperature=1.0, top_p=1.0
-)
+BEAMS = DecodingConfig(beams=4, length_penalty=1.0, no_repeat_ngram=0, sample=False, temperature=1.0, top_p=1.0)
 
 
 @dataclass(kw_only=True)

@@ -63,9 +63,7 @@ def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedT
     # The trainer needs the bytes as special tokens; in the tokenizer they are ordinary pieces.
     learned = json.loads(learner.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
-    tokenizer = _rules(
-        BPE(vocab=learned["vocab"], merges=merges, unk_token=UNKNOWN, byte_fallback=True)
-    )
+    tokenizer = _rules(BPE(vocab=learned["vocab"], merges=merges, unk_token=UNKNOWN, byte_fallback=True))
     log.info("the output's vocabulary: %s pieces", f"{tokenizer.get_vocab_size():,}")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -96,9 +94,7 @@ def _alphabet(texts: Iterable[str], most: int) -> list[str]:
 def _rules(model: BPE) -> Tokenizer:
     """A tokenizer with the rules that split text into words and join them again."""
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
     tokenizer.decoder = decoders.Sequence(
         [

@@ -64,8 +64,7 @@ class TokenClassification(LabelledTask):
             tokens, tags = tokens_of(record), record.values["tags"]
             if len(tokens) != len(tags):
                 raise ElektronError(
-                    f"{record.where}: {len(tokens)} tokens and {len(tags)} tags: there must be as "
-                    "many tags as tokens"
+                    f"{record.where}: {len(tokens)} tokens and {len(tags)} tags: there must be as many tags as tokens"
                 )
             for tag in tags:
                 if tag not in known:
@@ -91,8 +90,7 @@ class TokenClassification(LabelledTask):
             if labelled:
                 tags = records[feature["record"]].values["tags"]
                 feature["labels"] = [
-                    IGNORED_LABEL if word is None else numbers[tags[word]]
-                    for word in feature["words"]
+                    IGNORED_LABEL if word is None else numbers[tags[word]] for word in feature["words"]
                 ]
         return features
 
@@ -119,9 +117,7 @@ class TokenClassification(LabelledTask):
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Strict precision, recall and F1 of entities, and by type; accuracy over tokens."""
-        return tagging(
-            *([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions))
-        )
+        return tagging(*([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions)))
 
     def constant(self, records: Records, train: Records) -> Baseline:
         counts = Counter(tag for record in records for tag in record.values["tags"])
@@ -140,10 +136,7 @@ class TokenClassification(LabelledTask):
                 by_token[token][tag] += 1
         (most_common, _), *_ = sum(by_token.values(), Counter()).most_common(1)
         best = {token: counts.most_common(1)[0][0] for token, counts in by_token.items()}
-        predictions = [
-            {"tags": [best.get(token, most_common) for token in tokens_of(record)]}
-            for record in records
-        ]
+        predictions = [{"tags": [best.get(token, most_common) for token in tokens_of(record)]} for record in records]
         return [*found, Baseline("the most common tag of each token", predictions)]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
@@ -159,6 +152,4 @@ def tokens_of(record: Record) -> list[str]:
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:
     """The word of each piece, None but for a word's first piece: `[None, 0, 0, 1]` → `[None, 0, None, 1]`."""
-    return [
-        word if place == 0 or word != words[place - 1] else None for place, word in enumerate(words)
-    ]
+    return [word if place == 0 or word != words[place - 1] else None for place, word in enumerate(words)]

@@ -14,9 +14,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def make_objective(
-    config: PretrainConfig, special_ids: Mapping[str, int], vocab_size: int
-) -> Objective:
+def make_objective(config: PretrainConfig, special_ids: Mapping[str, int], vocab_size: int) -> Objective:
     """The objective of a resolved configuration; `special_ids` has the id of `mask`."""
     weights = (config.discriminator_weight, config.plan_options.similarity or 0.0)
     if config.objective == Mlm.name:

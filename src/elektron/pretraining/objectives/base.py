@@ -92,9 +92,7 @@ class Objective(ABC):
     similarity_weight: float = 0.0
     """Weight of the KL divergence from the generator, under update roles with `similarity`."""
 
-    def __call__(
-        self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor
-    ) -> Output:
+    def __call__(self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor) -> Output:
         """The forward pass of a micro-batch through the networks that the roles need."""
         packed = packed_positions(batch)
         corruption = corrupt(pair, batch, packed, roles.generator, temperature)
@@ -114,9 +112,7 @@ class Objective(ABC):
         return Output(**terms)
 
     @abstractmethod
-    def discriminator_terms(
-        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-    ) -> Terms:
+    def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """The discriminator's outputs.
 
         Args:
@@ -171,9 +167,7 @@ class Objective(ABC):
             "correction": self.correction_tokens(batch),
         }
 
-    def step_flops(
-        self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int
-    ) -> int:
+    def step_flops(self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:
         """Floating-point operations of a step: of a trained network three times its forward pass.
 
         Args:
@@ -252,15 +246,10 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: T
     log_probabilities = -F.cross_entropy(
         corruption.token_logits.flatten(0, 1), corruption.samples.flatten(), reduction="none"
     ).view_as(corruption.samples)
-    return (
-        -(advantage * log_probabilities).sum()
-        + ((reward - baseline).square() * batch.weights).sum()
-    )
+    return -(advantage * log_probabilities).sum() + ((reward - baseline).square() * batch.weights).sum()
 
 
-def similarity_loss(
-    pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-) -> Tensor:
+def similarity_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
     """KL(generator ‖ discriminator) of the token distributions at masked positions, in nats."""
     logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
     generated = corruption.token_logits.detach().log_softmax(-1)

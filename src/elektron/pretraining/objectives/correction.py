@@ -56,9 +56,7 @@ class ReplaceMlm(Objective):
     detects: ClassVar[bool] = False
     corrects: ClassVar[bool] = True
 
-    def discriminator_terms(
-        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-    ) -> Terms:
+    def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """Predict the original tokens at masked positions."""
         return masked_lm_terms(pair, batch, states)
 
@@ -78,9 +76,7 @@ class Mlm(ReplaceMlm):
     mask_id: int = 0
     vocab_size: int = 0
 
-    def __call__(
-        self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor
-    ) -> Output:
+    def __call__(self, pair: Pair, batch: MicroBatch, roles: UpdateRoles, temperature: Tensor) -> Output:
         """Mask, and predict the original tokens; roles and temperature have no effect."""
         masked_ids = self.masked(batch)
         states = pair.discriminator_states(masked_ids, packed_positions(batch))
@@ -116,15 +112,11 @@ class AllTokensMlm(Objective):
     corrects: ClassVar[bool] = True
     corrects_masked_only: ClassVar[bool] = False
 
-    def discriminator_terms(
-        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-    ) -> Terms:
+    def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """The probability of every token, and the gate as a detector."""
         gate = at_least_fp32(pair.replaced_logits(states))
         token_logits = at_least_fp32(pair.corrected_logits(states))
-        losses = copy_losses(
-            gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced
-        )
+        losses = copy_losses(gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced)
         real = batch.document_ids >= 0
         at_masked = at_positions(token_logits.detach(), batch.masked_positions)
         terms = correction_terms(batch, losses * real, at_masked)
@@ -152,9 +144,7 @@ class Corrective(Rtd):
     name: ClassVar[str] = "corrective"
     corrects: ClassVar[bool] = True
 
-    def discriminator_terms(
-        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-    ) -> Terms:
+    def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """Detection at all tokens, correction at masked positions."""
         terms = super().discriminator_terms(pair, batch, corruption, states)
         positions = batch.masked_positions

@@ -36,9 +36,7 @@ class Corruption(NamedTuple):
     """`(batch, length)`: whether the token differs from the original."""
 
 
-def corrupt(
-    pair: Pair, batch: MicroBatch, packed: PackedPositions, trained: bool, temperature: Tensor
-) -> Corruption:
+def corrupt(pair: Pair, batch: MicroBatch, packed: PackedPositions, trained: bool, temperature: Tensor) -> Corruption:
     """Replace the masked tokens by samples of the generator.
 
     Args:
@@ -49,9 +47,7 @@ def corrupt(
         temperature: of the samples, `()`; the losses are those at temperature 1.
     """
     with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-        states = at_positions(
-            pair.generator_states(batch.masked_ids, packed), batch.masked_positions
-        )
+        states = at_positions(pair.generator_states(batch.masked_ids, packed), batch.masked_positions)
         token_logits = at_least_fp32(pair.token_logits(states))
         originals = batch.originals
         losses = token_losses(token_logits, originals) * batch.weights

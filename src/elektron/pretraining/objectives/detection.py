@@ -32,9 +32,7 @@ class Rtd(Objective):
 
     name: ClassVar[str] = "rtd"
 
-    def discriminator_terms(
-        self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor
-    ) -> Terms:
+    def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """The logits of all tokens, and the loss over those in the loss mask."""
         logits = at_least_fp32(pair.replaced_logits(states))
         loss_mask = self.loss_mask(batch)

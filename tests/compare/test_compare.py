@@ -102,20 +102,6 @@ def test_what_was_done_before_an_interruption_stays(
     assert left.parent == second.parent and left.name != "pretraining"
 
 
-def test_tuned_values_are_chosen_by_the_first_seed_and_used_for_all(
-    make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    compare(make_config(sweep=[], tune=["optimizer.learning_rate=1e-3,0.3"]))
-    assert len([path for path in calls if path.name == "pretraining"]) == 2
-    found = compare(make_config(sweep=[], tune=["optimizer.learning_rate=1e-3,0.3"], seeds=2))
-    assert len(found.runs) == 2 and found.seeds == [1, 2]
-    (variant,) = found.variants
-    assert variant.name == "tiny" and len(variant.trials) == 2
-    assert variant.chosen in ({"optimizer.learning_rate": 1e-3}, {"optimizer.learning_rate": 0.3})
-    assert len([path for path in calls if path.name == "pretraining"]) == 3
-    assert "optimizer.learning_rate tuned per variant with seed 1" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

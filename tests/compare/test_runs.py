@@ -12,9 +12,7 @@ from elektron.compare.probes import Probe
 from elektron.compare.runs import LOG, RESULT, Run, execute, execute_all, visible_gpus
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.pretraining import pretrain as entry
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.recovery import DivergedError
 from elektron.reporting.variants_report import ProbeResult, VariantRun
 
 COMMAND = "regression --train t"
@@ -24,12 +22,12 @@ def make_run(folder: Path, *probes: str) -> Run:
     config = FinetuneConfig(task="regression", model="m", train=["t"], out=folder / "p")
     pretraining = PretrainConfig(out=folder / "pretraining")
     its = [Probe(name, COMMAND, config) for name in probes]
-    return Run(folder.parent, folder.name, "v", {"lr": 9}, "1m", 1, pretraining, its)
+    return Run(folder.parent, folder.name, "v", "1m", 1, pretraining, its)
 
 
 def result_of(*probes: str, folder: str = "run", **changes: Any) -> VariantRun:
     probed = ProbeResult(COMMAND, "regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
-    return VariantRun("v", {}, "1m", 1, folder, probes=dict.fromkeys(probes, probed), **changes)
+    return VariantRun("v", "1m", 1, folder, probes=dict.fromkeys(probes, probed), **changes)
 
 
 def write_result(folder: Path, result: VariantRun) -> None:
@@ -37,26 +35,10 @@ def write_result(folder: Path, result: VariantRun) -> None:
     (folder / RESULT).write_text(json.dumps(dataclasses.asdict(result)))
 
 
-def test_a_run_that_diverges_ends_the_comparison_unless_its_value_was_a_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def pretrain(config: PretrainConfig) -> Any:
-        raise DivergedError("gradients were non-finite")
-
-    monkeypatch.setattr(entry, "pretrain", pretrain)
-    with pytest.raises(ElektronError, match="a: gradients were non-finite"):
+def test_an_error_in_a_pretraining_names_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="a: give exactly one of"):
         execute(make_run(tmp_path / "a", "p"))
     assert not (tmp_path / "a" / RESULT).exists()
-    trial = make_run(tmp_path / "b", "p")
-    done = execute(trial, may_diverge=True)
-    assert done.diverged == "gradients were non-finite"
-    assert trial.result() == done and not trial.left(done)
-
-
-def test_any_other_error_ends_a_trial_too(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "a", "p")
-    with pytest.raises(ElektronError, match="a: give exactly one of"):
-        execute(run, may_diverge=True)
 
 
 def test_a_result_says_which_probes_are_left(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from elektron.compare.variants import (
     Variant,
     parse_budget,
     parse_budgets,
-    values_to_tune,
     variants,
 )
 from elektron.errors import ElektronError
@@ -18,8 +17,8 @@ from elektron.recipes import pretrain_config
 MINUTE = Budget("1m", "time", 60)
 
 
-def configured(variant: Variant, tuned: dict | None = None) -> object:
-    return variant.configured(tuned or {}, MINUTE, Path("blocks"), Path("out"), 3)
+def configured(variant: Variant) -> object:
+    return variant.configured(MINUTE, Path("blocks"), Path("out"), 3)
 
 
 def test_one_value_is_for_all_and_not_in_the_name() -> None:
@@ -65,17 +64,6 @@ def test_without_a_sweep_there_is_one_variant() -> None:
     assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
 
 
-def test_values_to_tune_come_on_top() -> None:
-    found = variants("quickstart", ["batch_size=8,16"])
-    values = values_to_tune(["optimizer.muon_learning_rate=0.01,0.02"], found[0])
-    assert values == [
-        {"optimizer.muon_learning_rate": 0.01},
-        {"optimizer.muon_learning_rate": 0.02},
-    ]
-    assert configured(found[0], values[1]).optimizer.muon_learning_rate == 0.02  # type: ignore[attr-defined]
-    assert values_to_tune([], found[0]) == [{}]
-
-
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
@@ -94,20 +82,9 @@ def test_what_cannot_be_varied_is_refused(sweep: list[str], message: str) -> Non
         variants("quickstart", sweep)
 
 
-def test_what_is_varied_is_not_tuned() -> None:
-    with pytest.raises(ElektronError, match="--tune: batch_size is in --sweep too"):
-        values_to_tune(["batch_size=8,16"], variants("quickstart", ["batch_size=8"])[0])
-
-
-def test_a_variant_that_cannot_work_is_named() -> None:
+def test_an_impossible_value_is_named() -> None:
     with pytest.raises(ElektronError, match=r"--sweep batch_size must be from 1 to .*, got 0"):
         variants("quickstart", ["batch_size=8,0"])
-    found = variants("quickstart", ["batch_size=8,16"])
-    with pytest.raises(
-        ElektronError,
-        match=r"batch_size=8,optimizer.learning_rate=-1.0: optimizer.learning_rate must be above 0",
-    ):
-        configured(found[0], {"optimizer.learning_rate": -1.0})
 
 
 @pytest.mark.parametrize(

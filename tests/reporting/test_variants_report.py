@@ -46,7 +46,6 @@ def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
         variant=variant,
         budget=budget,
         seed=seed,
-        tuned={},
         folder=folder,
         flops=compute,
         seconds=60.5,
@@ -74,7 +73,6 @@ def comparison(
         budget_kind="time",
         budgets=list(budgets),
         seeds=list(range(1, seeds + 1)),
-        tuned=[],
         probes=PROBES,
         variants=[VariantResult(name, {"objective": name}) for name in names],
         runs=[
@@ -147,25 +145,6 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
     found = " ".join(notes(dataclasses.replace(made, runs=runs)))
     assert "sst2 collapsed in objective=rtd/2m/seed-1" in found
     assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
-
-
-def tuned(name: str, chosen: float) -> VariantResult:
-    trials = [
-        dataclasses.replace(run(name, "2m", 1, 1e15), tuned={"optimizer.learning_rate": rate})
-        for rate in (0.1, 0.2, 0.3)
-    ]
-    ranks = [2.0, 1.0, 3.0]
-    return VariantResult(name, {"objective": name}, {"optimizer.learning_rate": chosen}, trials, ranks)
-
-
-def test_what_was_tuned_is_told_and_an_optimum_at_the_edge() -> None:
-    variants = [tuned("objective=rtd", 0.2), tuned("objective=mlm", 0.3)]
-    made = dataclasses.replace(comparison(), variants=variants, tuned=["optimizer.learning_rate"])
-    found = " ".join(notes(made))
-    assert "objective=rtd: optimizer.learning_rate 0.2; objective=mlm: optimizer.learning_rate 0.3." in found
-    assert "may lie beyond: objective=mlm (optimizer.learning_rate)." in found
-    assert "No learning rate" not in found
-    assert "chosen" in Page(variants_report(made).html()).words
 
 
 def test_where_the_rate_is_what_varies_it_is_not_said_to_be_untuned() -> None:

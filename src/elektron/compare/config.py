@@ -29,8 +29,5 @@ class CompareConfig(ValidatedConfig):
     and --seed; a name may stand before it, NAME=TASK …"""
     seeds: Annotated[int, Within(least=1, most=1000)] = 3
     """Each variant is pre-trained and fine-tuned with the seeds 1 to N."""
-    tune: list[str] = field(default_factory=list)
-    """Settings to choose for each variant, NAME=VALUE,VALUE …, by seed 1 at the smallest budget
-    (default: none, and the table says so)."""
     out: Path
     """Folder for the runs and comparison.json, .md and .html; the same command again resumes."""

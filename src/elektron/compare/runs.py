@@ -50,10 +50,8 @@ class Run:
     out: Path
     """The comparison's folder."""
     name: str
-    """The run's folder in it: variant, tuned values, budget and seed."""
+    """The run's folder in it: variant, budget and seed."""
     variant: str
-    tuned: Record
-    """The values that were chosen, or are being tried, for this variant."""
     budget: str
     seed: int
     pretraining: PretrainConfig
@@ -74,8 +72,7 @@ class Run:
 
     def left(self, result: VariantRun) -> list[Probe]:
         """The probes that are not done."""
-        probes = [] if result.diverged else self.probes
-        return [probe for probe in probes if probe.name not in result.probes]
+        return [probe for probe in self.probes if probe.name not in result.probes]
 
     def _parse_result(self, content: Any) -> VariantRun:
         found: VariantRun = from_json(content, VariantRun, "the result")
@@ -92,37 +89,27 @@ class Run:
         return found
 
 
-def execute(run: Run, may_diverge: bool = False) -> VariantRun:
+def execute(run: Run) -> VariantRun:
     """Execute the unfinished parts of a run, and write its `result.json`.
-
-    Args:
-        run: the run.
-        may_diverge: whether non-finite gradients are a result too, as for a trial, instead of an error.
 
     Raises:
         ElektronError: a part of it cannot work; the message names the run.
         SystemExit: it was interrupted, and its pre-training has been saved.
     """
-    from elektron.pretraining.recovery import DivergedError
-
     result = run.result()
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
         with output_enabled(output.progress, results=False):  # the comparison prints its own
             if result is None:
                 done = _pretrain(run.pretraining)
-                result = VariantRun(run.variant, run.tuned, run.budget, run.seed, run.name, **done)
+                result = VariantRun(run.variant, run.budget, run.seed, run.name, **done)
                 _write(run, result)
             for probe in run.left(result):
                 found = _finetune(run, probe)
                 result = replace(result, probes=result.probes | {probe.name: found})
                 _write(run, result)
     except ElektronError as error:
-        if not (may_diverge and isinstance(error, DivergedError)):
-            raise ElektronError(f"{run.name}: {error}") from error
-        result = VariantRun(run.variant, run.tuned, run.budget, run.seed, run.name)
-        result = replace(result, diverged=str(error))
-        _write(run, result)
+        raise ElektronError(f"{run.name}: {error}") from error
     return result
 
 
@@ -172,15 +159,12 @@ def visible_gpus() -> list[str]:
     return named[:count] if named else [str(index) for index in range(count)]
 
 
-def execute_all(
-    runs: Sequence[Run], gpus: Sequence[str], may_diverge: bool = False
-) -> Generator[VariantRun, None, None]:
+def execute_all(runs: Sequence[Run], gpus: Sequence[str]) -> Generator[VariantRun, None, None]:
     """The result of every run as it ends; closing the iterator stops those in progress.
 
     Args:
         runs: the runs, in the order in which they are started.
         gpus: where to run; none for the CPU.
-        may_diverge: as in `execute`.
 
     Raises:
         ElektronError: a run cannot work; the others have been stopped.
@@ -188,7 +172,7 @@ def execute_all(
     if not gpus:
         for run in runs:
             log.info("%s begins", run.name)
-            yield execute(run, may_diverge)
+            yield execute(run)
         return
     free = SimpleQueue[str]()
     for gpu in gpus:
@@ -199,7 +183,7 @@ def execute_all(
         log.info("%s begins on GPU %s", run.name, gpu)
         try:
             with ProcessPoolExecutor(1, spawn, _start_process, (gpu, run.folder)) as process:
-                return process.submit(execute, run, may_diverge).result()
+                return process.submit(execute, run).result()
         except BrokenExecutor as error:
             where = run.folder / LOG
             raise ElektronError(f"{run.name}: its process ended: {where} says why") from error

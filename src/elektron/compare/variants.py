@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from elektron.configuration import format_value
 from elektron.errors import ElektronError
-from elektron.pretraining.config import LENGTHS, PretrainConfig, resolve
+from elektron.pretraining.config import LENGTHS, PretrainConfig
 from elektron.recipes import pretrain_config, recipe_path
 from elektron.sweep import combinations, parse_item, parse_sweep
 
@@ -81,17 +81,11 @@ class Variant:
     shared: dict[str, Any]
     """Settings of all variants."""
 
-    def configured(self, tuned: Mapping[str, Any], budget: Budget, data: Path, out: Path, seed: int) -> PretrainConfig:
-        """The configuration of one of its runs; an error names the variant."""
+    def configured(self, budget: Budget, data: Path, out: Path, seed: int) -> PretrainConfig:
+        """The configuration of one of its runs."""
         own = {name: value for name, value in self.settings.items() if name != RECIPE}
         fixed = {"data": data, "out": out, "seed": seed} | budget.length
-        try:
-            config = pretrain_config(self.recipe, self.shared | own | dict(tuned) | fixed)
-            resolve(config)
-        except ElektronError as error:
-            name = ",".join(filter(None, [self.name, folder_name(tuned)]))
-            raise ElektronError(f"variant {name}: {error}") from None
-        return config
+        return pretrain_config(self.recipe, self.shared | own | fixed)
 
 
 def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
@@ -118,19 +112,6 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ElektronError(f"--sweep: {twice[0]} is there twice")
     return found
-
-
-def values_to_tune(tune: Sequence[str], variant: Variant) -> list[dict[str, Any]]:
-    """All combinations of the values to tune over; one empty one where nothing is tuned.
-
-    Raises:
-        ElektronError: as `variants`, and where a setting is both varied and tuned.
-    """
-    values = parse_sweep(PretrainConfig, tune, FIXED, "--tune")
-    for name in values:
-        if name in variant.settings or name in variant.shared:
-            raise ElektronError(f"--tune: {name} is in --sweep too: leave it out of one of them")
-    return combinations(values)
 
 
 def folder_name(chosen: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from elektron.configuration import format_value
 from elektron.io.files import atomic_write
 from elektron.reporting import charts, markdown, page
 from elektron.reporting.formatting import (
@@ -23,7 +22,7 @@ from elektron.reporting.formatting import (
     short,
     whole,
 )
-from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note
+from elektron.reporting.page import Cell, Inline, Report, Section, Table, note
 from elektron.reporting.seed_comparison import (
     MIN_SEEDS,
     Interval,
@@ -72,7 +71,7 @@ class ProbeResult:
     interval: Interval | None
     """Its 95 % bootstrap interval."""
     eval: float | None
-    """The metric on the eval rows, by which epochs and tuned values are chosen."""
+    """The metric on the eval rows, by which epochs are chosen."""
     collapsed: str | None
     """The constant prediction, where the model has collapsed to one."""
     baselines: dict[str, float] = field(default_factory=dict)
@@ -89,8 +88,6 @@ class VariantRun:
     """`result.json`: one pre-training of a variant, and its probes by name."""
 
     variant: str
-    tuned: dict[str, Any]
-    """Values that were chosen, or tried, for this variant."""
     budget: str
     seed: int
     folder: str
@@ -102,8 +99,6 @@ class VariantRun:
     discriminator_auc: float | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     device: str | None = None
-    diverged: str | None = None
-    """The error, where the loss was no longer finite."""
     probes: dict[str, ProbeResult] = field(default_factory=dict)
 
     @property
@@ -124,24 +119,6 @@ class VariantResult:
     name: str
     settings: dict[str, Any]
     """Those in which it differs from the others."""
-    chosen: dict[str, Any] = field(default_factory=dict)
-    """The values that were tuned."""
-    trials: list[VariantRun] = field(default_factory=list)
-    """The runs by which they were chosen."""
-    mean_ranks: list[float] = field(default_factory=list)
-    """Of the trials over the probes; 1 is best."""
-
-    @property
-    def at_the_edge(self) -> list[str]:
-        """Tuned numbers of which the largest or smallest value tried was best."""
-        tried = {name: [trial.tuned[name] for trial in self.trials] for name in self.chosen}
-        return [
-            name
-            for name, values in tried.items()
-            if all(isinstance(value, int | float) for value in values)
-            and min(values) < max(values)
-            and self.chosen[name] in (min(values), max(values))
-        ]
 
 
 @dataclass(frozen=True)
@@ -156,8 +133,6 @@ class Comparison:
     budgets: list[str]
     """The smallest first."""
     seeds: list[int]
-    tuned: list[str]
-    """Names of the settings that were tuned."""
     probes: dict[str, str]
     """Their names and what follows `elektron finetune`."""
     variants: list[VariantResult]
@@ -242,7 +217,6 @@ def variants_report(comparison: Comparison) -> Report:
                 "Quality against compute",
                 [page.Legend(names), drawn],
             ),
-            Section("Tuning", _tuning_table(comparison)),
             Section("Runs", [note("Each value links to its report."), _runs_table(comparison)]),
             Section("Probes", commands),
         ],
@@ -310,23 +284,6 @@ def quality_lines(comparison: Comparison, probe: str) -> list[charts.Line]:
     return drawn
 
 
-def _tuning_table(comparison: Comparison) -> list[page.Block]:
-    if not comparison.tuned:
-        return []
-    rows = []
-    for variant in comparison.variants:
-        for trial, rank in zip(variant.trials, variant.mean_ranks, strict=True):
-            badge = "chosen" if trial.tuned == variant.chosen else ""
-            remark = "diverged" if trial.diverged else ""
-            row: list[Inline] = [named(variant.name, badge=badge, remark=remark)]
-            row += [format_value(trial.tuned[name]) for name in comparison.tuned]
-            tried = [trial.probes.get(probe) for probe in comparison.probes]
-            row += [result.format.format_value(result.eval) if result else "–" for result in tried]
-            rows.append([*row, decimal(rank, 2)])
-    titles = [f"{probe}, {comparison.first(probe).format.title} on eval" for probe in comparison.probes]
-    return [Table(["variant", *map(page.code, comparison.tuned), *titles, "mean rank"], rows)]
-
-
 def _runs_table(comparison: Comparison) -> Table:
     rows: list[list[Inline]] = []
     for run in comparison.runs:
@@ -351,7 +308,9 @@ def notes(comparison: Comparison) -> Iterator[str]:
         f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}."
         f"{medians if len(seeds) > 1 else ''}"
     )
-    yield from _tuning_notes(comparison)
+    varied = [name for variant in comparison.variants for name in variant.settings]
+    if not any(name.endswith("learning_rate") for name in varied):
+        yield NOT_TUNED
     first = comparison.variants[0].name
     if len(comparison.variants) > 1 and len(seeds) < MIN_SEEDS:
         yield f"Against {first}: fewer than {MIN_SEEDS} seeds resolve nothing."
@@ -381,21 +340,3 @@ def notes(comparison: Comparison) -> Iterator[str]:
     elif devices:
         unequal = " Equal time is not equal work then." if comparison.budget_kind == "time" else ""
         yield f"The runs were on different devices: {', '.join(devices)}.{unequal}"
-
-
-def _tuning_notes(comparison: Comparison) -> Iterator[str]:
-    if comparison.tuned:
-        chosen = "; ".join(f"{v.name}: {format_settings(v.chosen)}" for v in comparison.variants)
-        yield (
-            f"{' and '.join(comparison.tuned)} tuned per variant with seed 1 at "
-            f"{comparison.budgets[0]}, by mean rank over the probes on eval: {chosen}."
-        )
-    edges = [f"{v.name} ({', '.join(v.at_the_edge)})" for v in comparison.variants if v.at_the_edge]
-    if edges:
-        yield (
-            "The best value is the first or last of those tried, so that a better one may lie beyond: "
-            f"{', '.join(edges)}."
-        )
-    varied = [name for variant in comparison.variants for name in variant.settings]
-    if not any(name.endswith("learning_rate") for name in [*comparison.tuned, *varied]):
-        yield NOT_TUNED

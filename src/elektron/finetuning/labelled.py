@@ -17,10 +17,10 @@ from typing import Literal
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.holdout import held_out_fraction, hold_out, stratified
-from elektron.finetuning.readers.labels import UNLABELLED, true_classes
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import Layout
+from elektron.finetuning.readers.values import UNLABELLED, true_classes
 from elektron.finetuning.tasks.classification import label_names
 from elektron.io.datasets import HUB
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.labels import MISSING, class_name
+from elektron.finetuning.readers.values import MISSING, class_name
 from tests.finetuning.readers.layouts import CHOICES, TEXTS, lazily, read, values
 
 GOOD, BAD = {"text": "good", "label": "1"}, {"text": "bad", "label": "0"}

@@ -1,5 +1,5 @@
-"""Labelled files as records, from whatever format and for whatever task, in four steps.
+"""Labelled files as records, from whatever format and for whatever task.
 
-`sources.py`: the format of a source, as a table of rows with named columns. `guess_columns.py`: which column
-has which role, such as the label's. `values.py`: from a field to a value. `read.py`: the records.
+`read.py` is the entry: it finds the format of a source, as a table of rows with named columns, and makes the
+records. `guess_columns.py`: which column has which role, such as the label's. `values.py`: from a field to a value.
 """

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.literals import parsed
 from elektron.finetuning.readers.records import Counts, LeftOut
+from elektron.finetuning.readers.values import parsed
 
 Answer = dict[str, Any]
 """`text` and `answer_start`, which is None where it is not known."""

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.readers.guess_by_values import text_and_label
+from elektron.finetuning.readers.guess_columns import text_and_label
 from elektron.finetuning.readers.lines import Lines, Peekable, is_blank
 from elektron.finetuning.readers.records import Counts, Row, Table
-from elektron.finetuning.readers.request import Request, is_number
+from elektron.finetuning.readers.roles import Request, is_number
 from elektron.io.text import EXCEL_SEPARATOR, MAX_FIELD_CHARACTERS, read_csv_rows
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ JSON is one object a line, a list of objects (also under `data`), SQuAD's nested
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,14 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise ElektronError(f"{path}: not readable parquet ({first_line(error)})") from error
+
+
+def begins_with_object(lines: Lines) -> bool:
+    """Whether the first line is a JSON object."""
+    try:
+        return bool(lines.sample) and isinstance(json.loads(lines.sample[-1]), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def json_table(lines: Lines) -> Table:

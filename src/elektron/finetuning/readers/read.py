@@ -1,23 +1,37 @@
-"""Labelled files as records: the one entry for training, scoring and prediction."""
+"""Labelled files as records: the one entry for training, scoring and prediction, and which format a source has.
+
+A source is a file, `hf:NAME[@REVISION][:config][:split]`, `-` for standard input, or rows from Python.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.in_memory import Rows
+from elektron.finetuning.readers import text_lines
 from elektron.finetuning.readers.answers import located_answers
-from elektron.finetuning.readers.guess_columns import ABSENT, find_columns, value_of
-from elektron.finetuning.readers.labels import is_missing
+from elektron.finetuning.readers.delimited import delimited_table
+from elektron.finetuning.readers.guess_columns import find_columns
+from elektron.finetuning.readers.lines import STDIN, Lines, existing_file, open_lines
+from elektron.finetuning.readers.named_rows import (
+    begins_with_object,
+    hub_table,
+    json_table,
+    parquet_table,
+    python_table,
+)
 from elektron.finetuning.readers.records import LeftOut, Record, Row, Table
-from elektron.finetuning.readers.request import Request
-from elektron.finetuning.readers.roles import Layout, Role
-from elektron.finetuning.readers.sentences import grouped, has_token_rows, tokens_with_tags
-from elektron.finetuning.readers.sources import open_tables
-from elektron.finetuning.readers.spans import spans_of
-from elektron.finetuning.readers.values import is_empty, parser_of
+from elektron.finetuning.readers.roles import Layout, Request, Role
+from elektron.finetuning.readers.tagged import grouped, has_token_rows, spans_of, tokens_with_tags
+from elektron.finetuning.readers.token_lines import TokenLines
+from elektron.finetuning.readers.values import ABSENT, is_empty, is_missing, parser_of, value_of
+from elektron.io.datasets import HUB
+from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +62,54 @@ def read_records(
     if not sources:
         raise ElektronError("no file is given")
     request = Request.of(layout, config, labelled, own)
-    for table in open_tables(sources, request, config, stdin):
+    for table in _open_tables(sources, request, config, stdin):
         yield from _records(table, request)
+
+
+def _open_tables(
+    sources: Sequence[str], request: Request, config: FilesConfig, stdin: IO[bytes] | None
+) -> Iterator[Table]:
+    """The tables of all sources in order, each opened when the one before has been read."""
+    if request.shape == "parallel" and text_lines.are_aligned(sources, request):
+        yield text_lines.aligned_table(sources, config.encoding)
+        return
+    for source in sources:
+        if isinstance(source, Rows):
+            yield python_table(source)
+        elif source.startswith(HUB):
+            yield hub_table(source)
+        elif source != STDIN and file_suffix(Path(source)) in PARQUET_SUFFIXES:
+            yield parquet_table(existing_file(source))
+        else:
+            yield _table_of_lines(open_lines(source, stdin, config.encoding), request, config)
+
+
+def _table_of_lines(lines: Lines, request: Request, config: FilesConfig) -> Table:
+    if lines.suffix in JSON_SUFFIXES or (lines.is_stdin and begins_with_object(lines)):
+        return json_table(lines)
+    if request.shape == "tagged":
+        return _tagged_table(lines, request, config)
+    if text_lines.is_fasttext(lines, request):
+        return text_lines.fasttext_table(lines)
+    role = request.only_role
+    if role is not None and text_lines.is_plain_text(lines, request, config):
+        return text_lines.plain_text_table(lines, role.name)
+    return delimited_table(lines, request, config)
+
+
+def _tagged_table(lines: Lines, request: Request, config: FilesConfig) -> Table:
+    """A token a line, a sentence a line, or a table; to predict for, plain text too."""
+    form = TokenLines(lines, request, config)
+    one_line = lines.suffix != ".csv" and text_lines.are_tagged_sentences(lines.content, request.labelled)
+    if form.is_delimited_table(one_line):
+        return delimited_table(lines, request, config)
+    if one_line:
+        return text_lines.tagged_sentences_table(lines, request.labelled)
+    if not form.is_empty and (request.labelled or form.sure):
+        return form.table()
+    if request.labelled:
+        raise ElektronError(f"{lines.name}: empty, there is no token in it")
+    return text_lines.plain_text_table(lines, "tokens")
 
 
 def _records(table: Table, request: Request) -> Iterator[Record]:
@@ -105,14 +165,9 @@ class _RowReader:
             ElektronError: a value is missing or not what its role needs.
         """
         labelled, shape = self.request.labelled, self.request.shape
-        values = {}
-        for role in self.parsers:
-            value = self._value(role, row, where)
-            if value is not ABSENT:
-                values[role.name] = value
-        shown = {self.renamed.get(name, name): value for name, value in row.items()}
-        for name in self.table.hidden:
-            shown.pop(name, None)
+        found = {role.name: self._value(role, row, where) for role in self.parsers}
+        values = {role: value for role, value in found.items() if value is not ABSENT}
+        shown = {self.renamed.get(name, name): value for name, value in row.items() if name not in self.table.hidden}
         names: Mapping[str, str] = self.names
         if shape == "squad":
             values["id"] = str(number) if is_empty(values.get("id")) else str(values["id"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.in_memory import Rows
 from elektron.finetuning.readers.lines import STDIN, Lines, is_blank, open_lines
 from elektron.finetuning.readers.records import Row, Table
-from elektron.finetuning.readers.request import Request
+from elektron.finetuning.readers.roles import Request
 from elektron.io.datasets import HUB
 from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, file_suffix
 
@@ -24,7 +24,7 @@ def is_plain_text(lines: Lines, request: Request, config: FilesConfig) -> bool:
 
     In plain text only tabs separate columns, and only where every line has one.
     """
-    if request.labelled or request.only_role is None or lines.suffix in TABLE_SUFFIXES:
+    if request.labelled or lines.suffix in TABLE_SUFFIXES:
         return False
     if request.given or config.delimiter is not None or config.header is not None:
         return False
@@ -52,17 +52,13 @@ def fasttext_table(lines: Lines) -> Table:
     """The texts without their labels, and the labels as a list where any row may have several."""
     several = any(line.count(FASTTEXT_PREFIX) > 1 for line in lines.content)
 
-    def rows() -> Iterator[Row]:
-        for number, line in lines:
-            if is_blank(line):
-                continue
-            words = line.split()
-            labels = [w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)]
-            text = " ".join(word for word in words if not word.startswith(FASTTEXT_PREFIX))
-            label = labels if several or len(labels) > 1 else next(iter(labels), "")
-            yield f"{lines.name}, line {number}", {"text": text, "label": label}
+    def parse(line: str, where: str) -> dict[str, Any]:
+        words = line.split()
+        labels = [w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)]
+        text = " ".join(word for word in words if not word.startswith(FASTTEXT_PREFIX))
+        return {"text": text, "label": labels if several or len(labels) > 1 else "".join(labels)}
 
-    return Table(lines.name, rows(), "fastText", ["text", "label"])
+    return _table(lines, parse, "fastText", ["text", "label"])
 
 
 def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
@@ -72,7 +68,7 @@ def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
     spaces; if there need be no tags, most of all rows, or it may be plain text with a tab.
     """
     rows = [line.split("\t") for line in content]
-    two = [[_split(part) for part in row] for row in rows if len(row) == 2]
+    two = [[split_spaces(part) for part in row] for row in rows if len(row) == 2]
     several = [(tokens, tags) for tokens, tags in two if len(tokens) > 1 or len(tags) > 1]
     fitting = sum(len(tokens) == len(tags) for tokens, tags in several)
     if not any(len(tags) > 1 for _, tags in several) or fitting < len(several) / 2:
@@ -84,22 +80,24 @@ def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
 def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
     """A row for each line that is not blank."""
 
-    def rows() -> Iterator[Row]:
-        for number, line in lines:
-            if is_blank(line):
-                continue
-            where = f"{lines.name}, line {number}"
-            tokens, *tags = map(_split, line.split("\t"))
-            if len(tags) > 1 or (labelled and not tags):
-                raise ElektronError(f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs")
-            row: dict[str, Any] = {"tokens": tokens}
-            yield where, row | ({"tags": tags[0]} if tags else {})
+    def parse(line: str, where: str) -> dict[str, Any]:
+        tokens, *tags = map(split_spaces, line.split("\t"))
+        if len(tags) > 1 or (labelled and not tags):
+            raise ElektronError(f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs")
+        return {"tokens": tokens, "tags": tags[0]} if tags else {"tokens": tokens}
 
-    return Table(lines.name, rows(), "a sentence a line: tokens, a tab, tags", ["tokens", "tags"])
+    return _table(lines, parse, "a sentence a line: tokens, a tab, tags", ["tokens", "tags"])
 
 
-def _split(text: str) -> list[str]:
+def split_spaces(text: str) -> list[str]:
+    """The parts of a text with spaces between them, and no other white space."""
     return [part for part in text.split(" ") if part]
+
+
+def _table(lines: Lines, parse: Callable[[str, str], dict[str, Any]], kind: str, columns: list[str]) -> Table:
+    """A row for each line that is not blank, made by `parse` from it and where it is."""
+    places = ((f"{lines.name}, line {number}", line) for number, line in lines if not is_blank(line))
+    return Table(lines.name, ((where, parse(line, where)) for where, line in places), kind, columns)
 
 
 def are_aligned(sources: Sequence[str], request: Request) -> bool:

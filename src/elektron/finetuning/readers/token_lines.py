@@ -14,14 +14,14 @@ from collections.abc import Iterator, Sequence
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.delimited import numbered
-from elektron.finetuning.readers.guess_by_values import (
+from elektron.finetuning.readers.guess_columns import (
     BIO_TAG,
     any_has_few_values,
     tokens_and_tags,
 )
 from elektron.finetuning.readers.lines import Lines, is_blank
 from elektron.finetuning.readers.records import Row, Table
-from elektron.finetuning.readers.request import Request
+from elektron.finetuning.readers.roles import Request
 
 BLOCK = ""
 """In a row, the number of its block of lines; no column has an empty name."""
@@ -51,6 +51,7 @@ class TokenLines:
             ElektronError: two columns have one name.
         """
         self.lines = lines
+        self.request = request
         self.delimiter = _delimiter(lines, config)
         self.quoting = self.delimiter in QUOTED if config.quoting is None else config.quoting
         content = [line for line in lines.sample if not self.is_break(line)]
@@ -73,7 +74,7 @@ class TokenLines:
         if is_conll_u:
             self.kind, self.names = "CoNLL-U, a token a line", list(CONLL_U)
         else:
-            self._find_header(rows[0], request, config)
+            self._find_header(rows[0], config)
         if self.header:
             content, rows = content[1:], rows[1:]
         full = [row for row in rows if len(row) >= self.width]
@@ -104,13 +105,31 @@ class TokenLines:
         """Whether a line ends a sentence: it is blank, all of its fields are, or a document begins."""
         return is_blank(line.replace(self.delimiter, "")) or line.startswith(DOCSTART)
 
-    def table(self, request: Request) -> Table:
+    def is_delimited_table(self, one_line: bool) -> bool:
+        """Whether each line is a row under a header, or in columns that were given.
+
+        Args:
+            one_line: whether each line looks like a sentence with its tags.
+        """
+        request, sample = self.request, self.lines.sample
+        if self.lines.suffix == ".csv":
+            return self.is_empty or not (self.blocks and self.even)
+        if self.is_empty or self.is_format or (self.blocks and not one_line):
+            return False
+        if self.delimiter == SPACES:
+            return bool(request.given) and not request.labelled and not (self.even and self.width > 1)
+        if not request.given and not request.recognised(sample[0].split(self.delimiter)):
+            return False
+        # Rows of sentences have spaces; those of a token each have none.
+        return one_line or not request.labelled or sum(" " in line for line in sample) > len(sample) / 2
+
+    def table(self) -> Table:
         """A table with a token a row, which also has the number of its block.
 
         Raises:
             ElektronError: the tokens or tags cannot be found, or no blank line ends a sentence.
         """
-        name = self.lines.name
+        name, request = self.lines.name, self.request
         for role in ("tokens", "tags") if request.labelled else ("tokens",):
             if role in {*self.by_values, *request.given, *request.recognised(self.names)}:
                 continue
@@ -159,8 +178,8 @@ class TokenLines:
         column = self.by_values.get("tags")
         return len(fields) != self.width or (column is not None and fields[self.names.index(column)] not in self.tags)
 
-    def _find_header(self, first: Sequence[str], request: Request, config: FilesConfig) -> None:
-        names = [name.strip() for name in first]
+    def _find_header(self, first: Sequence[str], config: FilesConfig) -> None:
+        names, request = [name.strip() for name in first], self.request
         by_name = bool(request.given) and not request.gives_only_numbers
         is_header = by_name or len(request.recognised(names)) > 1
         self.header = is_header if config.header is None else config.header

@@ -1,26 +1,47 @@
-"""What the value of a column is for its role: one parser for each role, and what an empty value is."""
+"""From the fields of a row to the value of a role: text, lists that are written as text, and labels in all their forms.
+
+One class is a text or a number. Several are a list, also as JSON, Python's repr or numpy's in a text
+field; zeros and ones, one for each class (multi-hot); a column of zeros and ones for each class (one-hot);
+an object with a zero or a one for each class; or a text with separators. The first rows decide which of
+these it is, and a later row that does not fit is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.readers.guess_columns import ABSENT, value_of
-from elektron.finetuning.readers.labels import LabelColumn
-from elektron.finetuning.readers.literals import literal, parsed
 from elektron.finetuning.readers.records import Table
-from elektron.finetuning.readers.request import Request
-from elektron.finetuning.readers.roles import Role
+from elektron.finetuning.readers.roles import Request, Role
 from elektron.io.text import guess_encoding
+
+log = logging.getLogger(__name__)
 
 Parser = Callable[[Any, str], Any]
 """From a field and where it is, for messages, to a value."""
+ABSENT = object()
+"""The value of a column that a row does not have."""
 TEXTS = ("text", "pair", "question", "context", "source", "good", "bad")
 """Roles that are one text."""
 REPLACEMENT = "\ufffd"
 """In place of bytes that could not be decoded."""
+STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+STRINGS = re.compile(rf"({STRING})(\s+(?=['\"]))?|['\"].*", re.DOTALL)
+"""A string and the white space between it and another one, where numpy has no comma; or one without an end."""
+MISSING = frozenset({"nan", "<na>", "#n/a", "null"})
+"""What programs write for a missing value."""
+UNLABELLED = frozenset({"-", "-1"})
+"""What data sets write for rows without a label, where it is no class."""
+BOOLEANS = {"true": "True", "false": "False"}
+FLAGS = {"0": False, "1": True, "False": False, "True": True}
+WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
+BETWEEN_NUMBERS = re.compile(r"(?<=[\d.])\s+(?=[-\d.])")
 
 
 def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request) -> Parser:
@@ -39,11 +60,28 @@ def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request
             parse(written[0], f"{table.name}, column {columns[0]}")
         return parse
     if role.name == "label":
-        several = None
-        if role.several:
-            several = LabelColumn(table.name, columns, filled, request.label_separator)
+        several = LabelColumn(table.name, columns, filled, request.label_separator) if role.several else None
         return partial(_label, several, table.name)
-    return PARSERS.get(role.name, lambda value, where: value)
+    parsers: dict[str, Parser] = {"choices": _choices, "target": _targets, "tokens": _tokens, "tags": _tags}
+    return parsers.get(role.name, lambda value, where: value)
+
+
+def value_of(row: dict[str, Any], column: str) -> Any:
+    """The value of a column, or inside an object of a dotted name; ABSENT if there is none."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        value = _inside(value, part)
+    return value
+
+
+def _inside(value: Any, part: str) -> Any:
+    """A part of an object, or of each object in a list."""
+    value = parsed(value)
+    if isinstance(value, list):
+        return [inner for item in value if (inner := _inside(item, part)) is not ABSENT]
+    return value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
 
 
 def is_empty(value: Any) -> bool:
@@ -72,20 +110,9 @@ def _has_texts(value: Any) -> bool:
     return bool(value)
 
 
-def _label(several: LabelColumn | None, file: str, value: Any, where: str) -> Any:
-    if REPLACEMENT in str(value):
-        guess = guess_encoding(file)
-        cure = f"give --encoding, perhaps {guess}" if guess else "mend the file"
-        raise ElektronError(f"{where}: the label {value!r:.60} has undecodable characters: {cure}")
-    if several is not None:
-        return several(value, where)
-    return value.strip() if isinstance(value, str) else value
-
-
 def _choices(value: Any, where: str) -> Any:
     """A list of texts; `{"text": […], "label": […]}` with keys, as ARC has it; also written as text."""
-    value = parsed(value)
-    keys = None
+    value, keys = parsed(value), None
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         value, keys = value["text"], value.get("label")
     if not isinstance(value, list):
@@ -108,8 +135,7 @@ def _tokens(value: Any, where: str) -> Any:
     """A list of tokens, also written as text, or a running text."""
     if isinstance(value, str):
         found = literal(value)
-        tokens = isinstance(found, list) and found and all(isinstance(t, str) for t in found)
-        return found if tokens else value
+        return found if isinstance(found, list) and found and all(isinstance(t, str) for t in found) else value
     if isinstance(value, dict):
         raise ElektronError(f"{where}: the tokens must be a list, got {value!r:.60}")
     if not isinstance(value, list):
@@ -128,10 +154,163 @@ def _tags(value: Any, where: str) -> Any:
     return parsed(value)
 
 
-PARSERS: dict[str, Parser] = {
-    "choices": _choices,
-    "target": _targets,
-    "tokens": _tokens,
-    "tags": _tags,
-}
-"""By role; text roles and labels look at the first rows, see `parser_of`, other values are as they are."""
+def _label(several: LabelColumn | None, file: str, value: Any, where: str) -> Any:
+    if REPLACEMENT in str(value):
+        guess = guess_encoding(file)
+        cure = f"give --encoding, perhaps {guess}" if guess else "mend the file"
+        raise ElektronError(f"{where}: the label {value!r:.60} has undecodable characters: {cure}")
+    if several is not None:
+        return several(value, where)
+    return value.strip() if isinstance(value, str) else value
+
+
+class LabelColumn:
+    """The labels of one column, or of several columns with a zero or a one for each class."""
+
+    def __init__(self, file: str, columns: Sequence[str], sample: Sequence[Any], separator: str | None):
+        """Find out how labels are written; `sample` has the first fields, lists of fields of several columns."""
+        self.columns = columns
+        self.separator = separator
+        self.width = 0
+        """Length of multi-hot lists; 0 if lists have names."""
+        fields = [_parsed_label(field) for field in sample]
+        lists = [value for value in fields if isinstance(value, list)]
+        if len(columns) > 1:
+            form = f"zeros and ones in the columns {', '.join(columns)}"
+        elif lists and len(lists) == len(fields) and _are_multi_hot(lists):
+            self.width = len(lists[0])
+            form = f"lists of {self.width} zeros and ones: each 1 is the label of its index, from 0"
+        elif lists and any(isinstance(field, str) for field in sample):
+            form = f"written as lists: {lists[0]}"
+        else:
+            return
+        log.info("%s: labels are %s", file, form)
+
+    def __call__(self, value: Any, where: str) -> Any:
+        """The label of a row, or the list of its labels.
+
+        Raises:
+            ElektronError: it does not fit the other rows, or is no label.
+        """
+        if len(self.columns) > 1:
+            return _flagged(self.columns, value, where)
+        value = _parsed_label(value)
+        if isinstance(value, dict) and value and are_flags(value.values()):
+            return _flagged(list(value), list(value.values()), where)
+        if isinstance(value, list) and self.width:
+            if len(value) != self.width:
+                raise ElektronError(
+                    f"{where}: the label has {len(value)} entries, and in the first rows {self.width} zeros and ones"
+                )
+            return _flagged(list(map(str, range(self.width))), value, where)
+        if self.separator and isinstance(value, str):
+            value = [part for part in map(str.strip, value.split(self.separator)) if part]
+        if isinstance(value, list):
+            return [self._class(item, where) for item in value]
+        return self._class(value, where)
+
+    def _class(self, value: Any, where: str) -> Any:
+        if isinstance(value, list | dict) or value is None:
+            parts = f" (there are: {', '.join(value):.200})" if isinstance(value, dict) else ""
+            raise ElektronError(
+                f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME takes a part{parts}"
+            )
+        return class_name(value) if isinstance(value, str) else value
+
+
+def _are_multi_hot(lists: Sequence[list[Any]]) -> bool:
+    width = len(lists[0])
+    return width > 1 and all(
+        len(flags) == width and not any(isinstance(flag, str) for flag in flags) and are_flags(flags) for flags in lists
+    )
+
+
+def _flagged(names: Sequence[str], flags: Sequence[Any], where: str) -> list[str]:
+    """The names whose flag is 1."""
+    for name, flag in zip(names, flags, strict=True):
+        if not are_flags([flag]):
+            raise ElektronError(f"{where}: {flag!r:.40} for the label {name!r} is neither 0 nor 1")
+    return [name for name, flag in zip(names, flags, strict=True) if FLAGS[class_name(str(flag))]]
+
+
+def are_flags(values: Iterable[Any]) -> bool:
+    """Whether all values are zeros and ones, or False and True."""
+    return all(class_name(str(value)) in FLAGS for value in values)
+
+
+def class_name(text: str) -> str:
+    """A label in one form: `1.0` is `1`, and `TRUE` is `True`, as different programs write them."""
+    text = text.strip()
+    whole = WHOLE_NUMBER.fullmatch(text)
+    return whole[1] if whole else BOOLEANS.get(text.casefold(), text)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a label is what programs write for a missing value."""
+    return isinstance(value, str) and value.strip().casefold() in MISSING
+
+
+def true_classes(names: Collection[str]) -> set[str]:
+    """Of all names in a label column, those that are classes and do not mark rows without a label.
+
+    `-` marks these, as in SNLI, unless `+` is a class; and `-1` beside 0, 1, 2 and so on, as in data sets
+    of the hub. Beside 0 and 1 alone `-1` may be a class, and is one.
+    """
+    classes = set(names) - UNLABELLED
+    if "-" in names and "+" in names:
+        classes.add("-")
+    if "-1" in names and (len(classes) < 3 or classes != set(map(str, range(len(classes))))):
+        classes.add("-1")
+    return classes
+
+
+def parsed(value: Any) -> Any:
+    """The list or object that a text is written as, else the value itself."""
+    found = literal(value) if isinstance(value, str) else None
+    return value if found is None else found
+
+
+def _parsed_label(value: Any) -> Any:
+    """As `parsed`; labels may also be written as a set, or as numpy's list of numbers, which has no commas."""
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "(", "{"):
+        return value
+    text = value.strip()
+    candidates = [text, BETWEEN_NUMBERS.sub(", ", text)]
+    if text[0] == "{" and text[-1] == "}":
+        candidates.append(f"[{text[1:-1]}]")
+    return next((found for each in candidates if (found := literal(each)) is not None), value)
+
+
+def literal(text: str) -> Any:
+    """The list or object that a text is the JSON, Python's repr or numpy's of, else None."""
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("[]", "{}", "()"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    separated = STRINGS.sub(lambda found: f"{found[1]}," if found[2] else found[0], text)
+    try:
+        value = _constant(ast.parse(separated, mode="eval").body)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, list | dict) else None
+
+
+def _constant(node: ast.expr) -> Any:
+    """The value of an expression without names or operators; `array(…)` is its list."""
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_constant(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            # `**other` has no key.
+            names = [str(_constant(key)) for key in keys if key is not None]
+            return dict(zip(names, map(_constant, values), strict=True))
+        case ast.Call(func=ast.Name(id="array"), args=[items]):
+            return _constant(items)
+    raise ValueError("no list or object of constants")

@@ -21,9 +21,9 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Features, Records, Tokenizer, Truncation, encode
 from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
-from elektron.finetuning.readers.labels import class_name
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
+from elektron.finetuning.readers.values import class_name
 from elektron.finetuning.tasks.base import (
     Baseline,
     LabelledTask,

@@ -1,4 +1,4 @@
-"""Labels as different programs write them, and rows that have none."""
+"""Lists and objects written as text, labels as different programs write them, and rows that have none."""
 
 import json
 import logging
@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.labels import class_name, true_classes
+from elektron.finetuning.readers.values import class_name, literal, true_classes
 from tests.finetuning.readers.layouts import read, values
+
+SIMPLE = st.none() | st.booleans() | st.integers() | st.text()
+NESTED = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 
 
 def table(path: Path, *labels: str) -> Path:
@@ -184,3 +189,39 @@ def test_the_label_of_labelled_rows_is_handed_on_as_it_was_read(tmp_path: Path) 
     assert [record.columns["label"] for record in read(path)] == ["1", ["x"]]
     assert read(path, labelled=False)[0].columns["label"] == "1.0"
     assert read(path, label="bad,rude")[1].columns["bad,rude"] == ["rude"]
+
+
+@given(st.lists(NESTED) | st.dictionaries(st.text(), NESTED))
+def test_what_python_writes_is_read_back(value: Any) -> None:
+    assert literal(repr(value)) == value
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_numpy_has_no_commas(texts: list[str]) -> None:
+    assert literal("[" + " ".join(map(repr, texts)) + "]") == texts
+    assert literal("[" + "\n ".join(map(repr, texts)) + "]") == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('["a", null, true]', ["a", None, True]),
+        ("(0, -3, 'PER')", [0, -3, "PER"]),
+        ("{'a': array(['x', 'y'], dtype=object), 'b': array([1])}", {"a": ["x", "y"], "b": [1]}),
+        ("  ['a']\n", ["a"]),
+    ],
+)
+def test_other_ways_to_write(text: str, value: Any) -> None:
+    assert literal(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[", "[a]", "[a] b", "(note)", "('a')", "[1 + 1]", "['a', ...]", "[f()]", "{**{}}"),
+        *("['a", "[b'x']", "{'a'}", "[" * 100_000 + "]", "[" + "-" * 100_000 + "1]"),
+        "[" + r"'\\" * 50_000 + "]",
+    ],
+)
+def test_anything_else_is_text(text: str) -> None:
+    assert literal(text) is None

@@ -74,8 +74,7 @@ KEY = re.compile(
     re.ASCII,
 )
 AWS_SECRET = re.compile(
-    r"aws_?secret_?(?:access_?)?key[\"' ]{0,2}[=:][\"' ]{0,2}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
-    re.IGNORECASE,
+    r"aws_?secret_?(?:access_?)?key[\"' ]{0,2}[=:][\"' ]{0,2}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", re.IGNORECASE
 )
 # Begins at the check digits.
 IBAN = re.compile(r"[0-9](?<=\b[A-Za-z]{2}.)[0-9](?:[ -]?[A-Za-z0-9]{4}){2}", re.ASCII)

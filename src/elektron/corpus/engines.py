@@ -98,11 +98,7 @@ class Encoder:
         self.tokenizer.no_padding()
         # "[CLS]" in a document is ordinary text.
         self.tokenizer.encode_special_tokens = True
-        refuse_unknown_ids(
-            np.array(manifest.all_special_ids),
-            manifest.vocab_size,
-            "a special token of the tokenizer",
-        )
+        refuse_unknown_ids(np.array(manifest.all_special_ids), manifest.vocab_size, "a special token of the tokenizer")
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True

@@ -116,10 +116,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 of everything that training depends on, so not of sources and file names."""
         content = asdict(self)
-        for name in (
-            *("corpus", "options", "tokenizer_files", "duplicates", "unknown"),
-            *("redacted", "not_redacted"),
-        ):
+        for name in (*("corpus", "options", "tokenizer_files", "duplicates", "unknown"), *("redacted", "not_redacted")):
             del content[name]
         content["splits"] = {
             name: {

@@ -23,13 +23,7 @@ from elektron.corpus.engines import Chunk, Encoding, engine
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
 from elektron.corpus.redaction import NOT_FOUND, Redactor, by_kind, expand_kinds
 from elektron.corpus.selection import Selection
-from elektron.corpus.tokenizer import (
-    add_placeholders,
-    fingerprint,
-    load_tokenizer,
-    placeholder_ids,
-    special_ids,
-)
+from elektron.corpus.tokenizer import add_placeholders, fingerprint, load_tokenizer, placeholder_ids, special_ids
 from elektron.corpus.unknown import TOO_MUCH, Unknown
 from elektron.errors import ElektronError
 from elektron.io.folders import atomic_folder, is_free
@@ -200,16 +194,12 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
     held_out, dropped = f"{validation.documents:,}", f"{manifest.duplicates:,}"
     padding = 100 * (1 - tokens / (rows * manifest.seq_len))
     log.info("%s documents (%s held out), %s duplicates dropped", f"{documents:,}", held_out, dropped)
-    log.info(
-        *("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len),
-        *(f"{tokens:,}", padding),
-    )
+    log.info(*("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len), *(f"{tokens:,}", padding))
     for member, counts in train.members.items():
         if not manifest.weights[member]:
             watched = validation.members[member]
             log.info(
-                "%s: held out only, %s documents, %s tokens",
-                *(member, f"{watched.documents:,}", f"{watched.tokens:,}"),
+                "%s: held out only, %s documents, %s tokens", *(member, f"{watched.documents:,}", f"{watched.tokens:,}")
             )
             continue
         log.info(

@@ -27,8 +27,7 @@ class SeenTexts:
     def add(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Add texts; returns for each whether it is new."""
         digests = np.array(
-            [hashlib.blake2b(t.encode(), digest_size=DIGEST_BYTES).digest() for t in texts],
-            dtype=f"S{DIGEST_BYTES}",
+            [hashlib.blake2b(t.encode(), digest_size=DIGEST_BYTES).digest() for t in texts], dtype=f"S{DIGEST_BYTES}"
         )
         distinct, first = np.unique(digests, return_index=True)
         new = np.ones(len(distinct), dtype=bool)

@@ -50,11 +50,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     kinds = expand_kinds(config.redact)
     redactor = Redactor(kinds)
     options["redact"] = " ".join(kinds) or None
-    made_from = {
-        "corpus": config.corpus,
-        "corpus_fingerprint": corpus.fingerprint,
-        "options": options,
-    }
+    made_from = {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
     if not is_free(config.out):
         _refuse_another(config.out, made_from)
         log.info("%s: the same tokenizer is there already", config.out)

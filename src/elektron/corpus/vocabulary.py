@@ -132,10 +132,7 @@ def _train_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     characters = _alphabet(_count_characters(trained, texts), config, pieces)
     # The trainer numbers the characters in another order in each run, and ties between pieces are
     # broken by number. Special tokens are numbered in the order in which they are given.
-    alphabet = sorted(
-        (piece for c in characters for piece in pieces(c)),
-        key=lambda piece: (len(piece) > 1, piece),
-    )
+    alphabet = sorted((piece for c in characters for piece in pieces(c)), key=lambda piece: (len(piece) > 1, piece))
     trainer = WordPieceTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
@@ -176,11 +173,7 @@ def _train_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     tokenizer = Tokenizer(BPE())
     _set_normalizer(tokenizer, config, normalizers.BertNormalizer(True, False, False, False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Metaspace(replacement=SPACE),
-            pre_tokenizers.Punctuation(),
-        ]
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement=SPACE), pre_tokenizers.Punctuation()]
     )
     counts = _count_characters(tokenizer, texts)
     counts[SPACE] = counts.total()  # needed whatever the text

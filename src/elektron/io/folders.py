@@ -178,11 +178,7 @@ def _lock(folder: Path, out: Path) -> IO[bytes]:
             time.sleep(LOCK_RETRY_SECONDS)
             continue
         except OSError as error:
-            log.warning(
-                "%s cannot be locked (%s): see that no second process writes there",
-                out,
-                error.strerror,
-            )
+            log.warning("%s cannot be locked (%s): see that no second process writes there", out, error.strerror)
             return file
         # The process that held the lock may have removed the file meanwhile.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -27,12 +27,7 @@ SNIFFED_LINES = 100
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 NONE = "\x1f"
 """Separates nothing: the delimiter of a table with one column, whose texts may have commas."""
-NAMES = {
-    "\t": "tab-separated",
-    ",": "comma-separated",
-    ";": "semicolon-separated",
-    NONE: "one column",
-}
+NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated", NONE: "one column"}
 QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]

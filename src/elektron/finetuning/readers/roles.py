@@ -20,10 +20,7 @@ PAIR_NAMES = (
     *("pair", "text_b", "text2", "sentence2", "sentence_b", "question2", "hypothesis"),
     *("text_pair", "#2 String"),
 )
-CLASS_NAMES = (
-    *("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"),
-    "Quality",
-)
+CLASS_NAMES = (*("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"), "Quality")
 NUMBER_NAMES = ("label", "score", "similarity", "rating", "value")
 TAG_NAMES = (
     *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
@@ -70,8 +67,7 @@ class Layout:
 TEXT = Role("text", TEXT_NAMES)
 PAIR = Role("pair", PAIR_NAMES, "together")
 SEQUENCES = Layout(
-    (Role("source", SOURCE_NAMES), Role("target", TARGET_NAMES, "labelled", several=True)),
-    shape="parallel",
+    (Role("source", SOURCE_NAMES), Role("target", TARGET_NAMES, "labelled", several=True)), shape="parallel"
 )
 LAYOUTS = {
     "classification": Layout((TEXT, PAIR, Role("label", CLASS_NAMES, "labelled", several=True))),
@@ -151,11 +147,7 @@ class Request:
 
     @classmethod
     def of(
-        cls,
-        layout: Layout,
-        config: FilesConfig,
-        labelled: bool,
-        own: Literal["", "eval_columns", "test_columns"] = "",
+        cls, layout: Layout, config: FilesConfig, labelled: bool, own: Literal["", "eval_columns", "test_columns"] = ""
     ) -> Request:
         """The request for files of a layout; `own` is the setting with columns of these files alone.
 

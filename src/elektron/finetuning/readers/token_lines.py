@@ -14,11 +14,7 @@ from collections.abc import Iterator, Sequence
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.delimited import numbered
-from elektron.finetuning.readers.guess_columns import (
-    BIO_TAG,
-    any_has_few_values,
-    tokens_and_tags,
-)
+from elektron.finetuning.readers.guess_columns import BIO_TAG, any_has_few_values, tokens_and_tags
 from elektron.finetuning.readers.lines import Lines, is_blank
 from elektron.finetuning.readers.records import Row, Table
 from elektron.finetuning.readers.roles import Request

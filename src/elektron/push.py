@@ -150,8 +150,7 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
 
     from elektron.models.onnx_model import exported_file
     from elektron.pretraining.config import SUMMARY
-    from elektron.reporting.encoder_card import encoder_card
-    from elektron.reporting.model_card import model_card
+    from elektron.reporting.model_card import encoder_card, model_card
     from elektron.reporting.pretraining_run import read_run
     from elektron.reporting.task_result import METRICS, TASK, read_task_result
 

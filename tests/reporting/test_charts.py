@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from elektron.reporting import charts
 from elektron.reporting.charts import LARGE, Ticks, inline_svg, style
-from elektron.reporting.formatting import TITLES, metric_format
+from elektron.reporting.formatting import metric_format
 from elektron.reporting.pretraining_report import (
     HELD_OUT,
     OF_TRAINING,
@@ -77,7 +77,7 @@ def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None
 
 def test_each_logged_figure_has_a_chart(make_run: MakeRun) -> None:
     drawn = curves([read_run(make_run())])
-    logged = [TITLES[name] for name in CURVES if name not in ("correction_loss", "similarity_loss")]
+    logged = [metric_format(name).title for name in CURVES if name not in ("correction_loss", "similarity_loss")]
     assert [chart.title for chart in drawn] == logged
     assert sum(chart.size == "large" for chart in drawn) == 2
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from elektron.push import LOCAL_PATH, PushConfig, push
-from elektron.reporting.encoder_card import encoder_card
+from elektron.reporting.model_card import encoder_card
 from elektron.reporting.pretraining_run import read_run
 from tests.reporting.conftest import CORPUS, MakeRun
 from tests.reporting.pages import HOSTILE

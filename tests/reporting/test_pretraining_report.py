@@ -11,7 +11,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.examples import Shades, running_text, shades
-from elektron.reporting.formatting import TITLES
+from elektron.reporting.formatting import metric_format
 from elektron.reporting.page import Cell, Details, Group, Table, settings_section
 from elektron.reporting.pretraining_report import (
     COMPARED,
@@ -38,7 +38,7 @@ from tests.reporting.conftest import CONFIG, CORPUS, DOWNSTREAM, MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
 
 CORRECTION = ("correction_loss", "correction_accuracy")
-COLUMNS = {TITLES[name]: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
+COLUMNS = {metric_format(name).title: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
 NAMES = [name for name in COLUMNS.values() if name not in CORRECTION]
 PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
 

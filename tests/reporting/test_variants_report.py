@@ -178,7 +178,7 @@ def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
     assert [len(points) for points, _ in drawn] == [2, 6] * 3
     single = quality_lines(comparison(budgets=("2m",)), "sst2")
     assert [len(points) for points, _ in single] == [3] * 3
-    assert charts.log_line_chart(drawn, "FLOPs", str, str).axes[0].get_xscale() == "log"
+    assert charts.line_chart(drawn, "FLOPs", str, str, log_x=True).axes[0].get_xscale() == "log"
     (section,) = [s for s in variants_report(comparison()).sections if "compute" in s.title]
     assert [chart.title for chart in section.blocks[1].blocks] == ["sst2", "sts-b"]
 

@@ -54,7 +54,8 @@ FONT_SIZE = 11.5
 MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 
 DOTS_PER_INCH = 150
-WIDEST_LABEL = 24
+# Characters of a label beside a dot plot, and of a class beside a confusion matrix.
+WIDEST_LABEL, WIDEST_NAME = 40, 24
 # Largest number of classes whose counts, and whose names, are written into a confusion matrix.
 MAX_COUNTS, MAX_NAMES = 20, 60
 # In order of preference: matplotlib draws each character with the first font that has it.
@@ -116,11 +117,12 @@ def line_chart(
     format_y: FormatNumber = tick,
     *,
     size: tuple[int, int] = LARGE,
+    log_x: bool = False,
     y_from_zero: bool = False,
     chance_level: float | None = None,
     integer_x: bool = False,
 ) -> Figure:
-    """Curves over a linear axis that begins at 0.
+    """Curves and marks.
 
     Args:
         drawn: the curves and marks.
@@ -128,11 +130,12 @@ def line_chart(
         format_x: formats the ticks of the x axis.
         format_y: formats the ticks of the y axis.
         size: width and height in pixels.
+        log_x: whether the x axis is logarithmic; a linear one begins at 0.
         y_from_zero: whether the y axis begins at 0.
         chance_level: the value of a random prediction, drawn as a dashed line.
         integer_x: whether the x axis has ticks at integers only.
     """
-    figure, axes = _new_axes(size, 52 if format_y is not tick else MARGINS["left"])
+    figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
         axes.plot(*columns(points), **options)
     if chance_level is not None:
@@ -143,27 +146,13 @@ def line_chart(
         )  # fmt: skip
     if y_from_zero:
         axes.set_ylim(bottom=0, top=None if axes.get_ylim()[1] > 0 else 1)
-    axes.set_xlim(left=0)
     _label_axis(axes.xaxis, x_label, format_x, integer=integer_x)
     _label_axis(axes.yaxis, "", format_y)
-    return figure
-
-
-def line_end(points: Sequence[Point], run: Style) -> Line:
-    """The marker at the end of a run's curve."""
-    options = {"color": run.color, "marker": run.marker, "markersize": 5.5, "clip_on": False}
-    return points[-1:], options | {"zorder": 4}
-
-
-def log_line_chart(drawn: Sequence[Line], x_label: str, format_x: FormatNumber, format_y: FormatNumber) -> Figure:
-    """Marks and curves over a logarithmic axis."""
-    figure, axes = _new_axes(LARGE, left=62)
-    axes.set_xscale("log")
-    for points, options in drawn:
-        axes.plot(*columns(points), **options)
-    _label_axis(axes.yaxis, "", format_y)
+    if not log_x:
+        axes.set_xlim(left=0)
+        return figure
     axes.margins(y=0.12)
-    axes.set_xlabel(x_label, loc="right")
+    axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(Ticks(format_x))
     if places := [x for points, _ in drawn for x, _ in points]:
@@ -171,6 +160,12 @@ def log_line_chart(drawn: Sequence[Line], x_label: str, format_x: FormatNumber, 
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high)))
     return figure
+
+
+def line_end(points: Sequence[Point], run: Style) -> Line:
+    """The marker at the end of a run's curve."""
+    options = {"color": run.color, "marker": run.marker, "markersize": 5.5, "clip_on": False}
+    return points[-1:], options | {"zorder": 4}
 
 
 def round_numbers(low: float, high: float) -> list[float]:
@@ -190,9 +185,10 @@ class Dots:
 
 
 def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
-    """The same metric of several sides or models, the first at the top."""
-    labelled = any(row.label for row in rows)
-    figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=92 if labelled else 32)
+    """The same metric of several sides or models, or several metrics of one, the first at the top."""
+    labels = [_short_label(row.label, WIDEST_LABEL) for row in rows]
+    labelled = any(labels)
+    figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
     for index, row in enumerate(rows):
         run, place = style(index), len(rows) - 1 - index
         if row.interval is not None:
@@ -200,14 +196,10 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
         elif row.values:
             median = statistics.median(row.values)
             axes.plot([median] * 2, [place - 0.26, place + 0.26], color=run.color, linewidth=2.2)
-        options: dict[str, Any] = {
-            "color": run.color,
-            "markersize": 7,
-            "alpha": 0.65 if labelled else 1,
-        }
-        axes.plot(row.values, [place] * len(row.values), run.marker, **options)
+        alpha = 0.65 if labelled else 1
+        axes.plot(row.values, [place] * len(row.values), run.marker, color=run.color, markersize=7, alpha=alpha)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows][::-1])
+    axes.set_yticks(range(len(rows)), labels[::-1], parse_math=False, fontfamily=fonts())
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
     _label_axis(axes.xaxis, x_label, format_number, most=6)
@@ -249,39 +241,15 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
     axes.set_xlabel("predicted", color=TEXT)
     axes.set_ylabel("true", color=TEXT)
     if len(labels) <= MAX_NAMES:
-        names, places = [_short_label(name) for name in labels], range(len(labels))
-        font: dict[str, Any] = {
-            "parse_math": False,
-            "fontfamily": fonts(),
-            "fontsize": 10 if len(labels) < 25 else 7,
-        }
+        names, places = [_short_label(name, WIDEST_NAME) for name in labels], range(len(labels))
+        size = 10 if len(labels) < 25 else 7
+        font: dict[str, Any] = {"parse_math": False, "fontfamily": fonts(), "fontsize": size}
         axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **font)
         axes.set_yticks(places, names, **font)
     if len(labels) <= MAX_COUNTS:
         for (row, column), count in np.ndenumerate(values):
             color = "white" if fractions[row, column] > 0.6 else INK
             axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color)
-    return figure
-
-
-def bar_chart(
-    values: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    format_number: FormatNumber,
-) -> Figure:
-    """Metrics of one scale with their 95 % intervals; for a file, since it holds their names."""
-    names = list(values)[::-1]
-    labels = [_short_label(name, 40) for name in names]
-    left = 20 + 7 * max(map(len, labels))
-    figure, axes = _new_axes((330 + left, 60 + 30 * len(names)), left=left)
-    for place, name in enumerate(names):
-        axes.barh(place, values[name], height=0.6, color=RUN_COLORS[0], alpha=0.8)
-        if name in intervals:
-            axes.plot(intervals[name], [place, place], color=INK, linewidth=1.6)
-    axes.set_yticks(range(len(names)), labels, parse_math=False, fontfamily=fonts())
-    axes.grid(visible=False, axis="y")
-    axes.grid(axis="x", color=GRID, linewidth=1)
-    _label_axis(axes.xaxis, "lines: 95 % intervals", format_number)
     return figure
 
 
@@ -369,7 +337,7 @@ def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int =
     axis.set_major_formatter(Ticks(format_number))
 
 
-def _short_label(name: str, widest: int = WIDEST_LABEL) -> str:
+def _short_label(name: str, widest: int) -> str:
     name = escape_control(name)
     return name if len(name) <= widest else f"{name[: widest - 1]}…"
 

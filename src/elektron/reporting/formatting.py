@@ -56,117 +56,66 @@ Scale = Literal["fraction", "percent", "points", "correlation", "plain"]
 """From 0 to 1, written in percent; percent as it is; 0 to 100 without a unit; −1 to 1; other."""
 UPPER_BOUNDS = {"fraction": 1.0, "correlation": 1.0, "percent": 100.0, "points": 100.0}
 LESS_IS_BETTER = ("loss", "mse", "mae", "rmse", "perplexity")
-
-TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "f1_macro": "F1, macro average",
-    "f1_micro": "F1, micro average",
-    "f1_samples": "F1, mean of rows",
-    "precision_macro": "Precision, macro average",
-    "recall_macro": "Recall, macro average",
-    "mcc": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "mrr": "Mean reciprocal rank",
-    "recall@1": "Recall at 1",
-    "recall@10": "Recall at 10",
-    "mse": "Mean squared error",
-    "mae": "Mean absolute error",
-    "loss": "Loss",
-    "exact_match": "Exact match",
-    "has_answer_exact_match": "Exact match, questions with an answer",
-    "has_answer_f1": "F1, questions with an answer",
-    "no_answer_exact_match": "Exact match, questions without an answer",
-    "no_answer_f1": "F1, questions without an answer",
-    "answered": "Answered",
-    "null_threshold": "Threshold of “no answer”",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "distinct_1": "Distinct words",
-    "distinct_2": "Distinct pairs of words",
-    "distinct_outputs": "Distinct outputs",
-    # Of pre-training.
-    "generator_loss": "Generator loss",
-    "generator_accuracy": "Generator accuracy",
-    "discriminator_auc": "Discriminator AUC",
-    "discriminator_loss": "Discriminator loss",
-    "discriminator_precision": "Precision",
-    "discriminator_recall": "Recall",
-    "correction_loss": "Correction loss",
-    "correction_accuracy": "Correction accuracy",
-    "similarity_loss": "Similarity to the generator",
-    "learning_rate": "Learning rate",
-    "gradient_norm_generator": "Gradient norm, generator",
-    "gradient_norm_discriminator": "Gradient norm, discriminator",
-    "tokens_per_second": "Tokens per second",
-    "data_wait_share": "Waiting for data",
+BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
+    "fraction": {
+        "accuracy": ("Accuracy", "Rows whose label is right."),
+        "precision": ("Precision", "The fraction of the predictions that is right."),
+        "recall": ("Recall", "The fraction of what is true that was predicted."),
+        "f1": ("F1", "The harmonic mean of precision and recall."),
+        "f1_macro": ("F1, macro average", "The mean of the classes’ F1: rare classes count as much as common ones."),
+        "f1_micro": ("F1, micro average", "Over all labels of all rows."),
+        "f1_samples": ("F1, mean of rows", "The mean over rows."),
+        "precision_macro": ("Precision, macro average", "The mean of the classes’ precision."),
+        "recall_macro": ("Recall, macro average", "The mean of the classes’ recall."),
+        "mrr": ("Mean reciprocal rank", "The mean of 1 / rank of the right text."),
+        "recall@1": ("Recall at 1", "Rows whose right text comes first."),
+        "recall@10": ("Recall at 10", "Rows whose right text is among the first ten."),
+        "answered": ("Answered", "Questions that were given an answer."),
+        "distinct_1": ("Distinct words", "The fraction of all words of the output that differ."),
+        "distinct_2": ("Distinct pairs of words", "The fraction of all pairs of words that differ; low is monotony."),
+        "distinct_outputs": ("Distinct outputs", "Outputs that differ from all others; few: the input is not read."),
+        "generator_accuracy": ("Generator accuracy", ""),
+        "discriminator_precision": ("Precision", ""),
+        "discriminator_recall": ("Recall", ""),
+        "correction_accuracy": ("Correction accuracy", ""),
+        "data_wait_share": ("Waiting for data", "Fraction of time. Near zero when the data keep up with the training."),
+    },
+    "correlation": {
+        "mcc": ("Matthews correlation", "From −1 to 1; guessing gets 0, however uneven the classes are."),
+        "pearson": ("Pearson correlation", "How nearly predicted and true numbers lie on a line; guessing gets 0."),
+        "spearman": ("Spearman correlation", "How far predicted and true numbers are in one order; guessing gets 0."),
+    },
+    "points": {
+        "bleu": ("BLEU", "From 0 to 100, by shared words and word sequences; depends on the signature."),
+        "chrf": ("chrF", "From 0 to 100, by character sequences shared with the reference."),
+        "rouge1": ("ROUGE-1", "From 0 to 100: words shared with the reference."),
+        "rouge2": ("ROUGE-2", "From 0 to 100: pairs of words shared with the reference."),
+        "rougeL": ("ROUGE-L", "From 0 to 100: the longest sequence of words shared with the reference."),
+        "rougeLsum": ("ROUGE-Lsum", "From 0 to 100: ROUGE-L, line by line."),
+    },
+    "plain": {
+        "mse": ("Mean squared error", "The mean of the squared errors; less is better."),
+        "mae": ("Mean absolute error", "How far a prediction is off, on average; less is better."),
+        "loss": ("Loss", "What training minimises; in nats where it is of labels or words."),
+        "exact_match": ("Exact match", "Answers equal to a right one, apart from articles and punctuation."),
+        "has_answer_exact_match": ("Exact match, questions with an answer", "Of the questions that have an answer."),
+        "has_answer_f1": ("F1, questions with an answer", "Of the questions that have an answer."),
+        "no_answer_exact_match": ("Exact match, questions without an answer", "Of these, those that got none."),
+        "no_answer_f1": ("F1, questions without an answer", "Of these, those that got none."),
+        "null_threshold": ("Threshold of “no answer”", "By which “no answer” must be ahead; chosen on eval."),
+        "generator_loss": ("Generator loss", "In nats. Falls fast, then ever more slowly. Flat: nothing is learned."),
+        "discriminator_auc": ("Discriminator AUC", "High at first, falls as the generator learns, then rises."),
+        "discriminator_loss": ("Discriminator loss", "In nats. Small: most tokens are originals. Watch its direction."),
+        "correction_loss": ("Correction loss", "In nats. The discriminator’s, where it predicts tokens itself."),
+        "similarity_loss": ("Similarity to the generator", "KL divergence from the generator’s, in nats."),
+        "learning_rate": ("Learning rate", "AdamW’s; where there is Muon, its rate follows the same schedule."),
+        "gradient_norm_generator": ("Gradient norm, generator", "Before clipping. Steady growth precedes divergence."),
+        "gradient_norm_discriminator": ("Gradient norm, discriminator", "Before clipping, of its weighted loss."),
+        "tokens_per_second": ("Tokens per second", "Padding included."),
+    },
 }
-FRACTIONS = (
-    *("accuracy", "precision", "recall", "f1", "answered", "distinct", "mrr", "recall@1"),
-    *("recall@10", "generator_accuracy"),
-    *("discriminator_precision", "discriminator_recall", "correction_accuracy", "data_wait_share"),
-)
-CORRELATIONS = ("mcc", "pearson", "spearman")
-POINTS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum")
-SCALES: dict[str, Scale] = {
-    **dict.fromkeys(FRACTIONS, "fraction"),
-    **dict.fromkeys(CORRELATIONS, "correlation"),
-    **dict.fromkeys(POINTS, "points"),
-}
-MEANINGS = {
-    "accuracy": "Rows whose label is right.",
-    "precision": "The fraction of the predictions that is right.",
-    "recall": "The fraction of what is true that was predicted.",
-    "f1": "The harmonic mean of precision and recall.",
-    "f1_macro": "The mean of the classes’ F1: rare classes count as much as common ones.",
-    "f1_micro": "Over all labels of all rows.",
-    "f1_samples": "The mean over rows.",
-    "precision_macro": "The mean of the classes’ precision.",
-    "recall_macro": "The mean of the classes’ recall.",
-    "mcc": "From −1 to 1; guessing gets 0, however uneven the classes are.",
-    "pearson": "How nearly predicted and true numbers lie on a line; guessing gets 0.",
-    "spearman": "How far predicted and true numbers have the same order; guessing gets 0.",
-    "mrr": "The mean of 1 / rank of the right text.",
-    "recall@1": "Rows whose right text comes first.",
-    "recall@10": "Rows whose right text is among the first ten.",
-    "mse": "The mean of the squared errors; less is better.",
-    "mae": "How far a prediction is off, on average; less is better.",
-    "loss": "What training minimises; in nats where it is of labels or words.",
-    "exact_match": "Answers equal to a right one, apart from articles and punctuation.",
-    "has_answer_exact_match": "Of the questions that have an answer.",
-    "has_answer_f1": "Of the questions that have an answer.",
-    "no_answer_exact_match": "The questions without an answer that were left unanswered.",
-    "no_answer_f1": "The questions without an answer that were left unanswered.",
-    "answered": "Questions that were given an answer.",
-    "null_threshold": "How much higher than the best answer “no answer” must score; chosen on eval.",
-    "bleu": "From 0 to 100, by shared words and word sequences; depends on the signature.",
-    "chrf": "From 0 to 100, by character sequences shared with the reference.",
-    "rouge1": "From 0 to 100: words shared with the reference.",
-    "rouge2": "From 0 to 100: pairs of words shared with the reference.",
-    "rougeL": "From 0 to 100: the longest sequence of words shared with the reference.",
-    "rougeLsum": "From 0 to 100: ROUGE-L, line by line.",
-    "distinct_1": "The fraction of all words of the output that differ.",
-    "distinct_2": "The fraction of all pairs of words that differ; a low one is monotony.",
-    "distinct_outputs": "Outputs that differ from all others; if few do, the input is not read.",
-    "generator_loss": "In nats. Falls quickly, then ever more slowly. Long flat: nothing is learned.",
-    "discriminator_auc": "High while replacements are still random; falls as the generator learns; "
-    "then rises as the discriminator does.",
-    "discriminator_loss": "In nats. Small because most tokens are originals; watch its direction.",
-    "correction_loss": "In nats. The discriminator’s, where it predicts tokens itself.",
-    "similarity_loss": "KL divergence in nats of its distribution from the generator’s; 0 is equal.",
-    "learning_rate": "AdamW’s; where there is Muon, its rate follows the same schedule.",
-    "gradient_norm_generator": "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
-    "gradient_norm_discriminator": "Before clipping, of its loss times its weight (λ).",
-    "tokens_per_second": "Padding included.",
-    "data_wait_share": "Fraction of time. Near zero when the data keep up with the training.",
-}
+"""Title and meaning of each metric."""
+METRICS = {name: (scale, *texts) for scale, group in BY_SCALE.items() for name, texts in group.items()}
 OF_TASKS = {
     ("token-classification", "accuracy"): "Tokens whose tag is right; high for a model that finds "
     "nothing where most are outside of entities.",
@@ -238,16 +187,20 @@ def metric_format(
     name: str, task: str = "pretraining", labels: Sequence[str] = (), several: bool = False
 ) -> MetricFormat:
     """How the metric of that name is written in a task; `several`: a row may have several labels."""
-    scale = SCALES.get(name) or SCALES.get(name.partition("_")[0], "plain")
+    plain: tuple[Scale, str, str] = "plain", name.replace("_", " "), ""
+    scale, title, meaning = METRICS.get(name, plain)
+    if name not in METRICS:  # `precision_micro`
+        scale = METRICS.get(name.partition("_")[0], plain)[0]
     if task == "question-answering" and name.endswith(("exact_match", "f1")):
         scale = "percent"
-    meaning = OF_TASKS.get((task, name)) or MEANINGS.get(name, "")
+    meaning = OF_TASKS.get((task, name), meaning)
     if task == "classification" and several and name == "accuracy":
         meaning = "Rows whose labels are all right, none missing and none too many."
     if task == "classification" and not several and name in ("precision", "recall", "f1"):
         meaning += f" Of “{labels[1]}”." if len(labels) == 2 else " The mean over classes."
-    title, in_chart = TITLES.get(name, name.replace("_", " ")), TITLES.get(name, "the metric")
-    return MetricFormat(title, scale, meaning, name.endswith(LESS_IS_BETTER), in_chart)
+    return MetricFormat(
+        title, scale, meaning, name.endswith(LESS_IS_BETTER), title if name in METRICS else "the metric"
+    )
 
 
 ACCURACY = metric_format("accuracy")

@@ -1,4 +1,4 @@
-"""`README.md` of a fine-tuned model, as the Hugging Face hub reads it: metadata, then the text.
+"""`README.md` of a fine-tuned model or a pre-trained network, as the Hugging Face hub reads it, by `card.md.jinja`.
 
 It says what was measured and on what. What is not known, such as a license or a language, is left to the publisher.
 """
@@ -6,23 +6,23 @@ It says what was measured and on what. What is not known, such as a license or a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from markupsafe import Markup
 
 from elektron.configuration import format_value
 from elektron.errors import ElektronError
-from elektron.hub import OUR_FAMILY
 from elektron.io.datasets import HUB
 from elektron.io.files import atomic_write
-from elektron.reporting import markdown
-from elektron.reporting.formatting import scientific, whole
-from elektron.reporting.markdown import code, plain
-from elektron.reporting.page import Inline, Table, sides_table
-from elektron.reporting.page import code as code_cell
-from elektron.reporting.reading import Record, number
+from elektron.models.pair import GENERATOR
+from elektron.reporting import markdown, pretraining_report
+from elektron.reporting.formatting import duration, scientific, whole
+from elektron.reporting.page import Inline, Table, code, sides_table, templates
+from elektron.reporting.pretraining_run import PretrainingRun
+from elektron.reporting.reading import Record, group, number
 from elektron.reporting.task_report import (
     how_trained,
     main_metric,
@@ -35,7 +35,14 @@ from elektron.reporting.task_report import (
     warnings,
 )
 from elektron.reporting.task_result import TaskResult, read_task_result
-from elektron.reporting.usage import ANSWERS_REMARK, python_usage, shell_usage
+from elektron.reporting.usage import (
+    ANSWERS_REMARK,
+    WITHOUT_GENERATOR,
+    detector_code,
+    encoder_code,
+    python_usage,
+    shell_usage,
+)
 from elektron.terminal import escape_control
 
 CARD = "README.md"
@@ -59,23 +66,21 @@ HUB_METRICS = {
 HUB_NAME = re.compile(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?")
 """NAME or OWNER/NAME, with a revision, or scratch:RECIPE."""
 NOT_MEASURED = "null_threshold"
-TRAINING = (
+TASK_SETTINGS = (
     *("learning_rate", "layer_decay", "epochs", "batch_size", "warmup", "weight_decay", "dropout"),
     *("label_smoothing", "max_length", "truncation", "keep", "decoder_layers"),
     *("max_target_length", "seed", "seeds"),
 )
-"""Settings in the card."""
+"""Settings in the card of a fine-tuned model."""
+ENCODER_SETTINGS = (
+    "init_from",
+    *("batch_size", "optimizer.name", "optimizer.learning_rate", "optimizer.muon_learning_rate"),
+    *("optimizer.weight_decay", "optimizer.warmup", "masking.mask_probability", "masking.unit"),
+    *("discriminator_weight", "sharing", "seed"),
+)
+"""Settings in the card of a pre-trained network."""
 MAX_LABELS = 40
 SPLITS = {"train": "Trained on", "eval": "Chosen on", "test": "Tested on"}
-LIMITS = (
-    "It has been tested on the rows named above and on nothing else: not on text of other origin, "
-    "time or language, not on input made to mislead it, and not for how it treats people. The "
-    "intervals say how far other rows of the same kind would move the metrics, no more."
-)
-WITHOUT_ELEKTRON = (
-    "Without Elektron installed, leave out the first line and pass `trust_remote_code=True`: the code of the "
-    "family, `elektron.py` and `heads.py`, needs torch and transformers only."
-)
 
 
 def write_model_card(folder: Path) -> Path:
@@ -96,26 +101,108 @@ def model_card(result: TaskResult, name: str | None = None) -> str:
     """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
-    encoder = encoder_name(result.model)
-    origin = f" ({code(encoder)})" if encoder else ""
-    introduction = (
-        f"{task_name(result)}: an encoder{origin}, {how_trained(result)} with Elektron. {plain(main_metric(result))}"
+    details, weights, run = result.details, result.details.hand_over, result.details.pretraining
+    gain = pretraining_gain(result)
+    counts = {split: whole(count) for split, count in details.rows.items()}
+    splits = [(use, counts.get(split), _files(result, split), split == "eval") for split, use in SPLITS.items()]
+    settings = {name: result.config.get(name) for name in TASK_SETTINGS}
+    more = len(result.labels) - MAX_LABELS
+    return _render(
+        _metadata(result),
+        result=result,
+        name=result.name,
+        task_name=task_name(result),
+        encoder=encoder_name(result.model),
+        how_trained=how_trained(result),
+        main_metric=main_metric(result),
+        rows=rows_in_words(result),
+        metrics=metrics_table(result, False).markdown(),
+        notes=[(result.format(metric).title, how) for metric, how in details.notes.items()],
+        gain=gain and gain[2],
+        sides=gain and sides_table(gain[0], result.format(result.metric), {}).markdown(),
+        family=result.family,
+        python=result.network and python_usage(result, name or result.home.name),
+        shell=shell_usage(name or result.home.name),
+        answers_remark=ANSWERS_REMARK if result.task == "question-answering" else "",
+        labels=result.labels[:MAX_LABELS],
+        more_labels=f" and {more} more" if more > 0 else "",
+        splits=[split for split in splits if split[1] or split[2]],
+        weights={"loaded_weights", "new_weights"} <= weights.keys()
+        and [whole(weights["loaded_weights"]), whole(weights["new_weights"])],
+        pretrained=run
+        and {name: whole(number(run, name)) for name in ("tokens", "steps")}
+        | {"sources": run.get("sources") or ["its corpus"], "flops": scientific(number(run, "flops"))},
+        settings=_settings_table(settings | (result.kept.settings if result.kept else {})),
+        seeds=seeds_sentences(result),
+        versions=_versions_line(details.versions),
+        privacy=result.privacy and privacy_sentence(result.privacy),
+        warnings=warnings(result),
     )
-    metrics = [f"Of {plain(rows_in_words(result))}:", metrics_table(result, False).markdown()]
-    metrics += [f"{plain(result.format(name).title)}: {code(how)}" for name, how in result.details.notes.items()]
-    sections = {
-        "Metrics": metrics,
-        "Was pre-training worth it?": _gain(result),
-        "How to use it": _usage(result, name or result.home.name),
-        "How it was made": _making(result),
-        "Privacy": [plain(privacy_sentence(result.privacy))] if result.privacy else [],
-        "Limits": [LIMITS, "\n".join(f"- {plain(warning)}" for warning in warnings(result))],
+
+
+def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
+    """The card of one network of a finished run as one text.
+
+    Args:
+        run: the run.
+        network: `discriminator` or `generator`.
+        name: what code in the card loads the model by.
+    """
+    run = _without_folders(run)
+    summary, corpus = run.summary or {}, run.corpus or {}
+    family, objective = str(run.config.get("family")), str(run.config.get("objective"))
+    predicts = network == GENERATOR or objective == WITHOUT_GENERATOR
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="fill-mask" if predicts else "feature-extraction",
+        tags=[escape_control(tag) for tag in dict.fromkeys(["elektron", family, objective])],
+    )
+    usage = encoder_code(run, name)
+    if network != GENERATOR and (detector := detector_code(run)):
+        usage += f"\n\n# the probability that each token was replaced\n{detector}"
+    costs = {
+        "steps": whole(number(summary, "steps")),
+        "tokens": whole(number(summary, "tokens")),
+        "FLOPs": scientific(number(summary, "flops")),
+        "time": duration(number(summary, "seconds")),
+        "processor": str(summary.get("device", "not recorded")),
+        "precision": str(summary.get("precision", "not recorded")),
     }
-    parts = [f"---\n{_metadata(result).to_yaml()}\n---", f"# {plain(result.name)}", introduction]
-    for title, paragraphs in sections.items():
-        if any(paragraphs):
-            parts += [f"## {title}", *filter(None, paragraphs)]
-    return "\n\n".join(parts) + "\n"
+    return _render(
+        metadata,
+        result=None,
+        name=name.rpartition("/")[2],
+        network=network,
+        parameters=whole(number(group(summary, "parameters"), network)),
+        lead=pretraining_report.lead(run),
+        tiles=pretraining_report.tiles(run),
+        family=family,
+        python=usage,
+        shell=f"elektron finetune classification --model {name} --train FILE --out model",
+        answers_remark="",
+        labels=[],
+        sources=corpus["sources"],
+        corpus_tables=[table.markdown() for table in pretraining_report.corpus_tables(corpus)],
+        costs=Table([], [[title, value] for title, value in costs.items()]).markdown(),
+        settings=_settings_table({name: run.config.get(name) for name in ENCODER_SETTINGS}),
+        seeds=[],
+        versions=_versions_line(group(summary, "versions")),
+        privacy="",
+        warnings=[str(alarm.get("message")) for alarm in run.metrics.alarm],
+    )
+
+
+def _render(metadata: ModelCardData, **content: Any) -> str:
+    """The card; whatever the template prints is escaped for Markdown unless it is marked as safe."""
+    environment = templates(False, lambda value: value if isinstance(value, Markup) else markdown.plain(str(value)))
+    environment.filters |= {
+        "safe": Markup,
+        "code": lambda text: Markup(markdown.code(text)),
+        "code_list": lambda texts: Markup(", ".join(markdown.code(str(text)) for text in texts)),
+        "block": lambda text, language: Markup(markdown.block(text, language)),
+    }
+    text = environment.get_template("card.md.jinja").render(metadata=metadata.to_yaml(), **content)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _metadata(result: TaskResult) -> ModelCardData:
@@ -172,65 +259,25 @@ def encoder_name(model: str) -> str:
     return model if on_hub(model) else file_name(model.rstrip("/\\"))
 
 
-def _gain(result: TaskResult) -> Sequence[str]:
-    gain = pretraining_gain(result)
-    if gain is None:
-        return []
-    spreads, _, verdict = gain
-    return [plain(verdict), sides_table(spreads, result.format(result.metric), {}).markdown()]
-
-
-def _usage(result: TaskResult, name: str) -> Sequence[str]:
-    found = []
-    if result.network:
-        found.append(markdown.block(python_usage(result, name), "python"))
-        found.append(WITHOUT_ELEKTRON if result.family == OUR_FAMILY else "")
-        found.append(markdown.block(shell_usage(name), "sh"))
-        found.append(plain(ANSWERS_REMARK) if result.task == "question-answering" else "")
-    if result.labels:
-        labels = ", ".join(map(code, result.labels[:MAX_LABELS]))
-        more = len(result.labels) - MAX_LABELS
-        found.append(f"Labels: {labels}{f' and {more} more' if more > 0 else ''}.")
-    return found
-
-
-def _making(result: TaskResult) -> Sequence[str]:
-    found = []
-    for split, use in SPLITS.items():
-        rows = result.details.rows.get(split)
-        counted = f"{whole(rows)} rows" if rows else ""
-        names = ", ".join(map(code, _files(result, split)))
-        held_out = f"{counted}, held out of the training rows" if split == "eval" else counted
-        data = (f"{counted} of {names}" if names else held_out) if counted else names
-        found.append(f"{use} {data}." if data else "")
-    weights = result.details.hand_over
-    if {"loaded_weights", "new_weights"} <= weights.keys():
-        found.append(
-            f"{whole(weights['loaded_weights'])} weights are the pretrained model’s, "
-            f"{whole(weights['new_weights'])} began at random."
-        )
-    if run := result.details.pretraining:
-        sources = ", ".join(code(str(source)) for source in run.get("sources") or ["its corpus"])
-        found.append(
-            f"The encoder was pre-trained on {whole(number(run, 'tokens'))} tokens of {sources}: "
-            f"{whole(number(run, 'steps'))} steps, {scientific(number(run, 'flops'))} FLOPs."
-        )
-    settings = {name: result.config.get(name) for name in TRAINING}
-    settings |= result.kept.settings if result.kept else {}
-    found.append(settings_table(settings))
-    found += map(plain, seeds_sentences(result))
-    found.append(versions_line(result.details.versions))
-    return found
-
-
-def settings_table(settings: Record) -> str:
+def _settings_table(settings: Record) -> str:
     """The settings that have a value; empty where none has."""
     shown: list[list[Inline]] = [
-        [code_cell(name), code_cell(format_value(value))] for name, value in settings.items() if value is not None
+        [code(name), code(format_value(value))] for name, value in settings.items() if value is not None
     ]
     return Table(["setting", "value"], shown).markdown() if shown else ""
 
 
-def versions_line(versions: Record) -> str:
-    """The versions of packages."""
-    return plain(", ".join(f"{name} {format_value(version)}" for name, version in versions.items()))
+def _versions_line(versions: Record) -> str:
+    return ", ".join(f"{name} {format_value(version)}" for name, version in versions.items())
+
+
+def _without_folders(run: PretrainingRun) -> PretrainingRun:
+    """The run without the folders of files, which are of this machine only."""
+    corpus: Record = dict(run.corpus or {})
+    sources = corpus.get("sources")
+    corpus["sources"] = [file_name(str(s)) for s in sources] if isinstance(sources, list) else []
+    config: dict[str, Any] = dict(run.config)
+    if config.get("init_from"):
+        names = str(config["init_from"]).split(",")
+        config["init_from"] = ",".join(map(encoder_name, names))
+    return replace(run, corpus=corpus, config=config)

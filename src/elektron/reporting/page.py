@@ -6,7 +6,7 @@ policy forbids a browser to load anything. Tables are rendered to Markdown too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -268,15 +268,7 @@ class Report:
 
     def html(self) -> str:
         """The page."""
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_control_characters_visible,
-        )
-        return environment.get_template("page.html.jinja").render(report=self)
+        return templates().get_template("page.html.jinja").render(report=self)
 
     def write(self, out: Path) -> None:
         """Write the page.
@@ -292,6 +284,23 @@ class Report:
             atomic_write(out, self.html())
         except OSError as error:
             raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
+
+
+def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:
+    """The templates of this package.
+
+    Args:
+        autoescape: whether what is printed is escaped for HTML.
+        finalize: applied to everything that is printed (default: control characters are written out).
+    """
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finalize or _control_characters_visible,
+    )
 
 
 def _control_characters_visible(value: Any) -> Any:

@@ -15,7 +15,6 @@ from elektron.reporting.examples import running_text, shades
 from elektron.reporting.formatting import (
     ACCURACY,
     NOTHING,
-    TITLES,
     decimal,
     duration,
     metric_format,
@@ -184,7 +183,7 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
     }
     known = [name for name in meanings if number(run.latest, name) is not None]
     return [
-        page.Tile(TITLES[name], metric_format(name).format_value(number(run.latest, name)), meanings[name])
+        page.Tile(metric_format(name).title, metric_format(name).format_value(number(run.latest, name)), meanings[name])
         for name in known or list(meanings)[:4]
     ]
 
@@ -266,7 +265,7 @@ def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table
             title, write = COSTS[name]
             columns.append([write(value) for value in values])
         else:
-            title = TITLES[name]
+            title = metric_format(name).title
             columns.append(page.metric_cells(values, metric_format(name), ranked))
         head.append(title)
     return Table(head, list(zip(*columns, strict=True)))

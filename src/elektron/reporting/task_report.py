@@ -68,18 +68,17 @@ def plot(folder: Path) -> Path | None:
     result = read_task_result(folder)
     confusion, points = result.details.confusion, result.details.scatter
     main = result.format(result.metric)
-    values = {
-        result.format(name).title: value
+    rows = [
+        charts.Dots([value], result.intervals.get(name), result.format(name).title)
         for name, value in result.metrics.items()
         if result.format(name).scale == main.scale != "plain"
-    }
+    ]
     if confusion is not None and confusion.labels:
         figure = charts.confusion_matrix(confusion.labels, confusion.counts)
     elif points:
         figure = charts.scatter(points)
-    elif values:
-        intervals = {result.format(name).title: ends for name, ends in result.intervals.items()}
-        figure = charts.bar_chart(values, intervals, main.format_tick)
+    elif rows:
+        figure = charts.dot_plot(rows, "lines: 95 % intervals", main.format_tick)
     else:
         return None
     charts.save_png(figure, folder / PLOT)

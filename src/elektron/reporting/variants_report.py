@@ -258,7 +258,9 @@ def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> C
 def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
     """A mark for each run over its FLOPs; a curve through each variant's medians if there are several budgets."""
     first, several = comparison.first(probe), len(comparison.budgets) > 1
-    figure = charts.log_line_chart(quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick)
+    figure = charts.line_chart(
+        quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick, log_x=True
+    )
     title = f"{first.format.title_in_chart} of every run over its FLOPs"
     svg = charts.inline_svg(figure, f"probe-{list(comparison.probes).index(probe)}", title)
     caption = f"A mark is a run{', a curve goes through the medians' if several else ''}."

@@ -12,7 +12,7 @@ from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.examples import Shades, running_text, shades
 from elektron.reporting.formatting import metric_format
-from elektron.reporting.page import Cell, Details, Group, Table, settings_section
+from elektron.reporting.page import Cell, Details, Group, Table
 from elektron.reporting.pretraining_report import (
     COMPARED,
     COSTS,
@@ -33,6 +33,7 @@ from elektron.reporting.pretraining_run import (
     read_runs,
 )
 from elektron.reporting.report import report
+from elektron.reporting.sections import settings_section
 from elektron.reporting.usage import detector_code
 from tests.reporting.conftest import CONFIG, CORPUS, DOWNSTREAM, MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone

@@ -25,7 +25,6 @@ SAID = {
         "Pre-training is ahead by 9.2 points (82.7 % against 73.5 %)",
         "Collapsed seeds from scratch: 1 of 3.",
         "Another 1,200 test rows would move such a value by about ± 2.1 points",
-        "Settings that were tried",
         "Errors with the highest scores",
         "elektron.models",
     ],

@@ -20,9 +20,10 @@ from elektron.io.files import atomic_write
 from elektron.models.pair import GENERATOR
 from elektron.reporting import markdown, pretraining_report
 from elektron.reporting.formatting import duration, scientific, whole
-from elektron.reporting.page import Inline, Table, code, sides_table, templates
+from elektron.reporting.page import Inline, Table, code, templates
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
+from elektron.reporting.sections import sides_table
 from elektron.reporting.task_report import (
     how_trained,
     main_metric,

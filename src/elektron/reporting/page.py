@@ -14,14 +14,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from elektron.configuration import format_value
 from elektron.errors import ElektronError
 from elektron.io.files import atomic_write, make_parents, refuse_foreign
 from elektron.reporting import markdown
 from elektron.reporting.charts import Style
-from elektron.reporting.formatting import MetricFormat
-from elektron.reporting.reading import Record
-from elektron.reporting.seed_comparison import Interval, Spread
 from elektron.terminal import escape_control
 
 OURS = b'<p class="eyebrow">Elektron'
@@ -306,90 +302,3 @@ def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = N
 def _control_characters_visible(value: Any) -> Any:
     """Applied to every expression of the template before it is escaped."""
     return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def metric_cells(
-    values: Sequence[float | None],
-    metric: MetricFormat,
-    ranked: Sequence[bool],
-    intervals: Sequence[Interval | None] = (),
-) -> list[Cell]:
-    """A metric of several runs; the best of those that are ranked is marked, unless all look equal."""
-    best = metric.best([value for value, rank in zip(values, ranked, strict=True) if rank])
-    cells = []
-    for place, (value, rank) in enumerate(zip(values, ranked, strict=True)):
-        is_best = rank and metric.format_value(value) == best
-        below = [(metric.format_interval(intervals[place]), "")] if intervals else []
-        below += [("best", "best")] if is_best else []
-        cells.append(Cell(metric.format_value(value), strong=is_best, below=below))
-    return cells
-
-
-def sides_table(
-    sides: Mapping[str, Spread],
-    metric: MetricFormat,
-    baselines: Mapping[str, float],
-) -> Table:
-    """A metric of two sides over their seeds, and of baselines by their names."""
-    rows = [
-        [
-            name,
-            metric.format_value(spread.median),
-            metric.format_interval(spread.ends),
-            " · ".join(map(metric.format_value, spread.values)),
-        ]
-        for name, spread in sides.items()
-    ]
-    rows += [[name, metric.format_value(value), "", ""] for name, value in baselines.items()]
-    return Table(["network", "median", "range", f"{metric.title}, seed by seed"], rows)
-
-
-def settings_section(configs: Sequence[tuple[Cell, Record]], kind: str) -> Section:
-    """All settings of one or several runs, under dotted names, and those that differ.
-
-    Args:
-        configs: each run's name and settings.
-        kind: what the runs are called: `run` or `model`.
-    """
-    if not any(settings for _, settings in configs):
-        return Section("Configuration", [])
-    names = [name for name, _ in configs] if len(configs) > 1 else [Cell("value")]
-    groups: dict[str, list[str]] = {"": []}
-    differing = []
-    for name in dict.fromkeys(name for _, settings in configs for name in settings):
-        groups.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
-        values = [settings.get(name) for _, settings in configs]
-        if any(value != values[0] for value in values):
-            differing.append(name)
-
-    def row(name: str, shown: str) -> list[Inline]:
-        return [code(shown), *(code(format_value(settings.get(name))) for _, settings in configs)]
-
-    blocks: list[Block] = []
-    if len(configs) > 1 and differing:
-        table = Table(["setting", *names], [row(name, name) for name in differing])
-        blocks += [text(f"The settings in which these {kind}s differ:"), table]
-    elif len(configs) > 1:
-        blocks.append(text(f"All {kind}s have the same settings."))
-    tables = [
-        Table(
-            [group or kind, *names],
-            [row(name, name.partition(".")[2] if group else name) for name in members],
-            highlighted=[name in differing for name in members],
-        )
-        for group, members in groups.items()
-        if members
-    ]
-    css = "settings" if len(configs) == 1 else "settings many"
-    blocks.append(Details("All settings", [Group(css, tables)], open=len(configs) == 1))
-    return Section("Configuration", blocks)
-
-
-def versions_section(versions: Sequence[tuple[Cell, Record]]) -> Section:
-    """The versions of the libraries that each run was made with."""
-    notes = []
-    for name, libraries in versions:
-        listed = " · ".join(f"{library} {format_value(value)}" for library, value in libraries.items())
-        if listed:
-            notes.append(note(name, f": {listed}") if len(versions) > 1 else note(listed))
-    return Section("Versions", notes)

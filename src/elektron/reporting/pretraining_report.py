@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from elektron.pretraining.config import CONFIG
 from elektron.pretraining.start_and_end import start_and_end
-from elektron.reporting import charts, page
+from elektron.reporting import charts, page, sections
 from elektron.reporting.charts import Line, Point
 from elektron.reporting.examples import running_text, shades
 from elektron.reporting.formatting import (
@@ -120,8 +120,8 @@ def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
             _sentences_section(runs, names),
             _corpora(runs),
             Section("Use the model", pretraining_usage(first, several)),
-            page.settings_section([(n, r.config) for n, r in zip(names, runs, strict=True)], "run"),
-            page.versions_section([(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]),
+            sections.settings_section([(n, r.config) for n, r in zip(names, runs, strict=True)], "run"),
+            sections.versions_section([(n, group(r.summary, "versions")) for n, r in zip(names, runs, strict=True)]),
         ],
     )
 
@@ -266,7 +266,7 @@ def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table
             columns.append([write(value) for value in values])
         else:
             title = metric_format(name).title
-            columns.append(page.metric_cells(values, metric_format(name), ranked))
+            columns.append(sections.metric_cells(values, metric_format(name), ranked))
         head.append(title)
     return Table(head, list(zip(*columns, strict=True)))
 
@@ -393,22 +393,14 @@ def downstream_sentence(check: DownstreamCheck) -> str:
 
 
 def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) -> Section:
-    table = page.sides_table(check.sides, ACCURACY, check.baselines)
-    dots = charts.dots_of_seeds(check.sides, ACCURACY, "test documents", f"downstream-{index}")
-    return Section(
-        "Was pre-training worth it?",
-        [
-            *heading,
-            text(downstream_sentence(check)),
-            page.Group("beside", [table, page.Chart(dots)]),
-            note(
-                f"Downstream check: {check.task} ({len(check.classes)} classes: "
-                f"{', '.join(check.classes)}). Fine-tuned on {whole(check.train_documents)} labelled "
-                f"documents and tested on {whole(check.test_documents)}. Both are the same network; "
-                "“from scratch” starts from random weights. Dots are seeds, bars are medians."
-            ),
-        ],
+    remark = (
+        f"Downstream check: {check.task} ({len(check.classes)} classes: {', '.join(check.classes)}). Fine-tuned on "
+        f"{whole(check.train_documents)} labelled documents and tested on {whole(check.test_documents)}. Both are the "
+        "same network; “from scratch” starts from random weights. Dots are seeds, bars are medians."
     )
+    verdict, name = downstream_sentence(check), f"downstream-{index}"
+    found = sections.gain_section(verdict, check.sides, ACCURACY, "test documents", check.baselines, name, remark)
+    return Section(found.title, [*heading, *found.blocks])
 
 
 def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elektron.reporting import charts, page
+from elektron.reporting import charts, page, sections
 from elektron.reporting.formatting import whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.task_report import (
@@ -60,8 +60,8 @@ def task_comparison(results: Sequence[TaskResult]) -> Report:
         sections=[
             Section("Side by side", blocks),
             Section("One by one", details),
-            page.settings_section([(name, result.config) for name, result in pairs], "model"),
-            page.versions_section([(name, result.details.versions) for name, result in pairs]),
+            sections.settings_section([(name, result.config) for name, result in pairs], "model"),
+            sections.versions_section([(name, result.details.versions) for name, result in pairs]),
         ],
     )
 
@@ -97,7 +97,7 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]
-        columns.append(page.metric_cells(values, metric, [shared] * len(results), intervals))
+        columns.append(sections.metric_cells(values, metric, [shared] * len(results), intervals))
         head.append(metric.title)
     best = [best_baseline(result) for result in results]
     if any(best):

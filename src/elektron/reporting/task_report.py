@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from elektron.configuration import format_value
-from elektron.reporting import charts, page
+from elektron.reporting import charts, page, sections
 from elektron.reporting.formatting import NOTHING, duration, percent, short, whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
@@ -97,7 +96,6 @@ def task_report(result: TaskResult) -> Report:
             Section("Reservations", [warnings_block(result)]),
             Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
             _seeds(result),
-            _search(result),
             _confusion(result),
             _by_class(result),
             _scatter(result),
@@ -105,8 +103,8 @@ def task_report(result: TaskResult) -> Report:
             Section("All metrics", [metrics_table(result), note(INTERVALS_REMARK)]),
             _runs(result),
             Section("Use the model", task_usage(result)),
-            page.settings_section([(Cell(result.name), result.config)], "run"),
-            page.versions_section([(Cell(result.name), result.details.versions)]),
+            sections.settings_section([(Cell(result.name), result.config)], "run"),
+            sections.versions_section([(Cell(result.name), result.details.versions)]),
         ],
     )
 
@@ -182,9 +180,7 @@ def tiles(result: TaskResult) -> list[page.Tile]:
 
 def warnings(result: TaskResult) -> list[str]:
     """What a reader of the metrics must know."""
-    details, kept, found = result.details, result.kept, list(result.details.warnings)
-    if kept is not None and kept.collapsed and not any(kept.collapsed in said for said in found):
-        found.append(f"{kept.name} has collapsed: {kept.collapsed}")
+    details, found = result.details, list(result.details.warnings)
     if details.hand_over.get("loaded_weights") == 0 and not from_scratch(result):
         found.append("no pretrained weights were loaded: the encoder began from random ones")
     same = details.chosen_on == details.reported_on != ""
@@ -263,81 +259,48 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
 
 
 def _seeds(result: TaskResult) -> Section:
-    metric, gain, spreads = result.format(result.metric), pretraining_gain(result), None
+    metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
-        table = page.sides_table(sides, metric, result.of_baselines(result.metric))
-        dots = page.Chart(charts.dots_of_seeds(sides, metric, split, "gain"))
         searched = " Each has the settings that were best for it on eval." if result.tried else ""
-        remark = note(
+        remark = (
             f"On {split} rows. Both sides are the same network and were trained on the same rows; "
             f"“from scratch” starts from random weights.{searched} Dots are seeds, bars are medians."
         )
-        blocks = [text(verdict), page.Group("beside", [table, dots]), remark]
-        return Section("Was pre-training worth it?", blocks)
-    if not (spreads := seed_spreads(result)):
+        baselines = result.of_baselines(result.metric)
+        return sections.gain_section(verdict, sides, metric, split, baselines, "gain", remark)
+    if not spreads:
         return Section("Seeds", [])
     split, spread = list(spreads.items())[-1]
     dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, "seeds"))
     sentences = page.Group("", [text(sentence) for sentence in seeds_sentences(result)])
-    remark = note(
+    remark = (
         "A seed decides the new weights, the order of the rows and dropout. Dots are seeds, the "
         "bar is the median. The seed that is best on eval is kept."
     )
-    return Section("Seeds", [page.Group("beside", [sentences, dots]), remark])
-
-
-def _search(result: TaskResult) -> Section:
-    """The settings that were tried, by what the first seed gave on eval."""
-    if not result.tried:
-        return Section("Settings that were tried", [])
-    metric, trials = result.format(result.metric), result.trials
-    chosen = [result.chosen(side) for side in SIDES]
-    rows: list[list[Inline]] = [
-        [
-            named(SIDES[trial.side], badge="chosen" if trial in chosen else ""),
-            *(format_value(trial.settings.get(name)) for name in result.tried),
-            metric.format_value(trial.runs[0].eval.get(result.metric)),
-            str(len(trial.runs)),
-        ]
-        for trial in trials
-    ]
-    names: list[Inline] = ["network", *map(page.code, result.tried)]
-    remark = (
-        "Searched with the first seed. The chosen settings are those that were best on eval, so "
-        "that their value there is a little too good."
-    )
-    return Section(
-        "Settings that were tried",
-        [Table([*names, f"{metric.title} on eval", "seeds"], rows), note(remark)],
-    )
+    return Section("Seeds", [page.Group("beside", [sentences, dots]), note(remark)])
 
 
 def _confusion(result: TaskResult) -> Section:
-    confusion = result.details.confusion
-    if confusion is None or not confusion.labels:
-        return Section("Confusion matrix", [])
-    labels, blocks = confusion.labels, []
-    if len(labels) <= WIDEST_MATRIX:
+    confusion, blocks = result.details.confusion, list[page.Block]()
+    labels = confusion.labels if confusion else []
+    if confusion and 0 < len(labels) <= WIDEST_MATRIX:
         remark = (
             "A row for each true class. The shade is the square root of the fraction of the row, so "
             "that rare errors can be seen; correct predictions are framed."
         )
         blocks += [page.Matrix(labels, confusion.counts), note(remark)]
-    pairs = [
-        (count, true, predicted, count / max(1, sum(counts)))
-        for true, counts in zip(labels, confusion.counts, strict=True)
-        for predicted, count in zip(labels, counts, strict=True)
-        if true != predicted and count > 0
-    ]
-    pairs.sort(key=lambda pair: -pair[0])
-    if len(labels) > PAIRS_FROM and pairs:
-        rows = [
-            [true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in pairs[:MAX_PAIRS]
+    if confusion and len(labels) > PAIRS_FROM:
+        pairs = [
+            (count, true, predicted, count / sum(counts))
+            for true, counts in zip(labels, confusion.counts, strict=True)
+            for predicted, count in zip(labels, counts, strict=True)
+            if true != predicted and count > 0
         ]
+        most = sorted(pairs, key=lambda pair: -pair[0])[:MAX_PAIRS]
+        rows = [[true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in most]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
-        heading = page.Heading(f"Most confused of {len(labels)} classes")
-        blocks += [heading, table]
+        blocks += [page.Heading(f"Most confused of {len(labels)} classes"), table] if rows else []
     return Section("Confusion matrix", blocks)
 
 
@@ -346,22 +309,15 @@ def _by_class(result: TaskResult) -> Section:
     shown = list(known.items())
     if len(known) > MAX_CLASSES:
         shown = sorted(shown, key=lambda item: item[1].get("f1", 0.0))[:MAX_CLASSES]
-    rows: list[list[Inline]] = [
-        [
-            name,
-            *(percent(values.get(metric)) for metric in ("precision", "recall", "f1")),
-            Cell(bar=values.get("f1", 0.0)),
-            whole(values.get("support")),
-        ]
-        for name, values in shown
-    ]
-    blocks: list[page.Block] = []
-    if rows:
-        blocks.append(Table(["class", "precision", "recall", "F1", "", "rows"], rows))
-    if len(shown) < len(known):
-        left_out = len(known) - len(shown)
-        blocks.append(note(f"The classes of lowest F1; {left_out} others are left out."))
-    return Section("By class", blocks)
+    rows: list[list[Inline]] = []
+    for name, values in shown:
+        scores = [percent(values.get(metric)) for metric in ("precision", "recall", "f1")]
+        rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), whole(values.get("support"))])
+    if not rows:
+        return Section("By class", [])
+    left_out = len(known) - len(shown)
+    remark = [note(f"The classes of lowest F1; {left_out} others are left out.")] if left_out else []
+    return Section("By class", [Table(["class", "precision", "recall", "F1", "", "rows"], rows), *remark])
 
 
 def _scatter(result: TaskResult) -> Section:
@@ -402,6 +358,12 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
 def _runs(result: TaskResult) -> Section:
     several, drawn = len(result.runs) > 1, learning_curves(result)
     blocks: list[page.Block] = [_runs_table(result)] if several else []
+    if result.tried:
+        remark = (
+            "Settings were searched with the first seed. The chosen ones are those that were best on eval, so that "
+            "their value there is a little too good."
+        )
+        blocks.append(note(remark))
     if drawn and several:
         names = [named(run.name, charts.style(index)) for index, run in enumerate(result.runs)]
         dashed = "; runs from scratch are dashed" if pretraining_gain(result) else ""
@@ -413,88 +375,65 @@ def _runs(result: TaskResult) -> Section:
 
 def _runs_table(result: TaskResult) -> Table:
     metric, test = result.format(result.metric), any(run.test for run in result.runs)
-    best = {
-        side: max(
-            (run.eval.get(result.metric, float("-inf")) for run in result.runs if run.side == side),
-            default=None,
-        )
-        for side in SIDES
-    }
+    values = [(run.side, run.eval[result.metric]) for run in result.runs if result.metric in run.eval]
+    best = {side: max(value for other, value in values if other == side) for side, _ in values}
     rows: list[list[Inline]] = []
     for index, run in enumerate(result.runs):
         value = run.eval.get(result.metric)
         is_best = value is not None and value == best[run.side]
         remark = f"collapsed: {run.collapsed}" if run.collapsed else ""
-        badge = "kept" if run.kept else ""
-        below = [("best of its side", "best")] if is_best else []
         rows.append(
             [
-                named(SIDES[run.side], charts.style(index), badge, remark),
+                named(SIDES.get(run.side, run.side), charts.style(index), "kept" if run.kept else "", remark),
                 *(format_value(run.settings.get(name)) for name in result.tried),
                 NOTHING if run.seed is None else str(run.seed),
                 NOTHING if run.kept_epoch is None else f"{run.kept_epoch:.3g}",
-                Cell(metric.format_value(value), strong=is_best, below=below),
+                Cell(
+                    metric.format_value(value), strong=is_best, below=[("best of its side", "best")] if is_best else ()
+                ),
                 *([metric.format_value(run.test.get(result.metric))] if test else []),
                 duration(run.seconds),
             ]
         )
-    on_test = ["on test"] if test else []
-    names: list[Inline] = ["run", *map(page.code, result.tried), "seed", "epoch kept"]
-    return Table([*names, f"{metric.title} on eval", *on_test, "time"], rows)
+    names: list[Inline] = ["run", *map(page.code, result.tried), "seed", "epoch kept", f"{metric.title} on eval"]
+    return Table([*names, *(["on test"] if test else []), "time"], rows)
 
 
 def learning_curves(result: TaskResult) -> list[page.Chart]:
     """A chart for each metric that any of the runs has by epoch, all runs in each."""
     metric = result.format(result.metric)
-    tracks = [
+    rising = "Where it rises while the training loss falls, the run overfits."
+    known = [
         ("train_loss", "Training loss", "Averaged over each epoch.", charts.tick),
-        (
-            "eval_loss",
-            "Loss on eval",
-            "Where it rises while the training loss falls, the run overfits.",
-            charts.tick,
-        ),
-        (
-            "eval",
-            metric.title,
-            "On eval. A ring marks the epoch that was kept.",
-            metric.format_tick,
-        ),
+        ("eval_loss", "Loss on eval", rising, charts.tick),
+        ("eval", metric.title, "On eval. A ring marks the epoch that was kept.", metric.format_tick),
     ]
-    points = {
-        name: [
-            [(epoch.epoch, v) for epoch in run.epochs if (v := getattr(epoch, name)) is not None] for run in result.runs
-        ]
-        for name, *_ in tracks
-    }
     # A single epoch makes no curve: its values are in the tables.
-    drawn = [track for track in tracks if any(len(known) > 1 for known in points[track[0]])]
-    size = charts.LARGE if len(drawn) < 3 else charts.SMALL
+    drawn = [track for track in known if any(len(_points(run, track[0])) > 1 for run in result.runs)]
+    large = len(drawn) < 3
     found = []
     for name, title, meaning, write in drawn:
         lines = [
             line
-            for index, (run, known) in enumerate(zip(result.runs, points[name], strict=True))
-            for line in _curve_lines(known, index, run.kept_epoch, run.side, _is_bold(result, run))
+            for index, run in enumerate(result.runs)
+            for line in _curve(_points(run, name), run, charts.style(index), run.kept or len(result.runs) == 1)
         ]
+        size = charts.LARGE if large else charts.SMALL
         figure = charts.line_chart(lines, "epoch", charts.tick, write, size=size, integer_x=True)
         label = f"{metric.title_in_chart if name == 'eval' else title} over epochs"
         svg = charts.inline_svg(figure, name, label)
-        found.append(page.Chart(svg, meaning, title, size="large" if size == charts.LARGE else "small"))
+        found.append(page.Chart(svg, meaning, title, size="large" if large else "small"))
     return found
 
 
-def _is_bold(result: TaskResult, run: TrainingRun) -> bool:
-    return run.kept or len(result.runs) == 1
+def _points(run: TrainingRun, name: str) -> list[charts.Point]:
+    return [(epoch.epoch, value) for epoch in run.epochs if (value := getattr(epoch, name)) is not None]
 
 
-def _curve_lines(
-    points: Sequence[charts.Point], index: int, kept_epoch: float | None, side: str, bold: bool
-) -> list[charts.Line]:
-    style = charts.style(index)
+def _curve(points: list[charts.Point], run: TrainingRun, style: charts.Style, bold: bool) -> list[charts.Line]:
     width, alpha = (2.4, 1.0) if bold else (1.2, 0.75)
-    dashes = "-" if side == "pretrained" else (0, (5, 2))
+    dashes = (0, (5, 2)) if run.side == "scratch" else "-"
     curve = {"color": style.color, "linewidth": width, "alpha": alpha, "linestyle": dashes}
-    ring = {"color": style.color, "marker": "o", "markersize": 10, "fillstyle": "none"}
-    kept = [point for point in points if point[0] == kept_epoch and len(points) > 1]
-    return [(points, curve), charts.line_end(points, style), (kept, ring | {"clip_on": False})]
+    ring = {"color": style.color, "marker": "o", "markersize": 10, "fillstyle": "none", "clip_on": False}
+    kept = [point for point in points if point[0] == run.kept_epoch and len(points) > 1]
+    return [(points, curve), charts.line_end(points, style), (kept, ring)]

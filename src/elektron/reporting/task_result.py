@@ -37,15 +37,6 @@ NETWORK = "config.json"
 
 SIDES = {"pretrained": "pre-trained", "scratch": "from scratch"}
 """The sides of `--baseline scratch`, and their names in a report."""
-MAIN_METRICS = {
-    "classification": "accuracy",
-    "regression": "pearson",
-    "token-classification": "f1",
-    "question-answering": "f1",
-    "multiple-choice": "accuracy",
-    "translation": "bleu",
-    "summarization": "rougeL",
-}
 # In metrics.json, but not metrics.
 NOT_METRICS = ("rows", "seconds")
 
@@ -194,7 +185,7 @@ class TaskResult:
     @property
     def metric(self) -> str:
         """The main metric, by which runs are chosen."""
-        return self.details.figure or MAIN_METRICS.get(self.task) or next(iter(self.metrics), "")
+        return self.details.figure or next((name for name in self.metrics if name != "loss"), "")
 
     @property
     def family(self) -> str:
@@ -224,23 +215,16 @@ class TaskResult:
     def tried(self) -> list[str]:
         """Names of the settings that differ between runs."""
         names = dict.fromkeys(name for run in self.runs for name in run.settings)
-        return [
-            name
-            for name in names
-            if any(run.settings.get(name) != self.runs[0].settings.get(name) for run in self.runs)
-        ]
+        first = self.runs[0].settings if self.runs else {}
+        return [name for name in names if any(run.settings.get(name) != first.get(name) for run in self.runs)]
 
     @property
     def trials(self) -> list[Trial]:
         """The runs by side and settings, in the order in which these were tried."""
-        found: list[Trial] = []
+        found: dict[str, Trial] = {}
         for run in self.runs:
-            same = [t for t in found if (t.side, t.settings) == (run.side, run.settings)]
-            if same:
-                same[0].runs.append(run)
-            else:
-                found.append(Trial(run.side, run.settings, [run]))
-        return found
+            found.setdefault(repr((run.side, run.settings)), Trial(run.side, run.settings, [])).runs.append(run)
+        return list(found.values())
 
     def chosen(self, side: str) -> Trial | None:
         """The settings of a side: those kept, else those run most often, else the best on eval."""
@@ -298,20 +282,7 @@ def read_task_result(folder: Path) -> TaskResult:
         privacy=group(metrics, "privacy"),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
-        details=read_json(folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", lenient=True))
-        or Details(),
-        runs=read_json(folder / RUNS, _training_runs) or [],
+        details=read_json(folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", True)) or Details(),
+        runs=read_json(folder / RUNS, lambda x: from_json(x, list[TrainingRun], "the file", True)) or [],
         network=read_json(folder / NETWORK, mapping) or {},
     )
-
-
-def _training_runs(content: Any) -> list[TrainingRun]:
-    runs: list[TrainingRun] = from_json(content, list[TrainingRun], "the file", lenient=True)
-    return [
-        replace(
-            run,
-            name=run.name or f"run {place}",
-            side=run.side if run.side in SIDES else "pretrained",
-        )
-        for place, run in enumerate(runs, start=1)
-    ]

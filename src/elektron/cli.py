@@ -198,7 +198,7 @@ COMMANDS = {
         "export a fine-tuned model or a discriminator to ONNX",
         "elektron.inference.config:ExportConfig",
         "elektron.inference.export:export",
-        ("export model --out exported", "export model --int8 --input new.csv --out exported"),
+        ("export model --out exported", "export model --int8 --out exported"),
     ),
     "compare": Command(
         "pre-train variants at equal compute and compare them",

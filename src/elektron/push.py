@@ -89,13 +89,8 @@ def push(config: PushConfig) -> dict[str, Any]:
         echo(f"\nUploaded: {url}")
     else:
         echo("\nNothing was uploaded: add --upload to do so.")
-    return {
-        "repository": config.name,
-        "private": config.private,
-        "files": sizes,
-        "left_out": left_out,
-        "url": url,
-    }
+    found = {"repository": config.name, "private": config.private, "files": sizes}
+    return found | {"left_out": left_out, "url": url}
 
 
 def check_name(name: str) -> None:
@@ -190,27 +185,28 @@ def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> Non
 
 
 def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: list[str]) -> None:
-    """Print what is uploaded, and the head of the card."""
+    """Print what is uploaded, and the head of the card without the metrics, which its text has too."""
     import yaml
     from huggingface_hub import ModelCard
 
-    visibility = "private" if config.private else "public"
     total = format_quantity(sum(sizes.values()), "bytes")
-    echo(f"https://huggingface.co/{config.name} ({visibility}): {len(sizes)} files, {total}")
+    lines = [
+        f"https://huggingface.co/{config.name} ({'private' if config.private else 'public'}): "
+        f"{len(sizes)} files, {total}"
+    ]
     width = max(map(len, sizes))
-    for name, size in sizes.items():
-        echo(f"  {escape_control(name):{width}}  {format_quantity(size, 'bytes')}")
+    lines += [f"  {name:{width}}  {format_quantity(size, 'bytes')}" for name, size in sizes.items()]
     if left_out:
-        echo(f"Stays here: {escape_control(comma_list(left_out))}")
+        lines.append(f"Stays here: {comma_list(left_out)}")
     made = ModelCard(card, ignore_metadata_errors=True)
     metadata = made.data.to_dict()
-    metadata.pop("model-index", None)  # the metrics, which are a table in the text too
-    head = made.text.partition("\n## ")[0].strip()
-    dumped = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True) + "\n"
-    lines = [*(dumped.splitlines() if metadata else []), *head.splitlines()]
-    echo("\nThe card begins:\n" + "\n".join(f"  {escape_control(line)}".rstrip() for line in lines))
+    metadata.pop("model-index", None)
+    head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True) + "\n" if metadata else ""
+    head += made.text.partition("\n## ")[0].strip()
+    lines += ["", "The card begins:", *(f"  {line}".rstrip() for line in head.splitlines())]
     if made.data.get("license") is None:
-        echo("\nThe card names no licence, and without one nobody may use the model: --license")
+        lines += ["", "The card names no licence, and without one nobody may use the model: --license"]
+    echo("\n".join(map(escape_control, lines)))
 
 
 def upload(config: PushConfig, files: dict[str, Path | bytes]) -> str:
@@ -253,7 +249,6 @@ def _refusal(error: Any) -> str:
     reasons = {
         401: "the hub does not accept the token: run `hf auth login` again",
         403: "the token may not write there: make one with write access, or choose a name of your own",
-        404: "the hub has no such owner, or the token may not see it",
     }
     said = (error.server_message or first_line(error)).strip()
-    return reasons.get(status, f"the hub refuses (status {status})") + (f" ({said[:200]})" if said else "")
+    return f"{reasons.get(status, f'the hub refuses (status {status})')} ({said[:200]})"

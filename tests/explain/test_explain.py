@@ -16,8 +16,6 @@ from tests.conftest import sentences
 from tests.explain.conftest import FAMILIES
 from tests.finetuning.conftest import encoders, write_jsonl, write_tsv  # noqa: F401
 
-PNG = b"\x89PNG\r\n"
-
 
 @pytest.fixture
 def texts(tmp_path):
@@ -89,16 +87,6 @@ def test_a_page(models, task, tmp_path, capsys):
     assert main(["explain", str(model), "--input", str(source), "--output", str(out)]) == 0
 
 
-@pytest.mark.extras
-def test_a_picture_of_the_first_text(models, texts, tmp_path, capsys):
-    out = tmp_path / "one.png"
-    model = models["token-classification", "bert"]
-    status, printed, log = run(capsys, model, "--input", texts, "--output", out)
-    assert (status, printed) == (0, "")
-    assert out.read_bytes().startswith(PNG)
-    assert "the first of 12 texts" in log
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_needs_no_extra_and_is_no_explanation(models, family, texts, tmp_path, capsys):
     out = tmp_path / "page.html"
@@ -162,8 +150,8 @@ def test_without_captum_the_extra_is_named(models, texts, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--output", "page.pdf"], ".jsonl, .html, .png"),
-        (["--output", "page.png"], ".jsonl or .html"),
+        (["--output", "page.pdf"], ".jsonl, .html"),
+        (["--label", "x"], "unknown option --label"),
         (["--word", "2"], "--word has no effect"),
         (["--word", "0"], "word"),
         (["--steps", "1"], "steps"),

@@ -357,7 +357,7 @@ def test_marked_text(capsys):
         (["--suggestions", "-1"], "--suggestions must be"),
         (["--thresold", "0.1"], "did you mean --threshold"),
         (["--text", "body"], "no column"),
-        (["--label", "x"], "--label is no column"),
+        (["--label", "x"], "unknown option --label"),
         (["--output", "out.docx"], "must end in"),
         (["--input", "nowhere.txt"], "nowhere.txt"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import sys
 from pathlib import Path
 from shutil import copytree
@@ -9,7 +10,6 @@ from shutil import copytree
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig
 
 from elektron.cli import main
 from elektron.errors import ElektronError
@@ -129,12 +129,9 @@ def assert_close(ours: object, theirs: object, tolerance: float = 1e-4) -> None:
 def test_predictions_and_metrics_are_those_of_pytorch(task, family, model, tmp_path, capsys):
     folder, out = model(task, family), tmp_path / "exported"
     rows = write_jsonl(tmp_path / "rows.jsonl", labelled_rows(task))
-    assert main(["export", str(folder), "--input", str(rows), "--out", str(out), "--json"]) == 0
+    assert main(["export", str(folder), "--out", str(out), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["largest_difference"] <= 1e-4
-    assert result["rows"]["largest_difference"] <= 1e-4
-    assert result["rows"]["same_answers"] in (1.0, None)
-    assert result["rows"]["count"] == 12
     assert [1, 1] in result["shapes"]
     assert not list(out.rglob("*.safetensors"))
     assert str(Path(module.__file__).parents[2]).encode() not in (out / FILE).read_bytes()
@@ -199,15 +196,14 @@ def test_in_int_8_weights_are_a_fraction_and_answers_mostly_the_same(classifier,
     out = tmp_path / "int8"
     rows = write_jsonl(tmp_path / "rows.jsonl", labelled_rows("classification"))
     capsys.readouterr()
-    arguments = ["export", str(folder), "--int8", "--input", str(rows), "--out", str(out)]
-    assert main(arguments) == 0
+    assert main(["export", str(folder), "--int8", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     result = json.loads((out / "export.json").read_text())
     assert "int8" in printed
-    assert 0 < result["rows"]["largest_difference"] < 1
-    assert result["rows"]["same_answers"] > 0.5
+    assert 0 < result["largest_difference"] < 1
     assert not (out / FILE).exists()
-    assert len(answers_of(out, rows)) == 12
+    sides = [[row["predicted_label"] for row in answers_of(side, rows)] for side in (folder, out)]
+    assert sum(map(operator.eq, *sides)) > 6
     assert main(["verify", str(out)]) == 0
 
 
@@ -267,7 +263,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(classifier, encoders, tmp_
     for arguments, message in (
         ([str(out)], "is an exported model"),
         ([str(generator)], "has not been fine-tuned"),
-        ([str(encoders["elektron"]), "--input", str(rows)], "is a discriminator"),
+        ([str(folder), "--input", str(rows)], "--input"),
         ([str(folder), "--to", "tflite"], "onnx"),
         ([str(tmp_path / "missing")], "missing"),
     ):
@@ -305,7 +301,7 @@ def test_a_model_that_generates_is_refused(monkeypatch, tmp_path):
     task = object.__new__(Translation)
     predictor = dataclasses.make_dataclass("Loaded", ["task", "model", "on"])(task, None, None)
     monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
-    monkeypatch.setattr(module, "load_configuration", lambda _: BertConfig())
+    monkeypatch.setattr(module, "load_discriminator", lambda *_: None)
     with pytest.raises(ElektronError, match="generate text"):
         module.load_source(ExportConfig(model="m", out=tmp_path / "o"))
 

@@ -31,6 +31,7 @@ from elektron.inference.minimal_pairs import (
     sentence_scores,
     tokenized,
 )
+from elektron.inference.pretrained import Scorer
 from elektron.models import ElektronForMaskedLM, ElektronForPreTraining
 from elektron.models.families import LABELS
 from tests.conftest import sentences
@@ -46,10 +47,6 @@ PAIRS = [
 @pytest.fixture
 def pairs_file(tmp_path):
     return str(write_jsonl(tmp_path / "pairs.jsonl", PAIRS))
-
-
-def nothing(_done):
-    pass
 
 
 def read(texts, folder):
@@ -73,7 +70,9 @@ def test_a_models_probabilities_are_summed_over_the_tokens(encoders):
     model.decoder.bias.copy_(torch.randn(len(model.decoder.bias)))
     log_chances = model.decoder.bias.double().log_softmax(0)
     tokenizer, read_sentences = read(["the cat .", "a long road", "the the the"], folder)
-    scores = sentence_scores(model, tokenizer.mask_token_id, read_sentences, Device.choose("fp32"), nothing)
+    scores = sentence_scores(
+        Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, Device.choose("fp32"), ""
+    )
     for sentence, score in zip(read_sentences, scores, strict=True):
         assert score == pytest.approx(float(sum(log_chances[i] for i in sentence.input_ids[1:-1])))
 
@@ -85,8 +84,8 @@ def test_a_discriminators_probabilities_are_summed_over_the_tokens(encoders, cha
     for parameter in model.parameters():
         parameter.zero_()
     model.prediction.bias.fill_(math.log(chance / (1 - chance)))
-    _, read_sentences = read(["the cat .", "a long road , the river"], encoders["elektron"])
-    scores = sentence_scores(model, None, read_sentences, Device.choose("fp32"), nothing)
+    tokenizer, read_sentences = read(["the cat .", "a long road , the river"], encoders["elektron"])
+    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Device.choose("fp32"), "")
     # [CLS] and [SEP] are not counted.
     counts = [len(sentence.input_ids) - 2 for sentence in read_sentences]
     assert scores == pytest.approx([count * math.log(1 - chance) for count in counts])
@@ -120,7 +119,7 @@ def test_scores_are_those_of_the_whole_model_asked_token_by_token(make, encoders
     model = make(len(tokenizer)) if make else AutoModelForMaskedLM.from_pretrained(folder)
     on = Device.choose("fp32")
     model.to(on.device).eval()
-    scores = sentence_scores(model, tokenizer.mask_token_id, read_sentences, on, nothing)
+    scores = sentence_scores(Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, on, "")
     for sentence, score in zip(read_sentences, scores, strict=True):
         expected = 0.0
         for place in range(1, len(sentence.input_ids) - 1):
@@ -137,7 +136,7 @@ def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_f
     tokenizer, read_sentences = read(["the cat sees the river ."], encoders["electra"])
     labels = {"id2label": LABELS, "label2id": {label: n for n, label in LABELS.items()}}
     model = AutoModelForTokenClassification.from_config(BertConfig(vocab_size=len(tokenizer), **SMALL, **labels)).eval()
-    scores = sentence_scores(model, None, read_sentences, Device.choose("fp32"), nothing)
+    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Device.choose("fp32"), "")
     logits = model(torch.tensor([read_sentences[0].input_ids])).logits[0, 1:-1]
     assert scores == pytest.approx([float(logits.softmax(-1)[:, 0].log().sum())])
     folder = save(model, tmp_path / "model", tokenizer)
@@ -158,12 +157,12 @@ def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(encoders
         assert figures["accuracy"] == pytest.approx((2 * figures["phenomenon"]["order"]["accuracy"] + 0.5) / 3)
         assert "paradigm" not in figures
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["phenomenon", "order", "space", "all"]
-    assert "0.500  0.500 … 0.500" in lines[2]
+    assert [line.split()[1] for line in lines if "-" not in line] == ["phenomenon", "order", "space", "all"]
+    assert "0.500 (0.500 … 0.500)" in lines[3]
 
 
 def test_accuracies_of_groups_and_of_resamples():
-    measure = accuracy_by_group([1.0, 0.5, 0.0, 1.0], ["a", "a", "b", "b"])
+    measure = accuracy_by_group(np.array([1.0, 0.5, 0.0, 1.0]), ["a", "a", "b", "b"])
     assert measure() == {"a": 0.75, "b": 0.5}
     assert measure(np.array([0, 0, 1])) == {"a": pytest.approx(2.5 / 3)}
 

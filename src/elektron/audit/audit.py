@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import combine_pvalues
 from sklearn.metrics import auc, roc_curve
@@ -27,20 +27,18 @@ from elektron.allocator import keep_freed_memory
 from elektron.audit.canaries import Secret, as_sentence, exposure, rank, read_secrets
 from elektron.audit.config import AuditConfig
 from elektron.corpus.blocks import BlockStore, Rows
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.metrics.measure import Rows as Chosen
 from elektron.inference.minimal_pairs import Sentence, models_of, sentence_scores
-from elektron.inference.pretrained import load_scorer
+from elektron.inference.pretrained import Scorer, load_scorer
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
 from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.pretraining.randomness import rows_from
 from elektron.pretraining.run import RunFolder, load_settings
 from elektron.pretraining.schedules import Curriculum
-from elektron.progress import Progress
 from elektron.reporting.page import Inline, Report, Section, Table, note, text
 from elektron.terminal import echo
 
@@ -56,6 +54,7 @@ MOST_MASKED = 32
 """Tokens of a row that are masked one by one, evenly spread."""
 FEW_ROWS = 100
 METRICS = ("auc", "tpr")
+PLANTED = "Planted secrets"
 
 CANARIES_NOTE = (
     "A secret's rank is among random ones of the same form. p is the probability of such ranks for a model that knows "
@@ -89,7 +88,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
             name: audit_model(place, rows, membership, secrets, config, on)
             for name, place in models_of(str(config.run)).items()
         }
-        mark_remembered(models)
+        groups = [group for model in models.values() for group in model.get("canaries", [])]
+        for group in groups:
+            group["remembered"] = group["p"] <= SIGNIFICANCE_LEVEL / len(groups)
         counts = {"rows": int(membership.sum()), "held_out": int((~membership).sum())}
         result: dict[str, Any] = {**counts, "models": models}
         if folder is not None:
@@ -161,27 +162,18 @@ def audit_model(
     on: Device,
 ) -> dict[str, Any]:
     """What one of the two networks remembers: `members`, and `canaries` by number of copies."""
-    kind, model = load_scorer(folder)
-    tokenizer = load_tokenizer(folder)
-    mask_id = None if kind == "discriminator" else int(tokenizer.mask_token_id)
-    model.to(on.device).eval()
-
-    def scores(sentences: Sequence[Sentence], title: str) -> NDArray[np.float64]:
-        with torch.inference_mode(), on.autocast(), Progress(title, None, "sequences") as bar:
-            return sentence_scores(model, mask_id, sentences, on, bar.update)
-
-    name = Path(folder).name
-    parts = [longest_part(row, tokenizer, mask_id is not None) for row in rows]
+    scorer, name = load_scorer(folder), Path(folder).name
+    parts = [longest_part(row, scorer.tokenizer, scorer.mask_id is not None) for row in rows]
     long = np.array([sum(part.scored) >= LEAST_TOKENS for part in parts])
     parts = [part for part, kept in zip(parts, long, strict=True) if kept]
     membership = membership[long]
     if not 0 < membership.sum() < len(membership):
         raise ElektronError(f"{config.run}: its rows are too short to be compared")
-    means = scores(parts, f"{name}: rows") / [sum(part.scored) for part in parts]
+    means = sentence_scores(scorer, parts, on, f"{name}: rows") / [sum(part.scored) for part in parts]
     measure = membership_measure(membership, means)
     result: dict[str, Any] = {"members": measure() | {"intervals": {n: list(e) for n, e in bootstrap(measure).items()}}}
     if secrets:
-        result["canaries"] = canary_ranks(secrets, tokenizer, scores, config, name)
+        result["canaries"] = canary_ranks(secrets, scorer, config, on, name)
     return result
 
 
@@ -222,9 +214,9 @@ def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64
 
 def canary_ranks(
     secrets: Sequence[Secret],
-    tokenizer: PreTrainedTokenizerBase,
-    scores: Any,
+    scorer: Scorer,
     config: AuditConfig,
+    on: Device,
     name: str,
 ) -> list[dict[str, Any]]:
     """For each number of copies the ranks and exposures of its secrets, and one p-value of all (Fisher)."""
@@ -232,8 +224,8 @@ def canary_ranks(
     groups: dict[int | None, list[int]] = {}
     for number, secret in enumerate(secrets, start=1):
         texts = [secret.text, *(secret.with_other(chooser) for _ in range(config.candidates))]
-        sentences = [as_sentence(each, secret, tokenizer) for each in texts]
-        found = scores(sentences, f"{name}: secret {number} of {len(secrets)}").tolist()
+        sentences = [as_sentence(each, secret, scorer.tokenizer) for each in texts]
+        found = sentence_scores(scorer, sentences, on, f"{name}: secret {number} of {len(secrets)}").tolist()
         groups.setdefault(secret.copies, []).append(rank(found[0], found[1:]))
     return [
         {
@@ -247,52 +239,37 @@ def canary_ranks(
     ]
 
 
-def mark_remembered(models: Mapping[str, dict[str, Any]]) -> None:
-    """Add to each group of canaries whether it is remembered."""
-    groups = [group for model in models.values() for group in model.get("canaries", [])]
-    for group in groups:
-        group["remembered"] = group["p"] <= SIGNIFICANCE_LEVEL / len(groups)
-
-
 def tables(result: dict[str, Any]) -> dict[str, Table]:
     """The result as tables by title."""
     members: list[list[Inline]] = []
     canaries: list[list[Inline]] = []
     for name, model in result["models"].items():
-        cells = []
-        for metric in METRICS:
-            low, high = model["members"]["intervals"][metric]
-            cells += [f"{model['members'][metric]:.1%}", f"{low:.1%} … {high:.1%}"]
-        members.append([name, *cells])
-        canaries += [
-            [
-                name,
-                "–" if group["copies"] is None else f"{group['copies']:,}",
-                ", ".join(f"{place:,}" for place in group["ranks"]),
-                ", ".join(f"{bits:.1f}" for bits in group["exposure"]),
-                f"{group['p']:.2g}",
-                "remembered" if group["remembered"] else "not found",
-            ]
-            for group in model.get("canaries", [])
-        ]
+        found = model["members"]
+        cells = [[f"{found[metric]:.1%}", "{:.1%} … {:.1%}".format(*found["intervals"][metric])] for metric in METRICS]
+        members.append([name, *chain(*cells)])
+        for group in model.get("canaries", []):
+            ranks = ", ".join(f"{place:,}" for place in group["ranks"])
+            bits = ", ".join(f"{bits:.1f}" for bits in group["exposure"])
+            copies = "–" if group["copies"] is None else f"{group['copies']:,}"
+            verdict = "remembered" if group["remembered"] else "not found"
+            canaries.append([name, copies, ranks, bits, f"{group['p']:.2g}", verdict])
     head = ["network", "AUC", "95 % interval", "recognised at 1 %", "95 % interval"]
     title = f"{result['rows']:,} training rows against {result['held_out']:,} held-out rows"
-    found = {title: Table(head, members)}
+    both = {title: Table(head, members)}
     if canaries:
-        head = ["network", "copies", "ranks", "exposure in bits", "p", "verdict"]
-        found["Planted secrets"] = Table(head, canaries)
-    return found
+        both[PLANTED] = Table(["network", "copies", "ranks", "exposure in bits", "p", "verdict"], canaries)
+    return both
 
 
 def report(name: str, result: dict[str, Any]) -> Report:
     """The page."""
-    remarks = {"Planted secrets": CANARIES_NOTE}
     return Report(
         title=name,
         kind="audit",
         heading=[f"What the pair remembers: {name}"],
         sections=[
-            Section(title, [table, note(remarks.get(title, MEMBERS_NOTE))]) for title, table in tables(result).items()
+            Section(title, [table, note(CANARIES_NOTE if title == PLANTED else MEMBERS_NOTE)])
+            for title, table in tables(result).items()
         ],
         blocks=[text("Measured on the run’s own blocks; texts and secrets are not shown.")],
     )

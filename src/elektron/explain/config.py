@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from elektron.configuration import AboveZero, Positional, Within
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FilesConfig, TaskName
+from elektron.finetuning.config import InputFilesConfig, TaskName
 from elektron.finetuning.in_memory import as_source
 
-SUFFIXES = (".jsonl", ".html", ".png")
+SUFFIXES = (".jsonl", ".html")
 
 
 @dataclass(kw_only=True)
-class ExplainConfig(FilesConfig):
+class ExplainConfig(InputFilesConfig):
     """Show which words a model's answers depend on, and measure how far that can be believed."""
 
     model: Positional[str]
@@ -23,7 +23,7 @@ class ExplainConfig(FilesConfig):
     input: str = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
     output: Path | None = None
-    """File, by its ending jsonl, html (a page) or png (the first text) (default: JSON lines on standard output)."""
+    """File, by its ending jsonl or html (a page) (default: JSON lines on standard output)."""
     method: Literal["integrated-gradients", "attention"] = "integrated-gradients"
     """`integrated-gradients`, or `attention`: its weights by layer and head, which do not explain an answer."""
     steps: Annotated[int, Within(least=2, most=10_000)] = 50
@@ -39,5 +39,3 @@ class ExplainConfig(FilesConfig):
         super().__post_init__()
         if self.output is not None and self.output.suffix not in SUFFIXES:
             raise ElektronError(f"--output {self.output}: must end in {', '.join(SUFFIXES)}")
-        if self.method == "attention" and self.output is not None and self.output.suffix == ".png":
-            raise ElektronError("--method attention: --output must end in .jsonl or .html")

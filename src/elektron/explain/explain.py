@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from elektron.corpus.unknown import count_unknown
-from elektron.errors import ElektronError
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
-from elektron.explain.faithfulness import Faithfulness, summarize
+from elektron.explain.faithfulness import Faithfulness, Fall, summarize
 from elektron.explain.importance import LARGE_GAP
 from elektron.explain.page import number, page
-from elektron.explain.picture import picture
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import input_texts
 from elektron.inference.output import check_output, open_writer
-from elektron.io.files import atomic_file, make_parents, refuse_foreign
+from elektron.io.files import refuse_foreign
 from elektron.progress import Progress
-from elektron.reporting.charts import save_png
 from elektron.reporting.page import OURS
 from elektron.terminal import output
 
@@ -64,7 +60,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
             if write is not None:
                 prediction = found.reading.prediction | {"explanation": found.as_json()}
                 write(columns.rows([record], [prediction]))
-            elif out is not None and len(shown) < SHOWN:
+            elif len(shown) < SHOWN:
                 shown.append(found)
             bar.update(place + 1)
     result: dict[str, Any] = {
@@ -83,68 +79,37 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         }
     if any(measured):
         result["faithfulness"] = summarize([text for text in measured if text])
-    if out is not None and out.suffix == ".html":
+    if out is not None and write is None:
         page(result, shown).write(out)
-    elif out is not None and out.suffix == ".png":
-        write_picture(out, shown[0], len(records))
     log_metrics(result)
     return result
-
-
-def write_picture(out: Path, explanation: Explanation, texts: int) -> None:
-    """Write a picture of the first of some texts.
-
-    Raises:
-        ElektronError: it cannot be written.
-    """
-    if texts > 1:
-        log.info("%s shows the first of %s texts", out, f"{texts:,}")
-    try:
-        make_parents(out)
-        with atomic_file(out) as partial_file:
-            save_png(picture(explanation), partial_file)
-    except OSError as error:
-        raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
 
 
 def log_metrics(result: dict[str, Any]) -> None:
     """The convergence gap, a warning where it is large, and last how faithful the order of words is."""
     if gap := result.get("gap"):
-        log.info(
-            "convergence gap with %s steps: median %.2g %%, largest %.2g %%",
-            gap["steps"],
-            100 * gap["median"],
-            100 * gap["largest"],
-        )
+        found = f"median {100 * gap['median']:.2g} %, largest {100 * gap['largest']:.2g} %"
+        log.info("convergence gap with %s steps: %s", gap["steps"], found)
         if gap["large"]:
             log.warning(
                 "the attributions of %s of %s answers miss the change of the score by more than %.0f %%: do not rely "
                 "on them; --steps %s makes the gap smaller",
-                f"{gap['large']:,}",
-                f"{gap['answers']:,}",
-                100 * LARGE_GAP,
-                4 * gap["steps"],
+                *(gap["large"], gap["answers"], 100 * LARGE_GAP, 4 * gap["steps"]),
             )
     if not (measured := result.get("faithfulness")):
         log.info("no text has two words or more: how faithful the order is cannot be measured")
         return
-    metrics = (
-        f"comprehensiveness {metric_text(measured['comprehensiveness'])}, "
-        f"sufficiency {metric_text(measured['sufficiency'])}, over {measured['texts']:,} texts"
-    )
+    found = ", ".join(f"{name} {metric_text(measured[name])}" for name in Fall._fields)
     if measured["better_than_random"] is False:
         log.warning(
-            "the order of the words is not better than a random one, so it does not explain the answers: %s",
-            metrics,
+            "the order of the words is not better than a random one, so it does not explain the answers: %s", found
         )
     else:
-        log.info("%s", metrics)
+        log.info("%s, over %s texts", found, f"{measured['texts']:,}")
 
 
 def metric_text(metric: dict[str, Any]) -> str:
     """`0.412 (random order 0.120, difference 0.292, 95 % 0.260 … 0.324)`."""
-    text = f"{number(metric['value'])} (random order {number(metric['random'])}, difference "
-    text += number(metric["difference"])
-    if metric["interval"]:
-        text += ", 95 % " + " … ".join(map(number, metric["interval"]))
-    return text + ")"
+    interval = ", 95 % " + " … ".join(map(number, metric["interval"])) if metric["interval"] else ""
+    difference = f"difference {number(metric['difference'])}{interval}"
+    return f"{number(metric['value'])} (random order {number(metric['random'])}, {difference})"

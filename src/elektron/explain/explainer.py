@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.explain.config import ExplainConfig
@@ -33,22 +31,17 @@ from elektron.explain.reading import (
     read_sentence,
     read_tokens,
 )
-from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import Tokenizer
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import TEXT, Layout
+from elektron.finetuning.readers.roles import TEXTS, Layout
 from elektron.finetuning.recipe import READ_AT_ONCE
-from elektron.finetuning.tasks.base import TASK_FILE
 from elektron.finetuning.tasks.classification import SentenceTask
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.token_classification import TokenClassification
-from elektron.hub import load_configuration
 from elektron.inference.models import load_predictor
-from elektron.inference.pretrained import discriminator_class
-from elektron.models.loading import load_network
-from elektron.models.onnx_model import exported_file
-from elektron.models.pair import DISCRIMINATOR, network_of_run
+from elektron.inference.pretrained import load_discriminator
 
 DIGITS = 6
 
@@ -132,23 +125,13 @@ class Explainer:
         """
         if config.method == "integrated-gradients":
             captum()
-        name = network_of_run(config.model, DISCRIMINATOR) or config.model
-        if exported_file(name) is not None:
-            raise ElektronError(
-                f"{name} is an exported model, which has no gradients and no attention weights: explain the folder "
-                "that it was exported from"
-            )
-        finetuned = config.task is not None or (Path(name) / TASK_FILE).is_file()
-        auto_class = None if finetuned else discriminator_class(load_configuration(name))
-        if auto_class is None:
-            predictor = load_predictor(config.model, config.task, precision="fp32")
-            return cls.of_finetuned(predictor, config)
-        model, tokenizer = load_network(auto_class, name), load_tokenizer(name)
-        check_token_ids(name, tokenizer, model.config.vocab_size)
-        model.to(Device.choose("fp32").device).eval()
+        scorer = load_discriminator(config.model, config.task)
+        if scorer is None:
+            return cls.of_finetuned(load_predictor(config.model, config.task, precision="fp32"), config)
+        model, tokenizer = scorer.network.to(Device.choose("fp32").device), scorer.tokenizer
         longest = min(READ_AT_ONCE, longest_input(model.config))
         read = partial(read_discriminated, model, tokenizer, longest=longest, number=config.word)
-        return cls(model, Layout((TEXT,)), read, tokenizer, config)
+        return cls(model, TEXTS, read, tokenizer, config)
 
     @classmethod
     def of_finetuned(cls, predictor: Predictor, config: ExplainConfig) -> Explainer:

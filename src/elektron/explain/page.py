@@ -58,7 +58,7 @@ def page(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
         kind="attention" if attention else "explanations",
         heading=[name],
         lead=CAUTION if attention else "Words that the answers depend on, by integrated gradients.",
-        blocks=[tiles(result), warnings(result, attention)],
+        blocks=[tiles(result), warnings(result)],
         sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
     )
 
@@ -71,16 +71,14 @@ def number(value: float, digits: int = 3) -> str:
 def tiles(result: dict[str, Any]) -> Tiles:
     """How faithful the order is, and how far attributions are from adding up."""
     found = []
-    if measured := result.get("faithfulness"):
-        for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")):
-            metric = measured[name]
-            meaning = f"random order: {number(metric['random'])}; {better} is better. "
-            if metric["interval"]:
-                ends = " to ".join(map(number, metric["interval"]))
-                meaning += f"Difference {number(metric['difference'])}, 95 % interval {ends}."
-            else:
-                meaning += "Too few texts for an interval."
-            found.append(Tile(name.capitalize(), number(metric["value"]), meaning))
+    for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")) if "faithfulness" in result else ():
+        metric = result["faithfulness"][name]
+        difference = "Too few texts for an interval."
+        if metric["interval"]:
+            ends = " to ".join(map(number, metric["interval"]))
+            difference = f"Difference {number(metric['difference'])}, 95 % interval {ends}."
+        meaning = f"random order: {number(metric['random'])}; {better} is better. {difference}"
+        found.append(Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
         meaning = f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
@@ -88,76 +86,55 @@ def tiles(result: dict[str, Any]) -> Tiles:
     return Tiles(found)
 
 
-def warnings(result: dict[str, Any], attention: bool) -> Warnings:
+def warnings(result: dict[str, Any]) -> Warnings:
     """What stands against believing the shades."""
-    items = []
+    items = {}
     better = result.get("faithfulness", {}).get("better_than_random")
     if better is False:
-        order = "how much attention words receive" if attention else "these attributions"
-        items.append(
-            (
-                "Not better than chance. ",
-                f"Masking words in the order of {order} changes the answers no more than masking words in a random "
-                "order: do not believe the shades below.",
-            )
+        items["Not better than chance. "] = (
+            "Masking words in this order changes the answers no more than masking words in a random order: do not "
+            "believe the shades below."
         )
     if better is None:
-        items.append(
-            (
-                "Not tested. ",
-                "There are too few texts to tell whether the order of the words is better than a random one. Give a "
-                "file with more of them.",
-            )
+        items["Not tested. "] = (
+            "There are too few texts to tell whether the order of the words is better than a random one. Give a file "
+            "with more of them."
         )
     if large := result.get("gap", {}).get("large"):
-        items.append(
-            (
-                "Large gaps. ",
-                f"The attributions of {whole(large)} answers miss the change of the score by more than "
-                f"{percent(LARGE_GAP, 0)}: more --steps make them exact.",
-            )
+        items["Large gaps. "] = (
+            f"The attributions of {whole(large)} answers miss the change of the score by more than "
+            f"{percent(LARGE_GAP, 0)}: more --steps make them exact."
         )
     return Warnings(
-        [(Cell(name, strong=True), meaning) for name, meaning in items],
+        [(Cell(name, strong=True), meaning) for name, meaning in items.items()],
         "The order of the words is better than a random one, by the metrics above.",
     )
 
 
 def legend() -> Legend:
     """What the two colors mean."""
-    samples = (
-        ("for", 0.8, False, "speaks for the answer"),
-        ("against", -0.8, False, "speaks against it"),
-        ("word", 0.0, True, "what the answer is about"),
-    )
-    return Legend(
-        [
-            Cell(tokens=[Token(word, False, shade, dotted=dotted, title=meant), Token(meant)])
-            for word, shade, dotted, meant in samples
-        ]
-    )
+    samples = [
+        (Token("for", False, 0.8), "speaks for the answer"),
+        (Token("against", False, -0.8), "speaks against it"),
+        (Token("word", False, dotted=True), "what the answer is about"),
+    ]
+    return Legend([Cell(tokens=[token, Token(meaning)]) for token, meaning in samples])
 
 
 def answer_blocks(explanation: Explanation) -> list[Block]:
-    """Each answer of a text: what it is, and the text shaded by it."""
+    """Each answer of a text: its score, that of the baseline and the gap, and the text shaded by it."""
     blocks: list[Block] = []
     for explained in explanation.answers:
-        name = Cell(explained.answer.name, strong=True)
-        blocks.append(note("answer ", name, described(explained)))
+        attribution = explained.attribution
+        assert attribution is not None  # of the method
+        kind = "number" if explained.answer.is_number else "log-odds"
+        scores = (
+            f" · {kind} {number(attribution.score, 2)}, with every word masked "
+            f"{number(attribution.baseline_score, 2)} · gap {percent(attribution.gap, 2)}"
+        )
+        blocks.append(note("answer ", Cell(explained.answer.name, strong=True), scores))
         blocks += [Text([Cell(tokens=tokens)], "shaded") for tokens in shaded(explanation.reading, explained)]
     return blocks or [text("No tag but O is predicted: there is nothing to explain.")]
-
-
-def described(explained: ExplainedAnswer) -> str:
-    """The score of an answer, that of the baseline, and the gap."""
-    attribution = explained.attribution
-    if attribution is None:
-        return ""
-    name = "number" if explained.answer.is_number else "log-odds"
-    return (
-        f" · {name} {number(attribution.score, 2)}, with every word masked "
-        f"{number(attribution.baseline_score, 2)} · gap {percent(attribution.gap, 2)}"
-    )
 
 
 def shaded(reading: Reading, explained: ExplainedAnswer) -> list[list[Token]]:
@@ -213,11 +190,11 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
 
 def meaning(attention: bool) -> list[Block]:
     """What the metrics and the shades say, and what they do not."""
-    fractions = ", ".join(percent(fraction, 0) for fraction in FRACTIONS)
     measures = (
         "Comprehensiveness is how far the probability of the answer falls when the words that come first are masked, "
-        f"sufficiency when all others are; both are means over {fractions} of the words (DeYoung et al. 2020). Of a "
-        "number it is how far the number changes."
+        "sufficiency when all others are; both are means over "
+        f"{', '.join(percent(fraction, 0) for fraction in FRACTIONS)} of the words (DeYoung et al. 2020). Of a number "
+        "it is how far the number changes."
     )
     if attention:
         return [
@@ -226,10 +203,7 @@ def meaning(attention: bool) -> list[Block]:
                 "average; shades are relative to the word that receives most in a row. JSON lines (--output "
                 "FILE.jsonl) have the weights from each word to each."
             ),
-            text(
-                measures,
-                " Words are ordered by the attention that they receive in all layers and heads.",
-            ),
+            text(measures, " Words are ordered by the attention that they receive in all layers and heads."),
         ]
     return [
         text(

@@ -52,37 +52,11 @@ TaskName = Annotated[
 
 
 @dataclass(kw_only=True)
-class FilesConfig(ValidatedConfig):
+class TextFilesConfig(ValidatedConfig):
     """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
 
     text: str | None = None
     """Column of the text."""
-    pair: str | None = None
-    """Column of the second text of a pair."""
-    negative: str | None = None
-    """Column of a text that does not belong to the first, in triplets for embeddings."""
-    label: str | None = None
-    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
-    tokens: str | None = None
-    """Column of the tokens to be tagged."""
-    tags: str | None = None
-    """Column of their tags, or of the entities' characters."""
-    sentence: str | None = None
-    """Column of the sentence's number or id, where each row has one token."""
-    question: str | None = None
-    """Column of the question."""
-    context: str | None = None
-    """Column of the passage that holds the answer, or that a choice is about."""
-    answers: str | None = None
-    """Column of the answers: text, or SQuAD's form."""
-    choices: str | None = None
-    """Column of the choices, or columns with commas between them."""
-    source: str | None = None
-    """Column of the text to translate, summarize or answer."""
-    target: str | None = None
-    """Column of the target text, or columns with commas between them: each of the texts is right."""
-    label_separator: str | None = None
-    """Separator of labels where a text has several; jsonl may have lists."""
     delimiter: str | None = None
     """Separator of columns (default: detected)."""
     quoting: bool | None = None
@@ -93,6 +67,44 @@ class FilesConfig(ValidatedConfig):
     """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
     allow_unknown: bool = False
     """Continue if more than 5 % of the text's characters become [UNK]."""
+
+
+@dataclass(kw_only=True)
+class InputFilesConfig(TextFilesConfig):
+    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
+
+    pair: str | None = None
+    """Column of the second text of a pair."""
+    tokens: str | None = None
+    """Column of the tokens to be tagged."""
+    sentence: str | None = None
+    """Column of the sentence's number or id, where each row has one token."""
+    question: str | None = None
+    """Column of the question."""
+    context: str | None = None
+    """Column of the passage that holds the answer, or that a choice is about."""
+
+
+@dataclass(kw_only=True)
+class FilesConfig(InputFilesConfig):
+    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
+
+    negative: str | None = None
+    """Column of a text that does not belong to the first, in triplets for embeddings."""
+    label: str | None = None
+    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
+    tags: str | None = None
+    """Column of their tags, or of the entities' characters."""
+    answers: str | None = None
+    """Column of the answers: text, or SQuAD's form."""
+    choices: str | None = None
+    """Column of the choices, or columns with commas between them."""
+    source: str | None = None
+    """Column of the text to translate, summarize or answer."""
+    target: str | None = None
+    """Column of the target text, or columns with commas between them: each of the texts is right."""
+    label_separator: str | None = None
+    """Separator of labels where a text has several; jsonl may have lists."""
 
 
 @dataclass

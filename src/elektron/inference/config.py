@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from elektron.configuration import Positional, Size, Within
-from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName
+from elektron.configuration import Positional, Size, ValidatedConfig, Within
+from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName, TextFilesConfig
 from elektron.finetuning.in_memory import as_source
 
 
@@ -39,7 +39,7 @@ class PredictConfig(FilesConfig):
 
 
 @dataclass(kw_only=True)
-class DetectConfig(FilesConfig):
+class DetectConfig(TextFilesConfig):
     """Find words of texts that look wrong to a pre-trained discriminator."""
 
     model: Positional[str]
@@ -68,7 +68,7 @@ EXPORT_FILE = "export.json"
 
 
 @dataclass(kw_only=True)
-class ExportConfig(FilesConfig):
+class ExportConfig(ValidatedConfig):
     """Export a fine-tuned model or a discriminator to ONNX, and compare the result with PyTorch."""
 
     model: Positional[str]
@@ -79,7 +79,5 @@ class ExportConfig(FilesConfig):
     """Weights in 8 bits, and activations while a matrix product is computed (dynamic quantization)."""
     out: Path
     """Folder for the exported model."""
-    input: str | None = None
-    """File of a fine-tuned model's inputs, as for `predict`: both networks are also compared on it."""
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""

@@ -22,11 +22,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.vocabulary import readable
 from elektron.device import Device
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import pad
 from elektron.finetuning.predictor import TOKENS_AT_ONCE, batches_by_size
 from elektron.finetuning.readers.records import Record
@@ -91,21 +90,18 @@ def load_detector(config: DetectConfig) -> Detector:
     """
     keep_freed_memory()
     name = network_of_run(config.model, DISCRIMINATOR) or config.model
-    kind, discriminator = load_scorer(name)
-    if kind != "discriminator":
+    scorer = load_scorer(name)
+    if scorer.mask_id is not None:
         raise ElektronError(
-            f"{name} is a {kind}: `elektron detect` needs a discriminator, as --objective rtd trains it"
+            f"{name} is a {scorer.kind}: `elektron detect` needs a discriminator, as --objective rtd trains it"
         )
-    tokenizer = load_tokenizer(name)
-    check_token_ids(name, tokenizer, discriminator.config.vocab_size)
     generator = None
     if config.suggestions:
         if (place := network_of_run(config.model, GENERATOR)) is None:
             log.info("%s has no generator beside it: there are no suggestions", config.model)
         else:
-            _, generator = load_scorer(place)
-            check_token_ids(place, tokenizer, generator.config.vocab_size)
-    return Detector(config, discriminator, generator, tokenizer)
+            generator = load_scorer(place).network
+    return Detector(config, scorer.network, generator, scorer.tokenizer)
 
 
 class Detector:

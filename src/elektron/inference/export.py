@@ -6,14 +6,12 @@ checksums, and in `export.json` how the network was exported and how far its out
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
-import operator
-import statistics
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,31 +22,25 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError, first_line, requires_extra
-from elektron.finetuning.encoders import check_token_ids, longest_input
-from elektron.finetuning.inputs import Batch, Records
-from elektron.finetuning.predictor import Predictor
-from elektron.finetuning.readers.read import read_records
+from elektron.finetuning.encoders import longest_input
+from elektron.finetuning.inputs import Batch
 from elektron.finetuning.recipe import READ_AT_ONCE
-from elektron.finetuning.tasks.base import TASK_FILE, Prediction, Task
+from elektron.finetuning.tasks.base import Task
 from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
 from elektron.finetuning.tasks.token_classification import TokenClassification
-from elektron.hub import load_configuration
 from elektron.inference.config import EXPORT_FILE, ExportConfig
-from elektron.inference.models import CPU, load_exported, load_predictor
-from elektron.inference.pretrained import discriminator_class
+from elektron.inference.models import load_predictor
+from elektron.inference.pretrained import load_discriminator
 from elektron.io.checksums import write_checksums
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
-from elektron.models.loading import load_network
-from elektron.models.onnx_model import FILE, INPUTS, QUANTIZED_FILE, OnnxModel, exported_file
-from elektron.models.pair import DISCRIMINATOR, network_of_run
+from elektron.models.onnx_model import FILE, INPUTS, QUANTIZED_FILE, OnnxModel
 from elektron.progress import format_quantity
-from elektron.terminal import echo, escape_control
+from elektron.terminal import echo
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Whose versions are recorded."""
@@ -60,25 +52,23 @@ SHAPES = ((1, 1), (1, 2), (2, 8), (5, 33))
 """Rows and tokens of inputs on which outputs are compared, besides long ones."""
 CHOICES = 3
 """Of multiple choice, in these inputs."""
-TAGGERS = (TokenClassification, QuestionAnswering)
-"""Tasks whose outputs are of tokens."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Source:
-    """What is exported."""
+    """What is exported, on the CPU in fp32."""
 
-    network: Any
-    """Without the mean over tokens, if it is an embedding model."""
+    model: Any
     tokenizer: PreTrainedTokenizerBase
-    predictor: Predictor | None
-    """None of a discriminator, which has no task."""
+    task: Task | None
+    """None of a discriminator."""
     longest: int
     """Tokens of the longest input."""
 
     @property
-    def task(self) -> Task | None:
-        return None if self.predictor is None else self.predictor.task
+    def network(self) -> Any:
+        """The model without the mean over tokens, if it is an embedding model."""
+        return self.model.encoder if isinstance(self.model, SentenceEncoder) else self.model
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -88,16 +78,13 @@ class Source:
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Names of what the network gives."""
         return (self.task or Task).network_outputs
 
     @property
     def per_token(self) -> bool:
         """Whether its outputs are of tokens; those of padding are not read."""
-        return self.task is None or isinstance(self.task, (*TAGGERS, Embedding))
-
-    @property
-    def is_choice(self) -> bool:
-        return isinstance(self.task, MultipleChoice)
+        return self.task is None or isinstance(self.task, TokenClassification | QuestionAnswering | Embedding)
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
@@ -111,8 +98,12 @@ def export(config: ExportConfig) -> dict[str, Any]:
         import onnxscript  # noqa: F401
     with atomic_folder(config.out) as folder:
         source = load_source(config)
-        records = rows_to_compare(source, config)
-        save_without_weights(source, folder)
+        source.model.save_pretrained(folder)
+        for path in folder.glob("*.safetensors*"):
+            path.unlink()
+        source.tokenizer.save_pretrained(folder)
+        if source.task is not None:
+            source.task.save(folder)
         file = folder / FILE
         export_network(source, file, config.model)
         compared = compare_on_shapes(source, file)
@@ -130,49 +121,35 @@ def export(config: ExportConfig) -> dict[str, Any]:
             "inputs": source.inputs,
             "outputs": source.outputs,
             **compared,
-            "rows": compare_on_rows(source, file, records) if records else None,
             "versions": {"elektron": __version__} | {name: version(name) for name in PACKAGES},
         }
         (folder / EXPORT_FILE).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
         write_checksums(folder)
-        size = file.stat().st_size
-    echo(summary(result, size, config))
+        size = format_quantity(file.stat().st_size, "bytes")
+    longest = max(length for _, length in result["shapes"])
+    echo(
+        f"{result['file']}: {result['precision']}, {size}, reads {', '.join(source.inputs)}, gives "
+        f"{', '.join(source.outputs)}\n"
+        f"Largest difference from PyTorch on inputs of {len(result['shapes'])} shapes, up to {longest} tokens: "
+        f"{result['largest_difference']:.2g}"
+    )
     return result
 
 
 def load_source(config: ExportConfig) -> Source:
-    """The model to export, on the CPU in fp32.
+    """The model to export.
 
     Raises:
         ElektronError: there is none, it is exported already or it generates text.
     """
-    name = network_of_run(config.model, DISCRIMINATOR) or config.model
-    if exported_file(name) is not None:
-        raise ElektronError(f"{name} is an exported model: give the one that it was made from")
-    auto_class = discriminator_class(load_configuration(name))
-    if auto_class is not None and config.task is None and not (Path(name) / TASK_FILE).exists():
-        network, tokenizer = load_network(auto_class, name), load_tokenizer(name)
-        check_token_ids(name, tokenizer, network.config.vocab_size)
-        longest = min(READ_AT_ONCE, longest_input(network.config))
-        return Source(network.eval(), tokenizer, None, longest)
-    predictor = dataclasses.replace(load_predictor(name, config.task), on=CPU)
-    task, network = predictor.task, predictor.model
+    if (scorer := load_discriminator(config.model, config.task)) is not None:
+        longest = min(READ_AT_ONCE, longest_input(scorer.network.config))
+        return Source(scorer.network, scorer.tokenizer, None, longest)
+    predictor = load_predictor(config.model, config.task)
+    task = predictor.task
     if isinstance(task, SequenceToSequence):
-        raise ElektronError(f"{name} is a model for {task.name}: models that generate text cannot be exported")
-    if isinstance(network, SentenceEncoder):
-        network = network.encoder
-    return Source(network, predictor.tokenizer, predictor, task.max_length)
-
-
-def save_without_weights(source: Source, folder: Path) -> None:
-    """Write configuration, tokenizer and task, and what the model's class saves besides."""
-    whole = source.network if source.predictor is None else source.predictor.model
-    whole.save_pretrained(folder)
-    for path in folder.glob("*.safetensors*"):
-        path.unlink()
-    source.tokenizer.save_pretrained(folder)
-    if source.task is not None:
-        source.task.save(folder)
+        raise ElektronError(f"{config.model} is a model for {task.name}: models that generate text cannot be exported")
+    return Source(predictor.model.cpu(), predictor.tokenizer, task, task.max_length)
 
 
 class Traced(nn.Module):
@@ -202,7 +179,7 @@ def export_network(source: Source, file: Path, name: str) -> None:
     from torch.export import Dim
 
     inputs = example_inputs(source, 2, min(8, source.longest))
-    axes = ("batch", "choices", "sequence") if source.is_choice else ("batch", "sequence")
+    axes = ("batch", "choices", "sequence") if isinstance(source.task, MultipleChoice) else ("batch", "sequence")
     dimensions = dict(enumerate(map(Dim, axes)))
     try:
         with quiet_libraries(), torch.no_grad():
@@ -259,7 +236,7 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
     ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     generator = torch.Generator().manual_seed(length)
     places = torch.arange(length)
-    shape = (rows, CHOICES, length) if source.is_choice else (rows, length)
+    shape = (rows, CHOICES, length) if isinstance(source.task, MultipleChoice) else (rows, length)
     texts = math.prod(shape[:-1])
     real = (length * torch.arange(texts, 0, -1) // texts).clamp(min=1)[:, None]
     ids = torch.tensor(ordinary)[torch.randint(len(ordinary), (texts, length), generator=generator)]
@@ -292,67 +269,3 @@ def compare_on_shapes(source: Source, file: Path) -> dict[str, Any]:
         "largest_difference": float(np.max(differences)),  # NaN stays NaN
         "bound": max(BOUND, RELATIVE_BOUND * max(sizes)),
     }
-
-
-def rows_to_compare(source: Source, config: ExportConfig) -> Records:
-    """The rows of `--input`; none without it.
-
-    Raises:
-        ElektronError: they cannot be read, or there are none.
-    """
-    if config.input is None:
-        return []
-    if source.task is None:
-        raise ElektronError(f"--input is for fine-tuned models; {config.model} is a discriminator")
-    return list(read_records([config.input], source.task.files(), config, labelled=False))
-
-
-def compare_on_rows(source: Source, file: Path, records: Records) -> dict[str, Any]:
-    """The largest difference on rows, and the fraction with the same answer where there are answers."""
-    predictor = source.predictor
-    assert predictor is not None
-    task = predictor.task
-    exported = dataclasses.replace(predictor, model=load_exported(file, task))
-    features = task.features(records, predictor.tokenizer, labelled=False)
-    sides = [side.outputs(features, "comparing rows") for side in (exported, predictor)]
-    answers = [[answer(row) for row in task.predictions(records, features, outputs)] for outputs in sides]
-    differences = []
-    for feature, a, b in zip(features, *sides, strict=True):
-        found = np.abs(np.subtract(a, b))
-        if isinstance(task, QuestionAnswering):
-            found = found.T  # beginnings and ends, of tokens
-        if isinstance(task, TAGGERS):
-            found = found[: len(feature["input_ids"])]
-        differences.append(found.max())
-    return {
-        "count": len(records),
-        "largest_difference": float(max(differences)),
-        "same_answers": statistics.fmean(map(operator.eq, *answers)) if any(answers[0]) else None,
-    }
-
-
-def answer(prediction: Prediction) -> Prediction:
-    """A prediction without its scores and vectors."""
-    return {
-        name: value
-        for name, value in prediction.items()
-        if not isinstance(value, float) and name not in ("scores", "embedding")
-    }
-
-
-def summary(result: dict[str, Any], size: int, config: ExportConfig) -> str:
-    """Printed at the end."""
-    longest = max(length for _, length in result["shapes"])
-    lines = [
-        f"{result['file']}: {result['precision']}, {format_quantity(size, 'bytes')}, reads "
-        f"{', '.join(result['inputs'])}, gives {', '.join(result['outputs'])}",
-        f"Largest difference from PyTorch on inputs of {len(result['shapes'])} shapes, up to {longest} tokens: "
-        f"{result['largest_difference']:.2g}",
-    ]
-    if rows := result["rows"]:
-        same = rows["same_answers"]
-        lines.append(
-            f"On {rows['count']:,} rows of {config.input}: {rows['largest_difference']:.2g}"
-            + (f", the same answers for {100 * same:.2f} %" if same is not None else "")
-        )
-    return "\n".join(map(escape_control, lines))

@@ -10,7 +10,7 @@ log-probabilities that a token is original, in one pass.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,20 +23,20 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
-from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
-from elektron.finetuning.encoders import check_token_ids, longest_input
+from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import MINIMAL_PAIRS
-from elektron.inference.pretrained import load_scorer, logits_at, replaced_logits
+from elektron.inference.pretrained import Scorer, load_scorer, logits_at, replaced_logits
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.progress import Progress
+from elektron.reporting import markdown
 from elektron.terminal import echo
 
 RESULT = "blimp.json"
@@ -95,34 +95,26 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
         ElektronError: it is neither a masked language model nor a discriminator, or a sentence is longer
             than it can read.
     """
-    kind, model = load_scorer(name)
-    tokenizer = load_tokenizer(name)
-    if kind != "discriminator" and tokenizer.mask_token_id is None:
-        raise ElektronError(f"{name}: its tokenizer has no mask token")
-    check_token_ids(name, tokenizer, model.config.vocab_size)
-    longest = longest_input(model.config)
+    scorer = load_scorer(name)
+    longest = longest_input(scorer.network.config)
     read = {}
     for pair in pairs:
         for text in (pair.values["good"], pair.values["bad"]):
-            read[text] = tokenized(text, tokenizer)
+            read[text] = tokenized(text, scorer.tokenizer)
             if len(read[text].input_ids) > longest:
                 raise ElektronError(f"{pair.where}: longer than the {longest} tokens {name} can read")
     sentences = list(dict.fromkeys(read.values()))
-    model.to(on.device).eval()
-    with torch.inference_mode(), on.autocast(), Progress(name, None, "sequences") as progress:
-        mask_id = None if kind == "discriminator" else int(tokenizer.mask_token_id)
-        scores = sentence_scores(model, mask_id, sentences, on, progress.update)
+    scores = sentence_scores(scorer, sentences, on, name)
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
     margins = [score_of[read[pair.values["good"]]] - score_of[read[pair.values["bad"]]] for pair in pairs]
-    preferences = [0.5 if margin == 0 else float(margin > 0) for margin in margins]
-    result = {"kind": kind} | accuracies(preferences, [ALL] * len(pairs))[ALL]
+    preferences = np.array([0.5 if margin == 0 else float(margin > 0) for margin in margins])
+    result = {"kind": scorer.kind} | accuracies(preferences, [ALL] * len(pairs))[ALL]
     for group in GROUPS:
         members = [number for number, pair in enumerate(pairs) if pair.values.get(group)]
         if members:
-            names = [str(pairs[number].values[group]) for number in members]
-            result[group] = accuracies([preferences[number] for number in members], names)
+            result[group] = accuracies(preferences[members], [str(pairs[number].values[group]) for number in members])
     return result
 
 
@@ -133,39 +125,41 @@ def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
     return Sentence(tuple(encoded["input_ids"]), tuple(not value for value in special))
 
 
-def sentence_scores(
-    model: PreTrainedModel,
-    mask_id: int | None,
-    sentences: Sequence[Sentence],
-    on: Device,
-    progress: Callable[[int], None],
-) -> NDArray[np.float64]:
+def sentence_scores(scorer: Scorer, sentences: Sequence[Sentence], on: Device, title: str) -> NDArray[np.float64]:
     """The sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
+    A masked language model reads a sentence once for each token, a discriminator once. Sentences of one length are
+    read together: without padding, the output for a sentence does not depend on what is beside it.
+
     Args:
-        model: on the device.
-        mask_id: of a masked language model, whose pseudo-log-likelihood masks each token alone; None for a
-            discriminator, which scores all tokens in one pass.
+        scorer: the model, which is moved to the device.
         sentences: to be scored.
         on: the device.
-        progress: called with the number of sequences so far.
+        title: of the progress bar.
     """
+    model, mask_id = scorer.network.to(on.device), scorer.mask_id
+    by_length: defaultdict[int, list[int]] = defaultdict(list)
+    for number, sentence in enumerate(sentences):
+        by_length[len(sentence.input_ids)].append(number)
     scores = np.zeros(len(sentences))
     done = 0
-    for numbers, input_ids, scored in by_length(sentences):
-        rows, positions = scored.nonzero(as_tuple=True)
-        if mask_id is None:
-            rows = torch.arange(len(input_ids))
-        batch_size = TOKENS_AT_ONCE[on.device.type] // input_ids.shape[1] or 1
-        for chosen in torch.arange(len(rows)).split(batch_size):
-            row = rows[chosen]
+    with torch.inference_mode(), on.autocast(), Progress(title, None, "sequences") as progress:
+        for length in sorted(by_length, reverse=True):
+            numbers = np.array(by_length[length])
+            input_ids = torch.tensor([sentences[number].input_ids for number in numbers])
+            scored = torch.tensor([sentences[number].scored for number in numbers])
+            rows, positions = scored.nonzero(as_tuple=True)
             if mask_id is None:
-                values = originality(model, input_ids[row], scored[row], on)
-            else:
-                values = masked_log_probability(model, mask_id, input_ids[row], positions[chosen], on)
-            np.add.at(scores, numbers[row.numpy()], values.double().cpu().numpy())
-            done += len(row)
-            progress(done)
+                rows = torch.arange(len(input_ids))
+            for chosen in torch.arange(len(rows)).split(TOKENS_AT_ONCE[on.device.type] // length or 1):
+                row = rows[chosen]
+                if mask_id is None:
+                    values = originality(model, input_ids[row], scored[row], on)
+                else:
+                    values = masked_log_probability(model, mask_id, input_ids[row], positions[chosen], on)
+                np.add.at(scores, numbers[row.numpy()], values.double().cpu().numpy())
+                done += len(row)
+                progress.update(done)
     return scores
 
 
@@ -186,39 +180,23 @@ def originality(model: PreTrainedModel, input_ids: Tensor, scored: Tensor, on: D
     return torch.where(scored, original.double().cpu(), 0.0).sum(1)
 
 
-def by_length(
-    sentences: Sequence[Sentence],
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """Sentences of one length, the longest first: their numbers, token ids, and which tokens are scored.
-
-    Without padding, a model's output for a sentence does not depend on what is beside it.
-    """
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for number, sentence in enumerate(sentences):
-        groups[len(sentence.input_ids)].append(number)
-    for length in sorted(groups, reverse=True):
-        input_ids, scored = zip(*(sentences[number] for number in groups[length]), strict=True)
-        yield np.array(groups[length]), torch.tensor(input_ids), torch.tensor(scored)
-
-
-def accuracies(preferences: Sequence[float], groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+def accuracies(preferences: NDArray[np.float64], groups: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Accuracy, its 95 % interval and the number of pairs of each group."""
     measure = accuracy_by_group(preferences, groups)
-    values, intervals, counts = measure(), bootstrap(measure), Counter(groups)
+    intervals, counts = bootstrap(measure), Counter(groups)
     return {
         name: {"accuracy": value, "interval": list(intervals[name]), "pairs": counts[name]}
-        for name, value in values.items()
+        for name, value in measure().items()
     }
 
 
-def accuracy_by_group(preferences: Sequence[float], groups: Sequence[str]) -> Measure:
+def accuracy_by_group(preferences: NDArray[np.float64], groups: Sequence[str]) -> Measure:
     """The mean preference of each group: 1 where the right sentence scores higher, 0.5 where both are equal."""
-    values = np.asarray(preferences, dtype=np.float64)
     names, group_of = np.unique(groups, return_inverse=True)
 
     def compute(rows: Rows) -> dict[str, float]:
         counts = np.bincount(group_of[rows], minlength=len(names))
-        sums = np.bincount(group_of[rows], weights=values[rows], minlength=len(names))
+        sums = np.bincount(group_of[rows], weights=preferences[rows], minlength=len(names))
         found = zip(names.tolist(), sums, counts, strict=True)
         return {name: float(total / count) for name, total, count in found if count}
 
@@ -227,14 +205,10 @@ def accuracy_by_group(preferences: Sequence[float], groups: Sequence[str]) -> Me
 
 def table(models: dict[str, dict[str, Any]]) -> str:
     """Accuracies by phenomenon and in all, a column for each model."""
-    first = next(iter(models.values()))
-    names = [*sorted(first.get("phenomenon", {})), ALL]
-    width = max(map(len, ["phenomenon", *names]))
-    columns = [f"{name} ({figures['kind']})" for name, figures in models.items()]
-    lines = [f"{'phenomenon':{width}}  {'pairs':>7}  " + "  ".join(columns)]
-    for name in names:
-        found = [m if name == ALL else m["phenomenon"][name] for m in models.values()]
-        cells = [f"{each['accuracy']:.3f}  {each['interval'][0]:.3f} … {each['interval'][1]:.3f}" for each in found]
-        cells = [f"{cell:{len(column)}}" for cell, column in zip(cells, columns, strict=True)]
-        lines.append(f"{name:{width}}  {found[0]['pairs']:>7,}  {'  '.join(cells)}".rstrip())
-    return "\n".join(lines)
+    rows = []
+    for name in [*sorted(next(iter(models.values())).get("phenomenon", {})), ALL]:
+        found = [model if name == ALL else model["phenomenon"][name] for model in models.values()]
+        cells = [f"{each['accuracy']:.3f} ({each['interval'][0]:.3f} … {each['interval'][1]:.3f})" for each in found]
+        rows.append([markdown.plain(name), f"{found[0]['pairs']:,}", *cells])
+    columns = [f"{markdown.plain(name)} ({model['kind']})" for name, model in models.items()]
+    return markdown.table(["phenomenon", "pairs", *columns], rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,32 +14,78 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
+from elektron.finetuning.encoders import check_token_ids
+from elektron.finetuning.tasks.base import TASK_FILE
 from elektron.hub import load_configuration
 from elektron.models.families import LABELS
 from elektron.models.loading import load_network
 from elektron.models.onnx_model import OnnxModel, exported_file
+from elektron.models.pair import DISCRIMINATOR, network_of_run
 
-Kind = Literal["masked language model", "discriminator"]
+
+@dataclass(frozen=True)
+class Scorer:
+    """A pre-trained model that scores the tokens of a text, with its tokenizer."""
+
+    network: Any
+    tokenizer: PreTrainedTokenizerBase
+    mask_id: int | None
+    """Of a masked language model; None for a discriminator."""
+
+    @property
+    def kind(self) -> str:
+        """What the model is."""
+        return "discriminator" if self.mask_id is None else "masked language model"
 
 
-def load_scorer(name: str) -> tuple[Kind, Any]:
-    """A model that can score the tokens of a text, and how.
+def load_scorer(name: str) -> Scorer:
+    """A masked language model or a discriminator by folder or hub name.
 
     Raises:
-        ElektronError: it is of another kind.
+        ElektronError: the model is of another kind, or its tokenizer is not its own.
     """
     config = load_configuration(name)
+    tokenizer = load_tokenizer(name)
     architecture = (config.architectures or ["a bare encoder"])[0]
+    mask_id: int | None = None
     if architecture.endswith("ForMaskedLM"):
-        return "masked language model", load_network(AutoModelForMaskedLM, name)
-    if (auto_class := discriminator_class(config)) is not None:
-        if (file := exported_file(name)) is not None:
-            return "discriminator", OnnxModel(file, ("logits",))
-        return "discriminator", load_network(auto_class, name)
-    raise ElektronError(f"{name} is {architecture}, and neither a masked language model nor a discriminator")
+        mask_id = tokenizer.mask_token_id
+        if mask_id is None:
+            raise ElektronError(f"{name}: its tokenizer has no mask token")
+        network = load_network(AutoModelForMaskedLM, name)
+    elif (auto_class := discriminator_class(config)) is None:
+        raise ElektronError(f"{name} is {architecture}, and neither a masked language model nor a discriminator")
+    elif (file := exported_file(name)) is not None:
+        network = OnnxModel(file, ("logits",))
+    else:
+        network = load_network(auto_class, name)
+    check_token_ids(name, tokenizer, network.config.vocab_size)
+    return Scorer(network.eval(), tokenizer, mask_id)
+
+
+def load_discriminator(model: str, task: str | None) -> Scorer | None:
+    """The pre-trained discriminator of a run or a folder, in PyTorch; None for a fine-tuned model.
+
+    Args:
+        model: folder or hub name.
+        task: what the user says that the model does.
+
+    Raises:
+        ElektronError: there is no such model, or it is an exported one.
+    """
+    name = network_of_run(model, DISCRIMINATOR) or model
+    if exported_file(name) is not None:
+        raise ElektronError(
+            f"{name} is an exported model, which has no gradients and cannot be exported again: give the folder that "
+            "it was exported from"
+        )
+    finetuned = task is not None or (Path(name) / TASK_FILE).is_file()
+    return None if finetuned or discriminator_class(load_configuration(name)) is None else load_scorer(name)
 
 
 def discriminator_class(config: PreTrainedConfig) -> Any:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.readers.guess_columns import text_and_label
 from elektron.finetuning.readers.lines import Lines, Peekable, is_blank
 from elektron.finetuning.readers.records import Counts, Row, Table
@@ -34,7 +34,7 @@ Fields = tuple[int, list[str]]
 """The line on which a row begins, and its fields."""
 
 
-def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Table:
+def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
     """The table in these lines.
 
     Raises:
@@ -71,18 +71,18 @@ def delimited_table(lines: Lines, request: Request, config: FilesConfig) -> Tabl
     )
 
 
-def _given_delimiter(config: FilesConfig) -> str | None:
+def _given_delimiter(config: TextFilesConfig) -> str | None:
     delimiter = "\t" if config.delimiter == r"\t" else config.delimiter
     if delimiter is not None and (not delimiter or set(delimiter) & set('"\r\n')):
         raise ElektronError(f"--delimiter {config.delimiter!r} cannot separate columns")
     return delimiter
 
 
-def _quoting(config: FilesConfig, delimiter: str) -> bool:
+def _quoting(config: TextFilesConfig, delimiter: str) -> bool:
     return config.quoting if config.quoting is not None else delimiter != "\t"
 
 
-def _sniffed(lines: Lines, sample: list[str], config: FilesConfig) -> str:
+def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
     """The delimiter by which most rows have as many fields as the first, which has at least two; else NONE."""
 
     def agreement(delimiter: str) -> float:
@@ -117,7 +117,7 @@ def _quoted_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
     return read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
 
 
-def _has_header(name: str, first_rows: list[list[str]], request: Request, config: FilesConfig) -> bool:
+def _has_header(name: str, first_rows: list[list[str]], request: Request, config: TextFilesConfig) -> bool:
     first = [field.strip() for field in first_rows[0]]
     if config.header is not None:
         return config.header

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.in_memory import Rows
 from elektron.finetuning.readers import text_lines
 from elektron.finetuning.readers.answers import located_answers
@@ -41,7 +41,7 @@ LOGGED_TOKENS = 8
 def read_records(
     sources: Sequence[str],
     layout: Layout,
-    config: FilesConfig,
+    config: TextFilesConfig,
     labelled: bool,
     stdin: IO[bytes] | None = None,
     own: Literal["", "eval_columns", "test_columns"] = "",
@@ -67,7 +67,7 @@ def read_records(
 
 
 def _open_tables(
-    sources: Sequence[str], request: Request, config: FilesConfig, stdin: IO[bytes] | None
+    sources: Sequence[str], request: Request, config: TextFilesConfig, stdin: IO[bytes] | None
 ) -> Iterator[Table]:
     """The tables of all sources in order, each opened when the one before has been read."""
     if request.shape == "parallel" and text_lines.are_aligned(sources, request):
@@ -84,7 +84,7 @@ def _open_tables(
             yield _table_of_lines(open_lines(source, stdin, config.encoding), request, config)
 
 
-def _table_of_lines(lines: Lines, request: Request, config: FilesConfig) -> Table:
+def _table_of_lines(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
     if lines.suffix in JSON_SUFFIXES or (lines.is_stdin and begins_with_object(lines)):
         return json_table(lines)
     if request.shape == "tagged":
@@ -97,7 +97,7 @@ def _table_of_lines(lines: Lines, request: Request, config: FilesConfig) -> Tabl
     return delimited_table(lines, request, config)
 
 
-def _tagged_table(lines: Lines, request: Request, config: FilesConfig) -> Table:
+def _tagged_table(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
     """A token a line, a sentence a line, or a table; to predict for, plain text too."""
     form = TokenLines(lines, request, config)
     one_line = lines.suffix != ".csv" and text_lines.are_tagged_sentences(lines.content, request.labelled)

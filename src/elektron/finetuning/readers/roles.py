@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.config import TextFilesConfig
 
 TEXT_NAMES = (
     *("text", "text_a", "text1", "sentence", "sentence1", "sentence_a", "question1"),
@@ -147,7 +147,11 @@ class Request:
 
     @classmethod
     def of(
-        cls, layout: Layout, config: FilesConfig, labelled: bool, own: Literal["", "eval_columns", "test_columns"] = ""
+        cls,
+        layout: Layout,
+        config: TextFilesConfig,
+        labelled: bool,
+        own: Literal["", "eval_columns", "test_columns"] = "",
     ) -> Request:
         """The request for files of a layout; `own` is the setting with columns of these files alone.
 
@@ -171,7 +175,7 @@ class Request:
                 options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
                 raise ElektronError(f"{option} is no column of this task's files, which have {options}")
         columns = {role: column for role, (_, column) in given.items()}
-        separator = config.label_separator or layout.label_separator
+        separator = getattr(config, "label_separator", None) or layout.label_separator
         return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)
 
     def option(self, role: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.in_memory import Rows
 from elektron.finetuning.readers.lines import STDIN, Lines, is_blank, open_lines
 from elektron.finetuning.readers.records import Row, Table
@@ -19,7 +19,7 @@ from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, TABLE_SUFFIXES, fi
 FASTTEXT_PREFIX = "__label__"
 
 
-def is_plain_text(lines: Lines, request: Request, config: FilesConfig) -> bool:
+def is_plain_text(lines: Lines, request: Request, config: TextFilesConfig) -> bool:
     """Whether each line is one text to predict for, rather than a row of a table.
 
     In plain text only tabs separate columns, and only where every line has one.

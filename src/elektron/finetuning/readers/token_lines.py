@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from elektron.errors import ElektronError
-from elektron.finetuning.config import FilesConfig
+from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.readers.delimited import numbered
 from elektron.finetuning.readers.guess_columns import BIO_TAG, any_has_few_values, tokens_and_tags
 from elektron.finetuning.readers.lines import Lines, is_blank
@@ -40,7 +40,7 @@ NOTHING = {"_", ""}
 class TokenLines:
     """How the lines of a file are laid out, taken as tokens."""
 
-    def __init__(self, lines: Lines, request: Request, config: FilesConfig) -> None:
+    def __init__(self, lines: Lines, request: Request, config: TextFilesConfig) -> None:
         """Look at the first lines.
 
         Raises:
@@ -174,7 +174,7 @@ class TokenLines:
         column = self.by_values.get("tags")
         return len(fields) != self.width or (column is not None and fields[self.names.index(column)] not in self.tags)
 
-    def _find_header(self, first: Sequence[str], config: FilesConfig) -> None:
+    def _find_header(self, first: Sequence[str], config: TextFilesConfig) -> None:
         names, request = [name.strip() for name in first], self.request
         by_name = bool(request.given) and not request.gives_only_numbers
         is_header = by_name or len(request.recognised(names)) > 1
@@ -224,7 +224,7 @@ class TokenLines:
             )
 
 
-def _delimiter(lines: Lines, config: FilesConfig) -> str:
+def _delimiter(lines: Lines, config: TextFilesConfig) -> str:
     if config.delimiter is not None:
         return "\t" if config.delimiter == r"\t" else config.delimiter or SPACES
     content = [line for line in lines.content if not line.startswith("#")]

@@ -114,21 +114,13 @@ def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
         ours, random = table[rows].mean(0)
         return dict(zip(Fall._fields, (ours - random).tolist(), strict=True))
 
-    found: dict[str, Any] = {"texts": len(table)}
-    ours, random = (Fall(*row) for row in table.mean(0).tolist())
-    for name, difference in differences(slice(None)).items():
-        found[name] = {
-            "value": getattr(ours, name),
-            "random": getattr(random, name),
-            "difference": difference,
-            "interval": None,
-        }
-    found["better_than_random"] = None
-    if len(table) >= LEAST_TEXTS:
-        intervals = bootstrap(Measure(rows=len(table), compute=differences))
-        for name, interval in intervals.items():
-            found[name]["interval"] = interval
+    intervals = bootstrap(Measure(rows=len(table), compute=differences)) if len(table) >= LEAST_TEXTS else {}
+    ours, random = table.mean(0).tolist()
+    found: dict[str, Any] = {"texts": len(table), "better_than_random": None}
+    for place, (name, difference) in enumerate(differences(slice(None)).items()):
+        figures = {"value": ours[place], "random": random[place], "difference": difference}
+        found[name] = figures | {"interval": intervals.get(name)}
+    if intervals:
         more, less = intervals["comprehensiveness"], intervals["sufficiency"]
-        better = (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
-        found["better_than_random"] = better
+        found["better_than_random"] = (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
     return found

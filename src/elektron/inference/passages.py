@@ -1,27 +1,29 @@
-"""Open-domain question answering: a corpus is split into passages, and the best for a question are read.
+"""A corpus in passages: questions are answered from the best of them, or the nearest to a query are found.
 
-Passages are retrieved with BM25 (Robertson & Zaragoza 2009, from `bm25s`), as in DrQA (Chen et al. 2017) and
-BERTserini (Yang et al. 2019). The model answers the question from each of the best ones, and the best
-answer is returned with its passage and the file that it is from.
+To answer questions, passages are retrieved with BM25 (Robertson & Zaragoza 2009, from `bm25s`), as in DrQA (Chen et
+al. 2017) and BERTserini (Yang et al. 2019). The model answers the question from each of the best ones, and the best
+answer is returned with its passage and the file that it is from. Semantic search compares embeddings.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import bm25s
 import numpy as np
 import regex
 from bm25s.stopwords import STOPWORDS_EN_PLUS
+from numpy.typing import NDArray
 
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.writing import CHARACTER
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
+from elektron.finetuning.tasks.embedding import unit
 from elektron.progress import Progress
 
 PASSAGE_WORDS = 150
@@ -55,7 +57,7 @@ NOWHERE: Prediction = {
 """The prediction for a question that no passage answers."""
 
 Answerer = Callable[[Sequence[Record]], list[Prediction]]
-"""A question-answering model: from records with `question` and `context` to a prediction for each."""
+"""A model: from records, as with `question` and `context`, to a prediction for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Passage:
     source: str
     """`FILE, document 7`."""
     score: float = 0.0
-    """BM25 score for the question that it was retrieved for."""
+    """For the question that it was retrieved for: that of BM25, or the cosine."""
 
 
 class Passages:
@@ -142,6 +144,39 @@ class OpenBook:
             }
             answers[number].append(prediction | source)
         return [best_answer(of_one) for of_one in answers]
+
+
+class SemanticSearch:
+    """The passages of a corpus with their embeddings in memory.
+
+    Args:
+        sources: a corpus, any that `elektron prepare` reads.
+        embed: an embedding model: from records with `text` to their embeddings.
+        count: passages found for a query.
+
+    Raises:
+        ElektronError: a source cannot be read, or is empty.
+    """
+
+    def __init__(self, sources: Sequence[str], embed: Answerer, count: int) -> None:
+        self.passages = [passage for passage, _ in read_passages(Corpus(sources), PASSAGE_WORDS)]
+        if not self.passages:
+            raise ElektronError(f"{', '.join(sources)}: there is no text in it")
+        self.embed = embed
+        self.count = count
+        self.vectors = self._embeddings([Record({"text": each.text}, {}, each.source) for each in self.passages])
+
+    def predictions(self, queries: Sequence[Record]) -> list[Prediction]:
+        """For each query `passages`, nearest first: `text`, `title`, `source`, and the cosine as `score`."""
+        cosines = self._embeddings(queries) @ self.vectors.T
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self.count]
+        return [
+            {"passages": [asdict(replace(self.passages[n], score=round(float(row[n]), 4))) for n in numbers]}
+            for row, numbers in zip(cosines, nearest, strict=True)
+        ]
+
+    def _embeddings(self, records: Sequence[Record]) -> NDArray[np.float32]:
+        return unit(np.array([each["embedding"] for each in self.embed(records)], dtype=np.float32))
 
 
 def best_answer(answers: Sequence[Prediction]) -> Prediction:

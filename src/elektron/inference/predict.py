@@ -63,15 +63,12 @@ def _predict(config: PredictConfig, write: Write) -> int:
     scored = partial(predictor.predict, title=None if config.input == "-" else "these rows")
     predict_records: PredictRecords = scored
     if config.documents:
+        from elektron.inference.passages import OpenBook, Passages, SemanticSearch
+
         if predictor.task.name == "question-answering":
-            from elektron.inference.passages import OpenBook, Passages
-
             layout = QUESTIONS
-            passages = Passages(config.documents)
-            predict_records = OpenBook(passages, scored, config.passages).predictions
+            predict_records = OpenBook(Passages(config.documents), scored, config.passages).predictions
         elif predictor.task.name == "embedding":
-            from elektron.inference.semantic_search import SemanticSearch
-
             predict_records = SemanticSearch(config.documents, scored, config.passages).predictions
         else:
             raise ElektronError(

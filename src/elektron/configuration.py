@@ -257,8 +257,8 @@ def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] =
     return converted
 
 
-def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str) -> Config:
-    """The dataclass with these values and defaults for the rest.
+def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str, **parts: Any) -> Config:
+    """The dataclass with these values and defaults for the rest; `parts` are arguments that are no settings.
 
     Raises ElektronError as `validate`, and where a setting without a default is missing.
     """
@@ -266,7 +266,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str
     for setting in settings(cls):
         if setting.required and given.get(setting.name, []) == []:
             raise ElektronError(f"{label(setting.name)} is missing: {setting.help}")
-    return cls(**_arguments(cls, given))
+    return cls(**_arguments(cls, given), **parts)
 
 
 def _flatten(

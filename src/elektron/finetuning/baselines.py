@@ -59,11 +59,11 @@ def logistic_regression(
     from sklearn.multiclass import OneVsRestClassifier
 
     targets = np.asarray(labels)
-    classes = len(set(labels)) if targets.ndim == 1 else targets.shape[1]
+    classes = len(np.unique(targets)) if targets.ndim == 1 else targets.shape[1]
     model: Any = LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS, tol=TOLERANCE)
     if targets.ndim == 2:
         model = OneVsRestClassifier(model)
-    features = min(MOST_FEATURES, MOST_WEIGHTS // classes)
+    features = min(MOST_FEATURES, MOST_WEIGHTS // max(classes, 1))
     return _predicted("logistic regression", model, train, targets, records, features)
 
 
@@ -79,6 +79,8 @@ def _predicted(
 ) -> tuple[str, NDArray[Any]] | None:
     from sklearn.exceptions import ConvergenceWarning
 
+    if not train:
+        return None
     read = evenly_spaced(train)
     texts = [str(train[place].values[role]) for role in ("text", "pair") if role in train[0].values for place in read]
     vectorizer = tf_idf(texts, features)

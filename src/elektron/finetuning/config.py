@@ -51,6 +51,9 @@ TaskName = Annotated[
 ]
 
 
+MaxLength = Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)]
+
+
 @dataclass(kw_only=True)
 class TextFilesConfig(ValidatedConfig):
     """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
@@ -187,7 +190,7 @@ class FinetuneConfig(FilesConfig):
     """Dropout in the encoder and before the head (default: 0.1; with --private 0)."""
     label_smoothing: Fraction | None = None
     """Fraction of the target's probability that is spread over all classes or tokens."""
-    max_length: Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)] | None = None
+    max_length: MaxLength | None = None
     """Longest input in tokens; what is beyond is cut, see --truncation (default: 512, or 256 for generated text, but at
     most what the encoder reads)."""
     truncation: Literal["head", "head-tail", "windows"] | None = None

@@ -94,14 +94,14 @@ class TestClassification:
 
     def test_the_constant_prediction_is_the_commonest_label(self):
         rows = [record(label=name) for name in "abb"]
-        constant = self.learn("a", "b").constant(rows, [])
+        constant = self.learn("a", "b").baselines(rows, [])[0]
         assert constant.name == "always 'b'"
         assert self.learn("a", "b").measure(rows, constant.predictions)()["accuracy"] == 2 / 3
 
     def test_the_constant_prediction_of_several_labels_has_the_highest_micro_f1(self):
         rows = [record(text="x", label=list(names)) for names in ("ab", "ab", "ac", "")]
         task = Classification.from_records(rows, config("classification"), None)
-        constant = task.constant(rows, [])
+        constant = task.baselines(rows, [])[0]
         assert constant.name == "always 'a', 'b'"
         # Of 8 predicted and 6 true labels 5 are the same.
         figures = task.measure(rows, constant.predictions)()
@@ -136,7 +136,7 @@ class TestRegression:
     def test_the_constant_prediction_is_the_mean(self):
         rows = [record(text="x", label=value) for value in (2008, 2010, 2012)]
         task = Regression.from_records(rows, config("regression"), None)
-        constant = task.constant(rows, [])
+        constant = task.baselines(rows, [])[0]
         figures = task.measure(rows, constant.predictions)()
         assert (constant.name, figures["pearson"]) == ("always 2010", 0)
         assert figures["mse"] == pytest.approx(8 / 3)
@@ -163,7 +163,7 @@ class TestTokenClassification:
     def test_always_the_commonest_tag_is_a_collapse_where_tags_differ(self):
         task = self.task("O", "B-X")
         rows = [record(tags=["O", "O"]), record(tags=["B-X"])]
-        constant = task.constant(rows, [])
+        constant = task.baselines(rows, [])[0]
         assert constant == ("always 'O'", [{"tags": ["O", "O"]}, {"tags": ["O"]}])
         found = task.variation(rows, constant.predictions)
         assert (found.collapsed, found.summary) == (True, "it predicts 'O' for every token")
@@ -247,7 +247,7 @@ class TestMultipleChoice:
     def test_always_the_commonest_place_is_a_collapse_where_places_differ(self):
         rows = [record(choices=["cat", "dog"], label=label) for label in (1, "A", "dog")]
         task = MultipleChoice(max_length=16)
-        constant = task.constant(rows, [])
+        constant = task.baselines(rows, [])[0]
         assert constant.name == "always choice 1"
         assert task.measure(rows, constant.predictions)()["accuracy"] == 2 / 3
         assert task.variation(rows, constant.predictions).collapsed

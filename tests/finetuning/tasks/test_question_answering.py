@@ -371,7 +371,7 @@ def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apa
 
 def test_the_constant_prediction_is_no_answer():
     records = [record("who?", "the cat"), record("what?", "the cat", "cat")]
-    constant = task().constant(records, [])
+    constant = task().baselines(records, [])[0]
     assert task().measure(records, constant.predictions)()["f1"] == 50
     assert [baseline.name for baseline in task().baselines(records, records)] == [constant.name]
 

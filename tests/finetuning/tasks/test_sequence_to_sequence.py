@@ -539,10 +539,10 @@ def test_baselines_write_the_same_whatever_is_read(encoder):
     targets = ["yes", "no", "yes", "it is a long story"]
     records = [record("s", target) for target in targets]
     task = Generation.from_records(records, config(), encoder)
-    assert task.constant(records[:1], records) == ("always 'yes'", [{"text": "yes"}])
+    assert task.baselines(records[:1], records)[0] == ("always 'yes'", [{"text": "yes"}])
     summaries = ["a man walks home", "a man runs", "a man walks", "the rain in spring"]
     records = [record("s", target) for target in summaries]
-    constant = Summarization.from_records(records, config(), encoder).constant(records[:1], records)
+    constant = Summarization.from_records(records, config(), encoder).baselines(records[:1], records)[0]
     assert constant.predictions == [{"text": most_typical(summaries)}]
     assert most_typical(summaries) == "a man walks"
 

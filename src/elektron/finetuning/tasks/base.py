@@ -15,16 +15,15 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from transformers import PreTrainedModel
 
-from elektron.configuration import validate
+from elektron.configuration import from_dict
 from elektron.errors import ElektronError, did_you_mean
-from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FinetuneConfig
+from elektron.finetuning.config import DecodingConfig, FinetuneConfig, MaxLength
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import (
     IGNORED_LABEL,
@@ -93,7 +92,7 @@ class Task(ABC):
     network_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     """Names of what `forward` reads of the network's output; an exported network has these only."""
 
-    max_length: int
+    max_length: MaxLength
     """Longest input in tokens."""
     columns: dict[str, str] = field(default_factory=dict)
     """By role, the names of the training files' columns."""
@@ -126,17 +125,28 @@ class Task(ABC):
         file = records[0].where.partition(",")[0]
         return ElektronError(f"{file}: {why}: there is nothing to learn")
 
+    @property
+    def had_column(self) -> dict[str, bool | None]:
+        """By role, whether the training files had such a column; None where that is not known."""
+        return {}
+
     def files(self) -> Layout:
-        """What the files of this task contain; columns called as in the training files come first."""
-        return dataclasses.replace(
-            self.layout,
-            roles=tuple(
-                dataclasses.replace(role, names=(self.columns[role.name], *role.names))
-                if role.name in self.columns
-                else role
-                for role in self.layout.roles
-            ),
-        )
+        """What the files of this task contain: columns called as in the training files come first.
+
+        A column that training had is required; one that it did not have is not read.
+        """
+        roles = []
+        for role in self.layout.roles:
+            had = self.had_column.get(role.name)
+            if had is False:
+                continue
+            changes: dict[str, Any] = {}
+            if role.name in self.columns:
+                changes["names"] = (self.columns[role.name], *role.names)
+            if had:
+                changes["needed"] = "labelled" if role.name == "label" else "always"
+            roles.append(dataclasses.replace(role, **changes))
+        return dataclasses.replace(self.layout, roles=tuple(roles))
 
     @abstractmethod
     def truth(self, record: Record) -> Prediction:
@@ -214,23 +224,15 @@ class Task(ABC):
         """The metrics that should be better than those of the baselines."""
         return (self.metric,)
 
+    @abstractmethod
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """Predictions for labelled records by simple methods, which a model should be better than.
 
-        Args:
-            records: what is predicted.
-            train: training records, from which the methods learn; none where they are not known.
-        """
-        constant = self.constant(records, train or records)
-        return [] if constant is None else [constant]
-
-    @abstractmethod
-    def constant(self, records: Records, train: Records) -> Baseline | None:
-        """The best predictions for labelled records that do not depend on the text; None if there are none.
+        The first is the best one that does not depend on the text, if there is any.
 
         Args:
-            records: the predictions are for these and chosen on them: no other constant is better.
-            train: training records; a constant text is one of their targets.
+            records: what is predicted; the constant prediction is chosen on them: no other is better.
+            train: training records, from which the other methods learn; none where they are not known.
         """
 
     def outcomes(self, prediction: Prediction) -> list[str]:
@@ -261,33 +263,25 @@ class Task(ABC):
         atomic_write(folder / TASK_FILE, json.dumps(content, indent=1, ensure_ascii=False))
 
     @classmethod
-    def load(cls, content: dict[str, Any], folder: str) -> Self:
+    def load(cls, content: dict[str, Any], folder: str, **parts: Any) -> Self:
         """The task in the content of the `task.json` of `folder`.
+
+        Args:
+            content: of the file.
+            folder: of the model.
+            parts: what a task keeps in files of its own.
 
         Raises:
             ElektronError: a value is missing or invalid.
         """
-        return cls(**cls.fields_in(content))
-
-    @classmethod
-    def fields_in(cls, content: dict[str, Any]) -> dict[str, Any]:
-        """The fields of the task in the content of a `task.json`, each of its type and in its range."""
-        fields = {each.name: each for each in dataclasses.fields(cls)}
-        found = validate(cls, {name: value for name, value in content.items() if name in fields})
-        for name, its in fields.items():
-            if name not in content and its.default is its.default_factory is dataclasses.MISSING:
-                raise ElektronError(f"{name} is missing")
-        for name, value in found.items():
-            if isinstance(value, float) and not isfinite(value):
-                raise ElektronError(f"{name} must be finite, got {value}")
-            if name.endswith("length") and value < (LEAST_LENGTH if name == "max_length" else 1):
-                raise ElektronError(f"{name} is too small: {value}")
-        if not 0 <= found.get("stride", 0) < found["max_length"]:
-            raise ElektronError(f"stride must be from 0 to below max_length, got {found['stride']}")
-        labels = found.get("labels", [])
+        names = {each.name for each in dataclasses.fields(cls)}
+        task = from_dict(cls, {name: value for name, value in content.items() if name in names}, **parts)
+        stride, labels = getattr(task, "stride", 0), getattr(task, "labels", [])
+        if stride >= task.max_length:
+            raise ElektronError(f"stride must be below max_length, got {stride}")
         if len(set(labels)) < len(labels):
             raise ElektronError("labels has duplicates")
-        return found
+        return task
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
+from elektron.configuration import NotNegative
 from elektron.errors import ElektronError
 from elektron.finetuning.baselines import logistic_regression
 from elektron.finetuning.config import FinetuneConfig
@@ -47,12 +48,12 @@ class SentenceTask(Task):
     """Whether each row is a pair of texts; None: where the records are."""
     truncation: Truncation
     """What is read of texts longer than `max_length`."""
-    stride: int
+    stride: NotNegative[int]
     """Tokens by which windows overlap."""
 
-    def files(self) -> Layout:
-        """A second text is required where training had one, and not read where it had none."""
-        return required_or_absent(super().files(), "pair", self.pairs)
+    @property
+    def had_column(self) -> dict[str, bool | None]:
+        return {"pair": self.pairs}
 
     @abstractmethod
     def target(self, record: Record) -> Any:
@@ -183,49 +184,33 @@ class Classification(SentenceTask, LabelledTask):
         """Micro F1 where there are several labels: few rows have all of them right, by chance or otherwise."""
         return ("f1_micro",) if self.several else ("accuracy",)
 
-    def constant(self, records: Records, train: Records) -> Baseline:
-        """Always the most common label; of several, as many as give the highest micro F1."""
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """Always the most common label (of several, as many as give the highest micro F1); logistic regression."""
         counts = Counter(name for record in records for name in label_names(record))
         names = [name for name, _ in counts.most_common()]
-        if not self.several:
-            prediction: Prediction = {"label": names[0], "score": 1.0}
-            return Baseline(f"always {names[0]!r}", [prediction] * len(records))
-        found = np.cumsum([counts[name] for name in names])
-        predicted = len(records) * np.arange(1, len(names) + 1)
-        best = int(np.argmax(found / (predicted + counts.total()))) + 1 if names else 0
-        described = ", ".join(map(repr, names[:best])) or "no label"
-        prediction = {"labels": names[:best], "scores": [1.0] * best}
-        return Baseline(f"always {described}", [prediction] * len(records))
-
-    def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """A constant prediction, and logistic regression on TF-IDF features."""
-        found = super().baselines(records, train)
         numbers = list(map(self.numbers_of, train))
-        if self.several:
-            has = np.array([np.isin(range(len(self.labels)), each) for each in numbers])
-            learned = logistic_regression(train, has, records) if train else None
-            of_rows = [] if learned is None else [np.flatnonzero(row) for row in learned[1]]
-            predictions: Predictions = [{"labels": [self.labels[number] for number in row]} for row in of_rows]
-        else:
-            names = [self.labels[each[0]] for each in numbers]
-            learned = logistic_regression(train, names, records) if train else None
-            predictions = [{"label": str(name)} for name in ([] if learned is None else learned[1])]
-        return found if learned is None else [*found, Baseline(learned[0], predictions)]
+        if not self.several:
+            found = [Baseline(f"always {names[0]!r}", [{"label": names[0], "score": 1.0}] * len(records))]
+            learned = logistic_regression(train, [self.labels[each[0]] for each in numbers], records)
+            if learned is not None:
+                found.append(Baseline(learned[0], [{"label": str(name)} for name in learned[1]]))
+            return found
+        has = np.array([np.isin(range(len(self.labels)), each) for each in numbers])
+        common = np.cumsum([counts[name] for name in names])
+        predicted = len(records) * np.arange(1, len(names) + 1)
+        best = int(np.argmax(common / (predicted + counts.total()))) + 1 if names else 0
+        described = ", ".join(map(repr, names[:best])) or "no label"
+        found = [Baseline(f"always {described}", [{"labels": names[:best], "scores": [1.0] * best}] * len(records))]
+        learned = logistic_regression(train, has, records)
+        if learned is not None:
+            rows = [np.flatnonzero(row) for row in learned[1]]
+            found.append(Baseline(learned[0], [{"labels": [self.labels[number] for number in row]} for row in rows]))
+        return found
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         if self.several:
             return [", ".join(sorted(prediction["labels"])) or "no label"]
         return [prediction["label"]]
-
-
-def required_or_absent(layout: Layout, name: str, there: bool | None) -> Layout:
-    """A layout in which a role is required, or is left out; if it is not known which, unchanged."""
-    roles = [
-        dataclasses.replace(role, needed="always") if role.name == name and there else role
-        for role in layout.roles
-        if role.name != name or there is not False
-    ]
-    return dataclasses.replace(layout, roles=tuple(roles))
 
 
 def label_names(record: Record) -> list[str]:

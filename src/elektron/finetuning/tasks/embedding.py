@@ -7,9 +7,7 @@ similarity score, with the losses that sentence-transformers uses for them. The 
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,19 +17,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from elektron.errors import ElektronError
 from elektron.finetuning.baselines import tf_idf
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Batch, Feature, encode, pad
+from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokenizer, encode, pad
 from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import Baseline, Output, Prediction, Task, Variation
+from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
 from elektron.finetuning.tasks.regression import number_of
 from elektron.models.attention import use_fast_attention
 from elektron.models.heads import mean_of_tokens
@@ -144,55 +141,36 @@ class Embedding(Task):
         """Rank correlation with the scores, or the mean reciprocal rank of the right text."""
         return "mrr" if self.scored is False else "spearman"
 
-    def files(self) -> Layout:
-        """Scores are required where training had them, and not read where it had none."""
-        layout = super().files()
-        needed: dict[bool | None, Any] = {None: "never", True: "labelled"}
-        roles = [
-            dataclasses.replace(role, needed=needed[self.scored]) if role.name == "label" else role
-            for role in layout.roles
-            if role.name != "label" or self.scored is not False
-        ]
-        return dataclasses.replace(layout, roles=tuple(roles))
+    @property
+    def had_column(self) -> dict[str, bool | None]:
+        return {"label": self.scored}
 
-    def has_scores(self, records: Sequence[Record]) -> bool:
+    def has_scores(self, records: Records) -> bool:
         """Whether these are scored pairs; decides it for a task that does not know yet."""
         if self.scored is None:
             self.scored = "label" in records[0].values
         return self.scored
 
     @classmethod
-    def from_records(cls, records: Sequence[Record], config: FinetuneConfig, encoder: Encoder) -> Self:
-        """Whether there are scores.
-
-        Raises:
-            ElektronError: all scores are the same.
-        """
-        assert config.max_length is not None
+    def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         scored = "label" in records[0].values
         if scored and len(set(map(number_of, records))) < 2:
-            raise ElektronError(
-                f"{records[0].where.partition(',')[0]}: all {len(records)} training rows have the same score"
-            )
-        return cls(scored=scored, max_length=config.max_length)
+            raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
+        return cls(scored=scored, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         """The score; nothing of pairs without."""
         return {"score": number_of(record)} if self.has_scores([record]) else {}
 
-    def features(self, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, labelled: bool) -> list[Feature]:
+    def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
         roles = [role for role in TEXTS if role in records[0].values]
         columns = [
-            encode(
-                tokenizer,
-                [str(record.values[role]) for record in records],
-                max_length=self.max_length,
-            )
+            encode(tokenizer, [str(record.values[role]) for record in records], max_length=self.max_length)
             for role in roles
         ]
         scored = labelled and self.has_scores(records)
-        found: list[Feature] = []
+        found: Features = []
         for number, texts in enumerate(zip(*columns, strict=True)):
             longest = max(texts, key=lambda row: len(row["input_ids"]))
             feature = {"record": number, "texts": texts, "input_ids": longest["input_ids"]}
@@ -205,7 +183,7 @@ class Embedding(Task):
         """Tokens of all texts."""
         return len(feature["texts"]) * len(feature["input_ids"])
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> Batch:
+    def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         """Inputs `(texts, batch, length)`: all first texts, all second ones, all negatives."""
         texts = list(zip(*(feature["texts"] for feature in features), strict=True))
         rows = [row for column in texts for row in column]
@@ -226,13 +204,11 @@ class Embedding(Task):
         """The model of a folder or hub name."""
         return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length)
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> list[Output]:
+    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
         """The embeddings of each record, `(texts, hidden)`."""
         return list(model(**batch).logits.transpose(0, 1).cpu().numpy())
 
-    def predictions(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[Output]
-    ) -> list[Prediction]:
+    def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """`embedding` of a text alone; of a pair its cosine as `score`, and `rank` if pairs have no scores.
 
         The rank is that of the right text among all second texts of these records, by cosine, from 1.
@@ -242,9 +218,7 @@ class Embedding(Task):
         first, second = (unit(np.stack([output[i] for output in outputs])) for i in (0, 1))
         return self._of_pairs(records, (first * second).sum(axis=1), first, second)
 
-    def _of_pairs(
-        self, records: Sequence[Record], cosines: NDArray[np.float32], first: Any, second: Any
-    ) -> list[Prediction]:
+    def _of_pairs(self, records: Records, cosines: NDArray[np.float32], first: Any, second: Any) -> Predictions:
         """From the cosine of each pair, and the unit vectors of all texts, `(rows, dimensions)`, dense or sparse."""
         found = [{"score": round(float(score), 6)} for score in cosines]
         if self.has_scores(records):
@@ -252,19 +226,15 @@ class Embedding(Task):
         names = [str(record.values["pair"]) for record in records]
         return [row | {"rank": rank} for row, rank in zip(found, ranks(first, second, names), strict=True)]
 
-    def measure(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Measure:
+    def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Correlation of cosines with scores; or mean reciprocal rank, recall at 1 and at 10."""
         if self.has_scores(records):
             scores = [prediction["score"] for prediction in predictions]
             return similarity(list(map(number_of, records)), scores)
         return retrieval([prediction["rank"] for prediction in predictions])
 
-    def constant(self, records: Sequence[Record], train: Sequence[Record]) -> Baseline | None:
-        """None: texts with the same vector have no order."""
-        return None
-
-    def baselines(self, records: Sequence[Record], train: Sequence[Record]) -> list[Baseline]:
-        """Vectors of TF-IDF in place of embeddings."""
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        """Vectors of TF-IDF in place of embeddings; no constant one, since texts with the same vector have no order."""
         known = [str(record.values[role]) for record in train or records for role in TEXTS[:2]]
         vectorizer = tf_idf(known)
         if vectorizer is None:
@@ -274,7 +244,7 @@ class Embedding(Task):
         predictions = self._of_pairs(records, cosines, first, second)
         return [Baseline("cosine of TF-IDF vectors", predictions)]
 
-    def variation(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> Variation:
+    def variation(self, records: Records, predictions: Predictions) -> Variation:
         """Standard deviation of the cosines; that of the scores is taken from 0 to 1."""
         cosines = np.array([prediction["score"] for prediction in predictions])
         summary = f"it gives a cosine of {cosines.mean():.3g} to every pair, ± {cosines.std():.2g}"

@@ -20,7 +20,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
-from elektron.finetuning.tasks.classification import as_name, likeliest, required_or_absent
+from elektron.finetuning.tasks.classification import as_name, likeliest
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -38,9 +38,9 @@ class MultipleChoice(Task):
     passages: bool | None = None
     """Whether there is a passage that the text is about; None: where the records have one."""
 
-    def files(self) -> Layout:
-        """A passage is required where training had one, and not read where it had none."""
-        return required_or_absent(super().files(), "context", self.passages)
+    @property
+    def had_column(self) -> dict[str, bool | None]:
+        return {"context": self.passages}
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
@@ -108,9 +108,9 @@ class MultipleChoice(Task):
         measure = single_label(truth, predicted, [str(place) for place in range(most)])
         return dataclasses.replace(measure, details={})
 
-    def constant(self, records: Records, train: Records) -> Baseline:
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
         place, _ = Counter(map(right_choice, records)).most_common(1)[0]
-        return Baseline(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))
+        return [Baseline(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [f"choice {prediction['label']}"]

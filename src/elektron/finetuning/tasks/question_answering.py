@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from transformers import AutoModelForQuestionAnswering, BatchEncoding, PreTrainedModel
 
+from elektron.configuration import NotNegative, Size
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -74,11 +75,11 @@ class QuestionAnswering(Task):
     network_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     unit: ClassVar[str] = "question"
 
-    stride: int
+    stride: NotNegative[int]
     """Tokens by which windows overlap."""
-    question_length: int = QUESTION_TOKENS
+    question_length: Size = QUESTION_TOKENS
     """Tokens of a question that are read."""
-    answer_length: int = ANSWER_TOKENS
+    answer_length: Size = ANSWER_TOKENS
     """Longest answer in tokens."""
     no_answers: bool
     """Whether some training questions had no answer; if none, an answer is always given."""
@@ -247,8 +248,8 @@ class QuestionAnswering(Task):
         not_resampled = {"answered": answered, "null_threshold": threshold}
         return dataclasses.replace(measure, not_resampled=not_resampled)
 
-    def constant(self, records: Records, train: Records) -> Baseline:
-        return Baseline("never an answer", [{"answer": ""}] * len(records))
+    def baselines(self, records: Records, train: Records) -> list[Baseline]:
+        return [Baseline("never an answer", [{"answer": ""}] * len(records))]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [prediction["answer"] or "no answer"]

@@ -85,18 +85,14 @@ class Regression(SentenceTask):
         """Predictions may correlate with the truth and be far from it: their errors count too."""
         return ("pearson", "mse")
 
-    def constant(self, records: Records, train: Records) -> Baseline:
-        mean = float(np.mean(list(map(number_of, records))))
-        return Baseline(f"always {mean:.5g}", [{"score": mean}] * len(records))
-
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """The mean, and ridge regression on TF-IDF features."""
-        found = super().baselines(records, train)
-        numbers = list(map(number_of, train))
-        learned = ridge_regression(train, numbers, records) if train else None
-        if learned is None:
-            return found
-        return [*found, Baseline(learned[0], [{"score": float(score)} for score in learned[1]])]
+        mean = float(np.mean(list(map(number_of, records))))
+        found = [Baseline(f"always {mean:.5g}", [{"score": mean}] * len(records))]
+        learned = ridge_regression(train, list(map(number_of, train)), records)
+        if learned is not None:
+            found.append(Baseline(learned[0], [{"score": float(score)} for score in learned[1]]))
+        return found
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
         scores = np.array([prediction["score"] for prediction in predictions])

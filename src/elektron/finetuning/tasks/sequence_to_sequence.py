@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from elektron.configuration import from_dict
+from elektron.configuration import Size
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
@@ -70,7 +70,7 @@ class SequenceToSequence(Task):
 
     truncation: Truncation
     """What is read of texts longer than `max_length`."""
-    max_target_length: int
+    max_target_length: Size
     """Longest target in tokens with its end token: the decoder's positions."""
     decoder_layers: int
     """Of the new decoder."""
@@ -181,16 +181,14 @@ class SequenceToSequence(Task):
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         return summarization(list(map(target_texts, records)), [row["text"] for row in predictions])
 
-    def constant(self, records: Records, train: Records) -> Baseline:
-        """Always the training target that is most similar to other training targets, by ROUGE-L."""
-        text = most_typical([target_texts(record)[0] for record in train])
-        return Baseline(f"always {text[:60]!r}", [{"text": text}] * len(records))
-
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """A constant text, and what is taken from the source without a change."""
-        name, texts = self.copied(records, train or records)
-        copies = Baseline(name, [{"text": text} for text in texts])
-        return [*super().baselines(records, train), copies]
+        """The training target that is most similar to others, by ROUGE-L, and what is copied from the source."""
+        text = most_typical([target_texts(record)[0] for record in train or records])
+        name, copies = self.copied(records, train or records)
+        return [
+            Baseline(f"always {text[:60]!r}", [{"text": text}] * len(records)),
+            Baseline(name, [{"text": copy} for copy in copies]),
+        ]
 
     def copied(self, records: Records, train: Records) -> tuple[str, list[str]]:
         """What is copied from the sources, and the copies."""
@@ -242,17 +240,12 @@ class SequenceToSequence(Task):
         self.tokenizer.save_pretrained(folder / TARGET_TOKENIZER)
 
     @classmethod
-    def load(cls, content: dict[str, Any], folder: str) -> Self:
-        decoding = content.get("decoding")
-        if not isinstance(decoding, dict):
-            raise ElektronError("decoding must be a group of settings")
-        fields = cls.fields_in(content | {"decoding": None})
-        fields["decoding"] = from_dict(DecodingConfig, decoding)
-        if None in vars(fields["decoding"]).values():
+    def load(cls, content: dict[str, Any], folder: str, **parts: Any) -> Self:
+        task = super().load(content, folder, target_tokenizer=load_tokenizer_files(folder, TARGET_TOKENIZER))
+        if None in vars(task.decoding).values():
             raise ElektronError("settings of decoding are missing")
-        check_output_length(fields["decoding"], fields["max_target_length"])
-        tokenizer = load_tokenizer_files(folder, TARGET_TOKENIZER)
-        return cls(**fields, target_tokenizer=tokenizer)
+        check_output_length(task.decoding, task.max_target_length)
+        return task
 
 
 BEAMS = DecodingConfig(beams=4, length_penalty=1.0, no_repeat_ngram=0, sample=False, temperature=1.0, top_p=1.0)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 from transformers import AutoModelForTokenClassification, BatchEncoding
 
+from elektron.configuration import NotNegative
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -43,7 +44,7 @@ class TokenClassification(LabelledTask):
     auto_class: ClassVar[Any] = AutoModelForTokenClassification
     unit: ClassVar[str] = "token"
 
-    stride: int
+    stride: NotNegative[int]
     """Tokens by which the windows of a long sentence overlap."""
 
     @classmethod
@@ -119,15 +120,12 @@ class TokenClassification(LabelledTask):
         """Strict precision, recall and F1 of entities, and by type; accuracy over tokens."""
         return tagging(*([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions)))
 
-    def constant(self, records: Records, train: Records) -> Baseline:
-        counts = Counter(tag for record in records for tag in record.values["tags"])
-        tag = counts.most_common(1)[0][0] if counts else self.labels[0]
-        predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
-        return Baseline(f"always {tag!r}", predictions)
-
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """The most common tag of all, and that of each token in training, of new ones that of all."""
-        found = super().baselines(records, train)
+        tags = Counter(tag for record in records for tag in record.values["tags"])
+        tag = tags.most_common(1)[0][0] if tags else self.labels[0]
+        predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
+        found = [Baseline(f"always {tag!r}", predictions)]
         if not train:
             return found
         by_token: defaultdict[str, Counter[str]] = defaultdict(Counter)

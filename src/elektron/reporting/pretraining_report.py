@@ -86,37 +86,39 @@ COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
     """The page."""
-    several = len(runs) > 1
+    several, first = len(runs) > 1, runs[0]
     names = [named(run.name, charts.style(index) if several else None) for index, run in enumerate(runs)]
     with_status = [named(run.name, name.style, badge=status(run)) for run, name in zip(runs, names, strict=True)]
-    unfinished = [_resume_note(run) for run in runs if not run.finished]
-    first = runs[0]
+    blocks: list[Block] = []
     if several:
-        heading: list[Inline] = [f"{len(runs)} runs compared"]
-        blocks: list[Block] = [*_side_by_side(runs, with_status), *unfinished]
-        opening = [Section("Side by side", blocks)]
+        blocks += _side_by_side(runs, with_status)
     else:
-        heading = [with_status[0]]
-        blocks = [page.Tiles(tiles(first)), page.Facts(facts(first))]
+        blocks.append(page.Tiles(tiles(first)))
         if not first.metrics.evaluation and not first.finished:
-            blocks.insert(1, note("This run has not been evaluated yet: these are training rows."))
-        blocks, opening = [*blocks, *unfinished], []
+            blocks.append(note("This run has not been evaluated yet: these are training rows."))
+        blocks.append(page.Facts(facts(first)))
+    for run in runs:
+        if not run.finished:
+            command = f"elektron pretrain --config {shlex.quote(str(run.folder / CONFIG))}"
+            remark = "has no summary yet: it is running, or was interrupted. After an interruption it is resumed by "
+            blocks.append(note(f"{run.name} {remark}", code(command)))
+    checks = [
+        _downstream(run.downstream, index, [page.Heading(name)] if several else [])
+        for index, (run, name) in enumerate(zip(runs, names, strict=True))
+        if run.downstream
+    ]
     return Report(
         title=", ".join(run.name for run in runs),
         kind="pre-training report",
-        heading=heading,
+        heading=[f"{len(runs)} runs compared" if several else with_status[0]],
         lead="" if several else lead(first),
         blocks=[] if several else blocks,
         sections=[
-            *opening,
+            Section("Side by side", blocks if several else []),
             _alarms(runs, names),
-            *_start_and_end(runs, names),
+            _start_and_end(runs, names),
             Section("Curves", _curves(runs, with_status)),
-            *(
-                _downstream(run.downstream, index, [page.Heading(names[index])] if several else [])
-                for index, run in enumerate(runs)
-                if run.downstream
-            ),
+            *checks,
             _sentences_section(runs, names),
             _corpora(runs),
             Section("Use the model", pretraining_usage(first, several)),
@@ -160,14 +162,6 @@ def status(run: PretrainingRun) -> str:
     return begun
 
 
-def _resume_note(run: PretrainingRun) -> page.Text:
-    command = f"elektron pretrain --config {shlex.quote(str(run.folder / CONFIG))}"
-    return note(
-        f"{run.name} has no summary yet: it is running, or was interrupted. After an interruption it is resumed by ",
-        code(command),
-    )
-
-
 def tiles(run: PretrainingRun) -> list[page.Tile]:
     """The main metrics, on held-out rows where there are any; without those that an objective does not have."""
     meanings = {
@@ -190,33 +184,25 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
 
 def _loss_meaning(run: PretrainingRun) -> str:
     loss, vocabulary = number(run.latest, "generator_loss"), number(run.corpus, "vocab_size")
-    sentences = ["In nats."]
+    choices = uniform = ""
     if loss is not None and loss < LARGEST_EXPONENT:
-        choices = short(math.exp(loss))
-        sentences.append(f"As uncertain as a choice among {choices} equally likely tokens.")
+        choices = f" As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
     if vocabulary and vocabulary > 1:
-        uniform = f"{math.log(vocabulary):.2f}"
-        sentences.append(f"A uniform guess over {whole(vocabulary)} vocabulary entries has {uniform}.")
-    return " ".join([*sentences, "Healthy runs fall well below, quickly at first."])
+        uniform = f" A uniform guess over {whole(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
+    return f"In nats.{choices}{uniform} Healthy runs fall well below, quickly at first."
 
 
 def _recall_meaning(latest: Record) -> str:
-    precision, replaced, recall_there, precision_there = (
-        None if (value := number(latest, name)) is None else percent(value)
-        for name in (
-            *("discriminator_precision", "replaced_share"),
-            *("discriminator_recall_at_base_rate", "discriminator_precision_at_base_rate"),
-        )
-    )
+    known = {name: percent(value) for name in latest if (value := number(latest, name)) is not None}
     sentences = ["Replaced tokens with a probability above 0.5. Near 0 is normal early on."]
-    if replaced:
+    if replaced := known.get("replaced_share"):
         sentences.append(f"{replaced} of the tokens are replaced.")
-    if precision:
+    if precision := known.get("discriminator_precision"):
         sentences.append(f"{precision} of what is flagged is right.")
-    if recall_there and precision_there:
+    recall, precision = (known.get(f"discriminator_{name}_at_base_rate") for name in ("recall", "precision"))
+    if recall and precision:
         sentences.append(
-            f"With the fraction of replaced tokens as the threshold, {recall_there} are found at "
-            f"{precision_there} precision."
+            f"With the fraction of replaced tokens as the threshold, {recall} are found at {precision} precision."
         )
     return " ".join(sentences)
 
@@ -240,17 +226,17 @@ def same_text(runs: Sequence[PretrainingRun]) -> bool:
 
 
 def _side_by_side(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:
-    remarks: list[Inline] = [
+    remark = (
         "Metrics are of held-out rows. A discriminator’s metrics depend on its generator, which "
         "writes what it has to detect: read AUC together with the generator’s loss. "
-    ]
+    )
     if not same_text(runs):
-        remarks.append(
+        remark += (
             "These runs used different blocks, so that their losses cannot be compared and none is marked as best. "
         )
     if not all(run.finished for run in runs):
-        remarks.append("A run in progress has its newest metrics and is never marked as best.")
-    return [comparison(runs, names), note(*remarks)]
+        remark += "A run in progress has its newest metrics and is never marked as best."
+    return [comparison(runs, names), note(remark)]
 
 
 def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table:
@@ -274,20 +260,16 @@ def comparison(runs: Sequence[PretrainingRun], names: Sequence[Inline]) -> Table
 def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
     blocks: list[Block] = []
     for run, name in zip(runs, names, strict=True):
-        if run.metrics.alarm:
-            items: list[list[Inline]] = [
-                [
-                    Cell(str(alarm.get("alarm") or "alarm"), strong=True),
-                    f"Step {whole(number(alarm, 'step'))}: {alarm.get('message') or ''}",
-                ]
-                for alarm in run.metrics.alarm
-            ]
+        items: list[list[Inline]] = []
+        for alarm in run.metrics.alarm:
+            kind = Cell(str(alarm.get("alarm") or "alarm"), strong=True)
+            items.append([kind, f"Step {whole(number(alarm, 'step'))}: {alarm.get('message') or ''}"])
+        if items:
             blocks += [*([page.Heading(name)] if len(runs) > 1 else []), page.Warnings(items, "")]
-    if not blocks:
-        blocks.append(page.Warnings([], "None raised."))
+    blocks = blocks or [page.Warnings([], "None raised.")]
     for run in runs:
-        whose = f"{run.name}: resumed" if len(runs) > 1 else "Resumed"
         if run.metrics.resumed:
+            whose = f"{run.name}: resumed" if len(runs) > 1 else "Resumed"
             steps = ", ".join(whole(number(line, "step")) for line in run.metrics.resumed)
             blocks.append(note(f"{whose} at step {steps}."))
         if count := run.metrics.unreadable:
@@ -295,8 +277,8 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
     return Section("Alarms", blocks)
 
 
-def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Section]:
-    """What the runs that continue a released encoder have learned and forgotten; no section without such runs."""
+def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
+    """What the runs that continue a released encoder have learned and forgotten."""
     blocks: list[Block] = []
     for run, name in zip(runs, names, strict=True):
         evaluations = run.metrics.evaluation
@@ -308,15 +290,13 @@ def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> lis
         blocks += [page.Heading(name)] if len(runs) > 1 else []
         blocks += [Table(head, rows), *([note(remark)] if remark else [])]
     when = "at the end" if all(run.finished for run in runs) else "now"
-    return [Section(f"Held-out loss at the start and {when}", blocks)] if blocks else []
+    return Section(f"Held-out loss at the start and {when}", blocks)
 
 
 def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:
     drawn = curves(runs)
-    if not drawn:
-        return [note("Nothing has been logged yet.")]
-    legend: list[Block] = [page.Legend(names)] if len(runs) > 1 else []
-    return [*legend, STROKES, page.Group("charts", drawn)]
+    legend = [page.Legend(names)] if len(runs) > 1 else []
+    return [*legend, STROKES, page.Group("charts", drawn)] if drawn else [note("Nothing has been logged yet.")]
 
 
 def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
@@ -412,26 +392,21 @@ def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) ->
         texts = [running_text(example, scale) for example in run.examples]
         sentences = page.Sentences(percent(scale.lowest, 0), percent(scale.highest, 0), texts)
         blocks.append(page.Details(name, [sentences], open=not blocks) if len(runs) > 1 else sentences)
-    if blocks:
-        introduction = text(
-            "Held-out sentences after the generator has filled in its masks. The stronger the "
-            "shade of a word, the higher the discriminator’s probability of “replaced”."
-        )
-        blocks.insert(0, introduction)
-    return Section("What the discriminator sees", blocks)
+    introduction = text(
+        "Held-out sentences after the generator has filled in its masks. The stronger the "
+        "shade of a word, the higher the discriminator’s probability of “replaced”."
+    )
+    return Section("What the discriminator sees", [introduction, *blocks] if blocks else [])
 
 
 def _corpora(runs: Sequence[PretrainingRun]) -> Section:
     """Each corpus once, with the names of its runs."""
-    corpora: list[Record] = []
-    for run in runs:
-        if run.corpus is not None and run.corpus not in corpora:
-            corpora.append(run.corpus)
+    corpora = [run.corpus for run in runs if run.corpus is not None]
+    corpora = [corpus for place, corpus in enumerate(corpora) if corpus not in corpora[:place]]
     blocks: list[Block] = []
     for corpus in corpora:
         if len(corpora) > 1:
-            names = [run.name for run in runs if run.corpus == corpus]
-            blocks.append(page.Heading(", ".join(names)))
+            blocks.append(page.Heading(", ".join(run.name for run in runs if run.corpus == corpus)))
         sources = corpus.get("sources")
         listed = [code(str(s)) for s in sources] if isinstance(sources, list) else []
         separated = [part for source in listed for part in (source, ", ")][:-1]

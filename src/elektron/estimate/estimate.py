@@ -31,13 +31,7 @@ from elektron.pretraining.masking import max_masked_positions
 from elektron.pretraining.objectives import make_objective
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.schedules import Curriculum
-from elektron.pretraining.setup import (
-    check_rows,
-    pair_for,
-    prepare_run,
-    released_networks,
-    with_released_sizes,
-)
+from elektron.pretraining.setup import check_rows, pair_for, prepare_run, released_networks, with_released_sizes
 from elektron.progress import format_duration, format_quantity
 from elektron.terminal import echo
 

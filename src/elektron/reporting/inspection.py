@@ -100,9 +100,7 @@ def rows_with_masks(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
 
 
 def _row_text(
-    row: Iterable[tuple[int, bool, bool]],
-    special: Mapping[str, int],
-    tokenizer: PreTrainedTokenizerBase,
+    row: Iterable[tuple[int, bool, bool]], special: Mapping[str, int], tokenizer: PreTrainedTokenizerBase
 ) -> str:
     """One row, wordpieces joined to words."""
     lines = [""]
@@ -130,10 +128,7 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     for name, counts in train.members.items():
         if not manifest.weights[name]:
             watched = validation.members[name]
-            yield Finding(
-                name,
-                f"held out only: {watched.documents:,} documents, {watched.tokens:,} tokens",
-            )
+            yield Finding(name, f"held out only: {watched.documents:,} documents, {watched.tokens:,} tokens")
             continue
         yield Finding(
             name,

@@ -58,11 +58,9 @@ PIPELINES = {
     "generation": "text-generation",
     "embedding": "sentence-similarity",
 }
-HUB_METRICS = {
-    "pearson": "pearsonr",
-    "spearman": "spearmanr",
-    "mcc": "matthews_correlation",
-} | dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), "rouge")
+HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "mcc": "matthews_correlation"} | dict.fromkeys(
+    ("rouge1", "rouge2", "rougeL", "rougeLsum"), "rouge"
+)
 """Metrics that have another name on the hub."""
 HUB_NAME = re.compile(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?")
 """NAME or OWNER/NAME, with a revision, or scratch:RECIPE."""

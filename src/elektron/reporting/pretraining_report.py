@@ -23,18 +23,7 @@ from elektron.reporting.formatting import (
     short,
     whole,
 )
-from elektron.reporting.page import (
-    Block,
-    Cell,
-    Inline,
-    Report,
-    Section,
-    Table,
-    code,
-    named,
-    note,
-    text,
-)
+from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
 from elektron.reporting.pretraining_run import DownstreamCheck, PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.seed_comparison import pretraining_gain_sentence

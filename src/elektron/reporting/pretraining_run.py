@@ -11,15 +11,7 @@ from elektron.configuration import read_yaml
 from elektron.errors import ElektronError
 from elektron.io.files import from_json
 from elektron.pretraining.config import CONFIG, CORPUS, EXAMPLES, METRICS, SUMMARY
-from elektron.reporting.reading import (
-    Record,
-    distinct_names,
-    flat,
-    mapping,
-    number,
-    read_json,
-    read_lines,
-)
+from elektron.reporting.reading import Record, distinct_names, flat, mapping, number, read_json, read_lines
 from elektron.reporting.seed_comparison import Spread
 
 DOWNSTREAM = "downstream.json"
@@ -71,10 +63,7 @@ class DownstreamCheck:
     @property
     def sides(self) -> dict[str, Spread]:
         """By the names of the networks."""
-        return {
-            "pre-trained": Spread(self.pretrained.accuracies),
-            "from scratch": Spread(self.scratch.accuracies),
-        }
+        return {"pre-trained": Spread(self.pretrained.accuracies), "from scratch": Spread(self.scratch.accuracies)}
 
 
 @dataclass

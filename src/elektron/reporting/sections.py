@@ -29,11 +29,7 @@ def metric_cells(
     return cells
 
 
-def sides_table(
-    sides: Mapping[str, Spread],
-    metric: MetricFormat,
-    baselines: Mapping[str, float],
-) -> Table:
+def sides_table(sides: Mapping[str, Spread], metric: MetricFormat, baselines: Mapping[str, float]) -> Table:
     """A metric of two sides over their seeds, and of baselines by their names."""
     rows = [
         [

@@ -89,10 +89,7 @@ class Spread:
 
 
 def pretraining_gain_sentence(
-    pretrained: Spread,
-    scratch: Spread,
-    format_value: Callable[[float], str],
-    format_difference: Callable[[float], str],
+    pretrained: Spread, scratch: Spread, format_value: Callable[[float], str], format_difference: Callable[[float], str]
 ) -> str:
     """In one sentence whether the pre-trained seeds are ahead of those from scratch."""
     medians = f"{format_value(pretrained.median)} against {format_value(scratch.median)}"

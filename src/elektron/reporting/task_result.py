@@ -15,16 +15,7 @@ from elektron.errors import ElektronError
 from elektron.io.files import from_json
 from elektron.io.folders import final_path
 from elektron.reporting.formatting import MetricFormat, metric_format
-from elektron.reporting.reading import (
-    Record,
-    distinct_names,
-    finite,
-    flat,
-    group,
-    mapping,
-    number,
-    read_json,
-)
+from elektron.reporting.reading import Record, distinct_names, finite, flat, group, mapping, number, read_json
 from elektron.reporting.seed_comparison import Interval, Spread
 
 TASK = "task.json"

@@ -13,24 +13,9 @@ from urllib.parse import quote
 
 from elektron.io.files import atomic_write
 from elektron.reporting import charts, markdown, page
-from elektron.reporting.formatting import (
-    MetricFormat,
-    decimal,
-    duration,
-    metric_format,
-    scientific,
-    short,
-    whole,
-)
+from elektron.reporting.formatting import MetricFormat, decimal, duration, metric_format, scientific, short, whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, note
-from elektron.reporting.seed_comparison import (
-    MIN_SEEDS,
-    Interval,
-    Outcome,
-    Spread,
-    compare_seeds,
-    separation_odds,
-)
+from elektron.reporting.seed_comparison import MIN_SEEDS, Interval, Outcome, Spread, compare_seeds, separation_odds
 from elektron.sweep import format_settings
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
@@ -213,10 +198,7 @@ def variants_report(comparison: Comparison) -> Report:
         heading=[f"{variants} at {'equal compute' if count > 1 else 'several budgets'}"],
         sections=[
             Section("Quality", [quality_table(comparison), *map(note, notes(comparison))]),
-            Section(
-                "Quality against compute",
-                [page.Legend(names), drawn],
-            ),
+            Section("Quality against compute", [page.Legend(names), drawn]),
             Section("Runs", [note("Each value links to its report."), _runs_table(comparison)]),
             Section("Probes", commands),
         ],
@@ -231,11 +213,7 @@ def _name(comparison: Comparison, variant: str) -> Cell:
 def quality_table(comparison: Comparison) -> Table:
     """A row for each variant at each budget: medians over the seeds, ranges and verdicts."""
     several = len(comparison.budgets) > 1
-    head = [
-        "variant",
-        *(["budget"] if several else []),
-        *map(comparison.heading, comparison.probes),
-    ]
+    head = ["variant", *(["budget"] if several else []), *map(comparison.heading, comparison.probes)]
     rows = []
     for budget in comparison.budgets:
         for variant in comparison.variants:

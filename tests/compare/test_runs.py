@@ -26,7 +26,7 @@ def make_run(folder: Path, *probes: str) -> Run:
 
 
 def result_of(*probes: str, folder: str = "run", **changes: Any) -> VariantRun:
-    probed = ProbeResult(COMMAND, "regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), 0.5, None)
+    probed = ProbeResult(COMMAND, "regression", "pearson", "eval", 9, 0.5, (0.4, 0.6), None)
     return VariantRun("v", "1m", 1, folder, probes=dict.fromkeys(probes, probed), **changes)
 
 

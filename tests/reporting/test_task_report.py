@@ -12,8 +12,9 @@ from PIL import Image
 from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.report import report
-from elektron.reporting.task_report import plot, pretraining_gain, write_report
+from elektron.reporting.task_report import plot, write_report
 from elektron.reporting.task_result import read_task_result
+from elektron.reporting.task_summary import pretraining_gain
 from tests.reporting import tuned
 from tests.reporting.conftest import MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone

@@ -32,11 +32,11 @@ QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15":
 
 
 def sst2(value: float, interval: tuple[float, float]) -> ProbeResult:
-    return ProbeResult("", "classification", "accuracy", "test", 872, value, interval, 0.8, None)
+    return ProbeResult("", "classification", "accuracy", "test", 872, value, interval, None)
 
 
 def stsb(value: float, interval: tuple[float, float]) -> ProbeResult:
-    return ProbeResult("", "regression", "pearson", "eval", 1500, value, interval, 0.5, None)
+    return ProbeResult("", "regression", "pearson", "eval", 1500, value, interval, None)
 
 
 def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:

@@ -141,7 +141,6 @@ def _finetune(run: Run, probe: Probe) -> ProbeResult:
         rows=found.rows,
         value=found.metrics[found.metric],
         interval=found.intervals.get(found.metric),
-        eval=found.kept.eval.get(found.metric) if found.kept else None,
         baselines=found.of_baselines(found.metric),
         collapsed=(found.kept.collapsed or None) if found.kept else None,
     )

@@ -39,7 +39,7 @@ from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, Trial, identity
 from elektron.io.folders import atomic_folder
-from elektron.reporting.task_report import privacy_sentence
+from elektron.reporting.task_summary import privacy_sentence
 from elektron.sweep import format_settings, replace_settings
 from elektron.terminal import echo
 from elektron.tracking import FOLDER as TRACKING

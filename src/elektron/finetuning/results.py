@@ -38,12 +38,7 @@ from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import file_name, write_model_card
 from elektron.reporting.reading import mapping, read_json
-from elektron.reporting.task_report import (
-    plot,
-    pretraining_gain,
-    privacy_sentence,
-    write_report,
-)
+from elektron.reporting.task_report import plot, write_report
 from elektron.reporting.task_result import (
     CONFIG,
     DETAILS,
@@ -52,6 +47,7 @@ from elektron.reporting.task_result import (
     RUNS,
     read_task_result,
 )
+from elektron.reporting.task_summary import pretraining_gain, privacy_sentence
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from elektron.reporting.page import Inline, Table, code, templates
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.sections import sides_table
-from elektron.reporting.task_report import (
+from elektron.reporting.task_report import metrics_table
+from elektron.reporting.task_result import TaskResult, read_task_result
+from elektron.reporting.task_summary import (
     how_trained,
     main_metric,
-    metrics_table,
     pretraining_gain,
     privacy_sentence,
     rows_in_words,
@@ -35,7 +36,6 @@ from elektron.reporting.task_report import (
     task_name,
     warnings,
 )
-from elektron.reporting.task_result import TaskResult, read_task_result
 from elektron.reporting.usage import (
     ANSWERS_REMARK,
     WITHOUT_GENERATOR,

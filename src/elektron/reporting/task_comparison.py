@@ -7,16 +7,9 @@ from collections.abc import Sequence
 from elektron.reporting import charts, page, sections
 from elektron.reporting.formatting import whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
-from elektron.reporting.task_report import (
-    KIND,
-    TILES,
-    facts,
-    pretraining_gain,
-    seeds_sentences,
-    task_name,
-    warnings_block,
-)
+from elektron.reporting.task_report import KIND, TILES, warnings_block
 from elektron.reporting.task_result import TaskResult
+from elektron.reporting.task_summary import facts, pretraining_gain, seeds_sentences, task_name
 
 MAX_COMPARED = 6
 

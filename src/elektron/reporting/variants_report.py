@@ -55,8 +55,6 @@ class ProbeResult:
     value: float
     interval: Interval | None
     """Its 95 % bootstrap interval."""
-    eval: float | None
-    """The metric on the eval rows, by which epochs are chosen."""
     collapsed: str | None
     """The constant prediction, where the model has collapsed to one."""
     baselines: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,154 @@
+"""What is said of a fine-tuned model in words: on its page, in a comparison of several, and in its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from elektron.reporting.formatting import NOTHING, duration, short, whole
+from elektron.reporting.reading import number
+from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
+from elektron.reporting.task_result import SIDES, TaskResult
+
+TASKS = {
+    "classification": "Text classification",
+    "regression": "Regression on text",
+    "token-classification": "Token classification",
+    "question-answering": "Question answering",
+    "multiple-choice": "Multiple choice",
+    "translation": "Translation",
+    "summarization": "Summarization",
+    "generation": "Text generation",
+    "embedding": "Sentence embeddings",
+}
+
+
+def task_name(result: TaskResult) -> str:
+    """The task in words."""
+    return TASKS.get(result.task, result.task or "A task")
+
+
+def from_scratch(result: TaskResult) -> bool:
+    """Whether the model was to begin from random weights."""
+    return result.model.startswith("scratch:")
+
+
+def how_trained(result: TaskResult) -> str:
+    """Fine-tuned or not."""
+    return "trained from random weights" if from_scratch(result) else "fine-tuned"
+
+
+def rows_in_words(result: TaskResult) -> str:
+    """`5,000 test rows`."""
+    split = "evaluation" if result.split == "eval" else result.split
+    rows = whole(result.rows) if result.rows is not None else ""
+    return " ".join(filter(None, [rows, split, "rows"]))
+
+
+def main_metric(result: TaskResult) -> str:
+    """The main metric with its interval, and that of each baseline."""
+    metric = result.format(result.metric)
+    interval = metric.format_interval(result.intervals.get(result.metric))
+    inside = f" (95 % interval {interval})" if interval else ""
+    value = metric.format_value(result.metrics.get(result.metric))
+    others = [f"{metric.format_value(value)} ({name})" for name, value in result.of_baselines(result.metric).items()]
+    baselines = f" Simple baselines reach {' and '.join(others)}." if others else ""
+    return f"{metric.title} is {value}{inside} on {rows_in_words(result)}.{baselines}"
+
+
+def lead(result: TaskResult) -> str:
+    """What was learned, how well, and against what."""
+    encoder = "/".join(Path(result.model).parts[-2:]) or "an encoder"
+    rows = result.details.rows.get("train")
+    on = f" on {whole(rows)} rows" if rows else ""
+    return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
+
+
+def privacy_sentence(privacy: dict[str, Any]) -> str:
+    """The budget of a private training and what it is for."""
+    epsilon, delta, noise, rate, norm = (
+        f"{number(privacy, name) or float('nan'):.3g}"
+        for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
+    )
+    steps, trainings = (number(privacy, name) or 1 for name in ("steps", "trainings"))
+    several = f" and the {whole(trainings)} trainings together" if trainings > 1 else ""
+    return (
+        f"Differentially private for each training row{several}: ε = {epsilon} at δ = {delta} "
+        f"({str(privacy.get('accountant', '')).upper()} accountant, noise multiplier {noise}, sample rate {rate}, "
+        f"{whole(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
+        "further training on the same rows adds to ε."
+    )
+
+
+def warnings(result: TaskResult) -> list[str]:
+    """What a reader of the metrics must know."""
+    details, found = result.details, list(result.details.warnings)
+    if details.hand_over.get("loaded_weights") == 0 and not from_scratch(result):
+        found.append("no pretrained weights were loaded: the encoder began from random ones")
+    same = details.chosen_on == details.reported_on != ""
+    if same and not any("chosen on" in said for said in found):
+        found.append(
+            "the metrics are of the rows that the model was chosen on, and too good: rows that "
+            "nothing was chosen on would give fairer ones"
+        )
+    return found
+
+
+def facts(result: TaskResult) -> dict[str, str]:
+    """What was trained on what."""
+    details, kept, rows = result.details, result.kept, result.details.rows
+    encoder = "encoder" if from_scratch(result) else "pretrained encoder"
+    found = {
+        encoder if rows else "model": result.model,  # `evaluate` trains nothing
+        "training rows": whole(rows.get("train")),
+        "evaluation rows": whole(rows.get("eval")),
+        "test rows": whole(rows.get("test")),
+        "pretrained weights": short(details.hand_over.get("loaded_weights") or None),
+        "new weights": short(details.hand_over.get("new_weights")),
+        "chosen on": details.chosen_on,
+        "training time": duration(kept.seconds if kept else None),
+        "device": details.device,
+    }
+    return {name: value for name, value in found.items() if value and value != NOTHING}
+
+
+def seed_spreads(result: TaskResult) -> dict[str, Spread]:
+    """The main metric over the seeds of the chosen settings, by split; empty with fewer than two seeds."""
+    trial = result.chosen("pretrained") or result.chosen("scratch")
+    several = trial is not None and len(trial.runs) > 1
+    spreads = {split: trial.spread(split, result.metric) for split in ("eval", "test")} if trial and several else {}
+    return {split: spread for split, spread in spreads.items() if spread is not None}
+
+
+def seeds_sentences(result: TaskResult) -> list[str]:
+    """Median and spread over seeds, a sentence a split."""
+    metric = result.format(result.metric)
+    return [
+        f"{metric.title} on {split}: median {metric.format_value(spread.median)} of "
+        f"{len(spread.values)} seeds, from {metric.format_interval(spread.ends)}."
+        for split, spread in seed_spreads(result).items()
+    ]
+
+
+def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] | None:
+    """Pre-trained against from scratch: their spreads, the split and the verdict; None without two sides."""
+    trials = {name: result.chosen(side) for side, name in SIDES.items()}
+    runs = [run for trial in trials.values() if trial for run in trial.runs]
+    split = "test" if all(result.metric in run.test for run in runs) else "eval"
+    spreads = {
+        name: spread for name, trial in trials.items() if trial and (spread := trial.spread(split, result.metric))
+    }
+    if len(spreads) < len(SIDES):
+        return None
+    metric = result.format(result.metric)
+    pretrained, scratch = spreads.values()
+    said = [pretraining_gain_sentence(pretrained, scratch, metric.format_value, metric.format_difference)]
+    for name, trial in trials.items():
+        collapsed = sum(bool(run.collapsed) for run in trial.runs) if trial else 0
+        if trial and collapsed:
+            said.append(f"Collapsed seeds {name}: {collapsed} of {len(trial.runs)}.")
+    ends = result.intervals.get(result.metric)
+    if ends is not None and result.split == split and result.rows is not None:
+        width = metric.format_difference((ends[1] - ends[0]) / 2)
+        said.append(f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}.")
+    return spreads, split, " ".join(said)

@@ -81,11 +81,13 @@ class Estimate(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """All values for JSON."""
-        content = {
-            name: value._asdict() if hasattr(value, "_asdict") else value for name, value in self._asdict().items()
+        measured = self.measured and self.measured._asdict()
+        return self._asdict() | {
+            "length": self.length._asdict(),
+            "memory": self.memory._asdict() | {"total": self.memory.total},
+            "disk": self.disk._asdict() | {"total": self.disk.total},
+            "measured": measured,
         }
-        content["memory"]["total"], content["disk"]["total"] = self.memory.total, self.disk.total
-        return content
 
 
 def estimate(config: EstimateConfig) -> Estimate:

@@ -225,20 +225,16 @@ def count_memory(
             # The parameters, because references would keep the gradients alive.
             own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
             gradients = max(gradients, own, key=bytes_of)
-            peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
-            live.peak = live.now
+            before = bytes_of(step.optimizer.state_tensors().values())
+            peak, live.peak = max(peak, live.peak - before), live.now
             step.update()
             peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
-    activations = peak - bytes_of(pair.parameters())
+    weights, state = list(pair.parameters()), list(step.optimizer.state_tensors().values())
+    activations = peak - bytes_of(weights)
     if not accumulates and shards == 1:
         activations -= bytes_of(gradients)
-    weights, state = list(pair.parameters()), step.optimizer.state_tensors().values()
-    memory = DeviceMemory(
-        weights=bytes_of(weights, shards),
-        gradients=bytes_of(gradients, shards),
-        optimizer=bytes_of(state, shards),
-        activations=max(0, activations),
-    )
+    parts = (bytes_of(weights, shards), bytes_of(gradients, shards), bytes_of(state, shards))
+    memory = DeviceMemory(*parts, max(0, activations))
     return memory, bytes_of([*weights, *state])
 
 
@@ -249,15 +245,14 @@ def bytes_of(tensors: Iterable[Tensor], shards: int = 1) -> int:
 
 def make_fake(pair: Pair) -> None:
     """Replace parameters and buffers by fake tensors, under `FakeTensorMode`; tied ones stay tied."""
-    fakes: dict[nn.Parameter, nn.Parameter] = {}
+    fakes: dict[Tensor, Tensor] = {}
     for module in pair.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter not in fakes:
-                empty = torch.empty(parameter.shape, dtype=parameter.dtype)
-                fakes[parameter] = nn.Parameter(empty, parameter.requires_grad)
-            setattr(module, name, fakes[parameter])
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if tensor not in fakes:
+                empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                fakes[tensor] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+            setattr(module, name, fakes[tensor])
 
 
 def fused_attention(*inputs: Any, dropout: float = 0.0, **options: Any) -> Any:

@@ -107,16 +107,14 @@ def _row_text(
     for token_id, is_selected, is_masked in row:
         if token_id in (special["cls"], special["sep"]):
             lines.append("")
-        if token_id in (special["cls"], special["sep"], special["pad"]):
-            continue
-        token = str(tokenizer.convert_ids_to_tokens(token_id))
-        token = readable(token, tokenizer.backend_tokenizer)
-        text = escaped(token.removeprefix(" "))
-        if is_masked:
-            text = rf"[bold reverse]\[{text}][/]"
-        elif is_selected:
-            text = f"[bold]{{{text}}}[/]"
-        lines[-1] += f" {text}" if token.startswith(" ") else text
+        elif token_id != special["pad"]:
+            token = readable(str(tokenizer.convert_ids_to_tokens(token_id)), tokenizer.backend_tokenizer)
+            text = escaped(token.removeprefix(" "))
+            if is_masked:
+                text = rf"[bold reverse]\[{text}][/]"
+            elif is_selected:
+                text = f"[bold]{{{text}}}[/]"
+            lines[-1] += f" {text}" if token.startswith(" ") else text
     return "\n".join(f"│{line}" for line in lines if line)
 
 
@@ -164,17 +162,11 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _table(findings: Iterable[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "", "finding", "what it may mean"):
-        table.add_column(heading)
+    table = Table("", "", "finding", "what it may mean", box=None, pad_edge=False)
     for finding in findings:
-        color = COLORS[finding.verdict]
-        table.add_row(
-            f"[{color}]{finding.verdict}[/]",
-            escaped(finding.subject),
-            escaped(finding.value),
-            "" if finding.verdict == "fine" else escaped(finding.advice),
-        )
+        verdict = f"[{COLORS[finding.verdict]}]{finding.verdict}[/]"
+        advice = "" if finding.verdict == "fine" else finding.advice
+        table.add_row(verdict, escaped(finding.subject), escaped(finding.value), escaped(advice))
     return table
 
 

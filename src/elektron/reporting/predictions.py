@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class Row:
 
     def predicted(self, name: str) -> Any:
         """The prediction of that name, which comes after all columns."""
-        names = [other for other in self.content if _without_prefix(other) == name]
+        names = [other for other in self.content if re.fullmatch(f"({PREFIX})+{name}", other)]
         return self.content[names[-1]] if names else None
 
     def given(self, role: str) -> Any:
@@ -63,9 +64,8 @@ class Row:
         return f"{middle_left_out(text, LONGEST_TEXT // 2)} ‖ {middle_left_out(pair, LONGEST_TEXT // 2)}"
 
     def long_text(self, text: Any) -> str:
-        """The part of a text that the model has read, its middle left out, and how much it has not read."""
-        read, remark = (str(text), "") if self.reading is None else self.reading.of(str(text))
-        return middle_left_out(read) + remark
+        """A text with its middle left out, and how much of it the model has not read."""
+        return self.reading.show(str(text)) if self.reading else middle_left_out(text)
 
 
 class Reading:
@@ -80,20 +80,15 @@ class Reading:
             self.tokenizer.no_truncation()
             self.length = int(length) - self.tokenizer.num_special_tokens_to_add(False)
 
-    def of(self, text: str) -> tuple[str, str]:
-        """The part of a text that is read, and a remark where it is not all.
-
-        Of head and tail the part is the text itself: what is shown of it is its beginning and its end.
-        """
-        if self.tokenizer is None:
-            return text, ""
-        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
-        if len(offsets) <= self.length:
-            return text, ""
+    def show(self, text: str) -> str:
+        """The part of a text that is read, its middle left out, and a remark where it is not all."""
+        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets if self.tokenizer else []
+        if not offsets or len(offsets) <= self.length:
+            return middle_left_out(text)
         counts = f"{self.length:,} of {len(offsets):,} tokens"
         if self.truncation == "head":
-            return text[: offsets[self.length - 1][1]], f" [read: the first {counts}]"
-        return text, f" [read: the first and last, {counts}]"
+            return f"{middle_left_out(text[: offsets[self.length - 1][1]])} [read: the first {counts}]"
+        return f"{middle_left_out(text)} [read: the first and last, {counts}]"
 
 
 @dataclass(frozen=True)
@@ -127,30 +122,25 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     view, path = VIEWS.get(result.task), result.folder / PREDICTIONS
     if view is None or not path.is_file():
         return []
-    draw = random.Random(0)
+    draw, most = random.Random(0), {True: MAX_ERRORS, False: view.most_others}
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
-    separator = result.details.label_separator or result.config.get("label_separator") or ""
+    separator = str(result.details.label_separator or result.config.get("label_separator") or "")
     kept: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
-    most = {True: MAX_ERRORS, False: view.most_others}
     for place, content in enumerate(read_lines(path), start=1):
         if content is None:
             raise ElektronError(f"{path}, line {place}: not valid JSON")
-        example, drawn = view.example(Row(content, columns, str(separator))), draw.random()
-        rank = drawn if example.rank is None else example.rank
+        example, drawn = view.example(Row(content, columns, separator)), draw.random()
         heap = kept[example.wrong]
-        heapq.heappush(heap, (rank, -place, content))
+        heapq.heappush(heap, (drawn if example.rank is None else example.rank, -place, content))
         if len(heap) > most[example.wrong]:
             heapq.heappop(heap)
     blocks: list[page.Block] = []
     reading = Reading(result)
     for title, found in zip((view.errors, view.others), kept.values(), strict=True):
-        if found:
-            rows = [
-                view.example(Row(content, columns, str(separator), reading)).cells
-                for _, _, content in sorted(found, key=lambda e: e[:2], reverse=True)
-            ]
-            widths = list(view.columns.values())
-            blocks += [page.Heading(title), page.Table(list(view.columns), rows, widths=widths)]
+        found.sort(key=lambda entry: entry[:2], reverse=True)
+        rows = [view.example(Row(content, columns, separator, reading)).cells for _, _, content in found]
+        table = page.Table(list(view.columns), rows, widths=list(view.columns.values()))
+        blocks += [page.Heading(title), table] if rows else []
     return blocks
 
 
@@ -181,14 +171,6 @@ def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
         return shortened(text, longest)
     first = max(text.find(" ", first, place) + 1, first)
     return f"… {shortened(text[first:], longest)}"
-
-
-def _without_prefix(name: str) -> str | None:
-    """The name of a prediction; None of a column without the prefix."""
-    stripped = name
-    while stripped.startswith(PREFIX):
-        stripped = stripped.removeprefix(PREFIX)
-    return stripped if stripped != name else None
 
 
 def _labels(value: Any, separator: str = "") -> list[str]:
@@ -242,19 +224,18 @@ def _tagging(row: Row) -> Example:
     right = truth if len(truth) == len(predicted) else predicted
     shown: list[Token] = []
     for token, tag, true in zip(tokens, predicted, right, strict=False):
-        mark = tag if tag != OUTSIDE or tag != true else ""
-        correction = None if tag == true else true
+        mark = "" if tag == true == OUTSIDE else tag
         shade = 0.3 if tag != OUTSIDE else 0.0
-        shown.append(Token(token, bool(shown), shade, note=mark, correction=correction))
+        shown.append(Token(token, bool(shown), shade, note=mark, correction=None if tag == true else true))
     wrong = [place for place, token in enumerate(shown) if token.correction is not None]
-    errors, last = len(wrong), max(0, len(shown) - MAX_TOKENS)
+    last = max(0, len(shown) - MAX_TOKENS)
     begin = min(last, max(0, wrong[0] - MAX_TOKENS // 4)) if wrong else 0
     part = [Token("…"), *shown[begin:]] if begin else shown
     if begin < last:
         part = [*part[:MAX_TOKENS], Token("…")]
     cells = [page.Cell(tokens=part)]
-    if errors:
-        return Example(True, cells, errors / len(shown))
+    if wrong:
+        return Example(True, cells, len(wrong) / len(shown))
     return Example(False, cells, None if any(token.note for token in shown) else 0.0)
 
 

@@ -165,13 +165,8 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
     repo = parse_repo(name)
 
     def file(which: str) -> Path | None:
-        path = cached_file(
-            repo.name,
-            which,
-            subfolder=subfolder,
-            _raise_exceptions_for_missing_entries=False,
-            **hub_options(repo),
-        )
+        options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
+        path = cached_file(repo.name, which, subfolder=subfolder, **options)
         return None if path is None else Path(path)
 
     if (written := file("tokenizer.json")) is not None:
@@ -187,7 +182,8 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
         return {}
     pieces = [piece for piece in read_text(vocabulary).splitlines() if not piece.startswith("[")]
     lowercase = not any(map(has_capitals, pieces))
-    strip_accents = lowercase and not any(map(_has_accents, pieces))
+    decomposed = unicodedata.normalize("NFD", "".join(pieces))
+    strip_accents = lowercase and not any(unicodedata.category(character) == "Mn" for character in decomposed)
     _log_once(
         f"{name}: a vocab.txt without settings: text is {'lowercased' if lowercase else 'not lowercased'} and accents "
         f"are {'removed' if strip_accents else 'kept'}, as in the vocabulary"
@@ -198,10 +194,6 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
 def has_capitals(piece: str) -> bool:
     """Whether lowercasing changes a piece of a vocabulary."""
     return piece != piece.lower()
-
-
-def _has_accents(piece: str) -> bool:
-    return any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", piece))
 
 
 def hub_options(repo: Repo) -> dict[str, Any]:

@@ -120,19 +120,17 @@ def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
             )
         )
     result = read_task_result(out)
-    trials = {side: result.chosen(side) for side in SIDES}
-    return {
+    found = {
         "task": TASK,
         "classes": result.labels,
         "train_documents": len(rows["train"]),
         "test_documents": len(rows["test"]),
         "baselines": result.of_baselines("accuracy"),
-        **{
-            side: {"accuracies": [run.test["accuracy"] for run in trial.runs]}
-            for side, trial in trials.items()
-            if trial is not None
-        },
     }
+    for side in SIDES:
+        if (trial := result.chosen(side)) is not None:
+            found[side] = {"accuracies": [run.test["accuracy"] for run in trial.runs]}
+    return found
 
 
 def summary_text(summary: dict[str, Any], verdict: str, page: Path, blocks: Path, run: Path) -> str:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.explain.config import ExplainConfig
-from elektron.explain.faithfulness import Faithfulness, faithfulness
+from elektron.explain.faithfulness import Faithfulness, Fall, faithfulness
 from elektron.explain.importance import (
     Attribution,
     attention_between_words,
@@ -60,18 +60,18 @@ class ExplainedAnswer:
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types."""
-        attribution = self.attribution
         found: dict[str, Any] = {"answer": self.answer.name}
         if self.answer.words:
             found["about"] = list(self.answer.words)
-        if attribution is not None:
-            for name in ("score", "baseline_score", "gap"):
-                found[name] = round(getattr(attribution, name), DIGITS)
-        name = "attributions" if attribution is not None else "attention_received"
+        name = "attention_received"
+        if self.attribution is not None:
+            name = "attributions"
+            found |= {
+                part: round(getattr(self.attribution, part), DIGITS) for part in ("score", "baseline_score", "gap")
+            }
         found[name] = [round(value, DIGITS) for value in self.importance]
         if self.faithfulness is not None:
-            ours, random = self.faithfulness
-            for name, value, by_chance in zip(ours._fields, ours, random, strict=True):
+            for name, value, by_chance in zip(Fall._fields, *self.faithfulness, strict=True):
                 found[name] = {"value": round(value, DIGITS), "random": round(by_chance, DIGITS)}
         return found
 

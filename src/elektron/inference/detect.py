@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from unicodedata import combining
 
 import numpy as np
@@ -60,6 +60,11 @@ class Word:
     tokens: slice
     probability: float
     """Of having been replaced: the highest of its tokens."""
+
+    def as_json(self, text: str) -> Prediction:
+        """In JSON's types."""
+        spelled = {"word": text[self.start : self.end], "start": self.start, "end": self.end}
+        return spelled | {"probability": round(self.probability, DIGITS)}
 
 
 def detect(config: DetectConfig) -> int:
@@ -153,24 +158,12 @@ class Detector:
         probabilities = self._probabilities(ids_of_texts)
         rows = zip(texts, ids_of_texts, encoded["offset_mapping"], probabilities, strict=True)
         found = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
-        suspicious = [
-            [
-                {
-                    "word": text[word.start : word.end],
-                    "start": word.start,
-                    "end": word.end,
-                    "probability": round(word.probability, DIGITS),
-                }
-                for word in words
-            ]
-            for text, words in zip(texts, found, strict=True)
-        ]
+        suspicious = [[word.as_json(text) for word in words] for text, words in zip(texts, found, strict=True)]
         if self.generator is not None:
             masked = [(ids, word) for ids, words in zip(ids_of_texts, found, strict=True) for word in words]
-            suggestions = iter(self._suggestions(self.generator, masked))
-            for row in suspicious:
-                for entry in row:
-                    entry["suggestions"] = next(suggestions)
+            suggestions = self._suggestions(self.generator, masked)
+            for entry, suggested in zip(chain(*suspicious), suggestions, strict=True):
+                entry["suggestions"] = suggested
         return [{"suspicious": row} for row in suspicious]
 
     @torch.inference_mode()

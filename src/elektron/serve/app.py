@@ -78,10 +78,8 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_exception_handler(ElektronError, _unprocessable)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _client_disconnected)
-    app.add_exception_handler(Exception, _internal_error)
+    for error_class in (ElektronError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(error_class, _answer_to_error)
 
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
         """Predictions, and how much of the texts the tokenizer does not know."""
@@ -180,15 +178,13 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
 
     @app.get("/metrics", summary="Counts in Prometheus' text format")
     async def metrics() -> Response:
-        lines = [
-            *guard.metrics(),
-            "# TYPE elektron_rows_total counter",
-            f"elektron_rows_total {rows_answered}",
-            "# TYPE elektron_batches_total counter",
-            f"elektron_batches_total {batcher.batches}",
-            "# TYPE elektron_queue_rows gauge",
-            f"elektron_queue_rows {batcher.rows}",
-        ]
+        lines = guard.metrics()
+        for name, kind, value in (
+            ("rows_total", "counter", rows_answered),
+            ("batches_total", "counter", batcher.batches),
+            ("queue_rows", "gauge", batcher.rows),
+        ):
+            lines += [f"# TYPE elektron_{name} {kind}", f"elektron_{name} {value}"]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 
     page, policy = page_with_policy()
@@ -340,20 +336,13 @@ async def body_of(request: Request, kind: str) -> bytes:
     return await request.body()
 
 
-async def _unprocessable(request: Request, error: Exception) -> Response:
-    return error_response(422, str(error))
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return error_response(error.status_code, error.detail, error.headers)
-
-
-async def _client_disconnected(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
-
-
-async def _internal_error(request: Request, error: Exception) -> Response:
+async def _answer_to_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, ElektronError):
+        return error_response(422, str(error))
+    if isinstance(error, HTTPException):
+        return error_response(error.status_code, error.detail, error.headers)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # nobody reads it
     return error_response(500, "internal error: the server's log has more")
 
 

@@ -48,17 +48,9 @@ def load_model(config: ServeConfig) -> ServedModel:
         ElektronError: there is no such model, or it is of another task.
     """
     if network_of_run(config.model, DISCRIMINATOR):
-        detector = load_detector(
-            DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
-        )
-        return ServedModel(
-            "detection",
-            TEXTS,
-            detector.predict,
-            detector.tokenizer,
-            detector.on.name,
-            detector.room,
-        )
+        settings = DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
+        finder = load_detector(settings)
+        return ServedModel("detection", TEXTS, finder.predict, finder.tokenizer, finder.on.name, finder.room)
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     task = predictor.task
     return ServedModel(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from elektron.configuration import from_dict, read_yaml, settings, to_flat_dict, to_yaml, validate
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 from elektron.corpus.manifest import SPLITS, Manifest
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
@@ -81,7 +81,7 @@ def test_corpora(cases: int, tmp_path: Path) -> None:
     def check(file: tuple[str, bytes], column: str | None) -> None:
         path = tmp_path / f"x{file[0]}"
         path.write_bytes(file[1])
-        answered(lambda: read_documents([str(path)], column))
+        answered(lambda: Corpus([str(path)], column))
 
     fuzz(cases, check, file=FILES, column=st.none() | st.just("text") | TEXTS)
 

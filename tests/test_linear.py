@@ -47,7 +47,7 @@ for unit in UNITS:
 EVERY_READER = """
 import sys
 from pathlib import Path
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 from elektron.corpus.tokenizer import train_tokenizer_on
 from elektron.errors import ElektronError
 from elektron.reporting.markdown import block, code, plain
@@ -63,7 +63,7 @@ for unit in UNITS:
         path = folder / f"x{suffix}"
         path.write_text("text,label\\n" + text)
         try:
-            list(read_documents([str(path)]))
+            list(Corpus([str(path)]))
         except ElektronError:
             pass
         for layout in (TEXTS, CHOICES, TAGGED, SQUAD, PARALLEL):

@@ -16,7 +16,7 @@ import torch
 import elektron
 from elektron.configuration import read_yaml
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.registry import load_task
@@ -170,7 +170,7 @@ def test_a_pickled_block_file(tmp_path: Path, trap: bytes) -> None:
         ("summary.json", lambda folder: read_json(folder / "summary.json", mapping)),
         ("recipe.yaml", lambda folder: pretrain_config(folder / "recipe.yaml")),
         *(
-            (name, lambda folder: list(read_documents([str(next(folder.glob("[cd]*.*")))])))
+            (name, lambda folder: list(Corpus([str(next(folder.glob("[cd]*.*")))])))
             for name in ("c.pkl", "c.txt", "c.jsonl", "c.csv", "c.parquet", "d.npy", "c.txt.gz")
         ),
     ],

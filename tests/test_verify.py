@@ -264,7 +264,7 @@ def test_blocks_are_blocks_whatever_their_folder_is_called(tmp_path: Path, name:
     folder = write(tmp_path / name, make_rows(8), make_rows(2))
     assert kind_of(folder)[0] == "blocks" and faults(folder) == []
     (folder / "manifest.json").write_text("[" * 100_000)
-    assert ["manifest.json: damaged" in line for line in faults(folder)] == [True]
+    assert ["manifest.json is damaged" in line for line in faults(folder)] == [True]
 
 
 @pytest.mark.parametrize(("old", "new"), [("\n ", "\n\t"), (": ", ":"), ("}", "}\n")])

@@ -11,7 +11,7 @@ import pytest
 
 from elektron.corpus import documentation
 from elektron.corpus.documentation import labelled, part, read_docstrings, training_docstrings
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 
 SOURCE = '''"""Module text that is   long enough
 to be kept as a document."""
@@ -77,7 +77,7 @@ def test_parts_are_made_of_files() -> None:
 
 
 def test_the_corpus_is_everything_but_the_test_part(library: Path) -> None:
-    corpus = list(read_documents(["builtin:docs"]))
+    corpus = list(Corpus(["builtin:docs"]))
     assert {part(document.group) for document in corpus} == {"train", "validation"}
     assert [d.text for d in corpus] == [d.text for d in training_docstrings()]
     test = labelled("test")

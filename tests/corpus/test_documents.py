@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elektron.corpus import documents
-from elektron.corpus.documents import Corpus, read_documents
+from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.io import text as io_text
 
@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def texts(*sources: Path | str, column: str | None = None) -> list[str]:
-    return [document.text for document in read_documents([str(s) for s in sources], column)]
+    return [document.text for document in Corpus([str(s) for s in sources], column)]
 
 
 def compressed(path: Path, content: bytes) -> Path:
@@ -459,4 +459,4 @@ def test_hub_data_sets_are_streamed(tmp_path: Path) -> None:
     ],
 )
 def test_real_corpora(name: str, column: str | None, count: int) -> None:
-    assert sum(1 for _ in read_documents([str(DATA / name)], column)) == count
+    assert sum(1 for _ in Corpus([str(DATA / name)], column)) == count

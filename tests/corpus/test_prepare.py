@@ -18,7 +18,7 @@ from elektron.corpus import documents, engines
 from elektron.corpus import prepare as prepare_module
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
@@ -65,7 +65,7 @@ def all_rows(folder: Path) -> np.ndarray:
 def test_every_token_of_every_document_is_in_the_blocks(config: PrepareConfig, packing: str) -> None:
     manifest = prepare(replace(config, packing=packing))
     tokenizer = load_tokenizer(config.tokenizer)
-    texts = [document.text for document in read_documents(config.corpus)]
+    texts = [document.text for document in Corpus(config.corpus)]
     expected = sorted(token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids)
     rows = all_rows(config.out)
     found = sorted(rows[~np.isin(rows, [0, 2, 3])].tolist())

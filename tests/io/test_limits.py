@@ -17,7 +17,7 @@ import pytest
 
 from elektron.configuration import read_yaml
 from elektron.corpus.blocks import BlockStore
-from elektron.corpus.documents import read_documents
+from elektron.corpus.documents import Corpus
 from elektron.corpus.manifest import Manifest
 from elektron.errors import ElektronError
 from elektron.finetuning.tasks.registry import load_task
@@ -73,11 +73,11 @@ def test_a_line_without_an_end(suffix: str, tmp_path: Path, monkeypatch: pytest.
     begin = '{"text": "' if suffix == ".jsonl" else "text,label\n"
     path.write_text(begin + "x" * 2000)
     with pytest.raises(ElektronError, match="a line of more than 1,000 characters"):
-        list(read_documents([str(path)], "text" if suffix == ".csv" else None))
+        list(Corpus([str(path)], "text" if suffix == ".csv" else None))
     with pytest.raises(ElektronError, match="a line of more than 1,000 characters"):
         read(path)
     path.write_text('{"text": "a", "label": 1}\n' * 400 if suffix == ".jsonl" else "text\na\n" * 400)
-    assert list(read_documents([str(path)]))
+    assert list(Corpus([str(path)]))
 
 
 YAML_BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -36,6 +36,7 @@ from elektron.corpus.manifest import (
 from elektron.corpus.packing import refuse_unknown_ids
 from elektron.errors import ElektronError, first_line
 from elektron.io.checksums import file_sha256
+from elektron.io.files import unreadable
 
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
@@ -64,6 +65,7 @@ class BlockWriter:
 
         The rows of a member of a mixture must be written in succession.
         """
+        refuse_unknown_ids(rows, self.manifest.vocab_size, "nothing is stored")
         self.splits[split].write(rows, documents, member)
 
     def finish(self, duplicates: int, unknown: float = 0.0, redacted: Mapping[str, int] | None = None) -> Manifest:
@@ -103,7 +105,6 @@ class _SplitWriter:
         for index, count in enumerate((documents, len(rows), tokens)):
             self.members[member][index] += count
         self.pieces += int((rows == self.manifest.special_ids["cls"]).sum())
-        refuse_unknown_ids(rows, self.manifest.vocab_size, "nothing is stored")
         self.waiting.append(rows.astype(self.manifest.dtype))
         self.rows_waiting += len(rows)
         while self.rows_waiting >= ROWS_PER_BATCH:
@@ -316,7 +317,7 @@ class Rows:
         try:
             count = os.preadv(self._descriptor(file), [into.data], offset)
         except OSError as error:
-            raise _unreadable(self.folder / file.name, error) from error
+            raise unreadable(self.folder / file.name, error, "") from error
         if count != into.nbytes:
             raise _damaged(self.folder / file.name, "it has become shorter")
 
@@ -351,7 +352,7 @@ class Rows:
                     rows += len(batch)
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error, "") from error
             raise _damaged(path, first_line(error)) from error
         if rows != file.rows or not all(0 <= offset < size for offset in offsets):
             raise _damaged(path, "its layout is not that of the manifest")
@@ -365,7 +366,3 @@ def row_schema(manifest: Manifest) -> pa.Schema:
 
 def _damaged(path: Path, how: str) -> ElektronError:
     return ElektronError(f"{path} is damaged ({how}): prepare the blocks again")
-
-
-def _unreadable(path: Path, error: OSError) -> ElektronError:
-    return ElektronError(f"{path} cannot be read ({error.strerror})")

@@ -7,10 +7,8 @@ bounded, or begins only where the run of characters that it reads begins.
 
 from __future__ import annotations
 
-import itertools
 import re
 import socket
-import string
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 
@@ -184,24 +182,22 @@ def _email(match: re.Match[str]) -> Span | None:
 
 
 @cache
-def _iban_forms() -> dict[str, re.Pattern[str]]:
-    """By country code: the pattern of an IBAN, which has a length of its own in each country."""
+def _iban_form(country: str) -> re.Pattern[str] | None:
+    """The pattern of an IBAN, which has a length of its own in each country; None where there is none."""
     from stdnum import numdb
 
-    forms, registry = {}, numdb.get("iban")
-    for code in map("".join, itertools.product(string.ascii_uppercase, repeat=2)):
-        if structure := registry.info(code)[0][1].get("bban"):
-            length = 2 + sum(map(int, re.findall("[0-9]+", structure)))
-            form = rf"[A-Za-z]{{2}}(?:[ -]?[A-Za-z0-9]){{{length}}}(?![A-Za-z0-9])"
-            forms[code] = re.compile(form)
-    return forms
+    structure = numdb.get("iban").info(country)[0][1].get("bban")
+    if structure is None:
+        return None
+    length = 2 + sum(map(int, re.findall("[0-9]+", structure)))
+    return re.compile(rf"[A-Za-z]{{2}}(?:[ -]?[A-Za-z0-9]){{{length}}}(?![A-Za-z0-9])")
 
 
 def _iban(match: re.Match[str]) -> Span | None:
     from stdnum import iban
 
     text, start = match.string, match.start() - 2
-    form = _iban_forms().get(text[start : start + 2].upper())
+    form = _iban_form(text[start : start + 2].upper())
     whole = form.match(text, start) if form is not None else None
     return whole.span() if whole is not None and iban.is_valid(whole[0]) else None
 

@@ -73,11 +73,6 @@ class Document:
     """The source of a mixture that it comes from."""
 
 
-def read_documents(corpora: Sequence[str], text_column: str | None = None) -> Iterator[Document]:
-    """The documents of the sources in order."""
-    return iter(Corpus(corpora, text_column))
-
-
 class Corpus:
     """An iterable over the documents of sources, which knows how much has been read so far.
 
@@ -163,10 +158,8 @@ class Corpus:
         if part == BUILTIN:
             from elektron.corpus.documentation import training_docstrings
 
-            yield from (
-                Document(docstring.text, docstring.group, docstring.group, member)
-                for docstring in training_docstrings()
-            )
+            for docstring in training_docstrings():
+                yield Document(docstring.text, docstring.group, docstring.group, member)
             return
         texts = self._texts_of_file(part) if isinstance(part, Path) else self._texts_of_hub(part)
         for text in texts:

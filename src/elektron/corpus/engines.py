@@ -70,8 +70,7 @@ class Packed(NamedTuple):
     """Placeholders by kind."""
 
 
-Results = Iterator[tuple[Chunk, Packed]]
-Engine = Callable[[Iterable[Chunk]], Results]
+Engine = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Packed]]]
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,8 @@ class Encoder:
         return np.split(flat, ends[:-1])
 
 
-# The encoder of this worker process.
 _encoder: Encoder | None = None
+"""Of this worker process."""
 
 
 def start_worker(encoding: Encoding) -> None:
@@ -160,9 +159,7 @@ def start_worker(encoding: Encoding) -> None:
 
 def _exit_with_parent() -> None:
     """End with a parent that was killed and could not end its workers."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]  # this is a child
     os._exit(1)
 
 
@@ -317,7 +314,7 @@ def _check_address(address: str) -> None:
 def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine:
     """Submit chunks some way ahead of the results, which are returned in order."""
 
-    def results_of(chunks: Iterable[Chunk]) -> Results:
+    def results_of(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Packed]]:
         waiting: deque[tuple[Chunk, Future[Packed]]] = deque()
         for chunk in chunks:
             waiting.append((chunk, submit(chunk)))

@@ -1,7 +1,7 @@
 """What is in a corpus, and what looks wrong, before compute is spent on it.
 
 One pass reads everything and counts; languages, words and tokens come from a random sample. Each
-figure becomes a finding: fine, worth a look, or wrong. The thresholds are rules of thumb.
+figure becomes a finding: fine, worth a look, or wrong, by rules of thumb.
 """
 
 from __future__ import annotations
@@ -27,23 +27,8 @@ from elektron.progress import Progress
 
 Verdict = Literal["fine", "worth a look", "wrong"]
 
-# Less text than this teaches little: the paper's small model saw some gigabytes.
-LITTLE_TEXT_BYTES = 10_000_000
-# Characters of a median document: shorter ones may be lines.
-SHORT_DOCUMENT = 40
-# Characters of a line: longer ones may be minified code, base64, or text without line ends.
 LONG_LINE = 20_000
-# Fractions above which a finding is worth a look, and above which it is wrong.
-LONG_LINES = (0.01, 1.0)
-UNDECODABLE = (0.0, 1e-3)
-DUPLICATES = (0.05, 0.5)
-CONTROLS = (0.0, 1e-4)
-HTML_DOCUMENTS = (0.01, 0.3)
-# Tokens per word: 1.2 to 1.6 is usual for a vocabulary trained on the text.
-TOKENS_PER_WORD = (2.0, 3.0)
-# Fractions below which a finding is worth a look.
-MAIN_SCRIPT = 0.9
-MAIN_LANGUAGE = 0.8
+"""Characters of a line: longer ones may be minified code, base64, or text without line ends."""
 # Characters of a mean word: longer ones are no words, as in Thai or protein sequences.
 UNSPACED = 20
 DOCUMENTS_AT_ONCE = 1000
@@ -165,18 +150,7 @@ def inspect_corpus(config: InspectConfig) -> list[Finding]:
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     corpus = Corpus(config.corpus, config.text)
     redaction = RedactionCounts(expand_kinds(config.redact), config.rows)
-    counts = _count(corpus, redaction)
-    findings = [*_findings(counts, corpus)]
-    if config.redact:
-        findings += redaction.findings()
-    if tokenizer is not None:
-        findings += _token_findings(counts.sample.texts, tokenizer)
-    return findings
-
-
-def _count(corpus: Corpus, redaction: RedactionCounts) -> CorpusCounts:
-    counts, seen = CorpusCounts(), SeenTexts()
-    total = corpus.total_bytes
+    counts, seen, total = CorpusCounts(), SeenTexts(), corpus.total_bytes
     documents = iter(corpus)
     with Progress("inspecting", total, "documents" if total is None else "bytes") as progress:
         while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
@@ -186,73 +160,84 @@ def _count(corpus: Corpus, redaction: RedactionCounts) -> CorpusCounts:
                 counts.add(document)
                 redaction.add(document.text)
             progress.update(counts.documents if total is None else corpus.bytes_read)
-    return counts
+    findings = [*_findings(counts, corpus)]
+    if config.redact:
+        findings += redaction.findings()
+    if tokenizer is not None:
+        findings += _token_findings(counts.sample.texts, tokenizer)
+    return findings
 
 
 def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
     documents, characters = counts.documents, counts.characters.total()
     yield Finding("documents", f"{documents:,}")
-    yield Finding(
+    yield _rated(
         "text",
         f"{counts.bytes / 1e6:,.1f} MB, {characters:,} characters",
-        "worth a look" if counts.bytes < LITTLE_TEXT_BYTES else "fine",
+        counts.bytes < 10_000_000,  # the paper's small model saw some gigabytes
         "little for pre-training: continue from a released pair with --init-from, or add text",
     )
-    yield Finding(
+    yield _rated(
         "document length: 10 %, half, 90 %, all below",
         f"{counts.document_lengths} characters",
-        "worth a look" if counts.document_lengths.quantile(0.5) < SHORT_DOCUMENT else "fine",
+        counts.document_lengths.quantile(0.5) < 40,
         "very short: is each line really a document? (blank lines separate documents)",
     )
     in_long_lines = counts.characters_in_long_lines / characters
-    yield Finding(
+    yield _rated(
         "line length: 10 %, half, 90 %, all below",
         f"{counts.line_lengths} characters",
-        _verdict(in_long_lines, LONG_LINES),
+        in_long_lines > 0.01,
         f"{in_long_lines:.0%} of the text is in lines of over {LONG_LINE:,} characters: are line "
         "ends missing, or is it no prose?",
     )
     undecodable = corpus.undecodable.total()
     worst = ", ".join(name for name, _ in corpus.undecodable.most_common(3))
-    yield Finding(
+    yield _rated(
         "encoding",
         f"{undecodable:,} bytes are not UTF-8",
-        _verdict(undecodable / counts.bytes, UNDECODABLE),
+        undecodable > 0,
         f"they were replaced; mostly in {worst}: convert to UTF-8",
+        wrong=undecodable / counts.bytes > 1e-3,
     )
-    yield Finding(
+    duplicates = counts.duplicates / documents
+    yield _rated(
         "exact duplicates",
-        f"{counts.duplicates:,} documents, {counts.duplicates / documents:.1%}",
-        _verdict(counts.duplicates / documents, DUPLICATES),
+        f"{counts.duplicates:,} documents, {duplicates:.1%}",
+        duplicates > 0.05,
         "`prepare` drops them; many of them may mean that a source is in twice",
+        wrong=duplicates > 0.5,
     )
     controls = sum(n for c, n in counts.characters.items() if CONTROL.fullmatch(c))
-    yield Finding(
+    yield _rated(
         "control and replacement characters",
         f"{controls:,}",
-        _verdict(controls / characters, CONTROLS),
+        controls > 0,
         "the tokenizer removes them; they may be traces of a wrong conversion",
+        wrong=controls / characters > 1e-4,
     )
-    yield Finding(
+    with_html = counts.with_html / documents
+    yield _rated(
         "documents with HTML tags or entities",
-        f"{counts.with_html:,}, {counts.with_html / documents:.1%}",
-        _verdict(counts.with_html / documents, HTML_DOCUMENTS),
+        f"{counts.with_html:,}, {with_html:.1%}",
+        with_html > 0.01,
         "the model will learn mark-up: extract the text first, unless that is intended",
+        wrong=with_html > 0.3,
     )
     scripts = _scripts(counts.characters)
-    yield Finding(
+    yield _rated(
         "scripts",
         _percentages(scripts),
-        "worth a look" if _main(scripts) < MAIN_SCRIPT else "fine",
+        _main(scripts) < 0.9,
         "several scripts in one vocabulary: give it room with --vocab-size",
     )
     kind, reason = suggest_kind(counts.sample.texts)
     yield Finding("tokenizer", f"--kind {kind}: {reason}")
     languages = Counter(py3langid.classify(text)[0] for text in counts.sample.texts)
-    yield Finding(
+    yield _rated(
         f"languages, guessed from {languages.total():,} documents",
         _percentages(languages),
-        "worth a look" if _main(languages) < MAIN_LANGUAGE else "fine",
+        _main(languages) < 0.8,
         "several languages, or documents too short to tell",
     )
 
@@ -266,19 +251,25 @@ def _token_findings(sample: list[str], tokenizer: PreTrainedTokenizerBase) -> It
         yield Finding("characters per token, of text without spaces", f"{characters:.2f}")
     else:
         rate = tokens / max(1, len(words))
-        yield Finding(
+        yield _rated(
             "tokens per word (a Chinese character is a word)",
             f"{rate:.2f}",
-            _verdict(rate, TOKENS_PER_WORD),
+            rate > 2.0,  # 1.2 to 1.6 is usual for a vocabulary trained on the text
             "the vocabulary does not fit the text: train one on it, or a larger one",
+            wrong=rate > 3.0,
         )
     unknown = count_unknown(sample, tokenizer)
-    yield Finding(
+    yield _rated(
         "characters that become [UNK]",
         f"{unknown.fraction:.3%}",
-        _verdict(unknown.fraction, (WORTH_SAYING, TOO_MUCH)),
+        unknown.fraction > WORTH_SAYING,
         f"mostly {unknown.cause}",
+        wrong=unknown.fraction > TOO_MUCH,
     )
+
+
+def _rated(subject: str, value: str, look: bool, advice: str, wrong: bool = False) -> Finding:
+    return Finding(subject, value, "wrong" if wrong else "worth a look" if look else "fine", advice)
 
 
 def _scripts(characters: Counter[str]) -> Counter[str]:
@@ -300,8 +291,3 @@ def _main(counts: Counter[str]) -> float:
 def _percentages(counts: Counter[str], most: int = 4) -> str:
     """`Latin 97.0%, Greek 2.1%`, without the less frequent ones."""
     return ", ".join(f"{n} {c / counts.total():.1%}" for n, c in counts.most_common(most)) or "none"
-
-
-def _verdict(value: float, thresholds: tuple[float, float]) -> Verdict:
-    look, wrong = thresholds
-    return "wrong" if value > wrong else "worth a look" if value > look else "fine"

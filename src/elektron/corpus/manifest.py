@@ -16,7 +16,7 @@ import numpy as np
 
 from elektron.errors import ElektronError
 from elektron.io.checksums import text_sha256
-from elektron.io.files import from_json, parse_json_object, read_text
+from elektron.io.files import from_json, parse_json_object, read_text, unreadable
 
 FORMAT = 1
 MAX_EPOCHS = 1e6
@@ -148,10 +148,8 @@ class Manifest:
             text = read_text(path)
             content = parse_json_object(text)
             is_sealed = text == sealed({k: v for k, v in content.items() if k != "sha256"})
-        except OSError as error:
-            raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise ElektronError(f"{path}: damaged ({error}): {again}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise unreadable(path, error, again) from error
         if "format" not in content:
             raise ElektronError(f"{path}: not a manifest of blocks")
         if content["format"] != FORMAT:

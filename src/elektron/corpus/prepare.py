@@ -125,10 +125,8 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     for source, commit in plan.options.get("commits", {}).items():
         settings[f"{source} at commit"] = (commits.get(source, commit), commit)
     different = [f"{name} {a} there, {b} here" for name, (a, b) in settings.items() if a != b]
-    if there.tokenizer != plan.tokenizer:
-        different.append("another tokenizer")
-    if there.options.get("corpus") != plan.options["corpus"]:
-        different.append("another corpus")
+    different += ["another tokenizer"] * (there.tokenizer != plan.tokenizer)
+    different += ["another corpus"] * (there.options.get("corpus") != plan.options["corpus"])
     if different:
         raise ElektronError(f"{out} holds other blocks ({', '.join(different)}): choose another --out")
     store.verify()
@@ -174,39 +172,27 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
     if not train.rows:
         raise ElektronError(f"{name}: nothing to train on: give more text or a lower --validation than {held_out}")
     if held_out and not validation.rows:
-        raise ElektronError(
-            f"{name}: nothing to evaluate on, the held-out documents contain no text: give more "
-            "documents, or --validation 0"
-        )
+        raise ElektronError(f"{name}: no text in the held-out documents: give more documents, or --validation 0")
     for member, weight in manifest.weights.items():
-        needed = [*([train] if weight else []), *([validation] if held_out or not weight else [])]
+        needed = [train] * (weight > 0) + [validation] * (held_out > 0 or not weight)
         if not all(split.members[member].rows for split in needed):
-            raise ElektronError(
-                f"{member}: too little text, or only copies of other sources, "
-                f"{'to train on and to hold out' if weight else f'to hold out (--validation {held_out:g})'}"
-            )
+            purpose = "to train on and to hold out" if weight else f"to hold out (--validation {held_out:g})"
+            raise ElektronError(f"{member}: too little text, or only copies of other sources, {purpose}")
 
 
 def _log_counts(out: Path, manifest: Manifest) -> None:
     train, validation = (manifest.splits[split] for split in SPLITS)
-    documents, rows = train.documents + validation.documents, train.rows + validation.rows
-    tokens = train.tokens + validation.tokens
-    held_out, dropped = f"{validation.documents:,}", f"{manifest.duplicates:,}"
+    documents, rows, tokens = (
+        getattr(train, name) + getattr(validation, name) for name in ("documents", "rows", "tokens")
+    )
     padding = 100 * (1 - tokens / (rows * manifest.seq_len))
-    log.info("%s documents (%s held out), %s duplicates dropped", f"{documents:,}", held_out, dropped)
-    log.info(*("%s rows of %s, %s tokens, %.2f %% padding", f"{rows:,}", manifest.seq_len), *(f"{tokens:,}", padding))
-    for member, counts in train.members.items():
-        if not manifest.weights[member]:
-            watched = validation.members[member]
-            log.info(
-                "%s: held out only, %s documents, %s tokens", *(member, f"{watched.documents:,}", f"{watched.tokens:,}")
-            )
-            continue
-        log.info(
-            "%s: %.3f of the mixture, %s documents, %s tokens, %.2f times in an epoch",
-            *(member, manifest.weights[member], f"{counts.documents:,}", f"{counts.tokens:,}"),
-            counts.epochs,
-        )
+    log.info(f"{documents:,} documents ({validation.documents:,} held out), {manifest.duplicates:,} duplicates dropped")
+    log.info(f"{rows:,} rows of {manifest.seq_len}, {tokens:,} tokens, {padding:.2f} % padding")
+    for member, weight in manifest.weights.items():
+        counts = (train if weight else validation).members[member]
+        what = f"{weight:.3f} of the mixture" if weight else "held out only"
+        epochs = f", {counts.epochs:.2f} times in an epoch" if weight else ""
+        log.info(f"{member}: {what}, {counts.documents:,} documents, {counts.tokens:,} tokens{epochs}")
     if manifest.redacted:
         log.info("redacted: %s; %s", by_kind(manifest.redacted), NOT_FOUND)
     log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

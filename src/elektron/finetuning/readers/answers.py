@@ -9,11 +9,12 @@ question unless that has another.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.records import Counts, LeftOut
-from elektron.finetuning.readers.values import parsed
+from elektron.finetuning.readers.values import is_empty, parsed
 
 Answer = dict[str, Any]
 """`text` and `answer_start`, which is None where it is not known."""
@@ -52,15 +53,13 @@ def _answers(value: Any, starts: Any, where: str) -> list[Answer]:
     if isinstance(value, dict):
         starts = value.get("answer_start", starts)
         value = value.get("text")
-    texts, starts = _as_list(value), _as_list(parsed(starts))
-    starts += [None] * (len(texts) - len(starts))
     answers = []
-    for item, start in zip(texts, starts, strict=False):
+    for item, start in zip_longest(_as_list(value), _as_list(parsed(starts))):
         answer = item if isinstance(item, dict) else {"text": item}
         text = answer.get("text")
         if isinstance(text, dict | list):
             raise ElektronError(f"{where}: an answer must be text, got {text!r:.60}")
-        if text is not None and text == text and str(text).strip():  # not None, NaN or blank
+        if not is_empty(text):
             stated = _number(answer.get("answer_start", start), where)
             answers.append({"text": str(text), "answer_start": stated})
     return answers
@@ -68,13 +67,13 @@ def _answers(value: Any, starts: Any, where: str) -> list[Answer]:
 
 def _as_list(value: Any) -> list[Any]:
     if isinstance(value, list):
-        return list(value)
+        return value
     return [] if value is None else [value]
 
 
 def _number(value: Any, where: str) -> int | None:
     """The index of a character, also as text or as a float; None where there is none."""
-    if value is None or value != value or not str(value).strip():
+    if is_empty(value):
         return None
     try:
         number = float(value)
@@ -89,8 +88,6 @@ def _place(context: str, text: str, stated: int | None) -> tuple[str, int | None
     """The text and where it begins, nearest to where it was stated to; None if nowhere."""
     near = max(stated or 0, 0)
     for form in (text, text.strip()):
-        if context.startswith(form, near):
-            return form, near
         places = (context.rfind(form, 0, near + len(form)), context.find(form, near))
         found = [place for place in places if place >= 0]
         if found:

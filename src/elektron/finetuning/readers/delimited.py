@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import TextFilesConfig
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 SNIFFED_LINES = 100
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
-NONE = "\x1f"
+NO_DELIMITER = "\x1f"
 """Separates nothing: the delimiter of a table with one column, whose texts may have commas."""
-NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated", NONE: "one column"}
+NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated", NO_DELIMITER: "one column"}
 QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]
@@ -46,10 +46,15 @@ def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> 
         next(lines)
         sample = sample[1:]
     delimiter = _given_delimiter(config) or (excel and excel[1]) or _sniffed(lines, sample, config)
-    quoting = _quoting(config, delimiter) and (delimiter != NONE or lines.suffix != ".tsv")
+    quoting = _quoting(config, delimiter) and (delimiter != NO_DELIMITER or lines.suffix != ".tsv")
     if quoting and len(delimiter) > 1:
         raise ElektronError(f"--delimiter {delimiter!r} is more than one character: give --quoting false with it")
-    rows = Peekable(_quoted_rows(lines, delimiter) if quoting else _split_rows(lines, delimiter))
+    found: Iterable[Fields]
+    if quoting:
+        found = read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
+    else:
+        found = ((n, line.split(delimiter)) for n, line in lines if delimiter in line or not is_blank(line))
+    rows = Peekable(found)
     first_rows = [fields for _, fields in rows.peek(max(1, len(sample)))]
     if not first_rows:
         raise ElektronError(f"{lines.name}: empty, there is no row in it")
@@ -83,10 +88,18 @@ def _quoting(config: TextFilesConfig, delimiter: str) -> bool:
 
 
 def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
-    """The delimiter by which most rows have as many fields as the first, which has at least two; else NONE."""
+    """The delimiter by which most rows have as many fields as the first, which has at least two; else NO_DELIMITER."""
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
 
     def agreement(delimiter: str) -> float:
-        rows = _tried(sample[:SNIFFED_LINES], delimiter, _quoting(config, delimiter))
+        first_lines = sample[:SNIFFED_LINES]
+        try:
+            if _quoting(config, delimiter):
+                rows = list(csv.reader([line + "\n" for line in first_lines], delimiter=delimiter))
+            else:
+                rows = [line.split(delimiter) for line in first_lines]
+        except csv.Error:
+            return 0.0
         widths = [len(row) for row in rows if row]
         if not widths or widths[0] < 2:
             return 0.0
@@ -94,27 +107,7 @@ def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
 
     # The first of equals.
     best = max(DELIMITERS.get(lines.suffix, DELIMITERS[".tsv"]), key=agreement)
-    return best if agreement(best) else NONE
-
-
-def _tried(sample: list[str], delimiter: str, quoting: bool) -> list[list[str]]:
-    if not quoting:
-        return [line.split(delimiter) for line in sample]
-    csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    try:
-        return list(csv.reader([line + "\n" for line in sample], delimiter=delimiter))
-    except csv.Error:
-        return []
-
-
-def _split_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
-    for number, line in lines:
-        if delimiter in line or not is_blank(line):
-            yield number, line.split(delimiter)
-
-
-def _quoted_rows(lines: Lines, delimiter: str) -> Iterator[Fields]:
-    return read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
+    return best if agreement(best) else NO_DELIMITER
 
 
 def _has_header(name: str, first_rows: list[list[str]], request: Request, config: TextFilesConfig) -> bool:
@@ -132,8 +125,7 @@ def _has_header(name: str, first_rows: list[list[str]], request: Request, config
     if request.given or request.recognised(first):
         return True
     trained = [name for role in request.roles for name in role.names if is_number(name)]
-    numbers = [int(number) for name in trained for number in name.split(",")]
-    if numbers and max(numbers) <= len(first):
+    if trained and max(int(number) for name in trained for number in name.split(",")) <= len(first):
         return False
     label = text_and_label(first_rows, request).get("label")
     if label is not None and first[label] in (row[label].strip() for row in first_rows[1:]):

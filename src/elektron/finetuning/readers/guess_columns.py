@@ -37,11 +37,8 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     """
     sample = table.sample()
     nested = nested_names(sample)
-    found: dict[Role, list[str]] = {}
-    for role in request.roles:
-        columns = _given_columns(table, request, role, nested)
-        if columns:
-            found[role] = columns
+    given = {role: _given_columns(table, request, role, nested) for role in request.roles}
+    found = {role: columns for role, columns in given.items() if columns}
     guessed = [role for role in request.roles if role.name not in request.given]
     # Optional roles come last, so that they do not take the column of a required one.
     for role in sorted(guessed, key=lambda role: role.needed in ("together", "never")):
@@ -60,12 +57,8 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
         f"{' (guessed)' if role in guessed else ''}"
         for role, columns in found.items()
     ]
-    used = [column for columns in found.values() for column in columns]
-    unused = [
-        column
-        for column in table.columns
-        if column not in used and not any(name.startswith(f"{column}.") for name in used)
-    ]
+    used = {name for columns in found.values() for name in columns}
+    unused = [c for c in table.columns if c not in used and not any(name.startswith(f"{c}.") for name in used)]
     rest = f"; not used: {comma_list(unused)}" if unused else ""
     log.info("%s: %s; %s%s", table.name, table.kind, ", ".join(parts), rest)
     return found

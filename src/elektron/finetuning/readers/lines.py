@@ -75,9 +75,8 @@ class Lines(Peekable[tuple[int, str]]):
         for item in self:
             taken.append(item)
             characters += len(item[1])
-            if self.is_stdin and not CONLL_U_COMMENT.match(item[1]):
-                break
-            if len(taken) == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS:
+            enough = len(taken) == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS
+            if enough or (self.is_stdin and not CONLL_U_COMMENT.match(item[1])):
                 break
         self._peeked.extendleft(reversed(taken))
         return [line for _, line in taken]
@@ -104,7 +103,7 @@ def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None
         return Lines(source, _decoded_lines(source, chunks, encoding), file_suffix(Path(source)))
     if source != STDIN:
         path = existing_file(source)
-        return Lines(source, _lines_of_file(path, encoding), file_suffix(path))
+        return Lines(source, _decoded_lines(str(path), _chunks_of_file(path), encoding), file_suffix(path))
     stdin = stdin or sys.stdin.buffer
     read = getattr(stdin, "read1", stdin.read)  # what has arrived, without waiting for more
     return Lines(STDIN, _decoded_lines(STDIN, iter(lambda: read(FIRST_BYTES), b""), encoding))
@@ -127,10 +126,10 @@ def is_blank(line: str) -> bool:
     return not line or line.isspace()
 
 
-def _lines_of_file(path: Path, encoding: str | None) -> Iterator[str]:
+def _chunks_of_file(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            yield from _decoded_lines(str(path), decompress(path, file), encoding)
+            yield from decompress(path, file)
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
 

@@ -19,7 +19,7 @@ from elektron.finetuning.readers.text_lines import split_spaces
 from elektron.finetuning.readers.token_lines import BLOCK
 from elektron.finetuning.readers.values import is_empty, literal
 
-MOST = 0.9
+MIN_WORD_FRACTION = 0.9
 """Of the tokens of a table with a token a row; the others may have spaces."""
 BEGINS, ENDS, LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels", "type")
 BRACKETS = re.compile(r"(?:\((?P<type>[^\s()*]+))?\*?(?P<end>\))?")
@@ -37,7 +37,9 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
         return True
     tags = [row.get(names["tags"]) for row in sample] if "tags" in names else []
     words = sum(_is_word(row.get(names["tokens"])) for row in sample)
-    if words <= MOST * len(sample) or not all(isinstance(tag, str) and literal(tag) is None for tag in tags):
+    if words <= MIN_WORD_FRACTION * len(sample) or not all(
+        isinstance(tag, str) and literal(tag) is None for tag in tags
+    ):
         return False
     if "sentence" not in names and len(tags) > 1 and all(map(_is_word, tags)):
         raise ElektronError(
@@ -133,15 +135,12 @@ def _field(row: dict[str, Any], column: str | None) -> str:
 
 def _without_brackets(tags: Sequence[str]) -> list[str]:
     """BIO tags of the spans in CoNLL-2012's brackets."""
-    found = []
-    inside = None
+    found, inside = [], None
     for tag in tags:
-        parts = BRACKETS.fullmatch(tag)
-        begins = parts["type"] if parts else None
+        begins, ends = parts.group("type", "end") if (parts := BRACKETS.fullmatch(tag)) else (None, None)
         inside = begins or inside
         found.append("O" if inside is None else f"{'B' if begins else 'I'}-{inside}")
-        if parts and parts["end"]:
-            inside = None
+        inside = None if ends else inside
     return found
 
 

@@ -192,9 +192,12 @@ class TokenLines:
         return {"tokens": CONLL_U.index("FORM")} | ({"tags": filled[0]} if filled else {})
 
     def _has_blocks(self) -> bool:
-        text = "\n".join("" if self.is_break(line) else line for line in self.lines.sample)
-        blocks = [block.strip("\n") for block in text.strip("\n").split("\n\n")]
-        return len(blocks) > 1 and sum("\n" in block for block in blocks) > len(blocks) / 2
+        blocks = self._without_breaks(self.lines.sample).split("\n\n")
+        return len(blocks) > 1 and sum("\n" in block.strip("\n") for block in blocks) > len(blocks) / 2
+
+    def _without_breaks(self, lines: Sequence[str]) -> str:
+        """The lines as a text, in which what ends a sentence is blank."""
+        return "\n".join("" if self.is_break(line) else line for line in lines).strip("\n")
 
     def _are_tokens(self, content: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
         """Whether lines are tokens and not plain text: by their tags, or short and in blocks."""
@@ -211,8 +214,7 @@ class TokenLines:
     def _refuse_one_long_sentence(self) -> None:
         """Raise ElektronError where no blank line ends a sentence and there are plainly several."""
         rows = [line for line in self.lines.sample if not line.startswith("#")][self.header :]
-        text = "\n".join("" if self.is_break(line) else line for line in rows)
-        rows = text.strip("\n").split("\n")
+        rows = self._without_breaks(rows).split("\n")
         if "" in rows:
             return
         ends = sum(bool(SENTENCE_ENDS.intersection(self.split(line))) for line in rows[:-1])

@@ -62,7 +62,9 @@ def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request
     if role.name == "label":
         several = LabelColumn(table.name, columns, filled, request.label_separator) if role.several else None
         return partial(_label, several, table.name)
-    parsers: dict[str, Parser] = {"choices": _choices, "target": _targets, "tokens": _tokens, "tags": _tags}
+    if role.name == "tags":  # a list, a text, or entities by their characters
+        return lambda value, where: parsed(value)
+    parsers: dict[str, Parser] = {"choices": _choices, "target": _targets, "tokens": _tokens}
     return parsers.get(role.name, lambda value, where: value)
 
 
@@ -147,11 +149,6 @@ def _tokens(value: Any, where: str) -> Any:
                 "characters, give the column of the text with --tokens"
             )
     return [str(token) for token in value]
-
-
-def _tags(value: Any, where: str) -> Any:
-    """Tags as a list or in a text, or entities by their characters; also written as text."""
-    return parsed(value)
 
 
 def _label(several: LabelColumn | None, file: str, value: Any, where: str) -> Any:

@@ -57,7 +57,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     from tokenizers import Tokenizer
 
     from elektron.corpus.config import PrepareConfig, TokenizerConfig
-    from elektron.corpus.documents import read_documents
+    from elektron.corpus.documents import Corpus
     from elektron.corpus.prepare import prepare
     from elektron.corpus.tokenizer import train_tokenizer
 
@@ -72,7 +72,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
         )
     )
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    texts = [document.text for document in read_documents([corpus], text)]
+    texts = [document.text for document in Corpus([corpus], text)]
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
 
     speeds: dict[str, list[float]] = {"encode_batch": [], "prepare": []}

@@ -148,10 +148,10 @@ def show(part: str, rows: list[dict[str, Any]]) -> None:
 
 def first_documents() -> list[list[str]]:
     """Words of the first documents of `builtin:docs`, 2 MB in total."""
-    from elektron.corpus.documents import read_documents
+    from elektron.corpus.documents import Corpus
 
     documents, size = [], 0
-    for document in read_documents(["builtin:docs"]):
+    for document in Corpus(["builtin:docs"]):
         words = document.text.split()
         documents.append(words)
         size += len(" ".join(words).encode()) + 1

@@ -28,13 +28,7 @@ from elektron.configuration import from_dict, settings, validate
 from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean, first_line
 from elektron.io.files import to_json
 from elektron.missing import refuse_missing_inputs
-from elektron.recipes import (
-    CONTINUE_RECIPE,
-    DEFAULT_RECIPE,
-    default_recipe,
-    recipe_names,
-    with_recipe,
-)
+from elektron.recipes import CONTINUE_RECIPE, DEFAULT_RECIPE, default_recipe, recipe_names, with_recipe
 from elektron.terminal import (
     StdoutClosedError,
     configure_streams,
@@ -86,10 +80,7 @@ COMMANDS = {
         "train a tokenizer on a corpus",
         "elektron.corpus.config:TokenizerConfig",
         "elektron.corpus.tokenizer:train_tokenizer",
-        (
-            "tokenizer corpus/ --out tokenizer",
-            "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer",
-        ),
+        ("tokenizer corpus/ --out tokenizer", "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer"),
         json=False,
     ),
     "prepare": Command(
@@ -118,10 +109,7 @@ COMMANDS = {
         "train a generator and a discriminator on blocks",
         "elektron.pretraining.config:PretrainConfig",
         "elektron.pretraining.pretrain:pretrain",
-        (
-            "pretrain --data blocks --out run",
-            "pretrain --config electra-small --data blocks --minutes 60 --out run",
-        ),
+        ("pretrain --data blocks --out run", "pretrain --config electra-small --data blocks --minutes 60 --out run"),
         recipe=True,
     ),
     "estimate": Command(
@@ -174,19 +162,13 @@ COMMANDS = {
         "show which words an answer depends on, and how far that can be believed",
         "elektron.explain.config:ExplainConfig",
         "elektron.explain.explain:explain",
-        (
-            "explain model --input new.csv --output page.html",
-            "explain run --input texts.txt --json",
-        ),
+        ("explain model --input new.csv --output page.html", "explain run --input texts.txt --json"),
     ),
     "canaries": Command(
         "write secrets to plant in a corpus, for audit",
         "elektron.audit.config:CanariesConfig",
         "elektron.audit.canaries:make_canaries",
-        (
-            "canaries --out canaries",
-            "canaries --copies 0 50 --template '账户@@@@的密码是########' --out canaries",
-        ),
+        ("canaries --out canaries", "canaries --copies 0 50 --template '账户@@@@的密码是########' --out canaries"),
     ),
     "audit": Command(
         "measure what a pre-trained pair remembers of its corpus",
@@ -220,16 +202,6 @@ COMMANDS = {
         "elektron.push:PushConfig",
         "elektron.push:push",
         ("push model me/reviews", "push model me/reviews --license apache-2.0 --upload"),
-    ),
-    "completion": Command(
-        "have a shell complete commands, options and choices",
-        "elektron.completion:CompletionConfig",
-        "elektron.completion:completion",
-        (
-            "completion bash > ~/.local/share/bash-completion/completions/elektron",
-            "completion fish > ~/.config/fish/completions/elektron.fish",
-        ),
-        json=False,
     ),
 }
 

@@ -22,11 +22,7 @@ Option = tuple[str, str, str]
 
 
 def parse_arguments(
-    name: str,
-    config_class: type,
-    argv: Sequence[str],
-    extra: Sequence[Option] = (),
-    examples: Sequence[str] = (),
+    name: str, config_class: type, argv: Sequence[str], extra: Sequence[Option] = (), examples: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The strings given for each setting, by its dotted name: `{"optimizer.learning_rate": "3e-4"}`.
 
@@ -105,10 +101,7 @@ def _parser(name: str, config_class: type, extra: Sequence[Option], examples: Se
         if setting.group not in groups:
             groups[setting.group] = parser.add_argument_group(setting.group)
         add = groups[setting.group].add_argument
-        common: dict[str, Any] = {
-            "metavar": _metavar(setting),
-            "help": _help(setting).replace("%", "%%"),
-        }
+        common: dict[str, Any] = {"metavar": _metavar(setting), "help": _help(setting).replace("%", "%%")}
         if setting.positional:
             parser.add_argument(setting.name, nargs="*" if setting.is_list else "?", **common)
         elif setting.is_list:

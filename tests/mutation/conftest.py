@@ -83,5 +83,4 @@ def command_lines(
         "detect": f"{encoders['elektron'].parent} --input {animals['test']}".split(),
         "compare": [*f"{tiny} --budget 2e8flops --seeds 1 --out out --probe".split(), probe_text],
         "report": f"{finished} --out out.html".split(),
-        "completion": ["bash"],
     }

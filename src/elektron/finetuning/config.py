@@ -30,11 +30,7 @@ from elektron.tracking import TrackerName
 
 LEAST_LENGTH = 8
 """Tokens: the special ones and a few between them."""
-TASK_ALIASES = (
-    ("ner", "token-classification"),
-    ("qa", "question-answering"),
-    ("mt", "translation"),
-)
+TASK_ALIASES = (("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))
 TaskName = Annotated[
     Literal[
         "classification",

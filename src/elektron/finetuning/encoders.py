@@ -178,10 +178,7 @@ def load_encoder(name: str) -> Encoder:
     kept = hasattr(config, "pretraining_objective")
     is_masked_lm = (config.architectures or [""])[0].endswith("ForMaskedLM")
     if config.model_type in FAMILIES and is_masked_lm and not kept:
-        log.warning(
-            "%s is a generator: usually the discriminator in the folder beside it is fine-tuned",
-            name,
-        )
+        log.warning("%s is a generator: usually the discriminator in the folder beside it is fine-tuned", name)
     if has_initial_weights(encoder):
         log.warning("%s was never trained: its weights are initial ones", name)
     if isinstance(encoder, ElektronModel):

@@ -30,7 +30,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
-from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, train_privately
 from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import summary_text, write_results
@@ -90,9 +90,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         except KeyboardInterrupt:
             if finished := search.finished.count:
                 log.info(
-                    "%d of %d trainings are finished and kept: the same command resumes from them",
-                    finished,
-                    count,
+                    "%d of %d trainings are finished and kept: the same command resumes from them", finished, count
                 )
             if config.private:
                 log.info(
@@ -167,8 +165,8 @@ class Search:
     def evaluate_on_test(self, trained: Trained) -> None:
         """Metrics on the test rows, by which nothing is chosen."""
         if self.data.test and trained.trial.test is None and trained.predictor is not None:
-            predictions = trained.predictor.predict(self.data.test, "evaluating on test")
-            trained.trial.test = trained.predictor.task.measure(self.data.test, predictions)()
+            trained.scored = trained.predictor.score(self.data.test)
+            trained.trial.test = trained.predictor.task.measure(self.data.test, trained.scored.predictions)()
             self.finished.save(trained)
 
     def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
@@ -201,7 +199,7 @@ class Search:
             log.info("%s", privacy_sentence(trial.privacy))
         for restart in range(RESTARTS + 1):
             seed = trial.seed + restart * SEED_OF_RESTART
-            predictor = self.attempt(trial, config, task, encoder, features, seed)
+            predictor, scored = self.attempt(trial, config, task, encoder, features, seed)
             if trial.collapsed is None or config.private:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
@@ -217,7 +215,7 @@ class Search:
                 break
         trial.seconds = time.perf_counter() - began
         log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.eval[task.metric])
-        return Trained(len(self.trials), trial, config, predictor)
+        return Trained(len(self.trials), trial, config, predictor, None if self.data.test else scored)
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """The task of the training rows; all rows are checked to be of it."""
@@ -239,15 +237,9 @@ class Search:
         return task
 
     def attempt(
-        self,
-        trial: Trial,
-        config: FinetuneConfig,
-        task: Task,
-        encoder: Encoder,
-        features: Features,
-        seed: int,
-    ) -> Predictor:
-        """Train a new model; epochs and metrics of the trial are this attempt's."""
+        self, trial: Trial, config: FinetuneConfig, task: Task, encoder: Encoder, features: Features, seed: int
+    ) -> tuple[Predictor, Scored]:
+        """Train a new model and evaluate it; epochs and metrics of the trial are this attempt's."""
         torch.manual_seed(seed)
         model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
         predictor = Predictor(task, model, tokenizer, Device.choose(config.precision))
@@ -272,17 +264,13 @@ class Search:
             else:
                 history = train(*arguments, seed, *shown)
         predictor.task = task.finished(model)
-        predictions = predictor.predict(self.data.eval, "evaluating")
+        scored = predictor.score(self.data.eval, tune=True)
         # Before a threshold is chosen: a model whose best answer is none has not collapsed by that.
-        trial.collapsed = self.collapse(predictor, predictions)
-        tuned = predictor.task.tuned(self.data.eval, predictions)
-        if tuned is not predictor.task:
-            predictor.task = tuned
-            predictions = predictor.predict(self.data.eval, "evaluating")
+        trial.collapsed = self.collapse(predictor, scored.before_tuning)
         trial.epochs = history.epochs
         trial.kept_epoch = history.epochs[history.kept].epoch
-        trial.eval = predictor.task.measure(self.data.eval, predictions)()
-        return predictor
+        trial.eval = predictor.task.measure(self.data.eval, scored.predictions)()
+        return predictor, scored
 
     @contextmanager
     def tracker(self, trial: Trial, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:

@@ -37,11 +37,7 @@ class PredictionColumns:
                 free = PREFIX + free
             before = self._names.setdefault(name, free)
             if free != before:
-                log.warning(
-                    "a column %r appears only now: from here on the prediction is called %r",
-                    before,
-                    free,
-                )
+                log.warning("a column %r appears only now: from here on the prediction is called %r", before, free)
                 self._names[name] = free
         return [
             record.columns | {self._names[name]: value for name, value in prediction.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +26,16 @@ LARGE_ENOUGH = 1 / 16
 """Fraction of these tokens from which on a batch ends before rows that are much shorter."""
 SIMILAR = 0.8
 """Rows at least so long, relative to the longest of a batch, are padded to it."""
+
+
+class Scored(NamedTuple):
+    """Predictions for labelled records."""
+
+    predictions: Predictions
+    before_tuning: Predictions
+    """Of the task before it chose its settings on these records, if it did."""
+    loss: float
+    """Mean over the features."""
 
 
 @dataclass
@@ -58,17 +69,37 @@ class Predictor:
 
     def predict_features(self, records: Records, features: Features, title: str | None = None) -> Predictions:
         """As `predict`, of features that are there already."""
-        return self.task.predictions(records, features, self.outputs(features, title))
-
-    def outputs(self, features: Features, title: str | None = None) -> Outputs:
-        """The network's output for each feature."""
         outputs: Outputs = [None] * len(features)
         with torch.no_grad(), self.on.autocast():
             for numbers, batch in self.batches(features, title):
-                found = self.task.forward(self.model, batch)
-                for number, output in zip(numbers, found, strict=True):
-                    outputs[number] = output
-        return outputs
+                self._fill(outputs, numbers, self.task.forward(self.model, batch))
+        return self.task.predictions(records, features, outputs)
+
+    def score(self, records: Records, tune: bool = False) -> Scored:
+        """Predictions for labelled records and their loss, of one pass over them.
+
+        Args:
+            records: labelled.
+            tune: whether the task chooses its settings on them, such as a threshold.
+        """
+        features = self.task.features(records, self.tokenizer, labelled=True)
+        outputs: Outputs = [None] * len(features)
+        total = 0.0
+        with torch.no_grad(), self.on.autocast():
+            for numbers, batch in self.batches(features, "evaluating"):
+                output = self.model(**batch)
+                total += float(output.loss) * len(numbers)
+                self._fill(outputs, numbers, self.task.forward(self.model, batch, output))
+        predictions = before = self.task.predictions(records, features, outputs)
+        if tune and (tuned := self.task.tuned(records, before)) is not self.task:
+            self.task = tuned
+            predictions = tuned.predictions(records, features, outputs)
+        return Scored(predictions, before, total / len(features))
+
+    @staticmethod
+    def _fill(outputs: Outputs, numbers: list[int], found: Outputs) -> None:
+        for number, output in zip(numbers, found, strict=True):
+            outputs[number] = output
 
     def loss(self, features: Features, title: str | None = None) -> float:
         """The mean loss of labelled features."""

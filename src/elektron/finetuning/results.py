@@ -19,16 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 
 from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.errors import ElektronError
 from elektron.finetuning.labelled import Labelled
-from elektron.finetuning.metrics.measure import Measure, bootstrap
+from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
@@ -39,20 +37,13 @@ from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import file_name, write_model_card
 from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_report import plot, write_report
-from elektron.reporting.task_result import (
-    CONFIG,
-    DETAILS,
-    METRICS,
-    PREDICTIONS,
-    RUNS,
-    read_task_result,
-)
+from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, read_task_result
 from elektron.reporting.task_summary import pretraining_gain, privacy_sentence
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
     from elektron.finetuning.encoders import Encoder
-    from elektron.finetuning.predictor import Predictor
+    from elektron.finetuning.predictor import Predictor, Scored
     from elektron.finetuning.trials import Trained, Trial
 
 log = logging.getLogger(__name__)
@@ -68,7 +59,7 @@ def write_results(
     seeds = [metrics for t in chosen if (metrics := t.test if data.test else t.eval)]
     privacy = trained.trial.privacy
     # What baselines learn of the training rows is learned without noise.
-    evaluated = evaluate(predictor, records, () if privacy else data.train, seeds)
+    evaluated = evaluate(predictor, records, () if privacy else data.train, seeds, trained.scored)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
         "seconds": round(sum(trial.seconds for trial in trials), 1),
@@ -126,6 +117,7 @@ def evaluate(
     records: Sequence[Record],
     train: Sequence[Record] = (),
     seeds: Sequence[Mapping[str, float]] = (),
+    scored: Scored | None = None,
 ) -> Evaluated:
     """Predict labelled records and compute metrics with 95 % intervals, of the model and of baselines.
 
@@ -134,13 +126,13 @@ def evaluate(
         records: labelled.
         train: the training records, if known.
         seeds: metrics of the same records by models that other seeds gave, and by this one.
+        scored: the predictions, if they have been made already.
     """
     task = predictor.task
-    predictions = predictor.predict(records, "evaluating")
+    predictions, _, loss = scored or predictor.score(records)
     measure = task.measure(records, predictions)
-    features = task.features(records, predictor.tokenizer, labelled=True)
     metrics: dict[str, Any] = {
-        "loss": predictor.loss(features, "loss of labelled rows"),
+        "loss": loss,
         **measure(),
         "rows": len(records),
         "intervals": {name: list(ends) for name, ends in bootstrap(measure).items()},
@@ -202,22 +194,6 @@ def reservations(
     return found
 
 
-@dataclasses.dataclass
-class Difference:
-    """The metrics of a model minus those of a baseline, of the same rows."""
-
-    model: Measure
-    baseline: Measure
-
-    def __len__(self) -> int:
-        return len(self.model)
-
-    def __call__(self, chosen: NDArray[np.int64]) -> dict[str, float]:
-        """Over the rows `chosen`."""
-        other = self.baseline(chosen)
-        return {name: value - other[name] for name, value in self.model(chosen).items()}
-
-
 def compared_with_baselines(
     task: Task, records: Sequence[Record], measure: Measure, train: Sequence[Record]
 ) -> list[dict[str, Any]]:
@@ -225,23 +201,19 @@ def compared_with_baselines(
     found = []
     for baseline in task.baselines(records, train):
         other = task.measure(records, baseline.predictions)
-        differences = bootstrap(Difference(measure, other)).items()
-        found.append(
-            {
-                "name": baseline.name,
-                "metrics": other(),
-                "differences": {name: list(ends) for name, ends in differences},
-            }
-        )
+
+        def difference(rows: Rows, other: Measure = other) -> dict[str, float]:
+            theirs = other.compute(rows)
+            return {name: value - theirs[name] for name, value in measure.compute(rows).items()}
+
+        intervals = bootstrap(Measure(rows=len(records), compute=difference)).items()
+        differences = {name: list(ends) for name, ends in intervals}
+        found.append({"name": baseline.name, "metrics": other(), "differences": differences})
     return found
 
 
 def write_evaluation(
-    folder: Path,
-    metrics: dict[str, Any],
-    details: dict[str, Any],
-    records: Sequence[Record],
-    predictions: Predictions,
+    folder: Path, metrics: dict[str, Any], details: dict[str, Any], records: Sequence[Record], predictions: Predictions
 ) -> None:
     """Metrics and predictions into a folder that has its `task.json`, and the report about them."""
     write_json(folder / METRICS, metrics)

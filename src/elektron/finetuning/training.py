@@ -93,10 +93,7 @@ def train(
     optimizer = make_optimizer(model, config)
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
     smoothing = config.label_smoothing
-    with (
-        tempfile.TemporaryDirectory(prefix="elektron-") as unused,
-        Progress(title, steps, "steps") as bar,
-    ):
+    with tempfile.TemporaryDirectory(prefix="elektron-") as unused, Progress(title, steps, "steps") as bar:
         monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar, tracker)
         trainer = Trainer(
             model=model,

@@ -25,7 +25,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.labelled import Labelled
-from elektron.finetuning.predictor import Predictor
+from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
 from elektron.io.files import atomic_write, from_json, read_text
@@ -77,6 +77,8 @@ class Trained:
     """Resolved."""
     predictor: Predictor | None
     """None where an earlier process has deleted the weights because another training is better."""
+    scored: Scored | None = None
+    """Of the test rows, or of the evaluation rows where there are none; None after a process was interrupted."""
 
 
 class FinishedTrials:
@@ -98,8 +100,7 @@ class FinishedTrials:
             log.info("resuming: %d trainings of an interrupted run are finished", self.count)
         else:
             log.warning(
-                "%d finished trainings of an interrupted run had other settings or data, and are removed",
-                self.count,
+                "%d finished trainings of an interrupted run had other settings or data, and are removed", self.count
             )
             shutil.rmtree(folder)
 

@@ -21,10 +21,7 @@ def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
 
     def compute(rows: Rows) -> dict[str, float]:
         true, predicted = (numbers[rows] for numbers in pair)
-        return {
-            "spearman": spearman(true, predicted),
-            "pearson": pearson(true, predicted),
-        }
+        return {"spearman": spearman(true, predicted), "pearson": pearson(true, predicted)}
 
     return Measure(rows=len(truth), compute=compute)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +39,8 @@ class Measure:
         return self.compute(chosen)
 
 
-class Resampled(Protocol):
-    """What `bootstrap` needs: the number of rows, and metrics of some of them."""
-
-    def __len__(self) -> int: ...
-
-    def __call__(self, chosen: NDArray[np.int64]) -> dict[str, float]: ...
-
-
 def bootstrap(
-    measure: Resampled, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+    measure: Measure, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals (Efron, 1979) of every metric that is computed from a resample.
 

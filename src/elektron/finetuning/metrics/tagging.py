@@ -13,15 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from seqeval import scheme as seqeval
 
-from elektron.finetuning.metrics.measure import (
-    Counts,
-    Measure,
-    Rows,
-    macro,
-    micro,
-    per_class,
-    ratio,
-)
+from elektron.finetuning.metrics.measure import Counts, Measure, Rows, macro, micro, per_class, ratio
 
 Sentence = Sequence[str]
 Span = tuple[str, int, int]

@@ -53,10 +53,7 @@ def translation(references: References, outputs: Sequence[str], chinese: bool) -
     """
     from sacrebleu.metrics.chrf import CHRF
 
-    scores = {
-        "bleu": bleu(references, outputs, chinese),
-        "chrf": CorpusScore(CHRF(), references, outputs),
-    }
+    scores = {"bleu": bleu(references, outputs, chinese), "chrf": CorpusScore(CHRF(), references, outputs)}
     return Measure(
         rows=len(outputs),
         compute=lambda rows: {name: score(rows) for name, score in scores.items()},
@@ -100,10 +97,7 @@ def summarization(references: References, outputs: Sequence[str]) -> Measure:
         rows=len(outputs),
         compute=compute,
         not_resampled={name: len(set(items)) / len(items) if items else 0.0 for name, items in distinct.items()},
-        notes={
-            "bleu": corpus_bleu.signature,
-            "rouge": f"tok:{tokens}|lsum:lines|version:{version('rouge_score')}",
-        },
+        notes={"bleu": corpus_bleu.signature, "rouge": f"tok:{tokens}|lsum:lines|version:{version('rouge_score')}"},
     )
 
 

@@ -25,15 +25,7 @@ from elektron.configuration import from_dict
 from elektron.errors import ElektronError, did_you_mean
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig, MaxLength
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import (
-    IGNORED_LABEL,
-    Batch,
-    Feature,
-    Features,
-    Records,
-    Tokenizer,
-    pad,
-)
+from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, Features, Records, Tokenizer, pad
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import Layout
@@ -194,9 +186,16 @@ class Task(ABC):
         model: PreTrainedModel = load_network(self.auto_class, folder)
         return model
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
-        """The model's output for each feature of a batch on its device: logits."""
-        return list(model(**batch).logits.float().cpu().numpy())
+    def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
+        """For each feature of a batch on the model's device what `predictions` needs: logits.
+
+        Args:
+            model: of the task.
+            batch: as `collate` makes it.
+            output: of the model for this batch, where it has been run already.
+        """
+        output = model(**batch) if output is None else output
+        return list(output.logits.float().cpu().numpy())
 
     def finished(self, model: PreTrainedModel) -> Self:
         """Called once after training; may change both, so that the model's outputs need no task."""

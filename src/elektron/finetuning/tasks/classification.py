@@ -25,14 +25,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.readers.values import class_name
-from elektron.finetuning.tasks.base import (
-    Baseline,
-    LabelledTask,
-    Outputs,
-    Prediction,
-    Predictions,
-    Task,
-)
+from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Prediction, Predictions, Task
 
 HAS_LABEL = 0.5
 """The probability from which on a label is predicted for a text that may have several."""
@@ -70,12 +63,7 @@ class SentenceTask(Task):
         if self.pairs or (self.pairs is None and "pair" in records[0].values):
             pairs = [str(record.values["pair"]) for record in records]
         found = encode(
-            tokenizer,
-            texts,
-            pairs,
-            max_length=self.max_length,
-            truncation=self.truncation,
-            stride=self.stride,
+            tokenizer, texts, pairs, max_length=self.max_length, truncation=self.truncation, stride=self.stride
         )
         if labelled:
             targets = [self.target(record) for record in records]

@@ -12,19 +12,10 @@ import logging
 import warnings
 
 import torch
-from transformers import (
-    ElectraConfig,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import ElectraConfig, EncoderDecoderConfig, EncoderDecoderModel, PreTrainedTokenizerBase
 
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.tasks.target_vocabulary import (
-    end_token_id,
-    shared_pieces,
-    start_token_id,
-)
+from elektron.finetuning.tasks.target_vocabulary import end_token_id, shared_pieces, start_token_id
 from elektron.models.attention import use_fast_attention
 
 log = logging.getLogger(__name__)
@@ -34,11 +25,7 @@ warnings.filterwarnings("ignore", message="Version v4.12.0 introduces a better w
 
 
 def new_encoder_decoder(
-    encoder: Encoder,
-    target_tokenizer: PreTrainedTokenizerBase,
-    layers: int,
-    positions: int,
-    dropout: float | None,
+    encoder: Encoder, target_tokenizer: PreTrainedTokenizerBase, layers: int, positions: int, dropout: float | None
 ) -> EncoderDecoderModel:
     """The encoder with a decoder of `layers` layers for outputs of up to `positions` tokens.
 
@@ -79,9 +66,7 @@ def new_encoder_decoder(
 
 @torch.no_grad()
 def start_from_encoder(
-    model: EncoderDecoderModel,
-    target_tokenizer: PreTrainedTokenizerBase,
-    source_tokenizer: PreTrainedTokenizerBase,
+    model: EncoderDecoderModel, target_tokenizer: PreTrainedTokenizerBase, source_tokenizer: PreTrainedTokenizerBase
 ) -> int:
     """Copy the embeddings of shared pieces into the decoder; the number of pieces.
 

@@ -80,18 +80,10 @@ class SentenceEncoder(PreTrainedModel):
         parts = {"Transformer": "", "Pooling": POOLING}
         files: dict[str, Any] = {
             "modules.json": [
-                {
-                    "idx": place,
-                    "name": str(place),
-                    "path": path,
-                    "type": f"sentence_transformers.models.{name}",
-                }
+                {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
                 for place, (name, path) in enumerate(parts.items())
             ],
-            "sentence_bert_config.json": {
-                "max_seq_length": self.max_length,
-                "do_lower_case": False,
-            },
+            "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
             "config_sentence_transformers.json": {"similarity_fn_name": "cosine"},
             f"{POOLING}/config.json": {
                 "word_embedding_dimension": self.config.hidden_size,
@@ -204,9 +196,10 @@ class Embedding(Task):
         """The model of a folder or hub name."""
         return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length)
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
+    def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """The embeddings of each record, `(texts, hidden)`."""
-        return list(model(**batch).logits.transpose(0, 1).cpu().numpy())
+        output = model(**batch) if output is None else output
+        return list(output.logits.transpose(0, 1).cpu().numpy())
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """`embedding` of a text alone; of a pair its cosine as `score`, and `rank` if pairs have no scores.

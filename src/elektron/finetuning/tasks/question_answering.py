@@ -29,14 +29,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.squad import best_null_threshold, squad
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
-from elektron.finetuning.tasks.base import (
-    Baseline,
-    Outputs,
-    Prediction,
-    Predictions,
-    Task,
-    Variation,
-)
+from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
 
 CLS = 0
 """Position of [CLS], which stands for "no answer"."""
@@ -181,10 +174,10 @@ class QuestionAnswering(Task):
         fills = {"input_ids": tokenizer.pad_token_id, "token_type_ids": 0}
         return pad(features, fills | {"start_positions": 0, "end_positions": 0})
 
-    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
+    def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """For each feature its scores of beginning and of end, `(length,)` each."""
-        outputs = model(**batch)
-        starts, ends = outputs.start_logits.float().cpu(), outputs.end_logits.float().cpu()
+        output = model(**batch) if output is None else output
+        starts, ends = output.start_logits.float().cpu(), output.end_logits.float().cpu()
         return list(zip(starts.numpy(), ends.numpy(), strict=True))
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
@@ -288,11 +281,7 @@ def answer_positions(feature: Feature, record: Record) -> tuple[int, int]:
 
 
 def spans_in(
-    feature: Feature,
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
-    context: str,
-    longest: int,
+    feature: Feature, start: NDArray[np.float32], end: NDArray[np.float32], context: str, longest: int
 ) -> list[Span]:
     """The best spans of one window, without white space around them."""
     offsets = feature["offsets"]

@@ -98,10 +98,7 @@ def _by_class(model: str, expected: str | None) -> Task:
             return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
     if expected == Embedding.name:
         if not (Path(model) / "modules.json").exists():
-            log.warning(
-                "%s was not trained for sentence embeddings: similarities of its vectors say little",
-                model,
-            )
+            log.warning("%s was not trained for sentence embeddings: similarities of its vectors say little", model)
         return Embedding(scored=None, max_length=length)
     near = f"; is it meant for {expected}?" if expected else ""
     raise ElektronError(

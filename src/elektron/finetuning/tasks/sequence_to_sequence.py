@@ -12,27 +12,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from transformers import (
-    EncoderDecoderModel,
-    GenerationConfig,
-    PreTrainedModel,
-)
+from transformers import EncoderDecoderModel, GenerationConfig, PreTrainedModel
 
 from elektron.configuration import Size
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import (
-    IGNORED_LABEL,
-    Batch,
-    Features,
-    Records,
-    Tokenizer,
-    Truncation,
-    encode,
-    pad,
-)
+from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Features, Records, Tokenizer, Truncation, encode, pad
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, by_line, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
@@ -40,11 +27,7 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.decoder import new_encoder_decoder
-from elektron.finetuning.tasks.target_vocabulary import (
-    end_token_id,
-    start_token_id,
-    train_target_tokenizer,
-)
+from elektron.finetuning.tasks.target_vocabulary import end_token_id, start_token_id, train_target_tokenizer
 from elektron.hub import load_tokenizer_files
 
 log = logging.getLogger(__name__)
@@ -159,7 +142,7 @@ class SequenceToSequence(Task):
         return pad(features, fills | {"decoder_input_ids": self.tokenizer.pad_token_id})
 
     @torch.no_grad()
-    def forward(self, model: PreTrainedModel, batch: Batch) -> Outputs:
+    def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """Token ids of the text that the model generates for each feature.
 
         Samples are a function of the model, the settings and the batch, so that metrics are reproducible.

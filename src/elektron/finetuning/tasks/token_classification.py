@@ -18,14 +18,7 @@ from elektron.configuration import NotNegative
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import (
-    IGNORED_LABEL,
-    WINDOWS,
-    Features,
-    Records,
-    Tokenizer,
-    tokenize,
-)
+from elektron.finetuning.inputs import IGNORED_LABEL, WINDOWS, Features, Records, Tokenizer, tokenize
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.tagging import tagging
 from elektron.finetuning.metrics.writing import tokens as words_and_symbols

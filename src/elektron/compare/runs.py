@@ -34,7 +34,7 @@ from elektron.terminal import output, output_enabled
 RESULT = "result.json"
 LOG = "log.txt"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-FROM_SUMMARY = (*("flops", "seconds", "tokens", "generator_loss", "discriminator_auc"), *("parameters", "device"))
+FROM_SUMMARY = ("flops", "seconds", "tokens", "generator_loss", "discriminator_auc", "parameters", "device")
 """What is kept of a pre-training's summary."""
 
 log = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ from tests.pretraining.test_config import changed
         ({"generator": "same"}, "no effect without --init-from"),
         ({"replace_tokenizer": True}, "no effect without --init-from"),
         ({"init_from": "x", "generator": "same", "objective": "mlm"}, "which has no generator"),
+        ({"init_from": "x", "network__embedding_init": "cooccurrence"}, "is for new networks"),
         ({"plan_options__similarity": 1.0}, "belongs to plan alternating and has no effect under joint"),
         (
             {"plan": "two_stage", "plan_options__temperature": 1.0},

@@ -65,7 +65,10 @@ def start_conflicts(config: PretrainConfig) -> Iterator[str]:
             yield f"--generator {config.generator} has no effect without --init-from"
         if config.replace_tokenizer:
             yield "--replace-tokenizer has no effect without --init-from"
-    elif config.generator is not None and config.objective == "mlm":
+        return
+    if config.network.embedding_init == "cooccurrence":
+        yield "--network.embedding-init cooccurrence is for new networks: leave it out, or --init-from"
+    if config.generator is not None and config.objective == "mlm":
         yield f"--generator {config.generator} has no effect under objective mlm, which has no generator"
 
 

@@ -43,6 +43,7 @@ Sharing = Literal["none", "tokens", "embeddings", "gdes", "all"]
 
 FAMILY_FIELDS = (
     "network.dropout",
+    "network.embedding_init",
     "optimizer.name",
     "optimizer.learning_rate",
     "optimizer.bias_correction",
@@ -52,11 +53,11 @@ FAMILY_FIELDS = (
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     family: dict(zip(FAMILY_FIELDS, values, strict=True))
     for family, values in {
-        "electra": (0.1, "adamw", 5e-4, False),
-        "elektron": (0.0, "muon", 3e-3, True),
-        "deberta-v2": (0.1, "adamw", 5e-4, True),
-        "modernbert": (0.0, "adamw", 8e-4, True),
-        **dict.fromkeys(ONLY_CONTINUED, (0.1, "adamw", 1e-4, True)),
+        "electra": (0.1, "random", "adamw", 5e-4, False),
+        "elektron": (0.0, "cooccurrence", "muon", 3e-3, True),
+        "deberta-v2": (0.1, "random", "adamw", 5e-4, True),
+        "modernbert": (0.0, "random", "adamw", 8e-4, True),
+        **dict.fromkeys(ONLY_CONTINUED, (0.1, "random", "adamw", 1e-4, True)),
     }.items()
 }
 LENGTHS = ("steps", "tokens", "minutes", "flops")
@@ -89,6 +90,9 @@ class NetworkConfig:
     """Longest text, in tokens, that the models will read after training."""
     dropout: Fraction | None = None
     """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
+    embedding_init: Literal["cooccurrence", "random"] | None = None
+    """Token embeddings of new networks: random, or from counts of which tokens of the corpus occur near one another
+    (default: elektron cooccurrence, the others random)."""
 
 
 @dataclass
@@ -293,7 +297,10 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
         ElektronError: an impossible value or combination of settings.
     """
     resolved = dataclasses.replace(copy.deepcopy(config))  # which checks all values
-    for name, value in family_defaults(config.family, config.network).items():
+    defaults = family_defaults(config.family, config.network)
+    if config.init_from is not None:
+        defaults["network.embedding_init"] = "random"
+    for name, value in defaults.items():
         group_name, field_name = name.split(".")
         group = getattr(resolved, group_name)
         if getattr(group, field_name) is None:

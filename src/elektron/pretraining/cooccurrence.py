@@ -1,0 +1,110 @@
+"""Token embeddings to start from: a factorization of how often tokens occur near one another.
+
+A run of minutes spends most of its steps on learning which tokens are alike, which counting says in seconds: the
+singular value decomposition of the positive pointwise mutual information of tokens within a window (Levy and Goldberg
+2014; Levy, Goldberg and Dagan 2015, with their smoothed context distribution and their square root of the singular
+values).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from elektron.corpus.blocks import BlockStore
+from elektron.models.pair import Pair
+from elektron.models.sharing import GdesEmbedding
+
+log = logging.getLogger(__name__)
+
+WINDOW = 5
+"""Tokens to either side that count, the farthest 1/WINDOW as much as the nearest."""
+SMOOTHING = 0.75
+"""Exponent of the context distribution."""
+MAX_TOKENS = 2**24
+"""More text is sampled: rows at equal distances."""
+
+
+def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, seed: int) -> None:
+    """Replace the initial token embeddings of new networks by those of the corpus, at the same scale.
+
+    Tokens that do not occur in the sample, special tokens among them, keep their initial embeddings.
+
+    Args:
+        pair: new networks, or a new discriminator beside a trained generator.
+        store: the blocks of the run.
+        new_generator: whether the generator is new.
+        seed: of the decomposition.
+    """
+    started = time.perf_counter()
+    networks = [pair.discriminator, pair.generator if new_generator else None]
+    modules = dict.fromkeys(network.get_input_embeddings() for network in networks if network is not None)
+    # Disentangled embeddings start at a difference of 0 from the generator's.
+    tables: list[Tensor] = [module.weight for module in modules if not isinstance(module, GdesEmbedding)]
+    rows, manifest = store.rows("train"), store.manifest
+    sampled = np.unique(
+        np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))).astype(int)
+    )
+    counts = cooccurrences(rows.take(sampled), manifest.vocab_size, manifest.all_special_ids)
+    embeddings = torch.from_numpy(factorize(counts, max(table.shape[1] for table in tables), seed))
+    seen = embeddings.any(dim=1)
+    with torch.no_grad():
+        for table in tables:
+            width = min(table.shape[1], embeddings.shape[1])
+            chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
+            table[: len(seen)][seen, :width] = chosen.to(table) * table.square().mean().sqrt()
+    log.info(
+        "token embeddings start from the co-occurrences of %s tokens (%.1f s)",
+        f"{len(sampled) * manifest.seq_len:,}",
+        time.perf_counter() - started,
+    )
+
+
+def cooccurrences(rows: NDArray[np.int64], vocab_size: int, special_ids: list[int]) -> sparse.csr_matrix:
+    """Weighted counts `(vocab_size, vocab_size)`, symmetric, of tokens within `WINDOW` of one another.
+
+    Args:
+        rows: token ids `(rows, length)`.
+        vocab_size: entries in the vocabulary.
+        special_ids: tokens that are not counted and that no window reaches beyond.
+    """
+    special = np.isin(rows, special_ids)
+    text = special.cumsum(axis=1)
+    counts = sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float32)
+    for distance in range(1, WINDOW + 1):
+        together = (text[:, :-distance] == text[:, distance:]) & ~special[:, :-distance]
+        first, second = rows[:, :-distance][together], rows[:, distance:][together]
+        weights = np.full(len(first), (WINDOW + 1 - distance) / WINDOW, dtype=np.float32)
+        counts += sparse.csr_matrix((weights, (first, second)), shape=counts.shape)
+    return counts + counts.T
+
+
+def factorize(counts: sparse.csr_matrix, size: int, seed: int) -> NDArray[np.float32]:
+    """The left singular vectors of the positive PMI, each times the root of its singular value.
+
+    Args:
+        counts: symmetric, `(vocabulary, vocabulary)`.
+        size: singular vectors wanted; no more than the vocabulary has entries.
+        seed: of the randomized decomposition (Halko et al. 2011).
+
+    Returns:
+        `(vocabulary, size)`, largest singular value first; rows of tokens without counts are 0.
+    """
+    pairs = counts.tocoo()
+    frequencies = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    contexts = frequencies**SMOOTHING
+    contexts /= max(contexts.sum(), 1.0)
+    information = np.log(pairs.data / (frequencies[pairs.row] * contexts[pairs.col]))
+    positive = information > 0
+    matrix = sparse.csr_matrix((information[positive], (pairs.row[positive], pairs.col[positive])), shape=counts.shape)
+    size = min(size, counts.shape[0])
+    vectors, values, _ = randomized_svd(matrix, n_components=size, n_iter=3, random_state=seed)
+    vectors[matrix.getnnz(axis=1) == 0] = 0  # rounding leaves something there
+    return np.asarray(vectors * values**0.5, dtype=np.float32)

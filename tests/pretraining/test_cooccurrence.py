@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from elektron.corpus.blocks import BlockStore
+from elektron.models.families import FAMILIES
+from elektron.models.pair import Pair
+from elektron.pretraining.config import NetworkConfig, resolve
+from elektron.pretraining.cooccurrence import cooccurrences, factorize, initialize_embeddings
+from elektron.pretraining.setup import pair_for
+from tests.pretraining.conftest import TINY, tiny_config
+
+
+def test_nearer_tokens_count_more_and_no_window_reaches_beyond_a_special_token() -> None:
+    rows = np.array([[0, 3, 4, 5, 0, 4, 3, 0]])
+    counts = cooccurrences(rows, vocab_size=6, special_ids=[0]).toarray()
+    expected = np.zeros((6, 6))
+    expected[3, 4] = expected[4, 3] = 2.0  # twice at distance 1
+    expected[4, 5] = expected[5, 4] = 1.0
+    expected[3, 5] = expected[5, 3] = 0.8  # distance 2
+    np.testing.assert_allclose(counts, expected, rtol=1e-6)
+
+
+def test_vectors_are_those_of_the_exact_decomposition_of_the_positive_pmi() -> None:
+    generator = np.random.default_rng(0)
+    counts = generator.poisson(2.0, (12, 12)).astype(np.float32)
+    counts += counts.T
+    frequencies = counts.sum(1)
+    contexts = frequencies**0.75 / (frequencies**0.75).sum()
+    with np.errstate(divide="ignore"):
+        ppmi = np.maximum(np.log(counts / np.outer(frequencies, contexts)), 0)
+    vectors, values, _ = np.linalg.svd(ppmi)
+    found = factorize(sparse.csr_matrix(counts), size=5, seed=1)
+    # Up to the signs of the singular vectors.
+    np.testing.assert_allclose(np.abs(found), np.abs(vectors[:, :5] * values[:5] ** 0.5), atol=1e-4)
+
+
+def test_a_token_without_neighbours_has_no_vector() -> None:
+    counts = sparse.csr_matrix(np.array([[0, 2, 0], [2, 1, 0], [0, 0, 0]], dtype=np.float32))
+    assert not factorize(counts, size=3, seed=1)[2].any()
+    assert not factorize(sparse.csr_matrix((3, 3), dtype=np.float32), size=2, seed=1).any()
+
+
+def new_pair(blocks: Path, **changes: object) -> Pair:
+    torch.manual_seed(1)
+    config = resolve(tiny_config(blocks, Path("out"), network=NetworkConfig(**TINY), **changes))
+    return pair_for(config, BlockStore.open(blocks).manifest)
+
+
+@pytest.mark.parametrize("sharing", ["none", "embeddings", "gdes"])
+def test_seen_tokens_change_at_the_same_scale_and_special_tokens_stay(blocks: Path, sharing: str) -> None:
+    store = BlockStore.open(blocks)
+    random, pair = (new_pair(blocks, sharing=sharing) for _ in range(2))
+    initialize_embeddings(pair, store, new_generator=True, seed=1)
+    special = store.manifest.all_special_ids
+    for network, untouched in ((pair.generator, random.generator), (pair.discriminator, random.discriminator)):
+        assert network is not None and untouched is not None
+        ids = torch.arange(store.manifest.vocab_size)
+        now, before = network.get_input_embeddings()(ids), untouched.get_input_embeddings()(ids)
+        assert torch.equal(now[special], before[special])
+        changed = (now != before).any(1)
+        assert changed.float().mean() > 0.3
+        scale = before.square().mean().sqrt()
+        torch.testing.assert_close(now[changed].square().mean(1).sqrt(), scale.expand(int(changed.sum())))
+
+
+def test_a_trained_generator_keeps_its_embeddings(blocks: Path) -> None:
+    random, pair = (new_pair(blocks, sharing="none") for _ in range(2))
+    initialize_embeddings(pair, BlockStore.open(blocks), new_generator=False, seed=1)
+    assert pair.generator is not None and random.generator is not None
+    assert torch.equal(pair.generator.get_input_embeddings().weight, random.generator.get_input_embeddings().weight)
+    assert not torch.equal(
+        pair.discriminator.get_input_embeddings().weight, random.discriminator.get_input_embeddings().weight
+    )
+
+
+def test_by_default_only_our_family_starts_from_the_corpus(tmp_path: Path) -> None:
+    for family in FAMILIES:
+        start = {} if family in ("elektron", "electra", "deberta-v2", "modernbert") else {"init_from": "x"}
+        config = tiny_config(tmp_path, tmp_path, family=family, network=NetworkConfig(), **start)
+        assert resolve(config).network.embedding_init == ("cooccurrence" if family == "elektron" else "random")
+    continued = tiny_config(tmp_path, tmp_path, init_from="x", network=NetworkConfig())
+    assert resolve(continued).network.embedding_init == "random"

@@ -28,8 +28,8 @@ from elektron.models.pair import DISCRIMINATOR, network_of_run
 
 log = logging.getLogger(__name__)
 
-INITIAL_RMS = 0.02
-"""Root mean square of an initial embedding."""
+PRETRAINED_RMS = 0.4
+"""Root mean square of a pretrained embedding when fine-tuning starts, 20 times that of a random one."""
 UNLIMITED = 1 << 30
 """Length in tokens of the longest input, for relative positions."""
 PROBE_TOKENS = 4
@@ -182,7 +182,7 @@ def load_encoder(name: str) -> Encoder:
     if has_initial_weights(encoder):
         log.warning("%s was never trained: its weights are initial ones", name)
     if isinstance(encoder, ElektronModel):
-        rescale_to_initial_norm(encoder.embeddings.word_embeddings.weight)
+        rescale_embeddings(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
     return Encoder(name, config, tokenizer, weights)
 
@@ -209,15 +209,15 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
 
 
 @torch.no_grad()
-def rescale_to_initial_norm(embeddings: Tensor) -> None:
-    """Scale each row to the root mean square that it had before training.
+def rescale_embeddings(embeddings: Tensor) -> None:
+    """Scale each row to a root mean square of `PRETRAINED_RMS`.
 
-    Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on
-    training: rows are ten times as long after pre-training, and Adam's steps, whose size does not
-    depend on that, change their direction a tenth as much.
+    Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on training: the
+    size of Adam's steps does not depend on it, and they turn a long row less. Rows as short as random ones would be
+    overwritten within tens of steps, and what they learned from the corpus with them.
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
-    embeddings.mul_(INITIAL_RMS / size.clamp(min=INITIAL_RMS * 1e-3))
+    embeddings.mul_(PRETRAINED_RMS / size.clamp(min=PRETRAINED_RMS * 1e-3))
 
 
 @torch.no_grad()

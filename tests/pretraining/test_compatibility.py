@@ -93,7 +93,7 @@ def test_what_goes_together_passes(settings):
 
 def test_plans_that_freeze_share_nothing_by_default():
     assert resolve(changed(plan="two_stage")).sharing == "none"
-    assert resolve(changed(plan="joint")).sharing == "gdes"
+    assert resolve(changed(plan="joint", network__embedding_init="random")).sharing == "gdes"
     assert resolve(changed(plan="joint", family="electra")).sharing == "embeddings"
     assert resolve(changed(plan="joint", objective="corrective")).sharing == "embeddings"
 

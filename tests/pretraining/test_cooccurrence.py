@@ -50,10 +50,19 @@ def new_pair(blocks: Path, **changes: object) -> Pair:
     return pair_for(config, BlockStore.open(blocks).manifest)
 
 
-@pytest.mark.parametrize("sharing", ["none", "embeddings", "gdes"])
-def test_seen_tokens_change_at_the_same_scale_and_special_tokens_stay(blocks: Path, sharing: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "factor"),
+    [
+        ({}, 20),
+        ({"sharing": "embeddings"}, 1),
+        ({"sharing": "gdes"}, 1),
+        ({"family": "electra", "sharing": "none"}, 1),
+        ({"objective": "corrective", "sharing": "none"}, 1),
+    ],
+)
+def test_seen_tokens_change_and_special_tokens_stay(blocks: Path, settings: dict[str, str], factor: float) -> None:
     store = BlockStore.open(blocks)
-    random, pair = (new_pair(blocks, sharing=sharing) for _ in range(2))
+    random, pair = (new_pair(blocks, **settings) for _ in range(2))
     initialize_embeddings(pair, store, new_generator=True, seed=1)
     special = store.manifest.all_special_ids
     for network, untouched in ((pair.generator, random.generator), (pair.discriminator, random.discriminator)):
@@ -63,8 +72,10 @@ def test_seen_tokens_change_at_the_same_scale_and_special_tokens_stay(blocks: Pa
         assert torch.equal(now[special], before[special])
         changed = (now != before).any(1)
         assert changed.float().mean() > 0.3
-        scale = before.square().mean().sqrt()
-        torch.testing.assert_close(now[changed].square().mean(1).sqrt(), scale.expand(int(changed.sum())))
+        scale = before.square().mean().sqrt() * (factor if network is pair.discriminator else 1)
+        # Our own initial embeddings have the scale 0.02 up to the draw.
+        found = now[changed].square().mean(1).sqrt()
+        torch.testing.assert_close(found, scale.expand(len(found)), rtol=0.05, atol=0)
 
 
 def test_a_trained_generator_keeps_its_embeddings(blocks: Path) -> None:

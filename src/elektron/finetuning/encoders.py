@@ -21,15 +21,13 @@ from elektron.corpus.tokenizer import load_tokenizer, special_ids
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
 from elektron.hub import UNLOADABLE, load_configuration
-from elektron.models.elektron import INITIAL_GAIN, ElektronGain, ElektronModel
+from elektron.models.elektron import INITIAL_GAIN, LEARNED_EMBEDDING_RMS, ElektronGain, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.models.loading import POOLER, load_bare_encoder
 from elektron.models.pair import DISCRIMINATOR, network_of_run
 
 log = logging.getLogger(__name__)
 
-PRETRAINED_RMS = 0.4
-"""Root mean square of a pretrained embedding when fine-tuning starts, 20 times that of a random one."""
 UNLIMITED = 1 << 30
 """Length in tokens of the longest input, for relative positions."""
 PROBE_TOKENS = 4
@@ -210,14 +208,14 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
 
 @torch.no_grad()
 def rescale_embeddings(embeddings: Tensor) -> None:
-    """Scale each row to a root mean square of `PRETRAINED_RMS`.
+    """Scale each row to a root mean square of `LEARNED_EMBEDDING_RMS`.
 
     Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on training: the
     size of Adam's steps does not depend on it, and they turn a long row less. Rows as short as random ones would be
     overwritten within tens of steps, and what they learned from the corpus with them.
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
-    embeddings.mul_(PRETRAINED_RMS / size.clamp(min=PRETRAINED_RMS * 1e-3))
+    embeddings.mul_(LEARNED_EMBEDDING_RMS / size.clamp(min=LEARNED_EMBEDDING_RMS * 1e-3))
 
 
 @torch.no_grad()

@@ -234,8 +234,8 @@ class PretrainConfig(ValidatedConfig):
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""
     sharing: Sharing | None = None
-    """What the networks share (default: elektron gdes, or embeddings where the discriminator predicts tokens; the
-    other families embeddings, unless released networks come with different ones; none under plans that freeze the
+    """What the networks share (default: elektron none, or gdes with random embedding_init, or embeddings where the
+    discriminator predicts tokens; the other families embeddings, unless released networks come with different ones; none under plans that freeze the
     generator)."""
     init_from: str | None = None
     """ENCODER[,GENERATOR], folders or hub names, or the folder of a run: what to continue from. The encoder becomes
@@ -306,7 +306,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
         if getattr(group, field_name) is None:
             setattr(group, field_name, value)
     if resolved.sharing is None:
-        resolved.sharing = default_sharing(config)
+        resolved.sharing = default_sharing(resolved)
         if config.init_from is not None and resolved.sharing == "embeddings":
             resolved.sharing = None  # decided when they are loaded: they may differ
     given = [length for length in LENGTHS if getattr(config, length) is not None]
@@ -327,7 +327,10 @@ def default_sharing(config: PretrainConfig) -> Sharing:
         return "none"
     # The discriminator's output matrix, where there is one, is its own embeddings.
     predicts = config.objective in PREDICT_TOKENS or config.plan_options.similarity
-    return "gdes" if config.family == "elektron" and not predicts else "embeddings"
+    if config.family != "elektron" or predicts:
+        return "embeddings"
+    # Embeddings that have learned from counts change slowly, and those of a generator must not.
+    return "none" if config.network.embedding_init == "cooccurrence" else "gdes"
 
 
 def family_defaults(family: str, network: NetworkConfig) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from elektron.corpus.blocks import BlockStore
-from elektron.models.pair import Pair
+from elektron.models.elektron import LEARNED_EMBEDDING_RMS
+from elektron.models.pair import GENERATOR, Pair
 from elektron.models.sharing import GdesEmbedding
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,11 @@ MAX_TOKENS = 2**24
 
 
 def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, seed: int) -> None:
-    """Replace the initial token embeddings of new networks by those of the corpus, at the same scale.
+    """Replace the initial token embeddings of new networks by those of the corpus.
 
-    Tokens that do not occur in the sample, special tokens among them, keep their initial embeddings.
+    Their scale stays, except in family `elektron` for a discriminator that does not share its embeddings and does not
+    predict tokens with them: its own are long, so that training turns them slowly and they keep what was counted. Tokens
+    that do not occur in the sample, special tokens among them, keep their initial embeddings.
 
     Args:
         pair: new networks, or a new discriminator beside a trained generator.
@@ -48,6 +51,9 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
     modules = dict.fromkeys(network.get_input_embeddings() for network in networks if network is not None)
     # Disentangled embeddings start at a difference of 0 from the generator's.
     tables: list[Tensor] = [module.weight for module in modules if not isinstance(module, GdesEmbedding)]
+    if not tables:
+        return
+    slow = pair.discriminator.get_input_embeddings().weight if has_slow_embeddings(pair) else None
     rows, manifest = store.rows("train"), store.manifest
     sampled = np.unique(
         np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))).astype(int)
@@ -59,12 +65,21 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
         for table in tables:
             width = min(table.shape[1], embeddings.shape[1])
             chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
-            table[: len(seen)][seen, :width] = chosen.to(table) * table.square().mean().sqrt()
+            rms = LEARNED_EMBEDDING_RMS if table is slow else table.square().mean().sqrt()
+            table[: len(seen)][seen, :width] = chosen.to(table) * rms
     log.info(
         "token embeddings start from the co-occurrences of %s tokens (%.1f s)",
         f"{len(sampled) * manifest.seq_len:,}",
         time.perf_counter() - started,
     )
+
+
+def has_slow_embeddings(pair: Pair) -> bool:
+    """Whether the discriminator only reads its token embeddings, normalises them, and has them for itself."""
+    own = pair.discriminator.get_input_embeddings().weight
+    others = [] if pair.generator is None else pair.parameters_of(GENERATOR)
+    output = (pair.corrector or pair.discriminator).get_output_embeddings()
+    return pair.family.scale_invariant and output is None and all(own is not other for other in others)
 
 
 def cooccurrences(rows: NDArray[np.int64], vocab_size: int, special_ids: list[int]) -> sparse.csr_matrix:

@@ -36,9 +36,7 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     assert model.config.hidden_dropout_prob == 0.3
 
 
-def test_weights_of_family_elektron_are_rescaled_and_say_the_same(
-    encoders, tmp_path, tokenizer_folder
-):
+def test_weights_of_family_elektron_are_rescaled_and_say_the_same(encoders, tmp_path, tokenizer_folder):
     torch.manual_seed(0)
     trained = AutoModel.from_pretrained(encoders["elektron"]).eval()
     with torch.no_grad():

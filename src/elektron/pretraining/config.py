@@ -234,9 +234,9 @@ class PretrainConfig(ValidatedConfig):
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""
     sharing: Sharing | None = None
-    """What the networks share (default: elektron none, or gdes with random embedding_init, or embeddings where the
-    discriminator predicts tokens; the other families embeddings, unless released networks come with different ones; none under plans that freeze the
-    generator)."""
+    """What the networks share (default: elektron none, with random embedding_init gdes, and embeddings where the
+    discriminator predicts tokens; the other families embeddings, unless released networks come with different ones;
+    none under plans that freeze the generator)."""
     init_from: str | None = None
     """ENCODER[,GENERATOR], folders or hub names, or the folder of a run: what to continue from. The encoder becomes
     the discriminator; family and sizes are its own."""

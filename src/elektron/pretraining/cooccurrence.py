@@ -37,8 +37,8 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
     """Replace the initial token embeddings of new networks by those of the corpus.
 
     Their scale stays, except in family `elektron` for a discriminator that does not share its embeddings and does not
-    predict tokens with them: its own are long, so that training turns them slowly and they keep what was counted. Tokens
-    that do not occur in the sample, special tokens among them, keep their initial embeddings.
+    predict tokens with them: its own are long, so that training turns them slowly and they keep what was counted.
+    Tokens that do not occur in the sample, special tokens among them, keep their initial embeddings.
 
     Args:
         pair: new networks, or a new discriminator beside a trained generator.

@@ -214,7 +214,7 @@ def _json_faults(*paths: Path) -> Iterator[str]:
 KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] = (
     ("a checkpoint", CHECKPOINT_FILES, checkpoint_faults),
     ("a model", (CONFIG, "model*.safetensors", EXPORT_FILE), model_faults),
-    ("a comparison", ("comparison.json", "*/*/seed-*", "*/*/*/seed-*"), _comparison_faults),
+    ("a comparison", ("comparison.json", "*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
     (

@@ -52,10 +52,6 @@ def has_diverged(progress: Progress, complete: bool) -> bool:
     return progress.skipped > MAX_SKIPPED_STEPS or never_updated
 
 
-class DivergedError(ElektronError):
-    """Gradients stay non-finite."""
-
-
 class LossSpikes:
     """The last losses of generator and discriminator."""
 
@@ -213,7 +209,7 @@ class RecoverableRun:
             if path is None:
                 why_not = "there is no checkpoint to roll back to"
             self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
-            raise DivergedError(
+            raise ElektronError(
                 f"{message}; {why_not}: start again in another --out with a lower "
                 "--optimizer.learning-rate, a longer --optimizer.warmup or --precision fp32"
             )

@@ -336,6 +336,7 @@ def test_an_error_of_the_system_is_one_line(
 def test_a_signal_to_end_cleans_up_as_an_interruption_does(
     number: int, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
     cleaned = []
 
     def end(config: ReportConfig) -> None:

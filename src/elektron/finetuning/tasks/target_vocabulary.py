@@ -13,6 +13,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -141,10 +142,13 @@ def shared_pieces(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, tuple[bool, str]]]:
-    """The id of each piece that is no special token or byte; whether it begins a word, and its characters."""
+    """The id of each piece that is no special token or byte; whether it begins a word, and its characters.
+
+    By id: `get_vocab` has another order in each process, which would change sums over embeddings by rounding.
+    """
     wordpiece = _is_wordpiece(tokenizer)
     left_out = {*tokenizer.all_special_tokens, *BYTES}
-    for token, token_id in tokenizer.get_vocab().items():
+    for token, token_id in sorted(tokenizer.get_vocab().items(), key=itemgetter(1)):
         text = token.removeprefix(CONTINUATION) if wordpiece else token.lstrip(f"{SPACE}Ġ")
         if text and token not in left_out:
             yield token_id, ((text == token) == wordpiece, text)

@@ -30,7 +30,6 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
-from elektron.finetuning.optimizer import freeze_encoder
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, train_privately
 from elektron.finetuning.readers.records import input_texts
@@ -158,7 +157,7 @@ class Search:
         if best is None:
             return new
         metric = TASKS[self.config.task].metric
-        if new.trial.eval[metric] <= best.trial.eval[metric]:
+        if new.trial.value(metric) <= best.trial.value(metric):
             best, new = new, best
         self.finished.remove_model(best.number)
         return new
@@ -215,7 +214,7 @@ class Search:
             if steps < FEWEST_STEPS:
                 break
         trial.seconds = time.perf_counter() - began
-        log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.eval[task.metric])
+        log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.value(task.metric))
         return Trained(len(self.trials), trial, config, predictor, None if self.data.test else scored)
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
@@ -243,8 +242,6 @@ class Search:
         """Train a new model and evaluate it; epochs and metrics of the trial are this attempt's."""
         torch.manual_seed(seed)
         model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
-        if config.layer_decay == 0:
-            freeze_encoder(model)
         predictor = Predictor(task, model, tokenizer, Device.choose(config.precision))
         watched = self.data.eval
         if len(watched) > (most := max(FEWEST_WATCHED, len(self.data.train))):

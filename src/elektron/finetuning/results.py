@@ -299,7 +299,7 @@ def table_of_trials(trials: Sequence[Trial], metric: str) -> str:
         test = f"{trial.test[metric]:8.4f}" if trial.test else f"{'–':>8}"
         mark = "  kept" if trial.kept else ""
         lines.append(
-            f"  {name:{width}}  {trial.eval[metric]:8.4f}  {test}  {trial.kept_epoch:6g}  {trial.seconds:8.0f}{mark}"
+            f"  {name:{width}}  {trial.value(metric):8.4f}  {test}  {trial.kept_epoch:6g}  {trial.seconds:8.0f}{mark}"
         )
     return f"Runs, by {metric}:\n" + "\n".join(lines)
 

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
-from elektron.io.files import atomic_write, from_json, read_text
+from elektron.io.files import atomic_write, from_json, read_text, to_json
 from elektron.io.folders import atomic_folder
 from elektron.sweep import format_settings
 
@@ -64,6 +65,11 @@ class Trial:
     def name(self) -> str:
         settings = format_settings(self.settings)
         return " · ".join(filter(None, [self.side, settings, f"seed {self.seed}"]))
+
+    def value(self, metric: str) -> float:
+        """The metric on the evaluation rows; negative infinity where it is not a number, which JSON does not keep."""
+        value = self.eval.get(metric, math.nan)
+        return value if math.isfinite(value) else -math.inf
 
 
 @dataclass
@@ -120,7 +126,7 @@ class FinishedTrials:
         if not path.exists():
             return None
         try:
-            trial: Trial = from_json(json.loads(read_text(path)), Trial, "it")
+            trial: Trial = from_json(json.loads(read_text(path)), Trial, "it", lenient=True)
         except (OSError, ValueError) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
         weights = folder / MODEL
@@ -143,7 +149,7 @@ class FinishedTrials:
                 atomic_write(self.folder / IDENTITY, self.identity)
                 with atomic_folder(folder / MODEL, owned=True) as model:
                     trained.predictor.save(model)
-            atomic_write(folder / TRIAL, json.dumps(dataclasses.asdict(trained.trial)))
+            atomic_write(folder / TRIAL, to_json(dataclasses.asdict(trained.trial)))
         except (OSError, SafetensorError) as error:
             log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
 

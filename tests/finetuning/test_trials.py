@@ -1,0 +1,33 @@
+"""Finished trainings on the disk."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.training import Epoch
+from elektron.finetuning.trials import FinishedTrials, Trained, Trial
+
+
+class Saved:
+    """In place of a predictor."""
+
+    def save(self, folder: Path) -> None:
+        (folder / "model.safetensors").touch()
+
+
+def test_a_metric_that_is_not_a_number_is_null_in_the_file_and_below_all_others(tmp_path: Path) -> None:
+    config = FinetuneConfig(task="classification", model="m", train=["t"], out=tmp_path)
+    trial = Trial("scratch", 1, {}, [Epoch(1.0, 0.5, math.nan, None)], eval={"accuracy": math.nan, "f1": 0.5})
+    finished = FinishedTrials(tmp_path / "trials", "the same command")
+    finished.save(Trained(0, trial, config, cast(Any, Saved())))
+    written = json.loads((tmp_path / "trials/0/run.json").read_text(), parse_constant=pytest.fail)
+    assert written["eval"] == {"accuracy": None, "f1": 0.5}
+    finished.remove_model(0)
+    found = finished.load(0, config, cast(Any, None))
+    assert found is not None
+    assert found.trial.value("f1") == 0.5
+    assert found.trial.value("accuracy") == trial.value("accuracy") == -math.inf

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.text import Text
 
@@ -9,7 +10,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig, PrepareConfig
 from elektron.corpus.prepare import prepare
 from elektron.errors import ElektronError
-from elektron.reporting.inspection import escaped, inspect, rows_with_masks
+from elektron.reporting.inspection import escaped, inspect, rows_as_text
 
 
 @pytest.fixture(params=["dense", "paper"])
@@ -32,18 +33,19 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "checksums match" in printed
     assert printed.count("\nrow ") == 3
-    legend = printed[: printed.index("\nrow ")]
-    assert "[word] is masked" in legend and "{word} keeps its token" in legend
     assert {finding.subject for finding in findings} >= {"rows", "padding", "documents"}
 
 
-def test_rows_are_read_with_their_masks(blocks: Path) -> None:
-    texts = [Text.from_markup(text).plain for _, text in rows_with_masks(BlockStore.open(blocks), 4)]
-    assert len(texts) == 4
-    assert all(text.startswith("│ ") for text in texts)
-    masked = sum(text.count("[") + text.count("{") for text in texts)
-    assert 8 <= masked <= 4 * 5
-    assert "CLS" not in "".join(texts)
+def test_rows_are_shown_with_a_line_for_each_text(blocks: Path) -> None:
+    store = BlockStore.open(blocks)
+    found = dict(rows_as_text(store, 4))
+    assert len(found) == 4
+    special = store.manifest.special_ids
+    for ids, text in zip(store.rows("train").take(np.array(list(found))), found.values(), strict=True):
+        assert all(line.startswith("[CLS] ") for line in text.splitlines())
+        assert len(text.splitlines()) == text.count("[CLS]") == (ids == special["cls"]).sum()
+        assert text.count("[SEP]") == (ids == special["sep"]).sum()
+        assert "[PAD]" not in text
 
 
 def test_a_corpus_is_inspected_too(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,13 @@
-"""`elektron inspect`: prints the findings of `corpus.inspection`, or those about prepared blocks.
-
-Rows of blocks are printed with the positions that `mask_rows` of the pre-training selects.
-"""
+"""`elektron inspect`: prints the findings of `corpus.inspection`, or those about blocks and some of their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
-from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
@@ -19,11 +15,7 @@ from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
 from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
 from elektron.corpus.redaction import by_kind
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.corpus.vocabulary import readable
 from elektron.errors import ElektronError
-from elektron.pretraining.config import MaskingConfig
-from elektron.pretraining.masking import draws_in_row, mask_rows, max_masked_positions
-from elektron.pretraining.randomness import row_uniforms
 from elektron.terminal import escape_control, rich_console
 
 PADDING = {"dense": (0.01, 0.1), "paper": (0.3, 0.6)}
@@ -33,10 +25,6 @@ FEW_HELD_OUT_ROWS = 100
 # More repetitions of the same text teach little (Muennighoff et al., 2023).
 MANY_EPOCHS = 4
 
-LEGEND = (
-    r"│ begins a text. Selected positions: [bold reverse]\[word][/] is masked, "
-    r"[bold]{word}[/] keeps its token."
-)
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
@@ -65,57 +53,19 @@ def inspect(config: InspectConfig) -> list[Finding]:
     findings = list(_of_blocks(store.manifest))
     with rich_console() as out:
         out.print(_table(findings))
-        if config.rows:
-            out.print(f"\n{LEGEND}")
-        for number, text in rows_with_masks(store, config.rows):
-            out.print(f"\n[bold]row {number:,}[/bold]", text, sep="\n")
+        for number, text in rows_as_text(store, config.rows):
+            out.print(f"\n[bold]row {number:,}[/bold]", escaped(text), sep="\n")
     return findings
 
 
-def rows_with_masks(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
-    """Some training rows, evenly spaced: their numbers, and their text as rich's markup, a line for each segment.
-
-    `[word]` is masked; `{word}` is selected too, but keeps its token.
-    """
-    rows, manifest = store.rows("train"), store.manifest
+def rows_as_text(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
+    """Some training rows, evenly spaced: their numbers, and what they hold, a line for each [CLS]."""
+    rows, special = store.rows("train"), store.manifest.special_ids
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
-    masking = MaskingConfig()
     numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=np.int64))
-    input_ids = rows.take(numbers)
-    positions = max_masked_positions(manifest.seq_len, masking.mask_probability)
-    masks = mask_rows(
-        input_ids,
-        row_uniforms(0, 0, 0, len(numbers), draws_in_row(manifest.seq_len, positions)),
-        manifest.special_ids,
-        manifest.all_special_ids,
-        masking.mask_probability,
-        masking.keep_probability,
-    )
-    selected = np.zeros(input_ids.shape, dtype=bool)
-    np.put_along_axis(selected, masks.positions, masks.weights > 0, axis=1)
-    masked = selected & (masks.masked_ids == manifest.special_ids["mask"])
-    for place, number in enumerate(numbers):
-        row = zip(input_ids[place].tolist(), selected[place], masked[place], strict=True)
-        yield int(number), _row_text(row, manifest.special_ids, tokenizer)
-
-
-def _row_text(
-    row: Iterable[tuple[int, bool, bool]], special: Mapping[str, int], tokenizer: PreTrainedTokenizerBase
-) -> str:
-    """One row, wordpieces joined to words."""
-    lines = [""]
-    for token_id, is_selected, is_masked in row:
-        if token_id in (special["cls"], special["sep"]):
-            lines.append("")
-        elif token_id != special["pad"]:
-            token = readable(str(tokenizer.convert_ids_to_tokens(token_id)), tokenizer.backend_tokenizer)
-            text = escaped(token.removeprefix(" "))
-            if is_masked:
-                text = rf"[bold reverse]\[{text}][/]"
-            elif is_selected:
-                text = f"[bold]{{{text}}}[/]"
-            lines[-1] += f" {text}" if token.startswith(" ") else text
-    return "\n".join(f"│{line}" for line in lines if line)
+    for number, ids in zip(numbers.tolist(), rows.take(numbers), strict=True):
+        texts = np.split(ids[ids != special["pad"]], np.flatnonzero(ids == special["cls"])[1:])
+        yield number, "\n".join(tokenizer.decode(text) for text in texts)
 
 
 def _of_blocks(manifest: Manifest) -> Iterator[Finding]:

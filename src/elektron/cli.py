@@ -7,7 +7,6 @@ something about ends as one line on stderr and exit status 2.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import importlib
 import logging
@@ -18,7 +17,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
@@ -293,20 +291,7 @@ def _run(argv: list[str]) -> None:
         with output_enabled(progress=not quiet, results=not json):
             result = load(command.function)(config)
         if json:
-            echo(to_json(_plain(result), indent=1))
-
-
-def _plain(value: Any) -> Any:
-    """A result in JSON's types."""
-    if hasattr(value, "as_json"):
-        return value.as_json()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+            echo(to_json(result, indent=1))
 
 
 def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:

@@ -11,7 +11,9 @@ For settings that are neither text nor paths, `null` means "not set" where the f
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
 import reprlib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -288,14 +290,13 @@ def _flatten(
 
 def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the dataclass for values under dotted names: its groups become dataclasses."""
-    arguments: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {name: {} for name, hint in get_type_hints(cls).items() if is_dataclass(hint)}
-    for name, value in values.items():
-        group, dot, rest = name.partition(".")
-        (groups[group] if dot else arguments)[rest or name] = value
-    for name, inner in groups.items():
-        hint = get_type_hints(cls)[name]
-        arguments[name] = hint(**_arguments(hint, inner))
+    arguments = {name: value for name, value in values.items() if "." not in name}
+    for name, hint in get_type_hints(cls).items():
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            prefix = f"{name}."
+            inner = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+            arguments[name] = hint(**_arguments(hint, inner))
     return arguments
 
 
@@ -382,16 +383,9 @@ def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
 def to_yaml(config: Any) -> str:
     """The configuration as YAML, every setting written out; `load_yaml` gives back its equal."""
     # What is not ASCII is escaped: written plainly, some line separators come back as spaces.
-    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, width=math.inf)
-
-
-def _plain(value: Any) -> Any:
-    """The same with paths and subclasses of str as text, which YAML's safe types lack."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path | str) else value
+    # As JSON has it: YAML's safe types have neither paths nor subclasses of str.
+    plain = json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
+    return yaml.safe_dump(plain, sort_keys=False, width=math.inf)
 
 
 def save_yaml(config: Any, path: Path) -> None:

@@ -15,11 +15,10 @@ from elektron.cli import main
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import load_encoder
 from elektron.finetuning.predictor import Predictor
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.embedding import Embedding
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.inference import export as module
 from elektron.inference.models import CPU, load_predictor

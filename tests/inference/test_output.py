@@ -49,7 +49,7 @@ def test_tsv_comes_back_as_it_is_read_here(tmp_path, caplog):
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
 def test_a_table_has_the_columns_of_all_first_rows(tmp_path, name):
     """Own columns stay before what the model says, whichever row they are in."""
-    said = {"predicted_label": "x", "score": 0.5}
+    said = {"predicted_label": "x", "predicted_score": 0.5}
     rows = [{"text": "a"}, {"text": "b", "label": 1}, {"text": "c", "note": "n"}]
     write(tmp_path / name, [row | said for row in rows])
     if name == "p.parquet":
@@ -57,7 +57,7 @@ def test_a_table_has_the_columns_of_all_first_rows(tmp_path, name):
         assert pq.read_table(tmp_path / name)["label"].to_pylist() == [None, 1, None]
     else:
         names = re.split(r"[,\t]", (tmp_path / name).read_text().splitlines()[0])
-    assert names == ["text", "label", "note", "predicted_label", "score"]
+    assert names == ["text", "label", "note", "predicted_label", "predicted_score"]
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])

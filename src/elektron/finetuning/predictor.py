@@ -69,10 +69,7 @@ class Predictor:
 
     def predict_features(self, records: Records, features: Features, title: str | None = None) -> Predictions:
         """As `predict`, of features that are there already."""
-        outputs: Outputs = [None] * len(features)
-        with torch.no_grad(), self.on.autocast():
-            for numbers, batch in self.batches(features, title):
-                self._fill(outputs, numbers, self.task.forward(self.model, batch))
+        outputs, _ = self._run(features, title, loss=False)
         return self.task.predictions(records, features, outputs)
 
     def score(self, records: Records, tune: bool = False) -> Scored:
@@ -83,31 +80,32 @@ class Predictor:
             tune: whether the task chooses its settings on them, such as a threshold.
         """
         features = self.task.features(records, self.tokenizer, labelled=True)
-        outputs: Outputs = [None] * len(features)
-        total = 0.0
-        with torch.no_grad(), self.on.autocast():
-            for numbers, batch in self.batches(features, "evaluating"):
-                output = self.model(**batch)
-                total += float(output.loss) * len(numbers)
-                self._fill(outputs, numbers, self.task.forward(self.model, batch, output))
+        outputs, loss = self._run(features, "evaluating")
         predictions = before = self.task.predictions(records, features, outputs)
         if tune and (tuned := self.task.tuned(records, before)) is not self.task:
             self.task = tuned
             predictions = tuned.predictions(records, features, outputs)
-        return Scored(predictions, before, total / len(features))
-
-    @staticmethod
-    def _fill(outputs: Outputs, numbers: list[int], found: Outputs) -> None:
-        for number, output in zip(numbers, found, strict=True):
-            outputs[number] = output
+        return Scored(predictions, before, loss)
 
     def loss(self, features: Features, title: str | None = None) -> float:
         """The mean loss of labelled features."""
+        return self._run(features, title, outputs=False)[1]
+
+    def _run(
+        self, features: Features, title: str | None, outputs: bool = True, loss: bool = True
+    ) -> tuple[Outputs, float]:
+        """What the task reads of the network's output for each feature, and the mean loss; each if it is wanted."""
+        found: Outputs = [None] * len(features)
         total = 0.0
         with torch.no_grad(), self.on.autocast():
             for numbers, batch in self.batches(features, title):
-                total += float(self.model(**batch).loss) * len(numbers)
-        return total / len(features)
+                output = self.model(**batch) if loss else None
+                if output is not None:
+                    total += float(output.loss) * len(numbers)
+                if outputs:
+                    for number, each in zip(numbers, self.task.forward(self.model, batch, output), strict=True):
+                        found[number] = each
+        return found, total / len(features)
 
     def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""

@@ -57,19 +57,15 @@ def load_predictor(
     if file is not None:
         if precision == "bf16":
             raise ElektronError(f"--precision bf16 has no effect on {model}, an exported model")
-        network = load_exported(file, task)
+        network: Any = OnnxModel(file, task.network_outputs)
+        if isinstance(task, Embedding):
+            network = SentenceEncoder(network, task.max_length)
         check_belonging(model, task, tokenizer, network.config)
         return Predictor(task, network, tokenizer, CPU, batch_size)
     network = task.load_model(model)
     check_belonging(model, task, tokenizer, network.config)
     is_causal(model, encoder_of(network))  # or raises: it must run
     return Predictor(task, network, tokenizer, Device.choose(precision), batch_size)
-
-
-def load_exported(file: Path, task: Task) -> Any:
-    """The network in an ONNX file, as the task calls it."""
-    network = OnnxModel(file, task.network_outputs)
-    return SentenceEncoder(network, task.max_length) if isinstance(task, Embedding) else network
 
 
 def check_belonging(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -19,6 +19,7 @@ from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
 from elektron.finetuning.readers.lines import STDIN
 from elektron.io.files import atomic_file, make_parents, to_json
+from elektron.reporting.reading import PREFIX
 from elektron.terminal import escape_control, stdout
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
 
 
 class _Header:
-    """The columns of a table: those of all rows that are first written together."""
+    """The columns of a table: those of all rows that are first written together, predictions last."""
 
     def __init__(self, suffix: str) -> None:
         self.suffix = suffix
@@ -189,7 +190,8 @@ class _Header:
         """
         is_first = not self._rows
         if is_first:
-            self.names = names_in_order(rows)
+            names = dict.fromkeys(name for row in rows for name in row)
+            self.names = sorted(names, key=lambda name: name.startswith(PREFIX))
         known = set(self.names)
         for number, row in enumerate(rows, start=self._rows + 1):
             if more := [name for name in row if name not in known]:
@@ -204,20 +206,3 @@ class _Header:
         """The cells of a row, lists as JSON."""
         values = [row.get(name) for name in self.names]
         return [to_json(value) if isinstance(value, list | dict) else value for value in values]
-
-
-def names_in_order(rows: Sequence[Row]) -> list[str]:
-    """The columns of all rows, each before those that it precedes in its row."""
-    names: list[str] = []
-    known: set[str] = set()
-    for row in rows:
-        if row.keys() <= known:
-            continue
-        index = len(names)
-        for name in reversed(row):
-            if name in known:
-                index = names.index(name)
-            else:
-                names.insert(index, name)
-                known.add(name)
-    return names

@@ -76,17 +76,27 @@ def check_readable(path: Path) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON with null in place of infinities and NaN, which JSON does not have."""
+    """A value as JSON: dataclasses as objects, by their `as_json` where they have one, and paths as text.
+
+    In place of infinities and NaN, which JSON does not have, there is null.
+    """
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
-        finite = _finite(value)
-        return json.dumps(finite, indent=indent, ensure_ascii=False, allow_nan=False)
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "as_json"):
+        return value.as_json()
+    return vars(value) if is_dataclass(value) else os.fspath(value)
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value) or isinstance(value, Path):
+        return _finite(_plain(value))
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
     return list(map(_finite, value)) if isinstance(value, list | tuple) else value

@@ -8,9 +8,8 @@ from typing import Any
 from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError, suggest_path
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.holdout import held_out_fraction
 from elektron.finetuning.readers.lines import STDIN, existing_file
-from elektron.finetuning.recipe import SCRATCH, check
+from elektron.finetuning.recipe import SCRATCH, check, held_out_fraction
 from elektron.io.datasets import HUB, refuse_missing_folder
 
 LABELLED = ("train", "eval", "test", "data", "input", "blimp")

@@ -5,10 +5,9 @@ import pytest
 from elektron.finetuning import baselines
 from elektron.finetuning.baselines import evenly_spaced, logistic_regression, tf_idf
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.embedding import Embedding
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
-from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, lead
 from elektron.finetuning.tasks.token_classification import TokenClassification
 

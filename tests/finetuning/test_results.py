@@ -16,9 +16,8 @@ from elektron.finetuning.results import (
     write_json,
     write_predictions,
 )
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.trials import Trial
 from elektron.reporting.task_result import METRICS, RUNS, read_task_result
 

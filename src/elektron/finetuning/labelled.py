@@ -8,19 +8,20 @@ be too high are collected in `remarks`, which are written beside them.
 from __future__ import annotations
 
 import logging
+import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.holdout import held_out_fraction, hold_out, stratified
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.readers.values import UNLABELLED, true_classes
+from elektron.finetuning.recipe import held_out_fraction
 from elektron.finetuning.tasks.classification import label_names
 from elektron.io.datasets import HUB
 
@@ -108,6 +109,60 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     return Labelled(train, held_out, test, remarks, whole)
 
 
+def hold_out(
+    records: list[Record], fraction: float, seed: int, classes: Callable[[Record], set[str]] | None = None
+) -> tuple[list[Record], list[Record]]:
+    """The rows to train on and the rows held out, both in the order of the file.
+
+    Args:
+        records: the rows.
+        fraction: held out.
+        seed: of the draw.
+        classes: of a row, to stratify the draw, see `stratified`.
+
+    Raises:
+        ElektronError: there are too few rows for both.
+    """
+    count = round(len(records) * fraction)
+    if not 0 < count < len(records):
+        raise ElektronError(
+            f"{fraction:g} of {len(records)} rows cannot be held out, {count} would be held out and "
+            f"{len(records) - count} be left: give another fraction, or a file of its own"
+        )
+    drawn = stratified(records, len(records) - count, seed, classes)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for index, record in enumerate(records):
+        sides[index not in drawn].append(record)
+    return sides
+
+
+def stratified(
+    records: Sequence[Record], count: int, seed: int, classes: Callable[[Record], set[str]] | None = None
+) -> set[int]:
+    """Indices of `count` rows, drawn by the seed.
+
+    With `classes`, each class gets its fraction of the rows, and at least one while there are enough; a
+    row of several classes counts for the rarest of them.
+    """
+    order = list(range(len(records)))
+    random.Random(seed).shuffle(order)
+    if classes is None:
+        return set(order[:count])
+    names = [classes(record) for record in records]
+    counts = Counter(name for found in names for name in found)
+    strata: dict[str, list[int]] = {}
+    for index in order:
+        rarest = min(names[index], key=lambda name: (counts[name], name), default="")
+        strata.setdefault(rarest, []).append(index)
+    # The first row of each class, then the rows of all classes by their rank in it.
+    queue = sorted(
+        (rank > 0, (rank + 0.5) / len(rows) if rank else -len(rows), position, index)
+        for position, rows in enumerate(strata.values())
+        for rank, index in enumerate(rows)
+    )
+    return {index for *_, index in queue[:count]}
+
+
 def with_label(records: list[Record], known: Collection[str] | None) -> list[Record]:
     """The rows without those whose label marks them as unlabelled.
 
@@ -133,9 +188,10 @@ def with_label(records: list[Record], known: Collection[str] | None) -> list[Rec
 def _log_classes(task: str, records: Sequence[Record]) -> None:
     """Log the classes of the training rows with their counts, and which of them may be none."""
     counts = class_counts(records)
-    most = [f"{name} {count:,}" for name, count in counts.most_common(MAX_LOGGED)]
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LOGGED]
     more = f" and {len(counts) - MAX_LOGGED:,} more" if len(counts) > MAX_LOGGED else ""
-    log.info("%d training rows, %d classes: %s%s", len(records), len(counts), ", ".join(most), more)
+    listed = ", ".join(f"{name} {count:,}" for name, count in most)
+    log.info("%d training rows, %d classes: %s%s", len(records), len(counts), listed, more)
     if task != CLASSIFICATION:
         return
     doubtful = sorted(name for name in counts if name.casefold() in DOUBTFUL)

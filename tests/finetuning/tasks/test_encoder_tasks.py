@@ -9,9 +9,8 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice, right_choice
-from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.token_classification import (
     TokenClassification,
     first_pieces,

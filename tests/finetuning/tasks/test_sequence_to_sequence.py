@@ -22,13 +22,13 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.decoder import start_from_encoder
 from elektron.finetuning.tasks.sequence_to_sequence import (
     Generation,
     SequenceToSequence,
     Summarization,
     Translation,
     most_typical,
+    start_from_encoder,
 )
 from elektron.finetuning.tasks.target_vocabulary import shared_pieces, train_target_tokenizer
 from elektron.models.elektron import ElektronConfig
@@ -64,7 +64,8 @@ RECORDS = reversals(256)
 
 def config(**changes: object) -> FinetuneConfig:
     needed = {"task": "translation", "model": "m", "train": [], "out": Path("out")}
-    return FinetuneConfig(**needed | {"target_vocab_size": 400, "decoder_layers": 2} | changes)
+    resolved = {"max_length": 32, "truncation": "head", "max_target_length": 32, "decoder_layers": 2}
+    return FinetuneConfig(**needed | {"target_vocab_size": 400} | resolved | changes)
 
 
 @pytest.fixture(scope="module")
@@ -507,7 +508,7 @@ def test_language_and_length_come_from_the_targets(encoder):
     task = Translation.from_records(RECORDS, config(), encoder)
     assert not task.chinese
     longest = max(len(f["labels"]) for f in task.features(RECORDS, encoder.tokenizer, True))
-    assert task.max_target_length == task.decoding.max_length == longest
+    assert task.decoding.max_length == longest
     chinese = [record("a", text) for text in CHINESE]
     task = Translation.from_records(chinese, config(), encoder)
     assert task.chinese
@@ -578,7 +579,7 @@ def test_other_encoders_lend_their_width(source_tokenizer):
     )
     weights = ElectraModel(theirs).state_dict()
     encoder = Encoder("theirs", theirs, source_tokenizer, weights)
-    task = Translation.from_records(RECORDS, config(decoder_layers=None), encoder)
+    task = Translation.from_records(RECORDS, config(decoder_layers=3), encoder)
     decoder = task.new_model(encoder, None).config.decoder
     assert (decoder.hidden_size, decoder.embedding_size, decoder.intermediate_size) == (32, 16, 48)
     assert decoder.num_hidden_layers == 3

@@ -29,7 +29,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
-from elektron.finetuning.tasks.regression import number_of
+from elektron.finetuning.tasks.classification import number_of
 from elektron.models.attention import use_fast_attention
 from elektron.models.heads import mean_of_tokens
 from elektron.models.loading import load_bare_encoder

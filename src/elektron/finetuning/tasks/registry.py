@@ -11,11 +11,10 @@ from elektron.errors import ElektronError
 from elektron.finetuning.encoders import UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.embedding import Embedding
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.finetuning.tasks.regression import Regression
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.hub import load_configuration

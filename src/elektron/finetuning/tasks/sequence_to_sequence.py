@@ -1,9 +1,15 @@
-"""Text to text: translation, summaries, replies. A pretrained encoder with a new decoder."""
+"""Text to text: translation, summaries, replies. A pretrained encoder with a new decoder that attends to it.
+
+Both are transformers' own: an `EncoderDecoderModel` whose decoder is `ElectraForCausalLM`, as wide as the encoder. The
+decoder's output matrix is its embedding. The embedding of a piece that is in the encoder's vocabulary too starts from
+the encoder's, also where that is random: words to be copied then have similar vectors on both sides from the beginning.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
@@ -12,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from transformers import EncoderDecoderModel, GenerationConfig, PreTrainedModel
+from transformers import ElectraConfig, EncoderDecoderConfig, EncoderDecoderModel, GenerationConfig, PreTrainedModel
 
 from elektron.configuration import Size
 from elektron.corpus.tokenizer import load_tokenizer
@@ -26,16 +32,21 @@ from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, word
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
-from elektron.finetuning.tasks.decoder import new_encoder_decoder
-from elektron.finetuning.tasks.target_vocabulary import end_token_id, start_token_id, train_target_tokenizer
+from elektron.finetuning.tasks.target_vocabulary import (
+    end_token_id,
+    shared_pieces,
+    start_token_id,
+    train_target_tokenizer,
+)
 from elektron.hub import load_tokenizer_files
+from elektron.models.attention import use_fast_attention
 
 log = logging.getLogger(__name__)
 
+# A note on checkpoints of 2021 that EncoderDecoderModel repeats at every loss.
+warnings.filterwarnings("ignore", message="Version v4.12.0 introduces a better way to train")
+
 TARGET_TOKENIZER = "target_tokenizer"
-DECODER_LAYERS = 3
-LONGEST_TARGET = 256
-"""Tokens, where the user sets no limit."""
 LENGTH_QUANTILE = 0.999
 """Outputs may be as long as all but one in a thousand of the training targets."""
 CANDIDATES, SHORTLIST, REFERENCES = 2000, 20, 100
@@ -89,18 +100,13 @@ class SequenceToSequence(Task):
         else:
             tokenizer = load_tokenizer(config.target_tokenizer, needed=("pad",))
             end_token_id(tokenizer)
+        assert config.max_target_length is not None
         lengths = np.array(list(map(len, token_ids(targets, tokenizer)))) + 1
-        longest = config.max_target_length or min(int(lengths.max()), LONGEST_TARGET)
-        usual_length = int(np.ceil(np.quantile(np.minimum(lengths, longest), LENGTH_QUANTILE)))
-        task = cls(
-            max_length=config.max_length or encoder.longest_input,
-            truncation=config.truncation or "head",
-            max_target_length=longest,
-            decoder_layers=config.decoder_layers or DECODER_LAYERS,
-            chinese=is_chinese(targets),
-            decoding=dataclasses.replace(cls.default_decoding, max_length=usual_length),
-            target_tokenizer=tokenizer,
-        )
+        shortened = np.minimum(lengths, config.max_target_length)
+        usual_length = int(np.ceil(np.quantile(shortened, LENGTH_QUANTILE)))
+        decoding = dataclasses.replace(cls.default_decoding, max_length=usual_length)
+        fields = cls.configured(config) | {"decoding": decoding}
+        task = cls(chinese=is_chinese(targets), target_tokenizer=tokenizer, **fields)
         return task.decoded_by(config.decoding)
 
     def truth(self, record: Record) -> Prediction:
@@ -284,6 +290,66 @@ def check_output_length(decoding: DecodingConfig, positions: int) -> None:
             f"--decoding.max-length must be from 1 to {positions}, the positions of the decoder, "
             f"got {decoding.max_length}"
         )
+
+
+def new_encoder_decoder(
+    encoder: Encoder, target_tokenizer: Tokenizer, layers: int, positions: int, dropout: float | None
+) -> EncoderDecoderModel:
+    """The encoder with a decoder of `layers` layers for outputs of up to `positions` tokens.
+
+    `dropout` is for both; None leaves the encoder's unchanged and gives the decoder 0.1.
+    """
+    width = encoder.config.hidden_size
+    decoder = ElectraConfig(
+        vocab_size=len(target_tokenizer),
+        embedding_size=getattr(encoder.config, "embedding_size", None) or width,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=encoder.config.num_attention_heads,
+        intermediate_size=getattr(encoder.config, "intermediate_size", None) or 4 * width,
+        max_position_embeddings=positions,
+        type_vocab_size=1,
+        hidden_dropout_prob=0.1 if dropout is None else dropout,
+        attention_probs_dropout_prob=0.1 if dropout is None else dropout,
+        pad_token_id=target_tokenizer.pad_token_id,
+        bos_token_id=start_token_id(target_tokenizer),
+        eos_token_id=end_token_id(target_tokenizer),
+        is_decoder=True,
+        add_cross_attention=True,
+    )
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder.config_for({}, dropout),
+        decoder,
+        decoder_start_token_id=decoder.bos_token_id,
+        eos_token_id=decoder.eos_token_id,
+        pad_token_id=decoder.pad_token_id,
+    )
+    config.vocab_size = decoder.vocab_size
+    model = EncoderDecoderModel(config)
+    encoder.load_into(model.encoder)
+    start_from_encoder(model, target_tokenizer, encoder.tokenizer)
+    use_fast_attention(model)
+    return model
+
+
+@torch.no_grad()
+def start_from_encoder(model: EncoderDecoderModel, target_tokenizer: Tokenizer, source_tokenizer: Tokenizer) -> int:
+    """Copy the embeddings of shared pieces into the decoder; the number of pieces.
+
+    They are scaled to the size of the decoder's own: embeddings are normalized in all of these models,
+    so that only their direction matters.
+    """
+    theirs = model.encoder.get_input_embeddings().weight
+    ours = model.decoder.get_input_embeddings().weight
+    shared = shared_pieces(target_tokenizer, source_tokenizer)
+    if not shared or theirs.shape[1] != ours.shape[1]:
+        return 0
+    here, there = torch.tensor(list(shared)), torch.tensor(list(shared.values()))
+    vectors = theirs[there]
+    size = model.config.decoder.initializer_range
+    ours[here] = vectors * (size / vectors.square().mean().sqrt())
+    log.info("%d of %d embeddings of the output start from the encoder's", len(shared), len(ours))
+    return len(shared)
 
 
 def target_texts(record: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows held out by the seed, stratified by class."""
+"""Rows held out by the seed, stratified by class; what is logged of classes."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.finetuning.holdout import held_out_fraction, hold_out, stratified
-from elektron.finetuning.labelled import classes_of
+from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.labelled import classes_of, hold_out, read_labelled, stratified
 from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.roles import LAYOUTS
+from elektron.finetuning.recipe import held_out_fraction
 
 
 def test_a_share_instead_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +71,13 @@ def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
     rows = [Record({"tags": found}, {}, "file") for found in tags]
     for seed in range(5):
         assert {0, 1} < stratified(rows, 4, seed, classes_of)
+
+
+def test_classes_of_equal_counts_are_logged_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"name {letter}" for letter in "dbeacf"]
+    file = tmp_path / "train.tsv"
+    file.write_text("text\tlabel\n" + "".join(f"text {n}\t{name}\n" for name in names for n in range(4)))
+    config = FinetuneConfig(task="classification", model="m", train=[str(file)], eval=["0.25"], out=tmp_path)
+    with caplog.at_level("INFO"):
+        read_labelled(config, LAYOUTS["classification"])
+    assert f"6 classes: {', '.join(f'{name} 3' for name in sorted(names))}" in caplog.text

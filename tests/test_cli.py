@@ -23,6 +23,7 @@ import torch
 import elektron
 from elektron import cli
 from elektron.cli import COMMANDS, _configure, load, main
+from elektron.configuration import summary
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
 from elektron.pretraining.config import PretrainConfig
@@ -230,7 +231,7 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == alone
     for name, command in COMMANDS.items():
-        assert f"  {name} " in alone and command.help in alone
+        assert f"  {name} " in alone and summary(load(command.config)) in alone
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"elektron {elektron.__version__}\n"
 

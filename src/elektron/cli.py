@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from elektron import __version__
 from elektron.command_line import Option, parse_arguments
-from elektron.configuration import from_dict, settings, validate
+from elektron.configuration import from_dict, settings, summary, validate
 from elektron.errors import AlreadyReportedError, ElektronError, did_you_mean, first_line
 from elektron.io.files import to_json
 from elektron.missing import refuse_missing_inputs
@@ -50,15 +50,13 @@ class Command:
     """One command.
 
     Attributes:
-        help: one line for the list of commands.
-        config: dataclass of its settings, as `module:name`.
+        config: dataclass of its settings, as `module:name`; its docstring is the line in the list of commands.
         function: the function that takes the dataclass and does the work, as `module:name`.
         examples: two command lines, without `elektron`.
         recipe: whether it takes a recipe, with which the options are merged.
         json: whether its result can be written as JSON.
     """
 
-    help: str
     config: str
     function: str
     examples: tuple[str, str]
@@ -68,21 +66,18 @@ class Command:
 
 COMMANDS = {
     "quickstart": Command(
-        "the whole path in small, on text that every installation has",
         "elektron.quickstart:QuickstartConfig",
         "elektron.quickstart:quickstart",
         ("quickstart", "quickstart --out tour --steps 200"),
         json=False,
     ),
     "tokenizer": Command(
-        "train a tokenizer on a corpus",
         "elektron.corpus.config:TokenizerConfig",
         "elektron.corpus.tokenizer:train_tokenizer",
         ("tokenizer corpus/ --out tokenizer", "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer"),
         json=False,
     ),
     "prepare": Command(
-        "make blocks of a corpus: the rows of token ids that pre-training reads",
         "elektron.corpus.config:PrepareConfig",
         "elektron.corpus.prepare:prepare",
         (
@@ -91,27 +86,23 @@ COMMANDS = {
         ),
     ),
     "inspect": Command(
-        "look for faults in a corpus, or read prepared blocks",
         "elektron.corpus.config:InspectConfig",
         "elektron.reporting.inspection:inspect",
         ("inspect corpus/ --tokenizer tokenizer", "inspect blocks --rows 3"),
     ),
     "verify": Command(
-        "check that blocks, checkpoints, runs and models are complete and unchanged",
         "elektron.verify:VerifyConfig",
         "elektron.verify:verify",
         ("verify blocks run", "verify run/discriminator"),
         json=False,
     ),
     "pretrain": Command(
-        "train a generator and a discriminator on blocks",
         "elektron.pretraining.config:PretrainConfig",
         "elektron.pretraining.pretrain:pretrain",
         ("pretrain --data blocks --out run", "pretrain --config electra-small --data blocks --minutes 60 --out run"),
         recipe=True,
     ),
     "estimate": Command(
-        "estimate time, memory and disk of a pre-training",
         "elektron.estimate.config:EstimateConfig",
         "elektron.estimate.estimate:estimate",
         (
@@ -121,7 +112,6 @@ COMMANDS = {
         recipe=True,
     ),
     "finetune": Command(
-        "fine-tune an encoder on labelled data and evaluate it",
         "elektron.finetuning.config:FinetuneConfig",
         "elektron.finetuning.finetune:finetune",
         (
@@ -130,58 +120,49 @@ COMMANDS = {
         ),
     ),
     "evaluate": Command(
-        "score a fine-tuned model on labelled data",
         "elektron.finetuning.config:EvaluateConfig",
         "elektron.inference.evaluate:evaluate",
         ("evaluate model test.csv", "evaluate run --blimp pairs.jsonl"),
     ),
     "predict": Command(
-        "predict each row of a file with a fine-tuned model",
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
         ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
         json=False,
     ),
     "detect": Command(
-        "find words that look wrong, with a pre-trained discriminator",
         "elektron.inference.config:DetectConfig",
         "elektron.inference.detect:detect",
         ("detect run --input new.txt", "detect run --threshold 0.5 < texts.txt"),
         json=False,
     ),
     "serve": Command(
-        "answer HTTP requests with a model, and show a page to try it",
         "elektron.serve.config:ServeConfig",
         "elektron.serve.serve:serve",
         ("serve model", "serve run --port 8080"),
         json=False,
     ),
     "explain": Command(
-        "show which words an answer depends on, and how far that can be believed",
         "elektron.explain.config:ExplainConfig",
         "elektron.explain.explain:explain",
         ("explain model --input new.csv --output page.html", "explain run --input texts.txt --json"),
     ),
     "canaries": Command(
-        "write secrets to plant in a corpus, for audit",
         "elektron.audit.config:CanariesConfig",
         "elektron.audit.canaries:make_canaries",
         ("canaries --out canaries", "canaries --copies 0 50 --template '账户@@@@的密码是########' --out canaries"),
     ),
     "audit": Command(
-        "measure what a pre-trained pair remembers of its corpus",
         "elektron.audit.config:AuditConfig",
         "elektron.audit.audit:audit",
         ("audit run", "audit run --canaries canaries --out audited"),
     ),
     "export": Command(
-        "export a fine-tuned model or a discriminator to ONNX",
         "elektron.inference.config:ExportConfig",
         "elektron.inference.export:export",
         ("export model --out exported", "export model --int8 --out exported"),
     ),
     "compare": Command(
-        "pre-train variants at equal compute and compare them",
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
         (
@@ -190,13 +171,11 @@ COMMANDS = {
         ),
     ),
     "report": Command(
-        "draw runs or fine-tuned models as an HTML page",
         "elektron.reporting.config:ReportConfig",
         "elektron.reporting.report:report",
         ("report run", "report run-a run-b --out comparison.html"),
     ),
     "push": Command(
-        "upload a model to the Hugging Face hub, after showing what would be uploaded",
         "elektron.push:PushConfig",
         "elektron.push:push",
         ("push model me/reviews", "push model me/reviews --license apache-2.0 --upload"),
@@ -258,7 +237,7 @@ def _message(error: BaseException) -> str:
 def overview() -> str:
     """What `elektron` alone prints."""
     width = max(map(len, COMMANDS))
-    commands = (f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    commands = (f"  {name:{width}}  {summary(load(command.config))}" for name, command in COMMANDS.items())
     return f"""\
 usage: elektron COMMAND …
 

@@ -39,7 +39,7 @@ EPOCHS_IN_SMALL = 1
 
 @dataclass
 class QuickstartConfig(ValidatedConfig):
-    """Tokenizer, blocks, a small pair, fine-tuning and a report, in minutes, without a download."""
+    """The whole path in small, in minutes, on text that every installation has."""
 
     out: Path = Path("quickstart")
     """Folder for tokenizer/, blocks/, run/, labelled/, downstream/ and report.html."""

@@ -13,7 +13,7 @@ Seed = Annotated[int, Within(least=0, below=1 << 31)]
 
 @dataclass(kw_only=True)
 class CanariesConfig(ValidatedConfig):
-    """Write secrets to plant in a corpus, for which `elektron audit` looks in the pair that is trained on it."""
+    """Write secrets to plant in a corpus, for `elektron audit`."""
 
     out: Path
     """Folder for canaries.txt, which is added to the corpus, and secrets.json, which is not."""

@@ -108,20 +108,6 @@ def test_a_generator_is_logged(encoders, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_weights_that_were_never_trained_are_logged(family, tmp_path, tokenizer_folder, encoders, caplog):
-    from elektron.models.families import FAMILIES
-    from elektron.models.pair import build_pair
-    from tests.finetuning.conftest import SIZES
-
-    tokenizer = load_tokenizer(str(tokenizer_folder))
-    ids = {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "cls", "sep")}
-    pair = build_pair(FAMILIES[family], SIZES, SIZES.smaller(0.5, 2), len(tokenizer), ids)
-    pair.save(tmp_path, tokenizer, "rtd", detects=True)
-    load_encoder(str(tmp_path / "discriminator"))
-    assert "was never trained" in caplog.text
-
-
 def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_folder):
     config = ElektronConfig(vocab_size=20, embedding_size=16, hidden_size=16, num_hidden_layers=1, intermediate_size=16)
     ElektronForPreTraining(config).save_pretrained(tmp_path)

@@ -195,11 +195,8 @@ def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     capitals = sum(map(has_capitals, pieces))
     if capitals > CAPITALS * len(pieces):
         log.warning(
-            "%s: text is lowercased, and %s of %s pieces of the vocabulary have capitals and are never "
-            "used: set do_lower_case to false in tokenizer_config.json",
-            name,
-            f"{capitals:,}",
-            f"{len(pieces):,}",
+            f"{name}: text is lowercased, and {capitals:,} of {len(pieces):,} pieces of the vocabulary have capitals "
+            "and are never used: set do_lower_case to false in tokenizer_config.json"
         )
 
 

@@ -257,12 +257,8 @@ def _alphabet(counts: Counter[str], config: TokenizerConfig, pieces: Callable[[s
         characters.append(character)
         left -= count
     if left:
-        log.info(
-            "%s of %s characters, %.3f %% of the text, are rare and become [UNK]",
-            f"{len(counts) - len(characters):,}",
-            f"{len(counts):,}",
-            100 * left / total,
-        )
+        rare, part = len(counts) - len(characters), 100 * left / total
+        log.info(f"{rare:,} of {len(counts):,} characters, {part:.3f} % of the text, are rare and become [UNK]")
     return sorted(characters)
 
 

@@ -1,8 +1,8 @@
 """Encoders by name, and their weights in the models of tasks.
 
 A name is a folder or hub name of a discriminator that elektron trained, or of any encoder that
-transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. A generator, or
-weights that were never trained, are probably a mistake and logged.
+transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. A generator is
+probably a mistake and logged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from elektron.corpus.tokenizer import load_tokenizer, special_ids
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
 from elektron.hub import UNLOADABLE, load_configuration
-from elektron.models.elektron import INITIAL_GAIN, LEARNED_EMBEDDING_RMS, ElektronGain, ElektronModel
+from elektron.models.elektron import LEARNED_EMBEDDING_RMS, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.models.loading import POOLER, load_bare_encoder
 from elektron.models.pair import DISCRIMINATOR, network_of_run
@@ -177,8 +177,6 @@ def load_encoder(name: str) -> Encoder:
     is_masked_lm = (config.architectures or [""])[0].endswith("ForMaskedLM")
     if config.model_type in FAMILIES and is_masked_lm and not kept:
         log.warning("%s is a generator: usually the discriminator in the folder beside it is fine-tuned", name)
-    if has_initial_weights(encoder):
-        log.warning("%s was never trained: its weights are initial ones", name)
     if isinstance(encoder, ElektronModel):
         rescale_embeddings(encoder.embeddings.word_embeddings.weight)
         encoder.normalize_matrices()
@@ -216,18 +214,6 @@ def rescale_embeddings(embeddings: Tensor) -> None:
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
     embeddings.mul_(LEARNED_EMBEDDING_RMS / size.clamp(min=LEARNED_EMBEDDING_RMS * 1e-3))
-
-
-@torch.no_grad()
-def has_initial_weights(encoder: nn.Module) -> bool:
-    """Whether all biases, LayerNorm weights and gains have their initial values, as in a model never trained."""
-    constants = [(p, 0.0) for name, p in encoder.named_parameters() if name.endswith("bias")]
-    for module in encoder.modules():
-        if isinstance(module, ElektronGain):
-            constants.append((module.weight, INITIAL_GAIN))
-        elif isinstance(module, nn.LayerNorm):
-            constants.append((module.weight, 1.0))
-    return bool(constants) and not any(bool((p != start).any()) for p, start in constants)
 
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:

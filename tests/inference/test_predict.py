@@ -235,10 +235,10 @@ def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision,
     seen = set()
     forward = Classification.forward
 
-    def spy(self, network, batch):
+    def spy(self, network, batch, output=None):
         linear = torch.nn.functional.linear(torch.ones(1, 1), torch.ones(1, 1))
         seen.add(linear.dtype)
-        return forward(self, network, batch)
+        return forward(self, network, batch, output)
 
     monkeypatch.setattr(Classification, "forward", spy)
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from elektron.configuration import AboveZero, Positional, Within
 from elektron.errors import ElektronError
 from elektron.finetuning.config import InputFilesConfig, TaskName
-from elektron.finetuning.in_memory import as_source
 
 SUFFIXES = (".jsonl", ".html")
 
@@ -35,7 +34,6 @@ class ExplainConfig(InputFilesConfig):
     """For a model that was not made here: what it does (default: by its class)."""
 
     def __post_init__(self) -> None:
-        self.input = as_source(self.input)
         super().__post_init__()
         if self.output is not None and self.output.suffix not in SUFFIXES:
             raise ElektronError(f"--output {self.output}: must end in {', '.join(SUFFIXES)}")

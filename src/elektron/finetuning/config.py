@@ -67,6 +67,12 @@ class TextFilesConfig(ValidatedConfig):
     allow_unknown: bool = False
     """Continue if more than 5 % of the text's characters become [UNK]."""
 
+    def __post_init__(self) -> None:
+        for name in ("train", "eval", "test", "data", "input"):
+            if hasattr(self, name):
+                setattr(self, name, as_source(getattr(self, name)))
+        super().__post_init__()
+
 
 @dataclass(kw_only=True)
 class InputFilesConfig(TextFilesConfig):
@@ -221,10 +227,6 @@ class FinetuneConfig(FilesConfig):
     track: TrackerName | None = None
     """Send metrics after each epoch to a tracker too; TensorBoard's files are in the model's folder `tracking`."""
 
-    def __post_init__(self) -> None:
-        self.train, self.eval, self.test = map(as_source, (self.train, self.eval, self.test))
-        super().__post_init__()
-
 
 @dataclass(kw_only=True)
 class EvaluateConfig(FilesConfig):
@@ -245,7 +247,3 @@ class EvaluateConfig(FilesConfig):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
-
-    def __post_init__(self) -> None:
-        self.data = as_source(self.data)
-        super().__post_init__()

@@ -198,11 +198,8 @@ def _log_classes(task: str, records: Sequence[Record]) -> None:
     if "-1" in counts and "0" in counts:  # beside 1 alone it is a class
         doubtful.append("-1")
     if doubtful:
-        log.warning(
-            "%s is a class here, with %s rows: drop them if it means that there is no label",
-            " or ".join(map(repr, doubtful)),
-            f"{sum(counts[name] for name in doubtful):,}",
-        )
+        names, rows = " or ".join(map(repr, doubtful)), f"{sum(counts[name] for name in doubtful):,}"
+        log.warning("%s is a class here, with %s rows: drop them if it means that there is no label", names, rows)
     by_case = Counter(name.casefold() for name in counts)
     if similar := sorted(name for name in counts if by_case[name.casefold()] > 1):
         log.warning("these classes differ by case alone: %s", comma_list(similar))

@@ -112,19 +112,8 @@ def train_privately(
 
     Those have so many parameters that the gradients of some rows fill the memory, and a row reaches few of them.
 
-    Args:
-        task: of the model.
-        model: new, on its device.
-        tokenizer: the encoder's.
-        features: labelled training features, one for each row.
-        config: resolved.
-        privacy: of `calibrate_noise`, for as many features.
-        evaluate: metrics on the evaluation rows.
-        title: of the progress bar.
-        tracker: for the metrics of each epoch.
-
-    Raises:
-        ElektronError: the loss is no longer finite.
+    Args and errors are those of `train`; there is one feature for each row, and `privacy` is of `calibrate_noise` for
+    as many.
     """
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
@@ -153,7 +142,7 @@ def train_privately(
     with Progress(title, privacy.steps, "steps") as bar, warnings.catch_warnings():
         # Embeddings read numbers, which have no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
-        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar, tracker)
+        monitor = Monitor(config, task.metric, evaluate, bar, tracker)
         model.train()
         for step, chosen in enumerate(sampler, start=1):
             chosen.sort(key=lambda row: task.size(features[row]))
@@ -181,10 +170,7 @@ def train_privately(
                 break
     network.remove_hooks()
     embeddings.requires_grad_(True)
-    if monitor.best is not None:
-        model.load_state_dict(monitor.best)
-    model.eval()
-    return monitor.history
+    return monitor.finish(model)
 
 
 def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor:

@@ -55,21 +55,10 @@ PRIVATE_FAMILIES = ("elektron", "electra", "bert")
 MECHANISM = ("epochs", "batch_size")
 """Settings that decide how much noise a budget needs: the trainings of a private sweep have them in common."""
 NOT_SWEPT = {
-    "task",
-    "model",
-    "train",
-    "eval",
-    "test",
-    "out",
-    "baseline",
-    "sweep",
-    "seeds",
-    "seed",
-    "private",
-    "epsilon",
-    "delta",
-    "track",
-} | {field.name for field in dataclasses.fields(FilesConfig)}
+    *("task", "model", "train", "eval", "test", "out", "baseline", "sweep", "seeds", "seed"),
+    *("private", "epsilon", "delta", "track"),
+    *(field.name for field in dataclasses.fields(FilesConfig)),
+}
 
 
 class Size(NamedTuple):

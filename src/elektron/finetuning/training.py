@@ -94,7 +94,7 @@ def train(
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
     smoothing = config.label_smoothing
     with tempfile.TemporaryDirectory(prefix="elektron-") as unused, Progress(title, steps, "steps") as bar:
-        monitor = Monitor(task.metric, evaluate, config.keep == "best", config.patience, bar, tracker)
+        monitor = Monitor(config, task.metric, evaluate, bar, tracker)
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
@@ -128,10 +128,7 @@ def train(
         trainer.model_accepts_loss_kwargs = False
         trainer.loss_is_scaled_for_ga = False
         trainer.train()
-    if monitor.best is not None:
-        model.load_state_dict(monitor.best)
-    model.eval()
-    return monitor.history
+    return monitor.finish(model)
 
 
 def smoothed_loss(smoothing: float) -> Callable[..., Tensor]:
@@ -152,17 +149,15 @@ class Monitor(TrainerCallback):
 
     def __init__(
         self,
+        config: FinetuneConfig,
         metric: str,
         evaluate: Callable[[], dict[str, float]],
-        keep_best: bool,
-        patience: int | None,
         bar: Progress,
-        tracker: Tracker | None = None,
+        tracker: Tracker | None,
     ) -> None:
+        self.config = config
         self.metric = metric
         self.evaluate = evaluate
-        self.keep_best = keep_best
-        self.patience = patience
         self.bar = bar
         self.tracker = tracker
         self.history = History()
@@ -203,13 +198,20 @@ class Monitor(TrainerCallback):
         epochs, value = self.history.epochs, metrics.get(self.metric)
         earlier = [epoch.eval for epoch in epochs if epoch.eval is not None]
         epochs.append(Epoch(round(epoch, 2), loss, value, metrics.get("loss")))
-        if not self.keep_best:
+        if self.config.keep == "last":
             self.history.kept = len(epochs) - 1
         elif value is not None and all(value > before for before in earlier):
             self.history.kept = len(epochs) - 1
             self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
         epochs_since = len(epochs) - 1 - self.history.kept
-        return self.patience is not None and epochs_since >= self.patience
+        return self.config.patience is not None and epochs_since >= self.config.patience
+
+    def finish(self, model: PreTrainedModel) -> History:
+        """Give the model the weights of the kept epoch, for evaluation."""
+        if self.best is not None:
+            model.load_state_dict(self.best)
+        model.eval()
+        return self.history
 
 
 def not_finite(epoch: float) -> ElektronError:

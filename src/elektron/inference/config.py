@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from elektron.configuration import Positional, Size, ValidatedConfig, Within
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName, TextFilesConfig
-from elektron.finetuning.in_memory import as_source
 
 
 @dataclass(kw_only=True)
@@ -33,10 +32,6 @@ class PredictConfig(FilesConfig):
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
-    def __post_init__(self) -> None:
-        self.input = as_source(self.input)
-        super().__post_init__()
-
 
 @dataclass(kw_only=True)
 class DetectConfig(TextFilesConfig):
@@ -57,10 +52,6 @@ class DetectConfig(TextFilesConfig):
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
-
-    def __post_init__(self) -> None:
-        self.input = as_source(self.input)
-        super().__post_init__()
 
 
 EXPORT_FILE = "export.json"

@@ -34,7 +34,7 @@ from elektron.finetuning.readers.roles import MINIMAL_PAIRS
 from elektron.inference.pretrained import Scorer, load_scorer, logits_at, replaced_logits
 from elektron.io.files import to_json
 from elektron.io.folders import atomic_folder
-from elektron.models.pair import DISCRIMINATOR, GENERATOR
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, network_of_run
 from elektron.progress import Progress
 from elektron.reporting import markdown
 from elektron.terminal import echo
@@ -81,11 +81,9 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
 
 def models_of(name: str) -> dict[str, str]:
     """Both models of a pre-training run, by what they are; else the one model, under its own name."""
-    if (Path(name) / "config.json").exists():
-        return {Path(name).name: name}
-    inside = {part: Path(name) / part for part in (GENERATOR, DISCRIMINATOR)}
-    found = {part: str(path) for part, path in inside.items() if (path / "config.json").exists()}
-    return found or {name: name}
+    inside = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
+    found = {part: place for part, place in inside.items() if place is not None}
+    return found or {Path(name).name if Path(name).exists() else name: name}
 
 
 def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, Any]:

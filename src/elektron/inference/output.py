@@ -82,22 +82,13 @@ def _json_lines(path: Path) -> Iterator[Write]:
 def _csv(path: Path) -> Iterator[Write]:
     """Fields are quoted where needed; lists are written as JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        header = _Header(".csv")
-
-        def write(rows: Sequence[Row]) -> None:
-            if header.extend(rows):
-                writer.writerow(header.names)
-            writer.writerows(header.cells(row) for row in rows)
-
-        yield write
+        yield _table(".csv", csv.writer(file, lineterminator="\n").writerow)
 
 
 def _tsv(path: Path) -> Iterator[Write]:
     """Fields are never quoted, as our own reader expects; tabs and line ends in a text become spaces."""
+    replaced = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        header = _Header(".tsv")
-        replaced = 0
 
         def write_line(cells: Sequence[Any]) -> None:
             nonlocal replaced
@@ -105,18 +96,21 @@ def _tsv(path: Path) -> Iterator[Write]:
             replaced += sum(count for _, count in fields)
             file.write("\t".join(field for field, _ in fields) + "\n")
 
-        def write(rows: Sequence[Row]) -> None:
-            if header.extend(rows):
-                write_line(header.names)
-            for row in rows:
-                write_line(header.cells(row))
+        yield _table(".tsv", write_line)
+    if replaced:
+        log.warning("%s tabs and line ends in texts are written as spaces: a .tsv cannot hold them", f"{replaced:,}")
 
-        yield write
-        if replaced:
-            log.warning(
-                "%s tabs and line ends in texts are written as spaces: a .tsv cannot hold them",
-                f"{replaced:,}",
-            )
+
+def _table(suffix: str, write_line: Callable[[Sequence[Any]], object]) -> Write:
+    header = _Header(suffix)
+
+    def write(rows: Sequence[Row]) -> None:
+        if header.extend(rows):
+            write_line(header.names)
+        for row in rows:
+            write_line(header.cells(row))
+
+    return write
 
 
 def _parquet(path: Path) -> Iterator[Write]:

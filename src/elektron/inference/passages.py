@@ -32,8 +32,6 @@ CHARACTERS_OF_A_WORD = 2
 """Of Chinese and Japanese, marks included: there are no spaces to count words by."""
 TITLE_WORDS = 12
 """A first line of more words is no heading."""
-COUNT = 10
-"""Passages that are read for a question."""
 
 LINE = regex.compile(r"[^\n]*\n*")
 # Only the first mark of several may begin an end, and nothing that was taken is given back: however
@@ -96,7 +94,7 @@ class Passages:
     def __len__(self) -> int:
         return len(self.passages)
 
-    def search(self, question: str, count: int = COUNT) -> list[Passage]:
+    def search(self, question: str, count: int) -> list[Passage]:
         """The `count` passages with the highest scores, best first; fewer where fewer have a word of it."""
         known = [self._terms[term] for term in query_terms(question) if term in self._terms]
         if not known:
@@ -116,7 +114,7 @@ class OpenBook:
 
     passages: Passages
     answerer: Answerer
-    count: int = COUNT
+    count: int
     """Passages that are read for each question."""
 
     def predictions(self, questions: Sequence[Record]) -> list[Prediction]:

@@ -162,12 +162,8 @@ def warn_undecodable(name: str, undecodable: Counter[str]) -> None:
     """Log how many bytes of a file were replaced, if any were."""
     if count := undecodable[name]:
         guess = guess_encoding(name)
-        log.warning(
-            "%s: %s bytes are not valid UTF-8 and were replaced%s",
-            name,
-            f"{count:,}",
-            f"; the file may be in {guess}" if guess else "",
-        )
+        perhaps = f"; the file may be in {guess}" if guess else ""
+        log.warning(f"{name}: {count:,} bytes are not valid UTF-8 and were replaced{perhaps}")
 
 
 def normalize_newlines(chunks: Iterable[str]) -> Iterator[str]:

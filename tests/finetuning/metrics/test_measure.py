@@ -71,7 +71,7 @@ def test_all_right_is_sure() -> None:
 def test_figures_of_every_measure(measure: Measure) -> None:
     figures = measure()
     assert all(type(figure) is float and np.isfinite(figure) for figure in figures.values())
-    in_other_order = np.random.default_rng(2).permutation(len(measure))
+    in_other_order = np.random.default_rng(2).permutation(measure.rows)
     again = measure(in_other_order)
     assert again == pytest.approx({name: figures[name] for name in again})
     intervals = bootstrap(measure, 60)

@@ -29,9 +29,6 @@ class Measure:
     notes: dict[str, str] = field(default_factory=dict)
     """How metrics were computed, such as the signatures of sacrebleu."""
 
-    def __len__(self) -> int:
-        return self.rows
-
     def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
         """Metrics over the rows `chosen`, or over all."""
         if chosen is None:
@@ -57,7 +54,7 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     drawn: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(resamples):
-        for name, value in measure(generator.integers(len(measure), size=len(measure))).items():
+        for name, value in measure(generator.integers(measure.rows, size=measure.rows)).items():
             drawn[name].append(value)
     tail = (1 - confidence) / 2
     intervals = {}

@@ -90,10 +90,8 @@ class SequenceToSequence(Task):
         targets = [target_texts(record)[0] for record in records]
         if several := sum(len(target_texts(record)) > 1 for record in records):
             log.info(
-                "%s of %s training rows have several targets: the first is trained on; metrics of "
-                "other rows compare with all",
-                f"{several:,}",
-                f"{len(records):,}",
+                f"{several:,} of {len(records):,} training rows have several targets: the first is trained on; metrics "
+                "of other rows compare with all"
             )
         if config.target_tokenizer is None:
             tokenizer = train_target_tokenizer(targets, config.target_vocab_size)

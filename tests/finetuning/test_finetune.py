@@ -54,7 +54,7 @@ def test_what_lies_in_the_folder(electra, animals):
     names = {path.name for path in electra.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "task.json"} <= names
     assert {"metrics.json", "predictions.jsonl", "runs.json", "config.yaml"} <= names
-    assert {"report.html", "README.md", "plot.png"} <= names
+    assert {"report.html", "README.md"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     metrics = read(electra / "metrics.json")
     assert metrics["split"] == "test"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from elektron.errors import ElektronError
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.report import report
-from elektron.reporting.task_report import plot, write_report
+from elektron.reporting.task_report import write_report
 from elektron.reporting.task_result import read_task_result
 from elektron.reporting.task_summary import pretraining_gain
 from tests.reporting import tuned
@@ -51,7 +50,7 @@ def changed(files: tuned.Files, name: str, **values: Any) -> tuned.Files:
 
 
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_each_task_has_a_page_and_a_picture(name: str, tmp_path: Path) -> None:
+def test_each_task_has_a_page(name: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / name, tuned.KINDS[name]())
     assert write_report(folder) == folder / "report.html"
     told = page(folder)
@@ -60,9 +59,6 @@ def test_each_task_has_a_page_and_a_picture(name: str, tmp_path: Path) -> None:
         assert words in told.words, words
     ids = [value for attribute, value in told.attributes if attribute == "id"]
     assert len(ids) == len(set(ids))
-    assert plot(folder) == folder / "plot.png"
-    with Image.open(folder / "plot.png") as picture:
-        assert min(picture.size) > 200
 
 
 def test_the_report_command_takes_such_folders(tmp_path: Path) -> None:
@@ -112,7 +108,6 @@ def test_many_classes_are_shown_by_a_matrix_and_their_most_confused_pairs(
     assert text.count('<table class="matrix') == matrix
     assert (f"Most confused of {classes} classes" in text) == pairs
     assert ("1 others are left out" in text) == (classes == 51)
-    assert plot(folder) is not None
 
 
 def test_cells_of_a_matrix_say_what_they_are(tmp_path: Path) -> None:
@@ -202,13 +197,6 @@ def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
     everything = told.words + "".join(value for _, value in told.attributes)
     assert "<script>alert(1)" in everything and "\\x1b[31m" in everything
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
-    assert plot(folder) is None or (folder / "plot.png").stat().st_size
-
-
-def test_labels_are_no_formulas_and_need_no_font(tmp_path: Path) -> None:
-    files = tuned.classification()
-    files["details.json"]["confusion"]["labels"] = [r"$\frac{$", "情緒\U000f0000"]
-    assert plot(tuned.write(tmp_path / "a", files)) is not None
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e299])

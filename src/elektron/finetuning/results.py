@@ -7,7 +7,7 @@ predictions.jsonl  the reported rows with the model's predictions
 runs.json          every training
 details.json       confusion, metrics by class, device, versions, warnings
 config.yaml        the resolved configuration
-plot.png, report.html, README.md
+report.html, README.md
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import file_name, write_model_card
 from elektron.reporting.reading import mapping, read_json
-from elektron.reporting.task_report import plot, write_report
+from elektron.reporting.task_report import write_report
 from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, read_task_result
 from elektron.reporting.task_summary import pretraining_gain, privacy_sentence
 from elektron.terminal import escape_control
@@ -219,7 +219,6 @@ def write_evaluation(
     write_json(folder / METRICS, metrics)
     write_json(folder / DETAILS, details)
     write_predictions(folder / PREDICTIONS, records, predictions)
-    plot(folder)
     write_report(folder)
 
 

@@ -1,4 +1,4 @@
-"""All charts, drawn with matplotlib: inline SVG for the pages, and `plot.png` of a fine-tuned model.
+"""All charts, drawn with matplotlib: inline SVG for the pages.
 
 Names of runs are not drawn into the SVG: the page has the legend and escapes them.
 """
@@ -9,30 +9,24 @@ import io
 import math
 import re
 import statistics
-import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
-from elektron.errors import ElektronError
 from elektron.reporting import formatting
 from elektron.reporting.formatting import MetricFormat
 from elektron.reporting.seed_comparison import Spread
-from elektron.terminal import escape_control
 
 # The page's colours in light mode; in inline SVG they become its CSS variables, light or dark.
-INK, TEXT, GRID, RULE = "#23201b", "#6a6459", "#ece8df", "#b3ab9d"
+TEXT, GRID, RULE = "#6a6459", "#ece8df", "#b3ab9d"
 RUN_COLORS = [
     "#b95f0c", "#2462a8", "#12806a", "#a32c74", "#6a4bc0", "#6c7017", "#c0352f", "#4d5868",
 ]  # fmt: skip
@@ -52,14 +46,6 @@ ROUND = [1, 2, 2.5, 5, 10]
 LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
 FONT_SIZE = 11.5
 MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
-
-DOTS_PER_INCH = 150
-# Characters of a label beside a dot plot, and of a class beside a confusion matrix.
-WIDEST_LABEL, WIDEST_NAME = 40, 24
-# Largest number of classes whose counts, and whose names, are written into a confusion matrix.
-MAX_COUNTS, MAX_NAMES = 20, 60
-# In order of preference: matplotlib draws each character with the first font that has it.
-FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans", "WenQuanYi Zen Hei", "Arial Unicode MS")
 
 Point = tuple[float, float]
 Line = tuple[Sequence[Point], dict[str, Any]]
@@ -185,8 +171,8 @@ class Dots:
 
 
 def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
-    """The same metric of several sides or models, or several metrics of one, the first at the top."""
-    labels = [_short_label(row.label, WIDEST_LABEL) for row in rows]
+    """The same metric of several sides or models, the first at the top."""
+    labels = [row.label for row in rows]
     labelled = any(labels)
     figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
     for index, row in enumerate(rows):
@@ -199,7 +185,7 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
         alpha = 0.65 if labelled else 1
         axes.plot(row.values, [place] * len(row.values), run.marker, color=run.color, markersize=7, alpha=alpha)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_yticks(range(len(rows)), labels[::-1], parse_math=False, fontfamily=fonts())
+    axes.set_yticks(range(len(rows)), labels[::-1])
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
     _label_axis(axes.xaxis, x_label, format_number, most=6)
@@ -226,46 +212,6 @@ def scatter(points: Sequence[Point]) -> Figure:
     _label_axis(axes.xaxis, "true number", tick)
     _label_axis(axes.yaxis, "", tick)
     return figure
-
-
-def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
-    """A row for each true class, shaded by its fraction; for a file, since it holds the classes' names."""
-    values = np.array(counts, dtype=np.float64)
-    fractions = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
-    side = min(14.0, 3.2 + 0.42 * len(labels))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(fractions, cmap="YlOrBr", vmin=0, vmax=1)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, colors=TEXT)
-    axes.set_xlabel("predicted", color=TEXT)
-    axes.set_ylabel("true", color=TEXT)
-    if len(labels) <= MAX_NAMES:
-        names, places = [_short_label(name, WIDEST_NAME) for name in labels], range(len(labels))
-        size = 10 if len(labels) < 25 else 7
-        font: dict[str, Any] = {"parse_math": False, "fontfamily": fonts(), "fontsize": size}
-        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **font)
-        axes.set_yticks(places, names, **font)
-    if len(labels) <= MAX_COUNTS:
-        for (row, column), count in np.ndenumerate(values):
-            color = "white" if fractions[row, column] > 0.6 else INK
-            axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color)
-    return figure
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a drawing as a file of its own.
-
-    Raises:
-        ElektronError: the file cannot be written.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"Glyph \d+")  # no font has it: it is a box
-            options: dict[str, Any] = {"facecolor": "white", "metadata": {"Software": None}}
-            figure.savefig(path, format="png", dpi=DOTS_PER_INCH, **options)
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> Markup:
@@ -335,14 +281,3 @@ def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int =
         axis.axes.set_xlabel(label, loc="right")
     axis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=integer))
     axis.set_major_formatter(Ticks(format_number))
-
-
-def _short_label(name: str, widest: int) -> str:
-    name = escape_control(name)
-    return name if len(name) <= widest else f"{name[: widest - 1]}…"
-
-
-def fonts() -> list[str]:
-    """The installed ones of FONTS."""
-    available = set(fontManager.get_font_names())
-    return [name for name in FONTS if name in available] or ["sans-serif"]

@@ -1,4 +1,4 @@
-"""The page on a fine-tuned model, and `plot.png`."""
+"""The page on a fine-tuned model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from elektron.reporting.task_summary import (
 from elektron.reporting.usage import task_usage
 
 REPORT = "report.html"
-PLOT = "plot.png"
 KIND = "fine-tuning report"
 TILES = [
     *("accuracy", "f1", "mcc", "spearman", "mae", "exact_match", "chrf", "bleu", "rouge2"),
@@ -47,32 +46,6 @@ def write_report(folder: Path) -> Path:
     out = folder / REPORT
     task_report(read_task_result(folder)).write(out)
     return out
-
-
-def plot(folder: Path) -> Path | None:
-    """Draw `plot.png` into the folder: confusion, predicted against true, or metrics; None without any.
-
-    Raises:
-        ElektronError: a file in the folder is damaged, or the picture cannot be written.
-    """
-    result = read_task_result(folder)
-    confusion, points = result.details.confusion, result.details.scatter
-    main = result.format(result.metric)
-    rows = [
-        charts.Dots([value], result.intervals.get(name), result.format(name).title)
-        for name, value in result.metrics.items()
-        if result.format(name).scale == main.scale != "plain"
-    ]
-    if confusion is not None and confusion.labels:
-        figure = charts.confusion_matrix(confusion.labels, confusion.counts)
-    elif points:
-        figure = charts.scatter(points)
-    elif rows:
-        figure = charts.dot_plot(rows, "lines: 95 % intervals", main.format_tick)
-    else:
-        return None
-    charts.save_png(figure, folder / PLOT)
-    return folder / PLOT
 
 
 def task_report(result: TaskResult) -> Report:

@@ -9,6 +9,7 @@ from elektron import quickstart
 from elektron.cli import main
 from elektron.corpus import documentation
 from elektron.corpus.documentation import Docstring, read_docstrings
+from elektron.reporting.task_result import read_task_result
 
 FILES = 50
 """So many source files of each library are read."""
@@ -45,15 +46,15 @@ def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys, 
     command = ["quickstart", "--steps", "20", "--out", "quick"]
     assert main(command) == 0
     out = tmp_path / "quick"
-    stages = {"tokenizer", "blocks", "run", "labelled", "downstream", "report.html"}
+    stages = {"tokenizer", "blocks", "run", "labelled", "report.html"}
     assert stages == {path.name for path in out.iterdir()}
     assert json.loads((out / "run/summary.json").read_text())["steps"] == 20
-    check = json.loads((out / "run/downstream.json").read_text())
-    assert len(check["classes"]) == 7
-    assert check["train_documents"] == 60
+    result = read_task_result(out / "run/downstream")
+    assert len(result.labels) == 7
+    assert result.details.train_rows == 60
     for side in ("pretrained", "scratch"):
-        assert len(check[side]["accuracies"]) == 3
-    assert (out / "downstream/report.html").is_file()
+        assert len(result.chosen(side).runs) == 3
+    assert (out / "run/downstream/report.html").is_file()
     assert "Was pre-training worth it?" in (out / "report.html").read_text()
     assert "report.html" in capsys.readouterr().out
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -42,7 +42,7 @@ class QuickstartConfig(ValidatedConfig):
     """The whole path in small, in minutes, on text that every installation has."""
 
     out: Path = Path("quickstart")
-    """Folder for tokenizer/, blocks/, run/, labelled/, downstream/ and report.html."""
+    """Folder for tokenizer/, blocks/, run/, labelled/ and report.html."""
     steps: AboveZero[int] | None = None
     """Pre-train for so many steps, and shorten the fine-tuning (default: as many as the recipe has)."""
     seed: NotNegative[int] = 1
@@ -55,9 +55,9 @@ def quickstart(config: QuickstartConfig) -> None:
     from elektron.corpus.tokenizer import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
     from elektron.recipes import pretrain_config
-    from elektron.reporting.pretraining_report import downstream_sentence
-    from elektron.reporting.pretraining_run import read_run
     from elektron.reporting.report import report
+    from elektron.reporting.task_result import is_task_result, read_task_result
+    from elektron.reporting.task_summary import pretraining_gain, warnings
 
     out = config.out
     tokenizer, blocks, run = out / "tokenizer", out / "blocks", out / "run"
@@ -68,24 +68,20 @@ def quickstart(config: QuickstartConfig) -> None:
         overrides["steps"] = config.steps
     with output_enabled(output.progress, results=False):  # those of the quickstart are below
         summary = pretrain(pretrain_config("quickstart", overrides))
-        if not (run / DOWNSTREAM).exists():
-            check = downstream_check(config, run / "discriminator")
-            atomic_write(run / DOWNSTREAM, json.dumps(check, indent=1))
+        downstream = run / DOWNSTREAM
+        if not is_task_result(downstream):
+            downstream_check(config, run / "discriminator", downstream)
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
-    found = read_run(run).downstream
-    assert found is not None
-    echo(summary_text(summary, downstream_sentence(found), page, blocks, run))
+    result = read_task_result(downstream)
+    gain = pretraining_gain(result)
+    assert gain is not None  # of both sides
+    echo(summary_text(summary, " ".join([gain[-1], *warnings(result)]), page, blocks, run))
 
 
-def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
-    """Run `elektron finetune` on labelled docstrings, pretrained against scratch.
-
-    Returns:
-        The accuracies of both sides for the run's report.
-    """
+def downstream_check(config: QuickstartConfig, model: Path, out: Path) -> None:
+    """Run `elektron finetune` on labelled docstrings into the folder `out`, pretrained against scratch."""
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.finetune import finetune
-    from elektron.reporting.task_result import SIDES, is_task_result, read_task_result
 
     in_small = config.steps is not None
     train, test = labelled("train"), labelled("test")
@@ -102,35 +98,21 @@ def downstream_check(config: QuickstartConfig, model: Path) -> dict[str, Any]:
     for split, documents in rows.items():
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]
         atomic_write(Path(*files[split]), "".join(lines))
-    out = config.out / "downstream"
-    if not is_task_result(out):
-        finetune(
-            FinetuneConfig(
-                task="classification",
-                model=str(model),
-                **files,
-                text="text",
-                label="label",
-                out=out,
-                baseline="scratch",
-                sweep=[] if in_small else RATES,
-                seeds=SEEDS,
-                epochs=EPOCHS_IN_SMALL if in_small else EPOCHS,
-                max_length=SEQ_LEN,
-            )
+    finetune(
+        FinetuneConfig(
+            task="classification",
+            model=str(model),
+            **files,
+            text="text",
+            label="label",
+            out=out,
+            baseline="scratch",
+            sweep=[] if in_small else RATES,
+            seeds=SEEDS,
+            epochs=EPOCHS_IN_SMALL if in_small else EPOCHS,
+            max_length=SEQ_LEN,
         )
-    result = read_task_result(out)
-    found = {
-        "task": TASK,
-        "classes": result.labels,
-        "train_documents": len(rows["train"]),
-        "test_documents": len(rows["test"]),
-        "baselines": result.of_baselines("accuracy"),
-    }
-    for side in SIDES:
-        if (trial := result.chosen(side)) is not None:
-            found[side] = {"accuracies": [run.test["accuracy"] for run in trial.runs]}
-    return found
+    )
 
 
 def summary_text(summary: dict[str, Any], verdict: str, page: Path, blocks: Path, run: Path) -> str:
@@ -141,7 +123,7 @@ discriminator AUC {summary["discriminator_auc"]:.3f} on held-out rows, {summary[
 Fine-tuning ({TASK}, {LABELLED_DOCUMENTS} labels), pretrained against scratch: {verdict}
 
 Look at it:        {page}
-The classifier:    {run.parent / "downstream" / "report.html"}
+The classifier:    {run / DOWNSTREAM / "report.html"}
 Your own text:     elektron inspect FILE
                    elektron tokenizer FILE --out tokenizer
                    elektron prepare FILE --tokenizer tokenizer --out blocks

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.reporting import tuned
+
 CONFIG: dict[str, Any] = {
     "data": "quickstart/blocks",
     "out": "quickstart/run",
@@ -64,18 +66,6 @@ TEXTS = [
     "The model reads a batch of token ids and returns hidden states , one for each position .",
     "Raises Value ##Error if the file does not exist or max _ length is negative .",
 ]
-DOWNSTREAM: dict[str, Any] = {
-    "task": "which library a docstring is from",
-    "classes": ["standard library", "torch", "transformers", "numpy", "scipy", "pandas", "sklearn"],
-    "train_documents": 500,
-    "test_documents": 2500,
-    "baselines": {"always 'a'": 0.268},
-    "pretrained": {"accuracies": [0.664, 0.671, 0.676], "mean": 0.6703, "spread": 0.006},
-    "scratch": {"accuracies": [0.619, 0.632, 0.629], "mean": 0.6267, "spread": 0.0068},
-    "seeds": [1, 2, 3],
-    "seconds": 71.0,
-}
-
 MakeRun = Callable[..., Path]
 
 
@@ -159,7 +149,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         lines: list[dict[str, Any]] | None = None,
         corpus: dict[str, Any] | None = CORPUS,
         sentences: list[dict[str, Any]] | None = None,
-        downstream: dict[str, Any] | None = None,
+        downstream: bool = False,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
@@ -170,7 +160,6 @@ def make_run(tmp_path: Path) -> MakeRun:
         files: dict[str, Any] = {
             "corpus.json": corpus,
             "examples.json": examples(seed) if sentences is None and finished else sentences,
-            "downstream.json": downstream,
         }
         if finished:
             last = [line for line in logged if line["kind"] == "evaluation"][-1]
@@ -190,6 +179,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         for file, content in files.items():
             if content is not None:
                 (folder / file).write_text(json.dumps(content))
+        if downstream:
+            tuned.write(folder / "downstream", tuned.classification())
         return folder
 
     return make

@@ -17,7 +17,6 @@ from elektron.reporting.pretraining_report import (
     COMPARED,
     COSTS,
     comparison,
-    downstream_sentence,
     facts,
     lead,
     same_text,
@@ -25,8 +24,6 @@ from elektron.reporting.pretraining_report import (
     tiles,
 )
 from elektron.reporting.pretraining_run import (
-    Accuracies,
-    DownstreamCheck,
     Example,
     PretrainingRun,
     read_run,
@@ -35,7 +32,7 @@ from elektron.reporting.pretraining_run import (
 from elektron.reporting.report import report
 from elektron.reporting.sections import settings_section
 from elektron.reporting.usage import detector_code
-from tests.reporting.conftest import CONFIG, CORPUS, DOWNSTREAM, MakeRun
+from tests.reporting.conftest import CONFIG, CORPUS, MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
 
 CORRECTION = ("correction_loss", "correction_accuracy")
@@ -49,7 +46,7 @@ def page(*folders: Path) -> Page:
 
 
 def test_one_run(make_run: MakeRun) -> None:
-    folder = make_run("quickstart/run", downstream=DOWNSTREAM)
+    folder = make_run("quickstart/run", downstream=True)
     assert report(ReportConfig([folder])) == folder / "report.html"
     told = page(folder)
     for words in (
@@ -71,8 +68,8 @@ def test_one_run(make_run: MakeRun) -> None:
 def test_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
     alarm = {"kind": "alarm", "step": 600, "alarm": "logits-without-spread", "message": "so it is"}
     folders = [
-        make_run("a", downstream=DOWNSTREAM),
-        make_run("b", end=4.4, downstream=DOWNSTREAM),
+        make_run("a", downstream=True),
+        make_run("b", end=4.4, downstream=True),
         make_run("c", finished=False, lines=[alarm, {"kind": "resumed", "step": 400}]),
     ]
     out = tmp_path / "new" / "page.html"
@@ -92,7 +89,7 @@ def test_different_corpora_are_told(make_run: MakeRun) -> None:
 
 
 def test_the_page_stands_alone(make_run: MakeRun) -> None:
-    stands_alone(page(make_run(downstream=DOWNSTREAM)))
+    stands_alone(page(make_run(downstream=True)))
 
 
 def test_text_of_others_is_escaped(make_run: MakeRun) -> None:
@@ -110,7 +107,6 @@ def test_text_of_others_is_escaped(make_run: MakeRun) -> None:
         config={"family": HOSTILE, "data": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}},
         corpus=CORPUS | {"sources": [HOSTILE], "packing": HOSTILE},
         sentences=[sentence],
-        downstream=DOWNSTREAM | {"task": HOSTILE, "classes": [HOSTILE]},
     )
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(alarm) + "\n")
@@ -385,34 +381,3 @@ def test_at_most_a_tenth_of_the_tokens_is_written_out() -> None:
 
 def test_without_examples_there_are_shades_all_the_same() -> None:
     assert shades([]).shade(0.0) == 0
-
-
-def check(pretrained: list[float], scratch: list[float]) -> DownstreamCheck:
-    sides = map(Accuracies, (pretrained, scratch))
-    return DownstreamCheck("task", ["a", "b"], 500, 2500, {"always 'a'": 0.5, "TF-IDF": 0.6}, *sides)
-
-
-@pytest.mark.parametrize(
-    ("pretrained", "scratch", "begins"),
-    [
-        ([0.66, 0.67, 0.68], [0.62, 0.63, 0.64], "Pre-training is ahead by 4.0 points"),
-        ([0.62, 0.63, 0.64], [0.66, 0.67, 0.68], "Pre-training is behind by 4.0 points"),
-        ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved, seeds overlap"),
-        ([0.64, 0.64, 0.64], [0.64, 0.64, 0.64], "Not resolved"),
-        ([0.67, 0.68], [0.62, 0.63], "Not resolved, fewer than 3 seeds: 67.5 % against 62.5 %"),
-    ],
-)
-def test_verdict_of_the_downstream_check(pretrained: list[float], scratch: list[float], begins: str) -> None:
-    assert downstream_sentence(check(pretrained, scratch)).startswith(begins)
-
-
-@pytest.mark.parametrize(("accuracy", "learned"), [(0.61, False), (0.59, False), (0.63, True)])
-def test_verdict_compares_with_the_best_baseline(accuracy: float, learned: bool) -> None:
-    said = downstream_sentence(check([accuracy] * 3, [0.5] * 3))
-    assert ("not clearly better than a simple baseline: 60.0 % (TF-IDF)." in said) is not learned
-
-
-def test_verdict_states_what_the_test_set_leaves_open() -> None:
-    # sqrt(0.65 · 0.35 / 2500) = 0.0095
-    said = downstream_sentence(check([0.65, 0.65, 0.65], [0.6, 0.6, 0.6]))
-    assert "2,500 test documents" in said and "± 1.0 points" in said

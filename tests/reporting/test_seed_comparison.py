@@ -68,3 +68,17 @@ def test_a_claim_needs_seeds_that_do_not_overlap(pretrained: list[float], scratc
     assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
     assert ("behind" in said) == (enough and max(pretrained) < min(scratch))
     assert ("Not resolved" in said) == ("ahead" not in said and "behind" not in said)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "scratch", "begins"),
+    [
+        ([0.66, 0.67, 0.68], [0.62, 0.63, 0.64], "Pre-training is ahead by 0.04 (0.67 against 0.63)"),
+        ([0.62, 0.63, 0.64], [0.66, 0.67, 0.68], "Pre-training is behind by 0.04 (0.63 against 0.67)"),
+        ([0.66, 0.67, 0.63], [0.62, 0.63, 0.64], "Not resolved, seeds overlap: 0.66 against 0.63"),
+        ([0.67, 0.67], [0.62, 0.62], "Not resolved, fewer than 3 seeds: 0.67 against 0.62"),
+    ],
+)
+def test_the_sentence_on_pretraining(pretrained: list[float], scratch: list[float], begins: str) -> None:
+    said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), *["{:.2f}".format] * 2)
+    assert said.startswith(begins)

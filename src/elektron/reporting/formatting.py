@@ -208,6 +208,3 @@ def metric_format(
     return MetricFormat(
         title, scale, meaning, name.endswith(LESS_IS_BETTER), title if name in METRICS else "the metric"
     )
-
-
-ACCURACY = metric_format("accuracy")

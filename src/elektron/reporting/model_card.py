@@ -82,59 +82,26 @@ MAX_LABELS = 40
 SPLITS = {"train": "Trained on", "eval": "Chosen on", "test": "Tested on"}
 
 
-def write_model_card(folder: Path) -> Path:
-    """Write `README.md` into the folder of a fine-tuned model; the path of the file.
-
-    Raises:
-        ElektronError: a file in the folder is damaged, or the card cannot be written.
-    """
-    path, text = folder / CARD, model_card(read_task_result(folder))
-    try:
-        atomic_write(path, text)
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
-
-
 def model_card(result: TaskResult, name: str | None = None) -> str:
     """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
-    details, weights, run = result.details, result.details.hand_over, result.details.pretraining
-    gain = pretraining_gain(result)
-    counts = {split: whole(count) for split, count in details.rows.items()}
-    splits = [(use, counts.get(split), _files(result, split), split == "eval") for split, use in SPLITS.items()]
     settings = {name: result.config.get(name) for name in TASK_SETTINGS}
-    more = len(result.labels) - MAX_LABELS
+    gain = pretraining_gain(result)
     return _render(
         _metadata(result),
         result=result,
         name=result.name,
-        task_name=task_name(result),
         encoder=encoder_name(result.model),
-        how_trained=how_trained(result),
-        main_metric=main_metric(result),
-        rows=rows_in_words(result),
-        metrics=metrics_table(result, False).markdown(),
-        notes=[(result.format(metric).title, how) for metric, how in details.notes.items()],
+        metrics=metrics_table(result, False),
         gain=gain and gain[2],
-        sides=gain and sides_table(gain[0], result.format(result.metric), {}).markdown(),
+        sides=gain and sides_table(gain[0], result.format(result.metric), {}),
         family=result.family,
         python=result.network and python_usage(result, name or result.home.name),
         shell=shell_usage(name or result.home.name),
-        answers_remark=ANSWERS_REMARK if result.task == "question-answering" else "",
-        labels=result.labels[:MAX_LABELS],
-        more_labels=f" and {more} more" if more > 0 else "",
-        splits=[split for split in splits if split[1] or split[2]],
-        weights={"loaded_weights", "new_weights"} <= weights.keys()
-        and [whole(weights["loaded_weights"]), whole(weights["new_weights"])],
-        pretrained=run
-        and {name: whole(number(run, name)) for name in ("tokens", "steps")}
-        | {"sources": run.get("sources") or ["its corpus"], "flops": scientific(number(run, "flops"))},
+        files={split: _files(result, split) for split in SPLITS},
         settings=_settings_table(settings | (result.kept.settings if result.kept else {})),
-        seeds=seeds_sentences(result),
-        versions=_versions_line(details.versions),
-        privacy=result.privacy and privacy_sentence(result.privacy),
+        versions=result.details.versions,
         warnings=warnings(result),
     )
 
@@ -170,23 +137,17 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
     return _render(
         metadata,
         result=None,
+        run=run,
         name=name.rpartition("/")[2],
         network=network,
-        parameters=whole(number(group(summary, "parameters"), network)),
-        lead=pretraining_report.lead(run),
-        tiles=pretraining_report.tiles(run),
         family=family,
         python=usage,
         shell=f"elektron finetune classification --model {name} --train FILE --out model",
-        answers_remark="",
-        labels=[],
         sources=corpus["sources"],
-        corpus_tables=[table.markdown() for table in pretraining_report.corpus_tables(corpus)],
-        costs=Table([], [[title, value] for title, value in costs.items()]).markdown(),
+        corpus_tables=corpus_tables(corpus),
+        costs=Table([], [[title, value] for title, value in costs.items()]),
         settings=_settings_table({name: run.config.get(name) for name in ENCODER_SETTINGS}),
-        seeds=[],
-        versions=_versions_line(group(summary, "versions")),
-        privacy="",
+        versions=group(summary, "versions"),
         warnings=[str(alarm.get("message")) for alarm in run.metrics.alarm],
     )
 
@@ -196,10 +157,13 @@ def _render(metadata: ModelCardData, **content: Any) -> str:
     environment = templates(False, lambda value: value if isinstance(value, Markup) else markdown.plain(str(value)))
     environment.filters |= {
         "safe": Markup,
+        "table": lambda table: Markup(table.markdown()),
         "code": lambda text: Markup(markdown.code(text)),
         "code_list": lambda texts: Markup(", ".join(markdown.code(str(text)) for text in texts)),
         "block": lambda text, language: Markup(markdown.block(text, language)),
     }
+    environment.filters |= {written.__name__: written for written in (whole, scientific, format_value)}
+    environment.globals |= {sentence.__name__: sentence for sentence in SENTENCES}
     text = environment.get_template("card.md.jinja").render(metadata=metadata.to_yaml(), **content)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -258,16 +222,10 @@ def encoder_name(model: str) -> str:
     return model if on_hub(model) else file_name(model.rstrip("/\\"))
 
 
-def _settings_table(settings: Record) -> str:
-    """The settings that have a value; empty where none has."""
-    shown: list[list[Inline]] = [
-        [code(name), code(format_value(value))] for name, value in settings.items() if value is not None
-    ]
-    return Table(["setting", "value"], shown).markdown() if shown else ""
-
-
-def _versions_line(versions: Record) -> str:
-    return ", ".join(f"{name} {format_value(version)}" for name, version in versions.items())
+def _settings_table(settings: Record) -> Table:
+    """The settings that have a value."""
+    shown = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
+    return Table(["setting", "value"], shown)
 
 
 def _without_folders(run: PretrainingRun) -> PretrainingRun:

@@ -13,7 +13,6 @@ from elektron.reporting import charts, page, sections
 from elektron.reporting.charts import Line, Point
 from elektron.reporting.examples import running_text, shades
 from elektron.reporting.formatting import (
-    ACCURACY,
     NOTHING,
     decimal,
     duration,
@@ -24,9 +23,11 @@ from elektron.reporting.formatting import (
     whole,
 )
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
-from elektron.reporting.pretraining_run import DownstreamCheck, PretrainingRun
+from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
-from elektron.reporting.seed_comparison import pretraining_gain_sentence
+from elektron.reporting.task_report import seeds_section, warnings_block
+from elektron.reporting.task_result import TaskResult
+from elektron.reporting.task_summary import lead as lead_of_task
 from elektron.reporting.usage import WITHOUT_GENERATOR, pretraining_usage
 
 STROKES = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
@@ -342,34 +343,9 @@ def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]
     return kept
 
 
-def downstream_sentence(check: DownstreamCheck) -> str:
-    """Whether pre-training helped, and the uncertainty that the test documents leave."""
-    pretrained, scratch = check.sides.values()
-    found = pretraining_gain_sentence(pretrained, scratch, ACCURACY.format_value, ACCURACY.format_difference)
-    accuracy = min(1.0, max(0.0, pretrained.median))
-    error = math.sqrt(accuracy * (1 - accuracy) / max(1, check.test_documents))
-    found += (
-        f" Another {whole(check.test_documents)} test documents would move an accuracy "
-        f"by about ± {ACCURACY.format_difference(error)}."
-    )
-    best = max(check.baselines, key=check.baselines.__getitem__, default=None)
-    if best is not None and accuracy - 2 * error <= check.baselines[best]:
-        found += (
-            " The pre-trained network is not clearly better than a simple baseline: "
-            f"{ACCURACY.format_value(check.baselines[best])} ({best})."
-        )
-    return found
-
-
-def _downstream(check: DownstreamCheck, index: int, heading: Sequence[Block]) -> Section:
-    remark = (
-        f"Downstream check: {check.task} ({len(check.classes)} classes: {', '.join(check.classes)}). Fine-tuned on "
-        f"{whole(check.train_documents)} labelled documents and tested on {whole(check.test_documents)}. Both are the "
-        "same network; “from scratch” starts from random weights. Dots are seeds, bars are medians."
-    )
-    verdict, name = downstream_sentence(check), f"downstream-{index}"
-    found = sections.gain_section(verdict, check.sides, ACCURACY, "test documents", check.baselines, name, remark)
-    return Section(found.title, [*heading, *found.blocks])
+def _downstream(result: TaskResult, index: int, heading: Sequence[Block]) -> Section:
+    found = seeds_section(result, f"downstream-{index}")
+    return Section(found.title, [*heading, text(lead_of_task(result)), *found.blocks, warnings_block(result)])
 
 
 def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:

@@ -12,9 +12,10 @@ from elektron.errors import ElektronError
 from elektron.io.files import from_json
 from elektron.pretraining.config import CONFIG, CORPUS, EXAMPLES, METRICS, SUMMARY
 from elektron.reporting.reading import Record, distinct_names, flat, mapping, number, read_json, read_lines
-from elektron.reporting.seed_comparison import Spread
+from elektron.reporting.task_result import TaskResult, is_task_result, read_task_result
 
-DOWNSTREAM = "downstream.json"
+DOWNSTREAM = "downstream"
+"""Folder of a fine-tuned model, pre-trained against scratch, that the report is also on."""
 
 
 @dataclass(frozen=True)
@@ -33,37 +34,6 @@ class Example:
     def __post_init__(self) -> None:
         if len({len(getattr(self, name)) for name in self.__dataclass_fields__}) > 1:
             raise ValueError("the lists of an example differ in length")
-
-
-@dataclass(frozen=True)
-class Accuracies:
-    """Of one side of the downstream check, one value a seed."""
-
-    accuracies: list[float]
-
-    def __post_init__(self) -> None:
-        if not self.accuracies:
-            raise ValueError("accuracies must not be empty")
-
-
-@dataclass(frozen=True)
-class DownstreamCheck:
-    """Fine-tuning the pre-trained network against the same network from random weights."""
-
-    task: str
-    classes: list[str]
-    train_documents: int
-    test_documents: int
-    baselines: dict[str, float]
-    """Accuracies of simple methods on the test documents."""
-    pretrained: Accuracies
-    """On the test documents."""
-    scratch: Accuracies
-
-    @property
-    def sides(self) -> dict[str, Spread]:
-        """By the names of the networks."""
-        return {"pre-trained": Spread(self.pretrained.accuracies), "from scratch": Spread(self.scratch.accuracies)}
 
 
 @dataclass
@@ -91,7 +61,8 @@ class PretrainingRun:
     """Final metrics; None while the run is in progress."""
     corpus: Record | None
     examples: list[Example]
-    downstream: DownstreamCheck | None
+    downstream: TaskResult | None
+    """The pre-trained network against the same from scratch, fine-tuned."""
 
     @property
     def finished(self) -> bool:
@@ -144,6 +115,7 @@ def read_run(folder: Path) -> PretrainingRun:
     for name in (CONFIG, METRICS):
         if not (folder / name).is_file():
             raise ElektronError(f"{folder} is not the folder of a run, it has no {name}: {_advice(folder)}")
+    downstream = folder / DOWNSTREAM
     return PretrainingRun(
         folder=folder,
         name=folder.resolve().name,
@@ -152,7 +124,7 @@ def read_run(folder: Path) -> PretrainingRun:
         summary=read_json(folder / SUMMARY, mapping),
         corpus=read_json(folder / CORPUS, mapping),
         examples=read_json(folder / EXAMPLES, lambda x: from_json(x, list[Example], "the file", lenient=True)) or [],
-        downstream=read_json(folder / DOWNSTREAM, lambda x: from_json(x, DownstreamCheck, "the file", lenient=True)),
+        downstream=read_task_result(downstream) if is_task_result(downstream) else None,
     )
 
 

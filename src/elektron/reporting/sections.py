@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from elektron.configuration import format_value
-from elektron.reporting import charts
 from elektron.reporting.formatting import MetricFormat
-from elektron.reporting.page import Block, Cell, Chart, Details, Group, Inline, Section, Table, code, note, text
+from elektron.reporting.page import Block, Cell, Details, Group, Inline, Section, Table, code, note, text
 from elektron.reporting.reading import Record
 from elektron.reporting.seed_comparison import Interval, Spread
 
@@ -42,21 +41,6 @@ def sides_table(sides: Mapping[str, Spread], metric: MetricFormat, baselines: Ma
     ]
     rows += [[name, metric.format_value(value), "", ""] for name, value in baselines.items()]
     return Table(["network", "median", "range", f"{metric.title}, seed by seed"], rows)
-
-
-def gain_section(
-    verdict: str,
-    sides: Mapping[str, Spread],
-    metric: MetricFormat,
-    split: str,
-    baselines: Mapping[str, float],
-    chart_name: str,
-    remark: str,
-) -> Section:
-    """Whether pre-training was worth it: the verdict, the two sides over their seeds, and how they were made."""
-    dots = Chart(charts.dots_of_seeds(sides, metric, split, chart_name))
-    table = sides_table(sides, metric, baselines)
-    return Section("Was pre-training worth it?", [text(verdict), Group("beside", [table, dots]), note(remark)])
 
 
 def settings_section(configs: Sequence[tuple[Cell, Record]], kind: str) -> Section:

@@ -63,7 +63,7 @@ def task_report(result: TaskResult) -> Report:
         sections=[
             Section("Reservations", [warnings_block(result)]),
             Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
-            _seeds(result),
+            seeds_section(result),
             _confusion(result),
             _by_class(result),
             _scatter(result),
@@ -94,7 +94,8 @@ def warnings_block(result: TaskResult) -> page.Warnings:
     return page.Warnings([[warning] for warning in warnings(result)], "No reservations.")
 
 
-def _seeds(result: TaskResult) -> Section:
+def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
+    """Whether pre-training was worth it, or how far seeds differ; the name of its chart is unique on a page."""
     metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
@@ -103,8 +104,10 @@ def _seeds(result: TaskResult) -> Section:
             f"On {split} rows. Both sides are the same network and were trained on the same rows; "
             f"“from scratch” starts from random weights.{searched} Dots are seeds, bars are medians."
         )
-        baselines = result.of_baselines(result.metric)
-        return sections.gain_section(verdict, sides, metric, split, baselines, "gain", remark)
+        table = sections.sides_table(sides, metric, result.of_baselines(result.metric))
+        dots = page.Chart(charts.dots_of_seeds(sides, metric, split, chart_name))
+        blocks = [text(verdict), page.Group("beside", [table, dots]), note(remark)]
+        return Section("Was pre-training worth it?", blocks)
     if not spreads:
         return Section("Seeds", [])
     split, spread = list(spreads.items())[-1]

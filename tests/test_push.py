@@ -19,7 +19,8 @@ from elektron.cli import main
 from elektron.errors import ElektronError
 from elektron.io.checksums import write_checksums
 from elektron.push import LOCAL_PATH, PushConfig, push
-from elektron.reporting.model_card import write_model_card
+from elektron.reporting.model_card import model_card
+from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 
 NAME = "me/reviews"
@@ -107,7 +108,7 @@ def model(tmp_path: Path) -> Path:
     for name in ("optimizer.safetensors", "notes.txt", "train.tsv", "my.py", "plot.png"):
         (folder / name).write_text("not of the model")
     write_checksums(folder)
-    write_model_card(folder)
+    (folder / "README.md").write_text(model_card(read_task_result(folder)), encoding="utf-8")
     return folder
 
 

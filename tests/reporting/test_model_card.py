@@ -9,8 +9,9 @@ import yaml
 
 from elektron.push import LOCAL_PATH, PushConfig, push
 from elektron.reporting.markdown import block, code, plain, table
-from elektron.reporting.model_card import encoder_card, write_model_card
+from elektron.reporting.model_card import encoder_card, model_card
 from elektron.reporting.pretraining_run import read_run
+from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 from tests.reporting.conftest import CORPUS, MakeRun
 from tests.reporting.pages import HOSTILE
@@ -33,8 +34,7 @@ HEADINGS = {
 
 def card(folder: Path) -> tuple[dict[str, Any], str]:
     """Metadata and text."""
-    assert write_model_card(folder) == folder / "README.md"
-    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    _, front, text = model_card(read_task_result(folder)).split("---\n", 2)
     return yaml.safe_load(front), text
 
 
@@ -69,7 +69,7 @@ def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
 def test_the_hub_reads_it(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     folder = tuned.write(tmp_path / "a", tuned.classification())
-    write_model_card(folder)
+    (folder / "README.md").write_text(model_card(read_task_result(folder)), encoding="utf-8")
     results = hub.ModelCard.load(folder / "README.md").data.eval_results
     assert {result.metric_type: result.metric_value for result in results}["accuracy"] == 0.8292
 

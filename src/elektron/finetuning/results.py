@@ -34,7 +34,7 @@ from elektron.io.files import to_json
 from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
-from elektron.reporting.model_card import file_name, write_model_card
+from elektron.reporting.model_card import CARD, file_name, model_card
 from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_report import write_report
 from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, read_task_result
@@ -86,7 +86,7 @@ def write_results(
     write_json(folder / RUNS, [{"name": t.name} | dataclasses.asdict(t) for t in trials])
     save_yaml(trained.config, folder / CONFIG)
     write_evaluation(folder, metrics, details, records, evaluated.predictions)
-    write_model_card(folder)
+    (folder / CARD).write_text(model_card(read_task_result(folder)), encoding="utf-8")
     return metrics
 
 

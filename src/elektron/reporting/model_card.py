@@ -14,36 +14,14 @@ from huggingface_hub import EvalResult, ModelCardData
 from markupsafe import Markup
 
 from elektron.configuration import format_value
-from elektron.errors import ElektronError
 from elektron.io.datasets import HUB
-from elektron.io.files import atomic_write
 from elektron.models.pair import GENERATOR
-from elektron.reporting import markdown, pretraining_report
-from elektron.reporting.formatting import duration, scientific, whole
-from elektron.reporting.page import Inline, Table, code, templates
+from elektron.reporting import formatting, markdown, pretraining_report, task_report, task_summary, usage
+from elektron.reporting.page import Table, code, templates
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.sections import sides_table
-from elektron.reporting.task_report import metrics_table
-from elektron.reporting.task_result import TaskResult, read_task_result
-from elektron.reporting.task_summary import (
-    how_trained,
-    main_metric,
-    pretraining_gain,
-    privacy_sentence,
-    rows_in_words,
-    seeds_sentences,
-    task_name,
-    warnings,
-)
-from elektron.reporting.usage import (
-    ANSWERS_REMARK,
-    WITHOUT_GENERATOR,
-    detector_code,
-    encoder_code,
-    python_usage,
-    shell_usage,
-)
+from elektron.reporting.task_result import TaskResult
 from elektron.terminal import escape_control
 
 CARD = "README.md"
@@ -78,31 +56,29 @@ ENCODER_SETTINGS = (
     *("discriminator_weight", "sharing", "seed"),
 )
 """Settings in the card of a pre-trained network."""
-MAX_LABELS = 40
-SPLITS = {"train": "Trained on", "eval": "Chosen on", "test": "Tested on"}
 
 
 def model_card(result: TaskResult, name: str | None = None) -> str:
     """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
+    loaded_by = name or result.home.name
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
     settings = {name: result.config.get(name) for name in TASK_SETTINGS}
-    gain = pretraining_gain(result)
+    gain = task_summary.pretraining_gain(result)
     return _render(
         _metadata(result),
         result=result,
         name=result.name,
         encoder=encoder_name(result.model),
-        metrics=metrics_table(result, False),
         gain=gain and gain[2],
         sides=gain and sides_table(gain[0], result.format(result.metric), {}),
         family=result.family,
-        python=result.network and python_usage(result, name or result.home.name),
-        shell=shell_usage(name or result.home.name),
-        files={split: _files(result, split) for split in SPLITS},
-        settings=_settings_table(settings | (result.kept.settings if result.kept else {})),
+        python=result.network and usage.python_usage(result, loaded_by),
+        shell=usage.shell_usage(loaded_by),
+        files={split: _files(result, split) for split in ("train", "eval", "test")},
+        settings=settings | (result.kept.settings if result.kept else {}),
         versions=result.details.versions,
-        warnings=warnings(result),
+        warnings=task_summary.warnings(result),
     )
 
 
@@ -115,22 +91,22 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         name: what code in the card loads the model by.
     """
     run = _without_folders(run)
-    summary, corpus = run.summary or {}, run.corpus or {}
+    summary = run.summary or {}
     family, objective = str(run.config.get("family")), str(run.config.get("objective"))
-    predicts = network == GENERATOR or objective == WITHOUT_GENERATOR
+    predicts = network == GENERATOR or objective == usage.WITHOUT_GENERATOR
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="fill-mask" if predicts else "feature-extraction",
         tags=[escape_control(tag) for tag in dict.fromkeys(["elektron", family, objective])],
     )
-    usage = encoder_code(run, name)
-    if network != GENERATOR and (detector := detector_code(run)):
-        usage += f"\n\n# the probability that each token was replaced\n{detector}"
+    python = usage.encoder_code(run, name)
+    if network != GENERATOR and (detector := usage.detector_code(run)):
+        python += f"\n\n# the probability that each token was replaced\n{detector}"
     costs = {
-        "steps": whole(number(summary, "steps")),
-        "tokens": whole(number(summary, "tokens")),
-        "FLOPs": scientific(number(summary, "flops")),
-        "time": duration(number(summary, "seconds")),
+        "steps": formatting.whole(number(summary, "steps")),
+        "tokens": formatting.whole(number(summary, "tokens")),
+        "FLOPs": formatting.scientific(number(summary, "flops")),
+        "time": formatting.duration(number(summary, "seconds")),
         "processor": str(summary.get("device", "not recorded")),
         "precision": str(summary.get("precision", "not recorded")),
     }
@@ -140,19 +116,18 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         run=run,
         name=name.rpartition("/")[2],
         network=network,
+        parameters=number(group(summary, "parameters"), network),
         family=family,
-        python=usage,
+        python=python,
         shell=f"elektron finetune classification --model {name} --train FILE --out model",
-        sources=corpus["sources"],
-        corpus_tables=corpus_tables(corpus),
         costs=Table([], [[title, value] for title, value in costs.items()]),
-        settings=_settings_table({name: run.config.get(name) for name in ENCODER_SETTINGS}),
+        settings={name: run.config.get(name) for name in ENCODER_SETTINGS},
         versions=group(summary, "versions"),
         warnings=[str(alarm.get("message")) for alarm in run.metrics.alarm],
     )
 
 
-def _render(metadata: ModelCardData, **content: Any) -> str:
+def _render(metadata: ModelCardData, settings: Record, **content: Any) -> str:
     """The card; whatever the template prints is escaped for Markdown unless it is marked as safe."""
     environment = templates(False, lambda value: value if isinstance(value, Markup) else markdown.plain(str(value)))
     environment.filters |= {
@@ -161,10 +136,20 @@ def _render(metadata: ModelCardData, **content: Any) -> str:
         "code": lambda text: Markup(markdown.code(text)),
         "code_list": lambda texts: Markup(", ".join(markdown.code(str(text)) for text in texts)),
         "block": lambda text, language: Markup(markdown.block(text, language)),
+        "value": format_value,
     }
-    environment.filters |= {written.__name__: written for written in (whole, scientific, format_value)}
-    environment.globals |= {sentence.__name__: sentence for sentence in SENTENCES}
-    text = environment.get_template("card.md.jinja").render(metadata=metadata.to_yaml(), **content)
+    known = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
+    text = environment.get_template("card.md.jinja").render(
+        metadata=metadata.to_yaml(),
+        settings=Table(["setting", "value"], known) if known else None,
+        formatting=formatting,
+        number=number,
+        pretraining_report=pretraining_report,
+        task_report=task_report,
+        task_summary=task_summary,
+        usage=usage,
+        **content,
+    )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -178,7 +163,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
     metrics = [
         EvalResult(
             task_type=pipeline or escape_control(result.task),
-            task_name=escape_control(task_name(result)),
+            task_name=escape_control(task_summary.task_name(result)),
             dataset_type=dataset,
             dataset_name=escape_control(", ".join(files)) or "not recorded",
             dataset_split=escape_control(result.split) or "not recorded",
@@ -220,12 +205,6 @@ def on_hub(model: str) -> bool:
 def encoder_name(model: str) -> str:
     """The hub's name of it or a recipe as they are; of a folder its own name only."""
     return model if on_hub(model) else file_name(model.rstrip("/\\"))
-
-
-def _settings_table(settings: Record) -> Table:
-    """The settings that have a value."""
-    shown = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
-    return Table(["setting", "value"], shown)
 
 
 def _without_folders(run: PretrainingRun) -> PretrainingRun:

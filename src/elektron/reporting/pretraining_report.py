@@ -345,7 +345,9 @@ def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]
 
 def _downstream(result: TaskResult, index: int, heading: Sequence[Block]) -> Section:
     found = seeds_section(result, f"downstream-{index}")
-    return Section(found.title, [*heading, text(lead_of_task(result)), *found.blocks, warnings_block(result)])
+    classes = [note(f"Classes: {', '.join(result.labels)}.")] if result.labels else []
+    blocks = [*heading, text(lead_of_task(result)), *classes, *found.blocks, warnings_block(result)]
+    return Section(found.title, blocks)
 
 
 def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:

@@ -10,7 +10,7 @@ import pytest
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.results import (
     compared_with_baselines,
-    metrics_table,
+    metrics_text,
     reservations,
     summary_text,
     write_json,
@@ -18,8 +18,7 @@ from elektron.finetuning.results import (
 )
 from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.finetuning.trials import Trial
-from elektron.reporting.task_result import METRICS, RUNS, read_task_result
+from elektron.reporting.task_result import METRICS, RUNS, read_task_result, task_result
 
 READING = {"max_length": 8, "pairs": False, "truncation": "head", "stride": 0}
 CLASSES = Classification(labels=["a", "b"], **READING)
@@ -82,13 +81,11 @@ def test_each_baseline_has_a_column():
             {"name": "x\x1b[31m", "metrics": {"accuracy": 0.625}},
         ],
     }
-    head, accuracy, rows, first, second = metrics_table(metrics).splitlines()
-    assert head.split() == ["[1]", "[2]"]
-    assert accuracy.split()[-2:] == ["0.5000", "0.6250"]
-    assert len(accuracy) == len(head)
-    assert rows.split() == ["rows", "8"]
-    assert first.split() == ["[1]", "always", "'b'"]
-    assert "\x1b" not in second
+    of, head, _, accuracy = metrics_text(task_result(Path("m"), {"task": "classification"}, metrics)).splitlines()
+    assert "8 rows" in of
+    assert "always 'b'" in head and "\x1b" not in head
+    cells = [cell.strip() for cell in accuracy.split("|")[1:-1]]
+    assert cells == ["Accuracy", "75.0 %", "50.0 to 100.0 %", "50.0 %", "62.5 %"]
 
 
 def test_a_constant_prediction_that_the_training_rows_would_not_suggest_counts_too():
@@ -144,14 +141,17 @@ def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path)
     }
 
 
-def test_names_of_others_stay_text() -> None:
+def test_names_of_others_stay_text(tmp_path) -> None:
     escape = "\x1b[31m<script>"
-    trials = [Trial("pretrained", seed, {}, eval={"f1": 0.5}, kept=seed == 1) for seed in (1, 2)]
-    trials[0].settings = {"model": escape}
+    runs = [{"seed": seed, "settings": {"model": escape * seed}, "eval": {"f1": 0.5}} for seed in (1, 2)]
     metrics = {"split": "eval", "f1": 0.5, f"f1_{escape}": 0.25, "intervals": {}}
-    said = summary_text(metrics, trials, "f1", Path("out\x1b]0;title\x07"))
+    folder = tmp_path / "out\x1b]0;title\x07"
+    folder.mkdir()
+    for name, content in {"task.json": {}, METRICS: metrics, RUNS: runs}.items():
+        write_json(folder / name, content)
+    said = summary_text(folder)
     assert "\x1b" not in said and "\x07" not in said
-    assert "f1_\\x1b[31m<script>" in said and "out\\x1b]0;title\\x07/report.html" in said
+    assert "f1 \\\\x1b" in said and "out\\x1b]0;title\\x07/report.html" in said
 
 
 def test_numbers_that_json_does_not_have_are_null_and_left_out_when_read(tmp_path):

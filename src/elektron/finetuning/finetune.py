@@ -101,7 +101,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             tracked.rename(folder / TRACKING)
         best[0].trial.kept = True
         metrics = write_results(folder, best[0], encoder, search.trials, data)
-    echo(summary_text(metrics, search.trials, TASKS[config.task].metric, config.out))
+    echo(summary_text(config.out))
     return metrics
 
 

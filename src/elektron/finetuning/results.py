@@ -36,9 +36,10 @@ from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import CARD, file_name, model_card
 from elektron.reporting.reading import mapping, read_json
-from elektron.reporting.task_report import write_report
-from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, read_task_result
-from elektron.reporting.task_summary import pretraining_gain, privacy_sentence
+from elektron.reporting.sections import sides_table
+from elektron.reporting.task_report import metrics_table, runs_table, write_report
+from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, TaskResult, read_task_result
+from elektron.reporting.task_summary import pretraining_gain, privacy_sentence, rows_in_words
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
@@ -248,16 +249,17 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
 
 
-def summary_text(metrics: Mapping[str, Any], trials: Sequence[Trial], metric: str, out: Path) -> str:
+def summary_text(out: Path) -> str:
     """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""
-    parts = []
-    if len(trials) > 1:
-        parts.append(table_of_trials(trials, metric))
-    if len({trial.side for trial in trials}) > 1:
-        parts.append(comparison(out))
-    parts.append(f"Metrics on {metrics['split']}:\n{metrics_table(metrics)}")
-    if "privacy" in metrics:
-        parts.append(privacy_sentence(metrics["privacy"]))
+    result, parts = read_task_result(out), []
+    if len(result.runs) > 1:
+        parts.append(f"Runs:\n{runs_table(result).markdown()}")
+    if gain := pretraining_gain(result):
+        sides, _, verdict = gain
+        parts.append(f"Was it worth it?\n{sides_table(sides, result.format(result.metric), {}).markdown()}\n{verdict}")
+    parts.append(metrics_text(result))
+    if result.privacy:
+        parts.append(privacy_sentence(result.privacy))
     folder = escape_control(str(out))
     parts.append(
         f"The model:     {folder}\n"
@@ -267,50 +269,6 @@ def summary_text(metrics: Mapping[str, Any], trials: Sequence[Trial], metric: st
     return "\n" + "\n\n".join(parts)
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """A metric a line, with its interval if it has one, and that of each baseline under its number."""
-    intervals, baselines = metrics.get("intervals", {}), metrics.get("baselines", [])
-    numbers = [f"[{place}]" for place in range(1, len(baselines) + 1)]
-    lines = [" " * 69 + "".join(f"{number:>11}" for number in numbers)] if numbers else []
-    for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        number = f"{value:>10,}" if isinstance(value, int) else f"{value:>10.4f}"
-        line = f"  {escape_control(name):24} {number}"
-        if name in intervals:
-            low, high = intervals[name]
-            line += f"   95 % interval {low:.4f} … {high:.4f}"
-        others = [baseline["metrics"].get(name) for baseline in baselines]
-        if any(other is not None for other in others):
-            line = f"{line:69}" + "".join(f"{'':>11}" if v is None else f"{v:11.4f}" for v in others)
-        lines.append(line)
-    names = (escape_control(baseline["name"]) for baseline in baselines)
-    lines += [f"  {number} {name}" for number, name in zip(numbers, names, strict=True)]
-    return "\n".join(lines)
-
-
-def table_of_trials(trials: Sequence[Trial], metric: str) -> str:
-    """A training a line: its metric on eval and test, the epoch that was kept, and how long it took."""
-    names = [escape_control(trial.name) for trial in trials]
-    width = max(map(len, names))
-    lines = [f"  {'run':{width}}  {'eval':>8}  {'test':>8}  {'epoch':>6}  {'seconds':>8}"]
-    for name, trial in zip(names, trials, strict=True):
-        test = f"{trial.test[metric]:8.4f}" if trial.test else f"{'–':>8}"
-        mark = "  kept" if trial.kept else ""
-        lines.append(
-            f"  {name:{width}}  {trial.value(metric):8.4f}  {test}  {trial.kept_epoch:6g}  {trial.seconds:8.0f}{mark}"
-        )
-    return f"Runs, by {metric}:\n" + "\n".join(lines)
-
-
-def comparison(out: Path) -> str:
-    """Pretrained against scratch: medians, ranges, and whether the seeds show a difference."""
-    gain = pretraining_gain(read_task_result(out))
-    assert gain is not None
-    spreads, _, verdict = gain
-    lines = [
-        f"  {side:14} median {spread.median:.4f}, "
-        f"from {spread.ends[0]:.4f} to {spread.ends[1]:.4f}, seeds: {len(spread.values)}"
-        for side, spread in spreads.items()
-    ]
-    return "\n".join(["Was it worth it?", *lines, f"  {verdict}"])
+def metrics_text(result: TaskResult) -> str:
+    """The metrics with their intervals and those of baselines."""
+    return f"Metrics of {rows_in_words(result)}:\n{metrics_table(result, meanings=False).markdown()}"

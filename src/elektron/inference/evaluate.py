@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from elektron.corpus.unknown import count_unknown
@@ -12,10 +13,11 @@ from elektron.finetuning.labelled import with_label
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.results import evaluate as evaluate_model
-from elektron.finetuning.results import metrics_table, write_evaluation
+from elektron.finetuning.results import metrics_text, write_evaluation
 from elektron.finetuning.tasks.classification import Classification
 from elektron.inference.models import load_predictor, precision_of_finetuning
 from elektron.io.folders import atomic_folder
+from elektron.reporting.task_result import task_result
 from elektron.terminal import echo
 
 
@@ -48,5 +50,5 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
             write_evaluation(folder, metrics, details, records, scored.predictions)
-    echo(metrics_table(scored.metrics))
+    echo(metrics_text(task_result(Path(config.model), {"task": predictor.task.name}, scored.metrics)))
     return scored.metrics

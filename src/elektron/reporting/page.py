@@ -61,7 +61,7 @@ class Cell:
     def markdown(self) -> str:
         """Without links and markers."""
         text = (markdown.code if self.code else markdown.plain)(self.text)
-        below = "; ".join(markdown.plain(line) for line, _ in self.below if line)
+        below = "; ".join(markdown.plain(line) for line in (self.badge, *(line for line, _ in self.below)) if line)
         return f"{text} ({below})" if below else text
 
 

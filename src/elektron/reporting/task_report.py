@@ -195,7 +195,7 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
 
 def _runs(result: TaskResult) -> Section:
     several, drawn = len(result.runs) > 1, learning_curves(result)
-    blocks: list[page.Block] = [_runs_table(result)] if several else []
+    blocks: list[page.Block] = [runs_table(result)] if several else []
     if result.tried:
         remark = (
             "Settings were searched with the first seed. The chosen ones are those that were best on eval, so that "
@@ -211,7 +211,8 @@ def _runs(result: TaskResult) -> Section:
     return Section("Runs" if several else "Training", blocks)
 
 
-def _runs_table(result: TaskResult) -> Table:
+def runs_table(result: TaskResult) -> Table:
+    """All trainings, with the best of each side marked."""
     metric, test = result.format(result.metric), any(run.test for run in result.runs)
     values = [(run.side, run.eval[result.metric]) for run in result.runs if result.metric in run.eval]
     best = {side: max(value for other, value in values if other == side) for side, _ in values}

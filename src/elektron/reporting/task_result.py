@@ -151,8 +151,6 @@ class TaskResult:
     task: str
     learned: Record
     """`task.json`: labels, lengths."""
-    config: Record
-    """Settings under dotted names."""
     metrics: Metrics
     """Of the kept model on the reported split, in the order of the file."""
     intervals: dict[str, Interval]
@@ -163,9 +161,11 @@ class TaskResult:
     """Of private training: budget, noise and accountant; empty for any other."""
     rows: float | None
     split: str
-    details: Details
-    runs: list[TrainingRun]
-    network: Record
+    config: Record = field(default_factory=dict)
+    """Settings under dotted names."""
+    details: Details = Details()
+    runs: list[TrainingRun] = field(default_factory=list)
+    network: Record = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -258,6 +258,17 @@ def read_task_result(folder: Path) -> TaskResult:
             f"{TASK if task is None else METRICS}: give one that `elektron finetune` wrote"
         )
     settings = folder / CONFIG
+    return replace(
+        task_result(folder, task, metrics),
+        config=flat(read_yaml(settings)) if settings.is_file() else {},
+        details=read_json(folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", True)) or Details(),
+        runs=read_json(folder / RUNS, lambda x: from_json(x, list[TrainingRun], "the file", True)) or [],
+        network=read_json(folder / NETWORK, mapping) or {},
+    )
+
+
+def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
+    """The result with the content of a model's `task.json` and of `metrics.json`."""
     home = final_path(folder)
     values = {name: finite(value) for name, value in metrics.items() if name not in NOT_METRICS}
     return TaskResult(
@@ -266,14 +277,10 @@ def read_task_result(folder: Path) -> TaskResult:
         name=home.resolve().name,
         task=str(task.get("task", "")),
         learned=task,
-        config=flat(read_yaml(settings)) if settings.is_file() else {},
         metrics={name: value for name, value in values.items() if value is not None},
         intervals=from_json(group(metrics, "intervals"), dict[str, Interval], "intervals", lenient=True),
         baselines=from_json(metrics.get("baselines") or [], list[Baseline], "baselines", lenient=True),
         privacy=group(metrics, "privacy"),
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
-        details=read_json(folder / DETAILS, lambda x: from_json(mapping(x), Details, "the file", True)) or Details(),
-        runs=read_json(folder / RUNS, lambda x: from_json(x, list[TrainingRun], "the file", True)) or [],
-        network=read_json(folder / NETWORK, mapping) or {},
     )

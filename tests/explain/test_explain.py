@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import sys
+import threading
 
 import pytest
 
@@ -206,3 +208,25 @@ def test_a_text_without_words_has_no_attributions(models, tmp_path):
     result = explain(config)
     assert result["texts"] == 2
     assert "faithfulness" not in result
+
+
+def test_a_line_that_is_typed_is_explained_before_the_next(models, monkeypatch, capsys):
+    receiver, sender = os.pipe()
+    given_up = threading.Timer(60, os.close, [sender])
+    given_up.start()
+    explained = Explainer.explain
+
+    def explain_and_type(explainer, record, seed):
+        if seed == 0:  # nothing more is there until the first line is explained
+            given_up.cancel()
+            os.write(sender, b"a small bird\n")
+            os.close(sender)
+        return explained(explainer, record, seed)
+
+    monkeypatch.setattr(Explainer, "explain", explain_and_type)
+    os.write(sender, b"the cat sees an apple .\n")
+    with os.fdopen(receiver) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        status, out, _ = run(capsys, models["classification", "bert"], "--method", "attention")
+    assert status == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["the cat sees an apple .", "a small bird"]

@@ -12,7 +12,7 @@ from elektron.explain.faithfulness import (
     strengths_without,
     summarize,
 )
-from elektron.explain.reading import Answer, Choice, Reading, Word
+from elektron.explain.reading import Answer, Reading, Word, log_odds
 
 MASK = 0
 
@@ -29,8 +29,8 @@ def reading_of(ids):
     return Reading({"input_ids": torch.tensor([ids])}, ("x" * len(ids),), words, False, {}, [])
 
 
-NUMBER = Answer("number", (Choice(lambda output: output),), is_number=True)
-LABEL = Answer("label", (Choice(lambda output: output),))
+NUMBER = Answer("number", (log_odds(lambda output: output),), is_number=True)
+LABEL = Answer("label", (log_odds(lambda output: output),))
 
 
 def test_masked_words_are_left_out_of_the_sum():

@@ -14,7 +14,7 @@ from elektron.explain.importance import (
     integrated_gradients,
     received,
 )
-from elektron.explain.reading import Answer, Choice, Reading, Word
+from elektron.explain.reading import Answer, Reading, Word, log_odds
 from elektron.finetuning.readers.records import Record
 from tests.explain.conftest import CLASSES, FAMILIES
 
@@ -47,7 +47,7 @@ def reading_of(ids, words, answer):
 def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
     torch.manual_seed(0)
     model = Linear(5, 1).eval()
-    answer = Answer("a", (Choice(lambda output: output),))
+    answer = Answer("a", (log_odds(lambda output: output),))
     ids, words = [1, 5, 6, 7, 2], [(1,), (2, 3)]
     found = integrated_gradients(model, reading_of(ids, words, answer), answer, MASK, 2)
     embeddings, weights = model.embeddings.weight.detach(), model.weights[0].detach()
@@ -60,7 +60,7 @@ def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
 def test_special_tokens_stay_and_score_and_baseline_are_the_models_own():
     torch.manual_seed(0)
     model = Linear(3, 4).eval()
-    answer = Answer("a", (Choice(lambda output: output, 2),))
+    answer = Answer("a", (log_odds(lambda output: output, 2),))
     found = integrated_gradients(model, reading_of([1, 5, 2], [(1,)], answer), answer, MASK, 64)
     with torch.no_grad():
         text, masked = (float(answer.score(model(torch.tensor([ids])))) for ids in ([1, 5, 2], [1, MASK, 2]))

@@ -1,6 +1,8 @@
 """Words have the characters and the positions that the model reads, and answers are those that `predict` gives."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +10,9 @@ import torch
 from elektron.errors import ElektronError
 from elektron.explain.reading import (
     Answer,
-    Choice,
     entities_of,
     joined,
+    log_odds,
     read_discriminated,
     read_question,
     read_sentence,
@@ -124,7 +126,8 @@ def test_no_answer_is_explained_by_the_special_token(models):
     its = record(question="who sees ?", context="the cat sees an apple .")
     answer = read_question(task, answering.model, answering.tokenizer, its).answers[0]
     assert (answer.name, answer.words) == ("no answer", ())
-    assert [choice.index for choice in answer.choices] == [0, 0]
+    ends = SimpleNamespace(start_logits=torch.tensor([[9.0, 0.0, 0.0]]), end_logits=torch.tensor([[8.0, 0.0, 0.0]]))
+    assert float(answer.score(ends)) == pytest.approx(9 + 8 - 2 * math.log(2))
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
@@ -152,14 +155,13 @@ def test_the_word_that_most_looks_replaced(models, family):
 
 def test_log_odds_are_those_of_the_softmax():
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -3.0, 4.0]])
-    choice = Choice(lambda output: output, 1)
+    choice = log_odds(lambda output: output, 1)
     p = logits.softmax(1)[:, 1]
-    torch.testing.assert_close(choice.log_odds(logits), (p / (1 - p)).log())
-    torch.testing.assert_close(choice.probability(logits), p)
-    single = Choice(lambda output: output[:, :1])
-    torch.testing.assert_close(single.log_odds(logits), logits[:, 0])
+    torch.testing.assert_close(choice(logits), (p / (1 - p)).log())
+    single = log_odds(lambda output: output[:, :1])
+    torch.testing.assert_close(single(logits), logits[:, 0])
     both = Answer("both", (choice, single))
-    torch.testing.assert_close(both.score(logits), choice.log_odds(logits) + single.log_odds(logits))
+    torch.testing.assert_close(both.score(logits), choice(logits) + single(logits))
     torch.testing.assert_close(both.strength(logits), (p + logits[:, 0].sigmoid()) / 2)
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from elektron.corpus.unknown import count_unknown
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
 from elektron.explain.faithfulness import Faithfulness, Fall, summarize
 from elektron.explain.importance import LARGE_GAP
 from elektron.explain.page import number, page
-from elektron.finetuning.prediction_columns import PredictionColumns
-from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.readers.records import input_texts
+from elektron.finetuning.readers.lines import STDIN
+from elektron.finetuning.readers.records import Record
+from elektron.finetuning.tasks.base import Prediction
 from elektron.inference.output import check_output, open_writer
+from elektron.inference.predict import predict_rows
 from elektron.io.files import refuse_foreign
 from elektron.progress import Progress
 from elektron.reporting.page import OURS
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SHOWN = 100
 """Texts on a page; the metrics are of all."""
+PRINTED_TOGETHER = 32
+"""Texts of a file that are printed together."""
 
 
 def explain(config: ExplainConfig) -> dict[str, Any]:
@@ -36,38 +39,47 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         ElektronError: there is no such model or file, or the file is not one for the model.
     """
     out = config.output
+    is_page = out is not None and out.suffix == ".html"
     if out is not None:
         check_output(out, config.input)
-        if out.suffix == ".html":
+        if is_page:
             refuse_foreign(out, OURS)
     explainer = Explainer.of(config)
-    records = list(read_records([config.input], explainer.layout, config, labelled=False))
-    texts = input_texts(explainer.layout, records)
-    count_unknown(texts, explainer.tokenizer).check(config.input, config.allow_unknown)
     gaps: list[float] = []
     measured: list[list[Faithfulness]] = []
     shown: list[Explanation] = []
-    columns = PredictionColumns()
-    is_json = output.results if out is None else out.suffix == ".jsonl"
-    with (
-        open_writer(out, config.input) if is_json else nullcontext() as write,
-        Progress(f"explaining {config.input}", len(records), "texts") as bar,
-    ):
-        for place, record in enumerate(records):
-            found = explainer.explain(record, seed=place)
-            gaps += [each.attribution.gap for each in found.answers if each.attribution]
-            measured.append([each.faithfulness for each in found.answers if each.faithfulness])
-            if write is not None:
-                prediction = found.reading.prediction | {"explanation": found.as_json()}
-                write(columns.rows([record], [prediction]))
-            elif len(shown) < SHOWN:
-                shown.append(found)
-            bar.update(place + 1)
+
+    def explain_records(records: Sequence[Record]) -> list[Prediction]:
+        predictions = []
+        with Progress("these texts", len(records), "texts", shown=config.input != STDIN, brief=True) as bar:
+            for record in records:
+                found = explainer.explain(record, seed=len(measured))
+                gaps.extend(each.attribution.gap for each in found.answers if each.attribution)
+                measured.append([each.faithfulness for each in found.answers if each.faithfulness])
+                if is_page and len(shown) < SHOWN:
+                    shown.append(found)
+                predictions.append(found.reading.prediction | {"explanation": found.as_json()})
+                bar.update(len(predictions))
+        return predictions
+
+    is_json = output.results if out is None else not is_page
+    with open_writer(out, config.input) if is_json else nullcontext(lambda rows: None) as write:
+        texts = predict_rows(
+            config,
+            config.input,
+            explainer.layout,
+            explainer.tokenizer,
+            explain_records,
+            write,
+            at_once=out is None,
+            chunk=PRINTED_TOGETHER if out is None else None,
+            title="explaining",
+        )
     result: dict[str, Any] = {
         "model": config.model,
         "input": config.input,
         "method": config.method,
-        "texts": len(records),
+        "texts": texts,
     }
     if gaps:
         result["gap"] = {
@@ -79,7 +91,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         }
     if any(measured):
         result["faithfulness"] = summarize([text for text in measured if text])
-    if out is not None and write is None:
+    if out is not None and is_page:
         page(result, shown).write(out)
     log_metrics(result)
     return result

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -42,26 +41,24 @@ class Word:
     """Of its pieces among the token ids."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One of several logits, or a single logit."""
+LogOdds = Callable[[Any], Tensor]
+"""From a model's output to `log(p / (1 - p))` of one choice, `(batch,)`."""
 
-    logits: Callable[[Any], Tensor]
-    """From the model's output to `(batch, choices)`."""
-    index: int = 0
 
-    def log_odds(self, output: Any) -> Tensor:
-        """`log(p / (1 - p))` of its probability, `(batch,)`; a single logit is that already."""
-        logits = self.logits(output)
-        if logits.shape[1] == 1:
-            return logits[:, 0]
-        others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-        others[self.index] = False
-        return logits[:, self.index] - logits[:, others].logsumexp(1)
+def log_odds(logits: Callable[[Any], Tensor], index: int = 0) -> LogOdds:
+    """Of one of several logits; a single logit is that already.
 
-    def probability(self, output: Any) -> Tensor:
-        """Its probability, `(batch,)`."""
-        return F.sigmoid(self.log_odds(output))
+    Args:
+        logits: from a model's output to `(batch, choices)`.
+        index: of the choice.
+    """
+
+    def of_output(output: Any) -> Tensor:
+        found = logits(output)
+        others = [place for place in range(found.shape[1]) if place != index]
+        return found[:, index] - found[:, others].logsumexp(1) if others else found[:, index]
+
+    return of_output
 
 
 @dataclass(frozen=True)
@@ -69,20 +66,20 @@ class Answer:
     """What is explained: a label, a number, an entity, a span, a word that looks replaced."""
 
     name: str
-    choices: tuple[Choice, ...]
+    choices: tuple[LogOdds, ...]
     words: tuple[int, ...] = ()
     """The words that it is about."""
     is_number: bool = False
 
     def score(self, output: Any) -> Tensor:
         """The sum of the choices' log-odds, or the number: `(batch,)`. This is what attributions add up to."""
-        return torch.stack([choice.log_odds(output) for choice in self.choices]).sum(0)
+        return torch.stack([choice(output) for choice in self.choices]).sum(0)
 
     def strength(self, output: Any) -> Tensor:
         """The mean probability of the choices, or the number: `(batch,)`. Faithfulness is measured in it."""
         if self.is_number:
             return self.score(output)
-        return torch.stack([choice.probability(output) for choice in self.choices]).mean(0)
+        return torch.stack([choice(output).sigmoid() for choice in self.choices]).mean(0)
 
 
 @dataclass(frozen=True)
@@ -115,43 +112,32 @@ def read_sentence(task: SentenceTask, model: PreTrainedModel, tokenizer: Tokeniz
     parts = tuple(str(record.values[role]) for role in ("text", "pair") if role in record.values)
     both_ends = task.truncation == "head-tail" and len(parts) == 1
     encoded = tokenizer(
-        *([part] for part in parts),
-        truncation=not both_ends,
-        max_length=task.max_length,
-        verbose=False,
+        *([part] for part in parts), truncation=not both_ends, max_length=task.max_length, verbose=False
     )
     encoding = encoded.encodings[0]
     places = list(range(len(encoding)))
     truncated = bool(encoding.overflowing) or len(places) > task.max_length
     if len(places) > task.max_length:  # as `encode` does it
-        _, *last = tokenizer("")["input_ids"]
-        room = task.max_length - 1 - len(last)
-        head = round(HEAD_FRACTION * room)
-        end = len(places) - len(last)
-        places = [0, *places[1 : 1 + head], *places[end - (room - head) : end], *places[end:]]
-    feature = {name: [values[0][place] for place in places] for name, values in encoded.items()}
-    inputs = tensors(feature, model)
+        last = tokenizer.num_special_tokens_to_add() - 1
+        room = task.max_length - 1 - last
+        head = 1 + round(HEAD_FRACTION * room)
+        places = places[:head] + places[head - 1 - room - last :]
+    inputs = tensors({name: [values[0][place] for place in places] for name, values in encoded.items()}, model)
     logits = model(**inputs).logits
     prediction = task.prediction(logits[0].float().cpu().numpy())
-    return Reading(
-        inputs,
-        parts,
-        words_of(encoding, parts, places),
-        truncated,
-        prediction,
-        sentence_answers(task, prediction, logits),
-    )
+    words, answers = words_of(encoding, parts, places), sentence_answers(task, prediction, logits)
+    return Reading(inputs, parts, words, truncated, prediction, answers)
 
 
 def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor) -> list[Answer]:
     """The predicted label, each predicted label (the likeliest where there is none), or the number."""
     if not isinstance(task, Classification):
-        return [Answer("the number", (Choice(lambda output: output.logits),), is_number=True)]
+        return [Answer("the number", (log_odds(lambda output: output.logits),), is_number=True)]
     if not task.several:
         index = task.labels.index(prediction["label"])
-        return [Answer(prediction["label"], (Choice(lambda output: output.logits, index),))]
+        return [Answer(prediction["label"], (log_odds(lambda output: output.logits, index),))]
     found = [task.labels.index(label) for label in prediction["labels"]] or [int(logits[0].argmax())]
-    return [Answer(task.labels[label], (Choice(column(label)),)) for label in found]
+    return [Answer(task.labels[label], (log_odds(column(label)),)) for label in found]
 
 
 @torch.no_grad()
@@ -191,7 +177,7 @@ def read_tokens(
     answers = [
         Answer(
             kind,
-            tuple(Choice(at(firsts[word]), best[firsts[word]]) for word in range(begin, end)),
+            tuple(log_odds(at(firsts[word]), best[firsts[word]]) for word in range(begin, end)),
             tuple(range(begin, end)),
         )
         for kind, begin, end in entities
@@ -228,10 +214,7 @@ def read_question(task: QuestionAnswering, model: PreTrainedModel, tokenizer: To
     words = words_of(encoding, parts, range(len(encoding)))
     answer = Answer(
         given["text"] or "no answer",
-        (
-            Choice(lambda output: output.start_logits, first),
-            Choice(lambda output: output.end_logits, last),
-        ),
+        (log_odds(lambda output: output.start_logits, first), log_odds(lambda output: output.end_logits, last)),
         tuple(number for number, word in enumerate(words) if any(first <= place <= last for place in word.positions)),
     )
     truncated = len(features) > 1
@@ -251,9 +234,9 @@ def read_discriminated(
     output = model(**inputs)
     # A token classifier has a logit for each of "original" and "replaced", a discriminator one for "replaced".
     choices = [
-        Choice(at(place), 1) if output.logits.ndim == 3 else Choice(column(place)) for place in range(len(encoding))
+        log_odds(at(place), 1) if output.logits.ndim == 3 else log_odds(column(place)) for place in range(len(encoding))
     ]
-    replaced = [float(choice.probability(output)) for choice in choices]
+    replaced = [float(choice(output).sigmoid()) for choice in choices]
     worst = [max(word.positions, key=replaced.__getitem__) for word in words]
     chosen = range(len(words)) if number is None else [checked(number, words, record) - 1]
     answers = []

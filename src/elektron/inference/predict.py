@@ -18,12 +18,14 @@ from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.unknown import TOO_MUCH, Unknown, UnknownCounter
 from elektron.errors import ElektronError
+from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
+from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import QUESTIONS, Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.inference.config import DetectConfig, PredictConfig
+from elektron.inference.config import PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Write, open_writer
 from elektron.progress import Progress
@@ -60,7 +62,7 @@ def _predict(config: PredictConfig, write: Write) -> int:
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     layout = predictor.task.files()
     # A chunk may take minutes. Rows that are typed are answered at once.
-    scored = partial(predictor.predict, title=None if config.input == "-" else "these rows")
+    scored = partial(predictor.predict, title=None if config.input == STDIN else "these rows")
     predict_records: PredictRecords = scored
     if config.documents:
         from elektron.inference.passages import OpenBook, Passages, SemanticSearch
@@ -75,24 +77,33 @@ def _predict(config: PredictConfig, write: Write) -> int:
                 f"--documents is for models for question-answering or embedding; {config.model} is "
                 f"one for {predictor.task.name}"
             )
-    return predict_rows(config, layout, predictor.tokenizer, predict_records, write)
+    at_once = config.output is None
+    return predict_rows(config, config.input, layout, predictor.tokenizer, predict_records, write, at_once)
 
 
 def predict_rows(
-    config: PredictConfig | DetectConfig,
+    config: TextFilesConfig,
+    source: str,
     layout: Layout,
     tokenizer: PreTrainedTokenizerBase,
     predict_records: PredictRecords,
     write: Write,
+    at_once: bool,
+    chunk: int | None = None,
+    title: str = "predicting",
 ) -> int:
-    """Read the rows of `config.input` a chunk at a time and write them with their predictions.
+    """Read the rows of a file a chunk at a time and write them with their predictions.
 
     Args:
-        config: the input, and how it is read.
-        layout: what the input holds.
+        config: how the file is read.
+        source: the file, or `-` for standard input.
+        layout: what the file holds.
         tokenizer: counts characters that become [UNK].
         predict_records: gives a prediction for each record of a chunk.
         write: takes the rows of a chunk.
+        at_once: whether a chunk of standard input ends when no more is available.
+        chunk: most rows of a chunk (default: CHUNK).
+        title: of the progress, before the name of the file.
 
     Returns:
         How many rows there were.
@@ -112,23 +123,23 @@ def predict_rows(
         first = not unknown.characters
         some = waiting[:: max(1, len(waiting) // COUNTED)]
         unknown.add(counter.count(input_texts(layout, some)))
-        if first and unknown.fraction > TOO_MUCH and config.input != "-":
-            unknown.check(config.input, config.allow_unknown)
+        if first and unknown.fraction > TOO_MUCH and source != STDIN:
+            unknown.check(source, config.allow_unknown)
         write(columns.rows(waiting, predict_records(waiting)))
         done += len(waiting)
         waiting.clear()
         bar.update(done)
 
-    with Progress(f"predicting {Path(config.input).name}", None, "rows") as bar:
+    with Progress(f"{title} {Path(source).name}", None, "rows") as bar:
         stdin: IO[bytes] = sys.stdin.buffer
-        if config.output is None:
+        if at_once:
             stdin = BufferedReader(AvailableInput(stdin, before_waiting=flush))
-        for record in read_records([config.input], layout, config, False, stdin):
+        for record in read_records([source], layout, config, False, stdin):
             waiting.append(record)
-            if len(waiting) == CHUNK:
+            if len(waiting) == (chunk or CHUNK):
                 flush()
         flush()
-    unknown.check(config.input, allow=True)
+    unknown.check(source, allow=True)
     return done
 
 

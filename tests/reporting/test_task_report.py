@@ -136,7 +136,7 @@ def test_two_files_are_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("metrics.json", "{", "not valid JSON"),
+        ("metrics.json", "{", "is damaged"),
         ("details.json", "[]", "must hold a JSON object"),
         ("details.json", '{"confusion": {"labels": ["a"], "counts": []}}', "a row and a column"),
         ("runs.json", "{}", "must be a list"),

@@ -74,7 +74,7 @@ class Run:
     def _parse_result(self, content: Any) -> VariantRun:
         found: VariantRun = from_json(content, VariantRun, "the result")
         if (found.variant, found.budget, found.seed) != (self.variant, self.budget, self.seed):
-            raise ValueError("is the result of another run")
+            raise ElektronError(f"{self.folder / RESULT} is the result of another run: choose another --out")
         if found.flops is not None and found.flops <= 0:
             raise ValueError(f"flops must be positive, got {found.flops:g}")
         for probe in self.probes:

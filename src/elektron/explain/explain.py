@@ -13,7 +13,7 @@ from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
 from elektron.explain.faithfulness import Faithfulness, Fall, summarize
 from elektron.explain.importance import LARGE_GAP
-from elektron.explain.page import number, page
+from elektron.explain.page import explain_report, number
 from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
@@ -92,7 +92,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
     if any(measured):
         result["faithfulness"] = summarize([text for text in measured if text])
     if out is not None and is_page:
-        page(result, shown).write(out)
+        explain_report(result, shown).write(out)
     log_metrics(result)
     return result
 

@@ -13,24 +13,9 @@ from elektron.explain.explainer import ExplainedAnswer, Explanation
 from elektron.explain.faithfulness import FRACTIONS
 from elektron.explain.importance import LARGE_GAP, received
 from elektron.explain.reading import Reading
+from elektron.reporting import page
 from elektron.reporting.formatting import percent, whole
-from elektron.reporting.page import (
-    Block,
-    Cell,
-    Details,
-    Heading,
-    Heatmap,
-    Legend,
-    Report,
-    Section,
-    Text,
-    Tile,
-    Tiles,
-    Token,
-    Warnings,
-    note,
-    text,
-)
+from elektron.reporting.page import Block, Cell, Report, Section, Text, Token, note, text
 
 LONGEST_GAP = 20
 """Characters between two words that are written; more are text that is not read."""
@@ -42,13 +27,13 @@ CAUTION = (
 )
 
 
-def page(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
+def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
     """The page of the metrics over all texts and the explanations of the first."""
     attention = result["method"] == "attention"
     shown = explanations[: WITH_ATTENTION if attention else None]
     texts: list[Block] = [] if attention else [legend()]
     for place, explanation in enumerate(shown, start=1):
-        texts.append(Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
+        texts.append(page.Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
         texts += attention_blocks(explanation) if attention else answer_blocks(explanation)
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
@@ -68,7 +53,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def tiles(result: dict[str, Any]) -> Tiles:
+def tiles(result: dict[str, Any]) -> page.Tiles:
     """How faithful the order is, and how far attributions are from adding up."""
     found = []
     for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")) if "faithfulness" in result else ():
@@ -78,15 +63,15 @@ def tiles(result: dict[str, Any]) -> Tiles:
             ends = " to ".join(map(number, metric["interval"]))
             difference = f"Difference {number(metric['difference'])}, 95 % interval {ends}."
         meaning = f"random order: {number(metric['random'])}; {better} is better. {difference}"
-        found.append(Tile(name.capitalize(), number(metric["value"]), meaning))
+        found.append(page.Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
         meaning = f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
-        found.append(Tile("Convergence gap", percent(gap["median"], 2), meaning))
-    return Tiles(found)
+        found.append(page.Tile("Convergence gap", percent(gap["median"], 2), meaning))
+    return page.Tiles(found)
 
 
-def warnings(result: dict[str, Any]) -> Warnings:
+def warnings(result: dict[str, Any]) -> page.Warnings:
     """What stands against believing the shades."""
     items = {}
     better = result.get("faithfulness", {}).get("better_than_random")
@@ -105,20 +90,20 @@ def warnings(result: dict[str, Any]) -> Warnings:
             f"The attributions of {whole(large)} answers miss the change of the score by more than "
             f"{percent(LARGE_GAP, 0)}: more --steps make them exact."
         )
-    return Warnings(
+    return page.Warnings(
         [(Cell(name, strong=True), meaning) for name, meaning in items.items()],
         "The order of the words is better than a random one, by the metrics above.",
     )
 
 
-def legend() -> Legend:
+def legend() -> page.Legend:
     """What the two colors mean."""
     samples = [
         (Token("for", False, 0.8), "speaks for the answer"),
         (Token("against", False, -0.8), "speaks against it"),
         (Token("word", False, dotted=True), "what the answer is about"),
     ]
-    return Legend([Cell(tokens=[token, Token(meaning)]) for token, meaning in samples])
+    return page.Legend([Cell(tokens=[token, Token(meaning)]) for token, meaning in samples])
 
 
 def answer_blocks(explanation: Explanation) -> list[Block]:
@@ -172,17 +157,17 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     layers = [f"layer {layer}" for layer in range(1, len(found) + 1)]
     heads = [f"head {head}" for head in range(1, found.shape[1] + 1)]
 
-    def heatmap(corner: str, rows: Sequence[str], values: NDArray[np.float32]) -> Heatmap:
+    def heatmap(corner: str, rows: Sequence[str], values: NDArray[np.float32]) -> page.Heatmap:
         # Special tokens receive several times as much as words.
         strongest = values[:, :-1].max(1, initial=0).tolist()
-        return Heatmap(corner, columns, rows, values.tolist(), strongest)
+        return page.Heatmap(corner, columns, rows, values.tolist(), strongest)
 
     answers = ", ".join(explained.answer.name for explained in explanation.answers)
     return [
         note("answer ", Cell(answers or "none", strong=True)),
         heatmap("mean of heads", layers, found.mean(1)),
         *(
-            Details(f"Heads of {name}", [heatmap(name, heads, layer)])
+            page.Details(f"Heads of {name}", [heatmap(name, heads, layer)])
             for name, layer in zip(layers, found, strict=True)
         ),
     ]

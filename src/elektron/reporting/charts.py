@@ -33,15 +33,11 @@ RUN_COLORS = [
 CSS_VARIABLES = {TEXT: "--chart-text", GRID: "--chart-grid", RULE: "--chart-rule"} | {
     color: f"--run-{index}" for index, color in enumerate(RUN_COLORS, start=1)
 }
-COLOR = re.compile("|".join(CSS_VARIABLES))
-FONT_FAMILY = re.compile(r"font-family: [^;]*;?")
 # A run's marker in matplotlib, and the character for it in the page's legend.
 MARKERS = [
     ("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("*", "★"),
 ]  # fmt: skip
 
-ROUND = [1, 2, 2.5, 5, 10]
-"""Multiples at which ticks are placed."""
 # Width and height in CSS pixels; both are shown at about this size, so that their text is of one size.
 LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
 FONT_SIZE = 11.5
@@ -123,7 +119,7 @@ def line_chart(
     """
     figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
-        axes.plot(*columns(points), **options)
+        axes.plot([x for x, _ in points], [y for _, y in points], **options)
     if chance_level is not None:
         axes.axhline(chance_level, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
@@ -203,7 +199,7 @@ def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str,
 def scatter(points: Sequence[Point]) -> Figure:
     """Predicted against true numbers, and the line on which predictions are right."""
     figure, axes = _new_axes(SQUARE, left=52)
-    truth, predicted = columns(points)
+    truth, predicted = map(list, zip(*points, strict=True))
     ends = [min(truth + predicted), max(truth + predicted)]
     axes.plot(ends, ends, color=TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
     alpha = 0.75 if len(truth) < 200 else 0.35
@@ -250,14 +246,11 @@ def _adapt_to_page(element: ET.Element, name: str) -> None:
         elif key in ("href", "clip-path"):
             attributes[key] = value.replace("#", f"#{name}-")
         elif key == "style":
-            without_font = FONT_FAMILY.sub("", value)
-            attributes[key] = COLOR.sub(lambda c: f"var({CSS_VARIABLES[c[0]]})", without_font)
+            without_font = re.sub(r"font-family: [^;]*;?", "", value)
+            attributes[key] = re.sub(
+                "|".join(CSS_VARIABLES), lambda color: f"var({CSS_VARIABLES[color[0]]})", without_font
+            )
     element.attrib = attributes
-
-
-def columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    """The x values and the y values."""
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
@@ -279,5 +272,5 @@ def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
 def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False) -> None:
     if label:
         axis.axes.set_xlabel(label, loc="right")
-    axis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=integer))
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=integer))
     axis.set_major_formatter(Ticks(format_number))

@@ -19,8 +19,6 @@ NO_SPACE_AFTER = frozenset("([{“‘$#@")
 NO_SPACE_AROUND = frozenset("-_/'’")
 LEAST_RANGE = 0.2
 """Where median and highest probability are closer, as after a short run, no shade is strong."""
-WRITTEN_OUT = 0.6
-"""How far from the median to the highest a probability is written out, if it is in the highest tenth."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ def shades(examples: Sequence[Example]) -> Shades:
     """The scale of all examples of a run."""
     found = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
     lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
-    most = max(highest - lowest, LEAST_RANGE)
-    return Shades(found, lowest, highest, max(tenth, lowest + WRITTEN_OUT * most))
+    written_out = max(tenth, lowest + 0.6 * max(highest - lowest, LEAST_RANGE))
+    return Shades(found, lowest, highest, written_out)
 
 
 def running_text(example: Example, scale: Shades) -> list[Token]:

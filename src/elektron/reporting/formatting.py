@@ -54,8 +54,6 @@ def duration(seconds: float | None) -> str:
 
 Scale = Literal["fraction", "percent", "points", "correlation", "plain"]
 """From 0 to 1, written in percent; percent as it is; 0 to 100 without a unit; −1 to 1; other."""
-UPPER_BOUNDS = {"fraction": 1.0, "correlation": 1.0, "percent": 100.0, "points": 100.0}
-LESS_IS_BETTER = ("loss", "mse", "mae", "rmse", "perplexity")
 BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
     "fraction": {
         "accuracy": ("Accuracy", "Rows whose label is right."),
@@ -160,7 +158,7 @@ class MetricFormat:
 
     def format_tick(self, value: float) -> str:
         """As a tick label; empty beyond the end of the scale."""
-        bound = UPPER_BOUNDS.get(self.scale)
+        bound = {"fraction": 1.0, "correlation": 1.0, "percent": 100.0, "points": 100.0}.get(self.scale)
         positive = self.scale in ("fraction", "percent", "points")
         if (bound is not None and abs(value) > 1.0001 * bound) or (positive and value < 0):
             return ""
@@ -205,6 +203,5 @@ def metric_format(
         meaning = "Rows whose labels are all right, none missing and none too many."
     if task == "classification" and not several and name in ("precision", "recall", "f1"):
         meaning += f" Of “{labels[1]}”." if len(labels) == 2 else " The mean over classes."
-    return MetricFormat(
-        title, scale, meaning, name.endswith(LESS_IS_BETTER), title if name in METRICS else "the metric"
-    )
+    less_is_better = name.endswith(("loss", "mse", "mae", "rmse", "perplexity"))
+    return MetricFormat(title, scale, meaning, less_is_better, title if name in METRICS else "the metric")

@@ -20,11 +20,6 @@ from elektron.terminal import escape_control, rich_console
 
 PADDING = {"dense": (0.01, 0.1), "paper": (0.3, 0.6)}
 """Fractions from which padding is worth a look, and wrong: it costs compute and trains nothing."""
-# With fewer held-out rows the metrics of the evaluation are noisy.
-FEW_HELD_OUT_ROWS = 100
-# More repetitions of the same text teach little (Muennighoff et al., 2023).
-MANY_EPOCHS = 4
-
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
@@ -82,7 +77,8 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
             name,
             f"{manifest.weights[name]:.3f} of the mixture: {counts.documents:,} documents, "
             f"{counts.tokens:,} tokens, {counts.epochs:.2f} times in an epoch",
-            "worth a look" if counts.epochs > MANY_EPOCHS else "fine",
+            # More repetitions teach little (Muennighoff et al. 2023).
+            "worth a look" if counts.epochs > 4 else "fine",
             "often repeated: lower its weight, or add text",
         )
     yield Finding("duplicates dropped", f"{manifest.duplicates:,}")
@@ -91,8 +87,8 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
     yield Finding(
         "rows",
         f"{train.rows:,} of {manifest.seq_len} tokens, {validation.rows:,} held out",
-        "worth a look" if validation.rows < FEW_HELD_OUT_ROWS else "fine",
-        "few rows to evaluate on: hold out more with --validation",
+        "worth a look" if validation.rows < 100 else "fine",
+        "few rows to evaluate on, metrics will be noisy: hold out more with --validation",
     )
     yield Finding("vocabulary", f"{manifest.vocab_size:,} entries, stored as {manifest.dtype.name}")
     kind = "pieces" if manifest.packing == "dense" else "stretches of one document"

@@ -40,9 +40,6 @@ HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "mcc": "matthews_
     ("rouge1", "rouge2", "rougeL", "rougeLsum"), "rouge"
 )
 """Metrics that have another name on the hub."""
-HUB_NAME = re.compile(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?")
-"""NAME or OWNER/NAME, with a revision, or scratch:RECIPE."""
-NOT_MEASURED = "null_threshold"
 TASK_SETTINGS = (
     *("learning_rate", "layer_decay", "epochs", "batch_size", "warmup", "weight_decay", "dropout"),
     *("label_smoothing", "max_length", "truncation", "keep", "decoder_layers"),
@@ -173,7 +170,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
             metric_name=escape_control(result.format(name).title),
         )
         for name, value in result.metrics.items()
-        if name != NOT_MEASURED
+        if name != "null_threshold"
     ]
     return ModelCardData(
         library_name="transformers",
@@ -198,8 +195,9 @@ def file_name(name: str) -> str:
 
 
 def on_hub(model: str) -> bool:
-    """Whether it is a name on the hub, or a recipe, and not a folder."""
-    return bool(HUB_NAME.fullmatch(model)) and not Path(model).is_dir()
+    """Whether it is NAME or OWNER/NAME on the hub, or scratch:RECIPE, and not a folder."""
+    named = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model)
+    return named is not None and not Path(model).is_dir()
 
 
 def encoder_name(model: str) -> str:

@@ -179,11 +179,6 @@ class Matrix(Block):
     labels: Sequence[str]
     counts: Sequence[Sequence[int]]
 
-    @property
-    def totals(self) -> list[int]:
-        """Rows of each true class, at least 1."""
-        return [max(1, sum(counts)) for counts in self.counts]
-
 
 @dataclass(frozen=True)
 class Heatmap(Block):
@@ -270,16 +265,14 @@ class Report:
         """Write the page.
 
         Raises:
-            ElektronError: it cannot be written, or another file is there.
+            ElektronError: a folder or another file is there.
+            OSError: it cannot be written.
         """
         if out.is_dir():
             raise ElektronError(f"{out} is a folder: give the name of a file, such as report.html")
         refuse_foreign(out, OURS)
-        try:
-            make_parents(out)
-            atomic_write(out, self.html())
-        except OSError as error:
-            raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
+        make_parents(out)
+        atomic_write(out, self.html())
 
 
 def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:

@@ -30,7 +30,6 @@ from elektron.reporting.task_result import TaskResult
 from elektron.reporting.task_summary import lead as lead_of_task
 from elektron.reporting.usage import WITHOUT_GENERATOR, pretraining_usage
 
-STROKES = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
 OBJECTIVES = {
     "rtd": "replaced token detection",
     "electra_15": "replaced token detection at masked positions",
@@ -49,7 +48,6 @@ PACKINGS = {
     "dense": "dense: several texts a row, each with its own attention",
     "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
 }
-LARGEST_EXPONENT = 50.0
 
 POINTS_IN_CURVE = 600
 """More cannot be distinguished at the width of a chart."""
@@ -175,7 +173,7 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
 def _loss_meaning(run: PretrainingRun) -> str:
     loss, vocabulary = number(run.latest, "generator_loss"), number(run.corpus, "vocab_size")
     choices = uniform = ""
-    if loss is not None and loss < LARGEST_EXPONENT:
+    if loss is not None and loss < 50:
         choices = f" As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
     if vocabulary and vocabulary > 1:
         uniform = f" A uniform guess over {whole(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
@@ -285,8 +283,10 @@ def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Sec
 
 def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block]:
     drawn = curves(runs)
-    legend = [page.Legend(names)] if len(runs) > 1 else []
-    return [*legend, STROKES, page.Group("charts", drawn)] if drawn else [note("Nothing has been logged yet.")]
+    if not drawn:
+        return [note("Nothing has been logged yet.")]
+    strokes = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
+    return [*([page.Legend(names)] if len(runs) > 1 else []), strokes, page.Group("charts", drawn)]
 
 
 def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elektron.errors import ElektronError
-from elektron.io.files import read_text
+from elektron.io.files import MALFORMED, read_text, unreadable
 
 # Far above any count or loss; larger integers have no floating-point counterpart.
 LARGEST = 1e300
-# The usual name of a run's folder, which says nothing without its parent.
-UNINFORMATIVE = "run"
 PREFIX = "predicted_"
 """Before the name of a prediction in `predictions.jsonl`."""
 REMEDY = "restore the file, or move it away and the report does without it"
@@ -62,7 +60,7 @@ def flat(values: Record, prefix: str = "") -> Record:
 def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that distinguish the folders."""
     paths = [folder.resolve().parts for folder in folders]
-    shortest = 2 if UNINFORMATIVE in {path[-1] for path in paths} else 1
+    shortest = 2 if "run" in {path[-1] for path in paths} else 1  # says nothing without its parent
     for length in range(shortest, max(map(len, paths)) + 1):
         names = ["/".join(path[-length:]) for path in paths]
         if len(set(names)) == len(names):
@@ -90,17 +88,10 @@ def read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
         return make(parse_json(read_text(path)))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        reason = "not a text file in UTF-8"
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = f"not valid JSON ({error})"
-    except KeyError as error:
-        reason = f"has no {error}"
-    except (TypeError, ValueError) as error:
-        reason = str(error)
-    raise ElektronError(f"{path}: {reason}: {REMEDY}")
+    except ElektronError:
+        raise
+    except (OSError, *MALFORMED) as error:
+        raise unreadable(path, error, REMEDY) from error
 
 
 def read_lines(path: Path, growing: bool = False) -> Iterator[Record | None]:
@@ -119,4 +110,4 @@ def read_lines(path: Path, growing: bool = False) -> Iterator[Record | None]:
                     if line.endswith("\n") or not growing:
                         yield None
     except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error, REMEDY) from error

@@ -11,8 +11,6 @@ from elektron.reporting.task_report import KIND, TILES, warnings_block
 from elektron.reporting.task_result import TaskResult
 from elektron.reporting.task_summary import facts, pretraining_gain, seeds_sentences, task_name
 
-MAX_COMPARED = 6
-
 
 def task_comparison(results: Sequence[TaskResult]) -> Report:
     """The page."""
@@ -86,7 +84,7 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
     known = [name for name in found if any(name in result.metrics for result in results)]
     head = ["model", "task"]
     columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
-    for name in known[:MAX_COMPARED]:
+    for name in known[:6]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]

@@ -29,12 +29,8 @@ TILES = [
     *("recall@1", "recall@10"),
 ]
 """The metrics in tiles and in the table of several models, after the main one."""
-MAX_TILES = 4
-WIDEST_MATRIX = 50
-# For more classes than this the most confused pairs are listed too.
-PAIRS_FROM = 10
-MAX_PAIRS = 20
 MAX_CLASSES = 50
+"""In a confusion matrix, and in the table by class."""
 
 
 def write_report(folder: Path) -> Path:
@@ -81,7 +77,7 @@ def tiles(result: TaskResult) -> list[page.Tile]:
     """The metrics that say how good the model is."""
     names = [name for name in dict.fromkeys([result.metric, *TILES, *result.metrics]) if name in result.metrics]
     found = []
-    for name in [name for name in names if name != "loss"][:MAX_TILES]:
+    for name in [name for name in names if name != "loss"][:4]:
         metric = result.format(name)
         interval = metric.format_interval(result.intervals.get(name))
         ends = f"95 % interval {interval}. " if interval else ""
@@ -123,20 +119,20 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
 def _confusion(result: TaskResult) -> Section:
     confusion, blocks = result.details.confusion, list[page.Block]()
     labels = confusion.labels if confusion else []
-    if confusion and 0 < len(labels) <= WIDEST_MATRIX:
+    if confusion and 0 < len(labels) <= MAX_CLASSES:
         remark = (
             "A row for each true class. The shade is the square root of the fraction of the row, so "
             "that rare errors can be seen; correct predictions are framed."
         )
         blocks += [page.Matrix(labels, confusion.counts), note(remark)]
-    if confusion and len(labels) > PAIRS_FROM:
+    if confusion and len(labels) > 10:  # a pair is hard to find in the matrix
         pairs = [
             (count, true, predicted, count / sum(counts))
             for true, counts in zip(labels, confusion.counts, strict=True)
             for predicted, count in zip(labels, counts, strict=True)
             if true != predicted and count > 0
         ]
-        most = sorted(pairs, key=lambda pair: -pair[0])[:MAX_PAIRS]
+        most = sorted(pairs, key=lambda pair: -pair[0])[:20]
         rows = [[true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in most]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
         blocks += [page.Heading(f"Most confused of {len(labels)} classes"), table] if rows else []
@@ -160,12 +156,12 @@ def _by_class(result: TaskResult) -> Section:
 
 
 def _scatter(result: TaskResult) -> Section:
-    points = result.details.scatter
-    if not points:
-        return Section("Predicted against true", [])
-    svg = charts.inline_svg(charts.scatter(points), "scatter", "Predicted against true numbers")
-    caption = f"{len(points):,} rows. On the dashed line predictions are right."
-    return Section("Predicted against true", [page.Chart(svg, caption, size="square")])
+    blocks = []
+    if points := result.details.scatter:
+        svg = charts.inline_svg(charts.scatter(points), "scatter", "Predicted against true numbers")
+        caption = f"{len(points):,} rows. On the dashed line predictions are right."
+        blocks.append(page.Chart(svg, caption, size="square"))
+    return Section("Predicted against true", blocks)
 
 
 def _predictions(result: TaskResult) -> Section:

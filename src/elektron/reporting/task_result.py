@@ -28,8 +28,6 @@ NETWORK = "config.json"
 
 SIDES = {"pretrained": "pre-trained", "scratch": "from scratch"}
 """The sides of `--baseline scratch`, and their names in a report."""
-# In metrics.json, but not metrics.
-NOT_METRICS = ("rows", "seconds")
 
 Metrics = dict[str, float]
 
@@ -270,7 +268,7 @@ def read_task_result(folder: Path) -> TaskResult:
 def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
     """The result with the content of a model's `task.json` and of `metrics.json`."""
     home = final_path(folder)
-    values = {name: finite(value) for name, value in metrics.items() if name not in NOT_METRICS}
+    values = {name: finite(value) for name, value in metrics.items() if name not in ("rows", "seconds")}
     return TaskResult(
         folder=folder,
         home=home,

@@ -19,7 +19,6 @@ from elektron.reporting.seed_comparison import MIN_SEEDS, Interval, Outcome, Spr
 from elektron.sweep import format_settings
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
-VERDICT_CSS = {"ahead": "best", "behind": "remark"}
 OF_PRETRAINING: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "generator_loss": ("generator loss", lambda value: decimal(value, 3)),
     "discriminator_auc": ("AUC", lambda value: decimal(value, 3)),
@@ -29,15 +28,6 @@ OF_PRETRAINING: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "discriminator_parameters": ("parameters", short),
 }
 """Columns of the pre-training, with medians over the seeds."""
-NOT_TUNED = (
-    "No learning rate was tuned per variant: each has its recipe's or the one it was given, and might do "
-    "better with another."
-)
-OF_HELD_OUT = (
-    "Generator loss and AUC (of detecting replaced tokens) are of held-out rows; they can be compared where objective "
-    "and generator are the same. FLOPs are those of matrix products, forward and backward; time is of training alone; "
-    "parameters are the discriminator's."
-)
 
 
 @dataclass(frozen=True)
@@ -225,9 +215,10 @@ def quality_table(comparison: Comparison) -> Table:
 
 def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> Cell:
     spread, metric = comparison.spread(probe, variant, budget), comparison.first(probe).format
+    css = {"ahead": "best", "behind": "remark"}
     found = comparison.outcome(probe, variant, budget)
     below = [(metric.format_interval(spread.ends), "")] if len(spread.values) > 1 else []
-    below += [(str(found), f"verdict {VERDICT_CSS.get(found.result, '')}")] if found else []
+    below += [(str(found), f"verdict {css.get(found.result, '')}")] if found else []
     return Cell(metric.format_value(spread.median), below=below)
 
 
@@ -288,7 +279,10 @@ def notes(comparison: Comparison) -> Iterator[str]:
     )
     varied = [name for variant in comparison.variants for name in variant.settings]
     if not any(name.endswith("learning_rate") for name in varied):
-        yield NOT_TUNED
+        yield (
+            "No learning rate was tuned per variant: each has its recipe's or the one it was given, and might do "
+            "better with another."
+        )
     first = comparison.variants[0].name
     if len(comparison.variants) > 1 and len(seeds) < MIN_SEEDS:
         yield f"Against {first}: fewer than {MIN_SEEDS} seeds resolve nothing."
@@ -307,7 +301,11 @@ def notes(comparison: Comparison) -> Iterator[str]:
             f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
             f"{f' Simple baselines: {found}.' if found else ''}"
         )
-    yield OF_HELD_OUT
+    yield (
+        "Generator loss and AUC (of detecting replaced tokens) are of held-out rows; they can be compared where "
+        "objective and generator are the same. FLOPs are those of matrix products, forward and backward; time is of "
+        "training alone; parameters are the discriminator's."
+    )
     for run in comparison.runs:
         for probe, result in run.probes.items():
             if result.collapsed:

@@ -13,7 +13,6 @@ import logging
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +46,8 @@ log = logging.getLogger(__name__)
 RESULT, REPORT = "audit.json", "report.html"
 SIGNIFICANCE_LEVEL = 0.01
 """Probability that any secret is said to be remembered if none is (Bonferroni over all tests)."""
-FALSE_POSITIVES = 0.01
-LEAST_TOKENS = 8
-"""A shorter part of a document says nothing about its row."""
 MOST_MASKED = 32
 """Tokens of a row that are masked one by one, evenly spread."""
-FEW_ROWS = 100
-METRICS = ("auc", "tpr")
 PLANTED = "Planted secrets"
 
 CANARIES_NOTE = (
@@ -131,8 +125,7 @@ def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[ND
     Raises:
         ElektronError: no row is held out.
     """
-    held_out = store.rows("validation")
-    train = store.rows("train")
+    held_out, train = store.rows("validation"), store.rows("train")
     if not len(held_out) or not seen:
         raise ElektronError(f"{store.folder}: no rows are held out, with which others are compared")
     seed = load_settings(config.run).seed
@@ -148,7 +141,7 @@ def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[ND
         found += [(held_out, inside[0][:count]), (train, chooser.permutation(inside[1])[:count])]
     rows = np.concatenate([split.take(numbers) for split, numbers in found])
     membership = np.concatenate([np.full(len(n), split is train) for split, n in found])
-    if membership.sum() < FEW_ROWS:
+    if membership.sum() < 100:
         log.warning("%d held-out rows only: the intervals will be wide", (~membership).sum())
     return rows, membership
 
@@ -164,7 +157,7 @@ def audit_model(
     """What one of the two networks remembers: `members`, and `canaries` by number of copies."""
     scorer, name = load_scorer(folder), Path(folder).name
     parts = [longest_part(row, scorer.tokenizer, scorer.mask_id is not None) for row in rows]
-    long = np.array([sum(part.scored) >= LEAST_TOKENS for part in parts])
+    long = np.array([sum(part.scored) >= 8 for part in parts])  # shorter ones say nothing about their rows
     parts = [part for part, kept in zip(parts, long, strict=True) if kept]
     membership = membership[long]
     if not 0 < membership.sum() < len(membership):
@@ -206,7 +199,7 @@ def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64
         if inside.all() or not inside.any():
             return {}
         false, true, _ = roc_curve(inside, scores[chosen], drop_intermediate=False)
-        at = np.searchsorted(false, FALSE_POSITIVES, side="right") - 1
+        at = np.searchsorted(false, 0.01, side="right") - 1
         return {"auc": float(auc(false, true)), "tpr": float(true[at])}
 
     return Measure(rows=len(membership), compute=compute)
@@ -245,8 +238,8 @@ def tables(result: dict[str, Any]) -> dict[str, Table]:
     canaries: list[list[Inline]] = []
     for name, model in result["models"].items():
         found = model["members"]
-        cells = [[f"{found[metric]:.1%}", "{:.1%} … {:.1%}".format(*found["intervals"][metric])] for metric in METRICS]
-        members.append([name, *chain(*cells)])
+        intervals = {metric: "{:.1%} … {:.1%}".format(*ends) for metric, ends in found["intervals"].items()}
+        members.append([name, f"{found['auc']:.1%}", intervals["auc"], f"{found['tpr']:.1%}", intervals["tpr"]])
         for group in model.get("canaries", []):
             ranks = ", ".join(f"{place:,}" for place in group["ranks"])
             bits = ", ".join(f"{bits:.1f}" for bits in group["exposure"])

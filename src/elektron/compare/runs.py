@@ -34,8 +34,6 @@ from elektron.terminal import output, output_enabled
 RESULT = "result.json"
 LOG = "log.txt"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-FROM_SUMMARY = ("flops", "seconds", "tokens", "generator_loss", "discriminator_auc", "parameters", "device")
-"""What is kept of a pre-training's summary."""
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +120,8 @@ def _pretrain(config: PretrainConfig) -> Record:
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)  # nothing is left to resume
     report(ReportConfig(runs=[config.out]))
-    return {name: summary.get(name) for name in FROM_SUMMARY}
+    kept = ("flops", "seconds", "tokens", "generator_loss", "discriminator_auc", "parameters", "device")
+    return {name: summary.get(name) for name in kept}
 
 
 def _finetune(run: Run, probe: Probe) -> ProbeResult:

@@ -23,7 +23,6 @@ from elektron.sweep import combinations, parse_item, parse_sweep
 FIXED = ("data", "out", "seed", *LENGTHS)
 """Settings that the comparison sets."""
 RECIPE = "config"
-SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def parse_budget(text: str) -> Budget:
         )
     if found[2] == "flops":
         return Budget(name, "flops", float(found[1]))
-    return Budget(name, "time", float(found[1]) * SECONDS[found[2]])
+    return Budget(name, "time", float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]])
 
 
 def parse_budgets(texts: Sequence[str]) -> list[Budget]:

@@ -37,8 +37,6 @@ from elektron.terminal import echo
 
 HEADROOM = 0.1
 """Fraction of a device's memory that is left free, for the driver and fragmentation."""
-NOMINAL_STEPS = 1000
-"""Steps by which the kinds of step of a run of unknown length are found."""
 COUNTED_STEPS = 10_000
 """Longer runs are counted by so many of their steps."""
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -130,8 +128,8 @@ class Estimator:
         self.objective = make_objective(self.config, self.manifest.special_ids, self.manifest.vocab_size)
         self.pair = self.build_pair("cpu" if released_networks(self.config) else "meta")
         self.count = functools.partial(count_steps, self.plan, self.curriculum)
-        self.steps = self.count(self.curriculum.steps or NOMINAL_STEPS, lambda step: 1)
-        """The number of steps of each kind."""
+        self.steps = self.count(self.curriculum.steps or 1000, lambda step: 1)
+        """The number of steps of each kind; of a run of unknown length, the kinds."""
 
     def build_pair(self, device: str) -> Pair:
         """The networks at the start of the run."""

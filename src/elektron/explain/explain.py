@@ -11,9 +11,9 @@ import numpy as np
 
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
-from elektron.explain.faithfulness import Faithfulness, Fall, summarize
+from elektron.explain.faithfulness import Faithfulness, summarize
 from elektron.explain.importance import LARGE_GAP
-from elektron.explain.page import explain_report, number
+from elektron.explain.page import explain_report, reservations, tiles
 from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
@@ -93,35 +93,8 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         result["faithfulness"] = summarize([text for text in measured if text])
     if out is not None and is_page:
         explain_report(result, shown).write(out)
-    log_metrics(result)
+    for name, meaning in reservations(result).items():
+        log.warning("%s: %s", name, meaning)
+    metrics = (f"{tile.name.lower()} {tile.value} ({tile.meaning})" for tile in tiles(result).tiles)
+    log.info("%s", "; ".join(metrics) or "no text has two words or more: how faithful the order is cannot be measured")
     return result
-
-
-def log_metrics(result: dict[str, Any]) -> None:
-    """The convergence gap, a warning where it is large, and last how faithful the order of words is."""
-    if gap := result.get("gap"):
-        found = f"median {100 * gap['median']:.2g} %, largest {100 * gap['largest']:.2g} %"
-        log.info("convergence gap with %s steps: %s", gap["steps"], found)
-        if gap["large"]:
-            log.warning(
-                "the attributions of %s of %s answers miss the change of the score by more than %.0f %%: do not rely "
-                "on them; --steps %s makes the gap smaller",
-                *(gap["large"], gap["answers"], 100 * LARGE_GAP, 4 * gap["steps"]),
-            )
-    if not (measured := result.get("faithfulness")):
-        log.info("no text has two words or more: how faithful the order is cannot be measured")
-        return
-    found = ", ".join(f"{name} {metric_text(measured[name])}" for name in Fall._fields)
-    if measured["better_than_random"] is False:
-        log.warning(
-            "the order of the words is not better than a random one, so it does not explain the answers: %s", found
-        )
-    else:
-        log.info("%s, over %s texts", found, f"{measured['texts']:,}")
-
-
-def metric_text(metric: dict[str, Any]) -> str:
-    """`0.412 (random order 0.120, difference 0.292, 95 % 0.260 … 0.324)`."""
-    interval = ", 95 % " + " … ".join(map(number, metric["interval"])) if metric["interval"] else ""
-    difference = f"difference {number(metric['difference'])}{interval}"
-    return f"{number(metric['value'])} (random order {number(metric['random'])}, {difference})"

@@ -38,12 +38,13 @@ def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) 
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
     name = Path(result["model"]).resolve().name
+    warnings = [(Cell(name, strong=True), f": {meaning}.") for name, meaning in reservations(result).items()]
     return Report(
         title=f"{name} explained",
         kind="attention" if attention else "explanations",
         heading=[name],
         lead=CAUTION if attention else "Words that the answers depend on, by integrated gradients.",
-        blocks=[tiles(result), warnings(result)],
+        blocks=[tiles(result), page.Warnings(warnings, "The order of the words is better than a random one.")],
         sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
     )
 
@@ -71,29 +72,26 @@ def tiles(result: dict[str, Any]) -> page.Tiles:
     return page.Tiles(found)
 
 
-def warnings(result: dict[str, Any]) -> page.Warnings:
-    """What stands against believing the shades."""
-    items = {}
+def reservations(result: dict[str, Any]) -> dict[str, str]:
+    """What stands against believing the shades, and what it means."""
+    found = {}
     better = result.get("faithfulness", {}).get("better_than_random")
     if better is False:
-        items["Not better than chance. "] = (
-            "Masking words in this order changes the answers no more than masking words in a random order: do not "
-            "believe the shades below."
+        found["Not better than chance"] = (
+            "masking words in this order changes the answers no more than masking words in a random order: do not "
+            "believe it"
         )
     if better is None:
-        items["Not tested. "] = (
-            "There are too few texts to tell whether the order of the words is better than a random one. Give a file "
-            "with more of them."
+        found["Not tested"] = (
+            "there are too few texts to tell whether the order of the words is better than a random one: give a file "
+            "with more of them"
         )
     if large := result.get("gap", {}).get("large"):
-        items["Large gaps. "] = (
-            f"The attributions of {whole(large)} answers miss the change of the score by more than "
-            f"{percent(LARGE_GAP, 0)}: more --steps make them exact."
+        found["Large gaps"] = (
+            f"the attributions of {whole(large)} answers miss the change of the score by more than "
+            f"{percent(LARGE_GAP, 0)}: more --steps make them exact"
         )
-    return page.Warnings(
-        [(Cell(name, strong=True), meaning) for name, meaning in items.items()],
-        "The order of the words is better than a random one, by the metrics above.",
-    )
+    return found
 
 
 def legend() -> page.Legend:

@@ -38,7 +38,6 @@ from elektron.serve.model import ServedModel
 CSV = "text/csv"
 UPLOAD = "file.csv"
 """The name of what was sent, in messages."""
-BUSY = {"Retry-After": "1"}
 MOST_EXPLAINED = 10
 """Rows of a request; each costs as much as some hundred predictions."""
 SHOWN_ERRORS = 3
@@ -92,7 +91,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
             answers = await batcher.submit(answer, records, most)
         except QueueFullError:
             message = f"{batcher.rows:,} rows wait already, at most {config.max_queue:,}: try later"
-            raise HTTPException(429, message, BUSY) from None
+            raise HTTPException(429, message, {"Retry-After": "1"}) from None
         rows_answered += len(records)
         return answers
 

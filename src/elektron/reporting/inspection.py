@@ -49,7 +49,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
     with rich_console() as out:
         out.print(_table(findings))
         for number, text in rows_as_text(store, config.rows):
-            out.print(f"\n[bold]row {number:,}[/bold]", escaped(text), sep="\n")
+            out.print(f"\n[bold]row {number:,}[/bold]", *map(escaped, text.splitlines()), sep="\n")
     return findings
 
 

@@ -79,12 +79,7 @@ def named(text: str, style: Style | None = None, badge: str = "", remark: str = 
 
 
 class Block:
-    """Part of a section."""
-
-    @property
-    def template(self) -> str:
-        """The macro that renders it."""
-        return type(self).__name__.lower()
+    """Part of a section; `page.html.jinja` has a macro of the same name for it."""
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,10 @@ class RedactionCounts:
     def findings(self) -> Iterator[Finding]:
         """One for each kind, and what is not looked for."""
         for kind, count in self.counts.items():
+            documents = self.documents[kind]
             yield Finding(
                 f"--redact {kind}",
-                f"{count:,}, in {self.documents[kind]:,} documents",
+                f"{count:,}, in {documents:,} document{'s' * (documents != 1)}",
                 "worth a look" if count else "fine",
                 f"`prepare --redact` makes it {PLACEHOLDERS[kind]}; are the samples what they seem?",
                 self.samples[kind].texts,

@@ -150,8 +150,7 @@ def _by_class(result: TaskResult) -> Section:
         rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), whole(values.get("support"))])
     if not rows:
         return Section("By class", [])
-    left_out = len(known) - len(shown)
-    remark = [note(f"The classes of lowest F1; {left_out} others are left out.")] if left_out else []
+    remark = [note(f"The {len(shown)} classes of lowest F1, of {len(known)}.")] if len(known) > len(shown) else []
     return Section("By class", [Table(["class", "precision", "recall", "F1", "", "rows"], rows), *remark])
 
 

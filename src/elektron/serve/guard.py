@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,8 +17,6 @@ from elektron.io.files import to_json
 
 MAX_BODY = 4 << 20
 """Bytes."""
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the histogram."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -62,8 +59,8 @@ class Guard:
         self.paths = paths
         self.requests: Counter[tuple[str, int]] = Counter()
         """By path and status."""
-        self.seconds: dict[str, list[float]] = {}
-        """By path of predictions: how many requests took at most SECONDS, all of them, and the sum of the seconds."""
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        """By path, of all requests together."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,7 +98,8 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             # Without a status the client has left, or the application has failed.
-            self._observe(path, status or 499, time.perf_counter() - began)
+            self.requests[path, status or 499] += 1
+            self.seconds[path] += time.perf_counter() - began
 
     def _refused(self, headers: Headers) -> Response | None:
         """The answer to a request that the application need not see."""
@@ -113,27 +111,14 @@ class Guard:
             return error_response(413, TOO_LARGE, {"Connection": "close"})
         return None
 
-    def _observe(self, path: str, status: int, seconds: float) -> None:
-        self.requests[path, status] += 1
-        if not path.startswith(("/predict", "/explain")):
-            return
-        counts = self.seconds.setdefault(path, [0.0] * (len(SECONDS) + 2))
-        for place in range(bisect_left(SECONDS, seconds), len(SECONDS) + 1):
-            counts[place] += 1
-        counts[-1] += seconds
-
     def metrics(self) -> list[str]:
         """Requests and seconds as lines of Prometheus' text format."""
         lines = ["# TYPE elektron_requests_total counter"]
         for (path, status), count in sorted(self.requests.items()):
             lines.append(f'elektron_requests_total{{path="{path}",status="{status}"}} {count}')
-        lines.append("# TYPE elektron_request_seconds histogram")
-        for path, counts in sorted(self.seconds.items()):
-            for bound, below in zip((*map(str, SECONDS), "+Inf"), counts, strict=False):
-                label = f'path="{path}",le="{bound}"'
-                lines.append(f"elektron_request_seconds_bucket{{{label}}} {below:.0f}")
-            lines.append(f'elektron_request_seconds_sum{{path="{path}"}} {counts[-1]:.6f}')
-            lines.append(f'elektron_request_seconds_count{{path="{path}"}} {counts[-2]:.0f}')
+        lines.append("# TYPE elektron_request_seconds_total counter")
+        for path, seconds in sorted(self.seconds.items()):
+            lines.append(f'elektron_request_seconds_total{{path="{path}"}} {seconds:.6f}')
         return lines
 
 

@@ -22,11 +22,8 @@ from elektron.reporting.page import Inline, Token
 from elektron.reporting.reading import PREFIX, Record, finite, number, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
-MAX_ERRORS = 8
 LONGEST_TEXT = 320
-TOKENIZER = "tokenizer.json"
 MAX_TOKENS = 60
-OUTSIDE = "O"
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Reading:
     """What the model reads of a long text, as its tokenizer and `task.json` say."""
 
     def __init__(self, result: TaskResult) -> None:
-        length, path = number(result.learned, "max_length"), result.folder / TOKENIZER
+        length, path = number(result.learned, "max_length"), result.folder / "tokenizer.json"
         self.truncation = result.learned.get("truncation")
         self.tokenizer: Tokenizer | None = None
         if length and path.is_file() and self.truncation in ("head", "head-tail"):
@@ -122,7 +119,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     view, path = VIEWS.get(result.task), result.folder / PREDICTIONS
     if view is None or not path.is_file():
         return []
-    draw, most = random.Random(0), {True: MAX_ERRORS, False: view.most_others}
+    draw, most = random.Random(0), {True: 8, False: view.most_others}
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
     separator = str(result.details.label_separator or result.config.get("label_separator") or "")
     kept: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
@@ -224,8 +221,8 @@ def _tagging(row: Row) -> Example:
     right = truth if len(truth) == len(predicted) else predicted
     shown: list[Token] = []
     for token, tag, true in zip(tokens, predicted, right, strict=False):
-        mark = "" if tag == true == OUTSIDE else tag
-        shade = 0.3 if tag != OUTSIDE else 0.0
+        mark = "" if tag == true == "O" else tag
+        shade = 0.3 if tag != "O" else 0.0
         shown.append(Token(token, bool(shown), shade, note=mark, correction=None if tag == true else true))
     wrong = [place for place, token in enumerate(shown) if token.correction is not None]
     last = max(0, len(shown) - MAX_TOKENS)
@@ -303,21 +300,20 @@ def _generation(row: Row) -> Example:
     return Example(False, [row.long_text(row.given("source") or ""), written, reference])
 
 
-LABELS = {"predicted": 18, "true": 18, "text": 64}
-CHOICES = {"predicted": 28, "true": 28, "text": 44}
-SIMILARITIES = {"cosine": 18, "score or rank": 18, "texts": 64}
-ANSWERS = {"question": 22, "predicted": 16, "true": 18, "passage": 44}
-TEXTS = {"source": 34, "output": 33, "reference": 33}
-TAGS = {"tokens with their predicted tags": 100}
-GENERATION = View(TEXTS, _generation, others="Random rows", most_others=12)
 VIEWS = {
-    "classification": View(LABELS, _classification),
-    "regression": View(LABELS, _regression, "Largest errors", "Random rows", 12),
-    "token-classification": View(TAGS, _tagging, "Sentences with most errors"),
-    "question-answering": View(ANSWERS, _question_answering, "Wrong answers"),
-    "multiple-choice": View(CHOICES, _multiple_choice),
-    "translation": GENERATION,
-    "summarization": GENERATION,
-    "generation": GENERATION,
-    "embedding": View(SIMILARITIES, _embedding, "Worst ranks", "Random rows", 12),
-}
+    "classification": View({"predicted": 18, "true": 18, "text": 64}, _classification),
+    "regression": View(
+        {"predicted": 18, "true": 18, "text": 64}, _regression, "Largest errors", "Random rows", most_others=12
+    ),
+    "token-classification": View({"tokens with their predicted tags": 100}, _tagging, "Sentences with most errors"),
+    "question-answering": View(
+        {"question": 22, "predicted": 16, "true": 18, "passage": 44}, _question_answering, "Wrong answers"
+    ),
+    "multiple-choice": View({"predicted": 28, "true": 28, "text": 44}, _multiple_choice),
+    "embedding": View(
+        {"cosine": 18, "score or rank": 18, "texts": 64}, _embedding, "Worst ranks", "Random rows", most_others=12
+    ),
+} | dict.fromkeys(
+    ("translation", "summarization", "generation"),
+    View({"source": 34, "output": 33, "reference": 33}, _generation, others="Random rows", most_others=12),
+)

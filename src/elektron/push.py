@@ -22,10 +22,7 @@ from elektron.terminal import echo, escape_control
 
 CARD = "README.md"
 CONFIG = "config.json"
-VOCABULARIES = (
-    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"),
-    "*.model",
-)
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "*.model")
 """Files of tokens, which may look like paths."""
 WEIGHTS = ("model*.safetensors", "onnx/*")
 FILES = (

@@ -206,11 +206,7 @@ def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64
 
 
 def canary_ranks(
-    secrets: Sequence[Secret],
-    scorer: Scorer,
-    config: AuditConfig,
-    on: Device,
-    name: str,
+    secrets: Sequence[Secret], scorer: Scorer, config: AuditConfig, on: Device, name: str
 ) -> list[dict[str, Any]]:
     """For each number of copies the ranks and exposures of its secrets, and one p-value of all (Fisher)."""
     chooser = random.Random(config.seed)

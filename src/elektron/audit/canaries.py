@@ -58,10 +58,7 @@ class Secret:
     def with_other(self, chooser: random.Random) -> str:
         """The sentence with another random part."""
         other = "".join(
-            next(
-                (chooser.choice(letters) for letters in ALPHABETS if character in letters),
-                character,
-            )
+            next((chooser.choice(letters) for letters in ALPHABETS if character in letters), character)
             for character in self.secret
         )
         return self.text[: self.start] + other + self.text[self.start + len(self.secret) :]

@@ -75,12 +75,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
             chunk=PRINTED_TOGETHER if out is None else None,
             title="explaining",
         )
-    result: dict[str, Any] = {
-        "model": config.model,
-        "input": config.input,
-        "method": config.method,
-        "texts": texts,
-    }
+    result: dict[str, Any] = {"model": config.model, "input": config.input, "method": config.method, "texts": texts}
     if gaps:
         result["gap"] = {
             "steps": config.steps,

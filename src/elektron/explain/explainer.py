@@ -23,14 +23,7 @@ from elektron.explain.importance import (
     received,
     with_attention_weights,
 )
-from elektron.explain.reading import (
-    Answer,
-    Reading,
-    read_discriminated,
-    read_question,
-    read_sentence,
-    read_tokens,
-)
+from elektron.explain.reading import Answer, Reading, read_discriminated, read_question, read_sentence, read_tokens
 from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import Tokenizer
 from elektron.finetuning.predictor import Predictor

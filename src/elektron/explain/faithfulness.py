@@ -44,12 +44,7 @@ class Faithfulness(NamedTuple):
 
 @torch.no_grad()
 def faithfulness(
-    model: PreTrainedModel,
-    reading: Reading,
-    answer: Answer,
-    importance: Sequence[float],
-    mask_id: int,
-    seed: int,
+    model: PreTrainedModel, reading: Reading, answer: Answer, importance: Sequence[float], mask_id: int, seed: int
 ) -> Faithfulness:
     """Measure an order of the words against random ones.
 
@@ -79,11 +74,7 @@ def faithfulness(
 
 
 def strengths_without(
-    model: PreTrainedModel,
-    reading: Reading,
-    answer: Answer,
-    masked: Sequence[NDArray[np.intp]],
-    mask_id: int,
+    model: PreTrainedModel, reading: Reading, answer: Answer, masked: Sequence[NDArray[np.intp]], mask_id: int
 ) -> NDArray[np.float64]:
     """An answer's strength where some words are masked, for each of several choices of words."""
     ids = reading.inputs["input_ids"].repeat(len(masked), 1)

@@ -142,11 +142,7 @@ def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor)
 
 @torch.no_grad()
 def read_tokens(
-    task: TokenClassification,
-    model: PreTrainedModel,
-    tokenizer: Tokenizer,
-    record: Record,
-    number: int | None,
+    task: TokenClassification, model: PreTrainedModel, tokenizer: Tokenizer, record: Record, number: int | None
 ) -> Reading:
     """The first window of a sentence, and its entities: those of a scheme, else each tag that is not O.
 

@@ -12,16 +12,7 @@ from elektron.pretraining.start_and_end import start_and_end
 from elektron.reporting import charts, page, sections
 from elektron.reporting.charts import Line, Point
 from elektron.reporting.examples import running_text, shades
-from elektron.reporting.formatting import (
-    NOTHING,
-    decimal,
-    duration,
-    metric_format,
-    percent,
-    scientific,
-    short,
-    whole,
-)
+from elektron.reporting.formatting import NOTHING, decimal, duration, metric_format, percent, scientific, short, whole
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number

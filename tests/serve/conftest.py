@@ -88,7 +88,7 @@ class Models:
         from starlette.testclient import TestClient
 
         from elektron.serve.app import create_app
-        from elektron.serve.model import load_model
+        from elektron.serve.serve import load_model
 
         config = self.config(task, **settings)
         app = create_app(load_model(config), config, hosts)

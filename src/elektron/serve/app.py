@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -33,7 +33,9 @@ from elektron.finetuning.tasks.base import Prediction
 from elektron.serve.batching import ROWS_AT_ONCE, Answer, Batcher, QueueFullError
 from elektron.serve.config import ServeConfig
 from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
-from elektron.serve.model import ServedModel
+
+if TYPE_CHECKING:
+    from elektron.serve.serve import ServedModel
 
 CSV = "text/csv"
 UPLOAD = "file.csv"

@@ -86,7 +86,7 @@ def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
         if name not in ("intervals", "baselines"):
             assert value == pytest.approx(before[name], abs=1e-5)
     assert read(tmp_path / "scores/metrics.json")["accuracy"] == found["accuracy"]
-    assert "accuracy" in capsys.readouterr().out
+    assert "Accuracy" in capsys.readouterr().out
 
 
 def test_evaluation_is_in_the_precision_of_finetuning(electra, animals, tmp_path):

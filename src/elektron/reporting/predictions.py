@@ -184,7 +184,9 @@ def _with_score(text: str, score: float | None) -> str:
 
 
 def _classification(row: Row) -> Example:
-    several, given = row.predicted("labels"), row.given("label")
+    several, given, names = row.predicted("labels"), row.given("label"), str(row.columns.get("label")).split(",")
+    if isinstance(given, list) and len(given) == len(names) > 1:  # a column of zeros and ones for each label
+        given = [name for name, flag in zip(names, given, strict=True) if str(flag).lower() in ("1", "1.0", "true")]
     predicted = _labels(row.predicted("label") if several is None else several)
     truth, score = _labels(given, row.separator), finite(row.predicted("score"))
     wrong = given is not None and sorted(predicted) != sorted(truth)

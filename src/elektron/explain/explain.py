@@ -90,6 +90,6 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         explain_report(result, shown).write(out)
     for name, meaning in reservations(result).items():
         log.warning("%s: %s", name, meaning)
-    metrics = (f"{tile.name.lower()} {tile.value} ({tile.meaning})" for tile in tiles(result).tiles)
+    metrics = (f"{tile.name.lower()} {tile.value} ({tile.meaning.rstrip('.')})" for tile in tiles(result).tiles)
     log.info("%s", "; ".join(metrics) or "no text has two words or more: how faithful the order is cannot be measured")
     return result

@@ -38,13 +38,17 @@ def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) 
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
     name = Path(result["model"]).resolve().name
-    warnings = [(Cell(name, strong=True), f": {meaning}.") for name, meaning in reservations(result).items()]
+    reserved = reservations(result).items()
+    warnings = [(Cell(f"{name}.", strong=True), f"{meaning[0].upper()}{meaning[1:]}.") for name, meaning in reserved]
     return Report(
         title=f"{name} explained",
         kind="attention" if attention else "explanations",
         heading=[name],
         lead=CAUTION if attention else "Words that the answers depend on, by integrated gradients.",
-        blocks=[tiles(result), page.Warnings(warnings, "The order of the words is better than a random one.")],
+        blocks=[
+            tiles(result),
+            page.Warnings(warnings, "The order of the words is better than a random one, by the metrics above."),
+        ],
         sections=[Section("Texts", texts), Section("How to read this page", meaning(attention))],
     )
 

@@ -14,13 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elektron.models.dtensors import (
-    distribute_like,
-    full_tensor,
-    gather_shards,
-    is_dtensor,
-    local_tensor,
-)
+from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, is_dtensor, local_tensor
 
 # Quintic Newton-Schulz iteration whose slope at zero is steep (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

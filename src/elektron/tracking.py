@@ -99,10 +99,7 @@ class Tracker:
                 PROJECT, name=title, id=run, resume="allow", dir=folder, settings=WANDB_SETTINGS
             )
         return tracking.MLflowTracker(
-            PROJECT,
-            run_id=None if new else run,
-            run_name=title,
-            tags={"mlflow.source.name": PROJECT},
+            PROJECT, run_id=None if new else run, run_name=title, tags={"mlflow.source.name": PROJECT}
         )
 
     def log(self, kind: str, metrics: Mapping[str, Any], step: int) -> None:

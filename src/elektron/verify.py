@@ -217,10 +217,6 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] 
     ("a comparison", ("comparison.json", "*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
-    (
-        "a tokenizer or metrics",
-        ("tokenizer.json", "metrics.json", "blimp.json"),
-        _metrics_folder_faults,
-    ),
+    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _metrics_folder_faults),
 )
 """Name, files of which one is enough, and checks of every kind of folder, in the order in which they are tried."""

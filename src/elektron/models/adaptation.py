@@ -116,10 +116,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, bool
 
 
 def known_pieces(
-    ids: list[int],
-    texts: dict[int, tuple[str, bool]],
-    by_text: dict[tuple[str, bool], int],
-    starts: bool,
+    ids: list[int], texts: dict[int, tuple[str, bool]], by_text: dict[tuple[str, bool], int], starts: bool
 ) -> list[int]:
     """The pieces of a token as the old tokenizer cut its text, without unknown ones and lone marks.
 

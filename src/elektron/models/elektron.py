@@ -172,11 +172,7 @@ class ElektronAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None,
-        rotary: tuple[Tensor, Tensor],
-        **kwargs: Any,
+        self, hidden_states: Tensor, attention_mask: Tensor | None, rotary: tuple[Tensor, Tensor], **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """`(batch, length, hidden_size)` to the same shape, and the weights where they are computed."""
         batch, length, hidden_size = hidden_states.shape
@@ -228,11 +224,7 @@ class ElektronLayer(GradientCheckpointingLayer):
         self.norm_eps = config.norm_eps
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None,
-        rotary: tuple[Tensor, Tensor],
-        **kwargs: Any,
+        self, hidden_states: Tensor, attention_mask: Tensor | None, rotary: tuple[Tensor, Tensor], **kwargs: Any
     ) -> Tensor:
         """`(batch, length, hidden_size)` to the same shape."""
         normed = rms_norm(hidden_states, self.norm_eps)

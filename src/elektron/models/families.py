@@ -283,27 +283,9 @@ RELEASED_FAMILIES: dict[str, Family] = FAMILIES | {
     )
     for name, discriminator_class, generator_class, token_logits, layers in (
         ("bert", BertForTokenClassification, BertForMaskedLM, bert_token_logits, "encoder.layer"),
-        (
-            "roberta",
-            RobertaForTokenClassification,
-            RobertaForMaskedLM,
-            lm_head_logits,
-            "encoder.layer",
-        ),
-        (
-            "xlm-roberta",
-            XLMRobertaForTokenClassification,
-            XLMRobertaForMaskedLM,
-            lm_head_logits,
-            "encoder.layer",
-        ),
-        (
-            "camembert",
-            CamembertForTokenClassification,
-            CamembertForMaskedLM,
-            lm_head_logits,
-            "encoder.layer",
-        ),
+        ("roberta", RobertaForTokenClassification, RobertaForMaskedLM, lm_head_logits, "encoder.layer"),
+        ("xlm-roberta", XLMRobertaForTokenClassification, XLMRobertaForMaskedLM, lm_head_logits, "encoder.layer"),
+        ("camembert", CamembertForTokenClassification, CamembertForMaskedLM, lm_head_logits, "encoder.layer"),
         ("mpnet", MPNetForTokenClassification, MPNetForMaskedLM, lm_head_logits, "encoder.layer"),
         (
             "distilbert",

@@ -211,10 +211,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
             length = start_logits.shape[1]
             losses = [
                 F.cross_entropy(logits, positions.clamp(0, length), ignore_index=length)
-                for logits, positions in (
-                    (start_logits, start_positions),
-                    (end_logits, end_positions),
-                )
+                for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
             ]
             loss = sum(losses) / 2
         return QuestionAnsweringModelOutput(

@@ -69,11 +69,7 @@ def encode(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions)
 def encode_mpnet(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`mpnet`, which adds its mask to the scores. Its relative positions within a document are those of the row."""
     lowest = torch.finfo(torch.float32).min
-    return encode(
-        encoder,
-        input_ids,
-        packed._replace(attention_mask=torch.where(packed.attention_mask, 0.0, lowest)),
-    )
+    return encode(encoder, input_ids, packed._replace(attention_mask=torch.where(packed.attention_mask, 0.0, lowest)))
 
 
 def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
@@ -85,10 +81,7 @@ def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPo
     real = packed.document_ids >= 0
     mask = real.long() if mixes_documents(encoder.config) else packed.attention_mask
     embedded = encoder.embeddings(
-        input_ids,
-        position_ids=packed.position_ids,
-        mask=real,
-        **with_segments(encoder.config, packed),
+        input_ids, position_ids=packed.position_ids, mask=real, **with_segments(encoder.config, packed)
     )
     states: Tensor = encoder.encoder(embedded, mask, output_hidden_states=False).last_hidden_state
     return states
@@ -100,10 +93,7 @@ def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, packed: Packe
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
     states: Tensor = encoder(
         input_ids,
-        attention_mask={
-            "full_attention": packed.attention_mask,
-            "sliding_attention": packed.attention_mask & near,
-        },
+        attention_mask={"full_attention": packed.attention_mask, "sliding_attention": packed.attention_mask & near},
         position_ids=packed.position_ids,
     ).last_hidden_state
     return states

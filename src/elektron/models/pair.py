@@ -19,12 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from elektron.io.checksums import write_checksums
 from elektron.models.attention import use_fast_attention
 from elektron.models.dtensors import copy_to_cpu
-from elektron.models.families import (
-    Family,
-    Sizes,
-    check_sizes,
-    fix_first_logit,
-)
+from elektron.models.families import Family, Sizes, check_sizes, fix_first_logit
 from elektron.models.packed import PackedPositions
 from elektron.models.sharing import GdesEmbedding, Sharing, share
 
@@ -122,10 +117,7 @@ class Pair(nn.Module):
 
     def networks(self) -> dict[str, list[nn.Module]]:
         """The modules of the two networks, with the heads that belong to each."""
-        present = {
-            DISCRIMINATOR: [self.discriminator, self.corrector],
-            GENERATOR: [self.generator, self.baseline],
-        }
+        present = {DISCRIMINATOR: [self.discriminator, self.corrector], GENERATOR: [self.generator, self.baseline]}
         return {name: [m for m in modules if m is not None] for name, modules in present.items()}
 
     def encoder_layers(self) -> list[nn.Module]:
@@ -162,12 +154,7 @@ class Pair(nn.Module):
         return kept
 
     def save(
-        self,
-        folder: Path,
-        tokenizer: PreTrainedTokenizerBase,
-        objective: str,
-        detects: bool,
-        writes: bool = True,
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool, writes: bool = True
     ) -> None:
         """Write `generator/` and `discriminator/` under `folder`, each with weights, config and tokenizer.
 

@@ -19,15 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
-from elektron.models.families import (
-    LABELS,
-    RELEASED_FAMILIES,
-    Family,
-    Sizes,
-    check_sizes,
-    fix_first_logit,
-    sizes_of,
-)
+from elektron.models.families import LABELS, RELEASED_FAMILIES, Family, Sizes, check_sizes, fix_first_logit, sizes_of
 from elektron.models.loading import load_network, load_with_new_head
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.models.sharing import Sharing, share
@@ -114,12 +106,7 @@ def load_pair(
 
 
 def pair_with_generator(
-    family: Family,
-    sizes: Sizes,
-    generator_name: str,
-    vocab_size: int,
-    special_ids: Mapping[str, int],
-    sharing: Sharing,
+    family: Family, sizes: Sizes, generator_name: str, vocab_size: int, special_ids: Mapping[str, int], sharing: Sharing
 ) -> Pair:
     """A new discriminator with random weights for a released generator, which may be of another family.
 
@@ -158,11 +145,7 @@ def load_masked_lm(family: Family, name: str, changes: Changes) -> tuple[PreTrai
 
 
 def load_discriminator(
-    family: Family,
-    name: str,
-    config: PreTrainedConfig,
-    masked_lm: PreTrainedModel,
-    changes: Changes,
+    family: Family, name: str, config: PreTrainedConfig, masked_lm: PreTrainedModel, changes: Changes
 ) -> tuple[PreTrainedModel, bool]:
     """The discriminator, and whether its head for replaced tokens comes from the files.
 
@@ -218,8 +201,7 @@ def resolve_sharing(generator: PreTrainedModel, discriminator: PreTrainedModel, 
         return "embeddings" if equal else "none"
     if not equal and sharing in ("tokens", "embeddings", "all"):
         log.warning(
-            "--sharing %s: the generator's embeddings, which differ, are replaced by the discriminator's",
-            sharing,
+            "--sharing %s: the generator's embeddings, which differ, are replaced by the discriminator's", sharing
         )
     return sharing
 

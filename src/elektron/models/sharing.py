@@ -49,12 +49,7 @@ class GdesEmbedding(nn.Embedding):
         return self._base[0].weight + self.weight
 
 
-def share(
-    generator: PreTrainedModel,
-    discriminator: PreTrainedModel,
-    sharing: Sharing,
-    released: bool = False,
-) -> None:
+def share(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing, released: bool = False) -> None:
     """Tie the networks. The generator's output matrix stays its own token embedding.
 
     Where the discriminator is a `released` one, GDES starts from the difference of the two tables.

@@ -159,10 +159,7 @@ def identity(out: Path) -> str | None:
 
 def other_run(checkpoint: Path) -> str | None:
     """An error message if the checkpoint was written by a run other than that of its folder."""
-    own, run = (
-        parse_json_object(read_text(checkpoint / MANIFEST)).get("run"),
-        checkpoint.parent.parent,
-    )
+    own, run = (parse_json_object(read_text(checkpoint / MANIFEST)).get("run"), checkpoint.parent.parent)
     if own in (None, expected := identity(run)) or expected is None:
         return None
     return f"{checkpoint} belongs to another run than {run}: move it away"

@@ -138,10 +138,7 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
                 "--sharing gdes gives the discriminator no output matrix, which "
                 "--plan-options.similarity needs: choose --sharing embeddings"
             )
-    same_size = (network.generator_width, network.generator_layers) == (
-        1.0,
-        network.num_hidden_layers,
-    )
+    same_size = (network.generator_width, network.generator_layers) == (1.0, network.num_hidden_layers)
     if sharing == "all" and not same_size:
         yield (
             f"--sharing all needs a generator as large as the discriminator, and this one has "

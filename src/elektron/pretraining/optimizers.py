@@ -47,10 +47,7 @@ class PairOptimizer:
         networks = {
             name: [p for p in pair.parameters_of(name) if p.requires_grad] for name in (DISCRIMINATOR, GENERATOR)
         }
-        rates = {
-            DISCRIMINATOR: config.learning_rate,
-            GENERATOR: config.generator_learning_rate or config.learning_rate,
-        }
+        rates = {DISCRIMINATOR: config.learning_rate, GENERATOR: config.generator_learning_rate or config.learning_rate}
         groups = [list(networks)]
         if config.separate_optimizers:
             groups = [[name] for name, parameters in networks.items() if parameters]

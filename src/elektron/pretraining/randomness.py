@@ -18,12 +18,7 @@ FEISTEL_ROUNDS = 6
 
 
 def row_uniforms(
-    seed: int,
-    step: int,
-    first_row: int,
-    rows: int,
-    draws: int,
-    stream: Literal["training", "evaluation"] = "training",
+    seed: int, step: int, first_row: int, rows: int, draws: int, stream: Literal["training", "evaluation"] = "training"
 ) -> NDArray[np.float64]:
     """`(rows, draws)` uniform numbers in [0, 1) of rows `first_row`… of the step's global batch."""
     counters = -(-draws // DRAWS_IN_A_COUNTER)

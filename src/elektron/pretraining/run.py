@@ -13,25 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elektron.configuration import (
-    differences,
-    format_value,
-    load_yaml,
-    read_yaml,
-    save_yaml,
-    to_flat_dict,
-)
+from elektron.configuration import differences, format_value, load_yaml, read_yaml, save_yaml, to_flat_dict
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.io.checksums import text_sha256
-from elektron.io.files import (
-    PARTIAL,
-    atomic_write,
-    parse_json_object,
-    read_text,
-    to_json,
-    unreadable,
-)
+from elektron.io.files import PARTIAL, atomic_write, parse_json_object, read_text, to_json, unreadable
 from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
 from elektron.pretraining.checkpoint import IDENTITY, checkpoints, read_progress
 from elektron.pretraining.config import CONFIG, CORPUS, LENGTHS, METRICS, SUMMARY, PretrainConfig

@@ -33,10 +33,7 @@ from elektron.pretraining.schedules import Curriculum
 
 log = logging.getLogger(__name__)
 
-GENERATORS = {
-    "same": "the same checkpoint as a masked language model",
-    "small": "a smaller copy of the encoder",
-}
+GENERATORS = {"same": "the same checkpoint as a masked language model", "small": "a smaller copy of the encoder"}
 
 
 def with_released_sizes(config: PretrainConfig) -> PretrainConfig:

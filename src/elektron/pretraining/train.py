@@ -29,13 +29,7 @@ from elektron.pretraining.distributed import World, reshard, shard
 from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
 from elektron.pretraining.launching import Interruption
 from elektron.pretraining.masking import WordFinder
-from elektron.pretraining.metrics import (
-    Health,
-    MetricsLogger,
-    MetricSums,
-    metrics_line,
-    summary_text,
-)
+from elektron.pretraining.metrics import Health, MetricsLogger, MetricSums, metrics_line, summary_text
 from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import Plan
@@ -71,12 +65,7 @@ class Trainer(RecoverableRun):
         self.on, self.device = on, on.device
         fsdp = config.parallel == "fsdp" and world.is_distributed
         self.batches = BatchMaker(
-            store,
-            config,
-            self.device,
-            words,
-            world.local_rows,
-            world.max_local_rows if fsdp else None,
+            store, config, self.device, words, world.local_rows, world.max_local_rows if fsdp else None
         )
         self.curriculum = self.batches.curriculum
         self.run_length = RunLength.of(config, self.curriculum.steps)
@@ -148,10 +137,7 @@ class Trainer(RecoverableRun):
         self.prefetcher.close()
         if fraction < 1:
             self.save(last=True)
-            log.info(
-                "interrupted at step %d and saved: the same command resumes from here",
-                self.progress.step,
-            )
+            log.info("interrupted at step %d and saved: the same command resumes from here", self.progress.step)
             raise SystemExit(128 + (interruption.received or 0))
         self.progress.seconds = time.perf_counter() - self.started
         return self.finish()

@@ -19,12 +19,7 @@ from elektron.models.flops import encoder_flops, replaced_head_flops, token_head
 from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
-from elektron.pretraining.objectives.corruption import (
-    Corruption,
-    at_least_fp32,
-    at_positions,
-    corrupt,
-)
+from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt
 
 # Logits from -8 to 8 in steps of 1/32: fine enough for an AUC to three digits.
 HISTOGRAM_BINS = 512

@@ -19,12 +19,7 @@ from elektron.pretraining.objectives.base import (
     detection_terms,
     packed_positions,
 )
-from elektron.pretraining.objectives.corruption import (
-    Corruption,
-    at_least_fp32,
-    at_positions,
-    token_losses,
-)
+from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, token_losses
 from elektron.pretraining.objectives.detection import Rtd
 
 MASK_FRACTION, RANDOM_FRACTION = 0.8, 0.1

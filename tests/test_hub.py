@@ -308,29 +308,6 @@ def test_a_class_of_transformers_goes_the_same_way(tmp_path: Path, model: Path) 
     assert isinstance(network, ElectraModel)
 
 
-def test_a_model_of_an_older_elektron_is_refused_by_name(model: Path) -> None:
-    path = model / "model.safetensors"
-    old = {}
-    for name, weight in load_file(path).items():
-        if "_gain" in name:
-            continue
-        if "attention.qkv" in name:
-            for part, matrix in zip(("query", "key", "value"), weight.chunk(3), strict=True):
-                old[name.replace("qkv", part)] = matrix.contiguous()
-        else:
-            old[name] = weight
-    save_file(old, path, metadata={"format": "pt"})
-    uses = (
-        lambda: load_encoder(str(model)),
-        lambda: loading.load_network(AutoModelForSequenceClassification, str(model)),
-        lambda: load_pair(str(model), None, None),
-    )
-    for use in uses:
-        with pytest.raises(ElektronError, match="made by an older elektron") as caught:
-            use()
-        assert str(model) in str(caught.value)
-
-
 Weights = dict[str, torch.Tensor]
 OF_A_LAYER = "layers.0.attention.qkv.weight"
 

@@ -1,11 +1,9 @@
 """Make the C library keep the memory that a training step frees, or return what preparing frees.
 
-At first glibc returns every block of a few hundred kilobytes to the kernel at once, and the next
-operation's tensor is paged in anew, zero by zero: measured on two virtual CPU cores, that made the
-quickstart's first ten steps take 20 seconds instead of 2 and the later ones a sixth slower.
-
-But once a larger block has been freed, glibc puts blocks of up to its size into the heap, where
-short-lived buffers of a megabyte leave gaps between what stays: preparing 200 MB took 10 MB more.
+At first glibc returns every block of a few hundred kilobytes to the kernel at once, and the next operation's tensor is
+paged in anew: measured on two virtual CPU cores, the quickstart's first ten steps took 20 seconds instead of 2. But
+once a larger block has been freed, glibc puts blocks of up to its size into the heap, where short-lived buffers of a
+megabyte leave gaps between what stays: preparing 200 MB took 10 MB more.
 """
 
 from __future__ import annotations

@@ -38,10 +38,8 @@ class Device:
             device = torch.device("cuda", torch.cuda.current_device())
         if precision is not None:
             return cls(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            fast = cpu_is_fast_in_bf16()
+        on_gpu = device.type == "cuda"
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_is_fast_in_bf16()
         return cls(device, torch.bfloat16 if fast else torch.float32)
 
     @property

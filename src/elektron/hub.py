@@ -73,8 +73,8 @@ def load_configuration(name: str) -> PreTrainedConfig:
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise ElektronError(
-            f"no model can be read from {name!r}: its model_type is {kind!r}, which neither transformers "
-            "nor elektron has, and code that comes with a model is not run"
+            f"no model can be read from {name!r}: its model_type {kind!r} is unknown to transformers and elektron, "
+            "and code that comes with a model is not run"
         )
     try:
         kept, dropped = _without_ignored_keys(values)
@@ -138,10 +138,7 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
         tokenizer_class, options = PreTrainedTokenizerFast, {}
     elif case_options and not config.model_type and "tokenizer_class" not in settings:
         tokenizer_class, options = BertTokenizer, case_options
-    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
-        repo.name, subfolder=subfolder, **hub_options(repo), **options
-    )
-    return tokenizer
+    return tokenizer_class.from_pretrained(repo.name, subfolder=subfolder, **hub_options(repo), **options)
 
 
 def _try_tokenizer(path: Path) -> None:

@@ -1,9 +1,8 @@
 """Muon (Jordan et al. 2024) for matrices of equal shape at once, without waiting for the device.
 
-`torch.optim.Muon` takes one matrix at a time: some thirty small kernels each. Here the matrices of
-one shape are stacked and orthogonalised by batched products. A step that must not happen, because of
-non-finite gradients or a loss spike, is decided on the device: as torch's fused AdamW, the optimizer
-reads `grad_scale` and `found_inf`, set by the caller before each step.
+`torch.optim.Muon` takes one matrix at a time: some thirty small kernels each. Here the matrices of one shape are
+stacked and orthogonalised by batched products. Whether a step happens is decided on the device: as torch's fused AdamW,
+the optimizer reads `grad_scale` and `found_inf`, set by the caller before each step.
 """
 
 from __future__ import annotations
@@ -47,14 +46,8 @@ class Muon(torch.optim.Optimizer):
         constant_norm: bool = False,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "constant_norm": constant_norm,
-            "parts": 1,
-        }
-        super().__init__(params, defaults)
+        fixed = {"weight_decay": weight_decay, "constant_norm": constant_norm, "parts": 1}
+        super().__init__(params, {"lr": lr, "momentum": momentum, **fixed})
         self.dtype = dtype
         self.grad_scale: Tensor | None = None
         """`()`: what gradients are divided by."""

@@ -30,13 +30,9 @@ STATE = "tracking.json"
 PROJECT = "elektron"
 ERRORS = {"wandb": "wandb.errors:Error", "mlflow": "mlflow.exceptions:MlflowException"}
 """What the packages raise beside errors of the system and of values."""
-WANDB_SETTINGS = {
-    "console": "off",
-    "disable_code": True,
-    "disable_git": True,
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-}
+WANDB_SETTINGS = {"console": "off"} | dict.fromkeys(
+    ("disable_code", "disable_git", "x_disable_meta", "x_disable_machine_info"), True
+)
 """Without paths, the command line and the name of the host."""
 
 
@@ -66,7 +62,8 @@ class Tracker:
         self.name = name
         PartialState()  # without it the trackers' own logging fails
         state = folder / STATE
-        self.errors = self._errors()
+        module, _, error_class = ERRORS.get(name, "builtins:KeyError").partition(":")
+        self.errors = (OSError, ValueError, KeyError, getattr(importlib.import_module(module), error_class))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             new = not state.exists()
@@ -81,11 +78,6 @@ class Tracker:
                 atomic_write(state, json.dumps({"tracker": name, "run": run}))
         except self.errors as error:
             raise ElektronError(f"--track {name}: {first_line(error)}") from error
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        module, _, name = ERRORS.get(self.name, "").partition(":")
-        own = [getattr(importlib.import_module(module), name)] if module else []
-        return (OSError, ValueError, KeyError, *own)
 
     def _make(self, folder: Path, title: str, run: str, new: bool, step: int) -> Any:
         from accelerate import tracking

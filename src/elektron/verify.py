@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elektron.configuration import Positional, ValidatedConfig
-from elektron.errors import ElektronError, first_line
+from elektron.errors import ElektronError
 from elektron.inference.config import EXPORT_FILE
 from elektron.io.checksums import checksum_faults
 from elektron.io.files import MALFORMED, check_readable, read_json, read_text, unreadable
@@ -23,8 +23,8 @@ from elektron.terminal import echo
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
-CHECKPOINT_FILES = ("progress.json", "weights.safetensors", "optimizer.safetensors")
 CHECKPOINT_ADVICE = "the run will set the checkpoint aside and resume from the one before it"
+CHECKPOINT_FILES = ("progress.json", "weights.safetensors", "optimizer.safetensors")
 
 
 @dataclass
@@ -86,7 +86,7 @@ def _block_faults(folder: Path) -> Iterator[str]:
     yield from store.faults()
 
 
-def _metrics_folder_faults(folder: Path) -> Iterator[str]:
+def _all_json_faults(folder: Path) -> Iterator[str]:
     return _json_faults(*folder.rglob("*.json"))
 
 
@@ -107,10 +107,7 @@ def run_faults(folder: Path) -> Iterator[str]:
     from elektron.pretraining.run import load_settings
 
     for check in (load_settings, identity):
-        try:
-            check(folder)
-        except ElektronError as error:
-            yield str(error)
+        yield from _fault(folder, check)
     yield from _json_faults(*set(folder.glob("*.json")) - {folder / IDENTITY})
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():
@@ -130,14 +127,10 @@ def _metrics_faults(path: Path, finished: bool) -> Iterator[str]:
     """Lines that are not records; the last may be incomplete while the run is at work."""
     from elektron.pretraining.run import as_line
 
-    try:
-        lines = read_text(path).removesuffix("\n").split("\n")
-    except ElektronError as error:
-        yield str(error)
+    if unread := list(_fault(path, read_text)):
+        yield from unread
         return
-    except (OSError, ValueError) as error:
-        yield str(unreadable(path, error, "restore it"))
-        return
+    lines = read_text(path).removesuffix("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if as_line(line) is None and (finished or number < len(lines)):
             yield f"{path}, line {number}: not a record"
@@ -188,27 +181,32 @@ def _tensor_faults(path: Path) -> Iterator[str]:
 
     The library limits the size of the header, and reads nothing behind it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    def read_header(path: Path) -> None:
         check_readable(path)
         with safe_open(path, framework="numpy") as file:
             file.keys()
-    except ElektronError as error:
-        yield str(error)
-    except (OSError, SafetensorError) as error:
-        yield f"{path} is damaged ({first_line(error)})"
+
+    return _fault(path, read_header)
 
 
 def _json_faults(*paths: Path) -> Iterator[str]:
     """A line for every file that is not JSON."""
     for path in sorted(paths):
-        try:
-            json.loads(read_text(path))
-        except ElektronError as error:
-            yield str(error)
-        except (OSError, ValueError, RecursionError) as error:
-            yield str(unreadable(path, error, "restore it"))
+        yield from _fault(path, lambda path: json.loads(read_text(path)))
+
+
+def _fault(path: Path, read: Callable[[Path], object]) -> Iterator[str]:
+    """A line if `read` cannot read a file or folder."""
+    from safetensors import SafetensorError
+
+    try:
+        read(path)
+    except ElektronError as error:
+        yield str(error)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        yield str(unreadable(path, error, "restore it"))
 
 
 KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] = (
@@ -217,6 +215,6 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] 
     ("a comparison", ("comparison.json", "*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
-    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _metrics_folder_faults),
+    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _all_json_faults),
 )
 """Name, files of which one is enough, and checks of every kind of folder, in the order in which they are tried."""

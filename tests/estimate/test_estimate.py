@@ -20,7 +20,6 @@ from elektron.pretraining.config import (
     EvaluationConfig,
     MaskingConfig,
     NetworkConfig,
-    OptimizerConfig,
     PlanOptions,
 )
 from elektron.pretraining.pretrain import pretrain
@@ -97,7 +96,6 @@ def test_steps_tokens_and_operations_are_those_of_the_run(changes, blocks, tmp_p
         {"objective": "replace_mlm"},
         {"objective": "mlm"},
         {"plan": "adversarial"},
-        {"optimizer": OptimizerConfig(separate_optimizers=True)},
         {"sharing": "gdes"},
         {"checkpoint": CheckpointConfig(every=2, keep=1)},
     ],

@@ -74,7 +74,6 @@ def test_memory_of_families(family, dropout, precision):
         {"plan": "two_stage"},
         {"plan": "alternating", "plan_options": PlanOptions(similarity=1.0)},
         {"sharing": "gdes"},
-        {"optimizer": OptimizerConfig(separate_optimizers=True)},
     ],
     ids=str,
 )
@@ -90,17 +89,15 @@ def test_memory_of_micro_batches():
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-@pytest.mark.parametrize("separate", [False, True])
-def test_gradients_and_optimizer_state_to_the_byte(name, separate):
-    run = estimator(optimizer=OptimizerConfig(name=name, learning_rate=1e-3, separate_optimizers=separate))
+def test_gradients_and_optimizer_state_to_the_byte(name):
+    run = estimator(optimizer=OptimizerConfig(name=name, learning_rate=1e-3))
     memory = run.memory()[0]
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
     (kind,) = run.steps
     step.forward_backward(kind.roles, step.batch(ROWS, LENGTH))
-    learning = [p for part in step.optimizer.parts for p in part.parameters]
     step.update()
     assert memory.optimizer == bytes_of(step.optimizer.state_tensors().values())
-    assert memory.gradients == 4 * sum(p.numel() for p in learning)
+    assert memory.gradients == 4 * sum(p.numel() for p in step.optimizer.parameters)
 
 
 def test_gpus_and_precision():

@@ -23,7 +23,7 @@ from elektron.models.families import FAMILIES, RELEASED_FAMILIES, sizes_of
 from elektron.models.loading import RENAMED
 from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import Pair
-from elektron.models.released import Changes, load_pair
+from elektron.models.released import load_pair
 from tests.models.conftest import VOCABULARY
 from tests.models.test_pair import NoTokenizer
 
@@ -195,7 +195,7 @@ def test_a_continued_pair_is_continued_whole(family: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
 def test_longer_rows_than_the_checkpoint_has_positions(family: str, tmp_path: Path) -> None:
-    pair = load(make(family, "ForMaskedLM", tmp_path / "start"), changes=Changes(length=60))
+    pair = load(make(family, "ForMaskedLM", tmp_path / "start"), length=60)
     for network in (pair.discriminator, pair.generator):
         assert network is not None
         assert sizes_of(network.config).max_position_embeddings == 60
@@ -212,7 +212,7 @@ def test_longer_rows_than_the_checkpoint_has_positions(family: str, tmp_path: Pa
 def test_learned_positions_keep_their_ends_when_interpolated(family: str, tmp_path: Path) -> None:
     folder = make(family, "", tmp_path)
     before = AutoModel.from_pretrained(folder).embeddings.position_embeddings.weight
-    pair = load(folder, changes=Changes(length=79))
+    pair = load(folder, length=79)
     after = pair.discriminator.base_model.embeddings.position_embeddings.weight
     first = len(before) - POSITIONS
     assert len(after) == first + 79

@@ -35,7 +35,6 @@ from tests.pretraining.test_config import changed
             {"plan": "two_stage", "plan_options__temperature": 1.0},
             "belongs to plan frozen_generator and has no effect under two_stage",
         ),
-        ({"plan": "two_stage", "plan_options__generator_steps": 10}, "leaves nothing of 10 steps"),
         (
             {
                 "plan": "two_stage",
@@ -57,7 +56,6 @@ from tests.pretraining.test_config import changed
             {"family": "deberta-v2", "network__generator_width": 0.25},
             "use --network.generator-layers instead",
         ),
-        ({"optimizer__generator_learning_rate": 1e-3}, "without --optimizer.separate-optimizers"),
         ({"parallel": "fsdp", "compile": True}, "leave out --compile"),
         ({"plan": "two_stage", "init_from": "x"}, "would overwrite that of --init-from"),
         ({"masking__segmenter": "jieba"}, "without --masking.unit whole_word"),

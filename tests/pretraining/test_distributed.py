@@ -28,7 +28,6 @@ from elektron.pretraining.distributed import (
     set_local_device,
     unique_store,
 )
-from elektron.pretraining.launching import warn_of_hosts_that_cannot_return
 from elektron.pretraining.pretrain import own_folder, pretrain
 from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_train import metrics, same_weights
@@ -120,19 +119,6 @@ def test_who_does_not_come_is_not_waited_for_without_end():
         store.set(f"here/{rank}", "one that is gone")
     with pytest.raises(dist.DistStoreError, match="not all of 3 processes joined"):
         unique_store(store, 0, 3, timedelta(seconds=0.2))
-
-
-@pytest.mark.parametrize(("hosts", "restarts", "warned"), [(2, 3, True), (1, 3, False), (2, 0, False)])
-def test_hosts_that_could_not_return_are_warned_of(hosts, restarts, warned, monkeypatch, caplog):
-    monkeypatch.setenv("GROUP_WORLD_SIZE", str(hosts))
-    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", str(restarts))
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
-    warn_of_hosts_that_cannot_return()
-    assert ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text) is warned
-    caplog.clear()
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
-    warn_of_hosts_that_cannot_return()
-    assert not caplog.text
 
 
 def test_too_many_processes_are_refused():

@@ -28,7 +28,7 @@ SHALLOW = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0}
         {"plan": "adversarial"},
         {"sharing": "gdes"},
         {"micro_batch_size": 4},
-        {"optimizer": OptimizerConfig(name="adamw", separate_optimizers=True)},
+        {"optimizer": OptimizerConfig(name="adamw")},
         {"optimizer": OptimizerConfig(skip_spikes=True)},
     ],
     ids=str,

@@ -188,11 +188,11 @@ def test_a_length_stays_in_its_unit(changes, finished, blocks):
 
 
 def test_no_share_is_below_0_or_above_1():
-    run_length = RunLength(steps=20)
+    run_length = RunLength(20, "steps")
     for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):
         assert run_length.schedule_fraction(Progress(step=step, schedule_from=begins)) == share
     assert run_length.fraction_done(Progress(step=25)) == 1.0
-    assert RunLength(None, seconds=60).fraction_done(Progress(seconds=-1)) == 0.0
+    assert RunLength(60, "seconds").fraction_done(Progress(seconds=-1)) == 0.0
 
 
 @pytest.mark.parametrize("curriculum", [{"first_batch_size": 2}, {"first_length": 8}], ids=str)

@@ -297,12 +297,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "electra": {"family": "electra", "network": NetworkConfig(**TINY, dropout=0.0)},
     "deberta-v2": {"family": "deberta-v2", "network": NetworkConfig(**SHALLOW, dropout=0.0)},
     "modernbert": {"family": "modernbert", "network": NetworkConfig(**SHALLOW)},
-    "apart": {"optimizer": OptimizerConfig(**ADAMW, separate_optimizers=True)},
-    "apart, all shared": {
-        "optimizer": OptimizerConfig(**ADAMW, separate_optimizers=True),
-        "sharing": "all",
-        "network": NetworkConfig(**LARGE),
-    },
     "all shared": {"sharing": "all", "network": NetworkConfig(**LARGE)},
     "nothing shared": {"sharing": "none"},
     "gdes": {"sharing": "gdes"},

@@ -140,8 +140,7 @@ class Estimator:
 
     def estimate(self) -> Estimate:
         """All values."""
-        networks = [self.pair.exported_discriminator(self.objective.detects), self.pair.generator]
-        models = sum(bytes_of(network.parameters()) for network in networks if network is not None)
+        models = sum(bytes_of(network.parameters()) for network in self.pair.exported(self.objective.detects).values())
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
         measured = self.measured() if self.options.probe else None

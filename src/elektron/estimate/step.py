@@ -113,10 +113,7 @@ class TrainingStep:
         with self.on.autocast():
             temperature = torch.ones((), device=self.on.device)
             output = self.forward(self.pair, batch.micro_batches[0], roles, temperature)
-        self.optimizer.backward(
-            self.objective.generator_loss(output, batch) if roles.generator else None,
-            self.objective.discriminator_loss(output, batch) if roles.discriminator else None,
-        )
+        torch.stack(list(self.objective.losses(output, batch, roles).values())).sum().backward()
 
     def update(self) -> None:
         """Update the parameters, with a small learning rate: the cost is the same for any."""
@@ -158,8 +155,7 @@ def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, 
             break
         rows = min(max_rows, rows * 2)
     if compiled:
-        separate = config.optimizer.separate_optimizers
-        step.forward = compile_step(step.objective, step.pair, on.device, separate)
+        step.forward = compile_step(step.objective, step.pair, on.device)
     batch, times = step.batch(rows, length), list[tuple[float, float]]()
     step.seconds(roles, batch)  # the first step compiles and allocates
     ends = time.perf_counter() + PROBE_SECONDS
@@ -223,7 +219,7 @@ def count_memory(
             live.peak = live.now
             step.forward_backward(roles, step.batch(shape.rows, shape.length))
             # The parameters, because references would keep the gradients alive.
-            own: list[Tensor] = [p for part in step.optimizer.parts for p in part.gradients]
+            own: list[Tensor] = [p for p in step.optimizer.parameters if p.grad is not None]
             gradients = max(gradients, own, key=bytes_of)
             before = bytes_of(step.optimizer.state_tensors().values())
             peak, live.peak = max(peak, live.peak - before), live.now

@@ -1,10 +1,8 @@
 """Released networks with another vocabulary or more positions.
 
-A vocabulary: tokens that both tokenizers have keep their embeddings. A new token starts from the mean of the embeddings
-of the pieces that the old tokenizer cuts it into. So do biases of the output layer.
-
-Positions: learned ones are interpolated, rotary ones get a larger base (NTK-aware scaling), relative ones of
-`deberta-v2` keep their buckets, the last of which stands for all farther tokens.
+Tokens that both tokenizers have keep their embeddings; a new one starts from the mean of the embeddings of the pieces
+that the old tokenizer cuts it into. Learned positions are interpolated, rotary ones get a larger base (NTK-aware
+scaling), relative ones of `deberta-v2` keep their buckets, the last of which stands for all farther tokens.
 """
 
 from __future__ import annotations
@@ -70,12 +68,8 @@ class VocabularyChange:
                 pieces[token_id] = known_pieces(ids, old_texts, old_ids, new_texts[token_id][1])
         empty = sum(not ids for ids in pieces)
         log.info(
-            "vocabulary of %s tokens: %s keep their embedding, %s start from the mean of their pieces, %s from the "
-            "mean of all",
-            f"{len(pieces):,}",
-            f"{kept:,}",
-            f"{len(pieces) - kept - empty:,}",
-            f"{empty:,}",
+            f"vocabulary of {len(pieces):,} tokens: {kept:,} keep their embedding, {len(pieces) - kept - empty:,} "
+            f"start from the mean of their pieces, {empty:,} from the mean of all"
         )
         return cls(pieces, special_ids(new))
 
@@ -169,9 +163,7 @@ def change_vocabulary(
             "tokenizer: use one that has it among its first"
         )
     output = network.get_output_embeddings()
-    rows = {network.get_input_embeddings().weight}
-    if output is not None:
-        rows |= set(output.parameters(recurse=False))
+    rows = {network.get_input_embeddings().weight, *(output.parameters(recurse=False) if output is not None else ())}
     for name, tensor in state.items():
         if tensor in rows:
             state[name] = vocabulary.applied(tensor)
@@ -201,12 +193,3 @@ def stretch(config: Any, factor: float) -> None:
         config.rope_parameters["full_attention"]["rope_theta"] *= grown
     elif getattr(config, "max_relative_positions", 1) < 1:
         config.max_relative_positions = round(config.max_position_embeddings / factor)
-
-
-def kind_of_positions(network: PreTrainedModel) -> str:
-    """What happens to the positions of a network when there are more, in words."""
-    if any(name.endswith(POSITIONS) for name in network.state_dict()):
-        return "learned ones are interpolated"
-    if hasattr(network.config, "rope_theta") or hasattr(network.config, "rope_parameters"):
-        return "the base of rotary ones grows"
-    return "relative ones keep their buckets"

@@ -1,11 +1,8 @@
 """Attention for CPUs: three plain operations where they are faster to train than the fused kernel.
 
-The CPU's fused kernel (SDPA) is fast forwards and on long rows, but its backward pass in bf16 handles
-short rows in small products that leave most of the processor unused. There, a batched product, a softmax
-and another product take a half to a fifth of its time (measured on AVX-512, 32 to 256 tokens).
-
-The function is registered with transformers, for all models that choose their attention by
-`config._attn_implementation`. That choice is never saved.
+The CPU's fused kernel (SDPA) is fast forwards and on long rows, but its backward pass in bf16 handles short rows in
+small products: there, two batched products and a softmax take a half to a fifth of its time (AVX-512, 32 to 256
+tokens). The function is registered with transformers and chosen by `config._attn_implementation`, which is never saved.
 """
 
 from __future__ import annotations
@@ -35,22 +32,9 @@ def attention(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Scaled dot-product attention; arguments and result are those of transformers' `sdpa`.
+    """Scaled dot-product attention of `(batch, heads, length, head_size)`, with the arguments and results of `sdpa`.
 
-    Args:
-        module: the attention layer.
-        query: `(batch, heads, length, head_size)`.
-        key: the same, of all positions that can be attended to.
-        value: as `key`.
-        attention_mask: broadcastable to `(batch, heads, length, length)`; boolean with True for positions
-            that are attended to, or a number that is added to the scores.
-        dropout: probability that an attention weight is set to zero.
-        scaling: of the scores; by default `head_size ** -0.5`.
-        is_causal: whether, without a mask, positions see only earlier ones.
-        kwargs: for SDPA.
-
-    Returns:
-        `(batch, length, heads, head_size)`, and no weights.
+    The attention mask is boolean, with True for positions that are attended to, or is added to the scores.
     """
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     if (
@@ -62,8 +46,7 @@ def attention(
         or kwargs.get("softcap") is not None
     ):
         options = kwargs | {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
-        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return output
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     scores = torch.matmul(query * scaling, key.transpose(2, 3))

@@ -1,12 +1,11 @@
 """Elektron: a small bidirectional encoder made for replaced-token detection.
 
-A Transformer encoder with normalisation before and after each sublayer (Peri-LN, Kim et al. 2025):
-the input is RMS-normalised, the output is RMS-normalised and scaled by a learned gain per channel
-before it is added to the residual stream. Rotary positions (Su et al. 2021), queries and keys
-normalised per head (Henry et al. 2020), squared ReLU (So et al. 2021), no biases. So the function
-does not change when a matrix inside a layer is multiplied by a positive number, and its norm is
-free: see `ElektronPreTrainedModel.normalize_matrices`. Embeddings may be narrower than the network,
-as in ELECTRA, so that a small generator and a large discriminator can share them.
+A Transformer encoder with normalisation before and after each sublayer (Peri-LN, Kim et al. 2025): the input is
+RMS-normalised, the output is RMS-normalised and scaled by a learned gain per channel before it is added to the residual
+stream. Rotary positions (Su et al. 2021), queries and keys normalised per head (Henry et al. 2020), squared ReLU (So et
+al. 2021), no biases. So the function does not change when a matrix inside a layer is multiplied by a positive number,
+and its norm is free: see `ElektronPreTrainedModel.normalize_matrices`. Embeddings may be narrower than the network, as
+in ELECTRA, so that a small generator and a large discriminator can share them.
 
 This file stands on torch and transformers alone: it travels with the saved weights, for readers
 who do not have the elektron package.
@@ -242,6 +241,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
     config: ElektronConfig
     config_class = ElektronConfig
     base_model_prefix = "elektron"
+    _input_embed_layer = "word_embeddings"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
@@ -301,14 +301,6 @@ class ElektronModel(ElektronPreTrainedModel):
         self.layers = nn.ModuleList(ElektronLayer(config) for _ in range(config.num_hidden_layers))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The token embeddings."""
-        return self.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replace the token embeddings."""
-        self.embeddings.word_embeddings = value
 
     @merge_with_config_defaults
     @capture_outputs

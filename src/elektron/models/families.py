@@ -18,32 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    BertForMaskedLM,
-    BertForTokenClassification,
-    CamembertForMaskedLM,
-    CamembertForTokenClassification,
-    DebertaV2Config,
-    DebertaV2ForMaskedLM,
-    DebertaV2ForTokenClassification,
-    DistilBertForMaskedLM,
-    DistilBertForTokenClassification,
-    ElectraConfig,
-    ElectraForMaskedLM,
-    ElectraForPreTraining,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
-    ModernBertForTokenClassification,
-    MPNetForMaskedLM,
-    MPNetForTokenClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-    RobertaForMaskedLM,
-    RobertaForTokenClassification,
-    XLMRobertaForMaskedLM,
-    XLMRobertaForTokenClassification,
-)
+from transformers import DebertaV2Config, ElectraConfig, ModernBertConfig, PreTrainedConfig, PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.models.elektron import ElektronConfig
@@ -58,6 +35,7 @@ from elektron.models.packed import (
 )
 
 LABELS = {0: "original", 1: "replaced"}
+LABEL_IDS = {label: number for number, label in LABELS.items()}
 DROPOUTS = ("hidden_dropout_prob", "mlp_dropout", "dropout")
 """Names of the dropout on hidden states in configurations, the first that is there counts."""
 POSITION_BUCKETS = 32
@@ -78,15 +56,22 @@ class Sizes:
 
     def smaller(self, width: float, num_hidden_layers: int) -> Sizes:
         """Sizes with `num_hidden_layers` layers at `width` times the width; heads shrink along (paper, §3.2)."""
-        return Sizes(
+        return dataclasses.replace(
+            self,
             num_hidden_layers=num_hidden_layers,
             hidden_size=round(self.hidden_size * width),
             intermediate_size=round(self.intermediate_size * width),
             num_attention_heads=max(1, round(self.num_attention_heads * width)),
-            embedding_size=self.embedding_size,
-            max_position_embeddings=self.max_position_embeddings,
-            dropout=self.dropout,
         )
+
+
+NetworkLogits = Callable[[Any, Tensor], Tensor]
+"""From a network and hidden states to logits."""
+
+
+def classifier_logits(discriminator: Any, hidden_states: Tensor) -> Tensor:
+    """The second logit of a token classifier; the first is 0."""
+    return discriminator.classifier(discriminator.dropout(hidden_states))[..., 1]
 
 
 @dataclass(frozen=True)
@@ -99,11 +84,11 @@ class Family:
     make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
     encode: Callable[[PreTrainedModel, Tensor, PackedPositions], Tensor]
     """Hidden states `(batch, length, hidden)` of an encoder for token ids; a token attends to its own document only."""
-    token_logits: Callable[[PreTrainedModel, Tensor], Tensor]
+    token_logits: NetworkLogits
     """Scores `(…, vocabulary)` of a `generator_class` for hidden states `(…, hidden)`."""
-    replaced_logits: Callable[[PreTrainedModel, Tensor], Tensor]
+    replaced_logits: NetworkLogits = classifier_logits
     """Logits `(…)` of a `discriminator_class` for hidden states `(…, hidden)`, positive for "replaced"."""
-    encoder_layers: str
+    encoder_layers: str = "encoder.layer"
     """Path, within the encoder, of its layers: their matrices Muon may take."""
     scale_invariant: bool = False
     """Whether the norms of those matrices have no effect on the function, so that Muon may keep them constant."""
@@ -112,11 +97,6 @@ class Family:
     def classifies_tokens(self) -> bool:
         """Whether the discriminator is a token classifier with LABELS."""
         return self.discriminator_class.__name__.endswith("ForTokenClassification")
-
-
-def only_released(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
-    """For families that are continued from a released checkpoint and never built from sizes."""
-    raise ElektronError("encoders of this family are only continued: give --init-from")
 
 
 def named_arguments(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -138,11 +118,8 @@ def electra_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
 
 def elektron_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ElektronConfig:
     """The project's own architecture, see `elektron.py`."""
-    return ElektronConfig(
-        **named_arguments(sizes, vocab_size, special_ids),
-        cls_token_id=special_ids["cls"],
-        sep_token_id=special_ids["sep"],
-    )
+    named = named_arguments(sizes, vocab_size, special_ids)
+    return ElektronConfig(**named, cls_token_id=special_ids["cls"], sep_token_id=special_ids["sep"])
 
 
 def deberta_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> DebertaV2Config:
@@ -162,22 +139,21 @@ def deberta_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
         position_buckets=POSITION_BUCKETS,
         norm_rel_ebd="layer_norm",
         id2label=LABELS,
-        label2id={label: index for index, label in LABELS.items()},
+        label2id=LABEL_IDS,
     )
 
 
 def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ModernBertConfig:
     """ModernBERT in smaller; every third layer sees the whole row. Sentences are read by their mean."""
+    named = dataclasses.asdict(sizes)
+    del named["embedding_size"]  # as wide as the network
+    dropout = named.pop("dropout")
     return ModernBertConfig(
+        **named,
         vocab_size=vocab_size,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_hidden_layers,
-        num_attention_heads=sizes.num_attention_heads,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.max_position_embeddings,
-        attention_dropout=sizes.dropout,
-        embedding_dropout=sizes.dropout,
-        mlp_dropout=sizes.dropout,
+        attention_dropout=dropout,
+        embedding_dropout=dropout,
+        mlp_dropout=dropout,
         classifier_pooling="mean",
         pad_token_id=special_ids["pad"],
         cls_token_id=special_ids["cls"],
@@ -185,41 +161,21 @@ def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, i
         bos_token_id=special_ids["cls"],
         eos_token_id=special_ids["sep"],
         id2label=LABELS,
-        label2id={label: index for index, label in LABELS.items()},
+        label2id=LABEL_IDS,
     )
 
 
-def classifier_logits(discriminator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """The second logit of a token classifier; the first is 0."""
-    logits: Tensor = discriminator.classifier(discriminator.dropout(hidden_states))[..., 1]
-    return logits
-
-
-def deberta_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+def deberta_token_logits(generator: Any, hidden_states: Tensor) -> Any:
     """By either of the heads that `DebertaV2ForMaskedLM` can have."""
     if generator.legacy:
-        return bert_token_logits(generator, hidden_states)
-    logits: Tensor = generator.lm_predictions(hidden_states, generator.get_input_embeddings())
-    return logits
+        return generator.cls(hidden_states)
+    return generator.lm_predictions(hidden_states, generator.get_input_embeddings())
 
 
-def lm_head_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of RoBERTa and its relatives."""
-    logits: Tensor = generator.lm_head(hidden_states)
-    return logits
-
-
-def bert_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
-    """By the head of `BertForMaskedLM`."""
-    logits: Tensor = generator.cls(hidden_states)
-    return logits
-
-
-def distilbert_token_logits(generator: PreTrainedModel, hidden_states: Tensor) -> Tensor:
+def distilbert_token_logits(generator: Any, hidden_states: Tensor) -> Any:
     """By the head of `DistilBertForMaskedLM`, which has no module of its own."""
     states = generator.activation(generator.vocab_transform(hidden_states))
-    logits: Tensor = generator.vocab_projector(generator.vocab_layer_norm(states))
-    return logits
+    return generator.vocab_projector(generator.vocab_layer_norm(states))
 
 
 FAMILIES: dict[str, Family] = {
@@ -231,35 +187,32 @@ FAMILIES: dict[str, Family] = {
             generator_class=ElektronForMaskedLM,
             make_config=elektron_config,
             encode=encode,
-            token_logits=lambda network, states: network.token_logits(states),
-            replaced_logits=lambda network, states: network.replaced_logits(states),
+            token_logits=lambda network, states: network.logits(states),
+            replaced_logits=lambda network, states: network.logits(states),
             encoder_layers="layers",
             scale_invariant=True,
         ),
         Family(
             name="electra",
-            discriminator_class=ElectraForPreTraining,
-            generator_class=ElectraForMaskedLM,
+            discriminator_class=transformers.ElectraForPreTraining,
+            generator_class=transformers.ElectraForMaskedLM,
             make_config=electra_config,
             encode=encode,
             token_logits=lambda network, states: network.generator_lm_head(network.generator_predictions(states)),
             replaced_logits=lambda network, states: network.discriminator_predictions(states),
-            encoder_layers="encoder.layer",
         ),
         Family(
             name="deberta-v2",
-            discriminator_class=DebertaV2ForTokenClassification,
-            generator_class=DebertaV2ForMaskedLM,
+            discriminator_class=transformers.DebertaV2ForTokenClassification,
+            generator_class=transformers.DebertaV2ForMaskedLM,
             make_config=deberta_config,
             encode=encode_deberta,
             token_logits=deberta_token_logits,
-            replaced_logits=classifier_logits,
-            encoder_layers="encoder.layer",
         ),
         Family(
             name="modernbert",
-            discriminator_class=ModernBertForTokenClassification,
-            generator_class=ModernBertForMaskedLM,
+            discriminator_class=transformers.ModernBertForTokenClassification,
+            generator_class=transformers.ModernBertForMaskedLM,
             make_config=modernbert_config,
             encode=encode_modernbert,
             token_logits=lambda network, states: network.decoder(network.head(states)),
@@ -270,30 +223,29 @@ FAMILIES: dict[str, Family] = {
 }
 """Families that a pair can be built of."""
 
+
+def only_released(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
+    """For families that are continued from a released checkpoint and never built from sizes."""
+    raise ElektronError("encoders of this family are only continued: give --init-from")
+
+
+def released(name: str, classes: str, token_logits: NetworkLogits, **options: Any) -> Family:
+    """A family that is only continued, with the classes of transformers whose names begin with `classes`."""
+    discriminator_class = getattr(transformers, f"{classes}ForTokenClassification")
+    generator_class = getattr(transformers, f"{classes}ForMaskedLM")
+    options = {"encode": encode, "make_config": only_released} | options
+    return Family(name, discriminator_class, generator_class, token_logits=token_logits, **options)
+
+
 RELEASED_FAMILIES: dict[str, Family] = FAMILIES | {
-    name: Family(
-        name=name,
-        discriminator_class=discriminator_class,
-        generator_class=generator_class,
-        make_config=only_released,
-        encode=encode_mpnet if name == "mpnet" else encode,
-        token_logits=token_logits,
-        replaced_logits=classifier_logits,
-        encoder_layers=layers,
-    )
-    for name, discriminator_class, generator_class, token_logits, layers in (
-        ("bert", BertForTokenClassification, BertForMaskedLM, bert_token_logits, "encoder.layer"),
-        ("roberta", RobertaForTokenClassification, RobertaForMaskedLM, lm_head_logits, "encoder.layer"),
-        ("xlm-roberta", XLMRobertaForTokenClassification, XLMRobertaForMaskedLM, lm_head_logits, "encoder.layer"),
-        ("camembert", CamembertForTokenClassification, CamembertForMaskedLM, lm_head_logits, "encoder.layer"),
-        ("mpnet", MPNetForTokenClassification, MPNetForMaskedLM, lm_head_logits, "encoder.layer"),
-        (
-            "distilbert",
-            DistilBertForTokenClassification,
-            DistilBertForMaskedLM,
-            distilbert_token_logits,
-            "transformer.layer",
-        ),
+    family.name: family
+    for family in (
+        released("bert", "Bert", lambda network, states: network.cls(states)),
+        released("roberta", "Roberta", lambda network, states: network.lm_head(states)),
+        released("xlm-roberta", "XLMRoberta", lambda network, states: network.lm_head(states)),
+        released("camembert", "Camembert", lambda network, states: network.lm_head(states)),
+        released("mpnet", "MPNet", lambda network, states: network.lm_head(states), encode=encode_mpnet),
+        released("distilbert", "DistilBert", distilbert_token_logits, encoder_layers="transformer.layer"),
     )
 }
 """Families that a released checkpoint can be of, to continue from."""
@@ -330,16 +282,7 @@ def check_sizes(network: str, sizes: Sizes) -> None:
     Raises:
         ElektronError: a width of 0, or heads that do not divide the width into even parts.
     """
-    if (
-        min(
-            sizes.num_hidden_layers,
-            sizes.hidden_size,
-            sizes.intermediate_size,
-            sizes.num_attention_heads,
-            sizes.embedding_size,
-        )
-        < 1
-    ):
+    if min(getattr(sizes, field.name) for field in dataclasses.fields(sizes) if field.name != "dropout") < 1:
         raise ElektronError(f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width")
     if sizes.hidden_size % sizes.num_attention_heads:
         raise ElektronError(

@@ -12,14 +12,12 @@ with, for hidden width h, feed-forward width f and rows of n tokens,
     layer = 8 h² + 4 h f + 4 n h + 8 b h             deberta-v2: every token against 2 b positions, twice;
             and 8 b h² once a step and layer         for the two projections of those positions
 
-A head that predicts tokens costs 2 e h + 2 e v at every position where it is read (e embedding
-width, v vocabulary); the head for replaced tokens 2 h² + 2 h (token classifiers: 4 h;
-modernbert: 2 h² + 4 h) at every token.
+A head that predicts tokens costs 2 e h + 2 e v at every position where it is read (e embedding width, v vocabulary);
+the head for replaced tokens 2 h² + 2 h (token classifiers: 4 h; modernbert: 2 h² + 4 h) at every token.
 
-A network that learns costs three times its forward pass, the backward pass being twice of it; one
-that only reads costs it once. Normalisation, activations, attention's softmax, embedding look-ups
-and the optimizer are left out. Attention is counted over the whole row, as it is computed, though a
-packed row only uses the blocks on its diagonal.
+A network that learns costs three times its forward pass, the backward pass being twice of it; one that only reads costs
+it once. Normalisation, activations, attention's softmax, embedding look-ups and the optimizer are left out. Attention
+is counted over the whole row, as it is computed, though a packed row only uses the blocks on its diagonal.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Task heads on the Elektron encoder, one class for each Auto class of transformers.
 
-The two pre-training heads have the shape of ELECTRA's: the discriminator scores every token, the
-generator reads its output matrix from the embeddings. Sentence-level heads read the mean of the
-hidden states (or [CLS], as the config says) and add one linear layer. Losses are the usual ones:
-cross-entropy, mean squared error for one label or `problem_type="regression"`, binary
-cross-entropy for `multi_label_classification`.
+The two pre-training heads have the shape of ELECTRA's: the discriminator scores every token, the generator reads its
+output matrix from the embeddings. Sentence-level heads read the mean of the hidden states (or [CLS], as the config
+says) and add one linear layer. Losses are the usual ones: cross-entropy, mean squared error for one label or
+`problem_type="regression"`, binary cross-entropy for `multi_label_classification`.
 
 Like `elektron.py`, this file stands on torch and transformers alone and travels with the weights.
 """
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from transformers.loss.loss_utils import ForQuestionAnsweringLoss
 from transformers.modeling_outputs import (
     BaseModelOutput,
     MaskedLMOutput,
@@ -23,30 +23,29 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
+from transformers.utils import ModelOutput
 
 from .elektron import ElektronConfig, ElektronModel, ElektronPreTrainedModel, rms_norm
 
 IGNORED_LABEL = -100
 
 
-def shared_outputs(encoded: BaseModelOutput) -> dict[str, Any]:
-    """What every output passes on from the encoder."""
-    return {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
+class ElektronWithHead(ElektronPreTrainedModel):
+    """An encoder with a head that gives logits: for every token, or for a text."""
 
-
-class ElektronForPreTraining(ElektronPreTrainedModel):
-    """The discriminator: one logit a token, positive where it takes the token for a replaced one."""
+    output_class: type[ModelOutput] = TokenClassifierOutput
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
         self.elektron = ElektronModel(config)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.prediction = nn.Linear(config.hidden_size, 1)
-        self.post_init()
 
-    def replaced_logits(self, hidden_states: Tensor) -> Tensor:
-        """Hidden states `(…, hidden_size)` to logits `(…)`."""
-        return self.prediction(F.gelu(self.dense(hidden_states))).squeeze(-1)
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """The logits for hidden states `(…, hidden_size)`."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy over the tokens whose label is not -100."""
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def forward(
         self,
@@ -54,25 +53,46 @@ class ElektronForPreTraining(ElektronPreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         **kwargs: Any,
-    ) -> TokenClassifierOutput:
-        """Logits `(batch, length)`; `labels` are 1 where a token was replaced, -100 where not to look."""
+    ) -> ModelOutput:
+        """`input_ids` and `attention_mask` `(batch, length)` to logits, and the loss if there are labels."""
         encoded = self.elektron(input_ids, attention_mask, **kwargs)
-        logits = self.replaced_logits(encoded.last_hidden_state)
-        loss = None
-        if labels is not None:
-            real = labels != IGNORED_LABEL
-            loss = F.binary_cross_entropy_with_logits(logits[real], labels[real].to(logits.dtype))
-        return TokenClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+        logits = self.logits(encoded.last_hidden_state, attention_mask)
+        loss = None if labels is None else self.loss(logits, labels)
+        return self.output_class(loss=loss, logits=logits, **shared_outputs(encoded))
 
 
-class ElektronForMaskedLM(ElektronPreTrainedModel):
-    """The generator: a distribution over the vocabulary for every token; the matrix is the embedding's."""
+def shared_outputs(encoded: BaseModelOutput) -> dict[str, Any]:
+    """What every output passes on from the encoder."""
+    return {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
 
-    _tied_weights_keys = {"decoder.weight": "elektron.embeddings.word_embeddings.weight"}  # noqa: RUF012
+
+class ElektronForPreTraining(ElektronWithHead):
+    """The discriminator: one logit a token, positive where it takes the token for a replaced one."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
-        self.elektron = ElektronModel(config)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.prediction = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Hidden states `(…, hidden_size)` to logits `(…)`."""
+        return self.prediction(F.gelu(self.dense(hidden_states))).squeeze(-1)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy; `labels` are 1 where a token was replaced, -100 where not to look."""
+        real = labels != IGNORED_LABEL
+        return F.binary_cross_entropy_with_logits(logits[real], labels[real].to(logits.dtype))
+
+
+class ElektronForMaskedLM(ElektronWithHead):
+    """The generator: a distribution over the vocabulary for every token; the matrix is the embedding's."""
+
+    _tied_weights_keys = {"decoder.weight": "elektron.embeddings.word_embeddings.weight"}  # noqa: RUF012
+    output_class = MaskedLMOutput
+
+    def __init__(self, config: ElektronConfig) -> None:
+        super().__init__(config)
         self.dense = nn.Linear(config.hidden_size, config.embedding_size)
         self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
         self.post_init()
@@ -85,23 +105,9 @@ class ElektronForMaskedLM(ElektronPreTrainedModel):
         """Replace the output layer."""
         self.decoder = value
 
-    def token_logits(self, hidden_states: Tensor) -> Tensor:
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Hidden states `(…, hidden_size)` to scores `(…, vocab_size)`."""
-        hidden_states = rms_norm(F.gelu(self.dense(hidden_states)), self.config.norm_eps)
-        return self.decoder(hidden_states)
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Any,
-    ) -> MaskedLMOutput:
-        """Logits `(batch, length, vocab_size)`; `labels` are token ids, -100 where not to look."""
-        encoded = self.elektron(input_ids, attention_mask, **kwargs)
-        logits = self.token_logits(encoded.last_hidden_state)
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return MaskedLMOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+        return self.decoder(rms_norm(F.gelu(self.dense(hidden_states)), self.config.norm_eps))
 
 
 class SentenceHead(nn.Module):
@@ -110,15 +116,19 @@ class SentenceHead(nn.Module):
     def __init__(self, config: ElektronConfig, outputs: int) -> None:
         super().__init__()
         self.pooling = config.classifier_pooling
-        dropout = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.dropout = classifier_dropout(config)
         self.linear = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Hidden states `(batch, length, hidden_size)` to scores `(batch, outputs)`."""
-        if self.pooling == "cls":
-            return self.linear(self.dropout(hidden_states[:, 0]))
-        return self.linear(self.dropout(mean_of_tokens(hidden_states, attention_mask)))
+        cls = self.pooling == "cls"
+        return self.linear(self.dropout(hidden_states[:, 0] if cls else mean_of_tokens(hidden_states, attention_mask)))
+
+
+def classifier_dropout(config: ElektronConfig) -> nn.Dropout:
+    """The dropout before a classifier."""
+    dropout = config.classifier_dropout
+    return nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
 
 
 def mean_of_tokens(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -129,29 +139,21 @@ def mean_of_tokens(hidden_states: Tensor, attention_mask: Tensor | None) -> Tens
     return (hidden_states * real).sum(1) / real.sum(1).clamp(min=1)
 
 
-class ElektronForSequenceClassification(ElektronPreTrainedModel):
-    """One label, several labels or a number for a text or a pair of texts."""
+class ElektronForSequenceClassification(ElektronWithHead):
+    """One label, several labels or a number for a text or a pair of texts: logits `(batch, num_labels)`."""
+
+    output_class = SequenceClassifierOutput
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
-        self.elektron = ElektronModel(config)
         self.classifier = SentenceHead(config, config.num_labels)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Any,
-    ) -> SequenceClassifierOutput:
-        """Logits `(batch, num_labels)`."""
-        encoded = self.elektron(input_ids, attention_mask, **kwargs)
-        logits = self.classifier(encoded.last_hidden_state, attention_mask)
-        loss = None if labels is None else self.classification_loss(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Hidden states `(batch, length, hidden_size)` to logits `(batch, num_labels)`."""
+        return self.classifier(hidden_states, attention_mask)
 
-    def classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss that `problem_type` names; without one, what the number and type of labels say."""
         problem = self.config.problem_type
         if problem == "regression" or (problem is None and self.config.num_labels == 1):
@@ -161,29 +163,18 @@ class ElektronForSequenceClassification(ElektronPreTrainedModel):
         return F.cross_entropy(logits, labels)
 
 
-class ElektronForTokenClassification(ElektronPreTrainedModel):
-    """A label for every token."""
+class ElektronForTokenClassification(ElektronWithHead):
+    """A label for every token: logits `(batch, length, num_labels)`."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
-        self.elektron = ElektronModel(config)
-        dropout = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.dropout = classifier_dropout(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Any,
-    ) -> TokenClassifierOutput:
-        """Logits `(batch, length, num_labels)`; `labels` are -100 where not to look."""
-        encoded = self.elektron(input_ids, attention_mask, **kwargs)
-        logits = self.classifier(self.dropout(encoded.last_hidden_state))
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Hidden states `(…, hidden_size)` to logits `(…, num_labels)`."""
+        return self.classifier(self.dropout(hidden_states))
 
 
 class ElektronForQuestionAnswering(ElektronPreTrainedModel):
@@ -206,14 +197,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
         """Start and end logits, each `(batch, length)`; positions `(batch,)` past the end are not looked at."""
         encoded = self.elektron(input_ids, attention_mask, **kwargs)
         start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            length = start_logits.shape[1]
-            losses = [
-                F.cross_entropy(logits, positions.clamp(0, length), ignore_index=length)
-                for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
-            ]
-            loss = sum(losses) / 2
+        loss = ForQuestionAnsweringLoss(start_logits, end_logits, start_positions, end_positions)
         return QuestionAnsweringModelOutput(
             loss=loss, start_logits=start_logits, end_logits=end_logits, **shared_outputs(encoded)
         )

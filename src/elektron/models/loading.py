@@ -25,8 +25,6 @@ from elektron.models.attention import use_fast_attention
 from elektron.models.onnx_model import exported_file
 
 PICKLED = "pytorch_model*.bin"
-GAIN, SEPARATE_QUERY = "attention_gain.weight", "attention.query.weight"
-"""A weight of each layer of family `elektron`, and one that only older versions had."""
 RENAMED = {
     "lm_predictions.lm_head.dense": "cls.predictions.transform.dense",
     "lm_predictions.lm_head.LayerNorm": "cls.predictions.transform.LayerNorm",
@@ -83,8 +81,7 @@ def _load(
     model_class: Any, name: str, may_be_new: Callable[[Any, str], bool] = lambda *_: False
 ) -> tuple[Any, set[str]]:
     """The model, and the names of the weights that are not in the files and that `may_be_new`."""
-    place = parse_repo(name)
-    config = load_configuration(name)
+    place, config = parse_repo(name), load_configuration(name)
     if Path(name).is_dir():
         if exported_file(name) is not None:
             raise ElektronError(
@@ -114,13 +111,6 @@ def _load(
         raise ElektronError(f"the weights of {name!r} cannot be read: {on_one_line(error)}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    if any(GAIN in key for key in report["missing_keys"]) and any(
-        SEPARATE_QUERY in key for key in report["unexpected_keys"]
-    ):
-        raise ElektronError(
-            f"{name!r} was made by an older elektron, whose layers had no gains: pre-train it again, or "
-            "use the version that made it"
-        )
     if renamed:
         network._weight_conversions = None  # else it is saved under the names in the files
     mismatched = {key for key, *_ in report["mismatched_keys"]}
@@ -158,11 +148,9 @@ def _only_pickled(place: Repo) -> bool:
     folder = Path(place.name)
     if folder.is_dir():
         return any(folder.glob(PICKLED)) and not any(folder.glob("*.safetensors"))
+    files = ("pytorch_model.bin", "pytorch_model.bin.index.json")
     try:
-        return any(
-            has_file(place.name, file, **hub_options(place))
-            for file in ("pytorch_model.bin", "pytorch_model.bin.index.json")
-        )
+        return any(has_file(place.name, file, **hub_options(place)) for file in files)
     except (OSError, ValueError):
         return False
 

@@ -70,10 +70,7 @@ class OnnxModel(nn.Module):
             )
         width = shapes.get("logits", [config.num_labels])[-1]
         if isinstance(width, int) and width != config.num_labels:
-            raise ElektronError(
-                f"{path} gives {width} logits, and its config.json has {config.num_labels} labels: they do "
-                "not belong together"
-            )
+            raise ElektronError(f"{path} gives {width} logits, and its config.json has {config.num_labels} labels")
 
     def forward(
         self,

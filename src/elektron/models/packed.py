@@ -57,13 +57,12 @@ def with_segments(config: Any, packed: PackedPositions) -> dict[str, Tensor]:
 
 def encode(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """Hidden states `(batch, length, hidden_size)` of an encoder whose positions are absolute or rotary."""
-    states: Tensor = encoder(
+    return encoder(
         input_ids,
         attention_mask=packed.attention_mask,
         position_ids=packed.position_ids + first_position(encoder.config),
         **with_segments(encoder.config, packed),
     ).last_hidden_state
-    return states
 
 
 def encode_mpnet(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
@@ -83,17 +82,15 @@ def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPo
     embedded = encoder.embeddings(
         input_ids, position_ids=packed.position_ids, mask=real, **with_segments(encoder.config, packed)
     )
-    states: Tensor = encoder.encoder(embedded, mask, output_hidden_states=False).last_hidden_state
-    return states
+    return encoder.encoder(embedded, mask, output_hidden_states=False).last_hidden_state
 
 
 def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
     """`modernbert`, which would not narrow a given mask to its windows."""
     order = torch.arange(input_ids.shape[1], device=input_ids.device)
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
-    states: Tensor = encoder(
+    return encoder(
         input_ids,
         attention_mask={"full_attention": packed.attention_mask, "sliding_attention": packed.attention_mask & near},
         position_ids=packed.position_ids,
     ).last_hidden_state
-    return states

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,7 +24,6 @@ from elektron.models.packed import PackedPositions
 from elektron.models.sharing import GdesEmbedding, Sharing, share
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -58,26 +57,19 @@ class Pair(nn.Module):
             if network is not None:
                 use_fast_attention(network)
 
-    def forward(
-        self,
-        objective: Callable[Concatenate[Pair, Arguments], Result],
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
-    ) -> Result:
+    def forward(self, objective: Callable[..., Result], *arguments: Any) -> Result:
         """Call an objective with the networks and its other arguments.
 
         It goes through `forward` so that FSDP's hooks gather sharded networks.
         """
-        return objective(self, *arguments, **options)
+        return objective(self, *arguments)
 
     def add_corrector(self) -> None:
         """Add a head that predicts tokens from the discriminator's states, tied to the embeddings, if there is none."""
-        if self.corrector is not None:
-            return
-        corrector = self.family.generator_class(self.discriminator.config)
-        setattr(corrector, corrector.base_model_prefix, self.discriminator.base_model)
-        corrector.tie_weights()
-        self.corrector = corrector
+        if self.corrector is None:
+            self.corrector = self.family.generator_class(self.discriminator.config)
+            setattr(self.corrector, self.corrector.base_model_prefix, self.discriminator.base_model)
+            self.corrector.tie_weights()
 
     def add_baseline(self) -> None:
         """Add a head that predicts the generator's reward, one number a position."""
@@ -110,8 +102,7 @@ class Pair(nn.Module):
     def set_trained(self, generator: bool, discriminator: bool) -> None:
         """Set training mode for the networks that are trained now; shared modules follow the trained one."""
         # Shared modules keep the mode that is set last.
-        modes = sorted({GENERATOR: generator, DISCRIMINATOR: discriminator}.items(), key=lambda m: m[1])
-        for name, trained in modes:
+        for trained, name in sorted([(generator, GENERATOR), (discriminator, DISCRIMINATOR)]):
             for network in self.networks()[name]:
                 network.train(trained)
 
@@ -134,24 +125,17 @@ class Pair(nn.Module):
 
     def parameters_of(self, name: str) -> list[nn.Parameter]:
         """The parameters that a network reads, shared ones included."""
-        found = dict.fromkeys(p for module in self.networks()[name] for p in module.parameters())
-        return list(found)
+        return list(dict.fromkeys(p for module in self.networks()[name] for p in module.parameters()))
 
-    def parameter_counts(self, detects: bool = True) -> dict[str, int]:
-        """Parameters of each network as it is exported, the shared embeddings counted in both.
-
-        `detects` decides which head the discriminator is saved with, as for `save`.
-        """
-        counts = {DISCRIMINATOR: sum(p.numel() for p in self.exported_discriminator(detects).parameters())}
-        if self.generator is not None:
-            counts[GENERATOR] = sum(p.numel() for p in self.generator.parameters())
-        return counts
-
-    def exported_discriminator(self, detects: bool) -> PreTrainedModel:
-        """The model that is saved as `discriminator/`: with the head for replaced tokens, or with the corrector's."""
+    def exported(self, detects: bool) -> dict[str, PreTrainedModel]:
+        """The models that are saved; the discriminator with the head for replaced tokens or, else, the corrector's."""
         kept = self.discriminator if detects else self.corrector
         assert kept is not None
-        return kept
+        return {DISCRIMINATOR: kept} | ({} if self.generator is None else {GENERATOR: self.generator})
+
+    def parameter_counts(self, detects: bool = True) -> dict[str, int]:
+        """Parameters of each network as it is `exported`, shared ones counted in both."""
+        return {name: sum(p.numel() for p in its.parameters()) for name, its in self.exported(detects).items()}
 
     def save(
         self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool, writes: bool = True
@@ -167,11 +151,8 @@ class Pair(nn.Module):
             detects: whether the head for replaced tokens was trained; else the corrector is kept.
             writes: whether this process writes.
         """
-        kept = self.exported_discriminator(detects)
-        kept.config.pretraining_objective = objective
-        networks = {DISCRIMINATOR: kept}
-        if self.generator is not None:
-            networks = {GENERATOR: self.generator} | networks
+        networks = self.exported(detects)
+        networks[DISCRIMINATOR].config.pretraining_objective = objective
         weights = {name: exported_weights(its, writes) for name, its in networks.items()}
         if writes:
             for name, network in networks.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,25 +18,16 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
-from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
+from elektron.models.adaptation import VocabularyChange, adapted
 from elektron.models.families import LABELS, RELEASED_FAMILIES, Family, Sizes, check_sizes, fix_first_logit, sizes_of
 from elektron.models.loading import load_network, load_with_new_head
-from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
 from elektron.models.sharing import Sharing, share
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Changes:
-    """How the networks of a checkpoint are changed when they are loaded."""
-
-    length: int = 0
-    """Tokens that they must be able to read."""
-    vocabulary: VocabularyChange | None = None
-
-    def __call__(self, network: PreTrainedModel) -> PreTrainedModel:
-        return adapted(network, self.length, self.vocabulary)
+Adapt = Callable[[PreTrainedModel], PreTrainedModel]
+"""From a loaded network to one with another vocabulary or more positions."""
 
 
 def load_pair(
@@ -45,7 +36,8 @@ def load_pair(
     generator_sizes: Sizes | None,
     sharing: Sharing | None = None,
     same: bool = False,
-    changes: Changes | None = None,
+    length: int = 0,
+    vocabulary: VocabularyChange | None = None,
 ) -> Pair:
     """A pair to continue training from a released encoder.
 
@@ -55,21 +47,22 @@ def load_pair(
         generator_sizes: of a smaller copy, where there is no released generator; None for a discriminator alone.
         sharing: what the two have in common; None for the embeddings if they are equal, else nothing.
         same: the generator is the checkpoint itself as a masked language model.
-        changes: another vocabulary, more positions.
+        length: tokens that the networks must be able to read.
+        vocabulary: how their vocabulary changes, if it does.
 
     Raises:
         ElektronError: a folder that holds no such model, an unknown family, two networks that cannot share their
             embeddings, or a generator without the head that it needs.
     """
-    changes = changes or Changes()
+    adapt = partial(adapted, length=length, vocabulary=vocabulary)
     config = load_configuration(name)
     family = released_family(name, config)
     if generator_name is not None:
         check_generator(name, config, generator_name, sharing)
-    masked_lm, has_token_head = load_masked_lm(family, name, changes)
+    masked_lm, has_token_head = load_masked_lm(family, name, adapt)
     generator: PreTrainedModel | None = None
     if generator_name is not None:
-        generator = changes(load_network(family.generator_class, generator_name))
+        generator = adapt(load_network(family.generator_class, generator_name))
     elif same:
         if not has_token_head:
             raise ElektronError(
@@ -78,7 +71,7 @@ def load_pair(
         generator = copy.deepcopy(masked_lm)
     elif generator_sizes is not None:
         generator = smaller_copy(masked_lm, generator_sizes)
-    discriminator, has_detection_head = load_discriminator(family, name, config, masked_lm, changes)
+    discriminator, has_detection_head = load_discriminator(family, name, config, masked_lm, adapt)
     if generator is not None:
         sharing = resolve_sharing(generator, discriminator, sharing)
         share(generator, discriminator, sharing, released=True)
@@ -87,12 +80,12 @@ def load_pair(
         setattr(masked_lm, masked_lm.base_model_prefix, discriminator.base_model)
         masked_lm.tie_weights()
         pair.corrector = masked_lm
-    positions = sizes_of(config).max_position_embeddings
-    if changes.length > positions:
-        kind = kind_of_positions(masked_lm)
-        log.info("%s: %d positions become %d: %s", name, positions, changes.length, kind)
+    if length > sizes_of(config).max_position_embeddings:
+        log.info("%s: %d positions become %d", name, sizes_of(config).max_position_embeddings, length)
+    if generator is None:
+        return pair
     new = []
-    if generator is not None and not has_detection_head:
+    if not has_detection_head:
         new.append("the head for replaced tokens")
         pair.new_parts.append(DISCRIMINATOR)
     if generator_sizes is not None and generator_name is None:
@@ -100,8 +93,7 @@ def load_pair(
             new.append("the head that predicts tokens")
         if not has_token_head or generator_sizes.hidden_size != sizes_of(config).hidden_size:
             pair.new_parts.append(GENERATOR)
-    if generator is not None:
-        log.info("%s: new parts: %s", name, " and ".join(new) or "none")
+    log.info("%s: new parts: %s", name, " and ".join(new) or "none")
     return pair
 
 
@@ -125,15 +117,13 @@ def pair_with_generator(
             f"gdes needs embeddings of one width: those of {generator_name} are "
             f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
         )
-    check_sizes(DISCRIMINATOR, sizes)
     generator = load_network(generator_family.generator_class, generator_name)
-    discriminator = family.discriminator_class(family.make_config(sizes, vocab_size, special_ids))
-    fix_first_logit(discriminator)
+    discriminator = build_pair(family, sizes, None, vocab_size, special_ids).discriminator
     share(generator, discriminator, sharing)
     return Pair(family, generator, discriminator, generator_family)
 
 
-def load_masked_lm(family: Family, name: str, changes: Changes) -> tuple[PreTrainedModel, bool]:
+def load_masked_lm(family: Family, name: str, adapt: Adapt) -> tuple[PreTrainedModel, bool]:
     """The checkpoint as a masked language model, and whether all weights of its head come from the files."""
     network, new = load_with_new_head(family.generator_class, name)
     if new:
@@ -141,11 +131,11 @@ def load_masked_lm(family: Family, name: str, changes: Changes) -> tuple[PreTrai
         setattr(fresh, fresh.base_model_prefix, network.base_model)
         fresh.tie_weights()
         network = fresh
-    return changes(network), not new
+    return adapt(network), not new
 
 
 def load_discriminator(
-    family: Family, name: str, config: PreTrainedConfig, masked_lm: PreTrainedModel, changes: Changes
+    family: Family, name: str, config: PreTrainedConfig, masked_lm: PreTrainedModel, adapt: Adapt
 ) -> tuple[PreTrainedModel, bool]:
     """The discriminator, and whether its head for replaced tokens comes from the files.
 
@@ -154,7 +144,7 @@ def load_discriminator(
     labels = {int(number): label for number, label in (config.id2label or {}).items()}
     architecture = (config.architectures or [""])[0]
     if architecture == family.discriminator_class.__name__ and (labels == LABELS or not family.classifies_tokens):
-        return changes(load_network(family.discriminator_class, name)), True
+        return adapt(load_network(family.discriminator_class, name)), True
     config = copy.deepcopy(masked_lm.config)
     if family.classifies_tokens:
         config.id2label = dict(LABELS)
@@ -182,12 +172,8 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
     generator.load_state_dict(fitting, strict=False)
     generator.tie_weights()
     parts = "embeddings and bottom layers" if config.hidden_size == masked_lm.config.hidden_size else "embeddings"
-    log.info(
-        "the generator has %d layers of width %d and starts from the encoder's %s",
-        sizes.num_hidden_layers,
-        sizes.hidden_size,
-        parts,
-    )
+    size = f"{sizes.num_hidden_layers} layers of width {sizes.hidden_size}"
+    log.info("the generator has %s and starts from the encoder's %s", size, parts)
     return generator
 
 
@@ -195,15 +181,13 @@ def resolve_sharing(generator: PreTrainedModel, discriminator: PreTrainedModel, 
     """Which weights the networks share: `sharing`, or by default the embeddings if they are equal. Logs the choice."""
     ours, theirs = (network.base_model.embeddings.state_dict() for network in (discriminator, generator))
     equal = ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    if equal:
+        return sharing or "embeddings"
     if sharing is None:
-        if not equal:
-            log.info("generator and discriminator come with different embeddings: each keeps its own (--sharing none)")
-        return "embeddings" if equal else "none"
-    if not equal and sharing in ("tokens", "embeddings", "all"):
-        log.warning(
-            "--sharing %s: the generator's embeddings, which differ, are replaced by the discriminator's", sharing
-        )
-    return sharing
+        log.info("generator and discriminator come with different embeddings: each keeps its own (--sharing none)")
+    elif sharing in ("tokens", "embeddings", "all"):
+        log.warning("--sharing %s: the generator's other embeddings are replaced by the discriminator's", sharing)
+    return sharing or "none"
 
 
 def check_generator(name: str, discriminator: PreTrainedConfig, generator_name: str, sharing: Sharing | None) -> None:
@@ -211,20 +195,14 @@ def check_generator(name: str, discriminator: PreTrainedConfig, generator_name: 
     generator = load_configuration(generator_name)
     if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
         raise ElektronError(
-            f"--sharing all needs two networks of one size: {name} and "
-            f"{generator_name} differ; choose --sharing embeddings"
+            f"--sharing all needs two networks of one size, unlike {name} and {generator_name}: choose embeddings"
         )
-    common: dict[str, Callable[[Any], Any]] = {
-        "model_type": lambda c: c.model_type,
-        "vocab_size": lambda c: c.vocab_size,
-    }
+    networks = (discriminator, generator)
+    common = {field: [getattr(config, field) for config in networks] for field in ("model_type", "vocab_size")}
     if sharing not in (None, "none"):
-        common |= {
-            "embedding_size": lambda c: sizes_of(c).embedding_size,
-            "max_position_embeddings": lambda c: c.max_position_embeddings,
-        }
-    for field, value in common.items():
-        ours, theirs = value(discriminator), value(generator)
+        for field in ("embedding_size", "max_position_embeddings"):
+            common[field] = [getattr(sizes_of(config), field) for config in networks]
+    for field, (ours, theirs) in common.items():
         if ours != theirs:
             raise ElektronError(
                 f"{generator_name} cannot be the generator of {name} (--sharing {sharing or 'none'}): "

@@ -1,16 +1,13 @@
 """What the two networks of a pair share.
 
-`none`: nothing. `tokens`: the token embeddings. `embeddings`, the paper's choice and the default:
-all embeddings (for `electra` also positions, types and their norm; `elektron` has token embeddings
-only). `all`: the whole encoder; only the heads differ.
-
+`none`: nothing. `tokens`: the token embeddings. `embeddings`, the paper's choice: all embeddings (for `electra` also
+positions, types and their norm; `elektron` has token embeddings only). `all`: the whole encoder; only the heads differ.
 `gdes`, gradient-disentangled embedding sharing (DeBERTaV3, He et al. 2021b): the discriminator reads
 
     E_D = stop_gradient(E_G) + Δ,    Δ = 0 at first.
 
-Replaced-token detection pulls token embeddings in other directions than language modelling does;
-here the discriminator profits from what the generator learns and its own pull goes into Δ alone. On
-export the two are added up, so that the model needs no code of ours.
+Replaced-token detection pulls token embeddings in other directions than language modelling does; here the discriminator
+profits from what the generator learns and its own pull goes into Δ alone. On export the two are added up.
 """
 
 from __future__ import annotations
@@ -39,11 +36,6 @@ class GdesEmbedding(nn.Embedding):
         return base + super().forward(input)
 
     @torch.no_grad()
-    def start_as(self, table: Tensor) -> None:
-        """Let the sum be `table`."""
-        self.weight.copy_(table - self._base[0].weight)
-
-    @torch.no_grad()
     def merged(self) -> Tensor:
         """`(vocabulary, width)`: the table that this stands for."""
         return self._base[0].weight + self.weight
@@ -65,7 +57,7 @@ def share(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: S
             own = discriminator.get_input_embeddings().weight.detach()
             disentangled = GdesEmbedding(generator.get_input_embeddings())
             if released:
-                disentangled.start_as(own)
+                disentangled.weight.data = own - disentangled.merged()  # its difference was 0
             discriminator.set_input_embeddings(disentangled)
         case "all":
             setattr(generator, generator.base_model_prefix, discriminator.base_model)

@@ -9,7 +9,6 @@ kept, the best one, and every one at a multiple of `keep_every` steps.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import shutil
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from elektron.errors import ElektronError
 from elektron.io.checksums import file_sha256, text_sha256
-from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
+from elektron.io.files import MALFORMED, parse_json_object, read_json, read_text, unreadable
 from elektron.io.folders import atomic_folder, partial_folders
 from elektron.models.dtensors import distribute_like
 from elektron.models.pair import Pair
@@ -150,7 +149,7 @@ def identity(out: Path) -> str | None:
     """
     path = out / IDENTITY
     try:
-        return str(parse_json_object(read_text(path))["run"])
+        return str(read_json(path)["run"])
     except FileNotFoundError:
         return None
     except (OSError, *MALFORMED) as error:
@@ -159,7 +158,7 @@ def identity(out: Path) -> str | None:
 
 def other_run(checkpoint: Path) -> str | None:
     """An error message if the checkpoint was written by a run other than that of its folder."""
-    own, run = (parse_json_object(read_text(checkpoint / MANIFEST)).get("run"), checkpoint.parent.parent)
+    own, run = read_json(checkpoint / MANIFEST).get("run"), checkpoint.parent.parent
     if own in (None, expected := identity(run)) or expected is None:
         return None
     return f"{checkpoint} belongs to another run than {run}: move it away"
@@ -183,7 +182,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
             elif file_sha256(path) != digests.get(path.name):
                 raise ValueError("not what was written")
             elif path.name == COUNTERS:
-                step = Progress(**parse_json_object(read_text(path))).step
+                step = Progress(**read_json(path)).step
                 if fnmatch(checkpoint.name, NAMES) and checkpoint.name != folder_name(step):
                     yield f"{checkpoint} contains the checkpoint of step {step}"
         except ABSENT:
@@ -222,9 +221,10 @@ def newest_valid(out: Path) -> Path | None:
 
 def mark_broken(checkpoint: Path, fault: str) -> None:
     """Rename a damaged checkpoint, so that no run resumes from it."""
-    suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
-    names = (checkpoint.with_name(f"{BROKEN}{checkpoint.name}{suffix}") for suffix in suffixes)
-    aside = next(path for path in names if not path.exists())
+    aside, number = checkpoint.with_name(BROKEN + checkpoint.name), 1
+    while aside.exists():
+        number += 1
+        aside = checkpoint.with_name(f"{BROKEN}{checkpoint.name}-{number}")
     try:
         checkpoint.rename(aside)
     except OSError as error:
@@ -258,7 +258,7 @@ def read_progress(checkpoint: Path) -> Progress:
         ElektronError: the file cannot be read, or holds something else.
     """
     try:
-        return Progress(**parse_json_object(read_text(checkpoint / COUNTERS)))
+        return Progress(**read_json(checkpoint / COUNTERS))
     except (OSError, *MALFORMED) as error:
         raise damaged(checkpoint, error) from error
 
@@ -268,18 +268,17 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
 
     One whose counters cannot be read is kept.
     """
-    losses: dict[Path, float] = {}
+    losses: dict[Path, float | None] = {}
     for path in checkpoints(out):
         try:
-            loss = read_progress(path).held_out_loss
-            losses[path] = torch.inf if loss is None or not isfinite(loss) else loss
+            losses[path] = read_progress(path).held_out_loss
         except ElektronError as error:
             log.warning("%s", error)
-    best = min(losses, key=lambda path: losses[path], default=None)
+    finite = {path: loss for path, loss in losses.items() if loss is not None and isfinite(loss)}
+    best = min(finite, key=lambda path: finite[path], default=None)
     for path in list(losses)[:-keep]:
-        is_best = path == best and isfinite(losses[path])
         step = int(path.name.removeprefix("step-"))
-        if not is_best and not (keep_every and step % keep_every == 0):
+        if path != best and not (keep_every and step % keep_every == 0):
             drop(path)
 
 
@@ -302,9 +301,7 @@ def remove_leftovers(out: Path) -> None:
             shutil.rmtree(path)
         finish_replacing(folder)
     except OSError as error:
-        raise ElektronError(
-            f"{error.filename} cannot be removed ({error.strerror}): {folder} has to be writable"
-        ) from error
+        raise ElektronError(f"{error.filename} cannot be removed ({error.strerror})") from error
 
 
 def finish_replacing(folder: Path) -> None:
@@ -334,9 +331,8 @@ def load(
     parameters = dict(pair.named_parameters())
     try:
         with safe_open(checkpoint / WEIGHTS, "pt") as weights, torch.no_grad():
-            names = list(weights.keys())
-            shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
-            if {name: tuple(p.shape) for name, p in parameters.items()} != shapes:
+            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+            if {name: list(p.shape) for name, p in parameters.items()} != shapes:
                 raise ElektronError(f"the networks in {checkpoint} differ from this run's configuration")
             for name, parameter in parameters.items():
                 value = weights.get_tensor(name)
@@ -344,10 +340,6 @@ def load(
                 parameter.copy_(distribute_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
-            if missing := sorted(device_state.keys() - names):
-                raise ElektronError(
-                    f"{checkpoint} is of an earlier version of elektron and has no {missing[0]}: choose another --out"
-                )
             found = {name: state.get_tensor(name) for name in device_state}
             for name, tensor in device_state.items():
                 check_tensor(name, found[name], tensor.shape, tensor.dtype)

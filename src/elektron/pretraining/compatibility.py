@@ -33,8 +33,6 @@ SHALLOWER_GENERATOR = ("deberta-v2", "modernbert", *ONLY_CONTINUED)
 """Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
 WIDE_EMBEDDINGS = ("modernbert", *ONLY_CONTINUED)
 """Families whose embeddings are as wide as the network."""
-KNOWN_LENGTH = ("steps", "tokens")
-"""Lengths of a run that determine its number of steps."""
 
 
 def check_compatibility(config: PretrainConfig) -> None:
@@ -43,17 +41,9 @@ def check_compatibility(config: PretrainConfig) -> None:
     Args:
         config: a resolved configuration whose single values are valid.
     """
-    for reason in conflicts(config):
-        raise ElektronError(reason)
-
-
-def conflicts(config: PretrainConfig) -> Iterator[str]:
-    """A message for every conflict."""
-    yield from start_conflicts(config)
-    yield from plan_conflicts(config)
-    yield from sharing_conflicts(config)
-    yield from network_conflicts(config)
-    yield from schedule_conflicts(config)
+    for conflicts in (start_conflicts, plan_conflicts, sharing_conflicts, network_conflicts, schedule_conflicts):
+        for reason in conflicts(config):
+            raise ElektronError(reason)
 
 
 def start_conflicts(config: PretrainConfig) -> Iterator[str]:
@@ -76,21 +66,17 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Plans and objectives, and options of other plans."""
     plan, objective, options = config.plan, config.objective, config.plan_options
     if objective == "mlm" and plan != "joint":
-        yield (
-            f"plan {plan} trains a generator too, and objective mlm has none: "
-            "choose --plan joint or another --objective"
-        )
+        yield f"plan {plan} trains a generator, and objective mlm has none: choose --plan joint or another --objective"
     if plan == "adversarial" and objective not in DETECT:
         yield (
-            f"plan adversarial trains the generator to fool a detector, and objective "
-            f"{objective} trains none: choose --objective {' or '.join(DETECT)}"
+            f"plan adversarial trains the generator to fool a detector, and objective {objective} trains none: "
+            f"choose --objective {' or '.join(DETECT)}"
         )
     for field in dataclasses.fields(options):
-        if getattr(options, field.name) is not None and field.name not in OPTIONS_OF_PLAN[config.plan]:
+        if getattr(options, field.name) is not None and field.name not in OPTIONS_OF_PLAN[plan]:
             owner = next(name for name, its in OPTIONS_OF_PLAN.items() if field.name in its)
-            yield (
-                f"--plan-options.{field.name.replace('_', '-')} belongs to plan {owner} and has no effect under {plan}"
-            )
+            option = f"--plan-options.{field.name.replace('_', '-')}"
+            yield f"{option} belongs to plan {owner} and has no effect under {plan}"
     if plan == "frozen_generator":
         if (options.generator is None) == (config.init_from is None):
             yield (
@@ -98,23 +84,12 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
                 "discriminator, or --init-from"
             )
         if config.generator == "small":
-            yield (
-                "--generator small has to be trained, which plan frozen_generator does not: choose --generator same "
-                "or --plan joint"
-            )
+            yield "--generator small has to be trained, not frozen: choose --generator same or --plan joint"
     if plan == "two_stage" and config.init_from is not None:
         yield (
             "plan two_stage copies the generator into the discriminator halfway, and would overwrite "
             "that of --init-from: choose --plan joint or alternating"
         )
-    if options.generator_steps is not None:
-        if not any(getattr(config, length) is not None for length in KNOWN_LENGTH):
-            yield "--plan-options.generator-steps needs a run whose length is in steps or tokens"
-        elif config.steps is not None and options.generator_steps >= config.steps:
-            yield (
-                f"--plan-options.generator-steps {options.generator_steps} leaves nothing of "
-                f"{config.steps} steps for the discriminator"
-            )
 
 
 def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
@@ -127,24 +102,19 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
             f"plan {plan} freezes the generator while the discriminator is trained, and --sharing "
             f"{sharing} would change the shared weights: choose none or gdes"
         )
-    if sharing == "gdes":
-        if config.objective in PREDICT_TOKENS:
-            yield (
-                f"--sharing gdes gives the discriminator no output matrix, which objective "
-                f"{config.objective} needs: choose --sharing embeddings"
-            )
-        if config.plan_options.similarity:
-            yield (
-                "--sharing gdes gives the discriminator no output matrix, which "
-                "--plan-options.similarity needs: choose --sharing embeddings"
-            )
-    same_size = (network.generator_width, network.generator_layers) == (1.0, network.num_hidden_layers)
-    if sharing == "all" and not same_size:
+    predicts = f"objective {config.objective}" if config.objective in PREDICT_TOKENS else ""
+    if config.plan_options.similarity:
+        predicts = "--plan-options.similarity"
+    if sharing == "gdes" and predicts:
         yield (
-            f"--sharing all needs a generator as large as the discriminator, and this one has "
-            f"{network.generator_width:g} of its width and {network.generator_layers} of "
-            f"{network.num_hidden_layers} layers: add --network.generator-width 1 --network.generator-layers "
-            f"{network.num_hidden_layers}, or choose --sharing embeddings"
+            f"--sharing gdes gives the discriminator no output matrix, which {predicts} needs: "
+            "choose --sharing embeddings"
+        )
+    layers = network.num_hidden_layers
+    if sharing == "all" and (network.generator_width, network.generator_layers) != (1.0, layers):
+        yield (
+            "--sharing all needs a generator as large as the discriminator: add --network.generator-width 1 "
+            f"--network.generator-layers {layers}, or choose --sharing embeddings"
         )
 
 
@@ -152,10 +122,7 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Sizes and families, and options without effect."""
     network, family = config.network, config.family
     if family in WIDE_EMBEDDINGS and network.embedding_size != network.hidden_size:
-        yield (
-            f"the embeddings of {family} are as wide as the network, {network.hidden_size}: "
-            "leave out --network.embedding-size"
-        )
+        yield f"embeddings of {family} are as wide as the network: leave out --network.embedding-size"
     if family in SHALLOWER_GENERATOR and network.generator_width != 1:
         yield (
             f"the generator of {family} is made smaller by fewer layers, not by less width: "
@@ -166,32 +133,31 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
             "--parallel fsdp gathers each layer by hooks, which cannot be compiled with it: "
             "leave out --compile, or choose --parallel ddp"
         )
-    if config.optimizer.generator_learning_rate is not None and not config.optimizer.separate_optimizers:
-        yield "--optimizer.generator-learning-rate has no effect without --optimizer.separate-optimizers true"
     if config.masking.segmenter is not None and config.masking.unit != "whole_word":
         yield "--masking.segmenter has no effect without --masking.unit whole_word"
 
 
 def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Settings that are functions of the step need a run of a known number of steps."""
-    curriculum, masking = config.curriculum, config.masking
+    first_batch_size, last_probability = config.curriculum.first_batch_size, config.masking.final_mask_probability
     stepwise = {
-        "--curriculum.first-length": curriculum.first_length,
-        "--curriculum.first-batch-size": curriculum.first_batch_size,
-        "--masking.final-mask-probability": masking.final_mask_probability,
+        "--curriculum.first-length": config.curriculum.first_length,
+        "--curriculum.first-batch-size": first_batch_size,
+        "--masking.final-mask-probability": last_probability,
+        "--plan-options.generator-steps": config.plan_options.generator_steps,
     }
-    if not any(getattr(config, length) is not None for length in KNOWN_LENGTH):
+    if config.steps is None and config.tokens is None:
         for name, value in stepwise.items():
             if value is not None:
                 yield f"{name} needs a run whose length is in steps or tokens"
-    if masking.final_mask_probability is not None and masking.final_mask_probability > masking.mask_probability:
+    if last_probability is not None and last_probability > config.masking.mask_probability:
         yield (
-            f"--masking.final-mask-probability {masking.final_mask_probability:g} is above --masking.mask-probability "
-            f"{masking.mask_probability:g}, from which it falls"
+            f"--masking.final-mask-probability {last_probability:g} is above --masking.mask-probability "
+            f"{config.masking.mask_probability:g}, from which it falls"
         )
-    if curriculum.first_batch_size is not None and not doubles_to(curriculum.first_batch_size, config.batch_size):
+    if first_batch_size is not None and not doubles_to(first_batch_size, config.batch_size):
         yield (
-            f"--curriculum.first-batch-size {curriculum.first_batch_size} does not double to "
+            f"--curriculum.first-batch-size {first_batch_size} does not double to "
             f"--batch-size {config.batch_size}: give a half, a quarter, an eighth … of it"
         )
 

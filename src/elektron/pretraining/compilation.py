@@ -43,18 +43,15 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
     return flops is not None and flops >= COMPILED_FROM_FLOPS
 
 
-def compile_step(
-    objective: Objective, pair: Pair, device: torch.device, separate_optimizers: bool
-) -> Callable[..., Any]:
+def compile_step(objective: Objective, pair: Pair, device: torch.device) -> Callable[..., Any]:
     """The objective, compiled as a whole on GPUs; on CPUs the pair's encoder layers are compiled.
 
-    On CPUs one layer takes a fraction of the time to compile and runs as fast. Separate optimizers take two
-    backward passes, and a compiled objective has one.
+    On CPUs one layer takes a fraction of the time to compile and runs as fast.
     """
     torch.compiler.reset()  # earlier runs of this process count towards the recompile limit
     # The same code is compiled for networks of two sizes, trained or not, and for each stage of a curriculum.
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
-    if device.type == "cpu" or separate_optimizers:
+    if device.type == "cpu":
         for layer in pair.encoder_layers():
             layer.compile(fullgraph=True, dynamic=False)
         return objective

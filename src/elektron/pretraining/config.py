@@ -84,8 +84,7 @@ class NetworkConfig:
     """The generator's width, feed-forward width and heads as a fraction of the discriminator's (default: 0.25;
     modernbert and deberta-v2 1)."""
     generator_layers: Layers | None = None
-    """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2
-    half)."""
+    """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2 half)."""
     max_position_embeddings: Size = 512
     """Longest text, in tokens, that the models will read after training."""
     dropout: Fraction | None = None
@@ -152,11 +151,9 @@ class OptimizerConfig:
     """The optimizer and its schedule."""
 
     name: Literal["adamw", "muon"] | None = None
-    """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: elektron muon, the
-    others adamw)."""
+    """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: elektron muon, the others adamw)."""
     learning_rate: LearningRate | None = None
-    """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron
-    3e-3)."""
+    """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron 3e-3)."""
     muon_learning_rate: LearningRate = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: Fraction = 0.9
@@ -170,14 +167,10 @@ class OptimizerConfig:
     weight_decay: Annotated[float, Within(least=0, most=10)] = 0.01
     """Weight decay on matrices; none on norms and biases."""
     max_grad_norm: AboveZero[float] = 1.0
-    """Largest gradient norm: of both networks together, or of each with `separate_optimizers`."""
+    """Largest gradient norm of both networks together."""
     skip_spikes: bool = False
     """Whether to skip steps whose loss is more than 6 standard deviations above the mean of those before, up to five in
     a row. They are counted and logged in any case."""
-    separate_optimizers: bool = False
-    """Whether each network has its own optimizer: its own clipping, and its own moments for shared parameters."""
-    generator_learning_rate: LearningRate | None = None
-    """Peak learning rate of the generator's own AdamW (default: learning_rate); needs `separate_optimizers`."""
     warmup: NotNegative[float] = 0.01
     """Warm-up: below 1 a fraction of the run, else a number of steps."""
     decay_fraction: PositiveFraction = 1.0

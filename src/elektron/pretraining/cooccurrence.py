@@ -55,9 +55,8 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
         return
     slow = pair.discriminator.get_input_embeddings().weight if has_slow_embeddings(pair) else None
     rows, manifest = store.rows("train"), store.manifest
-    sampled = np.unique(
-        np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))).astype(int)
-    )
+    wanted = min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))
+    sampled = np.unique(np.linspace(0, len(rows) - 1, wanted).astype(int))
     counts = cooccurrences(rows.take(sampled), manifest.vocab_size, manifest.all_special_ids)
     embeddings = torch.from_numpy(factorize(counts, max(table.shape[1] for table in tables), seed))
     seen = embeddings.any(dim=1)
@@ -67,11 +66,8 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
             chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
             rms = LEARNED_EMBEDDING_RMS if table is slow else table.square().mean().sqrt()
             table[: len(seen)][seen, :width] = chosen.to(table) * rms
-    log.info(
-        "token embeddings start from the co-occurrences of %s tokens (%.1f s)",
-        f"{len(sampled) * manifest.seq_len:,}",
-        time.perf_counter() - started,
-    )
+    tokens, seconds = len(sampled) * manifest.seq_len, time.perf_counter() - started
+    log.info(f"token embeddings start from the co-occurrences of {tokens:,} tokens ({seconds:.1f} s)")
 
 
 def has_slow_embeddings(pair: Pair) -> bool:

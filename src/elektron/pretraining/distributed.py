@@ -36,8 +36,6 @@ from elektron.pretraining.batches import GlobalBatch
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = timedelta(minutes=10)
-"""As NCCL's default; gloo's of half an hour is long when a host is lost."""
 POLL_SECONDS = 0.05
 BUCKET_NUMEL = 16 * 2**20
 """Gradients are all-reduced in buckets of so many elements: few messages, and little memory."""
@@ -46,7 +44,7 @@ BUCKET_NUMEL = 16 * 2**20
 class World:
     """The processes that train together, and the rank of this one."""
 
-    def __init__(self, device: torch.device, timeout: timedelta = TIMEOUT) -> None:
+    def __init__(self, device: torch.device, timeout: timedelta = timedelta(minutes=10)) -> None:
         """Read rank and world size from torchrun's environment variables.
 
         Args:
@@ -169,15 +167,15 @@ class World:
             self._stop_copied.synchronize()
         return bool(self._stop > 0)
 
-    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
+    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over all ranks; every rank has gradients for the same parameters.
 
         Gradients of sharded parameters (DTensors) have been reduced in the backward pass.
         """
         if not self.is_distributed:
             return
-        found = [gradients[p] for p in parameters if p in gradients]
-        for bucket in gradient_buckets([g for g in found if not is_dtensor(g)]):
+        found = [p.grad for p in parameters if p.grad is not None and not is_dtensor(p.grad)]
+        for bucket in gradient_buckets(found):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
             sums = flat.split([gradient.numel() for gradient in bucket])
@@ -188,11 +186,10 @@ class World:
 def unique_store(store: Store, rank: int, size: int, timeout: timedelta) -> PrefixStore:
     """The part of torchrun's store that belongs to this start of the processes.
 
-    torchrun keeps one store over all restarts, and in it torch 2.13 finds the addresses of processes that have
-    died: a rank that restarted faster than the others connected to those, or waited for them. So every start
-    chooses a prefix. Each rank above 0 writes a random name and reads the prefix from the answer to that name,
-    which no earlier process can have received. Rank 0 answers every name it finds, also those of dead processes,
-    until all ranks have joined.
+    torchrun keeps one store over all restarts, and in it torch 2.13 finds the addresses of processes that have died: a
+    rank that restarted faster than the others connected to those, or waited for them. So every start chooses a prefix.
+    Each rank above 0 writes a random name and reads the prefix from the answer to that name, which no earlier process
+    can have received. Rank 0 answers every name it finds, also those of dead processes, until all ranks have joined.
 
     Raises:
         DistStoreError: not all ranks have joined in time.
@@ -220,7 +217,7 @@ def check_world_size(processes: int, rows: int) -> None:
     """Raise ElektronError for more processes than rows in a step."""
     if rows < processes:
         raise ElektronError(
-            f"{processes} processes cannot share {rows} rows in a step: raise --batch-size or start fewer of them"
+            f"{processes} processes cannot share {rows} rows in a step: raise --batch-size, or start fewer"
         )
 
 

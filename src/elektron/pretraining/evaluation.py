@@ -67,9 +67,7 @@ def precision_and_recall(
     """Precision and recall of replaced tokens; precision is None where no probability is above the threshold."""
     above = probabilities > threshold
     found = float((above & replaced).sum())
-    precision = found / int(above.sum()) if above.any() else None
-    recall = found / int(replaced.sum()) if replaced.any() else None
-    return precision, recall
+    return found / int(above.sum()) if above.any() else None, found / int(replaced.sum()) if replaced.any() else None
 
 
 @torch.no_grad()
@@ -148,13 +146,8 @@ def unigram_entropy(batches: BatchMaker) -> float:
 
     It is the loss of a generator that has learned only token frequencies.
     """
-    input_ids = np.concatenate(
-        [
-            micro_batch.input_ids.cpu().numpy().ravel()
-            for batch in batches.evaluation()
-            for micro_batch in batch.micro_batches
-        ]
-    )
+    micro_batches = (micro_batch for batch in batches.evaluation() for micro_batch in batch.micro_batches)
+    input_ids = np.concatenate([micro_batch.input_ids.cpu().numpy().ravel() for micro_batch in micro_batches])
     text = input_ids[~np.isin(input_ids, batches.manifest.all_special_ids)]
     frequencies = np.unique(text, return_counts=True)[1] / max(1, text.size)
     return float(-(frequencies * np.log(frequencies)).sum())

@@ -13,8 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -118,27 +117,3 @@ def stop_with_the_launcher() -> None:
     """
     if sys.platform == "linux" and launched():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def warn_of_hosts_that_cannot_return() -> None:
-    """Log what torch 2.13 needs so that a lost host can join the others again."""
-    hosts = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    if hosts > 1 and restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        log.warning(
-            "a host that is lost cannot join again: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on all "
-            "hosts before torchrun"
-        )
-
-
-@contextmanager
-def errors_only(condition: bool) -> Iterator[None]:
-    """Under the condition, log nothing but errors inside the block."""
-    logger = logging.getLogger("elektron")
-    level = logger.level
-    if condition:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -139,8 +139,7 @@ class WordFinder:
         kind = type(tokenizer.backend_tokenizer.model).__name__
         if kind not in ("WordPiece", "BPE", "Unigram"):
             raise ElektronError(
-                f"--masking.unit whole_word cannot tell where words begin with a tokenizer of kind {kind}: "
-                "choose --masking.unit token"
+                f"--masking.unit whole_word cannot tell where words begin with a {kind} tokenizer: choose token"
             )
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         special = set(tokenizer.all_special_tokens)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
-from elektron.pretraining.batches import GlobalBatch
 from elektron.pretraining.distributed import World
 from elektron.pretraining.evaluation import MEANS, auc_of_histogram
-from elektron.pretraining.objectives import Objective, Output
+from elektron.pretraining.objectives import Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.start_and_end import start_and_end
@@ -69,9 +68,8 @@ class MetricSums:
 
     def add_step(
         self,
-        batch: GlobalBatch,
+        tokens: dict[str, float | Tensor],
         output: Output,
-        objective: Objective,
         norms: dict[str, Tensor],
         updated: Tensor,
         spike: Tensor,
@@ -79,14 +77,12 @@ class MetricSums:
         """Add the current step to the sums; of a skipped step only that it was skipped.
 
         Args:
-            batch: the step's batch, with global counts.
-            output: of one of its micro-batches.
-            objective: what was predicted.
+            tokens: the objective's token counts over the global batch.
+            output: of one of the step's micro-batches.
             norms: gradient norms by network.
             updated: whether the step was taken, `()`.
             spike: whether a loss was a spike, `()`.
         """
-        tokens = objective.token_counts(batch)
         divisors = self.step[self.divisors]
         for index, (name, count) in enumerate(MEANS.values()):
             if getattr(output, name) is not None:
@@ -227,9 +223,8 @@ class MetricsLogger:
             if line["kind"] == "train":
                 self._take_training(line["step"], line)
             elif line["kind"] == "evaluation":
-                excluded = {"kind", "new_parts", *POSITION, *SPEED}
-                metrics = {name: line[name] for name in line if name not in excluded}
-                self.evaluated = {line["step"]: metrics}
+                metrics = line.keys() - {"kind", "new_parts", *POSITION, *SPEED}
+                self.evaluated = {line["step"]: {name: line[name] for name in line if name in metrics}}
             elif line["kind"] == "alarm":
                 self.health.raised.add(str(line.get("alarm")))
             elif line["kind"] == "rolled_back":
@@ -262,11 +257,8 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 
 def summary_text(summary: dict[str, Any], folder: RunFolder) -> str:
     """The metrics of a finished run, and what to do with it next."""
-    more = [
-        f"  {key.partition('/')[2]}: generator {summary[key]:.2f} nats"
-        for key in summary
-        if key.startswith("generator_loss/")
-    ]
+    sources = {key.partition("/")[2]: summary[key] for key in summary if key.startswith("generator_loss/")}
+    more = [f"  {source}: generator {loss:.2f} nats" for source, loss in sources.items()]
     evaluations = (line for line in folder.lines() if line["kind"] == "evaluation")
     if found := start_and_end(evaluations, summary):
         rows, remark = found

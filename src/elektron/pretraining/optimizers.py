@@ -4,9 +4,7 @@
 the encoder layers by Muon (`elektron.muon`) and everything else, including embeddings and heads, by AdamW. Weight
 decay applies to matrices only, except those whose norm is kept constant.
 
-By default the sum of both losses is one loss with one gradient norm for clipping, as in the official code. With
-separate optimizers (Dong et al. 2023) each network has its own optimizer, learning rate and clipping, and shared
-parameters are updated by both, with moments for each; λ then has no effect on the generator.
+The sum of both losses is one loss with one gradient norm for clipping, as in the official code.
 
 Parameters may be sharded over the ranks (`distributed.py`), and gradients and moments with them. AdamW works on the
 shards, Muon gathers one matrix at a time. Norms are global.
@@ -38,126 +36,18 @@ STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
 
 
 class PairOptimizer:
-    """The optimizers of both networks, which step together."""
+    """AdamW, or Muon and AdamW, over both networks."""
 
     def __init__(self, pair: Pair, config: OptimizerConfig, muon_dtype: torch.dtype = torch.float32) -> None:
-        assert config.name is not None
         assert config.learning_rate is not None
+        self.max_grad_norm, self.bias_correction = config.max_grad_norm, config.bias_correction
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
-        networks = {
-            name: [p for p in pair.parameters_of(name) if p.requires_grad] for name in (DISCRIMINATOR, GENERATOR)
-        }
-        rates = {DISCRIMINATOR: config.learning_rate, GENERATOR: config.generator_learning_rate or config.learning_rate}
-        groups = [list(networks)]
-        if config.separate_optimizers:
-            groups = [[name] for name, parameters in networks.items() if parameters]
-        self.parts = [
-            NetworkOptimizer({name: networks[name] for name in names}, pair, config, rates[names[0]], muon_dtype)
-            for names in groups
-        ]
-
-    def backward(self, generator_loss: Tensor | None, discriminator_loss: Tensor | None) -> None:
-        """Accumulate the gradients of the losses for the next step."""
-        losses = {GENERATOR: generator_loss, DISCRIMINATOR: discriminator_loss}
-        for part in self.parts:
-            own = [loss for name in part.networks if (loss := losses[name]) is not None]
-            if own:
-                part.backward(torch.stack(own).sum())
-
-    def step(self, rate: float, world: World | None = None, allowed: Tensor | None = None) -> dict[str, Tensor]:
-        """All-reduce and clip the gradients, update the parameters, clear the gradients.
-
-        Where a gradient is non-finite or `allowed` is false, neither parameters nor moments are updated.
-
-        Args:
-            rate: the factor on the peak learning rates.
-            world: the ranks whose gradients are summed.
-            allowed: whether to update, `()` on the device.
-
-        Returns:
-            Gradient norms before clipping, by network: 0 without gradients, non-finite where a gradient is. Shared
-            embeddings count as the discriminator's, unless optimizers are separate.
-        """
-        norms: dict[str, Tensor] = {}
-        for part in self.parts:
-            if world is not None:
-                world.all_reduce_gradients(part.parameters, part.gradients)
-            norms |= part.norms()
-        update = torch.isfinite(torch.stack(list(norms.values()))).all()
-        if allowed is not None:
-            update &= allowed
-        for part in self.parts:
-            part.step(rate, norms, update)
-        zero = torch.zeros((), device=update.device)
-        return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
-
-    def state_tensors(self) -> dict[str, Tensor]:
-        """The optimizers' state, as `optimizer|parameter|key`."""
-        return {
-            f"{number}|{self.names[parameter]}|{key}": value
-            for number, optimizer in enumerate(self.optimizers())
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
-        }
-
-    def load_state_tensors(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Load a state of whole tensors, as `state_tensors` returned it.
-
-        Raises:
-            ValueError: it is not the state of these optimizers. A tensor of another shape would make a fused step
-                read and write out of bounds.
-        """
-        for part in self.parts:
-            part.reset()
-        expected = {
-            f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
-            for number, optimizer in enumerate(self.optimizers())
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            for key in STATE_OF[type(optimizer)]
-        }
-        loaded: set[str] = set()
-        for name, value in tensors:
-            if name not in expected:
-                raise ValueError(f"{name} belongs to another optimizer")
-            state, parameter, key = expected[name]
-            if key == "step":
-                check_tensor(name, value, torch.Size(), torch.float32)
-                state[key] = value.to(parameter.device)
-            else:
-                check_tensor(name, value, parameter.shape, parameter.dtype)
-                state[key] = distribute_like(value, parameter)
-            loaded.add(name)
-        for name, (state, _, _) in expected.items():
-            if state and name not in loaded:
-                raise ValueError(f"{name} is missing")
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All optimizers, in a fixed order."""
-        return [optimizer for part in self.parts for optimizer in part.optimizers]
-
-
-class NetworkOptimizer:
-    """AdamW, or Muon and AdamW, for one network or both, and the gradients for them."""
-
-    def __init__(
-        self,
-        networks: dict[str, list[nn.Parameter]],
-        pair: Pair,
-        config: OptimizerConfig,
-        learning_rate: float,
-        muon_dtype: torch.dtype,
-    ) -> None:
-        self.max_grad_norm = config.max_grad_norm
-        self.bias_correction = config.bias_correction
-        self.networks: dict[str, list[nn.Parameter]] = {}
-        self.parameters: list[nn.Parameter] = []
-        for name, parameters in networks.items():
-            # Shared parameters count as the first network's.
-            seen = set(self.parameters)
-            self.networks[name] = [p for p in parameters if p not in seen]
-            self.parameters += self.networks[name]
-        self.gradients: dict[nn.Parameter, Tensor] = {}
+        discriminator, generator = pair.parameters_of(DISCRIMINATOR), pair.parameters_of(GENERATOR)
+        shared = set(discriminator)
+        own = {DISCRIMINATOR: discriminator, GENERATOR: [p for p in generator if p not in shared]}
+        self.networks = {name: [p for p in parameters if p.requires_grad] for name, parameters in own.items()}
+        """The trained parameters of each network; shared ones count as the discriminator's."""
+        self.parameters = [p for parameters in self.networks.values() for p in parameters]
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
         rest = [p for p in self.parameters if p not in matrices]
         adamw_groups: list[dict[str, Any]] = [  # no weight decay for norms and biases
@@ -167,7 +57,7 @@ class NetworkOptimizer:
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 adamw_groups,
-                lr=learning_rate,
+                lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
                 eps=config.eps,
                 weight_decay=config.weight_decay,
@@ -193,6 +83,43 @@ class NetworkOptimizer:
             group["peak_lr"] = group["lr"]
         self.reset()
 
+    def step(self, rate: float, world: World | None = None, allowed: Tensor | None = None) -> dict[str, Tensor]:
+        """All-reduce and clip the gradients, update the parameters, clear the gradients.
+
+        Where a gradient is non-finite or `allowed` is false, neither parameters nor moments are updated. Both this and
+        clipping happen inside the optimizers' kernels, through the attributes that a `GradScaler` sets: no gradient is
+        copied, and the host does not wait for the device.
+
+        Args:
+            rate: the factor on the peak learning rates.
+            world: the ranks whose gradients are summed.
+            allowed: whether to update, `()` on the device.
+
+        Returns:
+            Gradient norms before clipping, by network: 0 without gradients, non-finite where a gradient is. Shared
+            embeddings count as the discriminator's.
+        """
+        if world is not None:
+            world.all_reduce_gradients(self.parameters)
+        norms = {
+            name: full_tensor(get_total_norm(gradients))
+            for name, parameters in self.networks.items()
+            if (gradients := [p.grad for p in parameters if p.grad is not None])
+        }
+        found = torch.stack(list(norms.values()))
+        update = torch.isfinite(found).all()
+        if allowed is not None:
+            update &= allowed
+        excess = (torch.linalg.vector_norm(found) + CLIP_EPS) / self.max_grad_norm
+        for group in self._groups():
+            group["lr"] = group["peak_lr"] * rate
+        for optimizer in self.optimizers:
+            vars(optimizer).update(grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float())
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        zero = torch.zeros((), device=update.device)
+        return {name: norms.get(name, zero) for name in (GENERATOR, DISCRIMINATOR)}
+
     def reset(self) -> None:
         """Clear the state, as before the first step."""
         for optimizer in self.optimizers:
@@ -200,43 +127,45 @@ class NetworkOptimizer:
         if not self.bias_correction:
             leave_out_bias_correction(self.optimizers[0])
 
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradients of a loss, apart from those of another optimizer."""
-        for parameter in self.parameters:
-            parameter.grad = self.gradients.pop(parameter, None)
-        loss.backward()
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                self.gradients[parameter] = parameter.grad
-                parameter.grad = None
-
-    def norms(self) -> dict[str, Tensor]:
-        """The gradient norm of each network that has gradients."""
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimizers' state, as `optimizer|parameter|key`."""
         return {
-            name: full_tensor(get_total_norm(found))
-            for name, parameters in self.networks.items()
-            if (found := [self.gradients[p] for p in parameters if p in self.gradients])
+            f"{number}|{self.names[parameter]}|{key}": value
+            for number, optimizer in enumerate(self.optimizers)
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
         }
 
-    def step(self, rate: float, norms: dict[str, Tensor], update: Tensor) -> None:
-        """Clip by the joint norm and, where `update` is true, update the parameters with gradients.
+    def load_state_tensors(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Load a state of whole tensors, as `state_tensors` returned it.
 
-        Both happen inside the optimizers' kernels, through the attributes that a `GradScaler` sets: no gradient is
-        copied, and the host does not wait for the device.
+        Raises:
+            ValueError: it is not the state of these optimizers. A tensor of another shape would make a fused step
+                read and write out of bounds.
         """
-        if not self.gradients:
-            return
-        for parameter, gradient in self.gradients.items():
-            parameter.grad = gradient
-        own = torch.stack([norms[name] for name in self.networks if name in norms])
-        excess = (torch.linalg.vector_norm(own) + CLIP_EPS) / self.max_grad_norm
-        for group in self._groups():
-            group["lr"] = group["peak_lr"] * rate
-        for optimizer in self.optimizers:
-            vars(optimizer).update(grad_scale=excess.clamp(min=1.0).float(), found_inf=(~update).float())
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.gradients.clear()
+        self.reset()
+        expected = {
+            f"{number}|{self.names[parameter]}|{key}": (optimizer.state[parameter], parameter, key)
+            for number, optimizer in enumerate(self.optimizers)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            for key in STATE_OF[type(optimizer)]
+        }
+        loaded: set[str] = set()
+        for name, value in tensors:
+            if name not in expected:
+                raise ValueError(f"{name} belongs to another optimizer")
+            state, parameter, key = expected[name]
+            if key == "step":
+                check_tensor(name, value, torch.Size(), torch.float32)
+                state[key] = value.to(parameter.device)
+            else:
+                check_tensor(name, value, parameter.shape, parameter.dtype)
+                state[key] = distribute_like(value, parameter)
+            loaded.add(name)
+        for name, (state, _, _) in expected.items():
+            if state and name not in loaded:
+                raise ValueError(f"{name} is missing")
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)

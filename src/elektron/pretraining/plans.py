@@ -94,9 +94,7 @@ class TwoStage(Plan):
                 f"plan two_stage has {steps} steps for two stages, and the first would take {first}: "
                 "give more steps, or fewer to --plan-options.generator-steps"
             )
-        if options.generator_steps is None or steps is None:
-            return cls()
-        return cls(boundary=options.generator_steps / steps)
+        return cls() if options.generator_steps is None or steps is None else cls(boundary=first / steps)
 
     @property
     def shortest_stage(self) -> float:
@@ -114,20 +112,15 @@ class TwoStage(Plan):
         return stage == 1
 
     def stage_fraction(self, fraction: float) -> float:
-        if self.stage(fraction) == 0:
-            return fraction / self.boundary
-        return max(0.0, fraction - self.boundary) / (1 - self.boundary)
+        first, left = self.boundary, 1 - self.boundary
+        return max(0.0, fraction - first) / left if self.stage(fraction) else fraction / first
 
     def start_stage(self, stage: int, pair: Pair) -> None:
         """Start the discriminator from the generator's weights."""
         if stage == 1:
             copied, total = copy_weights(pair)
-            log.info(
-                "second stage: %d of the discriminator's %d encoder weights were copied from the "
-                "generator, which is frozen from here on",
-                copied,
-                total,
-            )
+            what = f"{copied} of the discriminator's {total} encoder weights were copied from the generator"
+            log.info(f"second stage: {what}, which is frozen from here on")
 
 
 @dataclass(frozen=True)

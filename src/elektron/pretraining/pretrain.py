@@ -27,11 +27,9 @@ from elektron.pretraining.cooccurrence import initialize_embeddings
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
 from elektron.pretraining.launching import (
     Interruption,
-    errors_only,
     launch,
     launched,
     stop_with_the_launcher,
-    warn_of_hosts_that_cannot_return,
 )
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
@@ -74,16 +72,12 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     stop_with_the_launcher()
     set_local_device()
     on = Device.choose(config.precision)
-    with (
-        World(on.device, timedelta(seconds=config.collective_timeout)) as world,
-        errors_only(not world.is_main),
-        same_bits(on.device),
-        ExitStack() as held,
-    ):
+    timeout = timedelta(seconds=config.collective_timeout)
+    with World(on.device, timeout) as world, same_bits(on.device), ExitStack() as held:
+        if not world.is_main:
+            logging.getLogger("elektron").setLevel(logging.ERROR)
         with world.propagate_rank0_error():
             check_world_size(world.size, curriculum.shape(0).store_rows)
-        warn_of_hosts_that_cannot_return()
-        with world.propagate_rank0_error():
             if world.is_main:
                 folder = held.enter_context(own_folder(config, store))
         if not world.is_main:

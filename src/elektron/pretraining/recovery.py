@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from elektron.corpus.blocks import BlockStore
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.models.dtensors import copy_to_cpu
@@ -23,10 +24,11 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.checkpoint import CheckpointWriter, Snapshot
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.distributed import World
+from elektron.pretraining.distributed import World, shard
+from elektron.pretraining.masking import WordFinder
 from elektron.pretraining.metrics import NON_FINITE, MetricsLogger, MetricSums
 from elektron.pretraining.optimizers import PairOptimizer
-from elektron.pretraining.run import RunFolder
+from elektron.pretraining.run import RunFolder, identity_of
 from elektron.pretraining.schedules import Progress, RunLength
 
 log = logging.getLogger(__name__)
@@ -104,22 +106,35 @@ class LossSpikes:
 class RecoverableRun:
     """The state of a run that checkpoints have, and what is done with them."""
 
-    config: PretrainConfig
-    folder: RunFolder
-    on: Device
-    world: World
     compiled: bool
-    settings: str
-    """Identity of the settings and blocks."""
-    batches: BatchMaker
-    run_length: RunLength
-    pair: Pair
-    optimizer: PairOptimizer
-    progress: Progress
-    metric_sums: MetricSums
     metrics_logger: MetricsLogger
-    spikes: LossSpikes
-    writer: CheckpointWriter
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        store: BlockStore,
+        pair: Pair,
+        folder: RunFolder,
+        on: Device,
+        world: World,
+        words: WordFinder | None,
+    ) -> None:
+        self.config, self.folder, self.world = config, folder, world
+        self.on, self.device = on, on.device
+        fsdp = config.parallel == "fsdp" and world.is_distributed
+        max_local_rows = world.max_local_rows if fsdp else None
+        self.batches = BatchMaker(store, config, self.device, words, world.local_rows, max_local_rows)
+        self.run_length = RunLength.of(config, self.batches.curriculum.steps)
+        self.pair = pair.to(self.device)
+        world.broadcast_parameters(self.pair)
+        if fsdp:
+            shard(self.pair, on, world)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer, on.muon_dtype)
+        self.metric_sums = MetricSums(self.device)
+        self.spikes = LossSpikes(self.device)
+        self.writer = CheckpointWriter(folder.path, config.checkpoint)
+        self.settings = identity_of(config, store)
+        self.progress = Progress()
 
     def device_state(self) -> dict[str, Tensor]:
         """What a checkpoint has besides weights and optimizers: metric sums and recent losses."""
@@ -146,7 +161,7 @@ class RecoverableRun:
     def load(self, path: Path) -> None:
         """Load weights, optimizers, counters and metric sums from a checkpoint."""
         self.progress, state = checkpoint.load(path, self.pair, self.optimizer, self.device_state())
-        self.metric_sums = MetricSums(self.on.device)
+        self.metric_sums = MetricSums(self.device)
         self.metric_sums.load_state(state["metrics"], self.world)
         self.spikes.load_state(state["losses"])
         self.batches.skipped_rows = self.progress.skipped_rows
@@ -184,11 +199,8 @@ class RecoverableRun:
         self.metrics_logger.resume(self.progress.step)
         log.info("resuming from step %d", self.progress.step)
         if previous_device not in ("", device):
-            log.warning(
-                "the checkpoint was written by %s, this is %s: the results will not be bit-identical",
-                previous_device,
-                device,
-            )
+            other = "the checkpoint was written by %s, this is %s: the results will not be bit-identical"
+            log.warning(other, previous_device, device)
         if self.progress.schedule_from and self.run_length.fraction_done(self.progress) < 1:
             log.info("the run had ended and is longer now: its schedule restarts here")
 
@@ -205,9 +217,8 @@ class RecoverableRun:
             f"were non-finite{or_spikes}"
         )
         if path is None or len(diverged.skipped_rows) == MAX_ROLLBACKS:
-            why_not = f"skipping rows {MAX_ROLLBACKS} times has not helped"
-            if path is None:
-                why_not = "there is no checkpoint to roll back to"
+            tried = f"skipping rows {MAX_ROLLBACKS} times has not helped"
+            why_not = "there is no checkpoint to roll back to" if path is None else tried
             self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
             raise ElektronError(
                 f"{message}; {why_not}: start again in another --out with a lower "
@@ -220,6 +231,6 @@ class RecoverableRun:
         self.batches.skipped_rows = self.progress.skipped_rows
         self.progress.seconds = diverged.seconds
         self.progress.skipped = 0  # those before the checkpoint have been counted already
-        self.metric_sums = MetricSums(self.on.device)
+        self.metric_sums = MetricSums(self.device)
         self.metrics_logger.roll_back(step, rows, message)
         log.warning("%s: rolling back to step %d and skipping the %s rows since", message, step, f"{rows:,}")

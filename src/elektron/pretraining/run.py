@@ -28,14 +28,12 @@ log = logging.getLogger(__name__)
 BLOCKS = "data"
 """The name by which `--resume.allow` allows other blocks."""
 NOT_THE_RUN = (
-    *("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume"),
-    *("allow_unknown", "track"),
+    *("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume", "allow_unknown", "track"),
 )
 """Settings that do not make another run: places, logging, and the processes that train."""
 FIXED = (
     *("family", "network", "objective", "plan", "plan_options", "sharing", "seed"),
-    *("init_from", "generator", "replace_tokenizer"),
-    *("optimizer.name", "optimizer.separate_optimizers", "optimizer.bias_correction"),
+    *("init_from", "generator", "replace_tokenizer", "optimizer.name", "optimizer.bias_correction"),
 )
 """Settings and groups of settings that never change within a run, with the exceptions in CHANGEABLE."""
 CHANGEABLE = ("network.dropout",)
@@ -58,22 +56,20 @@ class RunFolder:
         """
         folder = cls(config.out, writes)
         earlier, changed = folder.compare(config, store)
-        if earlier is None:
+        if earlier is None or (changed and writes):
             try:
-                make_folder(folder.path)
-                folder.write_json(IDENTITY, {"run": identity_of(config, store)})
+                if earlier is None:
+                    make_folder(folder.path)
+                    folder.write_json(IDENTITY, {"run": identity_of(config, store)})
+                else:
+                    log.warning("%s resumes with other settings: %s", folder.path, changed)
+                    (folder.path / SUMMARY).unlink(missing_ok=True)
                 folder.write_json(CORPUS, corpus_summary(store))
+                # The settings last: if this is killed before, the same command finds the change again.
                 save_yaml(config, folder.path / CONFIG)
             except OSError as error:
-                raise ElektronError(
-                    f"{folder.path} cannot be written ({error.strerror}): choose another --out"
-                ) from error
-        elif changed and writes:
-            log.warning("%s resumes with other settings: %s", folder.path, changed)
-            (folder.path / SUMMARY).unlink(missing_ok=True)
-            # The settings last: if this is killed before, the same command finds the change again.
-            folder.write_json(CORPUS, corpus_summary(store))
-            save_yaml(config, folder.path / CONFIG)
+                what = f"{folder.path} cannot be written ({error.strerror})"
+                raise ElektronError(f"{what}: choose another --out") from error
         return folder
 
     def compare(self, config: PretrainConfig, store: BlockStore) -> tuple[PretrainConfig | None, str]:
@@ -103,8 +99,7 @@ class RunFolder:
         Raises:
             ElektronError: it may not.
         """
-        corpus = self.read_json(CORPUS)
-        seq_len, manifest = corpus.get("seq_len"), store.manifest
+        corpus, manifest = self.read_json(CORPUS), store.manifest
         if corpus.get("fingerprint") == store.fingerprint:
             return False
         problem = ""
@@ -112,8 +107,8 @@ class RunFolder:
             problem = f"blocks of another tokenizer than {config.data}'s"
         elif BLOCKS not in config.resume.allow:
             problem = f"other blocks than {config.data} (allow them by --resume.allow {BLOCKS})"
-        elif seq_len != manifest.seq_len:
-            problem = f"rows of {seq_len} tokens, {config.data}'s have {manifest.seq_len}"
+        elif corpus.get("seq_len") != manifest.seq_len:
+            problem = f"rows of {corpus.get('seq_len')} tokens, {config.data}'s have {manifest.seq_len}"
         if problem:
             raise ElektronError(
                 f"{self.path} holds a run on {problem}: choose another --out, or give the blocks it was started with"
@@ -123,8 +118,7 @@ class RunFolder:
     def has_steps_left(self, config: PretrainConfig, store: BlockStore) -> bool:
         """Whether a finished run has steps left under these settings."""
         saved = checkpoints(self.path)
-        steps = Curriculum(config, store.manifest.seq_len).steps
-        length = RunLength.of(config, steps)
+        length = RunLength.of(config, Curriculum(config, store.manifest.seq_len).steps)
         return bool(saved) and length.fraction_done(read_progress(saved[-1])) < 1
 
     def is_new(self) -> bool:
@@ -245,23 +239,20 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     Raises:
         ElektronError: one is not allowed, or cannot be.
     """
-    units = [" and ".join(name for name in LENGTHS if getattr(each, name) is not None) for each in (earlier, config)]
-    if units[0] != units[1]:
+    before, now = (next(name for name in LENGTHS if getattr(each, name) is not None) for each in (earlier, config))
+    if before != now:
         raise ElektronError(
-            f"{config.out} holds a run whose length is given in {units[0]}, not in {units[1]}: "
-            "give it so, or choose another --out"
+            f"{config.out} holds a run whose length is given in {before}, not in {now}: give it so, or another --out"
         )
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
         if reason := why_fixed(name, config):
-            raise ElektronError(
-                f"--resume.allow {name}: it cannot change during a run ({reason}): choose another --out"
-            )
+            what = f"--resume.allow {name}: it cannot change during a run ({reason})"
+            raise ElektronError(f"{what}: choose another --out")
     changed = differences(earlier, config, NOT_THE_RUN)
     if refused := [name for name in changed if name not in allowed]:
-        way = ""
-        if not any(why_fixed(name, config) for name in changed):
-            way = f", or resume it with the change by --resume.allow {' '.join(refused)}"
+        fixed = any(why_fixed(name, config) for name in changed)
+        way = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
         raise ElektronError(
             f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{way}"
         )

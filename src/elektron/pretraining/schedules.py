@@ -8,16 +8,22 @@ LTG-BERT, Samuel et al. 2023, and Cramming, Geiping and Goldstein 2023). The mas
 from __future__ import annotations
 
 import bisect
+import logging
 import math
 from dataclasses import dataclass, field
 from types import NoneType
+from typing import Literal
 
 import numpy as np
 
 from elektron.errors import ElektronError
 from elektron.pretraining.config import PretrainConfig
 
+log = logging.getLogger(__name__)
+
 GIGA = 1e9
+SHORTENED_WARMUP = 0.1
+"""A warm-up that is longer than the run is shortened to this fraction of it."""
 
 
 @dataclass
@@ -62,18 +68,29 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunLength:
-    """The length of a run: in steps, in seconds of training, or in FLOPs."""
+    """The length of a run: in steps, in seconds of training, or in GFLOPs."""
 
-    steps: int | None
-    seconds: float | None = None
-    flops: float | None = None
+    total: float
+    unit: Literal["steps", "seconds", "GFLOPs"]
 
     @classmethod
     def of(cls, config: PretrainConfig, steps: int | None) -> RunLength:
         """The configured length; `steps` is the number of steps where the configuration determines it."""
         if config.minutes is not None:
-            return cls(None, seconds=config.minutes * 60)
-        return cls(None, flops=config.flops) if config.flops is not None else cls(steps)
+            return cls(config.minutes * 60, "seconds")
+        if config.flops is not None:
+            return cls(config.flops / GIGA, "GFLOPs")
+        assert steps is not None
+        return cls(steps, "steps")
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps, where it is known from the start."""
+        return int(self.total) if self.unit == "steps" else None
+
+    def done(self, progress: Progress) -> float:
+        """How much of the run is done, in its unit."""
+        return {"steps": progress.step, "seconds": progress.seconds, "GFLOPs": progress.flops / GIGA}[self.unit]
 
     def fraction_done(self, progress: Progress) -> float:
         """How much of the run is done, from 0 to 1."""
@@ -85,29 +102,21 @@ class RunLength:
         done = self.done(progress) - progress.schedule_from
         return min(1.0, max(0.0, done / left)) if left > 0 else 1.0
 
-    def done(self, progress: Progress) -> float:
-        """How much of the run is done, in its unit."""
-        if self.steps is not None:
-            return progress.step
-        return progress.flops / GIGA if self.flops is not None else progress.seconds
-
-    @property
-    def total(self) -> float:
-        """The whole run, in its unit."""
-        total = self.steps or self.seconds or (self.flops or 0.0) / GIGA
-        assert total
-        return total
-
-    @property
-    def unit(self) -> str:
-        if self.steps is not None:
-            return "steps"
-        return "GFLOPs" if self.flops is not None else "seconds"
-
     def __str__(self) -> str:
-        if self.seconds is not None:
-            return f"{self.seconds / 60:g} minutes"
-        return f"{self.steps:,} steps" if self.steps is not None else f"{self.flops:.3g} FLOPs"
+        return {
+            "steps": f"{self.total:,} steps",
+            "seconds": f"{self.total / 60:g} minutes",
+            "GFLOPs": f"{self.total * GIGA:.3g} FLOPs",
+        }[self.unit]
+
+
+def effective_warmup(warmup: float, steps: int | None) -> float:
+    """The configured warm-up, shortened if `steps`, the length of a schedule where it is known, would end inside it."""
+    if steps is None or warmup < 1 or warmup < steps:
+        return warmup
+    percent = round(SHORTENED_WARMUP * 100)
+    log.warning("a warm-up of %d steps does not fit into %d: %d %% of the run are used", warmup, steps, percent)
+    return SHORTENED_WARMUP
 
 
 def learning_rate_factor(fraction: float, step: int, warmup: float, decay_fraction: float) -> float:
@@ -152,15 +161,14 @@ class Curriculum:
     def __init__(self, config: PretrainConfig, seq_len: int) -> None:
         curriculum, masking = config.curriculum, config.masking
         self.seq_len = seq_len
+        self.batch_fraction, self.length_fraction = curriculum.batch_fraction, curriculum.length_fraction
         self.batches = doublings(curriculum.first_batch_size or config.batch_size, config.batch_size)
-        self.batch_fraction = curriculum.batch_fraction
         self.lengths = doublings(curriculum.first_length or seq_len, seq_len)
         if self.lengths[-1] != seq_len:
             raise ElektronError(
                 f"--curriculum.first-length {curriculum.first_length} does not double to the {seq_len} tokens "
                 "of a row: give a half, a quarter, an eighth … of it"
             )
-        self.length_fraction = curriculum.length_fraction
         first, last = masking.mask_probability, masking.final_mask_probability
         self.mask_probabilities = (first, first if last is None else last)
         self.steps = config.steps

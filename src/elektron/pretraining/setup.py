@@ -23,7 +23,7 @@ from elektron.models.adaptation import VocabularyChange
 from elektron.models.families import FAMILIES, Sizes, check_sizes, sizes_of
 from elektron.models.packed import mixes_documents
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair, network_of_run
-from elektron.models.released import Changes, load_pair, pair_with_generator, released_family
+from elektron.models.released import load_pair, pair_with_generator, released_family
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, PretrainConfig
 from elektron.pretraining.masking import WordFinder, load_segmenter
@@ -49,7 +49,7 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
     family = released_family(name, released)
     if family.name != config.family:
         log.info("%s is of family %s: so is this run", name, family.name)
-    sizes = dataclasses.asdict(sizes_of(released))
+    sizes: dict[str, Any] = dataclasses.asdict(sizes_of(released))
     source, generator_name = generator_source(config)
     if source == "same":
         sizes |= {"generator_width": 1.0, "generator_layers": sizes["num_hidden_layers"]}
@@ -58,19 +58,16 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         sizes["generator_layers"] = generator.num_hidden_layers
         if family.name not in SHALLOWER_GENERATOR:
             sizes["generator_width"] = generator.hidden_size / sizes["hidden_size"]
-    network = config.network
-    for field in dataclasses.fields(network):
-        value = getattr(network, field.name)
-        if value == field.default or field.name not in sizes:
+    for field in dataclasses.fields(config.network):
+        value, own = getattr(config.network, field.name), sizes.get(field.name)
+        if value == field.default or own is None:
             continue
-        option = f"--network.{field.name.replace('_', '-')}"
-        own = sizes[field.name]
         if field.name == "max_position_embeddings" and value > own:
             sizes[field.name] = value  # more positions can be had
         elif value != own:
+            option = f"--network.{field.name.replace('_', '-')}"
             raise ElektronError(f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out")
-    network = dataclasses.replace(network, **sizes)
-    taken_over: dict[str, Any] = {"family": family.name, "network": network}
+    taken_over: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
     return dataclasses.replace(config, **taken_over)
 
 
@@ -85,13 +82,10 @@ def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
     _, name = split_init_from(config.init_from)
     if config.generator == "released" and name is None:
         raise ElektronError(
-            f"--generator released: {config.init_from} has no generator beside it: "
-            "name one after a comma, or choose same or small"
+            f"--generator released: {config.init_from} has no generator beside it: name one, or choose same or small"
         )
     if config.generator in ("same", "small") and "," in config.init_from:
-        raise ElektronError(
-            f"--generator {config.generator} and the generator that --init-from names exclude one another"
-        )
+        raise ElektronError(f"--generator {config.generator} and a generator in --init-from exclude one another")
     without = "same" if config.plan == "frozen_generator" else "small"
     source = config.generator or ("released" if name is not None else without)
     return source, name if source == "released" else None
@@ -118,17 +112,14 @@ def check_rows(config: PretrainConfig, store: BlockStore) -> None:
     """Refuse blocks without training or validation rows, or whose rows the curriculum cannot split."""
     for split in SPLITS:
         if not len(store.rows(split)):
-            raise ElektronError(
-                f"{config.data} has no {split} rows: prepare it again from more documents or with another --validation"
-            )
+            raise ElektronError(f"{config.data} has no {split} rows: prepare more documents, or another --validation")
     if store.manifest.packing == "dense" and config.family == "electra":
         log.info(
             "the blocks are packed densely, not as the paper packs: several texts a row, each under its own attention"
         )
     if store.manifest.packing != "dense" and config.curriculum.first_length is not None:
         raise ElektronError(
-            "--curriculum.first-length cuts rows into parts, and rows packed as in the paper hold pairs of "
-            "segments that belong together: prepare the blocks with --packing dense"
+            "--curriculum.first-length cuts rows, and pairs packed as in the paper belong together: use --packing dense"
         )
 
 
@@ -176,9 +167,8 @@ def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> N
 def released_networks(config: PretrainConfig) -> list[str]:
     """The folders or hub names of the networks that the run starts from."""
     if config.init_from is not None:
-        _, generator = generator_source(config)
-        found = [split_init_from(config.init_from)[0], generator]
-        return [name for name in found if name is not None]
+        generator = generator_source(config)[1]
+        return [split_init_from(config.init_from)[0], *([generator] if generator else [])]
     if config.plan_options.generator is not None:
         return [generator_of_run(config.plan_options.generator)]
     return []
@@ -186,29 +176,15 @@ def released_networks(config: PretrainConfig) -> list[str]:
 
 def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None = None) -> Pair:
     """Build or load the networks for the rows that the manifest describes, and for the blocks' tokenizer."""
-    objective = OBJECTIVES[config.objective]
+    objective, ready_generator = OBJECTIVES[config.objective], config.plan_options.generator
     sizes, generator_sizes = configured_sizes(config.network)
-    ready_generator = config.plan_options.generator
+    rest = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
     if config.init_from is not None:
         pair = continued_pair(config, manifest, tokenizer)
     elif ready_generator is not None:
-        pair = pair_with_generator(
-            FAMILIES[config.family],
-            sizes,
-            generator_of_run(ready_generator),
-            manifest.vocab_size,
-            manifest.special_ids,
-            config.sharing or "embeddings",
-        )
+        pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *rest)
     else:
-        pair = build_pair(
-            FAMILIES[config.family],
-            sizes,
-            generator_sizes if objective.generates else None,
-            manifest.vocab_size,
-            manifest.special_ids,
-            config.sharing or "embeddings",
-        )
+        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *rest)
     if objective.corrects or config.plan_options.similarity:
         if config.init_from is not None and pair.corrector is None:
             log.info("%s: the head that predicts tokens is new", config.init_from)
@@ -218,8 +194,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
         pair.corrector = None
     for network in (pair.discriminator, pair.generator):
         if network is not None:
-            positions = sizes_of(network.config).max_position_embeddings
-            refuse_longer_rows(config, manifest.seq_len, positions)
+            refuse_longer_rows(config, manifest.seq_len, sizes_of(network.config).max_position_embeddings)
     return pair
 
 
@@ -232,8 +207,7 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         log.info("the generator is %s (--generator %s)", generator_name or GENERATORS[source], source)
     if manifest.packing == "dense" and mixes_documents(load_configuration(name)):
         raise ElektronError(
-            f"{name} has a convolution, which mixes neighbouring documents of a packed row: prepare the blocks "
-            "with --packing paper"
+            f"{name} has a convolution, which mixes documents of a packed row: prepare the blocks with --packing paper"
         )
     vocabulary = None
     if config.replace_tokenizer and tokenizer is not None:
@@ -242,14 +216,14 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
             raise ElektronError(f"{name} and {generator_name} have different tokenizers")
         if fingerprint(released) != fingerprint(tokenizer):
             vocabulary = VocabularyChange.between(released, tokenizer)
-    length = max(manifest.seq_len, config.network.max_position_embeddings)
     return load_pair(
         name,
         generator_name,
         configured_sizes(config.network)[1] if source == "small" else None,
         config.sharing,
         same=source == "same",
-        changes=Changes(length, vocabulary),
+        length=max(manifest.seq_len, config.network.max_position_embeddings),
+        vocabulary=vocabulary,
     )
 
 
@@ -270,20 +244,9 @@ def generator_of_run(name: str) -> str:
 
 def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:
     """The sizes of discriminator and generator in a resolved configuration."""
-    assert network.dropout is not None
-    assert network.embedding_size is not None
-    assert network.generator_width is not None
-    assert network.generator_layers is not None
-    sizes = Sizes(
-        network.num_hidden_layers,
-        network.hidden_size,
-        network.intermediate_size,
-        network.num_attention_heads,
-        network.embedding_size,
-        network.max_position_embeddings,
-        network.dropout,
-    )
-    return sizes, sizes.smaller(network.generator_width, network.generator_layers)
+    values = dataclasses.asdict(network)
+    sizes = Sizes(**{field.name: values[field.name] for field in dataclasses.fields(Sizes)})
+    return sizes, sizes.smaller(values["generator_width"], values["generator_layers"])
 
 
 def check_same_tokenizer(

@@ -21,29 +21,24 @@ from elektron.corpus.blocks import BlockStore
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
-from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
-from elektron.pretraining.checkpoint import CheckpointWriter
+from elektron.pretraining.batches import GlobalBatch, Prefetcher
 from elektron.pretraining.compilation import compile_step, should_compile
 from elektron.pretraining.config import EXAMPLES, SUMMARY, PretrainConfig
-from elektron.pretraining.distributed import World, reshard, shard
+from elektron.pretraining.distributed import World, reshard
 from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
 from elektron.pretraining.launching import Interruption
 from elektron.pretraining.masking import WordFinder
 from elektron.pretraining.metrics import Health, MetricsLogger, MetricSums, metrics_line, summary_text
 from elektron.pretraining.objectives import UpdateRoles, make_objective
-from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.randomness import step_seed
-from elektron.pretraining.recovery import LossSpikes, RecoverableRun, has_diverged
-from elektron.pretraining.run import RunFolder, identity_of
-from elektron.pretraining.schedules import Progress, RunLength, learning_rate_factor
+from elektron.pretraining.recovery import RecoverableRun, has_diverged
+from elektron.pretraining.run import RunFolder
+from elektron.pretraining.schedules import effective_warmup, learning_rate_factor
 from elektron.progress import Progress as ProgressBar
 from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
-
-SHORTENED_WARMUP = 0.1
-"""A warm-up that is longer than the run is shortened to this fraction of it."""
 
 
 class Trainer(RecoverableRun):
@@ -61,21 +56,10 @@ class Trainer(RecoverableRun):
         plan: Plan,
         words: WordFinder | None,
     ) -> None:
-        self.config, self.tokenizer, self.folder, self.world = config, tokenizer, folder, world
-        self.on, self.device = on, on.device
-        fsdp = config.parallel == "fsdp" and world.is_distributed
-        self.batches = BatchMaker(
-            store, config, self.device, words, world.local_rows, world.max_local_rows if fsdp else None
-        )
-        self.curriculum = self.batches.curriculum
-        self.run_length = RunLength.of(config, self.curriculum.steps)
-        self.plan = plan
+        self.tokenizer, self.plan = tokenizer, plan
         self.plan.prepare(pair)
-        self.pair = pair.to(self.device)
-        world.broadcast_parameters(self.pair)
-        if fsdp:
-            shard(self.pair, on, world)
-        self.optimizer = PairOptimizer(self.pair, config.optimizer, on.muon_dtype)
+        super().__init__(config, store, pair, folder, on, world, words)
+        self.curriculum = self.batches.curriculum
         self.temperature = torch.ones((), device=self.device)
         self.trained = torch.ones(2, dtype=torch.bool, device=self.device)
         """Whether generator and discriminator are trained in a step, `(2,)`."""
@@ -83,19 +67,13 @@ class Trainer(RecoverableRun):
         self.forward: Any = self.objective
         self.compiled = should_compile(config, self.device, self.flops_of_run())
         if self.compiled:
-            self.forward = compile_step(self.objective, self.pair, self.device, config.optimizer.separate_optimizers)
-        self.warmup = self.effective_warmup()
-        warmup_steps = self.warmup
-        if self.warmup < 1:
-            warmup_steps *= self.run_length.steps or 0
-        health = Health(unigram_entropy(self.batches), int(warmup_steps))
-        self.metrics_logger = MetricsLogger(folder, health)
+            self.forward = compile_step(self.objective, self.pair, self.device)
+        steps = self.run_length.steps
+        shortest = None if steps is None else int(steps * plan.shortest_stage)
+        self.warmup = effective_warmup(config.optimizer.warmup, shortest)
+        warmup_steps = self.warmup * (steps or 0) if self.warmup < 1 else self.warmup
+        self.metrics_logger = MetricsLogger(folder, Health(unigram_entropy(self.batches), int(warmup_steps)))
         self.peak_flops = on.peak_flops * world.size
-        self.metric_sums = MetricSums(self.device)
-        self.spikes = LossSpikes(self.device)
-        self.writer = CheckpointWriter(folder.path, config.checkpoint)
-        self.settings = identity_of(config, store)
-        self.progress = Progress()
         self.resume()
 
     def train(self, interruption: Interruption) -> dict[str, Any]:
@@ -165,15 +143,11 @@ class Trainer(RecoverableRun):
             torch.manual_seed(step_seed(self.config.seed, step, number, self.world.rank))
             with self.on.autocast():
                 output = self.pair(self.forward, micro_batch, roles, temperature)
-            generator_loss = discriminator_loss = None
-            if roles.generator:
-                generator_loss = self.objective.generator_loss(output, batch)
-            if roles.discriminator:
-                discriminator_loss = self.objective.discriminator_loss(output, batch)
-            self.optimizer.backward(generator_loss, discriminator_loss)
-            for index, loss in enumerate((generator_loss, discriminator_loss)):
-                if loss is not None:
-                    losses[index] += loss.detach()
+            micro_losses = self.objective.losses(output, batch, roles)
+            torch.stack(list(micro_losses.values())).sum().backward()
+            for index, network in enumerate((GENERATOR, DISCRIMINATOR)):
+                if network in micro_losses:
+                    losses[index] += micro_losses[network].detach()
             self.metric_sums.add(output)
         self.world.all_reduce(losses)
 
@@ -184,7 +158,7 @@ class Trainer(RecoverableRun):
         updated = torch.isfinite(norms[GENERATOR] + norms[DISCRIMINATOR]) & allowed
         self.spikes.add(losses, self.trained, updated, spikes)
 
-        self.metric_sums.add_step(batch, output, self.objective, norms, updated, spike)
+        self.metric_sums.add_step(self.objective.token_counts(batch), output, norms, updated, spike)
         self.progress.flops += self.step_flops(roles, step)
         self.progress.step += 1
 
@@ -204,8 +178,7 @@ class Trainer(RecoverableRun):
     def fraction_done(self) -> float:
         """How much of the run is done, equal on all ranks."""
         fraction = self.run_length.fraction_done(self.progress)
-        by_time = self.run_length.seconds is not None
-        return self.world.broadcast_scalar(fraction) if by_time else fraction
+        return self.world.broadcast_scalar(fraction) if self.run_length.unit == "seconds" else fraction
 
     def scheduled_factor(self, fraction: float) -> float:
         """The factor on the peak learning rates; each stage of a plan has a schedule of its own."""
@@ -223,21 +196,6 @@ class Trainer(RecoverableRun):
             self.config.optimizer.decay_fraction,
         )
 
-    def effective_warmup(self) -> float:
-        """The configured warm-up, shortened if the run would end inside it."""
-        warmup, steps = self.config.optimizer.warmup, self.run_length.steps
-        if steps is not None:
-            steps = int(steps * self.plan.shortest_stage)
-        if steps is not None and warmup >= 1 and warmup >= steps:
-            log.warning(
-                "a warm-up of %d steps does not fit into %d: %d %% of the run are used",
-                warmup,
-                steps,
-                round(SHORTENED_WARMUP * 100),
-            )
-            return SHORTENED_WARMUP
-        return warmup
-
     def step_flops(self, roles: UpdateRoles, step: int) -> int:
         """FLOPs of a step."""
         shape = self.curriculum.shape(step)
@@ -246,8 +204,8 @@ class Trainer(RecoverableRun):
 
     def flops_of_run(self) -> float:
         """FLOPs of the whole run, as far as its length determines them; an upper bound under plans that alternate."""
-        if self.run_length.flops is not None:
-            return self.run_length.flops
+        if self.config.flops is not None:
+            return self.config.flops
         return (self.run_length.steps or 0) * self.step_flops(UpdateRoles(), sys.maxsize)
 
     # Metrics.
@@ -255,20 +213,12 @@ class Trainer(RecoverableRun):
     def log_start(self) -> None:
         """Log the configuration of the run."""
         counts = self.pair.parameter_counts(self.objective.detects)
-        networks = " and ".join(
-            f"{name} of {counts[name]:,} parameters" for name in (GENERATOR, DISCRIMINATOR) if name in counts
-        )
+        networks = (f"{name} of {counts[name]:,} parameters" for name in (GENERATOR, DISCRIMINATOR) if name in counts)
+        tokens = self.curriculum.shape(self.progress.step).tokens
         log.info(
-            "family %s, objective %s, plan %s: %s, %s, %s tokens a step, on %s in %s, %s",
-            self.config.family,
-            self.objective.name,
-            self.plan.name,
-            networks,
-            self.run_length,
-            f"{self.curriculum.shape(self.progress.step).tokens:,}",
-            self.on.name,
-            self.on.precision,
-            "compiled" if self.compiled else "eager",
+            f"family {self.config.family}, objective {self.objective.name}, plan {self.plan.name}: "
+            f"{' and '.join(networks)}, {self.run_length}, {tokens:,} tokens a step, "
+            f"on {self.on.name} in {self.on.precision}, {'compiled' if self.compiled else 'eager'}"
         )
 
     def log_training(self, factor: float, bar: ProgressBar) -> None:
@@ -278,13 +228,9 @@ class Trainer(RecoverableRun):
         metrics = self.metric_sums.means()
         self.metric_sums = MetricSums(self.device)
         if metrics["loss_spikes"]:
-            log.warning(
-                "step %d: loss spikes in %d of the last %d steps%s",
-                step,
-                metrics["loss_spikes"],
-                step - previous,
-                ", which were skipped" if self.config.optimizer.skip_spikes else "",
-            )
+            which = ", which were skipped" if self.config.optimizer.skip_spikes else ""
+            spikes = metrics["loss_spikes"]
+            log.warning("step %d: loss spikes in %d of the last %d steps%s", step, spikes, step - previous, which)
         before, self.logged = self.logged, self.counters()
         seconds, steps, waited, flops = (b - a for a, b in zip(before, self.logged, strict=True))
         tokens = self.curriculum.tokens_before(step)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elektron.models.flops import encoder_flops, replaced_head_flops, token_head_flops
 from elektron.models.packed import PackedPositions, make_packed_positions
-from elektron.models.pair import Pair
+from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt
 
@@ -77,6 +77,8 @@ class Objective(ABC):
     """Whether it has a generator."""
     detects: ClassVar[bool] = True
     """Whether the discriminator predicts which tokens were replaced (replaced-token detection)."""
+    detects_masked_only: ClassVar[bool] = False
+    """Whether the detection loss covers the masked positions only."""
     corrects: ClassVar[bool] = False
     """Whether the discriminator predicts original tokens, with the language-model head `Pair.corrector`."""
     corrects_masked_only: ClassVar[bool] = True
@@ -117,6 +119,13 @@ class Objective(ABC):
             states: the discriminator's hidden states, `(batch, length, hidden_size)`.
         """
 
+    def losses(self, output: Output, batch: GlobalBatch, roles: UpdateRoles) -> dict[str, Tensor]:
+        """The loss of each network that is trained and that the objective has a loss for."""
+        generator = self.generator_loss(output, batch) if roles.generator else None
+        discriminator = self.discriminator_loss(output, batch) if roles.discriminator else None
+        found = {GENERATOR: generator, DISCRIMINATOR: discriminator}
+        return {network: loss for network, loss in found.items() if loss is not None}
+
     def generator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
         """The generator's loss, a mean over the masked tokens of the global batch."""
         loss = output.generator_loss if output.policy_loss is None else output.policy_loss
@@ -124,10 +133,11 @@ class Objective(ABC):
 
     def discriminator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
         """The discriminator's loss: λ times the detection loss, and the objective's other terms."""
+        tokens = self.token_counts(batch)
         parts = [
-            (self.detection_weight, output.detection_loss, self.detection_tokens(batch)),
-            (self.correction_weight, output.correction_loss, self.correction_tokens(batch)),
-            (self.similarity_weight, output.similarity_loss, batch.masked_tokens),
+            (self.detection_weight, output.detection_loss, tokens["detection"]),
+            (self.correction_weight, output.correction_loss, tokens["correction"]),
+            (self.similarity_weight, output.similarity_loss, tokens["masked"]),
         ]
         losses = [weight * loss / count for weight, loss, count in parts if loss is not None]
         return torch.stack(losses).sum() if losses else None
@@ -146,20 +156,12 @@ class Objective(ABC):
         }
         return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
-    def detection_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """Number of tokens in the detection loss."""
-        return batch.real_tokens
-
-    def correction_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """Number of tokens in the correction loss."""
-        return batch.masked_tokens
-
     def token_counts(self, batch: GlobalBatch) -> dict[str, float | Tensor]:
         """The token counts that divide the outputs."""
         return {
             "masked": batch.masked_tokens,
-            "detection": self.detection_tokens(batch),
-            "correction": self.correction_tokens(batch),
+            "detection": batch.masked_tokens if self.detects_masked_only else batch.real_tokens,
+            "correction": batch.masked_tokens if self.corrects_masked_only else batch.real_tokens,
         }
 
     def step_flops(self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:

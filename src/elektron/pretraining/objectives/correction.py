@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from elektron.models.pair import Pair
-from elektron.pretraining.batches import GlobalBatch, MicroBatch
+from elektron.pretraining.batches import MicroBatch
 from elektron.pretraining.objectives.base import (
     Objective,
     Output,
@@ -121,10 +121,6 @@ class AllTokensMlm(Objective):
     def correction_weight(self) -> float:
         """λ: nearly all tokens are copied, as nearly all are original under `rtd`."""
         return self.detection_weight
-
-    def correction_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """All tokens but padding."""
-        return batch.real_tokens
 
 
 @dataclass(frozen=True)

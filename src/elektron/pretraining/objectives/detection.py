@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from elektron.models.pair import Pair
-from elektron.pretraining.batches import GlobalBatch, MicroBatch
+from elektron.pretraining.batches import MicroBatch
 from elektron.pretraining.objectives.base import (
     Objective,
     Terms,
@@ -35,13 +35,9 @@ class Rtd(Objective):
     def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """The logits of all tokens, and the loss over those in the loss mask."""
         logits = at_least_fp32(pair.replaced_logits(states))
-        loss_mask = self.loss_mask(batch)
+        loss_mask = masked_position_mask(batch) if self.detects_masked_only else batch.document_ids >= 0
         loss = (detection_losses(logits, corruption.replaced) * loss_mask).sum()
         return {"detection_loss": loss} | detection_terms(logits, corruption.replaced, loss_mask)
-
-    def loss_mask(self, batch: MicroBatch) -> Tensor:
-        """`(batch, length)`: the tokens in the detection loss, here all but padding."""
-        return batch.document_ids >= 0
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,4 @@ class Electra15(Rtd):
     """
 
     name: ClassVar[str] = "electra_15"
-
-    def loss_mask(self, batch: MicroBatch) -> Tensor:
-        """The masked positions."""
-        return masked_position_mask(batch)
-
-    def detection_tokens(self, batch: GlobalBatch) -> float | Tensor:
-        """The masked tokens."""
-        return batch.masked_tokens
+    detects_masked_only: ClassVar[bool] = True

@@ -25,12 +25,7 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
 from elektron.pretraining.cooccurrence import initialize_embeddings
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
-from elektron.pretraining.launching import (
-    Interruption,
-    launch,
-    launched,
-    stop_with_the_launcher,
-)
+from elektron.pretraining.launching import Interruption, launch, launched, stop_with_the_launcher
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
 from elektron.pretraining.train import Trainer

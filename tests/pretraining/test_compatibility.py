@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from elektron.errors import ElektronError
-from elektron.pretraining.compatibility import doubles_to
 from elektron.pretraining.config import PlanOptions, PretrainConfig, resolve
 from tests.pretraining.test_config import changed
 
@@ -61,7 +60,6 @@ from tests.pretraining.test_config import changed
         ({"masking__segmenter": "jieba"}, "without --masking.unit whole_word"),
         ({"masking__final_mask_probability": 0.3}, "is above --masking.mask-probability"),
         ({"masking__final_mask_probability": 0.1, "steps": None, "flops": 1e12}, "length is in steps or tokens"),
-        ({"curriculum__first_batch_size": 3}, "does not double to --batch-size 128"),
         ({"curriculum__first_length": 0}, "--curriculum.first-length must be above 0"),
         ({"plan": "alternating", "plan_options__similarity": -1.0}, "must be 0 or above"),
     ],
@@ -110,10 +108,3 @@ def test_every_option_of_a_plan_has_one_owner():
     fields: list[Any] = [field.name for field in dataclasses.fields(PlanOptions)]
     assert sorted(owned) == sorted(fields)
     assert PretrainConfig().plan in OPTIONS_OF_PLAN
-
-
-def test_doubling():
-    assert doubles_to(8, 64)
-    assert doubles_to(8, 8)
-    assert not doubles_to(8, 24)
-    assert not doubles_to(16, 8)

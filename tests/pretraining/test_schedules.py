@@ -74,7 +74,7 @@ def test_the_share_of_masks_falls_to_its_end():
 
 
 def test_a_length_that_does_not_double_to_the_row_is_refused():
-    with pytest.raises(ElektronError, match="does not double to the 64 tokens"):
+    with pytest.raises(ElektronError, match="does not double to 64"):
         ramp_of(first_length=24)
     assert doublings(3, 12) == [3, 6, 12]
 

@@ -253,7 +253,8 @@ def test_what_an_objective_without_a_detector_left_can_be_continued(objective, b
 
 def test_a_run_that_was_refused_leaves_no_folder(blocks, tmp_path):
     for changes, message in (
-        ({"curriculum": CurriculumConfig(first_length=24)}, "does not double"),
+        ({"curriculum": CurriculumConfig(first_length=24)}, "first-length 24 does not double"),
+        ({"curriculum": CurriculumConfig(first_batch_size=3)}, "first-batch-size 3 does not double to 8"),
         ({"masking": MaskingConfig(unit="whole_word", segmenter=":cut")}, "segmenter"),
         ({"plan": "two_stage", "steps": 1}, "two stages"),
         ({"plan": "two_stage", "steps": None, "tokens": 3 * 8 * 32,

@@ -139,10 +139,10 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
 
 def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Settings that are functions of the step need a run of a known number of steps."""
-    first_batch_size, last_probability = config.curriculum.first_batch_size, config.masking.final_mask_probability
+    last_probability = config.masking.final_mask_probability
     stepwise = {
         "--curriculum.first-length": config.curriculum.first_length,
-        "--curriculum.first-batch-size": first_batch_size,
+        "--curriculum.first-batch-size": config.curriculum.first_batch_size,
         "--masking.final-mask-probability": last_probability,
         "--plan-options.generator-steps": config.plan_options.generator_steps,
     }
@@ -155,14 +155,3 @@ def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
             f"--masking.final-mask-probability {last_probability:g} is above --masking.mask-probability "
             f"{config.masking.mask_probability:g}, from which it falls"
         )
-    if first_batch_size is not None and not doubles_to(first_batch_size, config.batch_size):
-        yield (
-            f"--curriculum.first-batch-size {first_batch_size} does not double to "
-            f"--batch-size {config.batch_size}: give a half, a quarter, an eighth … of it"
-        )
-
-
-def doubles_to(first: int, last: int) -> bool:
-    """Whether `last` is `first` times a power of two."""
-    times, rest = divmod(last, first)
-    return rest == 0 and times & (times - 1) == 0

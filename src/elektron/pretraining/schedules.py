@@ -164,13 +164,15 @@ class Curriculum:
         self.batch_fraction, self.length_fraction = curriculum.batch_fraction, curriculum.length_fraction
         self.batches = doublings(curriculum.first_batch_size or config.batch_size, config.batch_size)
         self.lengths = doublings(curriculum.first_length or seq_len, seq_len)
-        if self.lengths[-1] != seq_len:
-            raise ElektronError(
-                f"--curriculum.first-length {curriculum.first_length} does not double to the {seq_len} tokens "
-                "of a row: give a half, a quarter, an eighth … of it"
-            )
-        first, last = masking.mask_probability, masking.final_mask_probability
-        self.mask_probabilities = (first, first if last is None else last)
+        for option, first, values, last in (
+            ("first-length", curriculum.first_length, self.lengths, seq_len),
+            ("first-batch-size", curriculum.first_batch_size, self.batches, config.batch_size),
+        ):
+            if values[-1] != last:
+                way = "give a half, a quarter, an eighth … of it"
+                raise ElektronError(f"--curriculum.{option} {first} does not double to {last}: {way}")
+        final = masking.final_mask_probability
+        self.mask_probabilities = masking.mask_probability, masking.mask_probability if final is None else final
         self.steps = config.steps
         """Steps of the run; None where its length is in minutes or FLOPs."""
         if config.tokens is not None:

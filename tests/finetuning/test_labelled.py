@@ -7,7 +7,7 @@ import pytest
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.labelled import classes_of, hold_out, read_labelled, stratified
+from elektron.finetuning.labelled import hold_out, read_labelled, stratified
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.recipe import held_out_fraction
@@ -54,10 +54,10 @@ def of_classes(**counts: int) -> list[Record]:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -> None:
     rows = of_classes(common=60, some=20, rare=1, lone=1)
-    train, held_out = hold_out(rows, 0.25, seed, classes_of)
+    train, held_out = hold_out(rows, 0.25, seed, by_class=True)
     assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
     assert len(train) + len(held_out) == len(rows)
-    drawn = stratified(rows, 9, seed, classes_of)
+    drawn = stratified(rows, 9, seed, by_class=True)
     assert Counter(rows[index].values["label"] for index in drawn) == {
         "common": 5,
         "some": 2,
@@ -70,7 +70,7 @@ def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
     tags = [["O", "B"], ["O", "S"], *[["O"]] * 18]
     rows = [Record({"tags": found}, {}, "file") for found in tags]
     for seed in range(5):
-        assert {0, 1} < stratified(rows, 4, seed, classes_of)
+        assert {0, 1} < stratified(rows, 4, seed, by_class=True)
 
 
 def test_classes_of_equal_counts_are_logged_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

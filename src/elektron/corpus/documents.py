@@ -18,7 +18,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -169,11 +169,7 @@ class Corpus:
 
     def _texts_of_hub(self, name: str) -> Iterator[str]:
         _, rows = dataset_rows(name, self.commits.get(name))
-        column = None
-        for row in rows:
-            column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
-            if row[column] is not None:
-                yield str(row[column])
+        return self._texts_of_rows(name, ((name, row) for row in rows))
 
     def _texts_of_file(self, path: Path) -> Iterator[str]:
         suffix = file_suffix(path)
@@ -181,7 +177,7 @@ class Corpus:
             if suffix in PARQUET_SUFFIXES | ARROW_SUFFIXES:
                 yield from self._columnar(path, suffix in ARROW_SUFFIXES)
             elif suffix in JSON_SUFFIXES:
-                yield from self._json(path, self._decode(path))
+                yield from self._texts_of_rows(path, read_json_rows(str(path), self._decode(path)))
             elif suffix in TABLE_SUFFIXES:
                 yield from self._table(path, self._decode(path))
             else:
@@ -194,7 +190,7 @@ class Corpus:
         first = next(chunks, "")
         chunks = chain([first], chunks)
         if WIKIEXTRACTOR.fullmatch(path.stem) and first.lstrip().startswith("{"):
-            return self._json(path, chunks)
+            return self._texts_of_rows(path, read_json_rows(str(path), chunks))
         is_wiki = WIKI_DOCUMENT.match(first.lstrip()) is not None
         has_blank_lines = BLANK_LINE.search(first.strip()) is not None
         lines = split_lines(chunks, LONGEST_DOCUMENT)
@@ -207,14 +203,14 @@ class Corpus:
         self.layouts["one document a line"] += 1
         return lines
 
-    def _json(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
-        """One object a line; or an array, or objects over several lines."""
+    def _texts_of_rows(self, name: Path | str, rows: Iterable[tuple[str, Any]]) -> Iterator[str]:
+        """The text in each row, which comes with its location for messages."""
         column = None
-        for where, row in read_json_rows(str(path), chunks):
-            if isinstance(row, str):  # of an array
+        for where, row in rows:
+            if isinstance(row, str):  # of a JSON array
                 yield row
                 continue
-            column = column or self._column(path, {k: isinstance(v, str) for k, v in row.items()})
+            column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
             if column not in row:
                 raise ElektronError(f"{where}: no field {column!r}")
             text = row[column]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -72,20 +72,20 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
         raise ElektronError("--eval-columns is for files, and --eval is a fraction of --train")
     if config.test_columns and not config.test:
         raise ElektronError("--test-columns without --test: give the files that have these columns")
-    classes = classes_of if config.task in WITH_CLASSES else None
+    has_classes = config.task in WITH_CLASSES
     whole = read(config.train)
     known = true_classes(class_counts(whole)) if config.task == CLASSIFICATION else None
     train = whole = with_label(whole, known)
     if fraction is None:
         held_out = with_label(read(config.eval, "eval_columns"), known)
     else:
-        train, held_out = hold_out(train, fraction, config.seed, classes)
+        train, held_out = hold_out(train, fraction, config.seed, has_classes)
         log.info("%d of the training rows are held out for evaluation", len(held_out))
     if config.max_train is not None and config.max_train < len(train):
-        drawn = stratified(train, config.max_train, config.seed, classes)
+        drawn = stratified(train, config.max_train, config.seed, has_classes)
         train = [record for index, record in enumerate(train) if index in drawn]
     test = with_label(read(config.test, "test_columns"), known) if config.test else []
-    if classes is not None:
+    if has_classes:
         _log_classes(config.task, train)
     remarks = []
     if not test:
@@ -110,7 +110,7 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
 
 
 def hold_out(
-    records: list[Record], fraction: float, seed: int, classes: Callable[[Record], set[str]] | None = None
+    records: list[Record], fraction: float, seed: int, by_class: bool = False
 ) -> tuple[list[Record], list[Record]]:
     """The rows to train on and the rows held out, both in the order of the file.
 
@@ -118,7 +118,7 @@ def hold_out(
         records: the rows.
         fraction: held out.
         seed: of the draw.
-        classes: of a row, to stratify the draw, see `stratified`.
+        by_class: whether the draw is stratified, see `stratified`.
 
     Raises:
         ElektronError: there are too few rows for both.
@@ -129,27 +129,24 @@ def hold_out(
             f"{fraction:g} of {len(records)} rows cannot be held out, {count} would be held out and "
             f"{len(records) - count} be left: give another fraction, or a file of its own"
         )
-    drawn = stratified(records, len(records) - count, seed, classes)
+    drawn = stratified(records, len(records) - count, seed, by_class)
     sides: tuple[list[Record], list[Record]] = ([], [])
     for index, record in enumerate(records):
         sides[index not in drawn].append(record)
     return sides
 
 
-def stratified(
-    records: Sequence[Record], count: int, seed: int, classes: Callable[[Record], set[str]] | None = None
-) -> set[int]:
+def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool) -> set[int]:
     """Indices of `count` rows, drawn by the seed.
 
-    With `classes`, each class gets its fraction of the rows, and at least one while there are enough; a
+    With `by_class`, each class gets its fraction of the rows, and at least one while there are enough; a
     row of several classes counts for the rarest of them.
     """
     order = list(range(len(records)))
     random.Random(seed).shuffle(order)
-    if classes is None:
+    if not by_class:
         return set(order[:count])
-    names = [classes(record) for record in records]
-    counts = Counter(name for found in names for name in found)
+    names, counts = list(map(classes_of, records)), class_counts(records)
     strata: dict[str, list[int]] = {}
     for index in order:
         rarest = min(names[index], key=lambda name: (counts[name], name), default="")

@@ -29,7 +29,7 @@ from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.training import Epoch
-from elektron.io.files import atomic_write, from_json, read_text, to_json
+from elektron.io.files import MALFORMED, atomic_write, from_json, parse_json_object, read_text, to_json
 from elektron.io.folders import atomic_folder
 from elektron.sweep import format_settings
 
@@ -67,9 +67,8 @@ class Trial:
         return " · ".join(filter(None, [self.side, settings, f"seed {self.seed}"]))
 
     def value(self, metric: str) -> float:
-        """The metric on the evaluation rows; negative infinity where it is not a number, which JSON does not keep."""
-        value = self.eval.get(metric, math.nan)
-        return value if math.isfinite(value) else -math.inf
+        """The metric on the evaluation rows; negative infinity where it is not a number."""
+        return self.eval[metric] if math.isfinite(self.eval[metric]) else -math.inf
 
 
 @dataclass
@@ -126,8 +125,13 @@ class FinishedTrials:
         if not path.exists():
             return None
         try:
-            trial: Trial = from_json(json.loads(read_text(path)), Trial, "it", lenient=True)
-        except (OSError, ValueError) as error:
+            content = parse_json_object(read_text(path))
+            for part in ("eval", "test"):
+                if content[part] is not None:
+                    metrics = dict(content[part]).items()
+                    content[part] = {name: math.nan if value is None else value for name, value in metrics}
+            trial: Trial = from_json(content, Trial, "it")
+        except (OSError, *MALFORMED) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
         weights = folder / MODEL
         if not weights.is_dir():

@@ -1,7 +1,5 @@
 """Intervals by resampling, and the tables of counts that make them fast."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,15 +15,8 @@ TEXTS = ["the cat sat on the mat", "a dog", "", "rain. And then sun!", "it is 5 
 OTHERS = ["the cat sat on a mat", "a dog", "nothing", "", "it was 5 o'clock"] * 4
 
 
-@dataclass
-class Mean:
-    values: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        return {"mean": float((self.values if chosen is None else self.values[chosen]).mean())}
+def mean_of(values: NDArray[np.float64]) -> Measure:
+    return Measure(rows=len(values), compute=lambda rows: {"mean": float(values[rows].mean())})
 
 
 def measures() -> list[Measure]:
@@ -48,15 +39,15 @@ def measures() -> list[Measure]:
 
 def test_an_interval_is_as_wide_as_statistics_has_it() -> None:
     values = np.random.default_rng(1).normal(3, 2, 400)
-    low, high = bootstrap(Mean(values))["mean"]
+    low, high = bootstrap(mean_of(values))["mean"]
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    narrow = bootstrap(Mean(values), confidence=0.5)["mean"]
+    narrow = bootstrap(mean_of(values), confidence=0.5)["mean"]
     assert low < narrow[0] < narrow[1] < high
 
 
 def test_the_seed_decides() -> None:
-    measure = Mean(np.arange(50.0))
+    measure = mean_of(np.arange(50.0))
     assert bootstrap(measure, 50, seed=1) == bootstrap(measure, 50, seed=1)
     assert bootstrap(measure, 50, seed=1) != bootstrap(measure, 50, seed=2)
 

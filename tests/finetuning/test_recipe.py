@@ -130,7 +130,7 @@ def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(model, 
     ],
 )
 def test_settings_of_other_tasks_are_refused(task, name, value):
-    with pytest.raises(ElektronError, match=f"--{name.replace('_', '-')} means nothing to {task}"):
+    with pytest.raises(ElektronError, match=f"--{name.replace('_', '-')} does not apply to {task}"):
         check(config(task=task, **{name: value}))
 
 

@@ -274,7 +274,7 @@ class Search:
 
     @contextmanager
     def tracker(self, trial: Trial, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:
-        """The tracker of one training, which begins anew if an earlier process was interrupted in it."""
+        """The tracker of one training, which restarts if an earlier process was interrupted."""
         if config.track is None:
             yield None
             return

@@ -175,7 +175,7 @@ def check(config: FinetuneConfig) -> None:
     for name, tasks in OF_SOME_TASKS.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
-            raise ElektronError(f"{flag} means nothing to {config.task}, only to {comma_list(tasks)}")
+            raise ElektronError(f"{flag} does not apply to {config.task}, only to {comma_list(tasks)}")
     stride, length = config.stride, config.max_length or READ_AT_ONCE
     if stride is not None and stride >= length - LEAST_LENGTH:
         raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")

@@ -83,7 +83,7 @@ def train(
         tracker: for the metrics of each epoch.
 
     Raises:
-        ElektronError: the loss is no longer finite.
+        ElektronError: the loss is non-finite.
     """
     assert config.batch_size is not None
     assert config.epochs is not None
@@ -217,6 +217,5 @@ class Monitor(TrainerCallback):
 def not_finite(epoch: float) -> ElektronError:
     """The error for a loss that is infinite or NaN."""
     return ElektronError(
-        f"the loss is no longer finite after {epoch:.2g} epochs: "
-        "a lower --learning-rate, or a longer --warmup, may help"
+        f"the loss is non-finite after {epoch:.2g} epochs: a lower --learning-rate, or a longer --warmup, may help"
     )

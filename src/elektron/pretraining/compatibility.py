@@ -28,7 +28,7 @@ OPTIONS_OF_PLAN = {
 FREEZING_PLANS = ("two_stage", "frozen_generator")
 """Plans in which the discriminator is trained against a frozen generator."""
 ONLY_CONTINUED = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet")
-"""Families that are continued from released checkpoints, and never begun anew."""
+"""Families that are only continued from released checkpoints, never trained from random weights."""
 SHALLOWER_GENERATOR = ("deberta-v2", "modernbert", *ONLY_CONTINUED)
 """Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
 WIDE_EMBEDDINGS = ("modernbert", *ONLY_CONTINUED)

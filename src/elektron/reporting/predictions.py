@@ -35,8 +35,8 @@ class Row:
     """Names of the columns by role."""
     separator: str
     """Between labels, where a row may have several."""
-    reading: Reading | None = None
-    """Of the model; without it nothing is said about what it has read."""
+    long_text: Callable[[str], str]
+    """Shows a long text with its middle left out."""
 
     def predicted(self, name: str) -> Any:
         """The prediction of that name, which comes after all columns."""
@@ -57,35 +57,8 @@ class Row:
         if text is None:
             text = next((value for value in self.content.values() if isinstance(value, str)), "")
         if pair is None:
-            return self.long_text(text)
+            return self.long_text(str(text))
         return f"{middle_left_out(text, LONGEST_TEXT // 2)} ‖ {middle_left_out(pair, LONGEST_TEXT // 2)}"
-
-    def long_text(self, text: Any) -> str:
-        """A text with its middle left out, and how much of it the model has not read."""
-        return self.reading.show(str(text)) if self.reading else middle_left_out(text)
-
-
-class Reading:
-    """What the model reads of a long text, as its tokenizer and `task.json` say."""
-
-    def __init__(self, result: TaskResult) -> None:
-        length, path = number(result.learned, "max_length"), result.folder / "tokenizer.json"
-        self.truncation = result.learned.get("truncation")
-        self.tokenizer: Tokenizer | None = None
-        if length and path.is_file() and self.truncation in ("head", "head-tail"):
-            self.tokenizer = Tokenizer.from_file(str(path))
-            self.tokenizer.no_truncation()
-            self.length = int(length) - self.tokenizer.num_special_tokens_to_add(False)
-
-    def show(self, text: str) -> str:
-        """The part of a text that is read, its middle left out, and a remark where it is not all."""
-        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets if self.tokenizer else []
-        if not offsets or len(offsets) <= self.length:
-            return middle_left_out(text)
-        counts = f"{self.length:,} of {len(offsets):,} tokens"
-        if self.truncation == "head":
-            return f"{middle_left_out(text[: offsets[self.length - 1][1]])} [read: the first {counts}]"
-        return f"{middle_left_out(text)} [read: the first and last, {counts}]"
 
 
 @dataclass(frozen=True)
@@ -126,19 +99,41 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     for place, content in enumerate(read_lines(path), start=1):
         if content is None:
             raise ElektronError(f"{path}, line {place}: not valid JSON")
-        example, drawn = view.example(Row(content, columns, separator)), draw.random()
+        example, drawn = view.example(Row(content, columns, separator, middle_left_out)), draw.random()
         heap = kept[example.wrong]
         heapq.heappush(heap, (drawn if example.rank is None else example.rank, -place, content))
         if len(heap) > most[example.wrong]:
             heapq.heappop(heap)
     blocks: list[page.Block] = []
-    reading = Reading(result)
+    long_text = what_is_read(result)
     for title, found in zip((view.errors, view.others), kept.values(), strict=True):
         found.sort(key=lambda entry: entry[:2], reverse=True)
-        rows = [view.example(Row(content, columns, separator, reading)).cells for _, _, content in found]
+        rows = [view.example(Row(content, columns, separator, long_text)).cells for _, _, content in found]
         table = page.Table(list(view.columns), rows, widths=list(view.columns.values()))
         blocks += [page.Heading(title), table] if rows else []
     return blocks
+
+
+def what_is_read(result: TaskResult) -> Callable[[str], str]:
+    """A function that shows the part of a long text that the model reads, by its tokenizer and `task.json`."""
+    length, truncation = number(result.learned, "max_length"), result.learned.get("truncation")
+    path = result.folder / "tokenizer.json"
+    if not length or not path.is_file() or truncation not in ("head", "head-tail"):
+        return middle_left_out
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    room = int(length) - tokenizer.num_special_tokens_to_add(False)
+
+    def show(text: str) -> str:
+        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= room:
+            return middle_left_out(text)
+        counts = f"{room:,} of {len(offsets):,} tokens"
+        if truncation == "head":
+            return f"{middle_left_out(text[: offsets[room - 1][1]])} [read: the first {counts}]"
+        return f"{middle_left_out(text)} [read: the first and last, {counts}]"
+
+    return show
 
 
 def shortened(text: Any, longest: int = LONGEST_TEXT) -> str:
@@ -299,7 +294,7 @@ def _generation(row: Row) -> Example:
     target = " / ".join(map(str, filter(None, target))) if isinstance(target, list) else target
     written = shortened(row.predicted("text") or "") or "nothing"
     reference = NOTHING if target is None else shortened(target)
-    return Example(False, [row.long_text(row.given("source") or ""), written, reference])
+    return Example(False, [row.long_text(str(row.given("source") or "")), written, reference])
 
 
 VIEWS = {

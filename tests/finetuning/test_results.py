@@ -141,6 +141,17 @@ def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path)
     }
 
 
+@pytest.mark.parametrize("written", ["b|a", "['b', 'a']", [1, 1, 0]])
+def test_several_labels_are_a_list_however_the_file_has_them(tmp_path, written):
+    record = Record({"text": "x", "label": ["b", "a"]}, {"text": "x", "tags": written}, "", {"label": "tags"})
+    write_predictions(tmp_path / "p.jsonl", [record], [{"labels": ["a"]}])
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == {
+        "text": "x",
+        "tags": ["b", "a"],
+        "predicted_labels": ["a"],
+    }
+
+
 def test_names_of_others_stay_text(tmp_path) -> None:
     escape = "\x1b[31m<script>"
     runs = [{"seed": seed, "settings": {"model": escape * seed}, "eval": {"f1": 0.5}} for seed in (1, 2)]

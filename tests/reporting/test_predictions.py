@@ -59,12 +59,7 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
         ({"stars": 1.0, "predicted_label": "1"}, {"label": "stars"}, {}, False),
         ({"stars": 2, "predicted_label": "1"}, {}, {"label": "stars"}, True),
         ({"1": "2", "2": "t", "predicted_label": "1"}, {}, {"label": "1"}, True),
-        (
-            {"tags": "b|a", "predicted_labels": ["a", "b"]},
-            {"label": "tags"},
-            {"label_separator": "|"},
-            False,
-        ),
+        ({"tags": ["b", "a"], "predicted_labels": ["a", "b"]}, {"label": "tags"}, {}, False),
         ({"topics": ["a"], "predicted_labels": ["a", "b"]}, {"label": "topics"}, {}, True),
         ({"topics": [], "predicted_labels": []}, {"label": "topics"}, {}, False),
         ({"a": 1.0, "b": "0", "c": "1", "predicted_labels": ["c", "a"]}, {"label": "a,b,c"}, {}, False),
@@ -78,14 +73,6 @@ def test_truths_are_found(row: tuned.Files, columns: Any, settings: Any, wrong: 
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     assert (table.title == "Errors with the highest scores") == wrong
-
-
-def test_labels_are_told_apart_as_the_model_has_learned_to(tmp_path: Path) -> None:
-    files = tuned.classification()
-    files["details.json"] |= {"columns": {"label": "topics"}, "label_separator": ";"}
-    files["predictions.jsonl"] = [{"text": "t", "topics": "b; a", "predicted_labels": ["a", "b"]}]
-    (table,) = shown(tmp_path, files)
-    assert table.title == "Correct predictions" and table.rows[0][1] == "b, a"
 
 
 def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: Path) -> None:

@@ -148,7 +148,6 @@ def evaluate(
         "figure": task.metric,
         "notes": measure.notes,
         "columns": dict(records[0].names),
-        "label_separator": task.files().label_separator,
         "device": predictor.on.name,
         "precision": predictor.on.precision,
         "versions": {
@@ -226,22 +225,18 @@ def write_evaluation(
 def write_predictions(path: Path, records: Sequence[Record], predictions: Predictions) -> None:
     """One JSON object a line, in the order of the records, with the values of all roles.
 
-    The records of nested files, such as SQuAD's, do not have the passage among their columns.
+    The records of nested files, such as SQuAD's, do not have the passage among their columns. Several labels in one
+    column are a list, however the file writes them.
     """
-    records = [
-        dataclasses.replace(
-            record,
-            columns={
-                record.names[role]: value
-                for role, value in record.values.items()
-                if role in record.names and "," not in record.names[role]
-            }
-            | record.columns,
-        )
-        for record in records
-    ]
+    written = []
+    for record in records:
+        names = {role: name for role, name in record.names.items() if role in record.values and "," not in name}
+        lists = [role for role in names if role == "label" and isinstance(record.values[role], list)]
+        columns = {name: record.values[role] for role, name in names.items()} | record.columns
+        columns |= {names[role]: record.values[role] for role in lists}
+        written.append(dataclasses.replace(record, columns=columns))
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(records, predictions))
+        file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(written, predictions))
 
 
 def write_json(path: Path, content: Any) -> None:

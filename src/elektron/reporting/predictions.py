@@ -33,8 +33,6 @@ class Row:
     content: Record
     columns: Record
     """Names of the columns by role."""
-    separator: str
-    """Between labels, where a row may have several."""
     long_text: Callable[[str], str]
     """Shows a long text with its middle left out."""
 
@@ -94,12 +92,11 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
         return []
     draw, most = random.Random(0), {True: 8, False: view.most_others}
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
-    separator = str(result.details.label_separator or result.config.get("label_separator") or "")
     kept: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
     for place, content in enumerate(read_lines(path), start=1):
         if content is None:
             raise ElektronError(f"{path}, line {place}: not valid JSON")
-        example, drawn = view.example(Row(content, columns, separator, middle_left_out)), draw.random()
+        example, drawn = view.example(Row(content, columns, middle_left_out)), draw.random()
         heap = kept[example.wrong]
         heapq.heappush(heap, (drawn if example.rank is None else example.rank, -place, content))
         if len(heap) > most[example.wrong]:
@@ -108,7 +105,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     long_text = what_is_read(result)
     for title, found in zip((view.errors, view.others), kept.values(), strict=True):
         found.sort(key=lambda entry: entry[:2], reverse=True)
-        rows = [view.example(Row(content, columns, separator, long_text)).cells for _, _, content in found]
+        rows = [view.example(Row(content, columns, long_text)).cells for _, _, content in found]
         table = page.Table(list(view.columns), rows, widths=list(view.columns.values()))
         blocks += [page.Heading(title), table] if rows else []
     return blocks
@@ -165,10 +162,8 @@ def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
     return f"… {shortened(text[first:], longest)}"
 
 
-def _labels(value: Any, separator: str = "") -> list[str]:
+def _labels(value: Any) -> list[str]:
     """One or several labels as text."""
-    if isinstance(value, str) and separator:
-        value = [part.strip() for part in value.split(separator) if part.strip()]
     labels = value if isinstance(value, list) else [value]
     whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in labels]
     return [str(label).strip() for label in whole if label is not None]
@@ -183,7 +178,7 @@ def _classification(row: Row) -> Example:
     if isinstance(given, list) and len(given) == len(names) > 1:  # a column of zeros and ones for each label
         given = [name for name, flag in zip(names, given, strict=True) if str(flag).lower() in ("1", "1.0", "true")]
     predicted = _labels(row.predicted("label") if several is None else several)
-    truth, score = _labels(given, row.separator), finite(row.predicted("score"))
+    truth, score = _labels(given), finite(row.predicted("score"))
     wrong = given is not None and sorted(predicted) != sorted(truth)
     said = _with_score(", ".join(predicted) or NOTHING, score)
     cells = [said, ", ".join(truth) or NOTHING, row.text]

@@ -108,8 +108,6 @@ class Details:
     warnings: list[str] = field(default_factory=list)
     columns: dict[str, Any] = field(default_factory=dict)
     """Names of the files' columns, by role."""
-    label_separator: str = ""
-    """Between labels, where a text has several in one column."""
 
     @property
     def rows(self) -> dict[str, float]:

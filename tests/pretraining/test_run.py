@@ -187,6 +187,12 @@ def test_a_length_stays_in_its_unit(changes, finished, blocks):
         pretrain(config)
 
 
+def test_settings_without_a_length_are_of_another_run(run: Path, blocks: Path) -> None:
+    (run / "config.yaml").write_text("seed: 1")
+    with pytest.raises(ElektronError, match="length is given in nothing, not in steps"):
+        pretrain(tiny_config(blocks, run))
+
+
 def test_no_share_is_below_0_or_above_1():
     run_length = RunLength(20, "steps")
     for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):

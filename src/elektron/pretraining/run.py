@@ -239,7 +239,8 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     Raises:
         ElektronError: one is not allowed, or cannot be.
     """
-    before, now = (next(name for name in LENGTHS if getattr(each, name) is not None) for each in (earlier, config))
+    settings = (earlier, config)
+    before, now = (next((name for name in LENGTHS if getattr(s, name) is not None), "nothing") for s in settings)
     if before != now:
         raise ElektronError(
             f"{config.out} holds a run whose length is given in {before}, not in {now}: give it so, or another --out"

@@ -284,7 +284,7 @@ def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, c
     assert "rolling back to step 6 and skipping the 16 rows since" in caplog.text
     assert [line["skipped_rows"] for line in metrics(tmp_path / "run", "rolled_back")] == [16]
     progress = checkpoint.read_progress(checkpoint.checkpoints(tmp_path / "run")[-1])
-    assert progress.skipped_rows == [[6, 16]]
+    assert progress.skipped_rows == [(6, 16)]
     assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [4, 8, 12]
 
 

@@ -94,7 +94,7 @@ class BatchMaker:
         self.config, self.device, self.words = config, device, words
         self.local_rows, self.max_local_rows = local_rows, max_local_rows
         self.curriculum = Curriculum(config, self.manifest.seq_len)
-        self.skipped_rows: list[list[int]] = []
+        self.skipped_rows: list[tuple[int, int]] = []
         """As `Progress.skipped_rows`."""
 
     def training(self, step: int) -> GlobalBatch:

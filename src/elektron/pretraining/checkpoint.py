@@ -27,7 +27,7 @@ from torch import Tensor
 
 from elektron.errors import ElektronError
 from elektron.io.checksums import file_sha256, text_sha256
-from elektron.io.files import MALFORMED, parse_json_object, read_json, read_text, unreadable
+from elektron.io.files import MALFORMED, from_json, parse_json_object, read_json, read_text, unreadable
 from elektron.io.folders import atomic_folder, partial_folders
 from elektron.models.dtensors import distribute_like
 from elektron.models.pair import Pair
@@ -182,7 +182,7 @@ def faults(checkpoint: Path) -> Iterator[str]:
             elif file_sha256(path) != digests.get(path.name):
                 raise ValueError("not what was written")
             elif path.name == COUNTERS:
-                step = Progress(**read_json(path)).step
+                step = from_json(read_json(path), Progress, COUNTERS).step
                 if fnmatch(checkpoint.name, NAMES) and checkpoint.name != folder_name(step):
                     yield f"{checkpoint} contains the checkpoint of step {step}"
         except ABSENT:
@@ -258,7 +258,7 @@ def read_progress(checkpoint: Path) -> Progress:
         ElektronError: the file cannot be read, or holds something else.
     """
     try:
-        return Progress(**read_json(checkpoint / COUNTERS))
+        return from_json(read_json(checkpoint / COUNTERS), Progress, COUNTERS)
     except (OSError, *MALFORMED) as error:
         raise damaged(checkpoint, error) from error
 

@@ -227,7 +227,7 @@ class RecoverableRun:
         self.load(path)
         step = self.progress.step
         rows = self.batches.curriculum.rows_before(diverged.step) - self.batches.curriculum.rows_before(step)
-        self.progress.skipped_rows = [*diverged.skipped_rows, [step, rows]]
+        self.progress.skipped_rows = [*diverged.skipped_rows, (step, rows)]
         self.batches.skipped_rows = self.progress.skipped_rows
         self.progress.seconds = diverged.seconds
         self.progress.skipped = 0  # those before the checkpoint have been counted already

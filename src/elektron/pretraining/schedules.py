@@ -8,10 +8,10 @@ LTG-BERT, Samuel et al. 2023, and Cramming, Geiping and Goldstein 2023). The mas
 from __future__ import annotations
 
 import bisect
+import itertools
 import logging
 import math
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Literal
 
 import numpy as np
@@ -45,25 +45,18 @@ class Progress:
     made longer."""
     skipped: int = 0
     """Steps skipped for non-finite gradients since the last line of metrics without any."""
-    skipped_rows: list[list[int]] = field(default_factory=list)
-    """`[step, rows]`: from this step on, so many more rows of the data order are skipped."""
+    skipped_rows: list[tuple[int, int]] = field(default_factory=list)
+    """`(step, rows)`: from this step on, so many more rows of the data order are skipped."""
     settings: str = ""
     """Identity of the settings and blocks under which the recent losses were computed."""
     device: str = ""
     """Processor, precision and execution mode, which decide the bits of the results."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError or TypeError for values of other types, which a damaged file may have."""
-        counts = [self.step, self.stage, self.stage_step, self.skipped]
-        for since, rows in self.skipped_rows:
-            counts += [since, rows]
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("invalid counts")
-        amounts = [self.seconds, self.flops, self.schedule_from]
-        if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
-            raise ValueError("invalid amounts")
-        if type(self.held_out_loss) not in (int, float, NoneType):  # may be NaN or infinite
-            raise ValueError("invalid loss")
+        """Raise ValueError for values that only a damaged file has."""
+        counts = [self.step, self.stage, self.stage_step, self.skipped, *itertools.chain(*self.skipped_rows)]
+        if min(counts) < 0 or not all(map(math.isfinite, (self.seconds, self.flops, self.schedule_from))):
+            raise ValueError("a count below 0, or an amount that is not finite")
 
 
 @dataclass(frozen=True)

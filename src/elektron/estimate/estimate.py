@@ -13,7 +13,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -43,7 +44,8 @@ SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 """Ids of special tokens where there is no tokenizer yet."""
 
 
-class Length(NamedTuple):
+@dataclass(frozen=True)
+class Length:
     """The length of a run."""
 
     steps: int | None = None
@@ -54,7 +56,8 @@ class Length(NamedTuple):
     tokens_per_second: float | None = None  # on all devices
 
 
-class Disk(NamedTuple):
+@dataclass(frozen=True)
+class Disk:
     """Bytes in the folder of the finished run."""
 
     checkpoint: int  # weights and the optimizer's state
@@ -65,8 +68,13 @@ class Disk(NamedTuple):
     def total(self) -> int | None:
         return self.checkpoints and self.checkpoint * self.checkpoints + self.models
 
+    def as_json(self) -> dict[str, Any]:
+        """With the total."""
+        return vars(self) | {"total": self.total}
 
-class Estimate(NamedTuple):
+
+@dataclass(frozen=True)
+class Estimate:
     """What a run will cost."""
 
     parameters: dict[str, int]  # as exported, and in total, with shared ones counted once
@@ -76,16 +84,6 @@ class Estimate(NamedTuple):
     fits: bool | None  # None where the memory of a device is not given
     disk: Disk
     measured: StepTiming | None
-
-    def as_json(self) -> dict[str, Any]:
-        """All values for JSON."""
-        measured = self.measured and self.measured._asdict()
-        return self._asdict() | {
-            "length": self.length._asdict(),
-            "memory": self.memory._asdict() | {"total": self.memory.total},
-            "disk": self.disk._asdict() | {"total": self.disk.total},
-            "measured": measured,
-        }
 
 
 def estimate(config: EstimateConfig) -> Estimate:

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -55,7 +56,8 @@ class Step(NamedTuple):
     shape: Shape
 
 
-class StepTiming(NamedTuple):
+@dataclass(frozen=True)
+class StepTiming:
     """Measured speed and memory of steps on this device."""
 
     device: str
@@ -67,7 +69,8 @@ class StepTiming(NamedTuple):
     memory: int  # peak of the device's allocations, or on a CPU the growth of the process, in bytes
 
 
-class DeviceMemory(NamedTuple):
+@dataclass(frozen=True)
+class DeviceMemory:
     """Memory of a device at the peak of a step, in bytes."""
 
     weights: int
@@ -77,7 +80,11 @@ class DeviceMemory(NamedTuple):
 
     @property
     def total(self) -> int:
-        return sum(self)
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    def as_json(self) -> dict[str, Any]:
+        """With the total."""
+        return vars(self) | {"total": self.total}
 
 
 class TrainingStep:

@@ -203,10 +203,10 @@ def held(monkeypatch):
     go_on, waits = threading.Event(), threading.Event()
     forward = Classification.forward
 
-    def waiting(self, network, batch):
+    def waiting(*arguments):
         waits.set()
         go_on.wait(30)
-        return forward(self, network, batch)
+        return forward(*arguments)
 
     monkeypatch.setattr(Classification, "forward", waiting)
     return go_on, waits

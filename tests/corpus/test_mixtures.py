@@ -10,6 +10,7 @@ import pytest
 from elektron.cli import main
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
+from elektron.corpus.documents import Corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.sources import read_weights
 from elektron.corpus.tokenizer import train_tokenizer
@@ -81,6 +82,19 @@ def test_the_same_mixture_is_kept_and_another_is_refused(store: BlockStore, conf
     weights = [source.rpartition("=")[0] + "=0.5" for source in config.corpus]
     with pytest.raises(ElektronError, match="weights"):
         prepare(replace(config, corpus=weights))
+
+
+def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
+    expected = read_weights(config.corpus)
+    pairs = dict(source.rpartition("=")[::2] for source in config.corpus)
+    for content in (
+        "\n".join(f"- {source}" for source in config.corpus),
+        "\n".join(f"- {place}: {weight}" for place, weight in pairs.items()),
+        "\n".join(f"{place}: {weight}" for place, weight in pairs.items()),
+    ):
+        (tmp_path / "mixture.yaml").write_text(content)
+        assert read_weights([str(tmp_path / "mixture.yaml")]) == expected
+        assert Corpus([str(tmp_path / "mixture.yaml")]).weights == expected
 
 
 def test_weights_are_normalized(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ class PrepareConfig(ValidatedConfig):
 
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`; with weights
-    a mixture: `enwiki=0.8 zhwiki=0.2`. Of a source with weight 0 only the held-out rows are kept: it is
-    evaluated and not trained on."""
+    a mixture: `enwiki=0.8 zhwiki=0.2`, or a YAML file with a list of these. Of a source with weight 0
+    only the held-out rows are kept: it is evaluated and not trained on."""
     tokenizer: str
     """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+import yaml
+
 from elektron.errors import ElektronError, first_line, suggest_path
 from elektron.io.datasets import HUB, SAVED_DATASET, SAVED_DATASETS
+from elektron.io.files import read_text
 from elektron.io.text import KNOWN_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
@@ -29,12 +32,14 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
     """The sources of a mixture and their weights, which sum to 1; empty if there are no weights.
 
     Args:
-        sources: `SOURCE=WEIGHT` each.
+        sources: `SOURCE=WEIGHT` each, or one YAML file with a mapping or a list of these.
 
     Raises:
         ElektronError: only some sources have weights, a weight is not a number from 0 on, or all are 0.
     """
     name = ", ".join(sources)
+    if len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml"):
+        sources = _sources_in_yaml(Path(sources[0]))
     weights: dict[str, float] = {}
     for source in sources:
         place, equals, weight = source.rpartition("=")
@@ -51,6 +56,22 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
     if weights and not any(weights.values()):
         raise ElektronError(f"{name}: all weights are 0, so there is nothing to train on")
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
+
+
+def _sources_in_yaml(path: Path) -> list[str]:
+    """`SOURCE=WEIGHT` for each item of a mapping, or of a list of such texts or of mappings."""
+    try:
+        content = yaml.safe_load(read_text(path))
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ElektronError(f"{path}: not YAML ({first_line(error)})") from error
+    found: list[str] = []
+    for item in content if isinstance(content, list) else [content]:
+        if not isinstance(item, str | dict):
+            raise ElektronError(f"{path}: expected a mapping or a list of SOURCE: WEIGHT")
+        found += [f"{k}={v}" for k, v in item.items()] if isinstance(item, dict) else [item]
+    return found
 
 
 def find_files(source: str) -> Sequence[Path | str]:

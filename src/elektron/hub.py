@@ -7,7 +7,6 @@ the hub, and keys that begin with an underscore or have the name of a method are
 
 from __future__ import annotations
 
-import json
 import logging
 import unicodedata
 from functools import cache
@@ -29,7 +28,7 @@ from transformers.utils.hub import cached_file
 
 from elektron.errors import ElektronError, first_line, suggest_path
 from elektron.io.datasets import Repo, hub_is_reachable, parse_repo, refuse_missing_folder
-from elektron.io.files import parse_json_object, read_text
+from elektron.io.files import read_json, read_text
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def load_configuration(name: str) -> PreTrainedConfig:
     refuse_missing_folder(name)
     try:
         values = _json_file(parse_repo(name), CONFIG)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         folder = Path(parse_repo(name).name)
         near = "" if folder.exists() else suggest_path(folder)
         raise ElektronError(
@@ -167,7 +166,7 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
         return None if path is None else Path(path)
 
     if (written := file("tokenizer.json")) is not None:
-        normalizer = parse_json_object(read_text(written)).get("normalizer")
+        normalizer = read_json(written).get("normalizer")
         if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
             return {}
         return {
@@ -204,10 +203,7 @@ def _json_file(repo: Repo, file: str, subfolder: str = "") -> dict[str, Any]:
     path = cached_file(repo.name, file, subfolder=subfolder, **hub_options(repo))
     if path is None:
         raise FileNotFoundError(f"no {file} there")
-    content = json.loads(read_text(Path(path)))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return content
+    return read_json(Path(path))
 
 
 def _without_ignored_keys(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:

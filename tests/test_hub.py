@@ -412,4 +412,4 @@ def test_the_pooler_is_new_where_a_model_was_saved_without_one(tmp_path: Path, t
     model = AutoModelForSequenceClassification.from_config(encoder.config)
     encoder.load_into(model.base_model)
     head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
-    assert encoder.count_loaded(model)["new_weights"] == sum(weight.numel() for weight in head)
+    assert encoder.count_loaded(model)["new"] == sum(weight.numel() for weight in head)

@@ -31,8 +31,8 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
         assert torch.equal(weight, encoder.weights[name])
     counts = encoder.count_loaded(model)
     inside = sum(p.numel() for p in model.base_model.parameters())
-    assert counts["loaded_weights"] == inside
-    assert counts["new_weights"] == sum(p.numel() for p in model.parameters()) - inside > 0
+    assert counts["loaded"] == inside
+    assert counts["new"] == sum(p.numel() for p in model.parameters()) - inside > 0
     assert model.config.hidden_dropout_prob == 0.3
 
 
@@ -71,7 +71,7 @@ def test_scratch_has_the_same_shape_and_other_weights(encoders):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     scratch.load_into(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-    assert scratch.count_loaded(model)["loaded_weights"] == 0
+    assert scratch.count_loaded(model)["loaded"] == 0
     # The family's own initial weights.
     assert (model.base_model.layers[0].attention_gain.weight == INITIAL_GAIN).all()
 
@@ -90,7 +90,7 @@ def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
     encoder = load_encoder(str(tmp_path))
     model = head(encoder)
     encoder.load_into(model.base_model)
-    assert encoder.count_loaded(model)["loaded_weights"] > 0
+    assert encoder.count_loaded(model)["loaded"] > 0
 
 
 def test_a_run_stands_for_its_discriminator(encoders, caplog):

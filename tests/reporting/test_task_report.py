@@ -185,7 +185,7 @@ def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
         file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
     files["task.json"] |= {"labels": [HOSTILE, HOSTILE]}
-    files["details.json"] |= {"figure": HOSTILE, "columns": {}, "per_class": {HOSTILE: {"f1": 1.0}}}
+    files["details.json"] |= {"metric": HOSTILE, "columns": {}, "per_class": {HOSTILE: {"f1": 1.0}}}
     files["metrics.json"] |= {HOSTILE: 0.5, "intervals": {HOSTILE: [0.4, 0.6]}}
     for run in files["runs.json"]:
         run["settings"] = {HOSTILE: run["seed"]}
@@ -233,7 +233,7 @@ def test_few_seeds_claim_nothing(tmp_path: Path) -> None:
 
 
 def test_random_weights_are_told(tmp_path: Path) -> None:
-    files = changed(tuned.tagging(), "details.json", hand_over={"loaded_weights": 0, "new_weights": 9})
+    files = changed(tuned.tagging(), "details.json", weights={"loaded": 0, "new": 9})
     assert "no pretrained weights were loaded" in page(tuned.write(tmp_path / "a", files)).words
     named = changed(files, "details.json", model="scratch:electra-small")
     assert "no pretrained weights were loaded" not in page(tuned.write(tmp_path / "b", named)).words

@@ -33,14 +33,14 @@ CONFIG: dict[str, Any] = {
 }
 VERSIONS = {"elektron": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "python": "3.11.2"}
 DETAILS: dict[str, Any] = {
-    "figure": "accuracy",
+    "metric": "accuracy",
     "model": "runs/small/discriminator",
     "train_rows": 9600,
     "eval_rows": 1200,
     "test_rows": 1200,
     "chosen_on": "eval",
     "reported_on": "test",
-    "hand_over": {"loaded_weights": 1_312_640, "new_weights": 16_898},
+    "weights": {"loaded": 1_312_640, "new": 16_898},
     "device": "CPU, 2 threads",
     "versions": VERSIONS,
     "warnings": [],
@@ -78,7 +78,7 @@ def run(
     settings: dict[str, Any] | None = None,
     test: bool = True,
     kept: bool = False,
-    collapsed: str | None = None,
+    collapsed: str = "",
 ) -> dict[str, Any]:
     """One entry of `runs.json`."""
     draw = random.Random(f"{side} {seed} {figure}")
@@ -91,7 +91,7 @@ def run(
         "epochs": epochs(figure, draw),
         "kept_epoch": 2.0 if kept else 3.0,
         "eval": {name: figure + 0.004, "loss": 0.41},
-        "test": {name: figure, "loss": 0.42} if test else None,
+        "test": {name: figure, "loss": 0.42} if test else {},
         "seconds": 61.5 + seed,
         "collapsed": collapsed,
         "kept": kept,
@@ -243,7 +243,7 @@ def regression() -> Files:
         },
         "details.json": DETAILS
         | {
-            "figure": "pearson",
+            "metric": "pearson",
             "points": points,
             "columns": {"text": "sentence1", "pair": "sentence2", "label": "score"},
         },
@@ -283,7 +283,7 @@ def tagging() -> Files:
         },
         "details.json": DETAILS
         | {
-            "figure": "f1",
+            "metric": "f1",
             "per_class": {
                 "LOC": {"precision": 0.84, "recall": 0.85, "f1": 0.845, "support": 812},
                 "PER": {"precision": 0.77, "recall": 0.8, "f1": 0.785, "support": 903},
@@ -328,7 +328,7 @@ def answers() -> Files:
             "split": "test",
             "seconds": 900.0,
         },
-        "details.json": DETAILS | {"figure": "f1"},
+        "details.json": DETAILS | {"metric": "f1"},
         "runs.json": [run(figure=70.4, name="f1", kept=True)],
         "predictions.jsonl": rows,
     }
@@ -359,7 +359,7 @@ def translation() -> Files:
         },
         "details.json": DETAILS
         | {
-            "figure": "bleu",
+            "metric": "bleu",
             "notes": {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"},
         },
         "runs.json": [

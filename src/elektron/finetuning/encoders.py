@@ -101,7 +101,7 @@ class Encoder:
             for name, parameter in encoder_of(model).named_parameters()
             if sizes.get(name) == parameter.numel()
         )
-        return {"loaded_weights": loaded, "new_weights": model.num_parameters() - loaded}
+        return {"loaded": loaded, "new": model.num_parameters() - loaded}
 
 
 def longest_input(config: PreTrainedConfig) -> int:

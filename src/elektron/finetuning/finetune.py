@@ -37,8 +37,9 @@ from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
-from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, Trial, identity
+from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, identity
 from elektron.io.folders import atomic_folder
+from elektron.reporting.task_result import TrainingRun
 from elektron.reporting.task_summary import privacy_sentence
 from elektron.sweep import format_settings, replace_settings
 from elektron.terminal import echo
@@ -133,7 +134,7 @@ class Search:
         self.finished = finished
         self.count = count
         """Trainings of the command, which share the budget of private training."""
-        self.trials: list[Trial] = []
+        self.trials: list[TrainingRun] = []
 
     def best_of(self, side: str, encoder: Encoder, combinations: Sequence[dict[str, Any]]) -> Trained:
         """The best training of a side."""
@@ -164,7 +165,7 @@ class Search:
 
     def evaluate_on_test(self, trained: Trained) -> None:
         """Metrics on the test rows, by which nothing is chosen."""
-        if self.data.test and trained.trial.test is None and trained.predictor is not None:
+        if self.data.test and not trained.trial.test and trained.predictor is not None:
             trained.scored = trained.predictor.score(self.data.test)
             trained.trial.test = trained.predictor.task.measure(self.data.test, trained.scored.predictions)()
             self.finished.save(trained)
@@ -181,13 +182,14 @@ class Search:
         )
         found = self.finished.load(len(self.trials), config, encoder)
         if found is None:
-            found = self.train(config, encoder, Trial(side, seed, settings))
+            found = self.train(config, encoder, TrainingRun(side, seed, settings))
             self.finished.save(found)
         self.trials.append(found.trial)
         return found
 
-    def train(self, config: FinetuneConfig, encoder: Encoder, trial: Trial) -> Trained:
+    def train(self, config: FinetuneConfig, encoder: Encoder, trial: TrainingRun) -> Trained:
         """One training; repeated with another seed if the model predicts the same for all rows."""
+        assert trial.seed is not None
         began = time.perf_counter()
         torch.manual_seed(trial.seed)
         task = self.task(config, encoder)
@@ -200,7 +202,7 @@ class Search:
         for restart in range(RESTARTS + 1):
             seed = trial.seed + restart * SEED_OF_RESTART
             predictor, scored = self.attempt(trial, config, task, encoder, features, seed)
-            if trial.collapsed is None or config.private:
+            if not trial.collapsed or config.private:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
             if steps < FEWEST_STEPS:
@@ -237,7 +239,7 @@ class Search:
         return task
 
     def attempt(
-        self, trial: Trial, config: FinetuneConfig, task: Task, encoder: Encoder, features: Features, seed: int
+        self, trial: TrainingRun, config: FinetuneConfig, task: Task, encoder: Encoder, features: Features, seed: int
     ) -> tuple[Predictor, Scored]:
         """Train a new model and evaluate it; epochs and metrics of the trial are this attempt's."""
         torch.manual_seed(seed)
@@ -259,7 +261,7 @@ class Search:
         with self.tracker(trial, config, seed) as tracker:
             arguments = (task, model, tokenizer, features, config)
             shown = (evaluate, trial.name, tracker)
-            if trial.privacy is not None:
+            if trial.privacy:
                 history = train_privately(*arguments, Privacy(**trial.privacy), *shown)
             else:
                 history = train(*arguments, seed, *shown)
@@ -273,7 +275,7 @@ class Search:
         return predictor, scored
 
     @contextmanager
-    def tracker(self, trial: Trial, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:
+    def tracker(self, trial: TrainingRun, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:
         """The tracker of one training, which restarts if an earlier process was interrupted."""
         if config.track is None:
             yield None
@@ -286,8 +288,8 @@ class Search:
         with closing(Tracker(config.track, folder, title, config)) as tracker:
             yield tracker
 
-    def collapse(self, predictor: Predictor, predictions: Predictions) -> str | None:
-        """How a model predicts the same for all rows where it should not; None if it does not.
+    def collapse(self, predictor: Predictor, predictions: Predictions) -> str:
+        """How a model predicts the same for all rows where it should not; empty if it does not.
 
         A few evaluation rows may get the same prediction by chance, or because it is true of all of
         them: a collapsed model predicts the same for training rows too.
@@ -295,9 +297,9 @@ class Search:
         task = predictor.task
         found = task.variation(self.data.eval, predictions)
         if found.predicted > COLLAPSED * found.true:
-            return None
+            return ""
         count = 0 if self.config.private else min(COLLAPSE_ROWS, len(self.data.train))
         others = random.Random(self.config.seed).sample(self.data.train, count)
         predicted = [*predictions, *predictor.predict(others, "evaluating")]
         found = task.variation([*self.data.eval, *others], predicted)
-        return found.summary if found.collapsed else None
+        return found.summary if found.collapsed else ""

@@ -38,20 +38,29 @@ from elektron.reporting.model_card import CARD, file_name, model_card
 from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.sections import sides_table
 from elektron.reporting.task_report import metrics_table, runs_table, write_report
-from elektron.reporting.task_result import CONFIG, DETAILS, METRICS, PREDICTIONS, RUNS, TaskResult, read_task_result
+from elektron.reporting.task_result import (
+    CONFIG,
+    DETAILS,
+    METRICS,
+    PREDICTIONS,
+    RUNS,
+    TaskResult,
+    TrainingRun,
+    read_task_result,
+)
 from elektron.reporting.task_summary import pretraining_gain, privacy_sentence, rows_in_words
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
     from elektron.finetuning.encoders import Encoder
     from elektron.finetuning.predictor import Predictor, Scored
-    from elektron.finetuning.trials import Trained, Trial
+    from elektron.finetuning.trials import Trained
 
 log = logging.getLogger(__name__)
 
 
 def write_results(
-    folder: Path, trained: Trained, encoder: Encoder, trials: Sequence[Trial], data: Labelled
+    folder: Path, trained: Trained, encoder: Encoder, trials: Sequence[TrainingRun], data: Labelled
 ) -> dict[str, Any]:
     """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
     records, predictor = data.reported, trained.predictor
@@ -63,7 +72,7 @@ def write_results(
     evaluated = evaluate(predictor, records, () if privacy else data.train, seeds, trained.scored)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
-        "seconds": round(sum(trial.seconds for trial in trials), 1),
+        "seconds": round(sum(trial.seconds or 0.0 for trial in trials), 1),
         **({"privacy": privacy} if privacy else {}),
     }
     collapsed = {trial.name: trial.collapsed for trial in trials if trial.collapsed}
@@ -79,7 +88,7 @@ def write_results(
         "test_rows": len(data.test),
         "chosen_on": "eval",
         "reported_on": data.reported_on,
-        "hand_over": encoder.count_loaded(predictor.model),
+        "weights": encoder.count_loaded(predictor.model),
         "pretraining": pretraining_of(encoder.name),
         "warnings": warnings,
     } | evaluated.details
@@ -145,7 +154,7 @@ def evaluate(
         log.warning("%s", warning)
     details = {
         "warnings": warnings,
-        "figure": task.metric,
+        "metric": task.metric,
         "notes": measure.notes,
         "columns": dict(records[0].names),
         "device": predictor.on.name,

@@ -32,20 +32,8 @@ from elektron.finetuning.inputs import Feature
 from elektron.finetuning.optimizer import make_optimizer
 from elektron.finetuning.tasks.base import Task
 from elektron.progress import Progress
+from elektron.reporting.task_result import Epoch
 from elektron.tracking import Tracker
-
-
-@dataclass
-class Epoch:
-    """What was measured after one pass over the training rows."""
-
-    epoch: float
-    train_loss: float | None
-    """None in private training, where it would reveal something of the rows."""
-    eval: float | None
-    """The task's metric on the evaluation rows, if it was computed."""
-    eval_loss: float | None
-    """The loss on them, if it was computed."""
 
 
 @dataclass

@@ -13,9 +13,8 @@ import json
 import logging
 import math
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -28,10 +27,9 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.tasks.registry import load_task
-from elektron.finetuning.training import Epoch
-from elektron.io.files import MALFORMED, atomic_write, from_json, parse_json_object, read_text, to_json
+from elektron.io.files import MALFORMED, atomic_write, from_json, read_json, read_text, to_json
 from elektron.io.folders import atomic_folder
-from elektron.sweep import format_settings
+from elektron.reporting.task_result import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -43,41 +41,12 @@ MODEL = "model"
 
 
 @dataclass
-class Trial:
-    """One training and its metrics, as in `runs.json`."""
-
-    side: str
-    """`pretrained` or `scratch`."""
-    seed: int
-    settings: dict[str, Any]
-    """The values of the swept settings (`--sweep`)."""
-    epochs: list[Epoch] = field(default_factory=list)
-    kept_epoch: float = 0.0
-    eval: dict[str, float] = field(default_factory=dict)
-    test: dict[str, float] | None = None
-    seconds: float = 0.0
-    collapsed: str | None = None
-    privacy: dict[str, Any] | None = None
-    """Of private training: budget, noise and accountant, of all trainings of the command together."""
-    kept: bool = False
-
-    @property
-    def name(self) -> str:
-        settings = format_settings(self.settings)
-        return " · ".join(filter(None, [self.side, settings, f"seed {self.seed}"]))
-
-    def value(self, metric: str) -> float:
-        """The metric on the evaluation rows; negative infinity where it is not a number."""
-        return self.eval[metric] if math.isfinite(self.eval[metric]) else -math.inf
-
-
-@dataclass
 class Trained:
     """A finished training."""
 
     number: int
     """Index among the trainings of the command."""
-    trial: Trial
+    trial: TrainingRun
     config: FinetuneConfig
     """Resolved."""
     predictor: Predictor | None
@@ -125,12 +94,11 @@ class FinishedTrials:
         if not path.exists():
             return None
         try:
-            content = parse_json_object(read_text(path))
+            content = read_json(path)
             for part in ("eval", "test"):
-                if content[part] is not None:
-                    metrics = dict(content[part]).items()
-                    content[part] = {name: math.nan if value is None else value for name, value in metrics}
-            trial: Trial = from_json(content, Trial, "it")
+                metrics = dict(content[part]).items()
+                content[part] = {name: math.nan if value is None else value for name, value in metrics}
+            trial: TrainingRun = from_json(content, TrainingRun, "it")
         except (OSError, *MALFORMED) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
         weights = folder / MODEL

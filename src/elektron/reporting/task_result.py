@@ -5,6 +5,7 @@ It must have `task.json` and `metrics.json`; what else is missing is left out of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from elektron.io.folders import final_path
 from elektron.reporting.formatting import MetricFormat, metric_format
 from elektron.reporting.reading import Record, distinct_names, finite, flat, group, mapping, number, read_json
 from elektron.reporting.seed_comparison import Interval, Spread
+from elektron.sweep import format_settings
 
 TASK = "task.json"
 CONFIG = "config.yaml"
@@ -34,32 +36,46 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training rows."""
+    """What was measured after one pass over the training rows."""
 
     epoch: float
     train_loss: float | None = None
+    """None in private training, where it would reveal something of the rows."""
     eval: float | None = None
-    """The main metric on eval."""
+    """The main metric on the evaluation rows, if it was computed."""
     eval_loss: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingRun:
     """One training of the network on the task: an entry of `runs.json`."""
 
-    name: str = ""
     side: str = "pretrained"
+    """A key of SIDES."""
     seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    """Those that vary between runs."""
+    """The values of the swept settings (`--sweep`)."""
     epochs: list[Epoch] = field(default_factory=list)
     kept_epoch: float | None = None
     eval: Metrics = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
+    """Empty until it is scored on the test rows."""
     seconds: float | None = None
     collapsed: str = ""
     """How it predicts the same for everything; empty where it does not."""
+    privacy: dict[str, Any] = field(default_factory=dict)
+    """Of private training: budget, noise and accountant, of all trainings of the command together."""
     kept: bool = False
+
+    @property
+    def name(self) -> str:
+        """For logs, legends and folders."""
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return " · ".join(filter(None, [self.side, format_settings(self.settings), seed]))
+
+    def value(self, metric: str) -> float:
+        """The metric on the evaluation rows; negative infinity where it is not a number."""
+        return self.eval[metric] if math.isfinite(self.eval[metric]) else -math.inf
 
 
 @dataclass(frozen=True)
@@ -86,16 +102,16 @@ class Baseline:
 class Details:
     """`details.json`: where the metrics come from."""
 
-    figure: str = ""
-    """The main metric."""
+    metric: str = ""
+    """The main one."""
     model: str = ""
     train_rows: float | None = None
     eval_rows: float | None = None
     test_rows: float | None = None
     chosen_on: str = ""
     reported_on: str = ""
-    hand_over: dict[str, float] = field(default_factory=dict)
-    """Weights that were loaded and that are new."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Numbers of those that were `loaded` and of those that are `new`."""
     pretraining: dict[str, Any] = field(default_factory=dict)
     """Of an encoder in the folder of its run: steps, tokens and FLOPs of that, and the names of its sources."""
     confusion: Confusion | None = None
@@ -172,7 +188,7 @@ class TaskResult:
     @property
     def metric(self) -> str:
         """The main metric, by which runs are chosen."""
-        return self.details.figure or next((name for name in self.metrics if name != "loss"), "")
+        return self.details.metric or next((name for name in self.metrics if name != "loss"), "")
 
     @property
     def family(self) -> str:

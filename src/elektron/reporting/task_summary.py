@@ -83,7 +83,7 @@ def privacy_sentence(privacy: dict[str, Any]) -> str:
 def warnings(result: TaskResult) -> list[str]:
     """What a reader of the metrics must know."""
     details, found = result.details, list(result.details.warnings)
-    if details.hand_over.get("loaded_weights") == 0 and not from_scratch(result):
+    if details.weights.get("loaded") == 0 and not from_scratch(result):
         found.append("no pretrained weights were loaded: the encoder began from random ones")
     same = details.chosen_on == details.reported_on != ""
     if same and not any("chosen on" in said for said in found):
@@ -103,8 +103,8 @@ def facts(result: TaskResult) -> dict[str, str]:
         "training rows": whole(rows.get("train")),
         "evaluation rows": whole(rows.get("eval")),
         "test rows": whole(rows.get("test")),
-        "pretrained weights": short(details.hand_over.get("loaded_weights") or None),
-        "new weights": short(details.hand_over.get("new_weights")),
+        "pretrained weights": short(details.weights.get("loaded") or None),
+        "new weights": short(details.weights.get("new")),
         "chosen on": details.chosen_on,
         "training time": duration(kept.seconds if kept else None),
         "device": details.device,

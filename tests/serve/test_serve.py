@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from elektron.cli import main
+from elektron.serve.serve import listen
 from elektron.terminal import output_enabled
 from tests.serve.conftest import served
 
@@ -128,3 +129,10 @@ def test_an_address_that_others_reach_is_warned_of(models, capsys, monkeypatch):
             main(["serve", models.path("classification"), "--host", host, "--port", "0"])
         assert ("not a loopback address" in capsys.readouterr().err) == warned
         assert asked.pop().hosts == hosts
+
+
+def test_answers_are_sent_without_delay():
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()[:2]):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

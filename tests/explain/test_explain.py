@@ -85,7 +85,7 @@ def test_a_page(models, task, tmp_path, capsys):
     assert "<b>the cat" not in page
     assert "Text 2: its first window" in page
     assert "Comprehensiveness" in page
-    assert "Not tested" in page  # two texts
+    assert "Not tested." in page  # two texts
     assert re.search(r'against" style="--shade: 0.800"[^>]*>against<', page)
     assert str(model.parent) not in page
     assert main(["explain", str(model), "--input", str(source), "--output", str(out)]) == 0

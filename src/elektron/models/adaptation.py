@@ -193,3 +193,12 @@ def stretch(config: Any, factor: float) -> None:
         config.rope_parameters["full_attention"]["rope_theta"] *= grown
     elif getattr(config, "max_relative_positions", 1) < 1:
         config.max_relative_positions = round(config.max_position_embeddings / factor)
+
+
+def kind_of_positions(network: PreTrainedModel) -> str:
+    """What happens to the positions of a network when there are more, in words."""
+    if any(name.endswith(POSITIONS) for name in network.state_dict()):
+        return "learned ones are interpolated"
+    if hasattr(network.config, "rope_theta") or hasattr(network.config, "rope_parameters"):
+        return "the base of rotary ones grows"
+    return "relative ones keep their buckets"

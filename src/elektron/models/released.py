@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
-from elektron.models.adaptation import VocabularyChange, adapted
+from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
 from elektron.models.families import LABELS, RELEASED_FAMILIES, Family, Sizes, check_sizes, fix_first_logit, sizes_of
 from elektron.models.loading import load_network, load_with_new_head
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
@@ -80,8 +80,9 @@ def load_pair(
         setattr(masked_lm, masked_lm.base_model_prefix, discriminator.base_model)
         masked_lm.tie_weights()
         pair.corrector = masked_lm
-    if length > sizes_of(config).max_position_embeddings:
-        log.info("%s: %d positions become %d", name, sizes_of(config).max_position_embeddings, length)
+    positions = sizes_of(config).max_position_embeddings
+    if length > positions:
+        log.info(f"{name}: {positions} positions become {length}: {kind_of_positions(masked_lm)}")
     if generator is None:
         return pair
     new = []

@@ -260,14 +260,16 @@ class Report:
         """Write the page.
 
         Raises:
-            ElektronError: a folder or another file is there.
-            OSError: it cannot be written.
+            ElektronError: it cannot be written, or another file is there.
         """
         if out.is_dir():
             raise ElektronError(f"{out} is a folder: give the name of a file, such as report.html")
         refuse_foreign(out, OURS)
-        make_parents(out)
-        atomic_write(out, self.html())
+        try:
+            make_parents(out)
+            atomic_write(out, self.html())
+        except OSError as error:
+            raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
 
 
 def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:

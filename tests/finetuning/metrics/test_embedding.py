@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elektron.finetuning.metrics.regression import ranks, retrieval, similarity
+from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 
 
 def test_retrieval_by_hand():

@@ -16,7 +16,7 @@ from transformers import (
 
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import load_encoder
-from elektron.finetuning.optimizer import ChainedOptimizer, make_optimizer
+from elektron.finetuning.optimizer import ChainedOptimizer, freeze_encoder, make_optimizer
 from elektron.finetuning.tasks.sequence_to_sequence import new_encoder_decoder
 from elektron.muon import Muon
 
@@ -55,6 +55,16 @@ def test_each_layer_learns_at_a_share_of_the_one_above(encoders, family):
         elif ".layer.1." in name or ".layers.1." in name:
             expected = 0.5
         assert rate == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("family", ["elektron", "electra", "bert"])
+def test_the_head_alone_can_be_trained(families, family):
+    model = AutoModelForSequenceClassification.from_pretrained(families[family])
+    freeze_encoder(model)
+    found = rates(model, layer_decay=0.0)
+    head = {name for name, _ in model.named_parameters() if name.startswith(("classifier.", "bert.pooler."))}
+    assert head
+    assert {name: rate for name, (rate, _) in found.items()} == dict.fromkeys(head, 1.0)
 
 
 def test_weight_decay_falls_on_matrices_only(encoders):

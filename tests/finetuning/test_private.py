@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from elektron.cli import main
 from elektron.corpus.tokenizer import load_tokenizer
@@ -226,6 +227,8 @@ def test_a_private_model_says_what_it_has_spent(opacus, encoders, animals, tmp_p
         assert "2 trainings together" in text
     for run in json.loads((out / "runs.json").read_text()):
         assert [epoch["train_loss"] for epoch in run["epochs"]] == [None] * 4
+    before, after = load_encoder(str(encoders[family])).weights, load_file(out / "model.safetensors")
+    assert all(torch.equal(before[name], after[f"{family}.{name}"]) for name in before)  # the head alone is trained
     # Nothing of a training row is written.
     kept = {path: path.read_text() for path in out.glob("*.json*") if path.name != "tokenizer.json"}
     train = {text for text, _ in labelled_sentences(200, 1)}

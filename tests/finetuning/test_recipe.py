@@ -72,6 +72,19 @@ def test_nothing_that_decides_the_training_is_left_open():
         assert all(getattr(found, name) is not None for name in needed)
 
 
+def test_private_training_of_the_encoder_too_has_a_rate_of_its_own():
+    private = {"private": True, "epsilon": 8.0}
+    head = resolved(private)
+    assert (head.layer_decay, head.learning_rate, head.max_grad_norm, head.optimizer) == (0.0, 0.03, 1.0, "adamw")
+    assert resolved(private | {"layer_decay": 0.9}).learning_rate == 1e-3
+    assert resolved(private | {"layer_decay": 0.9, "learning_rate": 0.1}).learning_rate == 0.1
+
+
+def test_an_embedding_has_no_head_to_train_alone():
+    with pytest.raises(ElektronError, match="--layer-decay 0"):
+        check(config("embedding", layer_decay=0.0))
+
+
 def test_longer_than_the_encoder_reads_is_refused():
     with pytest.raises(ElektronError, match=r"--max-length 600 is more than the 512"):
         resolved({"max_length": 600})

@@ -172,8 +172,9 @@ class FinetuneConfig(FilesConfig):
     """Peak learning rate of Muon in the top layer (default: 0.02); has no effect under `adamw`."""
     learning_rate: LearningRate | None = None
     """Peak learning rate of the top layer (default: by size of the model, see docs/finetuning.md)."""
-    layer_decay: PositiveFraction | None = None
-    """Learning rate of each layer as a fraction of that of the layer above it."""
+    layer_decay: Annotated[float, Within(least=0, most=1)] | None = None
+    """Learning rate of each layer as a fraction of that of the layer above it; 0 trains the head alone, the default
+    with --private."""
     epochs: AboveZero[float] | None = None
     """Passes over the training rows (default: by task and rows, such as 10 below 3,000 rows and 3 above; three times as
     many from random weights)."""
@@ -186,8 +187,7 @@ class FinetuneConfig(FilesConfig):
     weight_decay: Annotated[float, Within(least=0, most=10)] | None = None
     """Weight decay on matrices (default: 0; from random weights 0.01)."""
     max_grad_norm: AboveZero[float] | None = None
-    """Norm to which the gradient of a batch is clipped; with --private that of each row (default: 1.0; with
-    --private 0.1)."""
+    """Norm to which the gradient of a batch is clipped; with --private that of each row (default: 1.0)."""
     dropout: Fraction | None = None
     """Dropout in the encoder and before the head (default: 0.1; with --private 0)."""
     label_smoothing: Fraction | None = None

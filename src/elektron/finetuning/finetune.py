@@ -30,6 +30,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
 from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
+from elektron.finetuning.optimizer import freeze_encoder
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, train_privately
 from elektron.finetuning.readers.records import input_texts
@@ -244,6 +245,8 @@ class Search:
         """Train a new model and evaluate it; epochs and metrics of the trial are this attempt's."""
         torch.manual_seed(seed)
         model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
+        if config.layer_decay == 0:
+            freeze_encoder(model)
         predictor = Predictor(task, model, tokenizer, Device.choose(config.precision))
         watched = self.data.eval
         if len(watched) > (most := max(FEWEST_WATCHED, len(self.data.train))):

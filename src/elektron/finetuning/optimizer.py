@@ -20,6 +20,7 @@ from elektron.device import Device
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import encoder_of
 from elektron.models.elektron import ElektronModel
+from elektron.models.loading import POOLER
 from elektron.muon import Muon
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
@@ -108,6 +109,18 @@ def layer_matrices(model: PreTrainedModel) -> dict[torch.Tensor, tuple[int, bool
     }
 
 
+def encoder_parameters(model: PreTrainedModel) -> list[tuple[str, nn.Parameter]]:
+    """Names and parameters of the encoder, without a pooler, which is part of the head."""
+    named = encoder_of(model).named_parameters()
+    return [(name, parameter) for name, parameter in named if name.partition(".")[0] != POOLER]
+
+
+def freeze_encoder(model: PreTrainedModel) -> None:
+    """Train the head alone."""
+    for _, parameter in encoder_parameters(model):
+        parameter.requires_grad_(False)
+
+
 def learning_rate_scales(model: PreTrainedModel, decay: float) -> list[tuple[nn.Parameter, float]]:
     """Every parameter that is trained, with its factor of the peak learning rate.
 
@@ -116,7 +129,7 @@ def learning_rate_scales(model: PreTrainedModel, decay: float) -> list[tuple[nn.
     """
     layers: dict[nn.Parameter, int] = {}
     layer = -1
-    for name, parameter in encoder_of(model).named_parameters():
+    for name, parameter in encoder_parameters(model):
         if found := LAYER.search(name):
             layer = int(found.group(1))
         layers[parameter] = layer

@@ -37,16 +37,17 @@ OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
 """Settings that other tasks do not have; those with a default other than None are not checked."""
 PRIVATE: dict[str, Any] = {
     "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "layer_decay": 1.0,
-    "epochs": 10.0,
-    "max_grad_norm": 0.1,
+    "learning_rate": 0.03,
+    "layer_decay": 0.0,
+    "epochs": 20.0,
     "micro_batch_size": 16,
     "dropout": 0.0,
     "precision": "fp32",
 }
-"""Defaults of private training, after Li et al. 2022: a small norm, no dropout. 16 rows at once, since each has a
-gradient of its own in memory."""
+"""Defaults of private training, measured with 4,000 rows: the head alone is trained, since the noise of a step grows
+with the number of parameters. 16 rows at once, since each has a gradient of its own in memory."""
+PRIVATE_LEARNING_RATE = 1e-3
+"""Where the encoder is trained too (Li et al. 2022)."""
 PRIVATE_BATCH = 1024
 PRIVATE_STEPS_IN_EPOCH = 8
 PRIVATE_TASKS = ("classification", "regression", "token-classification")
@@ -128,6 +129,8 @@ def resolve(
             "batch_size": min(PRIVATE_BATCH, max(1, rows // PRIVATE_STEPS_IN_EPOCH)),
             "delta": rows**-1.1,
         }
+        if config.layer_decay:
+            defaults["learning_rate"] = PRIVATE_LEARNING_RATE
     missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **missing)
     assert resolved.max_length is not None
@@ -187,6 +190,8 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
+    if config.layer_decay == 0 and config.task == "embedding":
+        raise ElektronError("--layer-decay 0 trains the head alone, and embedding has none")
     if config.micro_batch_size is not None and config.micro_batch_size > (config.batch_size or 32):
         raise ElektronError(f"--micro-batch-size {config.micro_batch_size} is more than --batch-size")
 

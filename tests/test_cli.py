@@ -201,24 +201,6 @@ def test_an_interruption_exits_as_shells_expect(install: Install, capsys: pytest
     assert capsys.readouterr().err == "elektron: interrupted\n"
 
 
-def test_an_interruption_inside_exec_exits_as_shells_expect(tmp_path: Path) -> None:
-    (tmp_path / "interrupted.py").write_text(
-        "import sys\n"
-        "from elektron import cli\n"
-        "cli._run = lambda argv: exec('raise KeyboardInterrupt')\n"
-        "sys.exit(cli.main(['report']))\n"
-    )
-    paths = os.pathsep.join((str(tmp_path), str(Path(elektron.__file__).parents[1])))
-    done = subprocess.run(
-        [sys.executable, "-m", "interrupted"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": paths},
-    )
-    assert (done.returncode, done.stderr) == (130, "elektron: interrupted\n")
-
-
 def test_a_defect_is_not_hidden(install: Install) -> None:
     def break_pipe(config: ReportConfig) -> None:
         raise BrokenPipeError  # not of standard output

@@ -201,9 +201,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print_error("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
-        # An interrupt inside `exec` of text, as when a dataclass is made, leaves a flag by which CPython ends
-        # `python -m` with the signal itself instead of the exit status. Another `exec` clears it.
-        exec("")  # noqa: S102
         return 128 + number  # as shells report it
     except AlreadyReportedError:
         return BAD_INPUT

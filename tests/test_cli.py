@@ -140,6 +140,8 @@ def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[s
         ("pretrain --network 3", "unknown option --network: did you mean --network."),
         ("prepare x --config y", "unknown option --config"),
         ("pretrain -x", "unknown option -x"),
+        ("predict --model m", "unknown option --model: MODEL is written without an option"),
+        ("prepare --corpus=x", "unknown option --corpus: CORPUS is written without an option"),
         ("pretrain --steps foo", "--steps must be a whole number, got 'foo'"),
         ("pretrain --seed null", "--seed must be a whole number, got 'null'"),
         ("pretrain --compile=maybe", "--compile must be true or false, got 'maybe'"),

@@ -43,8 +43,11 @@ def parse_arguments(
             raise ElektronError(f"{word!a} is not UTF-8: rename the file, or set LANG") from None
     known = [setting.flag for setting in settings(config_class) if not setting.positional]
     known += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
+    positional = {f"--{setting.name}": setting.flag for setting in settings(config_class) if setting.positional}
     for option in (word.partition("=")[0] for word in argv):
         # Before argparse, whose error lists all options and suggests none.
+        if option in positional:
+            raise ElektronError(f"unknown option {option}: {positional[option]} is written without an option before it")
         if re.match(r"-[^\d.]", option) and option not in known:
             names = [flag.removeprefix("--") for flag in known]
             near = suggest_setting(option.lstrip("-"), names, label="--{}".format)

@@ -83,7 +83,7 @@ SENTENCE_WORDS = range(5, 61)
 EVALUATED_SENTENCES = 1000
 
 POSITION = ("step", "tokens", "seconds")
-LOSSES = ("generator_loss", "correction_loss", "discriminator_loss", "discriminator_auc")
+LOSSES = ("generator_loss", "lm_loss", "discriminator_loss", "discriminator_auc")
 SUMMARY = ("seconds", "steps", "tokens", "device", "precision", "compiled", *LOSSES)
 METRICS = {
     "steps": "{:,.0f}",
@@ -222,7 +222,7 @@ def measured(config: PretrainConfig, blimp: str | None, probes: dict[str, Finetu
     row = {name: summary.get(name) for name in SUMMARY}
     # An objective without a generator has its loss on the same masked tokens.
     if row["generator_loss"] is None:
-        row["generator_loss"] = row["correction_loss"]
+        row["generator_loss"] = row["lm_loss"]
     row["processor"] = "{device} ({kind})".format(**machine())
     row["run"] = str(config.out)
     row["overrides"] = {name: str(value) for name, value in to_flat_dict(config).items()}

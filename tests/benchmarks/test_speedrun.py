@@ -74,7 +74,7 @@ def test_an_arm_becomes_a_row(
     for row in rows:
         assert row["overrides"]["optimizer.learning_rate"] == "0.001"
         assert [point["step"] for point in row["curve"]] == list(range(1, row["steps"] + 1))
-        assert row["curve"][-1]["generator_loss" if row["arm"] == "paper" else "correction_loss"]
+        assert row["curve"][-1]["generator_loss" if row["arm"] == "paper" else "lm_loss"]
         assert row["generator_loss"] > 0
         assert row["blimp_generator"] in (0.0, 0.5, 1.0)
         assert len(row["sst2_seeds"]) == 2

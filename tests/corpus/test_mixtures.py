@@ -181,7 +181,7 @@ def test_a_source_of_weight_0_is_held_out_only(
     assert summary["discriminator_auc"] == summary[f"discriminator_auc/{long}"]
     assert summary[f"generator_loss/{short}"] != summary["generator_loss"]
     summary = pretrain(tiny_config(settings.out, tmp_path / "mlm", objective="mlm", steps=2))
-    assert summary["correction_loss"] == summary[f"correction_loss/{long}"]
-    assert summary["correction_loss"] != summary[f"correction_loss/{short}"]
+    assert summary["lm_loss"] == summary[f"lm_loss/{long}"]
+    assert summary["lm_loss"] != summary[f"lm_loss/{short}"]
     with pytest.raises(ElektronError, match=r"short\.txt: too little text"):
         prepare(replace(settings, validation=0, out=tmp_path / "none"))

@@ -91,6 +91,6 @@ def test_objectives(name):
 def test_update_roles(roles):
     pair = pair_for("rtd", sizes=sizes()).train()
     if roles.similarity:
-        pair.add_corrector()
+        pair.add_masked_lm()
     counted, computed = counted_and_computed(pair, "rtd", roles)
     assert computed == pytest.approx(counted, rel=0.01)

@@ -131,8 +131,8 @@ def test_the_same_checkpoint_as_generator_predicts_what_it_did(family: str, tmp_
         expected = torch.cat([plain(torch.tensor([text])).logits[0] for text in TEXTS])
         logits = pair.token_logits(packed_states(pair)[1])
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-        pair.add_corrector()
-        corrected = pair.corrected_logits(packed_states(pair)[0])
+        pair.add_masked_lm()
+        corrected = pair.lm_logits(packed_states(pair)[0])
     torch.testing.assert_close(corrected, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -262,7 +262,7 @@ def test_released_networks_with_different_embeddings_keep_them(
 
 def test_a_head_of_bert_with_next_sentences_is_found(tmp_path: Path) -> None:
     pair = load(make("bert", "ForPreTraining", tmp_path), same=True)
-    assert pair.corrector is not None
+    assert pair.masked_lm is not None
 
 
 def test_the_head_in_debertas_own_names_is_the_generators(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.pretraining.test_train import metrics
 
 pytestmark = pytest.mark.cuda
 NETWORK = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0, "dropout": 0.0}))
-LOSSES = ("generator_loss", "discriminator_loss", "correction_loss")
+LOSSES = ("generator_loss", "discriminator_loss", "lm_loss")
 
 
 @pytest.fixture(autouse=True)

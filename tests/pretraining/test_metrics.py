@@ -50,8 +50,8 @@ def test_an_undefined_auc_is_not_taken_for_chance():
 
 
 def test_without_a_generator_the_discriminator_has_to_learn_tokens():
-    figures = {"generator_loss": None, "correction_loss": 5.95, "logit_spread": None}
+    figures = {"generator_loss": None, "lm_loss": 5.95, "logit_spread": None}
     health = Health(unigram_entropy=6.0, warmup_steps=0)
     assert list(health.check(LATE, figures)) == ["discriminator-at-unigrams"]
     health = Health(unigram_entropy=6.0, warmup_steps=0)
-    assert health.check(LATE, figures | {"correction_loss": 4.0}) == {}
+    assert health.check(LATE, figures | {"lm_loss": 4.0}) == {}

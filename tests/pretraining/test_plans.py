@@ -142,7 +142,7 @@ def test_a_network_that_is_not_trained_has_no_dropout():
 
 def test_similarity_brings_the_students_distribution_to_the_teachers():
     pair = make_pair("elektron", sharing="none")
-    pair.add_corrector()
+    pair.add_masked_lm()
     objective, optimizer = objective_of("rtd", similarity=5.0), adamw(pair)
     roles = UpdateRoles(generator=False, similarity=True)
     divergences = [step(pair, optimizer, objective, roles).similarity_loss.item() for _ in range(40)]
@@ -152,13 +152,13 @@ def test_similarity_brings_the_students_distribution_to_the_teachers():
 
 def test_similarity_is_the_kl_divergence_at_used_slots():
     pair = make_pair("elektron")
-    pair.add_corrector()
+    pair.add_masked_lm()
     batch = make_batch()
     output = run("rtd", pair, batch, UpdateRoles(generator=False, similarity=True), similarity=1.0)
     places = packed_positions(batch)
     teacher = pair.token_logits(pair.generator_states(batch.masked_ids, places)).softmax(-1)
     states = pair.discriminator_states(output.corrupted_ids, places)
-    student = pair.corrected_logits(states).softmax(-1)
+    student = pair.lm_logits(states).softmax(-1)
     divergence = (teacher * (teacher / student).log()).sum(-1)
     expected = divergence[0, 2] + divergence[0, 6] + divergence[1, 1]
     torch.testing.assert_close(output.similarity_loss, expected, rtol=1e-4, atol=1e-5)

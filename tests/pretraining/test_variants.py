@@ -38,10 +38,10 @@ def test_objectives_leave_the_network_that_people_keep(objective, blocks, tmp_pa
     out = tmp_path / "run"
     summary = pretrain(tiny_config(blocks, out, objective=objective))
     assert summary["objective"] == objective
-    detects, corrects = objective in DETECTING, OBJECTIVES[objective].corrects
+    detects, predicts_tokens = objective in DETECTING, OBJECTIVES[objective].predicts_tokens
     assert summary["discriminator_auc"] is None or detects
     assert (summary["logit_spread"] is not None) == detects
-    assert (summary["correction_loss"] is not None) == corrects
+    assert (summary["lm_loss"] is not None) == predicts_tokens
     assert (summary["generator_loss"] is not None) == (objective != "mlm")
     assert (out / "examples.json").exists() == detects
     assert (out / "generator").exists() == (objective != "mlm")
@@ -65,7 +65,7 @@ def test_objectives_without_a_detector_learn(objective, blocks, tmp_path):
     )  # fmt: skip
     summary = pretrain(config)
     first = metrics(tmp_path / "run", "train")[0]
-    assert summary["correction_loss"] < first["correction_loss"] - 0.5
+    assert summary["lm_loss"] < first["lm_loss"] - 0.5
 
 
 def test_two_stages(blocks, tmp_path, caplog):
@@ -141,7 +141,7 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
     assert same_weights(whole, out)
     figures = [json.loads((folder / "summary.json").read_text()) for folder in (whole, out)]
     assert figures[0]["generator_loss"] == figures[1]["generator_loss"]
-    assert figures[0]["correction_loss"] == figures[1]["correction_loss"]
+    assert figures[0]["lm_loss"] == figures[1]["lm_loss"]
     assert figures[0]["flops"] == figures[1]["flops"]
 
 
@@ -246,7 +246,7 @@ def test_what_an_objective_without_a_detector_left_can_be_continued(objective, b
         blocks, tmp_path / "more", objective=objective, init_from=str(tmp_path / "first"),
         optimizer=slow, steps=2,
     )  # fmt: skip
-    assert pretrain(more)["correction_loss"] == pytest.approx(first["correction_loss"], abs=1e-3)
+    assert pretrain(more)["lm_loss"] == pytest.approx(first["lm_loss"], abs=1e-3)
     detector = tiny_config(blocks, tmp_path / "rtd", init_from=str(tmp_path / "first"), steps=2)
     assert pretrain(detector)["discriminator_auc"] is not None
 

@@ -77,7 +77,7 @@ def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None
 
 def test_each_logged_figure_has_a_chart(make_run: MakeRun) -> None:
     drawn = curves([read_run(make_run())])
-    logged = [metric_format(name).title for name in CURVES if name not in ("correction_loss", "similarity_loss")]
+    logged = [metric_format(name).title for name in CURVES if name not in ("lm_loss", "similarity_loss")]
     assert [chart.title for chart in drawn] == logged
     assert sum(chart.size == "large" for chart in drawn) == 2
 

@@ -35,9 +35,9 @@ from elektron.reporting.usage import detector_code
 from tests.reporting.conftest import CONFIG, CORPUS, MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
 
-CORRECTION = ("correction_loss", "correction_accuracy")
+LM = ("lm_loss", "lm_accuracy")
 COLUMNS = {metric_format(name).title: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
-NAMES = [name for name in COLUMNS.values() if name not in CORRECTION]
+NAMES = [name for name in COLUMNS.values() if name not in LM]
 PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
 
 
@@ -213,9 +213,9 @@ def test_a_finished_run_needs_no_status(make_run: MakeRun) -> None:
 
 
 def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun) -> None:
-    line = {"kind": "evaluation", "step": 9, "tokens": 5, "seconds": 1.0, "correction_loss": 3.25}
+    line = {"kind": "evaluation", "step": 9, "tokens": 5, "seconds": 1.0, "lm_loss": 3.25}
     run = read_run(make_run(lines=[line], config={"objective": "mlm", "plan": "joint"}))
-    assert {tile.name: tile.value for tile in tiles(run)} == {"Correction loss": "3.250"}
+    assert {tile.name: tile.value for tile in tiles(run)} == {"LM loss": "3.250"}
     assert lead(run).startswith("An encoder of family elektron, trained by masked language")
     assert detector_code(run) == ""
 
@@ -308,9 +308,9 @@ def test_settings_that_differ_are_found(make_run: MakeRun) -> None:
 
 def test_only_figures_that_a_run_has_get_a_column(make_run: MakeRun) -> None:
     assert list(cells(read_runs([make_run("a")]))) == NAMES
-    line = {"kind": "evaluation", "step": 1200, "tokens": 5, "seconds": 1.0, "correction_loss": 3.2}
+    line = {"kind": "evaluation", "step": 1200, "tokens": 5, "seconds": 1.0, "lm_loss": 3.2}
     columns = cells(read_runs([make_run("b", lines=[line])]))
-    assert "correction_loss" in columns
+    assert "lm_loss" in columns
     assert not {"generator_loss", "discriminator_auc"} & columns.keys()
 
 

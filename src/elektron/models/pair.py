@@ -1,10 +1,10 @@
 """The pair: a generator that samples replacements and a discriminator that reads the corrupted input.
 
 Both are of one family (`families.py`), or a pre-trained generator is of another. `sharing.py` ties their weights. Some
-objectives need more heads: a `corrector`, a language-model head that predicts original tokens from the discriminator's
+objectives need more heads: `masked_lm`, a language-model head that predicts original tokens from the discriminator's
 hidden states, and a `baseline`, which predicts the generator's reward.
 
-`discriminator/` is saved with its head for replaced tokens or, if that head was not trained, with the corrector's.
+`discriminator/` is saved with its head for replaced tokens or, if that was not trained, with the language-model head.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Pair(nn.Module):
         self.generator_family = generator_family or family
         self.discriminator = discriminator
         self.generator = generator
-        self.corrector: PreTrainedModel | None = None
+        self.masked_lm: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
         self.new_parts: list[str] = []
-        """`generator`, `discriminator` or `correction`, where a pair that continues a checkpoint has new weights."""
+        """`generator`, `discriminator` or `lm`, where a pair that continues a checkpoint has new weights."""
         for network in (discriminator, generator):
             if network is not None:
                 use_fast_attention(network)
@@ -64,12 +64,12 @@ class Pair(nn.Module):
         """
         return objective(self, *arguments)
 
-    def add_corrector(self) -> None:
+    def add_masked_lm(self) -> None:
         """Add a head that predicts tokens from the discriminator's states, tied to the embeddings, if there is none."""
-        if self.corrector is None:
-            self.corrector = self.family.generator_class(self.discriminator.config)
-            setattr(self.corrector, self.corrector.base_model_prefix, self.discriminator.base_model)
-            self.corrector.tie_weights()
+        if self.masked_lm is None:
+            self.masked_lm = self.family.generator_class(self.discriminator.config)
+            setattr(self.masked_lm, self.masked_lm.base_model_prefix, self.discriminator.base_model)
+            self.masked_lm.tie_weights()
 
     def add_baseline(self) -> None:
         """Add a head that predicts the generator's reward, one number a position."""
@@ -94,10 +94,10 @@ class Pair(nn.Module):
         """The discriminator's logits `(…)` for its states `(…, width)`, positive for "replaced"."""
         return self.family.replaced_logits(self.discriminator, hidden_states)
 
-    def corrected_logits(self, hidden_states: Tensor) -> Tensor:
-        """The corrector's scores `(…, vocabulary)` for the discriminator's states `(…, width)`."""
-        assert self.corrector is not None
-        return self.family.token_logits(self.corrector, hidden_states)
+    def lm_logits(self, hidden_states: Tensor) -> Tensor:
+        """Scores of the language-model head `(…, vocabulary)` for the discriminator's states `(…, width)`."""
+        assert self.masked_lm is not None
+        return self.family.token_logits(self.masked_lm, hidden_states)
 
     def set_trained(self, generator: bool, discriminator: bool) -> None:
         """Set training mode for the networks that are trained now; shared modules follow the trained one."""
@@ -108,7 +108,7 @@ class Pair(nn.Module):
 
     def networks(self) -> dict[str, list[nn.Module]]:
         """The modules of the two networks, with the heads that belong to each."""
-        present = {DISCRIMINATOR: [self.discriminator, self.corrector], GENERATOR: [self.generator, self.baseline]}
+        present = {DISCRIMINATOR: [self.discriminator, self.masked_lm], GENERATOR: [self.generator, self.baseline]}
         return {name: [m for m in modules if m is not None] for name, modules in present.items()}
 
     def encoder_layers(self) -> list[nn.Module]:
@@ -128,8 +128,8 @@ class Pair(nn.Module):
         return list(dict.fromkeys(p for module in self.networks()[name] for p in module.parameters()))
 
     def exported(self, detects: bool) -> dict[str, PreTrainedModel]:
-        """The models that are saved; the discriminator with the head for replaced tokens or, else, the corrector's."""
-        kept = self.discriminator if detects else self.corrector
+        """The models that are saved; the discriminator with the head for replaced tokens, else with `masked_lm`."""
+        kept = self.discriminator if detects else self.masked_lm
         assert kept is not None
         return {DISCRIMINATOR: kept} | ({} if self.generator is None else {GENERATOR: self.generator})
 
@@ -148,7 +148,7 @@ class Pair(nn.Module):
             folder: of the run.
             tokenizer: saved beside both.
             objective: the discriminator's configuration keeps its name.
-            detects: whether the head for replaced tokens was trained; else the corrector is kept.
+            detects: whether the head for replaced tokens was trained; else the language-model head is kept.
             writes: whether this process writes.
         """
         networks = self.exported(detects)

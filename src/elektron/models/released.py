@@ -79,7 +79,7 @@ def load_pair(
     if has_token_head:
         setattr(masked_lm, masked_lm.base_model_prefix, discriminator.base_model)
         masked_lm.tie_weights()
-        pair.corrector = masked_lm
+        pair.masked_lm = masked_lm
     positions = sizes_of(config).max_position_embeddings
     if length > positions:
         log.info(f"{name}: {positions} positions become {length}: {kind_of_positions(masked_lm)}")

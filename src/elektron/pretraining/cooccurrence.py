@@ -74,7 +74,7 @@ def has_slow_embeddings(pair: Pair) -> bool:
     """Whether the discriminator only reads its token embeddings, normalises them, and has them for itself."""
     own = pair.discriminator.get_input_embeddings().weight
     others = [] if pair.generator is None else pair.parameters_of(GENERATOR)
-    output = (pair.corrector or pair.discriminator).get_output_embeddings()
+    output = (pair.masked_lm or pair.discriminator).get_output_embeddings()
     return pair.family.scale_invariant and output is None and all(own is not other for other in others)
 
 

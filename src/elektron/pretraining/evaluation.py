@@ -32,12 +32,12 @@ MEANS = {
     "generator_loss": ("generator_loss", "masked"),
     "generator_accuracy": ("generator_correct", "masked"),
     "discriminator_loss": ("detection_loss", "detection"),
-    "correction_loss": ("correction_loss", "correction"),
-    "correction_accuracy": ("correction_correct", "masked"),
+    "lm_loss": ("lm_loss", "lm"),
+    "lm_accuracy": ("lm_correct", "masked"),
     "similarity_loss": ("similarity_loss", "masked"),
 }
 """Metrics that are means: an output that is summed, and which of `Objective.token_counts` divides it."""
-OF_SOURCES = ("generator_loss", "correction_loss", "discriminator_loss", "discriminator_auc")
+OF_SOURCES = ("generator_loss", "lm_loss", "discriminator_loss", "discriminator_auc")
 """Metrics that are also computed for each source of a mixture, as `generator_loss/SOURCE`."""
 DETECTION = (
     "discriminator_auc",

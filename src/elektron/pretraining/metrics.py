@@ -153,7 +153,7 @@ class Health:
             return {}
         # Without a generator it is the discriminator that fills in masks.
         name = "generator" if evaluation["generator_loss"] is not None else "discriminator"
-        loss = evaluation["generator_loss" if name == "generator" else "correction_loss"]
+        loss = evaluation["generator_loss" if name == "generator" else "lm_loss"]
         spread = evaluation["logit_spread"]
         learns = loss is not None and loss < self.unigram_entropy - UNIGRAM_MARGIN
         at_chance = len(self.aucs) == AUC_WINDOW and sum(self.aucs) / AUC_WINDOW < CHANCE_AUC
@@ -249,7 +249,7 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
     shown = [
         ("generator_loss", "generator {:.2f} nats"),
         ("discriminator_loss", "discriminator {:.3f}"),
-        ("correction_loss", "correction {:.3f} nats"),
+        ("lm_loss", "LM {:.3f} nats"),
         ("discriminator_auc", "AUC {:.3f}"),
     ]
     return " · ".join(text.format(metrics[name]) for name, text in shown if metrics.get(name) is not None)

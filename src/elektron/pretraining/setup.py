@@ -185,13 +185,13 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
         pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *rest)
     else:
         pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *rest)
-    if objective.corrects or config.plan_options.similarity:
-        if config.init_from is not None and pair.corrector is None:
+    if objective.predicts_tokens or config.plan_options.similarity:
+        if config.init_from is not None and pair.masked_lm is None:
             log.info("%s: the head that predicts tokens is new", config.init_from)
-            pair.new_parts.append("correction")
-        pair.add_corrector()
+            pair.new_parts.append("lm")
+        pair.add_masked_lm()
     else:
-        pair.corrector = None
+        pair.masked_lm = None
     for network in (pair.discriminator, pair.generator):
         if network is not None:
             refuse_longer_rows(config, manifest.seq_len, sizes_of(network.config).max_position_embeddings)

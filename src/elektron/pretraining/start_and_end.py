@@ -7,7 +7,7 @@ from typing import Any
 
 START_AND_END = {
     "generator_loss": "generator loss",
-    "correction_loss": "correction loss",
+    "lm_loss": "LM loss",
     "discriminator_loss": "discriminator loss",
     "discriminator_auc": "AUC",
 }

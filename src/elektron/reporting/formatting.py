@@ -75,7 +75,7 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "generator_accuracy": ("Generator accuracy", ""),
         "discriminator_precision": ("Precision", ""),
         "discriminator_recall": ("Recall", ""),
-        "correction_accuracy": ("Correction accuracy", ""),
+        "lm_accuracy": ("LM accuracy", ""),
         "data_wait_share": ("Waiting for data", "Fraction of time. Near zero when the data keep up with the training."),
     },
     "correlation": {
@@ -108,7 +108,7 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
             "discriminator does.",
         ),
         "discriminator_loss": ("Discriminator loss", "In nats. Small: most tokens are originals. Watch its direction."),
-        "correction_loss": ("Correction loss", "In nats. The discriminator’s, where it predicts tokens itself."),
+        "lm_loss": ("LM loss", "Language-model loss in nats: the discriminator’s, where it predicts tokens itself."),
         "similarity_loss": ("Similarity to the generator", "KL divergence from the generator’s, in nats."),
         "learning_rate": ("Learning rate", "AdamW’s; where there is Muon, its rate follows the same schedule."),
         "gradient_norm_generator": (

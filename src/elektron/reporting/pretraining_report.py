@@ -27,7 +27,7 @@ OBJECTIVES = {
     "replace_mlm": "predicting originals from the generator’s samples",
     "all_tokens_mlm": "predicting every token, with a copy gate",
     "mlm": "masked language modelling",
-    "corrective": "replaced token detection and correction",
+    "corrective": "replaced token detection and prediction of the masked tokens",
 }
 PLANS = {
     "two_stage": "one after the other",
@@ -42,7 +42,7 @@ PACKINGS = {
 
 POINTS_IN_CURVE = 600
 """More cannot be distinguished at the width of a chart."""
-HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "correction_loss")
+HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "lm_loss")
 """Curves of training rows and of held-out rows; the first two are large."""
 OF_TRAINING = (
     *("similarity_loss", "learning_rate", "gradient_norm_generator"),
@@ -51,7 +51,7 @@ OF_TRAINING = (
 """Curves of training, from 0 on."""
 COMPARED = (
     *("generator_loss", "generator_accuracy", "discriminator_auc", "discriminator_loss"),
-    *("correction_loss", "correction_accuracy", "discriminator_precision", "discriminator_recall"),
+    *("lm_loss", "lm_accuracy", "discriminator_precision", "discriminator_recall"),
 )
 """Metrics of held-out rows in the table of several runs."""
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
@@ -151,8 +151,8 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
         "generator_accuracy": "Masked positions where the generator’s first guess is the original "
         "token. It need not be good: it only has to write replacements worth detecting.",
         "discriminator_recall": _recall_meaning(run.latest),
-        "correction_loss": "In nats. The discriminator’s own loss where it predicts tokens.",
-        "correction_accuracy": "Masked positions where the discriminator’s first guess is the original token.",
+        "lm_loss": "Language-model loss in nats: the discriminator’s, where it predicts tokens.",
+        "lm_accuracy": "Masked positions where the discriminator’s first guess is the original token.",
     }
     known = [name for name in meanings if number(run.latest, name) is not None]
     return [

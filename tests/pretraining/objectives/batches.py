@@ -45,9 +45,9 @@ def pair_for(name: str, family: str = "elektron", **changes):
     objective = objective_of(name)
     if not objective.generates:
         pair.generator = None
-    if objective.corrects:
+    if objective.predicts_tokens:
         torch.manual_seed(4)
-        pair.add_corrector()
+        pair.add_masked_lm()
     return pair.eval()
 
 

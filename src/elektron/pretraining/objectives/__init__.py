@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives.base import Objective, Output, UpdateRoles
-from elektron.pretraining.objectives.correction import AllTokensMlm, Corrective, Mlm, ReplaceMlm
 from elektron.pretraining.objectives.detection import Electra15, Rtd
+from elektron.pretraining.objectives.language_modeling import AllTokensMlm, Corrective, Mlm, ReplaceMlm
 
 OBJECTIVES: dict[str, type[Objective]] = {
     kind.name: kind for kind in (Rtd, Electra15, ReplaceMlm, AllTokensMlm, Mlm, Corrective)

@@ -50,9 +50,9 @@ class Output(NamedTuple):
     """Policy-gradient loss of the generator over masked positions, under plan `adversarial`."""
     detection_loss: Tensor | None = None
     """The discriminator's binary cross-entropy over the tokens in `loss_mask`, in nats."""
-    correction_loss: Tensor | None = None
+    lm_loss: Tensor | None = None
     """The discriminator's cross-entropy with the original tokens that it predicts, in nats."""
-    correction_correct: Tensor | None = None
+    lm_correct: Tensor | None = None
     """Number of masked positions at which the discriminator's most likely token is the original."""
     similarity_loss: Tensor | None = None
     """KL divergence of the discriminator's distribution from the generator's, over masked positions, in nats."""
@@ -79,9 +79,9 @@ class Objective(ABC):
     """Whether the discriminator predicts which tokens were replaced (replaced-token detection)."""
     detects_masked_only: ClassVar[bool] = False
     """Whether the detection loss covers the masked positions only."""
-    corrects: ClassVar[bool] = False
-    """Whether the discriminator predicts original tokens, with the language-model head `Pair.corrector`."""
-    corrects_masked_only: ClassVar[bool] = True
+    predicts_tokens: ClassVar[bool] = False
+    """Whether the discriminator predicts original tokens, with the language-model head `Pair.masked_lm`."""
+    predicts_masked_only: ClassVar[bool] = True
     """Whether it predicts tokens at masked positions only."""
 
     detection_weight: float
@@ -136,15 +136,15 @@ class Objective(ABC):
         tokens = self.token_counts(batch)
         parts = [
             (self.detection_weight, output.detection_loss, tokens["detection"]),
-            (self.correction_weight, output.correction_loss, tokens["correction"]),
+            (self.lm_weight, output.lm_loss, tokens["lm"]),
             (self.similarity_weight, output.similarity_loss, tokens["masked"]),
         ]
         losses = [weight * loss / count for weight, loss, count in parts if loss is not None]
         return torch.stack(losses).sum() if losses else None
 
     @property
-    def correction_weight(self) -> float:
-        """Weight of the correction loss."""
+    def lm_weight(self) -> float:
+        """Weight of the language-model loss."""
         return 1.0
 
     def total_loss(self, metrics: dict[str, float | None]) -> float:
@@ -152,7 +152,7 @@ class Objective(ABC):
         weights = {
             "generator_loss": 1.0,
             "discriminator_loss": self.detection_weight,
-            "correction_loss": self.correction_weight,
+            "lm_loss": self.lm_weight,
         }
         return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
@@ -161,7 +161,7 @@ class Objective(ABC):
         return {
             "masked": batch.masked_tokens,
             "detection": batch.masked_tokens if self.detects_masked_only else batch.real_tokens,
-            "correction": batch.masked_tokens if self.corrects_masked_only else batch.real_tokens,
+            "lm": batch.masked_tokens if self.predicts_masked_only else batch.real_tokens,
         }
 
     def step_flops(self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:
@@ -182,8 +182,8 @@ class Objective(ABC):
             total += (3 if roles.generator else 1) * forward
         if roles.discriminator:
             config = pair.discriminator.config
-            predicted = max_masked if self.corrects_masked_only else length
-            predicted = predicted * self.corrects + max_masked * roles.similarity
+            predicted = max_masked if self.predicts_masked_only else length
+            predicted = predicted * self.predicts_tokens + max_masked * roles.similarity
             forward = encoder_flops(config, rows, length)
             forward += rows * predicted * token_head_flops(config)
             forward += rows * length * self.detects * replaced_head_flops(config)
@@ -248,7 +248,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: T
 
 def similarity_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Tensor:
     """KL(generator ‖ discriminator) of the token distributions at masked positions, in nats."""
-    logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
+    logits = at_least_fp32(pair.lm_logits(at_positions(states, batch.masked_positions)))
     generated = corruption.token_logits.detach().log_softmax(-1)
     divergences = F.kl_div(logits.log_softmax(-1), generated, reduction="none", log_target=True)
     return (divergences.sum(-1) * batch.weights).sum()

@@ -25,16 +25,16 @@ from elektron.pretraining.objectives.detection import Rtd
 MASK_FRACTION, RANDOM_FRACTION = 0.8, 0.1
 
 
-def correction_terms(batch: MicroBatch, losses: Tensor, token_logits: Tensor) -> Terms:
+def lm_terms(batch: MicroBatch, losses: Tensor, token_logits: Tensor) -> Terms:
     """The sum of losses, and the correct predictions of logits `(batch, masked, vocabulary)` at masked positions."""
     correct = (token_logits.argmax(-1) == batch.originals) * batch.weights
-    return {"correction_loss": losses.sum(), "correction_correct": correct.sum()}
+    return {"lm_loss": losses.sum(), "lm_correct": correct.sum()}
 
 
 def masked_lm_terms(pair: Pair, batch: MicroBatch, states: Tensor) -> Terms:
-    """Cross-entropy of the corrector with the originals at masked positions."""
-    logits = at_least_fp32(pair.corrected_logits(at_positions(states, batch.masked_positions)))
-    return correction_terms(batch, token_losses(logits, batch.originals) * batch.weights, logits)
+    """Cross-entropy of the language-model head with the originals at masked positions."""
+    logits = at_least_fp32(pair.lm_logits(at_positions(states, batch.masked_positions)))
+    return lm_terms(batch, token_losses(logits, batch.originals) * batch.weights, logits)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ReplaceMlm(Objective):
 
     name: ClassVar[str] = "replace_mlm"
     detects: ClassVar[bool] = False
-    corrects: ClassVar[bool] = True
+    predicts_tokens: ClassVar[bool] = True
 
     def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """Predict the original tokens at masked positions."""
@@ -95,7 +95,7 @@ class AllTokensMlm(Objective):
 
     The gate c_t = 1 − σ(D(corrupted)_t) is the probability of copying the token:
 
-        P(x_t | corrupted) = c_t · [corrupted_t = x_t] + (1 − c_t) · softmax(corrector)_t[x_t],
+        P(x_t | corrupted) = c_t · [corrupted_t = x_t] + (1 − c_t) · softmax(LM head)_t[x_t],
         L = mean over m of −log G(x_m | masked)  +  λ · mean over real t of −log P(x_t | corrupted).
 
     The gate acts as a detector: it is computed by the detection head, and detection metrics are computed from it.
@@ -104,21 +104,21 @@ class AllTokensMlm(Objective):
     """
 
     name: ClassVar[str] = "all_tokens_mlm"
-    corrects: ClassVar[bool] = True
-    corrects_masked_only: ClassVar[bool] = False
+    predicts_tokens: ClassVar[bool] = True
+    predicts_masked_only: ClassVar[bool] = False
 
     def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
         """The probability of every token, and the gate as a detector."""
         gate = at_least_fp32(pair.replaced_logits(states))
-        token_logits = at_least_fp32(pair.corrected_logits(states))
+        token_logits = at_least_fp32(pair.lm_logits(states))
         losses = copy_losses(gate, -token_losses(token_logits, batch.input_ids), ~corruption.replaced)
         real = batch.document_ids >= 0
         at_masked = at_positions(token_logits.detach(), batch.masked_positions)
-        terms = correction_terms(batch, losses * real, at_masked)
+        terms = lm_terms(batch, losses * real, at_masked)
         return terms | detection_terms(gate, corruption.replaced, real)
 
     @property
-    def correction_weight(self) -> float:
+    def lm_weight(self) -> float:
         """λ: nearly all tokens are copied, as nearly all are original under `rtd`."""
         return self.detection_weight
 
@@ -129,23 +129,23 @@ class Corrective(Rtd):
 
     As `rtd`, and with the copy probability c = 1 − σ(D), which is trained by detection only (sg stops the gradient),
 
-        L = L_rtd  +  mean over m of −log( sg(c_m) · [corrupted_m = x_m] + sg(1 − c_m) · softmax(corrector)_m[x_m] ).
+        L = L_rtd  +  mean over m of −log( sg(c_m) · [corrupted_m = x_m] + sg(1 − c_m) · softmax(LM head)_m[x_m] ).
     """
 
     name: ClassVar[str] = "corrective"
-    corrects: ClassVar[bool] = True
+    predicts_tokens: ClassVar[bool] = True
 
     def discriminator_terms(self, pair: Pair, batch: MicroBatch, corruption: Corruption, states: Tensor) -> Terms:
-        """Detection at all tokens, correction at masked positions."""
+        """Detection at all tokens, token prediction at masked positions."""
         terms = super().discriminator_terms(pair, batch, corruption, states)
         positions = batch.masked_positions
-        token_logits = at_least_fp32(pair.corrected_logits(at_positions(states, positions)))
+        token_logits = at_least_fp32(pair.lm_logits(at_positions(states, positions)))
         losses = copy_losses(
             at_positions(terms["logits"], positions),
             -token_losses(token_logits, batch.originals),
             ~at_positions(corruption.replaced, positions),
         )
-        return terms | correction_terms(batch, losses * batch.weights, token_logits)
+        return terms | lm_terms(batch, losses * batch.weights, token_logits)
 
 
 def copy_losses(gate: Tensor, log_probabilities: Tensor, same: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from elektron.pretraining.objectives.base import packed_positions
-from elektron.pretraining.objectives.correction import copy_losses
+from elektron.pretraining.objectives.language_modeling import copy_losses
 from tests.models.conftest import VOCABULARY
 from tests.pretraining.objectives.batches import (
     USED,
@@ -19,14 +19,14 @@ from tests.pretraining.objectives.batches import (
 
 def corrected_log_probabilities(pair, ids, batch):
     states = pair.discriminator_states(ids, packed_positions(batch))
-    return pair.corrected_logits(states).log_softmax(-1), pair.replaced_logits(states)
+    return pair.lm_logits(states).log_softmax(-1), pair.replaced_logits(states)
 
 
-def test_the_correctors_matrix_is_the_embeddings(family):
+def test_the_matrix_of_the_lm_head_is_the_embeddings(family):
     pair = pair_for("replace_mlm", family)
-    assert pair.corrector.base_model is pair.discriminator.base_model
+    assert pair.masked_lm.base_model is pair.discriminator.base_model
     table = pair.discriminator.get_input_embeddings().weight
-    assert pair.corrector.get_output_embeddings().weight is table
+    assert pair.masked_lm.get_output_embeddings().weight is table
 
 
 def test_replace_mlm_predicts_originals_from_samples(family):
@@ -35,11 +35,11 @@ def test_replace_mlm_predicts_originals_from_samples(family):
     assert (output.corrupted_ids != 4).all()
     log_probabilities, _ = corrected_log_probabilities(pair, output.corrupted_ids, batch)
     expected = -sum(log_probabilities[place] for place in USED)
-    torch.testing.assert_close(output.correction_loss, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.lm_loss, expected, rtol=1e-5, atol=1e-5)
     assert output.detection_loss is None
     assert output.logits is None
     total = objective_of("replace_mlm").discriminator_loss(output, whole(batch))
-    torch.testing.assert_close(total, output.correction_loss / 3)
+    torch.testing.assert_close(total, output.lm_loss / 3)
 
 
 def test_mlm_has_no_generator_and_sees_masks():
@@ -52,7 +52,7 @@ def test_mlm_has_no_generator_and_sees_masks():
     assert output.generator_loss is None
     log_probabilities, _ = corrected_log_probabilities(pair, output.corrupted_ids, batch)
     expected = -sum(log_probabilities[place] for place in USED)
-    torch.testing.assert_close(output.correction_loss, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.lm_loss, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_mlm_masks_80_replaces_10_keeps_10():
@@ -102,15 +102,15 @@ def test_all_tokens_mlm_predicts_every_real_token_through_the_gate(family):
     p = log_probabilities.gather(-1, batch.input_ids[..., None]).squeeze(-1).exp()
     probability = copy * ~output.replaced + (1 - copy) * p
     real = batch.document_ids >= 0
-    torch.testing.assert_close(output.correction_loss, -probability[real].log().sum(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.lm_loss, -probability[real].log().sum(), rtol=1e-4, atol=1e-4)
     total = objective_of("all_tokens_mlm").discriminator_loss(output, whole(batch))
-    torch.testing.assert_close(total, 50 * output.correction_loss / 13)
+    torch.testing.assert_close(total, 50 * output.lm_loss / 13)
     assert output.histogram.sum() == 13
     total.backward()
     assert any("prediction" in n or "classifier" in n for n in with_gradient(pair.discriminator))
 
 
-def test_corrective_detects_everywhere_and_corrects_at_masked_positions():
+def test_corrective_detects_everywhere_and_predicts_at_masked_positions():
     pair, batch = pair_for("corrective"), make_batch()
     output = run("corrective", pair, batch)
     torch.testing.assert_close(output.detection_loss, run("rtd", pair, batch).detection_loss)
@@ -121,14 +121,14 @@ def test_corrective_detects_everywhere_and_corrects_at_masked_positions():
         p = log_probabilities[row, position, token].exp()
         same = not output.replaced[row, position]
         expected = expected - (copy * same + (1 - copy) * p).log()
-    torch.testing.assert_close(output.correction_loss, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.lm_loss, expected, rtol=1e-4, atol=1e-4)
     total = objective_of("corrective").discriminator_loss(output, whole(batch))
-    torch.testing.assert_close(total, 50 * output.detection_loss / 13 + output.correction_loss / 3)
+    torch.testing.assert_close(total, 50 * output.detection_loss / 13 + output.lm_loss / 3)
 
 
 def test_the_corrective_copy_probability_learns_from_detection_only():
     pair, batch = pair_for("corrective"), make_batch()
-    run("corrective", pair, batch).correction_loss.backward()
+    run("corrective", pair, batch).lm_loss.backward()
     assert pair.discriminator.prediction.weight.grad is None
     pair.zero_grad()
     run("corrective", pair, batch).detection_loss.backward()

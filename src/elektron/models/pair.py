@@ -53,6 +53,8 @@ class Pair(nn.Module):
         self.baseline: nn.Linear | None = None
         self.new_parts: list[str] = []
         """`generator`, `discriminator` or `lm`, where a pair that continues a checkpoint has new weights."""
+        self.pooler: dict[str, Tensor] = {}
+        """Weights of a released encoder's pooler, which is not trained; the discriminator is saved with them."""
         for network in (discriminator, generator):
             if network is not None:
                 use_fast_attention(network)
@@ -155,6 +157,8 @@ class Pair(nn.Module):
         networks[DISCRIMINATOR].config.pretraining_objective = objective
         weights = {name: exported_weights(its, writes) for name, its in networks.items()}
         if writes:
+            prefix = networks[DISCRIMINATOR].base_model_prefix
+            weights[DISCRIMINATOR] |= {f"{prefix}.{name}": weight for name, weight in self.pooler.items()}
             for name, network in networks.items():
                 network.save_pretrained(folder / name, state_dict=weights[name])
                 tokenizer.save_pretrained(folder / name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 DOCS = Path(__file__).parents[1] / "docs"
 specification = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
@@ -13,6 +14,25 @@ hooks = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(hooks)
 
 CHINESE = sorted(DOCS.rglob("*.zh.md"))
+LIST, TABLE = r"(?:[-*+]|\d+\.) ", r"\|"
+
+
+def unrendered(markdown: str) -> list[str]:
+    """Lines that GitHub shows as meant and the site's Markdown does not.
+
+    A list or a table needs a blank line or a heading before it, and what belongs to an item, paragraphs and code too,
+    is indented by four spaces.
+    """
+    text = re.sub(r"(?ms)^( *)```.*?^\1```$", r"\1code", markdown)
+    text = re.sub(r"(?m)^#+ .*$", "", text)
+    found = []
+    for block in re.split(r"\n\s*\n", text):
+        first, *others = block.strip("\n").split("\n")
+        if re.match(r" {1,3}\S", first):
+            found.append(first)
+        starts = [kind for kind in (LIST, TABLE) if not re.match(kind, first.strip())]
+        found += [line for line in others for kind in starts if re.match(f"{kind}| {{1,3}}code$", line)]
+    return found
 
 
 def page(path: Path, folder: Path, english: str = "") -> SimpleNamespace:
@@ -59,3 +79,33 @@ def test_the_commands_are_those_of_the_english_page(chinese):
         re.findall(r"```\w*\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL) for path in (english, chinese)
     ]
     assert commands[0] == commands[1]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "faults"),
+    [
+        ("# A\n- one\n- two\n  more\n\n    ```\n    - x\n    ```\n\n    Text.\n\n- three", []),
+        ("Text:\n- one", ["- one"]),
+        ("Text:\n1. one", ["1. one"]),
+        ("```\nx\n```\n| a |\n| - |", ["| a |", "| - |"]),
+        ("- one\n\n  ```\n  x\n  ```\n", ["  code"]),
+        ("- one\n\n  Text.", ["  Text."]),
+    ],
+)
+def test_what_would_not_be_rendered_is_found(markdown, faults):
+    assert unrendered(markdown) == faults
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_lists_tables_and_code_are_rendered(path):
+    assert not unrendered(path.read_text(encoding="utf-8"))
+
+
+def test_the_search_of_pages_opened_as_files_loads_nothing_from_elsewhere():
+    """Plugin offline would add a script of that name; after i18n it writes the index of all languages."""
+    settings = yaml.safe_load(DOCS.with_name("mkdocs.yml").read_text(encoding="utf-8"))
+    [script] = settings["extra"]["polyfills"]
+    assert "iframe-worker" in script
+    assert (DOCS / script).is_file()
+    plugins = [next(iter(plugin)) if isinstance(plugin, dict) else plugin for plugin in settings["plugins"]]
+    assert plugins.index("i18n") < plugins.index("offline")

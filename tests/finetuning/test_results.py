@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.results import (
     compared_with_baselines,
+    judge,
     metrics_text,
-    reservations,
     summary_text,
     write_json,
     write_predictions,
@@ -27,13 +28,18 @@ NUMBERS = Regression(mean=0.0, spread=1.0, **READING)
 ANSWERS = QuestionAnswering(max_length=64, stride=8, no_answers=True)
 
 
-def said(task, values, predictions, seeds=()):
-    """The reservations about predictions for rows of which these values are true."""
+def judged(task, values, predictions, seeds=()):
+    """What is clearly better than baselines, and the warnings, about predictions for rows with these values."""
     role = "answers" if task is ANSWERS else "label"
     records = [Record({"text": "t", role: value}, {}, "") for value in values]
     measure = task.measure(records, predictions)
     baselines = compared_with_baselines(task, records, measure, [])
-    return reservations(task, records, predictions, measure(), baselines, seeds)
+    return judge(task, records, predictions, measure(), baselines, seeds)
+
+
+def said(task, values, predictions, seeds=()):
+    """The warnings alone."""
+    return judged(task, values, predictions, seeds)[1]
 
 
 def labels(names):
@@ -53,6 +59,21 @@ def test_classes():
     assert "Accuracy of 70.5 % is not clearly better than the 70.0 %" in no_better
     (worse,) = said(CLASSES, true, labels("b" * 30 + "a" * 90 + "b" * 80))
     assert "Accuracy of 55.0 % is worse than the 70.0 %" in worse
+
+
+def test_what_is_clearly_better_is_told_with_the_interval_of_the_difference():
+    true, right = "a" * 60 + "b" * 140, labels("a" * 50 + "b" * 150)
+    (sentence,), warnings = judged(CLASSES, true, right)
+    assert warnings == []
+    # 50 of 200 rows more are right: a standard error of about 3 points.
+    found = re.fullmatch(
+        r"Accuracy of 95.0 % is clearly better than the 70.0 % of a simple baseline \(always 'b'\): "
+        r"95 % interval of the difference (\d+\.\d) to (\d+\.\d) points",
+        sentence,
+    )
+    low, high = map(float, found.groups())
+    assert 17 < low < 21 and 29 < high < 33
+    assert judged(CLASSES, true, right, [{"accuracy": 0.7}])[0] == []
 
 
 def test_the_difference_is_resampled_by_row():
@@ -86,6 +107,20 @@ def test_each_baseline_has_a_column():
     assert "always 'b'" in head and "\x1b" not in head
     cells = [cell.strip() for cell in accuracy.split("|")[1:-1]]
     assert cells == ["Accuracy", "75.0 %", "50.0 to 100.0 %", "50.0 %", "62.5 %"]
+
+
+@pytest.mark.parametrize(
+    ("learned", "titles"),
+    [
+        ({"labels": ["a", "b"]}, ["F1", "F1, macro average"]),
+        ({"labels": ["a", "b", "c"]}, ["F1, macro average"]),
+        ({"labels": ["a", "b", "c"], "several": True}, ["F1, micro average", "F1, macro average"]),
+    ],
+)
+def test_metrics_that_are_equal_by_definition_are_printed_once(learned, titles):
+    metrics = {"accuracy": 0.75, "f1": 0.5, "f1_micro": 0.25, "f1_macro": 0.125}
+    rows = metrics_text(task_result(Path("m"), {"task": "classification"} | learned, metrics)).splitlines()[3:]
+    assert [row.split("|")[1].strip() for row in rows] == ["Accuracy", *titles]
 
 
 def test_a_constant_prediction_that_the_training_rows_would_not_suggest_counts_too():

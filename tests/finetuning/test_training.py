@@ -1,17 +1,19 @@
 """The Trainer under our recipe: what it does with rows, rates, epochs and losses."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 
 from elektron.errors import ElektronError
-from elektron.finetuning import recipe
+from elektron.finetuning import recipe, training
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import load_encoder
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.training import smoothed_loss, train
+from elektron.progress import Progress
 from tests.finetuning.conftest import labelled_sentences
 
 
@@ -101,6 +103,21 @@ def test_the_loss_falls_and_the_model_is_left_ready_to_predict(encoders):
     history = setup.train(lambda: {"accuracy": 0.0})
     assert history.epochs[-1].train_loss < 0.5 * history.epochs[0].train_loss
     assert not setup.model.training
+
+
+def test_the_progress_bar_shows_the_mean_loss_of_the_epoch_so_far(encoders, monkeypatch):
+    notes = []
+    monkeypatch.setattr(Progress, "update", lambda bar, done, note="": notes.append((done, note)))
+    monkeypatch.setattr(training.time, "monotonic", itertools.count(step=2).__next__)
+    history = Setup(encoders["elektron"], epochs=2.0).train(lambda: {"accuracy": 0.0})
+    shown = [
+        [float(note.removeprefix("loss ")) for step, note in notes if step in steps] for steps in ([1], [4], [5, 8])
+    ]
+    means = [round(epoch.train_loss, 3) for epoch in history.epochs]
+    # The epoch's mean is shown at its last step and again when it has been logged.
+    assert shown[1] == [means[0]] * 2
+    assert shown[2][1:] == [means[1]] * 2
+    assert shown[2][0] < shown[0][0]
 
 
 def test_a_part_of_an_epoch_will_do(encoders):

@@ -149,10 +149,13 @@ def evaluate(
     }
     with Progress("baselines", None, "baselines", brief=True):
         metrics["baselines"] = baselines = compared_with_baselines(task, records, measure, train)
-    warnings = reservations(task, records, predictions, metrics, baselines, seeds)
+    better, warnings = judge(task, records, predictions, metrics, baselines, seeds)
+    for sentence in better:
+        log.info("%s", sentence)
     for warning in warnings:
         log.warning("%s", warning)
     details = {
+        "better": better,
         "warnings": warnings,
         "metric": task.metric,
         "notes": measure.notes,
@@ -169,19 +172,20 @@ def evaluate(
     return Evaluated(predictions, metrics, details)
 
 
-def reservations(
+def judge(
     task: Task,
     records: Sequence[Record],
     predictions: Predictions,
     metrics: Mapping[str, float],
     baselines: Sequence[dict[str, Any]],
     seeds: Sequence[Mapping[str, float]] = (),
-) -> list[str]:
-    """Warnings where the model says the same of every row, or is not clearly better than the best baseline.
+) -> tuple[list[str], list[str]]:
+    """Metrics that are clearly better than those of the best baseline, and warnings about the others.
 
-    It is clearly better where the 95 % interval of the difference is above 0 and so are all seeds.
+    One is clearly better where the 95 % interval of the difference is above 0 and so are all seeds. There is a warning
+    too where the model says the same of every row.
     """
-    found = []
+    better, found = [], []
     variation = task.variation(records, predictions)
     if variation.collapsed:
         found.append(f"the model depends little on its input: {variation.summary}")
@@ -191,16 +195,16 @@ def reservations(
         best = max(baselines, key=lambda baseline: sign * baseline["metrics"][name])
         other, ends = best["metrics"][name], best["differences"][name]
         said = f"{kind.format_value(other)} of a simple baseline ({best['name']})"
-        if min(sign * end for end in ends) <= 0:
-            clearly = "worse" if max(sign * end for end in ends) < 0 else "not clearly better"
-            low, high = map(kind.format_difference, ends)
-            found.append(
-                f"{kind.title} of {kind.format_value(value)} is {clearly} than the {said}: 95 % "
-                f"interval of the difference {low.removesuffix(' points')} to {high}"
-            )
-        elif behind := sum(sign * seed[name] <= sign * other for seed in seeds):
+        least, most = sorted(sign * end for end in ends)
+        if least > 0 and (behind := sum(sign * seed[name] <= sign * other for seed in seeds)):
             found.append(f"{kind.title} of {behind} of {len(seeds)} seeds is not above the {said}")
-    return found
+            continue
+        clearly = "clearly better" if least > 0 else "worse" if most < 0 else "not clearly better"
+        (better if least > 0 else found).append(
+            f"{kind.title} of {kind.format_value(value)} is {clearly} than the {said}: 95 % interval of the "
+            f"difference {kind.format_difference_interval(ends)}"
+        )
+    return better, found
 
 
 def compared_with_baselines(

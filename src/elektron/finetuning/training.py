@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,16 @@ def train(
     smoothing = config.label_smoothing
     with tempfile.TemporaryDirectory(prefix="elektron-") as unused, Progress(title, steps, "steps") as bar:
         monitor = Monitor(config, task.metric, evaluate, bar, tracker)
-        trainer = Trainer(
+
+        class LossTrainer(Trainer):
+            """Adds up the losses for the progress bar; a callback does not get them between logs."""
+
+            def training_step(self, *args: Any, **options: Any) -> Tensor:
+                loss = super().training_step(*args, **options)
+                monitor.loss_sum = monitor.loss_sum + loss  # on the device of the loss
+                return loss
+
+        trainer = LossTrainer(
             model=model,
             args=TrainingArguments(
                 output_dir=unused,
@@ -150,11 +160,18 @@ class Monitor(TrainerCallback):
         self.tracker = tracker
         self.history = History()
         self.best: dict[str, Tensor] | None = None
+        self.loss_sum = torch.zeros(())
+        """Of the steps of the present epoch."""
+        self.epoch_began = 0
+        self.next_reading = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Move the progress bar."""
-        epochs = self.history.epochs
-        self.bar.update(state.global_step, f"loss {epochs[-1].train_loss:.3f}" if epochs else "")
+        """Move the progress bar and, once a second, show the mean loss of the epoch so far."""
+        note = self.bar.note
+        if time.monotonic() >= self.next_reading:  # reading waits for the device
+            self.next_reading = time.monotonic() + 1
+            note = f"loss {float(self.loss_sum) / (state.global_step - self.epoch_began):.3f}"
+        self.bar.update(state.global_step, note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
         """The Trainer logs the mean training loss of an epoch at its end."""
@@ -163,6 +180,8 @@ class Monitor(TrainerCallback):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise not_finite(state.epoch)
+        self.bar.update(state.global_step, f"loss {loss:.3f}")
+        self.loss_sum, self.epoch_began = torch.zeros(()), state.global_step
         if self.tracker is not None:
             self.tracker.log("train", logs, state.global_step)
         if self.after_epoch(rest["model"], state.epoch, state.global_step, loss):

@@ -50,5 +50,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             metrics = scored.metrics | {"split": "test"}
             details = {"model": config.model, "reported_on": "test"} | scored.details
             write_evaluation(folder, metrics, details, records, scored.predictions)
-    echo(metrics_text(task_result(Path(config.model), {"task": predictor.task.name}, scored.metrics)))
+    learned = {"task": predictor.task.name} | vars(predictor.task)
+    echo(metrics_text(task_result(Path(config.model), learned, scored.metrics)))
     return scored.metrics

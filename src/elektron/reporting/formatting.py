@@ -173,6 +173,11 @@ class MetricFormat:
             return points.replace("-", "−")
         return self.format_value(value)
 
+    def format_difference_interval(self, ends: tuple[float, float]) -> str:
+        """From the one difference to the other."""
+        low, high = map(self.format_difference, ends)
+        return f"{low.removesuffix(' points')} to {high}"
+
     def format_interval(self, ends: tuple[float, float] | None) -> str:
         """From one end to the other; empty where it is not known."""
         if ends is None:
@@ -193,6 +198,11 @@ def metric_format(
 ) -> MetricFormat:
     """How the metric of that name is written in a task; `several`: a row may have several labels."""
     plain: tuple[Scale, str, str] = "plain", name.replace("_", " "), ""
+    of_classes = task == "classification" and not several and name in ("precision", "recall", "f1")
+    if of_classes and len(labels) > 2:
+        name += "_macro"
+    if task == "classification" and several and name == "f1":
+        name = "f1_micro"
     scale, title, meaning = METRICS.get(name, plain)
     if name not in METRICS:  # `precision_micro`
         scale = METRICS.get(name.partition("_")[0], plain)[0]
@@ -201,7 +211,7 @@ def metric_format(
     meaning = OF_TASKS.get((task, name), meaning)
     if task == "classification" and several and name == "accuracy":
         meaning = "Rows whose labels are all right, none missing and none too many."
-    if task == "classification" and not several and name in ("precision", "recall", "f1"):
-        meaning += f" Of “{labels[1]}”." if len(labels) == 2 else " The mean over classes."
+    if of_classes and len(labels) == 2:
+        meaning += f" Of “{labels[1]}”."
     less_is_better = name.endswith(("loss", "mse", "mae", "rmse", "perplexity"))
     return MetricFormat(title, scale, meaning, less_is_better, title if name in METRICS else "the metric")

@@ -121,6 +121,8 @@ class Details:
     """By metric, how it was computed."""
     device: str = ""
     versions: dict[str, Any] = field(default_factory=dict)
+    better: list[str] = field(default_factory=list)
+    """Sentences on metrics that are clearly better than those of every baseline."""
     warnings: list[str] = field(default_factory=list)
     columns: dict[str, Any] = field(default_factory=dict)
     """Names of the files' columns, by role."""
@@ -164,7 +166,7 @@ class TaskResult:
     learned: Record
     """`task.json`: labels, lengths."""
     metrics: Metrics
-    """Of the kept model on the reported split, in the order of the file."""
+    """Of the kept model on the reported split, in the order of the file, without those that repeat others."""
     intervals: dict[str, Interval]
     """95 % intervals by metric."""
     baselines: list[Baseline]
@@ -282,7 +284,8 @@ def read_task_result(folder: Path) -> TaskResult:
 def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
     """The result with the content of a model's `task.json` and of `metrics.json`."""
     home = final_path(folder)
-    values = {name: finite(value) for name, value in metrics.items() if name not in ("rows", "seconds")}
+    left_out = {"rows", "seconds", *repeated_metrics(task)}
+    values = {name: finite(value) for name, value in metrics.items() if name not in left_out}
     return TaskResult(
         folder=folder,
         home=home,
@@ -296,3 +299,12 @@ def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
         rows=number(metrics, "rows"),
         split=str(metrics.get("split", "")),
     )
+
+
+def repeated_metrics(task: Record) -> set[str]:
+    """Metrics of a model, by its `task.json`, that equal precision, recall, F1 or accuracy by their definition."""
+    labels = task.get("labels")
+    if task.get("task") != "classification" or not isinstance(labels, list):
+        return set()
+    averages = {"precision_macro", "recall_macro", "f1_macro"} if len(labels) > 2 and not task.get("several") else set()
+    return {"f1_micro", *averages}

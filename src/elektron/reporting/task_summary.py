@@ -46,14 +46,15 @@ def rows_in_words(result: TaskResult) -> str:
 
 
 def main_metric(result: TaskResult) -> str:
-    """The main metric with its interval, and that of each baseline."""
+    """The main metric with its interval, that of each baseline, and what is clearly better than these."""
     metric = result.format(result.metric)
     interval = metric.format_interval(result.intervals.get(result.metric))
     inside = f" (95 % interval {interval})" if interval else ""
     value = metric.format_value(result.metrics.get(result.metric))
     others = [f"{metric.format_value(value)} ({name})" for name, value in result.of_baselines(result.metric).items()]
     baselines = f" Simple baselines reach {' and '.join(others)}." if others else ""
-    return f"{metric.title} is {value}{inside} on {rows_in_words(result)}.{baselines}"
+    better = "".join(f" {sentence}." for sentence in result.details.better)
+    return f"{metric.title} is {value}{inside} on {rows_in_words(result)}.{baselines}{better}"
 
 
 def lead(result: TaskResult) -> str:

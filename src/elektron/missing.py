@@ -29,7 +29,7 @@ def refuse_missing_inputs(config: Any) -> None:
         corpora = [corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()]
         Corpus(corpora, getattr(config, "text", None))
     for name in LABELLED:
-        if name == "eval" and held_out_fraction(sources(name)) is not None:
+        if name in ("eval", "test") and held_out_fraction(sources(name)) is not None:
             continue
         for source in sources(name):
             if isinstance(source, Path):  # blocks

@@ -7,7 +7,7 @@ import pytest
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.labelled import hold_out, read_labelled, stratified
+from elektron.finetuning.labelled import Labelled, hold_out, read_labelled, stratified
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.recipe import held_out_fraction
@@ -44,6 +44,31 @@ def test_rows_are_held_out_by_the_seed() -> None:
 def test_neither_side_may_be_empty(count: int, share: float) -> None:
     with pytest.raises(ElektronError, match=f"of {count} rows cannot be held out"):
         hold_out(records(count), share, seed=1)
+
+
+def texts(records: list[Record]) -> list[str]:
+    return [record.values["text"] for record in records]
+
+
+def test_test_rows_may_be_held_out_too_and_are_in_no_other_part(tmp_path: Path) -> None:
+    file = tmp_path / "train.tsv"
+    file.write_text("text\tlabel\n" + "".join(f"text {n}\t{'ab'[n % 4 == 0]}\n" for n in range(100)))
+
+    def read(**settings: object) -> Labelled:
+        config = FinetuneConfig(
+            task="classification", model="m", train=[str(file)], out=tmp_path, **{"test": ["0.2"]} | settings
+        )
+        return read_labelled(config, LAYOUTS["classification"])
+
+    found = read()
+    assert (len(found.train), len(found.eval), len(found.test)) == (72, 8, 20)
+    assert sorted(texts(found.train) + texts(found.eval) + texts(found.test)) == sorted(texts(found.whole))
+    assert Counter(record.values["label"] for record in found.test) == {"a": 15, "b": 5}
+    assert (found.reported_on, found.remarks) == ("test", [])
+    assert texts(read(eval=["0.3"], max_train=10).test) == texts(read().test) != texts(read(seed=2).test)
+    assert read(eval=[str(file)]).remarks == ["train.tsv is both trained on and given as --eval"]
+    with pytest.raises(ElektronError, match="--test-columns is for files"):
+        read(test_columns=["text=body"])
 
 
 def of_classes(**counts: int) -> list[Record]:

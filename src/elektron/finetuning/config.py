@@ -146,7 +146,8 @@ class FinetuneConfig(FilesConfig):
     eval: list[str] = field(default_factory=lambda: ["0.1"])
     """Files to choose the model on, or the fraction of the training rows that is held out for that."""
     test: list[str] = field(default_factory=list)
-    """Files for the final metrics, by which nothing is chosen."""
+    """Files for the final metrics, by which nothing is chosen, or the fraction of the training rows that is held out
+    for that; a fraction for --eval is then of the rest."""
     eval_columns: list[str] = field(default_factory=list)
     """Columns of --eval where their names are not those of --train: text=NAME label=NAME …"""
     test_columns: list[str] = field(default_factory=list)

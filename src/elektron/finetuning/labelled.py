@@ -1,8 +1,8 @@
 """The rows of a fine-tuning: train, eval and test.
 
-`--eval` is files or the fraction of the training rows that is held out, stratified by class. The classes are
-those of the whole training files, also where `--max-train` draws a part of them. Reasons why the metrics may
-be too high are collected in `remarks`, which are written beside them.
+`--eval` and `--test` are files or the fraction of the training rows that is held out, stratified by class. The
+classes are those of the whole training files, also where `--max-train` draws a part of them. Reasons why the
+metrics may be too high are collected in `remarks`, which are written beside them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Labelled:
     train: list[Record]
     eval: list[Record]
     test: list[Record]
-    """Empty where no test files are given."""
+    """Empty without `--test`."""
     remarks: list[str] = field(default_factory=list)
     """What a reader of the metrics must know."""
     whole: list[Record] = field(default_factory=list)
@@ -67,37 +67,44 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     def read(files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = "") -> list[Record]:
         return list(read_records(files, layout, config, labelled=True, own=own))
 
-    fraction = held_out_fraction(config.eval)
-    if fraction is not None and config.eval_columns:
-        raise ElektronError("--eval-columns is for files, and --eval is a fraction of --train")
+    def split(
+        train: list[Record], name: str, own: Literal["eval_columns", "test_columns"]
+    ) -> tuple[list[Record], list[Record]]:
+        """What is left to train on, and the rows of the files, or those held out of the training rows."""
+        if (fraction := held_out_fraction(getattr(config, name))) is None:
+            return train, with_label(read(getattr(config, name), own), known)
+        if getattr(config, own):
+            raise ElektronError(f"--{name}-columns is for files, and --{name} is a fraction of --train")
+        train, held_out = hold_out(train, fraction, config.seed, has_classes)
+        purpose = "the test" if name == "test" else "evaluation"
+        log.info("%d of the training rows are held out for %s", len(held_out), purpose)
+        return train, held_out
+
     if config.test_columns and not config.test:
         raise ElektronError("--test-columns without --test: give the files that have these columns")
     has_classes = config.task in WITH_CLASSES
     whole = read(config.train)
     known = true_classes(class_counts(whole)) if config.task == CLASSIFICATION else None
     train = whole = with_label(whole, known)
-    if fraction is None:
-        held_out = with_label(read(config.eval, "eval_columns"), known)
-    else:
-        train, held_out = hold_out(train, fraction, config.seed, has_classes)
-        log.info("%d of the training rows are held out for evaluation", len(held_out))
+    # Test rows first: they are the same whatever --eval is.
+    train, test = split(train, "test", "test_columns") if config.test else (train, [])
+    train, held_out = split(train, "eval", "eval_columns")
     if config.max_train is not None and config.max_train < len(train):
         drawn = stratified(train, config.max_train, config.seed, has_classes)
         train = [record for index, record in enumerate(train) if index in drawn]
-    test = with_label(read(config.test, "test_columns"), known) if config.test else []
     if has_classes:
         _log_classes(config.task, train)
     remarks = []
     if not test:
         remarks.append(
             "the metrics are those of the rows that the model was chosen on, and too high: "
-            "--test FILE gives metrics of other rows"
+            "--test FILE, or a fraction of --train such as --test 0.2, gives metrics of other rows"
         )
-    eval_files = config.eval if fraction is None else []
+    eval_files, test_files = ([] if held_out_fraction(files) else files for files in (config.eval, config.test))
     for files, others, remark in (
         (config.train, eval_files, "is both trained on and given as --eval"),
-        (config.train, config.test, "is both trained on and given as --test"),
-        (eval_files, config.test, "is both chosen on and reported on"),
+        (config.train, test_files, "is both trained on and given as --test"),
+        (eval_files, test_files, "is both chosen on and reported on"),
     ):
         resolved = {Path(name).resolve() for name in others}
         if common := [name for name in files if Path(name).resolve() in resolved]:

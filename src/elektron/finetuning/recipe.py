@@ -142,7 +142,7 @@ def resolve(
 
 
 def held_out_fraction(sources: Sequence[str]) -> float | None:
-    """The fraction of the training rows to hold out, where `--eval` is a number instead of files.
+    """The fraction of the training rows to hold out, where `--eval` or `--test` is a number instead of files.
 
     Raises:
         ElektronError: the number is not between 0 and 1.
@@ -221,9 +221,9 @@ def check_private(config: FinetuneConfig) -> None:
         (config.precision == "bf16", "--precision bf16: gradients are clipped in fp32"),
         (swept, f"--sweep {comma_list(swept)}: its trainings would need different noise"),
         (
-            held_out_fraction(config.eval) is not None,
-            "a fraction for --eval: rows held out of --train would be shown unprotected in metrics and "
-            "predictions; give --eval FILE with rows that need no protection",
+            held_out_fraction(config.eval) or held_out_fraction(config.test),
+            "a fraction for --eval or --test: rows held out of --train would be shown unprotected in metrics and "
+            "predictions; give --eval FILE and --test FILE with rows that need no protection",
         ),
         (
             any(Path(name).resolve() in same for name in (*config.eval, *config.test)),

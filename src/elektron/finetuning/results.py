@@ -185,7 +185,8 @@ def judge(
     One is clearly better where the 95 % interval of the difference is above 0 and so are all seeds. There is a warning
     too where the model says the same of every row.
     """
-    better, found = [], []
+    better: list[str] = []
+    found: list[str] = []
     variation = task.variation(records, predictions)
     if variation.collapsed:
         found.append(f"the model depends little on its input: {variation.summary}")

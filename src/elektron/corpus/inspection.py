@@ -79,8 +79,8 @@ class Lengths:
         return 0
 
     def __str__(self) -> str:
-        quantiles = [self.quantile(fraction) for fraction in (0.1, 0.5, 0.9)]
-        return " · ".join(f"{length:,}" for length in (*quantiles, self.longest))
+        low, median, high = (self.quantile(fraction) for fraction in (0.1, 0.5, 0.9))
+        return f"p10 {low:,} · median {median:,} · p90 {high:,} · longest {self.longest:,}"
 
 
 @dataclass
@@ -176,17 +176,17 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "text",
         f"{counts.bytes / 1e6:,.1f} MB, {characters:,} characters",
         counts.bytes < 10_000_000,  # the paper's small model saw some gigabytes
-        "little for pre-training: continue from a released pair with --init-from, or add text",
+        "little for pre-training: continue a released encoder (pretrain --init-from), or add text",
     )
     yield _rated(
-        "document length: 10 %, half, 90 %, all below",
+        "document length",
         f"{counts.document_lengths} characters",
         counts.document_lengths.quantile(0.5) < 40,
         "very short: is each line really a document? (blank lines separate documents)",
     )
     in_long_lines = counts.characters_in_long_lines / characters
     yield _rated(
-        "line length: 10 %, half, 90 %, all below",
+        "line length",
         f"{counts.line_lengths} characters",
         in_long_lines > 0.01,
         f"{in_long_lines:.0%} of the text is in lines of over {LONG_LINE:,} characters: are line "

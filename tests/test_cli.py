@@ -123,6 +123,9 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
 def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answer = complaint(capsys, "pretrain", "--data", str(tmp_path / "missing"))
     assert answer == f"{tmp_path}/missing: no such folder"
+    (tmp_path / "text.txt").write_text("text")
+    answer = complaint(capsys, "pretrain", "--data", str(tmp_path / "text.txt"))
+    assert "is a file" in answer and f"elektron prepare {tmp_path}/text.txt" in answer
 
 
 @pytest.mark.parametrize(

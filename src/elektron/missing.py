@@ -33,6 +33,9 @@ def refuse_missing_inputs(config: Any) -> None:
             continue
         for source in sources(name):
             if isinstance(source, Path):  # blocks
+                if source.is_file():
+                    made = f"`elektron prepare {source} --tokenizer DIR --out blocks`"
+                    raise ElektronError(f"{source} is a file, and --data takes a folder of blocks: run {made} first")
                 if not source.is_dir():
                     raise ElektronError(f"{source}: no such folder{suggest_path(source)}")
             elif source != STDIN and not source.startswith(HUB):

@@ -289,6 +289,13 @@ def test_the_table_and_its_json(capsys):
     assert content["memory"]["total"] == sum(value for name, value in content["memory"].items() if name != "total")
 
 
+def test_a_run_in_minutes_of_unknown_speed_is_one_line(capsys):
+    assert main(["estimate", *BLOCKLESS, "--minutes", "6"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("--throughput") == 1 and "None" not in out
+    assert "steps, tokens, FLOPs, time, tokens a second, total on disk" in out
+
+
 BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
 
 

@@ -319,13 +319,11 @@ def table(found: Estimate, config: EstimateConfig) -> str:
         ("  optimizer", memory.optimizer, size, ""),
         ("  activations", memory.activations, size, temporary),
         *([("  measured", measured.memory, size, "by the probe")] if measured else []),
-        ("disk", disk.total, size, f"in {config.out}"),
-        ("  a checkpoint", disk.checkpoint, size, f"at most {disk.checkpoints} are kept"),
-        ("  models", disk.models, size, ""),
+        ("checkpoint on disk", disk.checkpoint, size, f"at most {n} kept" if (n := disk.checkpoints) else ""),
+        ("models on disk", disk.models, size, ""),
+        ("total on disk", disk.total, size, f"in {config.out}"),
     ]
-    missing = "needs --throughput or --probe true"
-    lines = [
-        f"{name:<25}{write(value):>13}  {note}" if value is not None else f"{name:<25}{'not known':>13}  {missing}"
-        for name, value, write, note in rows
-    ]
+    lines = [f"{name:<25}{write(value):>13}  {note}" for name, value, write, note in rows if value is not None]
+    if unknown := [name for name, value, *_ in rows if value is None]:
+        lines.append(f"not known without --throughput or --probe true: {', '.join(unknown)}")
     return "\n".join(map(str.rstrip, lines))

@@ -275,15 +275,22 @@ def test_the_start_is_evaluated(bert: Path, blocks: Path, tmp_path: Path, capsys
     assert start["new_parts"] == []
 
 
-def test_a_run_without_a_generator_has_its_start(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_generator_has_its_start(
+    bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
     load_tokenizer(str(bert)).save_pretrained(tmp_path / "bare")
     for start, new in ((bert, []), (tmp_path / "bare", ["lm"])):
-        out = tmp_path / f"of {start.name}"
-        summary = continued(blocks, out, start, objective="mlm")
+        out = tmp_path / f"of-{start.name}"
+        with output_enabled():
+            summary = continued(blocks, out, start, objective="mlm")
         assert lines_of(out)[0]["new_parts"] == new
         rows, remark = start_and_end(lines_of(out), summary) or ([], "")
-        assert rows[0][1:] == ["LM loss"] and ("LM" in remark) == bool(new)
+        assert bool(remark) == bool(new)
+        assert rows == [] if new else rows[0][1:] == ["LM loss"]
+        said = capsys.readouterr().out
+        assert (f"--model {start} --train" in said) == (f"--model {out}/discriminator --train FILE --test" in said)
+        assert (f"--model {start} --train" in said) == bool(new)
 
 
 def test_a_generator_of_another_width_is_new(blocks: Path, finished: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForPreTraining
 
+from elektron import progress
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.pretraining import checkpoint, recovery
@@ -28,6 +29,7 @@ from elektron.pretraining.config import (
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
 from elektron.reporting.pretraining_run import read_run
+from elektron.terminal import output_enabled
 from tests.pretraining.conftest import TINY, killed_before, tiny_config
 
 SUMMARY_FIGURES = (
@@ -37,6 +39,7 @@ SUMMARY_FIGURES = (
     "discriminator_auc",
     "discriminator_precision",
     "discriminator_recall",
+    "unigram_entropy",
     "steps",
     "tokens",
     "seconds",
@@ -72,6 +75,7 @@ def test_a_run_leaves_what_it_promises(run):
     assert summary["steps"] == 12
     assert summary["tokens"] == 12 * 8 * 32
     assert summary["flops"] > 0
+    assert summary["unigram_entropy"] == json.loads((run / "corpus.json").read_text())["unigram_entropy"]
     assert [line["step"] for line in metrics(run, "train")] == [4, 8, 12]
     assert [line["step"] for line in metrics(run, "evaluation")] == [6, 12]
     assert (run / "config.yaml").is_file()
@@ -89,6 +93,16 @@ def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
     assert f"AUC {summary['discriminator_auc']:.3f}" in said and "2 steps" in said
     assert f"elektron finetune TASK --model {tmp_path}/run/discriminator" in said
     assert f"elektron report {tmp_path}/run" in said
+
+
+def test_progress_is_shown_before_anything_is_logged(blocks, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    with output_enabled():
+        pretrain(tiny_config(blocks, tmp_path / "run", steps=4, log_every=3))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pre-training: ")]
+    assert [line.split(":")[1].split()[0] for line in lines[:3]] == ["1", "2", "3"]
+    assert "generator" not in lines[1] and "generator" in lines[2]
+    assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [3, 4]
 
 
 def test_the_generator_learns(blocks, tmp_path):

@@ -59,6 +59,7 @@ CORPUS: dict[str, Any] = {
     "packing": "dense",
     "padding_share": 0.0021,
     "vocab_size": 4096,
+    "unigram_entropy": 6.07,
 }
 TEXTS = [
     "Return the sum of squared differ ##ences between two array ##s of the same shape .",

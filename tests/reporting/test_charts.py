@@ -1,5 +1,6 @@
 """Curves: which points are drawn, and what reaches the page."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,15 +11,8 @@ from hypothesis import strategies as st
 
 from elektron.reporting import charts
 from elektron.reporting.charts import LARGE, Ticks, inline_svg, style
+from elektron.reporting.curves import HELD_OUT, OF_TRAINING, curve_lines, curves, reference, series, thinned
 from elektron.reporting.formatting import metric_format
-from elektron.reporting.pretraining_report import (
-    HELD_OUT,
-    OF_TRAINING,
-    curve_lines,
-    curves,
-    series,
-    thinned,
-)
 from elektron.reporting.pretraining_run import read_run, read_runs
 from tests.reporting.conftest import MakeRun
 
@@ -73,6 +67,23 @@ def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None
     assert held_out[1]["linewidth"] > 2 * training[1]["linewidth"]
     assert [x for x, _ in held_out[0]] == [step * 2048 for step in range(100, 1201, 100)]
     assert len(training[0]) == 60 and [x for x, _ in end[0]] == [1200 * 2048]
+
+
+def test_what_a_network_without_knowledge_has_is_drawn_dashed(make_run: MakeRun) -> None:
+    run, end = read_run(make_run()), 1200 * 2048
+    assert reference("generator_loss", run) == [(0, 6.07), (end, 6.07)]
+    assert reference("discriminator_auc", run) == [(0, 0.5), (end, 0.5)]
+    share = run.metrics.train[-1]["replaced_share"]
+    loss = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert reference("discriminator_loss", run)[-1] == pytest.approx((end, loss))
+    assert reference("learning_rate", run) == reference("lm_loss", run) == []
+    svg = {chart.title: str(chart.svg) for chart in curves([run])}
+    assert "unigram entropy" in svg["Generator loss"] and "base rate" in svg["Discriminator loss"]
+
+
+def test_a_far_reference_does_not_flatten_the_curve(make_run: MakeRun) -> None:
+    line = {"kind": "evaluation", "step": 1, "tokens": 64, "generator_loss": 2.5}
+    assert reference("generator_loss", read_run(make_run(finished=False, lines=[line]))) == []
 
 
 def test_each_logged_figure_has_a_chart(make_run: MakeRun) -> None:

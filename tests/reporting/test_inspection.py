@@ -33,7 +33,7 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "checksums match" in printed
     assert printed.count("\nrow ") == 3
-    assert {finding.subject for finding in findings} >= {"rows", "padding", "documents"}
+    assert {finding.subject for finding in findings} >= {"rows", "padding", "documents", "unigram entropy"}
 
 
 def test_rows_are_shown_with_a_line_for_each_text(blocks: Path) -> None:

@@ -65,6 +65,28 @@ def test_one_run(make_run: MakeRun) -> None:
     assert "in progress" not in told.words
 
 
+def test_alarms_that_could_not_be_judged_are_not_called_absent(make_run: MakeRun) -> None:
+    told = page(make_run(finished=False))
+    assert "None raised" not in told.words
+    assert "at step 1,012 or later; the last was at step 600" in told.words
+    # A warm-up that is longer than the run is shortened to a tenth of it.
+    long_warmup = {"optimizer": {"warmup": 10_000}}
+    assert "at step 1,120 or later" in page(make_run("a", finished=False, config=long_warmup)).words
+    assert "None raised" in page(make_run("b", config=long_warmup)).words
+
+
+def test_where_no_loss_compares_with_the_start_fine_tuning_answers(make_run: MakeRun) -> None:
+    parts = ["generator", "discriminator"]
+    metrics = {"generator_loss": 10.8, "discriminator_loss": 0.7, "discriminator_auc": 0.5}
+    lines = [
+        {"kind": "evaluation", "step": step, "tokens": step, "new_parts": new} | metrics
+        for step, new in ((0, parts), (30, []))
+    ]
+    told = page(make_run(lines=lines, config={"init_from": "hub/encoder,hub/generator"}))
+    assert "→" not in told.words
+    assert "--model hub/encoder --train" in told.words and "run/discriminator --train" in told.words
+
+
 def test_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
     alarm = {"kind": "alarm", "step": 600, "alarm": "logits-without-spread", "message": "so it is"}
     folders = [

@@ -141,18 +141,6 @@ def detection(logits: NDArray[np.float64], replaced: NDArray[np.bool_]) -> dict[
     return dict(zip(DETECTION, values, strict=True))
 
 
-def unigram_entropy(batches: BatchMaker) -> float:
-    """Entropy in nats of the unigram distribution of the held-out tokens that may be masked.
-
-    It is the loss of a generator that has learned only token frequencies.
-    """
-    micro_batches = (micro_batch for batch in batches.evaluation() for micro_batch in batch.micro_batches)
-    input_ids = np.concatenate([micro_batch.input_ids.cpu().numpy().ravel() for micro_batch in micro_batches])
-    text = input_ids[~np.isin(input_ids, batches.manifest.all_special_ids)]
-    frequencies = np.unique(text, return_counts=True)[1] / max(1, text.size)
-    return float(-(frequencies * np.log(frequencies)).sum())
-
-
 @torch.no_grad()
 def find_examples(
     pair: Pair, batches: BatchMaker, objective: Objective, tokenizer: PreTrainedTokenizerBase

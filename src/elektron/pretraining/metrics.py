@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +12,11 @@ from torch import Tensor
 from elektron.models.pair import DISCRIMINATOR, GENERATOR
 from elektron.pretraining.distributed import World
 from elektron.pretraining.evaluation import MEANS, auc_of_histogram
+from elektron.pretraining.health import Health
 from elektron.pretraining.objectives import Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 from elektron.pretraining.run import RunFolder
-from elektron.pretraining.start_and_end import start_and_end
+from elektron.pretraining.start_and_end import did_it_help, start_and_end
 from elektron.progress import format_duration
 from elektron.terminal import escape_control
 from elektron.tracking import Tracker
@@ -32,13 +32,6 @@ NON_FINITE = "not-finite"
 """The alarm about skipped steps."""
 SPEED = (*NORMS, "tokens_per_second", "flops_per_second", "mfu", "data_wait_share")
 """Training metrics that evaluations repeat from the last line of training metrics."""
-
-# The thresholds are wide: a healthy run raises no alarm.
-CHANCE_AUC = 0.52  # an AUC of 0.5 is chance
-AUC_WINDOW = 20  # lines of training metrics whose mean AUC is compared with chance
-GRACE_STEPS = 1000  # no alarm before: the discriminator of a healthy run may need several hundred steps
-CONSTANT_LOGIT_SPREAD = 0.02  # standard deviation below which all logits are nearly the same
-UNIGRAM_MARGIN = 0.15  # nats below the unigram entropy: a generator above knows token frequencies only
 
 
 class MetricSums:
@@ -129,56 +122,6 @@ class MetricSums:
         }
 
 
-class Health:
-    """Raises alarms, each once, where replaced-token detection is not being learned.
-
-    They show failures long before the end of a run: a discriminator on the majority class, logits without spread, a
-    generator that predicts token frequencies only.
-    """
-
-    def __init__(self, unigram_entropy: float, warmup_steps: int) -> None:
-        self.unigram_entropy = unigram_entropy
-        self.warmup_steps = warmup_steps
-        self.aucs: deque[float] = deque(maxlen=AUC_WINDOW)
-        self.raised: set[str] = set()
-
-    def watch_training(self, auc: float | None) -> None:
-        """Add the AUC of a line of training metrics."""
-        if auc is not None:
-            self.aucs.append(auc)
-
-    def check(self, step: int, evaluation: dict[str, float | None]) -> dict[str, str]:
-        """The messages, by alarm, of the alarms that an evaluation raises for the first time."""
-        if step < self.warmup_steps + GRACE_STEPS:
-            return {}
-        # Without a generator it is the discriminator that fills in masks.
-        name = "generator" if evaluation["generator_loss"] is not None else "discriminator"
-        loss = evaluation["generator_loss" if name == "generator" else "lm_loss"]
-        spread = evaluation["logit_spread"]
-        learns = loss is not None and loss < self.unigram_entropy - UNIGRAM_MARGIN
-        at_chance = len(self.aucs) == AUC_WINDOW and sum(self.aucs) / AUC_WINDOW < CHANCE_AUC
-        found = {}
-        if learns and at_chance:
-            found["discriminator-at-chance"] = (
-                "the generator learns but the discriminator detects replaced tokens no better than chance: "
-                "lower the learning rate, lengthen the warm-up, or make the generator smaller"
-            )
-        if spread is not None and spread < CONSTANT_LOGIT_SPREAD:
-            found["logits-without-spread"] = (
-                "the discriminator predicts nearly the same for every token (the majority class): lower the "
-                "learning rate or lengthen the warm-up"
-            )
-        if not learns:
-            found[f"{name}-at-unigrams"] = (
-                f"the {name} knows token frequencies only (loss near their entropy of "
-                f"{self.unigram_entropy:.2f} nats): check the data with `elektron inspect`, or raise the "
-                "learning rate"
-            )
-        new = {alarm: message for alarm, message in found.items() if alarm not in self.raised}
-        self.raised.update(new)
-        return new
-
-
 class MetricsLogger:
     """Writes the metrics and alarms of a run.
 
@@ -255,19 +198,23 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
     return " · ".join(text.format(metrics[name]) for name, text in shown if metrics.get(name) is not None)
 
 
-def summary_text(summary: dict[str, Any], folder: RunFolder) -> str:
+def summary_text(summary: dict[str, Any], folder: RunFolder, init_from: str | None) -> str:
     """The metrics of a finished run, and what to do with it next."""
+    path = str(folder.path)
     sources = {key.partition("/")[2]: summary[key] for key in summary if key.startswith("generator_loss/")}
     more = [f"  {source}: generator {loss:.2f} nats" for source, loss in sources.items()]
     evaluations = (line for line in folder.lines() if line["kind"] == "evaluation")
     if found := start_and_end(evaluations, summary):
         rows, remark = found
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        more = ["At the start → at the end:"]
-        more += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        if rows:
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            more = ["At the start → at the end:"]
+            more += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         more += [remark] if remark else []
+        if not rows and init_from is not None:
+            more += did_it_help(init_from, path).splitlines()
     of_sources = "".join(f"{escape_control(line)}\n" for line in more)
-    path = escape_control(str(folder.path))
+    path = escape_control(path)
     return (
         f"\n{summary['steps']:,} steps, {format_duration(summary['seconds'])}. "
         f"On held-out rows: {metrics_line(summary) or 'no metrics'}\n"

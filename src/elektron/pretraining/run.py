@@ -230,6 +230,7 @@ def corpus_summary(store: BlockStore) -> dict[str, Any]:
         "packing": manifest.packing,
         "padding_share": 1 - tokens / (rows * manifest.seq_len),
         "vocab_size": manifest.vocab_size,
+        "unigram_entropy": store.unigram_entropy,
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import logging
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,8 +17,6 @@ import numpy as np
 
 from elektron.errors import ElektronError
 from elektron.pretraining.config import PretrainConfig
-
-log = logging.getLogger(__name__)
 
 GIGA = 1e9
 SHORTENED_WARMUP = 0.1
@@ -105,11 +102,7 @@ class RunLength:
 
 def effective_warmup(warmup: float, steps: int | None) -> float:
     """The configured warm-up, shortened if `steps`, the length of a schedule where it is known, would end inside it."""
-    if steps is None or warmup < 1 or warmup < steps:
-        return warmup
-    percent = round(SHORTENED_WARMUP * 100)
-    log.warning("a warm-up of %d steps does not fit into %d: %d %% of the run are used", warmup, steps, percent)
-    return SHORTENED_WARMUP
+    return warmup if steps is None or warmup < 1 or warmup < steps else SHORTENED_WARMUP
 
 
 def learning_rate_factor(fraction: float, step: int, warmup: float, decay_fraction: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,8 +25,8 @@ def start_and_end(
         end: the metrics at the end.
 
     Returns:
-        A table with its head, and a remark on metrics that cannot be compared, empty if all can; None if the start
-        was not evaluated.
+        A table with its head, empty if no metric can be compared, and a remark on those that cannot, empty if all can;
+        None if the start was not evaluated.
     """
     start = next((line for line in evaluations if line.get("step") == 0), None)
     if start is None:
@@ -43,6 +44,20 @@ def start_and_end(
         table.append([source or "all", *map(write, keys)])
     parts = start.get("new_parts")
     new = tuple(map(str, parts)) if isinstance(parts, list) else ()
-    untrained = ", ".join(START_AND_END[name] for name in names if name.startswith(new))
-    remark = f"Not comparable, since the weights were new and untrained at the start: {untrained}."
+    untrained = [START_AND_END[name] for name in names if name.startswith(new)]
+    if new and len(untrained) == len(names):
+        return [], (
+            "No loss can be compared with the start, where the heads were new and untrained. "
+            "To see whether the run helped, fine-tune both encoders on the same rows:"
+        )
+    remark = f"Not comparable, since the weights were new and untrained at the start: {', '.join(untrained)}."
     return table, remark if new and untrained else ""
+
+
+def did_it_help(init_from: str, run: str) -> str:
+    """The commands that fine-tune the released encoder of a run's `init_from`, and the one that the run has made."""
+    models = {"before": init_from.partition(",")[0], "after": f"{run}/discriminator"}
+    return "\n".join(
+        f"elektron finetune TASK --model {shlex.quote(model)} --train FILE --test FILE --seeds 3 --out {out}"
+        for out, model in models.items()
+    )

@@ -25,10 +25,11 @@ from elektron.pretraining.batches import GlobalBatch, Prefetcher
 from elektron.pretraining.compilation import compile_step, should_compile
 from elektron.pretraining.config import EXAMPLES, SUMMARY, PretrainConfig
 from elektron.pretraining.distributed import World, reshard
-from elektron.pretraining.evaluation import evaluate, find_examples, unigram_entropy
+from elektron.pretraining.evaluation import evaluate, find_examples
+from elektron.pretraining.health import Health, first_judged_step
 from elektron.pretraining.launching import Interruption
 from elektron.pretraining.masking import WordFinder
-from elektron.pretraining.metrics import Health, MetricsLogger, MetricSums, metrics_line, summary_text
+from elektron.pretraining.metrics import MetricsLogger, MetricSums, metrics_line, summary_text
 from elektron.pretraining.objectives import UpdateRoles, make_objective
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.randomness import step_seed
@@ -71,8 +72,13 @@ class Trainer(RecoverableRun):
         steps = self.run_length.steps
         shortest = None if steps is None else int(steps * plan.shortest_stage)
         self.warmup = effective_warmup(config.optimizer.warmup, shortest)
-        warmup_steps = self.warmup * (steps or 0) if self.warmup < 1 else self.warmup
-        self.metrics_logger = MetricsLogger(folder, Health(unigram_entropy(self.batches), int(warmup_steps)))
+        if self.warmup != config.optimizer.warmup:
+            log.warning(
+                f"a warm-up of {config.optimizer.warmup:g} steps does not fit into {shortest}: "
+                f"{self.warmup:.0%} of the run are used"
+            )
+        health = Health(store.unigram_entropy, first_judged_step(self.warmup, steps))
+        self.metrics_logger = MetricsLogger(folder, health)
         self.peak_flops = on.peak_flops * world.size
         self.resume()
 
@@ -89,6 +95,8 @@ class Trainer(RecoverableRun):
         if continues and self.progress.step == 0 and not self.metrics_logger.evaluated:
             self.log_evaluation()
         self.start_batches()
+        if self.compiled:
+            log.info("compiling: the first step takes longer")
         with ProgressBar("pre-training", self.run_length.total, self.run_length.unit, self.world.is_main) as bar:
             fraction = self.fraction_done()
             while fraction < 1 and not self.world.stop_requested(interruption.requested):
@@ -107,6 +115,8 @@ class Trainer(RecoverableRun):
                         self.start_batches()
                         fraction = self.fraction_done()
                         continue
+                elif not bar.note:  # nothing has been logged yet
+                    bar.update(self.run_length.done(self.progress))
                 if step % config.evaluation.every == 0:
                     self.log_evaluation()
                 if step % config.checkpoint.every == 0 and fraction < 1:
@@ -286,7 +296,7 @@ class Trainer(RecoverableRun):
         summary = self.summary(metrics)
         if self.world.is_main:
             self.folder.write_json(SUMMARY, summary)
-            echo(summary_text(summary, self.folder))
+            echo(summary_text(summary, self.folder, self.config.init_from))
         self.world.barrier()
         return summary
 
@@ -321,6 +331,7 @@ class Trainer(RecoverableRun):
             "objective": self.objective.name,
             "plan": self.plan.name,
             "steps": self.progress.step,
+            "unigram_entropy": self.metrics_logger.health.unigram_entropy,
             "tokens": position["tokens"],
             "seconds": position["seconds"],
             "tokens_per_second": position["tokens"] / seconds,

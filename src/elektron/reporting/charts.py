@@ -101,7 +101,8 @@ def line_chart(
     size: tuple[int, int] = LARGE,
     log_x: bool = False,
     y_from_zero: bool = False,
-    chance_level: float | None = None,
+    dashed: Sequence[Sequence[Point]] = (),
+    dashed_label: str = "",
     integer_x: bool = False,
 ) -> Figure:
     """Curves and marks.
@@ -114,16 +115,18 @@ def line_chart(
         size: width and height in pixels.
         log_x: whether the x axis is logarithmic; a linear one begins at 0.
         y_from_zero: whether the y axis begins at 0.
-        chance_level: the value of a random prediction, drawn as a dashed line.
+        dashed: curves of what the others are compared with.
+        dashed_label: what these are.
         integer_x: whether the x axis has ticks at integers only.
     """
     figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
         axes.plot([x for x, _ in points], [y for _, y in points], **options)
-    if chance_level is not None:
-        axes.axhline(chance_level, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    for points in dashed:
+        axes.plot(*zip(*points, strict=True), color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if dashed:
         axes.annotate(
-            "chance", (1, chance_level), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            dashed_label, max(max(points) for points in dashed), xytext=(0, 5),
             textcoords="offset points", ha="right", color=TEXT, fontsize=FONT_SIZE - 1.5,
         )  # fmt: skip
     if y_from_zero:

@@ -12,7 +12,7 @@ from rich.table import Table
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.config import InspectConfig
 from elektron.corpus.inspection import Finding, Verdict, inspect_corpus
-from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest
+from elektron.corpus.manifest import MANIFEST, SPLITS
 from elektron.corpus.redaction import by_kind
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
@@ -45,7 +45,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
         raise ElektronError(f"--redact looks for findings in a corpus; {folders[0]} holds blocks")
     store = BlockStore.open(folders[0])
     store.verify()
-    findings = list(_of_blocks(store.manifest))
+    findings = list(_of_blocks(store))
     with rich_console() as out:
         out.print(_table(findings))
         for number, text in rows_as_text(store, config.rows):
@@ -63,7 +63,8 @@ def rows_as_text(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
         yield number, "\n".join(tokenizer.decode(text) for text in texts)
 
 
-def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
+def _of_blocks(store: BlockStore) -> Iterator[Finding]:
+    manifest = store.manifest
     train, validation = (manifest.splits[split] for split in SPLITS)
     yield Finding("complete", "checksums match")
     yield Finding("made from", ", ".join(manifest.corpus))
@@ -91,6 +92,8 @@ def _of_blocks(manifest: Manifest) -> Iterator[Finding]:
         "few rows to evaluate on, metrics will be noisy: hold out more with --validation",
     )
     yield Finding("vocabulary", f"{manifest.vocab_size:,} entries, stored as {manifest.dtype.name}")
+    entropy = f"{store.unigram_entropy:.2f} nats, the loss of a generator that knows token frequencies only"
+    yield Finding("unigram entropy", entropy)
     kind = "pieces" if manifest.packing == "dense" else "stretches of one document"
     yield Finding(
         f"{manifest.packing} packing",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import shlex
 from collections.abc import Callable, Sequence
 
 from elektron.pretraining.config import CONFIG
-from elektron.pretraining.start_and_end import start_and_end
+from elektron.pretraining.health import GRACE_STEPS, first_judged_step
+from elektron.pretraining.schedules import effective_warmup
+from elektron.pretraining.start_and_end import did_it_help, start_and_end
 from elektron.reporting import charts, page, sections
-from elektron.reporting.charts import Line, Point
+from elektron.reporting.curves import curves
 from elektron.reporting.examples import running_text, shades
 from elektron.reporting.formatting import NOTHING, decimal, duration, metric_format, percent, scientific, short, whole
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
@@ -40,15 +41,6 @@ PACKINGS = {
     "paper": "paper: [CLS] A [SEP] B [SEP] of one document a row",
 }
 
-POINTS_IN_CURVE = 600
-"""More cannot be distinguished at the width of a chart."""
-HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "lm_loss")
-"""Curves of training rows and of held-out rows; the first two are large."""
-OF_TRAINING = (
-    *("similarity_loss", "learning_rate", "gradient_norm_generator"),
-    *("gradient_norm_discriminator", "tokens_per_second", "data_wait_share"),
-)
-"""Curves of training, from 0 on."""
 COMPARED = (
     *("generator_loss", "generator_accuracy", "discriminator_auc", "discriminator_loss"),
     *("lm_loss", "lm_accuracy", "discriminator_precision", "discriminator_recall"),
@@ -151,7 +143,7 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
         "generator_accuracy": "Masked positions where the generator’s first guess is the original "
         "token. It need not be good: it only has to write replacements worth detecting.",
         "discriminator_recall": _recall_meaning(run.latest),
-        "lm_loss": "Language-model loss in nats: the discriminator’s, where it predicts tokens.",
+        "lm_loss": f"Language-model loss in nats: the discriminator’s, where it predicts tokens.{_unigrams(run)}",
         "lm_accuracy": "Masked positions where the discriminator’s first guess is the original token.",
     }
     known = [name for name in meanings if number(run.latest, name) is not None]
@@ -168,7 +160,13 @@ def _loss_meaning(run: PretrainingRun) -> str:
         choices = f" As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
     if vocabulary and vocabulary > 1:
         uniform = f" A uniform guess over {whole(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
-    return f"In nats.{choices}{uniform} Healthy runs fall well below, quickly at first."
+    return f"In nats.{choices}{uniform}{_unigrams(run)} Healthy runs fall well below, quickly at first."
+
+
+def _unigrams(run: PretrainingRun) -> str:
+    entropy = number(run.corpus, "unigram_entropy")
+    known = f" Knowing only token frequencies gives {decimal(entropy, 2)}, their entropy (unigram entropy)."
+    return "" if entropy is None else known
 
 
 def _recall_meaning(latest: Record) -> str:
@@ -245,7 +243,10 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
             items.append([kind, f"Step {whole(number(alarm, 'step'))}: {alarm.get('message') or ''}"])
         if items:
             blocks += [*([page.Heading(name)] if len(runs) > 1 else []), page.Warnings(items, "")]
-    blocks = blocks or [page.Warnings([], "None raised.")]
+    unjudged = [(run.name, remark) for run in runs if (remark := not_judged(run))]
+    if not blocks and not unjudged:
+        blocks.append(page.Warnings([], "None raised."))
+    blocks += [note(f"{name}: {remark}" if len(runs) > 1 else remark) for name, remark in unjudged]
     for run in runs:
         if run.metrics.resumed:
             whose = f"{run.name}: resumed" if len(runs) > 1 else "Resumed"
@@ -254,6 +255,23 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
         if count := run.metrics.unreadable:
             blocks.append(note(f"Damaged lines left out of the metrics of {run.name}: {count:,}."))
     return Section("Alarms", blocks)
+
+
+def not_judged(run: PretrainingRun) -> str:
+    """Why no alarm about what is learned could be raised yet; empty if one could."""
+    config, done = run.config, number(run.progress, "steps")
+    # The length of a run in tokens is not in its settings.
+    steps = number(config, "steps") or (done if number(config, "tokens") else None)
+    whole_steps = None if steps is None else int(steps)
+    first = first_judged_step(effective_warmup(number(config, "optimizer.warmup") or 0.0, whole_steps), whole_steps)
+    last = max((number(line, "step") or 0.0 for line in run.metrics.evaluation), default=0.0)
+    if last >= first:
+        return ""
+    return (
+        "Not judged yet: whether generator and discriminator learn. Its alarms need an evaluation "
+        f"{whole(GRACE_STEPS)} steps after the warm-up, at step {whole(first)} or later; "
+        f"the last was at step {whole(last)}."
+    )
 
 
 def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
@@ -265,9 +283,12 @@ def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Sec
         found = start_and_end(evaluations, end)
         if found is None or end == evaluations[0]:
             continue
-        (head, *rows), remark = found
+        table, remark = found
         blocks += [page.Heading(name)] if len(runs) > 1 else []
-        blocks += [Table(head, rows), *([note(remark)] if remark else [])]
+        blocks += [Table(table[0], table[1:])] if table else []
+        blocks += [note(remark)] if remark else []
+        if not table:
+            blocks.append(page.Code(did_it_help(str(run.config.get("init_from")), str(run.folder))))
     when = "at the end" if all(run.finished for run in runs) else "now"
     return Section(f"Held-out loss at the start and {when}", blocks)
 
@@ -278,60 +299,6 @@ def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block
         return [note("Nothing has been logged yet.")]
     strokes = note("Bold: held-out rows. Thin: training rows, averaged between two log lines.")
     return [*([page.Legend(names)] if len(runs) > 1 else []), strokes, page.Group("charts", drawn)]
-
-
-def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
-    """A chart for each metric that any of the runs has logged, all runs in each."""
-    found = []
-    for name in (*HELD_OUT, *OF_TRAINING):
-        drawn = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
-        if not any(points for points, _ in drawn):
-            continue
-        metric, large = metric_format(name), name in HELD_OUT[:2]
-        figure = charts.line_chart(
-            drawn,
-            "tokens read",
-            short,
-            charts.tick if metric.scale == "plain" else metric.format_tick,
-            size=charts.LARGE if large else charts.SMALL,
-            y_from_zero=name in OF_TRAINING,
-            chance_level=0.5 if name == "discriminator_auc" else None,
-        )
-        svg = charts.inline_svg(figure, name, f"{metric.title} over tokens read")
-        size = "large" if large else "small"
-        found.append(page.Chart(svg, metric.meaning, metric.title, size=size))
-    return found
-
-
-def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
-    """Training rows as a thin line, held-out rows as a bold one, and a marker at the end."""
-    style = charts.style(index)
-    training = thinned(series(run.metrics.train, name))
-    evaluation = series(run.metrics.evaluation, name) if name in HELD_OUT else []
-    width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
-    return [
-        (training, {"color": style.color, "linewidth": width, "alpha": alpha}),
-        (evaluation, {"color": style.color, "linewidth": 2.2}),
-        charts.line_end(evaluation or training, style),
-    ]
-
-
-def series(records: Sequence[Record], name: str) -> list[Point]:
-    """`(tokens, value)` of the records that have both."""
-    pairs = ((number(record, "tokens"), number(record, name)) for record in records)
-    return [(tokens, value) for tokens, value in pairs if tokens is not None and value is not None]
-
-
-def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]:
-    """The lowest and the highest point of each of `most / 2` stretches, so that no peak is lost."""
-    if len(points) <= most:
-        return list(points)
-    kept = []
-    edges = [len(points) * place // (most // 2) for place in range(most // 2 + 1)]
-    for start, end in itertools.pairwise(edges):
-        here = sorted(points[start:end], key=lambda point: point[1])
-        kept += sorted({here[0], here[-1]})
-    return kept
 
 
 def _downstream(result: TaskResult, index: int, heading: Sequence[Block]) -> Section:

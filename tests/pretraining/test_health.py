@@ -1,15 +1,17 @@
-"""Alarms: each for its reason, once, and none for a healthy run."""
+"""Alarms: each for its reason, once, and none for a healthy run; the loss at the base rate."""
+
+import math
 
 import pytest
 
-from elektron.pretraining.metrics import AUC_WINDOW, GRACE_STEPS, Health
+from elektron.pretraining.health import AUC_WINDOW, GRACE_STEPS, Health, base_rate_loss, first_judged_step
 
 LATE = GRACE_STEPS + 100
 HEALTHY = {"generator_loss": 4.0, "logit_spread": 0.8}
 
 
 def watched(auc: float) -> Health:
-    health = Health(unigram_entropy=6.0, warmup_steps=50)
+    health = Health(unigram_entropy=6.0, first_judged_step=first_judged_step(50, None))
     for _ in range(AUC_WINDOW):
         health.watch_training(auc)
     return health
@@ -43,7 +45,7 @@ def test_nothing_is_said_of_the_first_steps():
 
 
 def test_an_undefined_auc_is_not_taken_for_chance():
-    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    health = Health(unigram_entropy=6.0, first_judged_step=GRACE_STEPS)
     for _ in range(AUC_WINDOW):
         health.watch_training(None)
     assert health.check(LATE, HEALTHY) == {}
@@ -51,7 +53,18 @@ def test_an_undefined_auc_is_not_taken_for_chance():
 
 def test_without_a_generator_the_discriminator_has_to_learn_tokens():
     figures = {"generator_loss": None, "lm_loss": 5.95, "logit_spread": None}
-    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    health = Health(unigram_entropy=6.0, first_judged_step=GRACE_STEPS)
     assert list(health.check(LATE, figures)) == ["discriminator-at-unigrams"]
-    health = Health(unigram_entropy=6.0, warmup_steps=0)
+    health = Health(unigram_entropy=6.0, first_judged_step=GRACE_STEPS)
     assert health.check(LATE, figures | {"lm_loss": 4.0}) == {}
+
+
+def test_the_loss_at_the_base_rate_is_the_entropy_of_replaced_or_not():
+    assert base_rate_loss(0.5) == pytest.approx(math.log(2))
+    assert base_rate_loss(0.139) == pytest.approx(0.2743 + 0.1289, abs=1e-4)  # -0.139 ln 0.139 - 0.861 ln 0.861
+    assert base_rate_loss(0.0) == base_rate_loss(1.0) == 0
+
+
+@pytest.mark.parametrize(("warmup", "steps", "first"), [(0.1, 5000, 1500), (50, 5000, 1050), (0.1, None, 1000)])
+def test_alarms_wait_for_the_warmup(warmup, steps, first):
+    assert first_judged_step(warmup, steps) == first

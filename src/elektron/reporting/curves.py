@@ -1,0 +1,108 @@
+"""The curves of pre-training runs, each with that of a network that has learned nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from elektron.pretraining.health import base_rate_loss
+from elektron.reporting import charts, page
+from elektron.reporting.charts import Line, Point
+from elektron.reporting.formatting import metric_format, short
+from elektron.reporting.pretraining_run import PretrainingRun
+from elektron.reporting.reading import Record, number
+
+POINTS_IN_CURVE = 600
+"""More cannot be distinguished at the width of a chart."""
+HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "lm_loss")
+"""Curves of training rows and of held-out rows; the first two are large."""
+OF_TRAINING = (
+    *("similarity_loss", "learning_rate", "gradient_norm_generator"),
+    *("gradient_norm_discriminator", "tokens_per_second", "data_wait_share"),
+)
+"""Curves of training, from 0 on."""
+UNIGRAMS = "unigram entropy", "Dashed: the loss if only token frequencies were known."
+REFERENCES = {
+    "generator_loss": UNIGRAMS,
+    "lm_loss": UNIGRAMS,
+    "discriminator_loss": ("base rate", "Dashed: the loss if every answer were the fraction of replaced tokens."),
+    "discriminator_auc": ("chance", ""),
+}
+"""Label and meaning of the dashed line in the chart of a metric."""
+
+
+def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
+    """A chart for each metric that any of the runs has logged, all runs in each."""
+    found = []
+    for name in (*HELD_OUT, *OF_TRAINING):
+        drawn = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
+        if not any(points for points, _ in drawn):
+            continue
+        metric, large = metric_format(name), name in HELD_OUT[:2]
+        label, meaning = REFERENCES.get(name, ("", ""))
+        dashed = [points for run in runs if (points := reference(name, run))]
+        figure = charts.line_chart(
+            drawn,
+            "tokens read",
+            short,
+            charts.tick if metric.scale == "plain" else metric.format_tick,
+            size=charts.LARGE if large else charts.SMALL,
+            y_from_zero=name in OF_TRAINING,
+            dashed=dashed,
+            dashed_label=label,
+        )
+        svg = charts.inline_svg(figure, name, f"{metric.title} over tokens read")
+        size = "large" if large else "small"
+        caption = f"{metric.meaning} {meaning if dashed else ''}".rstrip()
+        found.append(page.Chart(svg, caption, metric.title, size=size))
+    return found
+
+
+def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
+    """Training rows as a thin line, held-out rows as a bold one, and a marker at the end."""
+    style = charts.style(index)
+    training = thinned(series(run.metrics.train, name))
+    evaluation = series(run.metrics.evaluation, name) if name in HELD_OUT else []
+    width, alpha = (0.9, 0.5) if evaluation else (1.2, 0.9)
+    return [
+        (training, {"color": style.color, "linewidth": width, "alpha": alpha}),
+        (evaluation, {"color": style.color, "linewidth": 2.2}),
+        charts.line_end(evaluation or training, style),
+    ]
+
+
+def reference(name: str, run: PretrainingRun) -> list[Point]:
+    """The metric of a network that has learned nothing, over tokens; empty where it is unknown.
+
+    It is left out where it is over twice the highest value, as in a run that continues a language model: the curve
+    would become flat.
+    """
+    drawn = series(run.metrics.train, name) + series(run.metrics.evaluation, name)
+    if not drawn or name not in REFERENCES:
+        return []
+    if name == "discriminator_loss":
+        shares = series(run.metrics.train, "replaced_share") or series(run.metrics.evaluation, "replaced_share")
+        points = [(tokens, base_rate_loss(share)) for tokens, share in thinned(shares)]
+        return [(0.0, value) for _, value in points[:1]] + points
+    level = 0.5 if name == "discriminator_auc" else number(run.corpus, "unigram_entropy")
+    if level is None or level > 2 * max(value for _, value in drawn):
+        return []
+    return [(0.0, level), (max(drawn)[0], level)]
+
+
+def series(records: Sequence[Record], name: str) -> list[Point]:
+    """`(tokens, value)` of the records that have both."""
+    pairs = ((number(record, "tokens"), number(record, name)) for record in records)
+    return [(tokens, value) for tokens, value in pairs if tokens is not None and value is not None]
+
+
+def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]:
+    """The lowest and the highest point of each of `most / 2` stretches, so that no peak is lost."""
+    if len(points) <= most:
+        return list(points)
+    kept = []
+    edges = [len(points) * place // (most // 2) for place in range(most // 2 + 1)]
+    for start, end in itertools.pairwise(edges):
+        here = sorted(points[start:end], key=lambda point: point[1])
+        kept += sorted({here[0], here[-1]})
+    return kept

@@ -262,8 +262,11 @@ def _run(argv: list[str]) -> None:
     elif name == "--version":
         echo(f"elektron {__version__}")
     elif name not in COMMANDS:
-        near = did_you_mean(name, COMMANDS) or ": `elektron --help` lists the commands"
-        raise ElektronError(f"unknown command {name}{near}")
+        # The first word of what a command does: `train` is what three commands do.
+        verbs = {each: summary(load(command.config)).split()[0].lower() for each, command in COMMANDS.items()}
+        same = " or ".join(each for each, verb in verbs.items() if name in verb.split("-"))
+        near = f": did you mean {same}?" if same else did_you_mean(name, COMMANDS)
+        raise ElektronError(f"unknown command {name}{near or ': `elektron --help` lists the commands'}")
     else:
         command = COMMANDS[name]
         config, quiet, json = _configure(name, command, argv[1:])
@@ -280,7 +283,7 @@ def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool,
     """
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
-    values = parse_arguments(name, config_class, argv, general_options(command), command.examples)
+    values = parse_arguments(name, config_class, argv, general_options(command), command.examples, _commands_with)
     quiet, json = values.pop("quiet", False), values.pop("json", False)
     recipe = values.pop("config", None) if command.recipe else None
     if command.recipe:
@@ -294,6 +297,16 @@ def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool,
     if command.recipe and recipe is None:
         logging.getLogger(__name__).info("no --config: the recipe is %s", default_recipe(values))
     return config, quiet, json
+
+
+def _commands_with(option: str) -> list[str]:
+    """The commands that have an option."""
+    return [
+        name
+        for name, command in COMMANDS.items()
+        if option in [setting.flag for setting in settings(load(command.config))]
+        or option in [f"--{general}" for general, _, _ in general_options(command)]
+    ]
 
 
 def general_options(command: Command) -> list[Option]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from elektron.configuration import Setting, format_value, settings, suggest_setting, summary
-from elektron.errors import ElektronError
+from elektron.errors import CUTOFF, ElektronError, comma_list
 from elektron.terminal import echo
 
 Option = tuple[str, str, str]
@@ -22,7 +22,12 @@ Option = tuple[str, str, str]
 
 
 def parse_arguments(
-    name: str, config_class: type, argv: Sequence[str], extra: Sequence[Option] = (), examples: Sequence[str] = ()
+    name: str,
+    config_class: type,
+    argv: Sequence[str],
+    extra: Sequence[Option] = (),
+    examples: Sequence[str] = (),
+    commands_with: Callable[[str], Sequence[str]] = lambda option: (),
 ) -> dict[str, Any]:
     """The strings given for each setting, by its dotted name: `{"optimizer.learning_rate": "3e-4"}`.
 
@@ -32,6 +37,7 @@ def parse_arguments(
         argv: the arguments after the command's name.
         extra: options besides the settings.
         examples: command lines for the help, without `elektron`.
+        commands_with: the commands that have an option, such as `--steps`, for messages.
 
     Raises:
         ElektronError: an option is unknown or lacks its value, or an argument is neither an option nor a value.
@@ -49,14 +55,33 @@ def parse_arguments(
         if option in positional:
             raise ElektronError(f"unknown option {option}: {positional[option]} is written without an option before it")
         if re.match(r"-[^\d.]", option) and option not in known:
-            names = [flag.removeprefix("--") for flag in known]
-            near = suggest_setting(option.lstrip("-"), names, label="--{}".format)
-            raise ElektronError(f"unknown option {option}{near or f': `elektron {name} --help` lists them'}")
+            raise ElektronError(f"unknown option {option}: {_advice(name, config_class, option, known, commands_with)}")
     parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(add_implied_true(config_class, argv))
     if left_over:
-        raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one")
+        # `evaluate` takes its DATA without an option.
+        flag = next((setting.flag for setting in settings(config_class) if "data" in setting.in_place_of), "")
+        advice = f": use {flag} {left_over[0]}" if flag else ""
+        raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one{advice}")
     return vars(values)
+
+
+def _advice(
+    name: str, config_class: type, option: str, known: Sequence[str], commands_with: Callable[[str], Sequence[str]]
+) -> str:
+    """What to write instead of an option that the command does not have."""
+    typed = option.lstrip("-")
+    for setting in settings(config_class):
+        if typed.replace("-", "_") in setting.in_place_of:
+            return f"{name} has {setting.flag} instead"
+    commands = commands_with(option)
+    names = [flag.removeprefix("--") for flag in known]
+    # What another command has is hardly misspelt.
+    if near := suggest_setting(typed, names, "--{}".format, cutoff=0.8 if commands else CUTOFF):
+        return near.removeprefix(": ")
+    if commands:
+        return f"it is of {comma_list(commands)}; `elektron {name} --help` lists the options of {name}"
+    return f"`elektron {name} --help` lists them"
 
 
 def add_implied_true(config_class: type, argv: Sequence[str]) -> list[str]:

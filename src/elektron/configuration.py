@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import docstring_parser
 import yaml
 
-from elektron.errors import ElektronError, did_you_mean
+from elektron.errors import CUTOFF, ElektronError, did_you_mean
 from elektron.io.files import atomic_write, read_text
 
 Config = TypeVar("Config")
@@ -65,6 +65,13 @@ class Aliases:
     """Other names of the choices of a field, as part of its type."""
 
     names: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class InPlaceOf:
+    """What other commands call an option of the same purpose, as part of the type of its field, for messages."""
+
+    names: tuple[str, ...]
 
 
 AboveZero = Annotated[Value, Within(above=0)]
@@ -125,6 +132,7 @@ class Setting:
         positional: whether the command line takes it without an option.
         bounds: of a number.
         aliases: other names of its choices.
+        in_place_of: names of options of other commands.
     """
 
     name: str
@@ -136,6 +144,7 @@ class Setting:
     positional: bool
     bounds: Within
     aliases: Mapping[str, str]
+    in_place_of: tuple[str, ...]
 
     @property
     def required(self) -> bool:
@@ -210,6 +219,7 @@ def settings(cls: type) -> list[Setting]:
                 positional=_POSITIONAL in extras,
                 bounds=next((extra for extra in extras if isinstance(extra, Within)), Within()),
                 aliases={k: v for e in extras if isinstance(e, Aliases) for k, v in e.names},
+                in_place_of=tuple(name for e in extras if isinstance(e, InPlaceOf) for name in e.names),
             )
         )
     return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
@@ -426,7 +436,7 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str] = str) -> str:
+def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str] = str, cutoff: float = CUTOFF) -> str:
     """The new name of a setting that was renamed, or else the most similar names, as in `did_you_mean`."""
     known = list(known)
     old_name = name.replace("-", "_")
@@ -437,7 +447,7 @@ def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str]
                     return f": it is now {label(candidate)}"
                 if candidate.startswith(f"{new}."):  # a group
                     return f": it is now {label(new)}"
-    return did_you_mean(name, known, label, dotted=True)
+    return did_you_mean(name, known, label, dotted=True, cutoff=cutoff)
 
 
 def _option(name: str) -> str:

@@ -48,7 +48,13 @@ def requires_extra(extra: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def did_you_mean(name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False) -> str:
+def did_you_mean(
+    name: str,
+    known: Iterable[str],
+    label: Callable[[str], str] = str,
+    dotted: bool = False,
+    cutoff: float = CUTOFF,
+) -> str:
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 
     Args:
@@ -56,6 +62,7 @@ def did_you_mean(name: str, known: Iterable[str], label: Callable[[str], str] = 
         known: the names there are.
         label: how a known name is written in the message.
         dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
+        cutoff: least similarity, from 0 to 1.
     """
 
     def ratio(a: str, b: str) -> float:
@@ -68,7 +75,7 @@ def did_you_mean(name: str, known: Iterable[str], label: Callable[[str], str] = 
             last_parts = name.rpartition(".")[2], candidate.rpartition(".")[2]
             scores[candidate] = max(scores[candidate], ratio(*last_parts))
     best = max(scores.values(), default=0.0)
-    if best < CUTOFF:
+    if best < cutoff:
         return ""
     nearest = [label(candidate) for candidate, score in scores.items() if score == best]
     return f": did you mean {' or '.join(nearest[:3])}?"

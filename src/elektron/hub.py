@@ -65,6 +65,8 @@ def load_configuration(name: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         folder = Path(parse_repo(name).name)
         near = "" if folder.exists() else suggest_path(folder)
+        if (folder / "manifest.json").is_file():
+            near = ": these are prepared blocks; `elektron pretrain` makes a model of them"
         raise ElektronError(
             f"no model can be read from {name!r} (a folder or hub name is expected): "
             f"{first_line(error).rstrip('.')}{near}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from elektron.configuration import AboveZero, Positional, Within
+from elektron.configuration import AboveZero, InPlaceOf, Positional, Within
 from elektron.errors import ElektronError
 from elektron.finetuning.config import InputFilesConfig, TaskName
 
@@ -19,9 +19,9 @@ class ExplainConfig(InputFilesConfig):
 
     model: Positional[str]
     """Folder or hub name of a fine-tuned model, or of a pre-trained discriminator or its run."""
-    input: str = "-"
+    input: Annotated[str, InPlaceOf(("data", "test"))] = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
-    output: Path | None = None
+    output: Annotated[Path, InPlaceOf(("out",))] | None = None
     """File, by its ending jsonl or html (a page) (default: JSON lines on standard output)."""
     method: Literal["integrated-gradients", "attention"] = "integrated-gradients"
     """`integrated-gradients`, or `attention`: its weights by layer and head, which do not explain an answer."""

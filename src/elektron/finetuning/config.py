@@ -15,6 +15,7 @@ from elektron.configuration import (
     AboveZero,
     Aliases,
     Fraction,
+    InPlaceOf,
     Layers,
     LearningRate,
     NotNegative,
@@ -141,7 +142,7 @@ class FinetuneConfig(FilesConfig):
     translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
-    train: list[str]
+    train: Annotated[list[str], InPlaceOf(("data", "input"))]
     """Labelled files, or hf:NAME[@REVISION][:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
     eval: list[str] = field(default_factory=lambda: ["0.1"])
     """Files to choose the model on, or the fraction of the training rows that is held out for that."""
@@ -176,7 +177,7 @@ class FinetuneConfig(FilesConfig):
     layer_decay: Annotated[float, Within(least=0, most=1)] | None = None
     """Learning rate of each layer as a fraction of that of the layer above it; 0 trains the head alone, the default
     with --private."""
-    epochs: AboveZero[float] | None = None
+    epochs: Annotated[float, Within(above=0), InPlaceOf(("steps", "minutes"))] | None = None
     """Passes over the training rows (default: by task and rows, such as 10 below 3,000 rows and 3 above; three times as
     many from random weights)."""
     batch_size: Size | None = None
@@ -235,13 +236,13 @@ class EvaluateConfig(FilesConfig):
 
     model: Positional[str]
     """Folder or hub name of the fine-tuned model; with --blimp of a pre-training run or a pre-trained model."""
-    data: Positional[list[str]] = field(default_factory=list)
+    data: Annotated[Positional[list[str]], InPlaceOf(("input", "test"))] = field(default_factory=list)
     """Labelled files, or hf:NAME[@REVISION][:config][:split]."""
     blimp: str | None = None
     """Instead of labelled files: minimal pairs with columns good and bad, and if known phenomenon, paradigm, field."""
     task: TaskName | None = None
     """Task of a model that was saved by transformers (default: by its class)."""
-    out: Path | None = None
+    out: Annotated[Path, InPlaceOf(("output",))] | None = None
     """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
     batch_size: Size | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from elektron.configuration import Positional, Size, ValidatedConfig, Within
+from elektron.configuration import InPlaceOf, Positional, Size, ValidatedConfig, Within
 from elektron.finetuning.config import DecodingConfig, FilesConfig, TaskName, TextFilesConfig
 
 
@@ -16,9 +16,9 @@ class PredictConfig(FilesConfig):
 
     model: Positional[str]
     """Folder or hub name of the fine-tuned model."""
-    input: str = "-"
+    input: Annotated[str, InPlaceOf(("data", "test"))] = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
-    output: Path | None = None
+    output: Annotated[Path, InPlaceOf(("out",))] | None = None
     """File, by its ending jsonl, csv, tsv or parquet (default: JSON lines on standard output)."""
     task: TaskName | None = None
     """For a model that was not made here: what it does (default: by its class)."""
@@ -39,9 +39,9 @@ class DetectConfig(TextFilesConfig):
 
     model: Positional[str]
     """Folder of a pre-training run, or folder or hub name of a discriminator (then without suggestions)."""
-    input: str = "-"
+    input: Annotated[str, InPlaceOf(("data", "test"))] = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: a text a line, or JSON lines."""
-    output: Path | None = None
+    output: Annotated[Path, InPlaceOf(("out",))] | None = None
     """File, by its ending jsonl, csv, tsv or parquet (default: standard output; marked text for a
     terminal, else JSON lines)."""
     threshold: Annotated[float, Within(least=0, most=1)] = 0.3

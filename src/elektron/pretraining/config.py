@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from elektron.configuration import (
     AboveZero,
     Fraction,
+    InPlaceOf,
     Layers,
     LearningRate,
     NotNegative,
@@ -230,7 +231,7 @@ class PretrainConfig(ValidatedConfig):
     """What the networks share (default: elektron none, with random embedding_init gdes, and embeddings where the
     discriminator predicts tokens; the other families embeddings, unless released networks come with different ones;
     none under plans that freeze the generator)."""
-    init_from: str | None = None
+    init_from: Annotated[str, InPlaceOf(("model",))] | None = None
     """ENCODER[,GENERATOR], folders or hub names, or the folder of a run: what to continue from. The encoder becomes
     the discriminator; family and sizes are its own."""
     generator: Literal["released", "same", "small"] | None = None
@@ -240,7 +241,7 @@ class PretrainConfig(ValidatedConfig):
     replace_tokenizer: bool = False
     """With init_from, take the blocks' tokenizer though it is another than the checkpoint's: shared tokens keep their
     embeddings, new ones start from the mean of their old pieces."""
-    steps: AboveZero[int] | None = None
+    steps: Annotated[int, Within(above=0), InPlaceOf(("epochs",))] | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: AboveZero[int] | None = None
     """Length of the run in tokens (rows × row length, padding included)."""

@@ -134,7 +134,7 @@ def _advice(folder: Path) -> str:
         return f"did you mean {inside[0]}?"
     if (folder / CONFIG).is_file():
         return "a run has it once its first metrics are logged"
-    return "give a folder that `elektron pretrain` wrote"
+    return "give a folder that `elektron pretrain` or `elektron finetune` wrote"
 
 
 def _read_metrics(path: Path) -> Metrics:

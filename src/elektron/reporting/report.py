@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, suggest_path
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.pretraining_report import pretraining_report
 from elektron.reporting.pretraining_run import read_runs
@@ -22,6 +22,10 @@ def report(config: ReportConfig) -> Path:
     Raises:
         ElektronError: a folder is not readable, or the file cannot be written.
     """
+    for folder in config.runs:
+        if not folder.exists():
+            wanted = ": give one that `elektron pretrain` or `elektron finetune` wrote"
+            raise ElektronError(f"{folder}: no such folder{suggest_path(folder) or wanted}")
     fine_tuned = [is_task_result(folder) for folder in config.runs]
     if any(fine_tuned) and not all(fine_tuned):
         raise ElektronError(

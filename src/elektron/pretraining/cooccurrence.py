@@ -9,7 +9,6 @@ values).
 from __future__ import annotations
 
 import logging
-import time
 
 import numpy as np
 import torch
@@ -46,7 +45,6 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
         new_generator: whether the generator is new.
         seed: of the decomposition.
     """
-    started = time.perf_counter()
     networks = [pair.discriminator, pair.generator if new_generator else None]
     modules = dict.fromkeys(network.get_input_embeddings() for network in networks if network is not None)
     # Disentangled embeddings start at a difference of 0 from the generator's.
@@ -57,6 +55,8 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
     rows, manifest = store.rows("train"), store.manifest
     wanted = min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))
     sampled = np.unique(np.linspace(0, len(rows) - 1, wanted).astype(int))
+    tokens = len(sampled) * manifest.seq_len
+    log.info(f"token embeddings start from the co-occurrences of {tokens:,} tokens, which are counted now")
     counts = cooccurrences(rows.take(sampled), manifest.vocab_size, manifest.all_special_ids)
     embeddings = torch.from_numpy(factorize(counts, max(table.shape[1] for table in tables), seed))
     seen = embeddings.any(dim=1)
@@ -66,8 +66,6 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
             chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
             rms = LEARNED_EMBEDDING_RMS if table is slow else table.square().mean().sqrt()
             table[: len(seen)][seen, :width] = chosen.to(table) * rms
-    tokens, seconds = len(sampled) * manifest.seq_len, time.perf_counter() - started
-    log.info(f"token embeddings start from the co-occurrences of {tokens:,} tokens ({seconds:.1f} s)")
 
 
 def has_slow_embeddings(pair: Pair) -> bool:

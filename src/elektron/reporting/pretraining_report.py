@@ -268,7 +268,7 @@ def not_judged(run: PretrainingRun) -> str:
     if last >= first:
         return ""
     return (
-        "Not judged yet: whether generator and discriminator learn. Its alarms need an evaluation "
+        "Not judged: whether the networks learn. These alarms need an evaluation "
         f"{whole(GRACE_STEPS)} steps after the warm-up, at step {whole(first)} or later; "
         f"the last was at step {whole(last)}."
     )

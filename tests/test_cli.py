@@ -283,7 +283,7 @@ def report(config):
             echo("\u4e2d " * 1000)
             bar.update(line)
 module.report = report
-sys.modules["elektron.reporting.report"] = module
+sys.modules["elektron.report"] = module
 sys.exit(main(["report", "x"]))
 """
 """A command that has a lot to say."""

@@ -172,7 +172,7 @@ COMMANDS = {
     ),
     "report": Command(
         "elektron.reporting.config:ReportConfig",
-        "elektron.reporting.report:report",
+        "elektron.report:report",
         ("report run", "report run-a run-b --out comparison.html"),
     ),
     "push": Command(

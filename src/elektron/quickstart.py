@@ -51,7 +51,7 @@ def quickstart(config: QuickstartConfig) -> None:
     from elektron.corpus.tokenizer import train_tokenizer
     from elektron.pretraining.pretrain import pretrain
     from elektron.recipes import pretrain_config
-    from elektron.reporting.report import report
+    from elektron.report import report
     from elektron.reporting.task_result import is_task_result, read_task_result
     from elektron.reporting.task_summary import pretraining_gain, warnings
 

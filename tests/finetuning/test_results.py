@@ -13,13 +13,14 @@ from elektron.finetuning.results import (
     compared_with_baselines,
     judge,
     metrics_text,
+    paired_difference,
     summary_text,
     write_json,
     write_predictions,
 )
 from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
-from elektron.reporting.task_result import METRICS, RUNS, read_task_result, task_result
+from elektron.reporting.task_result import METRICS, PREDICTIONS, RUNS, read_task_result, task_result
 
 READING = {"max_length": 8, "pairs": False, "truncation": "head", "stride": 0}
 CLASSES = Classification(labels=["a", "b"], **READING)
@@ -83,6 +84,22 @@ def test_the_difference_is_resampled_by_row():
     # As many more rows right, but others.
     (close,) = said(CLASSES, true, labels("a" * 54 + "b" * 46 + "b" * 54 + "a" * 46))
     assert "Accuracy of 54.0 % is not clearly better than the 50.0 %" in close
+
+
+def test_two_models_are_compared_by_their_predictions_of_the_same_rows(tmp_path):
+    true = "a" * 100 + "b" * 100
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, said in zip(folders, ("a" * 100 + "a" * 20 + "b" * 80, "a" * 90 + "b" * 110), strict=True):
+        folder.mkdir()
+        CLASSES.save(folder)
+        records = [Record({"text": "t", "label": v}, {"text": "t", "label": v}, "", {}) for v in true]
+        write_predictions(folder / PREDICTIONS, records, labels(said))
+    low, high = paired_difference(*folders, "accuracy")
+    # 20 rows are right in the second alone and 10 in the first alone: 0.05, with a standard error of
+    # sqrt((20 + 10) / 200 - 0.05²) / sqrt(200) = 0.027.
+    assert low == pytest.approx(0.05 - 1.96 * 0.027, abs=0.012)
+    assert high == pytest.approx(0.05 + 1.96 * 0.027, abs=0.012)
+    assert paired_difference(*reversed(folders), "accuracy") == pytest.approx((-high, -low), abs=0.012)
 
 
 def test_every_seed_is_to_be_above_the_baseline():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from elektron.errors import ElektronError
+from elektron.report import report
 from elektron.reporting.config import ReportConfig
 from elektron.reporting.examples import Shades, running_text, shades
 from elektron.reporting.formatting import metric_format
@@ -29,7 +30,6 @@ from elektron.reporting.pretraining_run import (
     read_run,
     read_runs,
 )
-from elektron.reporting.report import report
 from elektron.reporting.sections import settings_section
 from elektron.reporting.usage import detector_code
 from tests.reporting.conftest import CONFIG, CORPUS, MakeRun

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from elektron.errors import ElektronError
+from elektron.report import report
 from elektron.reporting.config import ReportConfig
-from elektron.reporting.report import report
 from elektron.reporting.task_report import write_report
 from elektron.reporting.task_result import read_task_result
 from elektron.reporting.task_summary import pretraining_gain
@@ -78,8 +78,53 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     stands_alone(told)
     assert "best baseline" in told.words and "TF-IDF with logistic regression" in told.words
     assert "2 models compared" in told.words and "different rows" not in told.words
-    assert text.count('class="below best"') == 2, "one model is better in accuracy, the other in F1"
+    assert "“b” against “a” is not resolved, seeds overlap: Accuracy 82.7 % against 82.7 %" in told.words
+    assert 'class="below best"' not in text, "the verdict says more"
     assert "svg" in told.elements
+
+
+def seeds(*figures: float) -> tuned.Files:
+    """A model with as many seeds, of which the last is kept."""
+    runs = [tuned.run(seed=seed, figure=figure, kept=figure == figures[-1]) for seed, figure in enumerate(figures, 1)]
+    files = changed(tuned.classification(), "metrics.json", accuracy=figures[-1])
+    return changed(files | {"runs.json": runs}, "metrics.json", intervals={"accuracy": [0.8, 0.84]})
+
+
+@pytest.mark.parametrize(
+    ("figures", "found"),
+    [
+        (
+            (0.86, 0.87, 0.88),
+            "“b” is ahead of “a” by 5.0 points (Accuracy 87.0 % against 82.0 %, medians of seeds): every ",
+        ),
+        (
+            (0.76, 0.77, 0.78),
+            "“b” is behind “a” by 5.0 points (Accuracy 77.0 % against 82.0 %, medians of seeds): every ",
+        ),
+        ((0.81, 0.87, 0.88), "“b” against “a” is not resolved, seeds overlap: "),
+        ((0.835, 0.836, 0.837), "“b” against “a” is not resolved, within the interval: "),
+        ((0.88,), "“b” against “a” is not resolved, fewer than 3 seeds: "),
+    ],
+)
+def test_medians_decide_by_the_rule_of_all_comparisons(
+    figures: tuple[float, ...], found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [
+        tuned.write(tmp_path / "a", seeds(0.81, 0.82, 0.83)),
+        tuned.write(tmp_path / "b", seeds(*figures)),
+    ]
+    told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
+    assert found in told.words
+    assert capsys.readouterr().out.startswith(found)
+
+
+def test_a_comparison_is_not_written_over_the_report_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [tuned.write(tmp_path / name, tuned.classification()) for name in "ab"]
+    assert report(ReportConfig(folders)) == Path("comparison.html")
+    assert report(ReportConfig([folders[0]] * 2)) == folders[0] / "report.html"
 
 
 def test_models_scored_on_other_rows_are_not_ranked(tmp_path: Path) -> None:
@@ -89,7 +134,7 @@ def test_models_scored_on_other_rows_are_not_ranked(tmp_path: Path) -> None:
         tuned.write(tmp_path / "c", tuned.regression()),
     ]
     told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
-    assert "scored on different rows" in told.words and "svg" not in told.elements
+    assert "not tested on the same rows" in told.words and "svg" not in told.elements
 
 
 def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:

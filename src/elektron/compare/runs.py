@@ -114,8 +114,8 @@ def _write(run: Run, result: VariantRun) -> None:
 
 def _pretrain(config: PretrainConfig) -> Record:
     from elektron.pretraining.pretrain import pretrain
+    from elektron.report import report
     from elektron.reporting.config import ReportConfig
-    from elektron.reporting.report import report
 
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)  # nothing is left to resume

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,18 +26,22 @@ import transformers
 from elektron import __version__
 from elektron.configuration import save_yaml
 from elektron.errors import ElektronError
+from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.prediction_columns import PredictionColumns
+from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Predictions, Task
+from elektron.finetuning.tasks.registry import load_task
 from elektron.io.files import to_json
 from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.model_card import CARD, file_name, model_card
-from elektron.reporting.reading import mapping, read_json
+from elektron.reporting.reading import PREFIX, mapping, read_json
 from elektron.reporting.sections import sides_table
+from elektron.reporting.seed_comparison import Interval
 from elektron.reporting.task_report import metrics_table, runs_table, write_report
 from elektron.reporting.task_result import (
     CONFIG,
@@ -48,7 +53,7 @@ from elektron.reporting.task_result import (
     TrainingRun,
     read_task_result,
 )
-from elektron.reporting.task_summary import pretraining_gain, privacy_sentence, rows_in_words
+from elektron.reporting.task_summary import pretraining_gain, privacy_sentence, rows_in_words, seeds_sentences
 from elektron.terminal import escape_control
 
 if TYPE_CHECKING:
@@ -215,15 +220,43 @@ def compared_with_baselines(
     found = []
     for baseline in task.baselines(records, train):
         other = task.measure(records, baseline.predictions)
-
-        def difference(rows: Rows, other: Measure = other) -> dict[str, float]:
-            theirs = other.compute(rows)
-            return {name: value - theirs[name] for name, value in measure.compute(rows).items()}
-
-        intervals = bootstrap(Measure(rows=len(records), compute=difference)).items()
-        differences = {name: list(ends) for name, ends in intervals}
+        differences = {name: list(ends) for name, ends in bootstrap_differences(other, measure).items()}
         found.append({"name": baseline.name, "metrics": other(), "differences": differences})
     return found
+
+
+def bootstrap_differences(base: Measure, other: Measure) -> dict[str, Interval]:
+    """95 % intervals of how far the metrics of `other` are above those of `base`, over resamples of the same rows."""
+
+    def difference(rows: Rows) -> dict[str, float]:
+        theirs = base.compute(rows)
+        return {name: value - theirs[name] for name, value in other.compute(rows).items() if name in theirs}
+
+    return bootstrap(Measure(rows=base.rows, compute=difference))
+
+
+def paired_difference(base: Path, other: Path, metric: str) -> Interval:
+    """The 95 % interval of how far a metric of one model is above another's, from the predictions in their folders.
+
+    Args:
+        base: folder of the one, with predictions for the same rows as in `other`.
+        other: folder of the other.
+        metric: its name.
+
+    Raises:
+        ElektronError: a folder cannot be read.
+    """
+    measures = []
+    for folder in (base, other):
+        task = load_task(str(folder))
+        config = EvaluateConfig(model=str(folder))
+        records = list(read_records([str(folder / PREDICTIONS)], task.files(), config, labelled=True))
+        predictions = [
+            {re.sub(f"^({PREFIX})+", "", name): v for name, v in record.columns.items() if name.startswith(PREFIX)}
+            for record in records
+        ]
+        measures.append(task.measure(records, predictions))
+    return bootstrap_differences(*measures)[metric]
 
 
 def write_evaluation(
@@ -262,7 +295,7 @@ def summary_text(out: Path) -> str:
     """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""
     result, parts = read_task_result(out), []
     if len(result.runs) > 1:
-        parts.append(f"Runs:\n{runs_table(result).markdown()}")
+        parts.append("\n".join([f"Runs:\n{runs_table(result).markdown()}", *seeds_sentences(result)]))
     if gain := pretraining_gain(result):
         sides, _, verdict = gain
         parts.append(f"Was it worth it?\n{sides_table(sides, result.format(result.metric), {}).markdown()}\n{verdict}")

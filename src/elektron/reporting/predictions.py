@@ -6,6 +6,7 @@ repeated if the row has such a column. `details.json` says which column is what;
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from elektron.errors import ElektronError
+from elektron.io.files import to_json
 from elektron.reporting import page
 from elektron.reporting.formatting import NOTHING, percent
 from elektron.reporting.page import Inline, Token
@@ -79,6 +81,18 @@ class View:
     errors: str = "Errors with the highest scores"
     others: str = "Correct predictions"
     most_others: int = 4
+
+
+def tested_rows(result: TaskResult) -> str | None:
+    """A digest of the rows that a model was tested on, without its predictions; None without the file."""
+    path, digest = result.folder / PREDICTIONS, hashlib.sha256()
+    if not path.is_file():
+        return None
+    for row in read_lines(path):
+        digest.update(
+            to_json({name: value for name, value in (row or {}).items() if not name.startswith(PREFIX)}).encode()
+        )
+    return digest.hexdigest()
 
 
 def prediction_tables(result: TaskResult) -> list[page.Block]:

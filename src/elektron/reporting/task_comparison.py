@@ -7,21 +7,31 @@ from collections.abc import Sequence
 from elektron.reporting import charts, page, sections
 from elektron.reporting.formatting import whole
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
+from elektron.reporting.predictions import tested_rows
+from elektron.reporting.seed_comparison import Interval, compare_seeds
 from elektron.reporting.task_report import KIND, TILES, warnings_block
 from elektron.reporting.task_result import TaskResult
-from elektron.reporting.task_summary import facts, pretraining_gain, seeds_sentences, task_name
+from elektron.reporting.task_summary import (
+    facts,
+    pretraining_gain,
+    reported_spread,
+    rows_in_words,
+    seeds_sentences,
+    task_name,
+)
 
 
-def task_comparison(results: Sequence[TaskResult]) -> Report:
-    """The page."""
+def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> Report:
+    """The page; without verdicts the models were not tested on the same rows."""
     names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
-    shared = same_rows(results)
-    blocks: list[page.Block] = [comparison_table(results, names, shared)]
-    remark = "Below each value is its 95 % interval. "
-    remark += (
-        "Where intervals overlap widely, other rows might reverse the order."
-        if shared
-        else "These models were scored on different rows as far as their settings tell, so that none is marked as best."
+    blocks: list[page.Block] = [*map(text, verdicts), comparison_table(results, names, bool(verdicts))]
+    remark = (
+        "Below a median are the lowest and the highest seed, below any other value, which is of the kept model, its "
+        "95 % interval. A model is ahead where every seed of it is better than every seed of the other and the medians "
+        "differ by more than half the interval."
+        if verdicts
+        else "Below each value is its 95 % interval. These models were not tested on the same rows, as far as their "
+        "predictions.jsonl tell, so that none is marked as best."
     )
     blocks.append(note(remark))
     if len({result.task for result in results}) == 1:
@@ -35,7 +45,7 @@ def task_comparison(results: Sequence[TaskResult]) -> Report:
         ]
         figure = charts.dot_plot(rows, metric.title_in_chart, metric.format_tick)
         svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
-        caption = f"{metric.title}, each with its 95 % interval."
+        caption = f"{metric.title} of the kept models, each with its 95 % interval."
         blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
     details: list[page.Block] = []
     for result, name in zip(results, names, strict=True):
@@ -58,14 +68,44 @@ def task_comparison(results: Sequence[TaskResult]) -> Report:
 
 
 def same_rows(results: Sequence[TaskResult]) -> bool:
-    """Whether all were scored on the same rows, as far as their settings tell."""
+    """Whether all have the same task and main metric and were tested on the same rows."""
+    found = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
+    return len(found) == 1 and None not in found.pop() and all(reported_spread(result).values for result in results)
 
-    def reported(result: TaskResult) -> tuple[object, ...]:
-        files = str(result.config.get(result.split))
-        held_out = str(result.config.get("train")) if result.split == "eval" else ""
-        return result.task, result.split, files, held_out, result.rows
 
-    return all(reported(result) == reported(results[0]) for result in results)
+def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
+    """Whether one model is ahead of another, tested on the same rows, by the rule of all comparisons.
+
+    Args:
+        base: one model.
+        other: the other.
+        difference: 95 % interval of how far the kept `other` is above the kept `base`, if it is known.
+    """
+    metric, sides = base.format(base.metric), [reported_spread(base), reported_spread(other)]
+    intervals = [
+        result.intervals.get(result.metric)
+        for result, side in zip((base, other), sides, strict=True)
+        for _ in side.values
+    ]
+    found = compare_seeds(sides[0].values, sides[1].values, intervals, metric.less_is_better)
+    values = " against ".join(metric.format_value(side.median) for side in reversed(sides))
+    medians = f"{metric.title} {values}{', medians of seeds' if max(len(side.values) for side in sides) > 1 else ''}"
+    names = f"“{other.name}”", f"“{base.name}”"
+    if found.result == "not resolved":
+        said = f"{names[0]} against {names[1]} is not resolved, {found.reason}: {medians}."
+    else:
+        better, worse = names if found.result == "ahead" else reversed(names)
+        points = metric.format_difference(abs(sides[1].median - sides[0].median))
+        of = "ahead of" if found.result == "ahead" else "behind"
+        beats = f"every seed of {better} beats every seed of {worse}"
+        said = f"{names[0]} is {of} {names[1]} by {points} ({medians}): {beats}."
+    if difference is not None:
+        ends = metric.format_difference_interval(difference)
+        said += (
+            f" Of the kept models alone, {names[0]} minus {names[1]} is {ends} (95 % interval, both resampled over the "
+            f"same {rows_in_words(base)})."
+        )
+    return said
 
 
 def best_baseline(result: TaskResult) -> Inline:
@@ -79,16 +119,21 @@ def best_baseline(result: TaskResult) -> Inline:
 
 
 def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
-    """The main metrics, then those in tiles; the best is marked if all were scored on the same rows."""
+    """The main metrics, then those in tiles; the best is marked if all were tested on the same rows."""
     found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
     known = [name for name in found if any(name in result.metrics for result in results)]
     head = ["model", "task"]
     columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
+    spreads = [reported_spread(result) for result in results]
+    if several := shared and any(len(spread.values) > 1 for spread in spreads):
+        metric, medians = results[0].format(results[0].metric), [spread.median for spread in spreads]
+        head.append(f"{metric.title}, median of seeds")
+        columns.append(sections.metric_cells(medians, metric, [False] * len(results), [s.ends for s in spreads]))
     for name in known[:6]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]
-        columns.append(sections.metric_cells(values, metric, [shared] * len(results), intervals))
+        columns.append(sections.metric_cells(values, metric, [shared and not several] * len(results), intervals))
         head.append(metric.title)
     best = [best_baseline(result) for result in results]
     if any(best):

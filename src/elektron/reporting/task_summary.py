@@ -121,6 +121,12 @@ def seed_spreads(result: TaskResult) -> dict[str, Spread]:
     return {split: spread for split, spread in spreads.items() if spread is not None}
 
 
+def reported_spread(result: TaskResult) -> Spread:
+    """The main metric on the reported rows: of all seeds, or of the only one; empty where it is not known."""
+    value = result.metrics.get(result.metric)
+    return seed_spreads(result).get(result.split) or Spread([] if value is None else [value])
+
+
 def seeds_sentences(result: TaskResult) -> list[str]:
     """Median and spread over seeds, a sentence a split."""
     metric = result.format(result.metric)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from elektron.errors import ElektronError, suggest_path
 from elektron.reporting.config import ReportConfig
+from elektron.reporting.page import Report
 from elektron.reporting.pretraining_report import pretraining_report
 from elektron.reporting.pretraining_run import read_runs
-from elektron.reporting.task_comparison import task_comparison
+from elektron.reporting.task_comparison import same_rows, task_comparison, verdict
 from elektron.reporting.task_report import REPORT, task_report
-from elektron.reporting.task_result import is_task_result, read_task_results
+from elektron.reporting.task_result import TaskResult, is_task_result, read_task_results
+from elektron.terminal import echo, escape_control
 
 log = logging.getLogger(__name__)
+
+COMPARISON = "comparison.html"
 
 
 def report(config: ReportConfig) -> Path:
@@ -32,12 +37,33 @@ def report(config: ReportConfig) -> Path:
             f"{config.runs[fine_tuned.index(True)]} is a fine-tuned model and "
             f"{config.runs[fine_tuned.index(False)]} is not: they make two reports, not one"
         )
+    several = len({folder.resolve() for folder in config.runs}) > 1
     if any(fine_tuned):
         results = read_task_results(config.runs)
-        page = task_comparison(results) if len(results) > 1 else task_report(results[0])
+        page = compare_models(results) if several else task_report(results[0])
     else:
         page = pretraining_report(read_runs(config.runs))
-    out = config.out or config.runs[0] / REPORT
+    out = config.out or (Path(COMPARISON) if several else config.runs[0] / REPORT)
     page.write(out)
     log.info("the report is %s", out)
     return out
+
+
+def compare_models(results: Sequence[TaskResult]) -> Report:
+    """The page on several models; the verdicts about the first and each of the others are printed too."""
+    verdicts = []
+    if same_rows(results):
+        from elektron.finetuning.results import paired_difference
+
+        base = results[0]
+        for other in results[1:]:
+            try:
+                difference = paired_difference(base.folder, other.folder, base.metric)
+            except ElektronError as error:  # of another version, or the file was changed
+                log.warning("no interval of the difference: %s", error)
+                difference = None
+            verdicts.append(verdict(base, other, difference))
+            echo(escape_control(verdicts[-1]))
+    else:
+        log.warning("the models were not tested on the same rows: none is called better")
+    return task_comparison(results, verdicts)

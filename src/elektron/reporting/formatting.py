@@ -104,8 +104,8 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "generator_loss": ("Generator loss", "In nats. Falls fast, then ever more slowly. Flat: nothing is learned."),
         "discriminator_auc": (
             "Discriminator AUC",
-            "High while replacements are still random; falls as the generator learns; then rises as the "
-            "discriminator does.",
+            "From random weights it starts high, falls as the generator learns, then rises; of a released "
+            "encoder that is continued it rises from 0.5.",
         ),
         "discriminator_loss": ("Discriminator loss", "In nats. Small: most tokens are originals. Watch its direction."),
         "lm_loss": ("LM loss", "Language-model loss in nats: the discriminator’s, where it predicts tokens itself."),

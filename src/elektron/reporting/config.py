@@ -15,4 +15,4 @@ class ReportConfig(ValidatedConfig):
     runs: Positional[list[Path]]
     """Folders that `elektron pretrain` wrote, or `elektron finetune`; several are compared."""
     out: Path | None = None
-    """HTML file to write (default: report.html in the folder; of several, comparison.html where you are)."""
+    """HTML file to write (default: report.html in the folder; of several, comparison.html in the current directory)."""

@@ -42,7 +42,8 @@ PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
 
 
 def page(*folders: Path) -> Page:
-    return Page(report(ReportConfig(list(folders))).read_text(encoding="utf-8"))
+    out = folders[0] / "report.html"
+    return Page(report(ReportConfig(list(folders), out)).read_text(encoding="utf-8"))
 
 
 def test_one_run(make_run: MakeRun) -> None:

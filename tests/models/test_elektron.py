@@ -188,7 +188,7 @@ def test_the_mean_is_over_real_tokens_and_cls_can_be_had():
         torch.testing.assert_close(first[1], model.classifier.linear(states[1, 0]))
 
 
-def test_saved_weights_load_where_elektron_is_not_installed(model, tmp_path):
+def test_saved_weights_load_and_are_saved_again_where_elektron_is_not_installed(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     assert json.loads((tmp_path / "saved/config.json").read_text())["auto_map"] == AUTO_MAP
     with torch.no_grad():
@@ -204,7 +204,8 @@ import torch, transformers
 model = transformers.AutoModel.from_pretrained({str(tmp_path / "saved")!r}, trust_remote_code=True)
 states = model.eval()(torch.tensor({INPUT_IDS.tolist()})).last_hidden_state
 torch.testing.assert_close(states, torch.tensor({expected.tolist()}))
-transformers.AutoModelForTokenClassification.from_pretrained({str(tmp_path / "saved")!r}, trust_remote_code=True)
+model.save_pretrained({str(tmp_path / "again")!r})
+transformers.AutoModelForTokenClassification.from_pretrained({str(tmp_path / "again")!r}, trust_remote_code=True)
 """
     environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)

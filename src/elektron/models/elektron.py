@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -29,6 +29,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
+
+if TYPE_CHECKING:
+    # transformers caches the files that a loaded file imports: without this line not heads.py, and an encoder that was
+    # loaded with `trust_remote_code` could not be saved.
+    from .heads import ElektronForPreTraining  # noqa: F401
 
 # Of a sublayer's normalised output when training starts: the residual stream's RMS stays near 1.
 INITIAL_GAIN = 0.3

@@ -144,9 +144,9 @@ def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[s
         ("pretrain --network 3", "unknown option --network: did you mean --network."),
         (
             "prepare x --config y",
-            "unknown option --config: it is of pretrain, estimate, compare; `elektron prepare --help`",
+            "unknown option --config: it is an option of pretrain, estimate, compare; `elektron prepare --help`",
         ),
-        ("estimate --test x", "unknown option --test: it is of finetune; `elektron estimate --help` lists"),
+        ("estimate --test x", "unknown option --test: it is an option of finetune; `elektron estimate --help` lists"),
         ("finetune ner --steps 3", "unknown option --steps: finetune has --epochs instead"),
         ("evaluate m --input=x", "unknown option --input: evaluate has DATA instead"),
         ("pretrain --dropout 0", "unknown option --dropout: did you mean --network.dropout?"),

@@ -76,11 +76,11 @@ def _advice(
             return f"{name} has {setting.flag} instead"
     commands = commands_with(option)
     names = [flag.removeprefix("--") for flag in known]
-    # What another command has is hardly misspelt.
+    # The exact name of another command's option is rarely a typing error: only a very similar name is suggested.
     if near := suggest_setting(typed, names, "--{}".format, cutoff=0.8 if commands else CUTOFF):
         return near.removeprefix(": ")
     if commands:
-        return f"it is of {comma_list(commands)}; `elektron {name} --help` lists the options of {name}"
+        return f"it is an option of {comma_list(commands)}; `elektron {name} --help` lists those of {name}"
     return f"`elektron {name} --help` lists them"
 
 

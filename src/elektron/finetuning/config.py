@@ -178,7 +178,7 @@ class FinetuneConfig(FilesConfig):
     layer_decay: Annotated[float, Within(least=0, most=1)] | None = None
     """Learning rate of each layer as a fraction of that of the layer above it; 0 trains the head alone, the default
     with --private."""
-    epochs: Annotated[float, Within(above=0), InPlaceOf(("steps", "minutes"))] | None = None
+    epochs: Annotated[AboveZero[float], InPlaceOf(("steps", "minutes"))] | None = None
     """Passes over the training rows (default: by task and rows, such as 10 below 3,000 rows and 3 above; three times as
     many from random weights)."""
     batch_size: Size | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import has_file
 
@@ -66,6 +66,18 @@ def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
     """
     encoder, new = _load(AutoModel, name, lambda _, key: key.partition(".")[0] == POOLER)
     return encoder, {key: value for key, value in encoder.state_dict().items() if key not in new}
+
+
+def load_pooler(name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
+    """The weights of a model's pooler, by their names in the encoder; none if its class or its files have none.
+
+    Raises:
+        ElektronError: as for `load_network`.
+    """
+    with torch.device("meta"):  # most families have none: their weights are not read again
+        has_pooler = hasattr(AutoModel.from_config(config), POOLER)
+    weights = load_bare_encoder(name)[1] if has_pooler else {}
+    return {key: weight for key, weight in weights.items() if key.startswith(f"{POOLER}.")}
 
 
 def load_with_new_head(model_class: Any, name: str) -> tuple[Any, set[str]]:

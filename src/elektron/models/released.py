@@ -20,7 +20,7 @@ from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
 from elektron.models.families import LABELS, RELEASED_FAMILIES, Family, Sizes, check_sizes, fix_first_logit, sizes_of
-from elektron.models.loading import POOLER, load_bare_encoder, load_network, load_with_new_head
+from elektron.models.loading import load_network, load_pooler, load_with_new_head
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
 from elektron.models.sharing import Sharing, share
 
@@ -76,8 +76,7 @@ def load_pair(
         sharing = resolve_sharing(generator, discriminator, sharing)
         share(generator, discriminator, sharing, released=True)
     pair = Pair(family, generator, discriminator)
-    bare = load_bare_encoder(name)[1]
-    pair.pooler = {key: weight for key, weight in bare.items() if key.startswith(f"{POOLER}.")}
+    pair.pooler = load_pooler(name, config)
     if has_token_head:
         setattr(masked_lm, masked_lm.base_model_prefix, discriminator.base_model)
         masked_lm.tie_weights()

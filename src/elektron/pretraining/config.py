@@ -241,7 +241,7 @@ class PretrainConfig(ValidatedConfig):
     replace_tokenizer: bool = False
     """With init_from, take the blocks' tokenizer though it is another than the checkpoint's: shared tokens keep their
     embeddings, new ones start from the mean of their old pieces."""
-    steps: Annotated[int, Within(above=0), InPlaceOf(("epochs",))] | None = None
+    steps: Annotated[AboveZero[int], InPlaceOf(("epochs",))] | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: AboveZero[int] | None = None
     """Length of the run in tokens (rows × row length, padding included)."""

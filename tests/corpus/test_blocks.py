@@ -62,11 +62,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
 
 
-@pytest.mark.parametrize("sample", [blocks.ENTROPY_SAMPLE, (3, 2)])
+@pytest.mark.parametrize("sample", [blocks.COUNTED_SAMPLE, (3, 2)])
 def test_the_unigram_entropy_leaves_out_special_tokens(
     sample: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "ENTROPY_SAMPLE", sample)
+    monkeypatch.setattr(blocks, "COUNTED_SAMPLE", sample)
     row = [2, 5, 5, 5, 6, 6, 7, 3]  # frequencies 1/2, 1/3, 1/6
     store = BlockStore.open(write(tmp_path / "b", np.array([row] * 9), make_rows(2)))
     assert store.unigram_entropy == pytest.approx(np.log(2) / 2 + np.log(3) / 3 + np.log(6) / 6)

@@ -280,17 +280,21 @@ def test_a_run_without_a_generator_has_its_start(
 ) -> None:
     BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
     load_tokenizer(str(bert)).save_pretrained(tmp_path / "bare")
+    first_losses = {}
     for start, new in ((bert, []), (tmp_path / "bare", ["lm"])):
         out = tmp_path / f"of-{start.name}"
         with output_enabled():
             summary = continued(blocks, out, start, objective="mlm")
         assert lines_of(out)[0]["new_parts"] == new
+        first_losses[start.name] = lines_of(out)[0]["lm_loss"]
         rows, remark = start_and_end(lines_of(out), summary) or ([], "")
         assert bool(remark) == bool(new)
         assert rows == [] if new else rows[0][1:] == ["LM loss"]
         said = capsys.readouterr().out
         assert (f"--model {start} --train" in said) == (f"--model {out}/discriminator --train FILE --test" in said)
         assert (f"--model {start} --train" in said) == bool(new)
+    # The new head knows the tokens' frequencies, the head of the checkpoint, which was never trained, nothing.
+    assert first_losses["bare"] < first_losses[bert.name] - 0.3
 
 
 def test_a_generator_of_another_width_is_new(blocks: Path, finished: Path, tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ COLUMN = "input_ids"
 
 # 256 MB a file at 128 tokens a row.
 BATCHES_PER_FILE = 256
-ENTROPY_SAMPLE = 64, 128
-"""Places from which training rows are read to measure the unigram entropy, and rows from each of them."""
+COUNTED_SAMPLE = 64, 128
+"""Places from which training rows are read to count tokens, and rows from each of them."""
 MAX_OPEN = 256
 """Files that are open at once; systems allow about a thousand."""
 
@@ -194,17 +194,20 @@ class BlockStore:
         return self.folder / TOKENIZER
 
     @cached_property
-    def unigram_entropy(self) -> float:
-        """Entropy in nats of the frequencies of the tokens, without special ones, in a sample of the training rows.
-
-        It is the loss of a network that has learned token frequencies only.
-        """
-        rows, (places, length) = self.rows("train"), ENTROPY_SAMPLE
+    def token_counts(self) -> NDArray[np.int64]:
+        """How often each token `(vocabulary,)` occurs in a sample of the training rows; 0 for special ones."""
+        rows, (places, length) = self.rows("train"), COUNTED_SAMPLE
         starts = np.linspace(0, max(0, len(rows) - length), places, dtype=np.int64)
         numbers = np.unique(starts[:, None] + np.arange(min(length, len(rows))))
         counts = np.bincount(rows.take(numbers).ravel(), minlength=self.manifest.vocab_size)
         counts[self.manifest.all_special_ids] = 0
-        frequencies = counts[counts > 0] / max(1, counts.sum())
+        return counts
+
+    @property
+    def unigram_entropy(self) -> float:
+        """Entropy in nats of the frequencies of the tokens: the loss of a network that knows only those."""
+        counts = self.token_counts[self.token_counts > 0]
+        frequencies = counts / max(1, counts.sum())
         return float(-(frequencies * np.log(frequencies)).sum())
 
     def rows(self, split: Split) -> Rows:

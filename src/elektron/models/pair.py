@@ -52,7 +52,7 @@ class Pair(nn.Module):
         self.masked_lm: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
         self.new_parts: list[str] = []
-        """`generator`, `discriminator` or `lm`, where a pair that continues a checkpoint has new weights."""
+        """`generator`, `discriminator` or `lm`: the networks, or their heads, that start with new weights."""
         self.pooler: dict[str, Tensor] = {}
         """Weights of a released encoder's pooler, which is not trained; the discriminator is saved with them."""
         for network in (discriminator, generator):
@@ -212,4 +212,6 @@ def build_pair(
     fix_first_logit(discriminator)
     if generator is not None:
         share(generator, discriminator, sharing)
-    return Pair(family, generator, discriminator)
+    pair = Pair(family, generator, discriminator)
+    pair.new_parts = [DISCRIMINATOR] if generator is None else [DISCRIMINATOR, GENERATOR]
+    return pair

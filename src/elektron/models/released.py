@@ -122,7 +122,9 @@ def pair_with_generator(
     generator = load_network(generator_family.generator_class, generator_name)
     discriminator = build_pair(family, sizes, None, vocab_size, special_ids).discriminator
     share(generator, discriminator, sharing)
-    return Pair(family, generator, discriminator, generator_family)
+    pair = Pair(family, generator, discriminator, generator_family)
+    pair.new_parts = [DISCRIMINATOR]
+    return pair
 
 
 def load_masked_lm(family: Family, name: str, adapt: Adapt) -> tuple[PreTrainedModel, bool]:

@@ -23,8 +23,8 @@ from elektron.io.files import resolve_link
 from elektron.io.folders import folder_lock
 from elektron.pretraining import checkpoint
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
-from elektron.pretraining.cooccurrence import initialize_embeddings
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
+from elektron.pretraining.initialization import initialize_embeddings, initialize_output_biases
 from elektron.pretraining.launching import Interruption, launch, launched, stop_with_the_launcher
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
@@ -83,9 +83,11 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         on = with_precision_of_run(on, config, world)
         with world.propagate_rank0_error():
             # The other ranks receive rank 0's weights.
-            new = config.init_from is None and not checkpoint.checkpoints(config.out)
-            if world.is_main and new and config.network.embedding_init == "cooccurrence":
-                initialize_embeddings(pair, store, config.plan_options.generator is None, config.seed)
+            if world.is_main and not checkpoint.checkpoints(config.out):
+                if config.init_from is not None:
+                    initialize_output_biases(pair, store)
+                elif config.network.embedding_init == "cooccurrence":
+                    initialize_embeddings(pair, store, config.seed)
         trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
         if config.track is not None and world.is_main:
             path, step = folder.path, trainer.progress.step

@@ -186,9 +186,10 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
     else:
         pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *rest)
     if objective.predicts_tokens or config.plan_options.similarity:
-        if config.init_from is not None and pair.masked_lm is None:
-            log.info("%s: the head that predicts tokens is new", config.init_from)
+        if pair.masked_lm is None:
             pair.new_parts.append("lm")
+            if config.init_from is not None:
+                log.info("%s: the head that predicts tokens is new", config.init_from)
         pair.add_masked_lm()
     else:
         pair.masked_lm = None

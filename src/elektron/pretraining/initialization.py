@@ -1,4 +1,4 @@
-"""Token embeddings to start from: a factorization of how often tokens occur near one another.
+"""Initial weights from counts of the corpus: token embeddings of new networks, output biases of new heads.
 
 A run of minutes spends most of its steps on learning which tokens are alike, which counting says in seconds: the
 singular value decomposition of the positive pointwise mutual information of tokens within a window (Levy and Goldberg
@@ -32,7 +32,7 @@ MAX_TOKENS = 2**24
 """More text is sampled: rows at equal distances."""
 
 
-def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, seed: int) -> None:
+def initialize_embeddings(pair: Pair, store: BlockStore, seed: int) -> None:
     """Replace the initial token embeddings of new networks by those of the corpus.
 
     Their scale stays, except in family `elektron` for a discriminator that does not share its embeddings and does not
@@ -42,10 +42,9 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
     Args:
         pair: new networks, or a new discriminator beside a trained generator.
         store: the blocks of the run.
-        new_generator: whether the generator is new.
         seed: of the decomposition.
     """
-    networks = [pair.discriminator, pair.generator if new_generator else None]
+    networks = [pair.discriminator, pair.generator if GENERATOR in pair.new_parts else None]
     modules = dict.fromkeys(network.get_input_embeddings() for network in networks if network is not None)
     # Disentangled embeddings start at a difference of 0 from the generator's.
     tables: list[Tensor] = [module.weight for module in modules if not isinstance(module, GdesEmbedding)]
@@ -66,6 +65,24 @@ def initialize_embeddings(pair: Pair, store: BlockStore, new_generator: bool, se
             chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
             rms = LEARNED_EMBEDDING_RMS if table is slow else table.square().mean().sqrt()
             table[: len(seen)][seen, :width] = chosen.to(table) * rms
+
+
+def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
+    """Set the output biases of new heads that predict tokens to the logarithms of the tokens' frequencies.
+
+    Otherwise a short run at a low rate spends its steps on learning frequencies, partly by moving all token embeddings.
+
+    Args:
+        pair: the networks.
+        store: the blocks of the run.
+    """
+    counts = torch.from_numpy(store.token_counts).double() + 1
+    biases = (counts / counts.sum()).log()
+    with torch.no_grad():
+        for part, head in ((GENERATOR, pair.generator), ("lm", pair.masked_lm)):
+            if head is not None and part in pair.new_parts:
+                bias = head.get_output_embeddings().bias
+                bias[: len(biases)] = biases.to(bias)
 
 
 def has_slow_embeddings(pair: Pair) -> bool:

@@ -9,7 +9,12 @@ from elektron.corpus.blocks import BlockStore
 from elektron.models.families import FAMILIES
 from elektron.models.pair import Pair
 from elektron.pretraining.config import NetworkConfig, resolve
-from elektron.pretraining.cooccurrence import cooccurrences, factorize, initialize_embeddings
+from elektron.pretraining.initialization import (
+    cooccurrences,
+    factorize,
+    initialize_embeddings,
+    initialize_output_biases,
+)
 from elektron.pretraining.setup import pair_for
 from tests.pretraining.conftest import TINY, tiny_config
 
@@ -63,7 +68,7 @@ def new_pair(blocks: Path, **changes: object) -> Pair:
 def test_seen_tokens_change_and_special_tokens_stay(blocks: Path, settings: dict[str, str], factor: float) -> None:
     store = BlockStore.open(blocks)
     random, pair = (new_pair(blocks, **settings) for _ in range(2))
-    initialize_embeddings(pair, store, new_generator=True, seed=1)
+    initialize_embeddings(pair, store, seed=1)
     special = store.manifest.all_special_ids
     for network, untouched in ((pair.generator, random.generator), (pair.discriminator, random.discriminator)):
         assert network is not None and untouched is not None
@@ -80,12 +85,26 @@ def test_seen_tokens_change_and_special_tokens_stay(blocks: Path, settings: dict
 
 def test_a_trained_generator_keeps_its_embeddings(blocks: Path) -> None:
     random, pair = (new_pair(blocks, sharing="none") for _ in range(2))
-    initialize_embeddings(pair, BlockStore.open(blocks), new_generator=False, seed=1)
+    pair.new_parts.remove("generator")
+    initialize_embeddings(pair, BlockStore.open(blocks), seed=1)
     assert pair.generator is not None and random.generator is not None
     assert torch.equal(pair.generator.get_input_embeddings().weight, random.generator.get_input_embeddings().weight)
     assert not torch.equal(
         pair.discriminator.get_input_embeddings().weight, random.discriminator.get_input_embeddings().weight
     )
+
+
+def test_new_heads_that_predict_tokens_start_from_the_frequencies_of_tokens(blocks: Path) -> None:
+    store = BlockStore.open(blocks)
+    pair = new_pair(blocks, objective="corrective", sharing="none")
+    pair.new_parts.remove("generator")
+    initialize_output_biases(pair, store)
+    assert pair.generator is not None and pair.masked_lm is not None
+    assert not pair.generator.get_output_embeddings().bias.any()
+    shares = pair.masked_lm.get_output_embeddings().bias.exp()
+    total = store.token_counts.sum() + len(shares)
+    torch.testing.assert_close(shares, torch.from_numpy((store.token_counts + 1) / total).float())
+    assert store.token_counts.sum() > 0 and not store.token_counts[store.manifest.all_special_ids].any()
 
 
 def test_by_default_only_our_family_starts_from_the_corpus(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
                 "micro_batch_size": micro_batch,
             }
             config = resolve(pretrain_config(recipe, overrides | run))
+            assert config.network.num_hidden_layers is not None
             shape = Shape(config.network.num_hidden_layers, config.batch_size, length)
             store = random_blocks(shape, Path(folder) / "blocks")
             try:

@@ -453,6 +453,13 @@ def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family
     assert differences(after, tuned) == ["optimizer.learning_rate"]
 
 
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_naming_the_family_of_a_checkpoint_changes_nothing(family: str) -> None:
+    named = pretrain_config(overrides={"init_from": "x", "family": family})
+    assert named == pretrain_config("continue", {"init_from": "x", "family": family})
+    assert named.optimizer.learning_rate == 5e-5
+
+
 def test_the_same_family_keeps_everything() -> None:
     assert pretrain_config("electra-base", {"family": "electra"}) == pretrain_config("electra-base")
 

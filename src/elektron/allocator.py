@@ -16,11 +16,14 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_INT = 2**31 - 1
 LARGE_BLOCK = 128 * 1024
+LARGEST_THRESHOLD = 32 * 1024**2
+"""What glibc before 2.35 takes at most."""
 
 
 def keep_freed_memory() -> None:
     """Serve all allocations from the heap and never shrink it; elsewhere than on glibc, do nothing."""
-    _set(M_MMAP_THRESHOLD, LARGEST_INT)
+    if not _set(M_MMAP_THRESHOLD, LARGEST_INT):
+        _set(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
     _set(M_TRIM_THRESHOLD, LARGEST_INT)
 
 
@@ -29,7 +32,7 @@ def return_freed_memory() -> None:
     _set(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-def _set(parameter: int, value: int) -> None:
+def _set(parameter: int, value: int) -> bool:
+    """Set a parameter; whether the C library has taken it."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(parameter, value)
+    return mallopt is not None and mallopt(parameter, value) == 1

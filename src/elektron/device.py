@@ -71,7 +71,8 @@ class Device:
     @property
     def muon_dtype(self) -> torch.dtype:
         """Of Muon's iterations: bf16 wherever it is fast."""
-        return torch.bfloat16 if self.device.type == "cuda" else self.dtype
+        on_gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if on_gpu else self.dtype
 
     def autocast(self) -> torch.autocast:
         """Matrix products in the lower precision; nothing changes where that is fp32."""

@@ -132,6 +132,14 @@ def test_embeddings_and_biases_are_the_means() -> None:
         torch.testing.assert_close(changed[lam], old.mean(0))
 
 
+def test_tokens_beyond_the_embeddings_start_from_the_mean_of_all() -> None:
+    change = VocabularyChange.between(OLD, OLD)
+    table = torch.randn(len(OLD) - 1, 4)
+    changed = change.applied(table)
+    assert torch.equal(changed[:-1], table)
+    torch.testing.assert_close(changed[-1], table.mean(0))
+
+
 def test_positions_of_roberta_move_with_the_padding_id() -> None:
     old, new = byte_level(("t", "h")), wordpiece("t", "##h")
     config = RobertaConfig(

@@ -117,7 +117,10 @@ def test_every_auto_class_finds_its_model(auto_class, tmp_path):
         inputs = {name: value[None] for name, value in inputs.items()}
     with torch.no_grad():
         before, after = model(**inputs), again(**inputs)
+        as_tuple = model(**inputs, return_dict=False)
     assert before.keys() == after.keys()
+    assert not model.accepts_loss_kwargs  # else Trainer leaves the mean over accumulated batches to the model
+    assert all(map(torch.equal, as_tuple, before.to_tuple()))
     for name, value in before.items():
         torch.testing.assert_close(value, after[name])
 

@@ -15,7 +15,8 @@ BY_TIME = PretrainConfig(family="elektron", minutes=3)
 
 @pytest.fixture
 def compiler(monkeypatch):
-    monkeypatch.setenv("CXX", "sh")  # an executable that exists
+    for name in ("CXX", "CC"):
+        monkeypatch.setenv(name, "sh")  # an executable that exists
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def test_gpus_and_long_runs_compile(compiler, config, device, flops, compiled):
     assert should_compile(config, device, flops) is compiled
 
 
-def test_without_a_compiler_nothing_compiles_on_cpus(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not should_compile(BY_TIME, CPU, None)
-    assert should_compile(BY_TIME, GPU, None)
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_without_a_compiler_nothing_compiles(monkeypatch, device):
+    monkeypatch.setenv("PATH", "")
+    for name in ("CXX", "CC"):
+        monkeypatch.setenv(name, "no-such-compiler")
+    assert not should_compile(BY_TIME, device, None)

@@ -27,8 +27,9 @@ from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES
+from elektron.models.loading import load_network
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.config import NetworkConfig, OptimizerConfig, resolve
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions, resolve
 from elektron.pretraining.distributed import World
 from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.pretrain import pretrain
@@ -141,6 +142,7 @@ def test_mlm_from_an_encoder_without_heads(
     [
         ({"generator": "released"}, "has no generator beside it"),
         ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 cannot apply"),
+        ({"network": NetworkConfig(hidden_size=256)}, "--network.hidden-size 256 cannot apply"),
         ({"network": NetworkConfig(dropout=0.3)}, "--network.dropout 0.3 cannot apply"),
         ({"network": NetworkConfig(max_position_embeddings=48)}, "embeddings 48 cannot apply"),
         (
@@ -190,6 +192,9 @@ def test_a_convolution_does_not_go_with_packed_rows(
     tokenizer.save_pretrained(tmp_path / "start")
     with pytest.raises(ElektronError, match="--packing paper"):
         continued(blocks, tmp_path / "run", tmp_path / "start")
+    with pytest.raises(ElektronError, match="--packing paper"):
+        frozen = PlanOptions(generator=str(tmp_path / "start"))
+        pretrain(tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=frozen))
     assert continued(paper_blocks, tmp_path / "run", tmp_path / "start")["steps"] == 2
 
 
@@ -210,6 +215,23 @@ def test_another_tokenizer_is_refused_or_replaces_the_old_one(
     old, new = load_tokenizer(str(bert)).get_vocab(), load_tokenizer(str(other)).get_vocab()
     for token, token_id in new.items():
         torch.testing.assert_close(after[token_id], before[old[token]], atol=1e-6, rtol=1e-6)
+
+
+def test_deberta_of_either_head_gets_another_tokenizer(
+    corpus_file: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    config = DebertaV2Config(vocab_size=len(tokenizer), legacy=False, **SIZES)
+    model = DebertaV2ForMaskedLM(config)
+    model.save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    ids = torch.tensor([[2, 9, 10, 4, 3]])
+    with torch.no_grad():
+        network = load_network(DebertaV2ForMaskedLM, str(tmp_path / "start"))
+        torch.testing.assert_close(network.eval()(ids).logits, model.eval()(ids).logits)
+    train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=tmp_path / "tokenizer", vocab_size=70))
+    rows = prepare_blocks(corpus_file, tmp_path / "tokenizer", tmp_path / "blocks")
+    assert continued(rows, tmp_path / "run", tmp_path / "start", replace_tokenizer=True)["steps"] == 2
 
 
 def test_a_swapped_vocabulary_is_another_tokenizer(bert: Path, blocks: Path, tmp_path: Path) -> None:

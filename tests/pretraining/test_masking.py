@@ -186,8 +186,8 @@ def test_pieces_belong_to_the_word_they_continue(tokenizer):
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_spaces_and_punctuation_separate_words(kind):
-    config = TokenizerConfig([], Path(), vocab_size=330)
-    texts = ["walking dogs, walks. (dog-walking) " * 20, "我们walking ไปบ้าน " * 20]
+    config = TokenizerConfig([], Path(), vocab_size=360)
+    texts = ["walking dogs, walks. (dog-walking) " * 20, "我们walking ไปบ้าน " * 20, "我们喜欢北京 ไปบ้าน " * 40]
     inner = train_backend_tokenizer(kind, config, lambda _: iter(texts))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     finder = WordFinder(tokenizer, None)
@@ -195,9 +195,12 @@ def test_spaces_and_punctuation_separate_words(kind):
     assert "".join(found) == "dogswalks,(dog-walking)."
     assert found[:3] == ["dogs", "walks", ","]
     assert {"dog", "walking"} <= set(found)
-    if kind == "unigram":
-        ids = tokenizer("ไปบ้าน", add_special_tokens=False)["input_ids"]
-        assert finder.word_starts(np.array([ids])).all()
+    # Scripts without spaces; bytes that are no character on their own continue one.
+    for text in ("ไปบ้าน", "我们"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        starts = finder.word_starts(np.array([ids]))[0]
+        whole = [kind == "unigram" or "\ufffd" not in tokenizer.decode([token_id]) for token_id in ids]
+        assert any(whole) and starts[whole].all()
 
 
 def test_without_a_segmenter_a_character_is_a_word(tokenizer):

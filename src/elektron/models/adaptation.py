@@ -77,7 +77,8 @@ class VocabularyChange:
         """Rows `(old vocabulary, …)` of an embedding table or a bias to `(new vocabulary, …)`."""
         rows = table.detach().reshape(len(table), -1)
         rows = torch.cat([rows, rows.mean(0, keepdim=True)])
-        pieces = [ids or [len(table)] for ids in self.pieces]
+        # A tokenizer can have more tokens than its checkpoint has embeddings.
+        pieces = [[i for i in ids if i < len(table)] or [len(table)] for ids in self.pieces]
         flat = torch.tensor([token_id for ids in pieces for token_id in ids])
         starts = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
         means = F.embedding_bag(flat, rows, starts, mode="mean")

@@ -248,6 +248,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
     base_model_prefix = "elektron"
     _input_embed_layer = "word_embeddings"
     supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # Trainer divides the losses of accumulated batches itself
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": ElektronLayer, "attentions": ElektronAttention}  # noqa: RUF012

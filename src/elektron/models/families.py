@@ -165,13 +165,6 @@ def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, i
     )
 
 
-def deberta_token_logits(generator: Any, hidden_states: Tensor) -> Any:
-    """By either of the heads that `DebertaV2ForMaskedLM` can have."""
-    if generator.legacy:
-        return generator.cls(hidden_states)
-    return generator.lm_predictions(hidden_states, generator.get_input_embeddings())
-
-
 def distilbert_token_logits(generator: Any, hidden_states: Tensor) -> Any:
     """By the head of `DistilBertForMaskedLM`, which has no module of its own."""
     states = generator.activation(generator.vocab_transform(hidden_states))
@@ -207,7 +200,7 @@ FAMILIES: dict[str, Family] = {
             generator_class=transformers.DebertaV2ForMaskedLM,
             make_config=deberta_config,
             encode=encode_deberta,
-            token_logits=deberta_token_logits,
+            token_logits=lambda network, states: network.cls(states),
         ),
         Family(
             name="modernbert",

@@ -24,6 +24,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from .elektron import ElektronConfig, ElektronModel, ElektronPreTrainedModel, rms_norm
 
@@ -47,6 +48,7 @@ class ElektronWithHead(ElektronPreTrainedModel):
         """Cross-entropy over the tokens whose label is not -100."""
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -55,7 +57,7 @@ class ElektronWithHead(ElektronPreTrainedModel):
         **kwargs: Any,
     ) -> ModelOutput:
         """`input_ids` and `attention_mask` `(batch, length)` to logits, and the loss if there are labels."""
-        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        encoded = self.elektron(input_ids, attention_mask, return_dict=True, **kwargs)
         logits = self.logits(encoded.last_hidden_state, attention_mask)
         loss = None if labels is None else self.loss(logits, labels)
         return self.output_class(loss=loss, logits=logits, **shared_outputs(encoded))
@@ -186,6 +188,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -195,7 +198,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput:
         """Start and end logits, each `(batch, length)`; positions `(batch,)` past the end are not looked at."""
-        encoded = self.elektron(input_ids, attention_mask, **kwargs)
+        encoded = self.elektron(input_ids, attention_mask, return_dict=True, **kwargs)
         start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
         loss = ForQuestionAnsweringLoss(start_logits, end_logits, start_positions, end_positions)
         return QuestionAnsweringModelOutput(
@@ -212,6 +215,7 @@ class ElektronForMultipleChoice(ElektronPreTrainedModel):
         self.classifier = SentenceHead(config, 1)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -224,7 +228,7 @@ class ElektronForMultipleChoice(ElektronPreTrainedModel):
         assert input_ids is not None
         batch, choices, length = input_ids.shape
         mask = None if attention_mask is None else attention_mask.view(-1, length)
-        encoded = self.elektron(input_ids.view(-1, length), mask, **kwargs)
+        encoded = self.elektron(input_ids.view(-1, length), mask, return_dict=True, **kwargs)
         logits = self.classifier(encoded.last_hidden_state, mask).view(batch, choices)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return MultipleChoiceModelOutput(loss=loss, logits=logits, **shared_outputs(encoded))

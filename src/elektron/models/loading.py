@@ -30,8 +30,8 @@ RENAMED = {
     "lm_predictions.lm_head.LayerNorm": "cls.predictions.transform.LayerNorm",
     "lm_predictions.lm_head.bias": "cls.predictions.bias",
 }
-"""The head that predicts tokens in the files of DeBERTa-v3, and in transformers where the configuration is `legacy`,
-as those files' is by default."""
+"""The head that predicts tokens in the files of DeBERTa-v3, and in transformers where the configuration is `legacy`;
+both compute the same."""
 POOLER = "pooler"
 """The module between BERT's encoder and a head for sentences. Models saved with other heads do not have it."""
 CONVERSION = (
@@ -103,7 +103,9 @@ def _load(
             raise _pickled(place)
         for path in sorted(Path(name).glob("*.safetensors")):
             check_readable(path)
-    renamed = RENAMED if getattr(config, "legacy", False) else None
+    renamed = None
+    if config.model_type == "deberta-v2":
+        config.legacy, renamed = True, RENAMED
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
     try:

@@ -19,7 +19,16 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange, adapted, kind_of_positions
-from elektron.models.families import LABELS, RELEASED_FAMILIES, Family, Sizes, check_sizes, fix_first_logit, sizes_of
+from elektron.models.families import (
+    LABEL_IDS,
+    LABELS,
+    RELEASED_FAMILIES,
+    Family,
+    Sizes,
+    check_sizes,
+    fix_first_logit,
+    sizes_of,
+)
 from elektron.models.loading import load_network, load_pooler, load_with_new_head
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair, build_pair
 from elektron.models.sharing import Sharing, share
@@ -152,7 +161,7 @@ def load_discriminator(
     config = copy.deepcopy(masked_lm.config)
     if family.classifies_tokens:
         config.id2label = dict(LABELS)
-        config.label2id = {label: number for number, label in LABELS.items()}
+        config.label2id = dict(LABEL_IDS)
     discriminator = family.discriminator_class(config)
     setattr(discriminator, discriminator.base_model_prefix, masked_lm.base_model)
     fix_first_logit(discriminator)
@@ -190,7 +199,9 @@ def resolve_sharing(generator: PreTrainedModel, discriminator: PreTrainedModel, 
     if sharing is None:
         log.info("generator and discriminator come with different embeddings: each keeps its own (--sharing none)")
     elif sharing in ("tokens", "embeddings", "all"):
-        log.warning("--sharing %s: the generator's other embeddings are replaced by the discriminator's", sharing)
+        log.warning(
+            "--sharing %s: the generator's own embeddings, which differ, are replaced by the discriminator's", sharing
+        )
     return sharing or "none"
 
 

@@ -22,7 +22,8 @@ time or more: it pays for runs of more FLOPs than this, or of more seconds."""
 def should_compile(config: PretrainConfig, device: torch.device, flops: float | None) -> bool:
     """Whether a run is compiled: as configured, else on GPUs, and long runs of family `elektron` on CPUs.
 
-    There compiling makes the layers of the other families, which are transformers', slower (docs/benchmarks.md).
+    Where the compiler that this needs is missing, a run is not compiled. On CPUs compiling makes the layers of the
+    other families, which are transformers', slower (docs/benchmarks.md).
 
     Args:
         config: the settings of the run.
@@ -34,7 +35,8 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
     if config.parallel == "fsdp":
         return False
     if device.type == "cuda":
-        return True
+        # Triton needs a C compiler.
+        return any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
     # Inductor needs a C++ compiler.
     if config.family != "elektron" or shutil.which(os.environ.get("CXX", "g++")) is None:
         return False

@@ -61,6 +61,14 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(ONLY_CONTINUED, (0.1, "random", "adamw", 1e-4, True)),
     }.items()
 }
+SIZES = {
+    "num_hidden_layers": 12,
+    "hidden_size": 256,
+    "intermediate_size": 1024,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+}
+"""Default sizes of a network: those of ELECTRA-small."""
 LENGTHS = ("steps", "tokens", "minutes", "flops")
 """How the length of a run can be given."""
 LONGEST_TIMEOUT = 10 * 24 * 3600
@@ -71,14 +79,14 @@ LONGEST_TIMEOUT = 10 * 24 * 3600
 class NetworkConfig:
     """Sizes of the two encoders. Vocabulary and row length come from the blocks."""
 
-    num_hidden_layers: Layers = 12
-    """Transformer layers of the discriminator."""
-    hidden_size: Size = 256
-    """Width of the discriminator."""
-    intermediate_size: Size = 1024
-    """Inner width of the discriminator's feed-forward blocks."""
-    num_attention_heads: Size = 4
-    """Attention heads of the discriminator."""
+    num_hidden_layers: Layers | None = None
+    """Transformer layers of the discriminator (default: 12)."""
+    hidden_size: Size | None = None
+    """Width of the discriminator (default: 256)."""
+    intermediate_size: Size | None = None
+    """Inner width of the discriminator's feed-forward blocks (default: 1024)."""
+    num_attention_heads: Size | None = None
+    """Attention heads of the discriminator (default: 4)."""
     embedding_size: Size | None = None
     """Width of the embeddings that both networks read (default: 128; modernbert and deberta-v2 hidden)."""
     generator_width: Annotated[float, Within(above=0, most=4)] | None = None
@@ -86,8 +94,8 @@ class NetworkConfig:
     modernbert and deberta-v2 1)."""
     generator_layers: Layers | None = None
     """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2 half)."""
-    max_position_embeddings: Size = 512
-    """Longest text, in tokens, that the models will read after training."""
+    max_position_embeddings: Size | None = None
+    """Longest text, in tokens, that the models will read after training (default: 512)."""
     dropout: Fraction | None = None
     """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
     embedding_init: Literal["cooccurrence", "random"] | None = None
@@ -154,7 +162,8 @@ class OptimizerConfig:
     name: Literal["adamw", "muon"] | None = None
     """`adamw`, or `muon`: Muon on hidden matrices and AdamW on the rest (default: elektron muon, the others adamw)."""
     learning_rate: LearningRate | None = None
-    """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron 3e-3)."""
+    """Peak learning rate of AdamW (default: electra and deberta-v2 5e-4, modernbert 8e-4, elektron 3e-3, those that
+    are only continued 1e-4)."""
     muon_learning_rate: LearningRate = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: Fraction = 0.9
@@ -329,10 +338,12 @@ def default_sharing(config: PretrainConfig) -> Sharing:
 
 def family_defaults(family: str, network: NetworkConfig) -> dict[str, Any]:
     """The defaults of settings that depend on the family."""
-    embedding_size, width, layers = 128, 0.25, network.num_hidden_layers
+    sizes = SIZES | {name: value for name, value in vars(network).items() if value is not None}
+    embedding_size, width, layers = 128, 0.25, sizes["num_hidden_layers"]
     if family in SHALLOWER_GENERATOR:
-        embedding_size, width, layers = network.hidden_size, 1.0, max(1, layers // 2)
+        embedding_size, width, layers = sizes["hidden_size"], 1.0, max(1, layers // 2)
     return FAMILY_DEFAULTS[family] | {
+        **{f"network.{name}": value for name, value in SIZES.items()},
         "network.embedding_size": embedding_size,
         "network.generator_width": width,
         "network.generator_layers": layers,

@@ -82,6 +82,7 @@ def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
         for part, head in ((GENERATOR, pair.generator), ("lm", pair.masked_lm)):
             if head is not None and part in pair.new_parts:
                 bias = head.get_output_embeddings().bias
+                bias.fill_(float(biases.min()))  # also for entries that only round the vocabulary up
                 bias[: len(biases)] = biases.to(bias)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.vocabulary import CONTINUATION, UNSPACED
+from elektron.corpus.vocabulary import CONTINUATION, UNSPACED, readable
 from elektron.errors import ElektronError
 
 SPACES = "▁ĠĊĉč"
@@ -149,7 +149,8 @@ class WordFinder:
         if kind != "WordPiece":
             self.is_word = np.array([t in special or is_punctuation(t) for t in tokens])
             for number, token in enumerate(tokens):
-                unspaced = UNSPACED.search(token) or any(map(is_unspaced, token))
+                text = readable(token, tokenizer.backend_tokenizer)
+                unspaced = UNSPACED.search(text) or any(map(is_unspaced, text))
                 self.starts[number] = token[0] in SPACES or unspaced or self.is_word[number]
         self.segment = None if segmenter is None else load_segmenter(segmenter)
         # The text as the tokenizer has normalized it, so that a word always consists of whole tokens.

@@ -201,8 +201,9 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 def summary_text(summary: dict[str, Any], folder: RunFolder, init_from: str | None) -> str:
     """The metrics of a finished run, and what to do with it next."""
     path = str(folder.path)
-    sources = {key.partition("/")[2]: summary[key] for key in summary if key.startswith("generator_loss/")}
-    more = [f"  {source}: generator {loss:.2f} nats" for source, loss in sources.items()]
+    name, loss_of = ("generator", "generator_loss") if summary.get("generator_loss") is not None else ("LM", "lm_loss")
+    sources = {key.partition("/")[2]: summary[key] for key in summary if key.startswith(f"{loss_of}/")}
+    more = [f"  {source}: {name} {loss:.2f} nats" for source, loss in sources.items()]
     evaluations = (line for line in folder.lines() if line["kind"] == "evaluation")
     if found := start_and_end(evaluations, summary):
         rows, remark = found

@@ -69,7 +69,7 @@ class PairOptimizer:
             if parameter in matrices:
                 by_parts[matrices[parameter]].append(parameter)
         if by_parts:
-            constant_norm = pair.family.scale_invariant and pair.generator_family.scale_invariant
+            constant_norm = pair.family.scale_invariant  # a generator of another family is not trained
             self.optimizers.append(
                 Muon(
                     [{"params": found, "parts": parts} for parts, found in by_parts.items()],

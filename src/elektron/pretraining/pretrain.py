@@ -59,6 +59,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     pair = pair_for(config, store.manifest, tokenizer)
     if config.nproc is not None and not launched():
         check_world_size(config.nproc, curriculum.shape(0).store_rows)
+        del pair  # every process has its own
         with own_folder(config, store) as folder:
             pass  # its errors are reported once, here, before any process is started
         if not folder.finished:
@@ -102,8 +103,8 @@ def with_precision_of_run(on: Device, config: PretrainConfig, world: World) -> D
     """The device with one precision for all ranks and sessions of the run, also where it is chosen by measuring."""
     is_bf16 = on.dtype == torch.bfloat16
     if config.precision is None:
-        with suppress(ElektronError, ValueError):  # damage is reported when it is loaded
-            for path in checkpoint.checkpoints(config.out):
+        for path in checkpoint.checkpoints(config.out):
+            with suppress(ElektronError, ValueError):  # damage is reported when it is loaded
                 kind, precision, _ = checkpoint.read_progress(path).device.rsplit(", ", 2)
                 if kind == on.kind:
                     is_bf16 = precision == "bfloat16"

@@ -60,7 +60,7 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
             sizes["generator_width"] = generator.hidden_size / sizes["hidden_size"]
     for field in dataclasses.fields(config.network):
         value, own = getattr(config.network, field.name), sizes.get(field.name)
-        if value == field.default or own is None:
+        if value is None or own is None:
             continue
         if field.name == "max_position_embeddings" and value > own:
             sizes[field.name] = value  # more positions can be had
@@ -176,6 +176,12 @@ def released_networks(config: PretrainConfig) -> list[str]:
 
 def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None = None) -> Pair:
     """Build or load the networks for the rows that the manifest describes, and for the blocks' tokenizer."""
+    for name in released_networks(config):
+        if manifest.packing == "dense" and mixes_documents(load_configuration(name)):
+            raise ElektronError(
+                f"{name} has a convolution, which mixes documents of a packed row: prepare the blocks with "
+                "--packing paper"
+            )
     objective, ready_generator = OBJECTIVES[config.objective], config.plan_options.generator
     sizes, generator_sizes = configured_sizes(config.network)
     rest = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
@@ -206,10 +212,6 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
     source, generator_name = generator_source(config)
     if source is not None and config.generator is None:
         log.info("the generator is %s (--generator %s)", generator_name or GENERATORS[source], source)
-    if manifest.packing == "dense" and mixes_documents(load_configuration(name)):
-        raise ElektronError(
-            f"{name} has a convolution, which mixes documents of a packed row: prepare the blocks with --packing paper"
-        )
     vocabulary = None
     if config.replace_tokenizer and tokenizer is not None:
         released = load_tokenizer(name)
@@ -217,13 +219,14 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
             raise ElektronError(f"{name} and {generator_name} have different tokenizers")
         if fingerprint(released) != fingerprint(tokenizer):
             vocabulary = VocabularyChange.between(released, tokenizer)
+    sizes, generator_sizes = configured_sizes(config.network)
     return load_pair(
         name,
         generator_name,
-        configured_sizes(config.network)[1] if source == "small" else None,
+        generator_sizes if source == "small" else None,
         config.sharing,
         same=source == "same",
-        length=max(manifest.seq_len, config.network.max_position_embeddings),
+        length=max(manifest.seq_len, sizes.max_position_embeddings),
         vocabulary=vocabulary,
     )
 

@@ -310,7 +310,7 @@ class Trainer(RecoverableRun):
         """
         examples, detects = None, self.objective.detects
         if detects:
-            with self.on.autocast():
+            with self.on.autocast(), torch.compiler.set_stance("force_eager"):
                 examples = find_examples(self.pair, self.batches, self.objective, self.tokenizer)
             reshard(self.pair)
         out, writes = self.folder.path, self.folder.writes

@@ -72,8 +72,9 @@ def with_recipe(
         dropped.update(name for name in base if name.startswith("network."))
     if any(own.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
-    base_family = base.get("family", PretrainConfig.family)
-    family = own.get("family", base_family)
+    family = own.get("family", base.get("family", PretrainConfig.family))
+    # A recipe for continuing is for every family.
+    base_family = base.get("family", PretrainConfig.family if own.get("init_from") is None else family)
     if family != base_family:
         dropped.update(FAMILY_FIELDS)
     if (family in SHALLOWER_GENERATOR) != (base_family in SHALLOWER_GENERATOR):

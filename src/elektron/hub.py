@@ -160,14 +160,7 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
     Without them transformers lowercases even if `tokenizer.json` does not. With a `vocab.txt` alone, they are
     inferred from the vocabulary.
     """
-    repo = parse_repo(name)
-
-    def file(which: str) -> Path | None:
-        options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
-        path = cached_file(repo.name, which, subfolder=subfolder, **options)
-        return None if path is None else Path(path)
-
-    if (written := file("tokenizer.json")) is not None:
+    if (written := optional_file(name, TOKENIZER, subfolder)) is not None:
         normalizer = read_json(written).get("normalizer")
         if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
             return {}
@@ -176,7 +169,7 @@ def _case_options(name: str, subfolder: str) -> dict[str, bool]:
             "strip_accents": normalizer["strip_accents"],
             "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
         }
-    if (vocabulary := file("vocab.txt")) is None:
+    if (vocabulary := optional_file(name, "vocab.txt", subfolder)) is None:
         return {}
     pieces = [piece for piece in read_text(vocabulary).splitlines() if not piece.startswith("[")]
     lowercase = not any(map(has_capitals, pieces))
@@ -198,6 +191,17 @@ def hub_options(repo: Repo) -> dict[str, Any]:
     """Options of `from_pretrained`: the revision, and no requests where the hub is not needed or not reachable."""
     local = Path(repo.name).is_dir() or not hub_is_reachable()
     return {"revision": repo.revision, "local_files_only": local}
+
+
+def optional_file(name: str, file: str, subfolder: str = "") -> Path | None:
+    """A file of a folder or hub name; None if there is none, or no such folder or name."""
+    repo = parse_repo(name)
+    options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
+    try:
+        path = cached_file(repo.name, file, subfolder=subfolder, **options)
+    except OSError:
+        return None
+    return None if path is None else Path(path)
 
 
 def _json_file(repo: Repo, file: str, subfolder: str = "") -> dict[str, Any]:

@@ -183,7 +183,8 @@ def test_finished_trainings_survive_an_interruption(finished, encoders, animals,
     assert not list(tmp_path.rglob("trials"))
 
 
-def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_path, monkeypatch, caplog, seeds):
     def interrupted(search, *arguments):
         if search.trials:
             raise KeyboardInterrupt
@@ -193,9 +194,9 @@ def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_p
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Search, "train", interrupted)
         finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, seeds=2))
-    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=2))
+    finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=seeds))
     assert "1 finished trainings" in caplog.text and "removed" in caplog.text
-    assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2, 2]
+    assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2] * seeds
 
 
 def test_out_is_refused_before_anything_is_read(encoders, animals, tmp_path):
@@ -240,6 +241,7 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
             ["a", "b c"],
         ),
         ("translation", {"source": "a", "target": "b"}, ["a"]),
+        ("embedding", {"text": "a", "pair": "b", "negative": "c", "label": 1.0}, ["a", "b", "c"]),
     ],
 )
 def test_a_vocabulary_is_learned_from_all_that_is_read(task, values, texts):
@@ -348,6 +350,34 @@ def test_several_labels_at_once(encoders, tmp_path):
         "predicted_labels",
         "predicted_scores",
     }
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0])
+def test_large_offsets_and_small_numbers_survive_lower_precision(encoders, tmp_path, scale):
+    rows = [
+        (text, str(2013.0 * scale + scale * (label == "animal"))) for text, label in labelled_sentences(100, seed=5)
+    ]
+    path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
+    config = FinetuneConfig(
+        task="regression",
+        model=str(encoders["electra"]),
+        train=[str(path)],
+        test=[str(path)],
+        out=tmp_path / "m",
+        epochs=5.0,
+        precision="bf16",
+        **QUICK,
+    )
+    metrics = finetune(config)
+    assert metrics["mse"] < scale**2 and metrics["pearson"] > 0.8
+    again = evaluate(EvaluateConfig(model=str(tmp_path / "m"), data=[str(path)], precision="bf16"))
+    assert again["mse"] == pytest.approx(metrics["mse"], rel=1e-3)
+
+
+def test_several_labels_for_a_model_of_one_are_refused(electra, tmp_path):
+    path = write_jsonl(tmp_path / "test.jsonl", [{"text": "a", "label": ["animal", "person"]}])
+    with pytest.raises(ElektronError, match="line 1: 2 labels, and the model gives each text one"):
+        evaluate(EvaluateConfig(model=str(electra), data=[str(path)]))
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])

@@ -1,11 +1,13 @@
 import dataclasses
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.finetuning.finetune import finetune
 from elektron.finetuning.recipe import check, combinations, resolve
 
 
@@ -80,6 +82,25 @@ def test_private_training_of_the_encoder_too_has_a_rate_of_its_own():
     assert resolved(private | {"layer_decay": 0.9, "learning_rate": 0.1}).learning_rate == 0.1
 
 
+@pytest.mark.parametrize(
+    ("settings", "fits"),
+    [
+        ({"task": "translation", "micro_batch_size": 48}, True),
+        ({"task": "summarization", "micro_batch_size": 24}, False),
+        ({"private": True, "epsilon": 8.0, "eval": ["e"], "micro_batch_size": 64}, True),
+        ({"batch_size": 16, "micro_batch_size": 24}, False),
+    ],
+)
+def test_a_micro_batch_is_at_most_the_batch_of_the_task(settings, fits):
+    with nullcontext() if fits else pytest.raises(ElektronError, match="--micro-batch-size"):
+        check(config(**settings))
+
+
+def test_windows_fit_the_encoder():
+    with pytest.raises(ElektronError, match="--stride 64 must be well below the 64 tokens"):
+        resolved({"stride": 64}, longest=64)
+
+
 def test_an_embedding_has_no_head_to_train_alone():
     with pytest.raises(ElektronError, match="--layer-decay 0"):
         check(config("embedding", layer_decay=0.0))
@@ -113,6 +134,19 @@ def test_longer_than_the_encoder_reads_is_refused():
 def test_values_that_cannot_work_are_refused_by_name(name, value):
     with pytest.raises(ElektronError, match="--" + name.replace("_", "-")):
         check(config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("item", "settings", "complaint"),
+    [
+        ("micro_batch_size=16,64", {}, "--micro-batch-size 64"),
+        ("batch-size=16,32", {"private": True, "epsilon": 8.0}, "refuses --sweep batch_size"),
+        ("max_train=100,1000", {}, "max_train cannot be varied"),
+    ],
+)
+def test_swept_values_are_checked_before_anything_is_read(item, settings, complaint, tmp_path):
+    with pytest.raises(ElektronError, match=complaint):
+        finetune(dataclasses.replace(config(**settings), sweep=[item], out=tmp_path / "m"))
 
 
 @pytest.mark.parametrize(

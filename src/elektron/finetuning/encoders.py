@@ -34,6 +34,7 @@ PROBE_TOKENS = 4
 DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
     *("attention_dropout", "embedding_dropout", "mlp_dropout", "dropout", "classifier_dropout"),
+    *("seq_classif_dropout", "qa_dropout"),
 )
 """The names of dropout probabilities in the configurations of different families."""
 
@@ -132,14 +133,14 @@ def is_causal(name: str, encoder: PreTrainedModel) -> bool:
     Raises:
         ElektronError: it cannot run.
     """
-    ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
-    other = ids.clone()
-    other[0, -1] = 0
     try:
+        ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
+        other = ids.clone()
+        other[0, -1] = 0
         first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
     except UNLOADABLE as error:
         raise ElektronError(
-            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is its config.json damaged?"
+            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is it an encoder of text?"
         ) from error
     return bool(torch.equal(first, second))
 

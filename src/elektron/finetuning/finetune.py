@@ -68,9 +68,10 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     Raises:
         ElektronError: settings that cannot work, files that are not of the task, or `out` is taken.
     """
-    recipe.check(config)
     require_tracker(config.track)
     combinations = recipe.combinations(config.sweep)
+    for settings in combinations:
+        recipe.check(replace_settings(config, settings))
     with atomic_folder(config.out, kept=TRIALS) as folder:
         keep_freed_memory()
         scratch = config.model.startswith(recipe.SCRATCH)

@@ -58,6 +58,7 @@ MECHANISM = ("epochs", "batch_size")
 NOT_SWEPT = {
     *("task", "model", "train", "eval", "test", "out", "baseline", "sweep", "seeds", "seed"),
     *("private", "epsilon", "delta", "track"),
+    *("max_train", "tokenizer", "eval_columns", "test_columns"),  # the data are read once
     *(field.name for field in dataclasses.fields(FilesConfig)),
 }
 
@@ -133,11 +134,12 @@ def resolve(
             defaults["learning_rate"] = PRIVATE_LEARNING_RATE
     missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **missing)
-    assert resolved.max_length is not None
+    assert resolved.max_length is not None and resolved.stride is not None
     if resolved.max_length > longest:
         raise ElektronError(
             f"--max-length {resolved.max_length} is more than the {longest} tokens that {config.model} can read"
         )
+    refuse_long_stride(resolved.stride, resolved.max_length)
     return resolved
 
 
@@ -179,9 +181,7 @@ def check(config: FinetuneConfig) -> None:
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
             raise ElektronError(f"{flag} does not apply to {config.task}, only to {comma_list(tasks)}")
-    stride, length = config.stride, config.max_length or READ_AT_ONCE
-    if stride is not None and stride >= length - LEAST_LENGTH:
-        raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
+    refuse_long_stride(config.stride or 0, config.max_length or READ_AT_ONCE)
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not scratch:
@@ -190,10 +190,18 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
         raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
+    usual_batch = GENERATING.get(config.task, (0, 32))[1]
+    batch_size = config.batch_size or (PRIVATE_BATCH if config.private else usual_batch)
+    if config.micro_batch_size is not None and config.micro_batch_size > batch_size:
+        raise ElektronError(f"--micro-batch-size {config.micro_batch_size} is more than --batch-size {batch_size}")
     if config.layer_decay == 0 and config.task == "embedding":
         raise ElektronError("--layer-decay 0 trains the head alone, and embedding has none")
-    if config.micro_batch_size is not None and config.micro_batch_size > (config.batch_size or 32):
-        raise ElektronError(f"--micro-batch-size {config.micro_batch_size} is more than --batch-size")
+
+
+def refuse_long_stride(stride: int, length: int) -> None:
+    """Raise ElektronError if windows of a length would overlap almost wholly."""
+    if stride >= length - LEAST_LENGTH:
+        raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
 
 
 def check_private(config: FinetuneConfig) -> None:
@@ -211,7 +219,7 @@ def check_private(config: FinetuneConfig) -> None:
         raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
-    swept = [name for name in MECHANISM if any(each.startswith(f"{name}=") for each in config.sweep)]
+    swept = [name for name in MECHANISM if name in combinations(config.sweep)[0]]
     same = {Path(name).resolve() for name in config.train}
     for found, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),

@@ -76,8 +76,8 @@ def train(
     """
     assert config.batch_size is not None
     assert config.epochs is not None
-    micro_batch_size = config.micro_batch_size or config.batch_size
-    accumulation = -(-config.batch_size // micro_batch_size)
+    accumulation = -(-config.batch_size // (config.micro_batch_size or config.batch_size))
+    micro_batch_size = -(-config.batch_size // accumulation)
     steps = math.ceil(config.epochs * math.ceil(len(features) / (micro_batch_size * accumulation)))
     optimizer = make_optimizer(model, config)
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
@@ -93,27 +93,30 @@ def train(
                 monitor.loss_sum = monitor.loss_sum + loss  # on the device of the loss
                 return loss
 
+        arguments = TrainingArguments(
+            output_dir=unused,
+            seed=seed,
+            max_steps=steps,
+            per_device_train_batch_size=micro_batch_size,
+            gradient_accumulation_steps=accumulation,
+            max_grad_norm=config.max_grad_norm,
+            train_sampling_strategy="group_by_length",
+            bf16=Device.choose(config.precision).dtype == torch.bfloat16,
+            use_cpu=not torch.cuda.is_available(),  # otherwise bf16 is refused there
+            logging_strategy="epoch",
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            eval_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        if torch.cuda.device_count() > 1:  # otherwise the Trainer uses DataParallel, with a batch for each GPU
+            arguments._n_gpu = min(arguments.n_gpu, 1)
         trainer = LossTrainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=unused,
-                seed=seed,
-                max_steps=steps,
-                per_device_train_batch_size=micro_batch_size,
-                gradient_accumulation_steps=accumulation,
-                max_grad_norm=config.max_grad_norm,
-                train_sampling_strategy="group_by_length",
-                bf16=Device.choose(config.precision).dtype == torch.bfloat16,
-                use_cpu=not torch.cuda.is_available(),  # otherwise bf16 is refused there
-                logging_strategy="epoch",
-                logging_nan_inf_filter=False,
-                save_strategy="no",
-                eval_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                dataloader_pin_memory=torch.cuda.is_available(),
-            ),
+            args=arguments,
             data_collator=lambda rows: task.collate(rows, tokenizer),
             train_dataset=list(features),
             optimizers=(optimizer, schedule),

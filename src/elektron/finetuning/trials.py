@@ -50,7 +50,7 @@ class Trained:
     config: FinetuneConfig
     """Resolved."""
     predictor: Predictor | None
-    """None where an earlier process has deleted the weights because another training is better."""
+    """None where an earlier, interrupted process has deleted the weights because another training is better."""
     scored: Scored | None = None
     """Of the test rows, or of the evaluation rows where there are none; None after a process was interrupted."""
 
@@ -66,17 +66,14 @@ class FinishedTrials:
     def __init__(self, folder: Path, identity: str | None) -> None:
         self.folder = folder
         self.identity = identity
-        if not self.count:
-            shutil.rmtree(folder, ignore_errors=True)  # of a process that ended in its first
-        if identity is None or not self.count:
-            return
-        if read_text(folder / IDENTITY) == identity:
+        if self.count and identity is not None and read_text(folder / IDENTITY) == identity:
             log.info("resuming: %d trainings of an interrupted run are finished", self.count)
-        else:
+            return
+        if self.count:
             log.warning(
                 "%d finished trainings of an interrupted run had other settings or data, and are removed", self.count
             )
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # also of a process that ended in its first
 
     @property
     def count(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import check_token_ids
 from elektron.finetuning.tasks.base import TASK_FILE
-from elektron.hub import load_configuration
+from elektron.hub import load_configuration, optional_file
 from elektron.models.families import LABELS
 from elektron.models.loading import load_network
 from elektron.models.onnx_model import OnnxModel, exported_file
@@ -84,8 +83,9 @@ def load_discriminator(model: str, task: str | None) -> Scorer | None:
             f"{name} is an exported model, which has no gradients and cannot be exported again: give the folder that "
             "it was exported from"
         )
-    finetuned = task is not None or (Path(name) / TASK_FILE).is_file()
-    return None if finetuned or discriminator_class(load_configuration(name)) is None else load_scorer(name)
+    if task is not None or discriminator_class(load_configuration(name)) is None:
+        return None
+    return load_scorer(name) if optional_file(name, TASK_FILE) is None else None
 
 
 def discriminator_class(config: PreTrainedConfig) -> Any:

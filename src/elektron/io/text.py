@@ -103,6 +103,9 @@ def decode(
     first = next(chunks, b"")
     if encoding is None:
         encoding = next((name for bom, name in BOMS.items() if first.startswith(bom)), "utf-8")
+    encoding = codecs.lookup(encoding).name
+    if encoding == "utf-8":
+        encoding = "utf-8-sig"
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     if errors != "strict":
         _refuse_binary(name, first, advice)

@@ -46,8 +46,9 @@ def ranks(first: Any, second: Any, names: Sequence[str]) -> list[int]:
         second: `(rows, hidden)`, those of the right texts.
         names: the right texts; equal ones are one candidate.
     """
-    _, chosen, place = np.unique(np.asarray(names), return_index=True, return_inverse=True)
-    vectors = second[chosen]
+    candidates: dict[str, int] = {}
+    place = np.array([candidates.setdefault(name, len(candidates)) for name in names])
+    vectors = second[np.unique(place, return_index=True)[1]]
     found: list[int] = []
     for start in range(0, first.shape[0], BLOCK):
         cosines = first[start : start + BLOCK] @ vectors.T

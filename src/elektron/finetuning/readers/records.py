@@ -104,7 +104,8 @@ class Table:
 
 def input_texts(layout: Layout, records: Sequence[Record]) -> list[str]:
     """The texts of records that an encoder reads, without labels; tokens and choices are joined by spaces."""
-    roles = [role.name for role in layout.roles if role.needed in ("always", "together")]
+    read = ("pair", "negative")
+    roles = [role.name for role in layout.roles if role.needed in ("always", "together") or role.name in read]
     values = [record.values[role] for record in records for role in roles if role in record.values]
     values = [value["text"] if isinstance(value, dict) else value for value in values]  # choices with keys
     return [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]

@@ -128,7 +128,7 @@ def _choices(value: Any, where: str) -> Any:
 def _targets(value: Any, where: str) -> Any:
     """A text, or a list of texts any of which is right; also a list written as text."""
     found = parsed(value)
-    if isinstance(found, list) and all(isinstance(text, str) for text in found):
+    if isinstance(found, list) and found and all(isinstance(text, str) for text in found):
         value = found
     return [text for text in value if not is_empty(text)] if isinstance(value, list) else value
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from elektron.configuration import NotNegative
@@ -134,6 +134,8 @@ class Classification(SentenceTask, LabelledTask):
 
     def truth(self, record: Record) -> Prediction:
         names = [self.labels[number] for number in self.numbers_of(record)]
+        if not self.several and len(names) != 1:
+            raise ElektronError(f"{record.where}: {len(names)} labels, and the model gives each text one")
         return {"labels": names} if self.several else {"label": names[0]}
 
     def head_settings(self) -> dict[str, Any]:
@@ -177,7 +179,7 @@ class Classification(SentenceTask, LabelledTask):
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """Always the most common label (of several, as many as give the highest micro F1); logistic regression."""
-        counts = Counter(name for record in records for name in label_names(record))
+        counts = Counter(self.labels[number] for record in records for number in self.numbers_of(record))
         names = [name for name, _ in counts.most_common()]
         numbers = list(map(self.numbers_of, train))
         if not self.several:
@@ -235,9 +237,15 @@ class Regression(SentenceTask):
             **cls.configured(config),
         )
 
+    def load_model(self, folder: str) -> PreTrainedModel:
+        model = super().load_model(folder)
+        last_layer(model).__class__ = LinearInFp32
+        return model
+
     def finished(self, model: PreTrainedModel) -> Self:
         """Put mean and spread into the last layer."""
-        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        last = last_layer(model)
+        last.__class__ = LinearInFp32
         with torch.no_grad():
             last.weight.mul_(self.spread)
             last.bias.mul_(self.spread).add_(self.mean)
@@ -253,7 +261,7 @@ class Regression(SentenceTask):
         return (number_of(record) - self.mean) / self.spread
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
-        return {"score": round(self.mean + self.spread * float(logits[0]), 6)}
+        return {"score": float(f"{self.mean + self.spread * float(logits[0]):.7g}")}
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         return regression(list(map(number_of, records)), [row["score"] for row in predictions])
@@ -277,6 +285,22 @@ class Regression(SentenceTask):
         true = np.array(list(map(number_of, records)))
         summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"
         return Variation(float(scores.std()), float(true.std()), summary)
+
+
+class LinearInFp32(nn.Linear):
+    """A layer computed in fp32 also under autocast: bf16 would round a bias of 2,013.7 to 2,016."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(…, in_features)` to `(…, out_features)`."""
+        if not torch.is_autocast_enabled(input.device.type):
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
+
+
+def last_layer(model: PreTrainedModel) -> nn.Linear:
+    """The layer whose output are the numbers."""
+    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def label_names(record: Record) -> list[str]:

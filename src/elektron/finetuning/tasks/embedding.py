@@ -20,7 +20,8 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from elektron.finetuning.baselines import tf_idf
+from elektron.errors import ElektronError
+from elektron.finetuning.baselines import evenly_spaced, tf_idf
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokenizer, encode, pad
@@ -145,6 +146,7 @@ class Embedding(Task):
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
+        refuse_mixed_columns(records)
         scored = "label" in records[0].values
         if scored and len(set(map(number_of, records))) < 2:
             raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
@@ -153,6 +155,11 @@ class Embedding(Task):
     def truth(self, record: Record) -> Prediction:
         """The score; nothing of pairs without."""
         return {"score": number_of(record)} if self.has_scores([record]) else {}
+
+    def check(self, records: Records) -> None:
+        """Raise ElektronError for a record that has other columns than the first, or no number as its score."""
+        refuse_mixed_columns(records)
+        super().check(records)
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
@@ -228,7 +235,9 @@ class Embedding(Task):
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """Vectors of TF-IDF in place of embeddings; no constant one, since texts with the same vector have no order."""
-        known = [str(record.values[role]) for record in train or records for role in TEXTS[:2]]
+        known_records = train or records
+        read = evenly_spaced(known_records)
+        known = [str(known_records[place].values[role]) for place in read for role in TEXTS[:2]]
         vectorizer = tf_idf(known)
         if vectorizer is None:
             return []
@@ -246,6 +255,15 @@ class Embedding(Task):
             scores = np.array(list(map(number_of, records)))
             true = float(scores.std() / max(np.ptp(scores), 1e-9))
         return Variation(float(cosines.std()), true, summary)
+
+
+def refuse_mixed_columns(records: Records) -> None:
+    """Raise ElektronError if some records have a negative or a score and others have none."""
+    for role in ("negative", "label"):
+        for record in records:
+            if (role in record.values) != (role in records[0].values):
+                other = "has" if role in record.values else "lacks"
+                raise ElektronError(f"{record.where}: it {other} a {role}, unlike {records[0].where}: all rows or none")
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

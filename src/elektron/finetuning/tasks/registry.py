@@ -17,7 +17,7 @@ from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
-from elektron.hub import load_configuration
+from elektron.hub import load_configuration, optional_file
 from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
 from elektron.models.pair import DISCRIMINATOR
 
@@ -49,18 +49,18 @@ def load_task(model: str, expected: str | None = None) -> Task:
     Raises:
         ElektronError: there is no such model, it is of another task or of none.
     """
-    path = Path(model) / TASK_FILE
     if (Path(model) / DISCRIMINATOR).is_dir():
         raise ElektronError(
             f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
         )
-    task = _read(path) if path.is_file() else _by_class(model, expected)
+    path = optional_file(model, TASK_FILE)
+    task = _by_class(model, expected) if path is None else _read(path, model)
     if expected is not None and task.name != expected:
         raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
     return task
 
 
-def _read(path: Path) -> Task:
+def _read(path: Path, model: str) -> Task:
     try:
         content = parse_json_object(read_text(path))
         name, number = content["task"], content["format"]
@@ -69,7 +69,7 @@ def _read(path: Path) -> Task:
     if number != FORMAT or name not in list(TASKS):
         raise ElektronError(f"{path}: of another version of elektron, or not elektron's")
     try:
-        return TASKS[name].load(content, str(path.parent))
+        return TASKS[name].load(content, model)
     except ElektronError as error:
         raise unreadable(path, error, "fine-tune again") from error
 
@@ -96,7 +96,7 @@ def _by_class(model: str, expected: str | None) -> Task:
         case "QuestionAnswering":
             return QuestionAnswering(max_length=length, stride=length // 4, no_answers=False)
     if expected == Embedding.name:
-        if not (Path(model) / "modules.json").exists():
+        if optional_file(model, "modules.json") is None:
             log.warning("%s was not trained for sentence embeddings: similarities of its vectors say little", model)
         return Embedding(scored=None, max_length=length)
     near = f"; is it meant for {expected}?" if expected else ""

@@ -22,6 +22,7 @@ from transformers import (
     BertForMaskedLM,
     ElectraConfig,
     ElectraModel,
+    RobertaConfig,
 )
 
 from elektron import hub
@@ -116,6 +117,13 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(model: Path, m
     assert loading.load_network(Network, "some/model@abc") is network
     hub.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) > 5
+
+
+def test_a_network_without_segments_gets_none(model: Path, tmp_path: Path) -> None:
+    load_tokenizer(str(model)).save_pretrained(tmp_path)
+    RobertaConfig(type_vocab_size=1).save_pretrained(tmp_path)
+    for folder, has_segments in ((model, True), (tmp_path, False)):
+        assert ("token_type_ids" in hub.load_tokenizer_files(str(folder))("a", "b")) == has_segments
 
 
 def test_a_hub_that_does_not_answer_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

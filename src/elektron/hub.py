@@ -139,7 +139,10 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
         tokenizer_class, options = PreTrainedTokenizerFast, {}
     elif case_options and not config.model_type and "tokenizer_class" not in settings:
         tokenizer_class, options = BertTokenizer, case_options
-    return tokenizer_class.from_pretrained(repo.name, subfolder=subfolder, **hub_options(repo), **options)
+    tokenizer = tokenizer_class.from_pretrained(repo.name, subfolder=subfolder, **hub_options(repo), **options)
+    if getattr(config, "type_vocab_size", None) == 1:  # RoBERTa with a tokenizer of BERT, which marks second texts by 1
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return tokenizer
 
 
 def _try_tokenizer(path: Path) -> None:

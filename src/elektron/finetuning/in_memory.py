@@ -16,11 +16,14 @@ class Rows(str):
     """Rows with a name for settings and messages."""
 
     rows: list[dict[str, Any]]
+    features: Any
+    """Of a data set: among them the names of its classes."""
 
-    def __new__(cls, rows: list[dict[str, Any]]) -> Self:
+    def __new__(cls, rows: list[dict[str, Any]], features: Any = None) -> Self:
         """The rows under a name that no others have."""
         self = super().__new__(cls, f"rows in memory ({next(_numbers)})")
         self.rows = rows
+        self.features = features
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -46,4 +49,4 @@ def as_source(value: Any) -> Any:
         return Rows([dict(row) for row in value])
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return Rows(value.to_dict("records"))
-    return Rows(list(value)) if hasattr(value, "column_names") else value
+    return Rows(list(value), value.features) if hasattr(value, "column_names") else value

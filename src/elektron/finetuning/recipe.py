@@ -32,6 +32,8 @@ READ_AT_ONCE = 512
 OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),
+    "truncation": ("classification", "regression", *GENERATING),
+    "stride": ("classification", "regression", "token-classification", "question-answering"),
     **dict.fromkeys(("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(GENERATING)),
 }
 """Settings that other tasks do not have; those with a default other than None are not checked."""

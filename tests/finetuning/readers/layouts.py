@@ -46,7 +46,7 @@ def lazily(
     stdin: bytes = b"",
     **options: Any,
 ) -> Iterator[Record]:
-    names = [str(source) for source in sources]
+    names = [each if isinstance(each, str) else str(each) for each in sources]
     return read_records(names, layout, FilesConfig(**options), labelled, io.BytesIO(stdin))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elektron.errors import ElektronError
+from elektron.finetuning.in_memory import as_source
 from tests.finetuning.readers.layouts import CHOICES, read, values
 
 
@@ -123,7 +124,8 @@ def data_set(tmp_path: Path) -> Path:
 
 
 def test_numbers_of_classes_become_their_names(data_set: Path) -> None:
-    for source in (f"hf:{data_set}", f"hf:{data_set}::train", data_set / "train.parquet"):
+    in_memory = as_source(datasets.Dataset.from_parquet(str(data_set / "train.parquet")))
+    for source in (f"hf:{data_set}", f"hf:{data_set}::train", data_set / "train.parquet", in_memory):
         records = read(source, labelled=False)
         assert [record.values for record in records] == [
             {"text": "a"},

@@ -16,6 +16,7 @@ from elektron.finetuning.tasks.token_classification import (
     first_pieces,
     tokens_of,
 )
+from tests.finetuning.tasks.test_question_answering import byte_level_tokenizer, learned
 
 CODER, THUMB = "\U0001f469\u200d\U0001f4bb", "\U0001f44d\U0001f3fd"
 """Two emoji of several characters each."""
@@ -158,6 +159,13 @@ class TestTokenClassification:
         assert [task.labels[label] for label in labels] == ["O", "B-X", "O"]
         assert feature["labels"][0] == feature["labels"][-1] == -100
         assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
+
+    @pytest.mark.parametrize("kind", ["bytes", "wordpiece", "bpe", "unigram"])
+    def test_words_are_cut_as_in_running_text(self, kind):
+        reader = byte_level_tokenizer() if kind == "bytes" else learned(kind)
+        (feature,) = self.task("O", "B-X").features([record(tokens=["x", "the", "at"])], reader, labelled=False)
+        assert feature["input_ids"] == reader(" x the at")["input_ids"]
+        assert [word for word in feature["words"] if word is not None] == [0, 1, 2]
 
     def test_always_the_commonest_tag_is_a_collapse_where_tags_differ(self):
         task = self.task("O", "B-X")

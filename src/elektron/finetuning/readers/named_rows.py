@@ -27,7 +27,7 @@ IN_CMRC = {"id": "query_id", "question": "query_text", "context": "context_text"
 
 def python_table(source: Rows) -> Table:
     """Rows that Python code gave."""
-    return Table(source, _numbered(source, source.rows), "rows from Python")
+    return Table(source, _numbered(source, source.rows, source.features), "rows from Python")
 
 
 def hub_table(source: str) -> Table:

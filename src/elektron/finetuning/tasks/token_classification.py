@@ -66,9 +66,11 @@ class TokenClassification(LabelledTask):
 
     def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
         """The windows of all records: their encodings, and what the model reads of each."""
+        # Byte-level BPE, as of RoBERTa, knows a word by the space before it.
+        before = " " if splits_by_space(tokenizer) else ""
         return tokenize(
             tokenizer,
-            [tokens_of(record) for record in records],
+            [[f"{before}{token}" for token in tokens_of(record)] for record in records],
             is_split_into_words=True,
             max_length=self.max_length,
             stride=self.stride,
@@ -133,6 +135,12 @@ class TokenClassification(LabelledTask):
     def outcomes(self, prediction: Prediction) -> list[str]:
         tags: list[str] = prediction["tags"]
         return tags
+
+
+def splits_by_space(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer cuts a word with a space before it differently, though it is told that it is one."""
+    first, second = (tokenizer([[word]], is_split_into_words=True)["input_ids"] for word in ("a", " a"))
+    return bool(first != second)
 
 
 def tokens_of(record: Record) -> list[str]:

@@ -19,8 +19,7 @@ from elektron.cli import main
 from elektron.errors import ElektronError
 from elektron.io.checksums import write_checksums
 from elektron.push import LOCAL_PATH, PushConfig, push
-from elektron.reporting.model_card import model_card
-from elektron.reporting.task_result import read_task_result
+from elektron.reporting.model_card import write_card
 from tests.reporting import tuned
 
 NAME = "me/reviews"
@@ -108,7 +107,7 @@ def model(tmp_path: Path) -> Path:
     for name in ("optimizer.safetensors", "notes.txt", "train.tsv", "my.py", "plot.png"):
         (folder / name).write_text("not of the model")
     write_checksums(folder)
-    (folder / "README.md").write_text(model_card(read_task_result(folder)), encoding="utf-8")
+    write_card(folder)
     return folder
 
 
@@ -141,6 +140,16 @@ def test_the_model_is_uploaded_with_its_card_and_nothing_else(hub: Hub, model: P
     assert metadata["license"] == "apache-2.0" and metadata["model-index"][0]["name"] == "reviews"
     assert f"model='{NAME}'" in text and "model='model'" not in text
     assert {name: len(content) for name, content in hub.files.items()} == found["files"]
+
+
+def test_a_card_that_nobody_changed_is_made_anew_wherever_the_folder_is(
+    hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = model.rename(model.with_name("moved"))
+    monkeypatch.chdir(moved)
+    push(PushConfig(".", NAME, upload=True))
+    text = hub.files["README.md"].decode()
+    assert f"model='{NAME}'" in text and "\n# reviews\n" in text
 
 
 def test_a_card_that_somebody_changed_is_kept(hub: Hub, model: Path) -> None:

@@ -40,6 +40,8 @@ class Fake:
         self.logged.append((values, step))
 
     def finish(self) -> None:
+        if self.error is not None:
+            raise self.error
         self.logged.append(({}, -1))
 
 
@@ -80,6 +82,17 @@ def test_a_failing_tracker_ends_no_training(fake: type[Fake], tmp_path: Path, ca
     tracker.close()
     (record,) = caplog.records
     assert "no space left" in record.message
+    tracker = Tracker("trackio", tmp_path, "mine", PretrainConfig(steps=3))
+    fake.made[1].error = OSError("no server")
+    tracker.close()
+    assert "no server" in caplog.records[1].message
+
+
+def test_another_tracker_begins_a_run_of_its_own(fake: type[Fake], tmp_path: Path) -> None:
+    config = PretrainConfig(steps=3)
+    (tmp_path / "tracking.json").write_text('{"tracker": "wandb", "run": "abcd"}')
+    Tracker("trackio", tmp_path, "mine", config)
+    assert "abcd" not in fake.made[0].options["name"] and fake.made[0].configured
 
 
 def test_no_folder_is_sent(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
 
     from elektron.models.onnx_model import exported_file
     from elektron.pretraining.config import SUMMARY
-    from elektron.reporting.model_card import encoder_card, model_card
+    from elektron.reporting.model_card import encoder_card, is_generated, model_card
     from elektron.reporting.pretraining_run import read_run
     from elektron.reporting.task_result import METRICS, TASK, read_task_result
 
@@ -150,7 +150,7 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     text = read_text(path) if path.is_file() else None
     if (folder / TASK).is_file() and (folder / METRICS).is_file():
         result = read_task_result(folder)
-        if text in (None, model_card(result)):
+        if text is None or is_generated(text):
             text = model_card(result, name)
     elif text is None and (run / SUMMARY).is_file():
         text = encoder_card(read_run(run), folder.name, name)
@@ -194,7 +194,7 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
     width = max(map(len, sizes))
     lines += [f"  {name:{width}}  {format_quantity(size, 'bytes')}" for name, size in sizes.items()]
     if left_out:
-        lines.append(f"Stays here: {comma_list(left_out)}")
+        lines.append(f"Not uploaded: {comma_list(left_out)}")
     made = ModelCard(card, ignore_metadata_errors=True)
     metadata = made.data.to_dict()
     metadata.pop("model-index", None)

@@ -66,8 +66,9 @@ class Tracker:
         self.errors = (OSError, ValueError, KeyError, getattr(importlib.import_module(module), error_class))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            new = not state.exists()
-            run = secrets.token_hex(4) if new else str(read_json(state)["run"])
+            known = read_json(state) if state.exists() else {}
+            new = known.get("tracker") != name
+            run = secrets.token_hex(4) if new else str(known["run"])
             self.tracker = self._make(folder, title, run, new, step)
             self.tracker.main_process_only = False  # this is called by one process
             self.tracker.start()
@@ -111,8 +112,12 @@ class Tracker:
 
     def close(self) -> None:
         """Have everything written."""
-        if self.tracker is not None:
+        if self.tracker is None:
+            return
+        try:
             self.tracker.finish()
+        except self.errors as error:
+            log.warning("--track %s: %s: not all may have been tracked", self.name, first_line(error))
 
 
 def hyperparameters(config: Any) -> dict[str, bool | int | float | str]:

@@ -88,3 +88,9 @@ def test_numbers_of_copies_that_plant_nothing_are_refused(tmp_path, copies):
 def test_a_template_without_a_secret_is_refused(tmp_path):
     with pytest.raises(ElektronError, match="no #"):
         make_canaries(CanariesConfig(out=tmp_path / "c", template="nothing"))
+
+
+@pytest.mark.parametrize("template", ["code # # and pin # #", "# @ #", "#密码#"])
+def test_words_inside_a_secret_are_refused(template, tmp_path):
+    with pytest.raises(ElektronError, match="spaces and marks only"):
+        make_canaries(CanariesConfig(out=tmp_path / "c", template=template))

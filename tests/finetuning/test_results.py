@@ -204,6 +204,16 @@ def test_several_labels_are_a_list_however_the_file_has_them(tmp_path, written):
     }
 
 
+@pytest.mark.parametrize(
+    ("role", "value"),
+    [("choices", ["yes", "no"]), ("answers", [{"text": "1907", "answer_start": 10}])],
+)
+def test_choices_and_answers_that_a_file_writes_as_text_are_lists(tmp_path, role, value):
+    record = Record({"text": "x", role: value}, {"text": "x", "column": str(value)}, "", {role: "column"})
+    write_predictions(tmp_path / "p.jsonl", [record], [{"label": 0}])
+    assert json.loads((tmp_path / "p.jsonl").read_text())["column"] == value
+
+
 def test_names_of_others_stay_text(tmp_path) -> None:
     escape = "\x1b[31m<script>"
     runs = [{"seed": seed, "settings": {"model": escape * seed}, "eval": {"f1": 0.5}} for seed in (1, 2)]

@@ -37,6 +37,11 @@ def test_csv_comes_back_whole(tmp_path):
     assert [json.loads(row["tags"]) for row in rows] == [row["tags"] for row in ROWS]
 
 
+def test_a_lone_carriage_return_is_quoted_in_csv(tmp_path):
+    write(tmp_path / "p.csv", [{"text": "a\rb", "label": "c"}])
+    assert (tmp_path / "p.csv").read_bytes() == b'text,label\n"a\rb",c\n'
+
+
 def test_tsv_comes_back_as_it_is_read_here(tmp_path, caplog):
     write(tmp_path / "p.tsv", ROWS[:1], ROWS[1:])
     rows = [record.columns for record in read(tmp_path / "p.tsv")]
@@ -86,6 +91,11 @@ def test_parquet_with_other_types_later_on_is_refused(tmp_path):
     with pytest.raises(ElektronError, match="jsonl instead"):
         write(tmp_path / "p.parquet", ROWS, [ROWS[0] | {"score": "high"}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_with_larger_numbers_than_it_has_is_refused(tmp_path):
+    with pytest.raises(ElektronError, match="jsonl instead"):
+        write(tmp_path / "p.parquet", [{"id": 2**64}])
 
 
 def test_parquet_with_nulls_first(tmp_path):

@@ -62,8 +62,8 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
         ({"tags": ["b", "a"], "predicted_labels": ["a", "b"]}, {"label": "tags"}, {}, False),
         ({"topics": ["a"], "predicted_labels": ["a", "b"]}, {"label": "topics"}, {}, True),
         ({"topics": [], "predicted_labels": []}, {"label": "topics"}, {}, False),
-        ({"a": 1.0, "b": "0", "c": "1", "predicted_labels": ["c", "a"]}, {"label": "a,b,c"}, {}, False),
-        ({"a": 1, "b": 0, "predicted_labels": ["b"]}, {"label": "a,b"}, {}, True),
+        ({"a": 1, "b": 1, "a,b": ["a", "b"], "predicted_labels": ["b", "a"]}, {"label": "a,b"}, {}, False),
+        ({"a": 1, "b": 0, "a,b": ["a"], "predicted_labels": ["b"]}, {"label": "a,b"}, {}, True),
     ],
 )
 def test_truths_are_found(row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path) -> None:

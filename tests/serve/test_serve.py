@@ -104,9 +104,10 @@ def test_a_port_in_use(models, capsys):
     assert f"--port {port}: nothing can listen there" in capsys.readouterr().err
 
 
-def test_an_address_that_is_not_of_this_machine(models, capsys):
-    assert main(["serve", models.path("classification"), "--host", "192.0.2.1"]) == 2
-    assert "--host 192.0.2.1" in capsys.readouterr().err
+@pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0..1"])
+def test_an_address_that_is_not_of_this_machine(models, capsys, host):
+    assert main(["serve", models.path("classification"), "--host", host]) == 2
+    assert f"--host {host}" in capsys.readouterr().err
 
 
 def test_missing_packages_are_named(models, capsys, monkeypatch):

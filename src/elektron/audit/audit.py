@@ -139,6 +139,8 @@ def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[ND
         inside = [numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)]
         count = min(map(len, inside))
         found += [(held_out, inside[0][:count]), (train, chooser.permutation(inside[1])[:count])]
+    if not any(len(numbers) for _, numbers in found):
+        raise ElektronError(f"{store.folder}: no held-out row is of a source that was trained on")
     rows = np.concatenate([split.take(numbers) for split, numbers in found])
     membership = np.concatenate([np.full(len(n), split is train) for split, n in found])
     if membership.sum() < 100:

@@ -75,6 +75,12 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
     """
     if "#" not in config.template:
         raise ElektronError(f"--template {config.template!r} has no #: there is nothing to guess")
+    secret = config.template[config.template.index("#") : config.template.rindex("#")]
+    if any(character.isalnum() or character == "@" for character in secret):
+        raise ElektronError(
+            f"--template {config.template!r}: between the first and the last # may be spaces and marks only, since all "
+            "of it is the secret"
+        )
     if not any(config.copies) or min(config.copies) < 0:
         raise ElektronError("--copies must be numbers of 0 or more, with one above 0")
     made = [canary(config.template, copies) for copies in config.copies for _ in range(config.secrets)]

@@ -58,7 +58,8 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
                 measured.append([each.faithfulness for each in found.answers if each.faithfulness])
                 if is_page and len(shown) < SHOWN:
                     shown.append(found)
-                predictions.append(found.reading.prediction | {"explanation": found.as_json()})
+                explanation = {} if is_page else {"explanation": found.as_json()}
+                predictions.append(found.reading.prediction | explanation)
                 bar.update(len(predictions))
         return predictions
 
@@ -72,7 +73,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
             explain_records,
             write,
             at_once=out is None,
-            chunk=PRINTED_TOGETHER if out is None else None,
+            chunk=PRINTED_TOGETHER,  # attention weights of many texts are large
             title="explaining",
         )
     result: dict[str, Any] = {"model": config.model, "input": config.input, "method": config.method, "texts": texts}

@@ -38,7 +38,7 @@ from elektron.io.files import to_json
 from elektron.pretraining.config import CORPUS, SUMMARY
 from elektron.progress import Progress
 from elektron.reporting.formatting import metric_format
-from elektron.reporting.model_card import CARD, file_name, model_card
+from elektron.reporting.model_card import file_name, on_hub, write_card
 from elektron.reporting.reading import PREFIX, mapping, read_json
 from elektron.reporting.sections import sides_table
 from elektron.reporting.seed_comparison import Interval
@@ -88,6 +88,7 @@ def write_results(
     ]
     details = {
         "model": trained.config.model,
+        "hub_name": encoder.name if "/" in encoder.name and on_hub(encoder.name) else "",
         "train_rows": len(data.train),
         "eval_rows": len(data.eval),
         "test_rows": len(data.test),
@@ -101,7 +102,7 @@ def write_results(
     write_json(folder / RUNS, [{"name": t.name} | dataclasses.asdict(t) for t in trials])
     save_yaml(trained.config, folder / CONFIG)
     write_evaluation(folder, metrics, details, records, evaluated.predictions)
-    (folder / CARD).write_text(model_card(read_task_result(folder)), encoding="utf-8")
+    write_card(folder)
     return metrics
 
 
@@ -273,12 +274,17 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
     """One JSON object a line, in the order of the records, with the values of all roles.
 
     The records of nested files, such as SQuAD's, do not have the passage among their columns. Several labels in one
-    column are a list, however the file writes them.
+    column are a list, however the file writes them, and so are choices and answers that it writes as text.
     """
     written = []
     for record in records:
         names = {role: name for role, name in record.names.items() if role in record.values and "," not in name}
-        lists = [role for role in names if role == "label" and isinstance(record.values[role], list)]
+        lists = [
+            role
+            for role, name in names.items()
+            if isinstance(record.values[role], list | dict)
+            and (role == "label" or (role in ("choices", "answers") and isinstance(record.columns.get(name), str)))
+        ]
         columns = {name: record.values[role] for role, name in names.items()} | record.columns
         columns |= {names[role]: record.values[role] for role in lists}
         written.append(dataclasses.replace(record, columns=columns))

@@ -8,7 +8,7 @@ from typing import Any
 
 from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError
-from elektron.finetuning.config import EvaluateConfig
+from elektron.finetuning.config import DecodingConfig, EvaluateConfig
 from elektron.finetuning.labelled import with_label
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import input_texts
@@ -30,6 +30,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.blimp is not None:
         if config.data:
             raise ElektronError("--blimp takes the place of labelled files: give one of them")
+        if config.task is not None or config.decoding != DecodingConfig():
+            raise ElektronError("--task and --decoding do not apply to --blimp")
         from elektron.inference.minimal_pairs import evaluate_minimal_pairs
 
         return evaluate_minimal_pairs(config)

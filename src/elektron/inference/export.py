@@ -125,7 +125,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         }
         (folder / EXPORT_FILE).write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
         write_checksums(folder)
-        size = format_quantity(file.stat().st_size, "bytes")
+        size = format_quantity(sum(part.stat().st_size for part in file.parent.iterdir()), "bytes")
     longest = max(length for _, length in result["shapes"])
     echo(
         f"{result['file']}: {result['precision']}, {size}, reads {', '.join(source.inputs)}, gives "
@@ -209,7 +209,8 @@ def quantize(file: Path, target: Path) -> Path:
 
     with quiet_libraries():
         quantize_dynamic(file, target, per_channel=True, weight_type=QuantType.QInt8)
-    file.unlink()
+    for written in file.parent.glob(f"{file.name}*"):  # weights of a large network are in a file of their own
+        written.unlink()
     return target
 
 

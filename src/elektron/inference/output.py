@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from elektron.errors import ElektronError, first_line
@@ -80,9 +81,11 @@ def _json_lines(path: Path) -> Iterator[Write]:
 
 
 def _csv(path: Path) -> Iterator[Write]:
-    """Fields are quoted where needed; lists are written as JSON."""
+    """Fields are quoted where needed, also for a lone carriage return; lists are written as JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        yield _table(".csv", csv.writer(file, lineterminator="\n").writerow)
+        # A writer quotes the characters of its line end.
+        lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+        yield _table(".csv", csv.writer(lines, lineterminator="\r\n").writerow)
 
 
 def _tsv(path: Path) -> Iterator[Write]:
@@ -147,7 +150,7 @@ def _parquet(path: Path) -> Iterator[Write]:
             if schema != writer.schema:
                 rewrite(schema)
             writer.write_table(table.cast(schema))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise ElektronError(
                 f"rows have values of different types ({first_line(error)}): write jsonl instead of parquet"
             ) from error

@@ -30,6 +30,7 @@ PASSAGE_WORDS = 150
 """Long enough for an answer and what it refers to, short enough to be about one thing."""
 CHARACTERS_OF_A_WORD = 2
 """Of Chinese and Japanese, marks included: there are no spaces to count words by."""
+EMBEDDED_AT_ONCE = 1024
 TITLE_WORDS = 12
 """A first line of more words is no heading."""
 
@@ -162,16 +163,23 @@ class SemanticSearch:
             raise ElektronError(f"{', '.join(sources)}: there is no text in it")
         self.embed = embed
         self.count = count
-        self.vectors = self._embeddings([Record({"text": each.text}, {}, each.source) for each in self.passages])
+        records = [Record({"text": each.text}, {}, each.source) for each in self.passages]
+        parts: list[NDArray[np.float32]] = []
+        with Progress("embedding passages", len(records), "passages") as bar:
+            for start in range(0, len(records), EMBEDDED_AT_ONCE):
+                parts.append(self._embeddings(records[start : start + EMBEDDED_AT_ONCE]))
+                bar.update(start + len(parts[-1]))
+        self.vectors = np.concatenate(parts)
 
     def predictions(self, queries: Sequence[Record]) -> list[Prediction]:
         """For each query `passages`, nearest first: `text`, `title`, `source`, and the cosine as `score`."""
-        cosines = self._embeddings(queries) @ self.vectors.T
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self.count]
-        return [
-            {"passages": [asdict(replace(self.passages[n], score=round(float(row[n]), 4))) for n in numbers]}
-            for row, numbers in zip(cosines, nearest, strict=True)
-        ]
+        found: list[Prediction] = []
+        for query in self._embeddings(queries):
+            cosines = self.vectors @ query
+            nearest = np.argsort(-cosines, kind="stable")[: self.count]
+            passages = [replace(self.passages[n], score=round(float(cosines[n]), 4)) for n in nearest]
+            found.append({"passages": list(map(asdict, passages))})
+        return found
 
     def _embeddings(self, records: Sequence[Record]) -> NDArray[np.float32]:
         return unit(np.array([each["embedding"] for each in self.embed(records)], dtype=np.float32))

@@ -89,7 +89,7 @@ def predict_rows(
     predict_records: PredictRecords,
     write: Write,
     at_once: bool,
-    chunk: int | None = None,
+    chunk: int = CHUNK,
     title: str = "predicting",
 ) -> int:
     """Read the rows of a file a chunk at a time and write them with their predictions.
@@ -102,7 +102,7 @@ def predict_rows(
         predict_records: gives a prediction for each record of a chunk.
         write: takes the rows of a chunk.
         at_once: whether a chunk of standard input ends when no more is available.
-        chunk: most rows of a chunk (default: CHUNK).
+        chunk: most rows of a chunk.
         title: of the progress, before the name of the file.
 
     Returns:
@@ -136,7 +136,7 @@ def predict_rows(
             stdin = BufferedReader(AvailableInput(stdin, before_waiting=flush))
         for record in read_records([source], layout, config, False, stdin):
             waiting.append(record)
-            if len(waiting) == (chunk or CHUNK):
+            if len(waiting) == chunk:
                 flush()
         flush()
     unknown.check(source, allow=True)

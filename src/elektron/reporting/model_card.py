@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from markupsafe import Markup
 
 from elektron.configuration import format_value
+from elektron.io.checksums import text_sha256
 from elektron.io.datasets import HUB
 from elektron.models.pair import GENERATOR
 from elektron.reporting import formatting, markdown, pretraining_report, task_report, task_summary, usage
@@ -21,10 +22,11 @@ from elektron.reporting.page import Table, code, templates
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.sections import sides_table
-from elektron.reporting.task_result import TaskResult
+from elektron.reporting.task_result import TaskResult, read_task_result
 from elektron.terminal import escape_control
 
 CARD = "README.md"
+DIGEST = "\n<!-- generated; SHA-256 of the text above: {} -->\n"
 PIPELINES = {
     "classification": "text-classification",
     "regression": "text-classification",
@@ -57,7 +59,7 @@ ENCODER_SETTINGS = (
 
 def model_card(result: TaskResult, name: str | None = None) -> str:
     """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
-    loaded_by = name or result.home.name
+    loaded_by = name or result.home.resolve().name
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
     settings = {name: result.config.get(name) for name in TASK_SETTINGS}
@@ -66,7 +68,7 @@ def model_card(result: TaskResult, name: str | None = None) -> str:
         _metadata(result),
         result=result,
         name=result.name,
-        encoder=encoder_name(result.model),
+        encoder=result.details.hub_name or encoder_name(result.model),
         gain=gain and gain[2],
         sides=gain and sides_table(gain[0], result.format(result.metric), {}),
         family=result.family,
@@ -77,6 +79,18 @@ def model_card(result: TaskResult, name: str | None = None) -> str:
         versions=result.details.versions,
         warnings=task_summary.warnings(result),
     )
+
+
+def write_card(folder: Path) -> None:
+    """Write the card of a fine-tuned model, with a digest by which `is_generated` recognizes it."""
+    text = model_card(read_task_result(folder))
+    (folder / CARD).write_text(f"{text}{DIGEST.format(text_sha256(text))}", encoding="utf-8")
+
+
+def is_generated(card: str) -> bool:
+    """Whether a card is as `write_card` wrote it."""
+    text = card[: card.rfind(DIGEST.partition("{")[0])]
+    return card == f"{text}{DIGEST.format(text_sha256(text))}"
 
 
 def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
@@ -151,7 +165,7 @@ def _render(metadata: ModelCardData, settings: Record, **content: Any) -> str:
 
 
 def _metadata(result: TaskResult) -> ModelCardData:
-    pipeline, base = PIPELINES.get(result.task), result.model
+    pipeline = PIPELINES.get(result.task)
     files = _files(result, result.split) or _files(result, "train")
     dataset, revision = "files", None
     if files and files[0].startswith(HUB):
@@ -175,7 +189,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=pipeline,
-        base_model=base.partition("@")[0] if "/" in base and on_hub(base) else None,
+        base_model=result.details.hub_name.partition("@")[0] or None,
         tags=list(filter(None, dict.fromkeys(["elektron", escape_control(result.family)]))),
         model_name=escape_control(result.name),
         eval_results=metrics,

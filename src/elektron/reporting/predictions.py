@@ -188,9 +188,7 @@ def _with_score(text: str, score: float | None) -> str:
 
 
 def _classification(row: Row) -> Example:
-    several, given, names = row.predicted("labels"), row.given("label"), str(row.columns.get("label")).split(",")
-    if isinstance(given, list) and len(given) == len(names) > 1:  # a column of zeros and ones for each label
-        given = [name for name, flag in zip(names, given, strict=True) if str(flag).lower() in ("1", "1.0", "true")]
+    several, given = row.predicted("labels"), row.given("label")
     predicted = _labels(row.predicted("label") if several is None else several)
     truth, score = _labels(given), finite(row.predicted("score"))
     wrong = given is not None and sorted(predicted) != sorted(truth)
@@ -216,7 +214,8 @@ def _embedding(row: Row) -> Example:
     )
     other = rank if truth is None else truth
     cells = [NOTHING if value is None else f"{value:.4g}" for value in (cosine, other)]
-    return Example(rank is not None and rank > 1, [*cells, row.text], rank)
+    wrong = rank is not None and rank > 1
+    return Example(wrong, [*cells, row.text], rank if wrong else None)
 
 
 def _tagging(row: Row) -> Example:

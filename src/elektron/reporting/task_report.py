@@ -107,7 +107,7 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
     if not spreads:
         return Section("Seeds", [])
     split, spread = list(spreads.items())[-1]
-    dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, "seeds"))
+    dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, chart_name))
     sentences = page.Group("", [text(sentence) for sentence in seeds_sentences(result)])
     remark = (
         "A seed decides the new weights, the order of the rows and dropout. Dots are seeds, the "

@@ -105,6 +105,8 @@ class Details:
     metric: str = ""
     """The main one."""
     model: str = ""
+    hub_name: str = ""
+    """Of the encoder, if it comes from the hub."""
     train_rows: float | None = None
     eval_rows: float | None = None
     test_rows: float | None = None

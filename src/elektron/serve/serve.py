@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from elektron.errors import ElektronError, requires_extra
+from elektron.errors import ElektronError, first_line, requires_extra
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
 from elektron.explain.importance import captum
@@ -92,8 +92,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
-    except OSError as error:
-        raise ElektronError(f"--host {host} --port {port}: nothing can listen there ({error.strerror})") from error
+    except (OSError, UnicodeError) as error:  # the second: a host such as `127.0.0..1`
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ElektronError(f"--host {host} --port {port}: nothing can listen there ({reason})") from error
     # Connections inherit it. asyncio sets it only for sockets made with the protocol's number; without it, a client
     # waits 40 ms for the second packet of an answer.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

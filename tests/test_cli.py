@@ -26,10 +26,13 @@ from elektron.cli import COMMANDS, _configure, load, main
 from elektron.configuration import summary
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError
+from elektron.inference.config import PredictConfig
+from elektron.missing import refuse_missing_inputs
 from elektron.pretraining.config import PretrainConfig
 from elektron.progress import Progress
 from elektron.recipes import pretrain_config
 from elektron.reporting.config import ReportConfig
+from elektron.sweep import parse_sweep
 from elektron.terminal import echo, escape_control
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
@@ -480,13 +483,23 @@ def test_a_missing_input_is_named_before_anything_heavy_is_imported(argv: str, m
     assert line.startswith("elektron: ") and missing in line
 
 
+def test_the_column_of_queries_is_not_that_of_documents(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("query\nwhat\n")
+    (tmp_path / "docs.txt").write_text("text\n")
+    documents = [str(tmp_path / "docs.txt")]
+    refuse_missing_inputs(PredictConfig(model="m", input=str(tmp_path / "q.csv"), text="query", documents=documents))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_examples_of_a_command_are_command_lines_of_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
     for example in COMMANDS[command].examples:
         name, *argv = shlex.split(re.split(" [<>] ", example)[0])
         assert name == command
-        assert isinstance(_configure(name, COMMANDS[name], argv)[0], load(COMMANDS[name].config))
+        config = _configure(name, COMMANDS[name], argv)[0]
+        assert isinstance(config, load(COMMANDS[name].config))
+        if command == "compare":
+            assert parse_sweep(PretrainConfig, config.sweep, ())
 
 
 def test_quiet_leaves_out_notes_and_progress_but_no_warnings(

@@ -167,7 +167,7 @@ COMMANDS = {
         "elektron.compare.compare:compare",
         (
             "compare --data blocks --sweep objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
-            "compare --data blocks --sweep batch=64,128 --budget 1h 2h --probe 'ner --train train.conll' --out tried",
+            "compare --data blocks --sweep batch_size=64,128 --budget 1h --probe 'ner --train train.conll' --out tried",
         ),
     ),
     "report": Command(

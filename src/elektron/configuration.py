@@ -26,7 +26,7 @@ import docstring_parser
 import yaml
 
 from elektron.errors import CUTOFF, ElektronError, did_you_mean
-from elektron.io.files import atomic_write, read_text
+from elektron.io.files import atomic_write, parse_yaml, read_text
 
 Config = TypeVar("Config")
 Value = TypeVar("Value")
@@ -409,7 +409,7 @@ def load_yaml(cls: type[Config], path: Path) -> Config:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, by the safe loader. Raises ElektronError if there is none."""
     try:
-        content = yaml.safe_load(read_text(path))
+        content = parse_yaml(read_text(path))
     except FileNotFoundError:
         raise ElektronError(f"{path}: no such file") from None
     except OSError as error:

@@ -27,7 +27,8 @@ def refuse_missing_inputs(config: Any) -> None:
     for name in ("corpus", "documents"):
         # `inspect` takes blocks too.
         corpora = [corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()]
-        Corpus(corpora, getattr(config, "text", None))
+        # `--text` of `predict --documents` is the column of the queries.
+        Corpus(corpora, getattr(config, "text", None) if name == "corpus" else None)
     for name in LABELLED:
         if name in ("eval", "test") and held_out_fraction(sources(name)) is not None:
             continue

@@ -132,6 +132,8 @@ def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> No
     path = tmp_path / "a.tsv"
     path.write_text('id\ttext\n1\t"never closed\n2\tthe "second" one\n')
     assert texts(path) == ['"never closed', 'the "second" one']
+    path.write_text('id \t text\n1\t"never closed\n\n2\tthe "second" one\n\n')
+    assert texts(path) == ['"never closed', 'the "second" one']
     many = "".join(f'{n}\t"line {n}\nand another"\n' for n in range(50_000))
     path.write_text("id\ttext\n" + many)  # the first megabyte ends inside a field
     assert texts(path) == [f"line {n}\nand another" for n in range(50_000)]
@@ -191,6 +193,11 @@ def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
     data_set = Dataset.from_dict(rows)
     data_set.save_to_disk(tmp_path / "one")
     assert texts(tmp_path / "one") == texts(f"hf:{tmp_path / 'one'}") == ["one", "two"]
+    with pytest.raises(ElektronError, match="without splits, so there is no 'test'"):
+        texts(f"hf:{tmp_path / 'one'}::test")
+    assert texts(tmp_path / "one", column="text") == ["one", "two"]
+    with pytest.raises(ElektronError, match="column 'n' is not text, but int64"):
+        texts(tmp_path / "one", column="n")
     splits = {"train": data_set, "test": Dataset.from_dict({"n": [3], "text": ["three"]})}
     DatasetDict(splits).save_to_disk(tmp_path / "both")
     assert texts(tmp_path / "both") == ["three", "one", "two"]
@@ -213,6 +220,15 @@ def test_the_folder_that_wikiextractor_writes(tmp_path: Path) -> None:
     expected = ["Title\n\nFirst.\nSecond.", "B\n\n<doc> is mark-up.", "C is a letter."]
     assert texts(tmp_path) == expected
     assert texts(tmp_path / "AA" / "wiki_00") == expected[:2]
+    assert texts(tmp_path / "AA" / "wiki_01", column="title") == ["C"]
+
+
+def test_what_is_noteworthy_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one \xff two three four five six seven eight nine ten\n")
+    corpus = Corpus([str(tmp_path / "a.txt")])
+    for _ in range(3):
+        list(corpus)
+    assert caplog.text.count("not valid UTF-8") == 1
 
 
 def test_large_fields_and_short_rows(tmp_path: Path) -> None:

@@ -80,8 +80,9 @@ def test_counts_of_the_sources(store: BlockStore, config: PrepareConfig) -> None
 def test_the_same_mixture_is_kept_and_another_is_refused(store: BlockStore, config: PrepareConfig) -> None:
     assert prepare(config) == store.manifest
     weights = [source.rpartition("=")[0] + "=0.5" for source in config.corpus]
-    with pytest.raises(ElektronError, match="weights"):
-        prepare(replace(config, corpus=weights))
+    for other in (weights, [source.rpartition("=")[0] for source in config.corpus]):
+        with pytest.raises(ElektronError, match="weights"):
+            prepare(replace(config, corpus=other))
 
 
 def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
@@ -95,6 +96,16 @@ def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
         (tmp_path / "mixture.yaml").write_text(content)
         assert read_weights([str(tmp_path / "mixture.yaml")]) == expected
         assert Corpus([str(tmp_path / "mixture.yaml")]).weights == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "a is there twice")],
+)
+def test_a_yaml_file_that_gives_no_weights(content: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "mixture.yaml").write_text(content)
+    with pytest.raises(ElektronError, match=complaint):
+        read_weights([str(tmp_path / "mixture.yaml")])
 
 
 def test_weights_are_normalized(tmp_path: Path) -> None:

@@ -43,6 +43,23 @@ def test_files_get_the_modes_of_the_umask_which_other_threads_see_unchanged(
     assert found == {inner: 0o750, inner / "file": 0o640, tmp_path / "out" / "file": 0o640}
 
 
+def test_a_file_system_without_modes_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "out/file").exists()
+
+
+def test_the_current_folder_may_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ElektronError, match="exists and is not empty"), atomic_folder(Path()):
+        pass
+
+
 def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,8 @@ class Corpus:
         """Undecodable bytes by file, so far."""
         self.layouts: Counter[str] = Counter()
         """How documents are separated in text files, so far."""
-        self._layouts_logged = False
+        self._reported = False
+        """Whether what is noteworthy has been logged, in a first pass."""
         self._finished_bytes = 0
         self._open_file: IO[bytes] | None = None
 
@@ -149,10 +150,10 @@ class Corpus:
                 yield document
         if empty:
             raise ElektronError(f"{', '.join(self.sources)}: no document, the corpus is empty")
-        if self.layouts and not self._layouts_logged:
-            self._layouts_logged = True
+        if self.layouts and not self._reported:
             counts = [f"{layout} in {n} file{'s' * (n > 1)}" for layout, n in self.layouts.items()]
             log.info("text: %s", ", ".join(counts))
+        self._reported = True
 
     def _documents(self, part: Path | str, member: str) -> Iterator[Document]:
         if part == BUILTIN:
@@ -183,8 +184,9 @@ class Corpus:
             else:
                 yield from self._text(path, self._decode(path))
         except OSError as error:
-            raise ElektronError(f"{path}: cannot be read ({first_line(error)})") from error
-        warn_undecodable(str(path), self.undecodable)
+            raise ElektronError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from error
+        if not self._reported:
+            warn_undecodable(str(path), self.undecodable)
 
     def _text(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         first = next(chunks, "")
@@ -234,13 +236,16 @@ class Corpus:
         lines = chain([header], lines)
         rows: Iterator[tuple[int, list[str]]]
         if delimiter == "\t" and not _quotes_enclose(first, delimiter, bool(more)):
-            log.info("%s: quotation marks do not enclose fields and are read as text", path)
-            rows = ((n, line.split(delimiter)) for n, line in enumerate(lines, start=1))
+            if not self._reported:
+                log.info("%s: quotation marks do not enclose fields and are read as text", path)
+            numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+            rows = ((number, line.split(delimiter)) for number, line in numbered)
         else:
             rows = read_csv_rows(str(path), lines, delimiter)
         _, names = next(rows, (0, []))
         if not names:
             return
+        names = [name.strip() for name in names]
         column = names.index(self._column(path, dict.fromkeys(names, True)))
         for number, row in rows:
             if len(row) > column:
@@ -258,6 +263,9 @@ class Corpus:
                 table = pa.ipc.open_stream(file) if is_arrow else pq.ParquetFile(file)
                 schema = table.schema if is_arrow else table.schema_arrow
                 column = self._column(path, {field.name: _is_text(field.type) for field in schema})
+                kind = schema.field(column).type
+                if not _is_text(kind) and not pa.types.is_null(kind) and not pa.types.is_large_binary(kind):
+                    raise ElektronError(f"{path}: column {column!r} is not text, but {kind}")
                 batches = table if is_arrow else table.iter_batches(256, columns=[column])
                 for batch in batches:
                     # Writers need not have checked that it is UTF-8.
@@ -303,8 +311,10 @@ class Corpus:
 
 def has_columns(part: Path | str) -> bool:
     """Whether the text of this file or data set is in a named column."""
-    tables = JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
-    return part != BUILTIN if isinstance(part, str) else file_suffix(part) in tables
+    if isinstance(part, str):
+        return part != BUILTIN
+    tables = JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES | ARROW_SUFFIXES
+    return file_suffix(part) in tables or WIKIEXTRACTOR.fullmatch(part.stem) is not None
 
 
 def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:

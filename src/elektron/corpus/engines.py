@@ -86,6 +86,11 @@ class Encoding:
     """Kinds of personal data that become placeholders."""
 
 
+def refuse_unknown_special_ids(manifest: Manifest) -> None:
+    """Raise ElektronError for a special token with an id outside of the vocabulary."""
+    refuse_unknown_ids(np.array(manifest.all_special_ids), manifest.vocab_size, "a special token of the tokenizer")
+
+
 class Encoder:
     """Turns chunks of documents into rows."""
 
@@ -97,7 +102,7 @@ class Encoder:
         self.tokenizer.no_padding()
         # "[CLS]" in a document is ordinary text.
         self.tokenizer.encode_special_tokens = True
-        refuse_unknown_ids(np.array(manifest.all_special_ids), manifest.vocab_size, "a special token of the tokenizer")
+        refuse_unknown_special_ids(manifest)
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
@@ -192,7 +197,12 @@ def versions(encoding: Encoding) -> str:
 
 
 def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[Engine]:
-    """The engine of a configuration."""
+    """The engine of a configuration.
+
+    Raises:
+        ElektronError: the tokenizer has special tokens with impossible ids.
+    """
+    refuse_unknown_special_ids(encoding.manifest)  # here, where the error is seen, and not in a worker
     if config.engine == "ray":
         return on_ray(config.workers, encoding)
     workers = config.workers or cores()
@@ -328,7 +338,7 @@ def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, also by the limits of a container."""
+    from joblib import cpu_count
+
+    return int(cpu_count())

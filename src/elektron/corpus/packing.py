@@ -5,8 +5,9 @@ within each of them only. Short documents stay whole where possible and are comb
 is full; where no combination fills it, a document is cut, which costs less than padding.
 
 Paper packing follows the official ELECTRA code: a row is one stretch of one document, in 90 % of
-rows as two segments, [CLS] A [SEP] B [SEP]. Unlike that code, it loses no text: what does not fit
-into a row begins the next one, and a line longer than a segment is cut instead of trimmed.
+rows as two segments, [CLS] A [SEP] B [SEP]. Unlike in that code, what does not fit into a row begins the
+next one, and a line longer than a segment is cut instead of trimmed; only fewer than five tokens at the
+end of a document are dropped.
 """
 
 from __future__ import annotations

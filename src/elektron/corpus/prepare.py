@@ -118,8 +118,8 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
         "row length": (there.seq_len, plan.seq_len),
         "packing": (there.packing, plan.packing),
     }
-    for name in plan.options.keys() - {"corpus", "commits"}:
-        settings[name] = (there.options.get(name), plan.options[name])
+    for name in (plan.options.keys() | {"weights"}) - {"corpus", "commits"}:
+        settings[name] = (there.options.get(name), plan.options.get(name))
     # A commit that the hub did not tell, then or now, is taken to be the same.
     commits = there.options.get("commits", {})
     for source, commit in plan.options.get("commits", {}).items():
@@ -130,7 +130,7 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     if different:
         raise ElektronError(f"{out} holds other blocks ({', '.join(different)}): choose another --out")
     store.verify()
-    log.info("%s: the same blocks exist already, undamaged", out)
+    log.info("%s: blocks of files with the same names and sizes exist already, undamaged", out)
     return there
 
 

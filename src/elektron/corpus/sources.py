@@ -15,7 +15,7 @@ import yaml
 
 from elektron.errors import ElektronError, first_line, suggest_path
 from elektron.io.datasets import HUB, SAVED_DATASET, SAVED_DATASETS
-from elektron.io.files import read_text
+from elektron.io.files import parse_yaml, read_text
 from elektron.io.text import KNOWN_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         ElektronError: only some sources have weights, a weight is not a number from 0 on, or all are 0.
     """
     name = ", ".join(sources)
-    if len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml"):
+    from_yaml = len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml")
+    if from_yaml:
         sources = _sources_in_yaml(Path(sources[0]))
     weights: dict[str, float] = {}
     for source in sources:
@@ -53,6 +54,8 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
             raise ElektronError(f"{source}: a weight must be a positive number, or 0 to hold out only")
     if weights and len(weights) < len(sources):
         raise ElektronError(f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT")
+    if from_yaml and not weights:
+        raise ElektronError(f"{name}: no weights in it: write SOURCE: WEIGHT, such as en.txt: 0.8")
     if weights and not any(weights.values()):
         raise ElektronError(f"{name}: all weights are 0, so there is nothing to train on")
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
@@ -61,7 +64,7 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
 def _sources_in_yaml(path: Path) -> list[str]:
     """`SOURCE=WEIGHT` for each item of a mapping, or of a list of such texts or of mappings."""
     try:
-        content = yaml.safe_load(read_text(path))
+        content = parse_yaml(read_text(path))
     except OSError as error:
         raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -101,7 +104,9 @@ def find_files(source: str) -> Sequence[Path | str]:
                 return files
             raise ElektronError(f"{source}: no file matches")
     except OSError as error:
-        raise ElektronError(f"{error.filename or source}: cannot be read ({first_line(error)})") from error
+        raise ElektronError(
+            f"{error.filename or source}: cannot be read ({error.strerror or first_line(error)})"
+        ) from error
     if source.startswith("builtin:"):
         raise ElektronError(f"{source}: no such corpus: did you mean {BUILTIN}?")
     raise ElektronError(f"{source}: no such file or folder{suggest_path(path)}")

@@ -68,8 +68,8 @@ class HubDataset(NamedTuple):
 
 def parse_dataset(source: str) -> HubDataset:
     """Parse `hf:NAME[@REVISION][:config][:split]`. Raises ElektronError if there is no name."""
-    name, config, split = [*source.removeprefix(HUB).split(":"), "", ""][:3]
-    if not name.strip("/"):
+    name, config, split, *more = [*source.removeprefix(HUB).split(":"), "", ""]
+    if not name.strip("/") or any(more):
         raise ElektronError(f"{source}: which data set? Write {HUB}NAME[@REVISION][:config][:split]")
     return HubDataset(parse_repo(name), config or None, split or "train")
 
@@ -119,6 +119,8 @@ def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[
             data_set = load_from_disk(name)
             if isinstance(data_set, dict):
                 data_set = data_set[split]
+            elif split not in ("train", str(data_set.split)):
+                raise ElektronError(f"{source}: a data set without splits, so there is no {split!r}")
         else:
             data_set = load_dataset(name, config, split=split, revision=commit or revision, streaming=True)
     except KeyError as error:

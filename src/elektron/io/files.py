@@ -7,11 +7,13 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
 
 from elektron.errors import ElektronError, first_line
 
@@ -192,6 +194,26 @@ def atomic_write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, without YAML's rule that the last of several equal keys wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML document. Raises yaml.YAMLError, also for a key that is there twice."""
+    loader = _UniqueKeys(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def refuse_foreign(path: Path, marker: bytes) -> None:
     """Raise ElektronError if a file exists there that is neither empty nor has the marker of our own files."""
     if not path.is_file():
@@ -223,7 +245,8 @@ def apply_umask(folder: Path) -> None:
     sample.unlink()
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(mode)
+            with suppress(PermissionError):  # some file systems have no modes
+                path.chmod(mode)
 
 
 def fsync(path: Path) -> None:

@@ -51,6 +51,8 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
     Raises:
         ElektronError: `out` exists, nothing can be written there, or another process is writing it.
     """
+    if not owned and not is_free(out):
+        raise ElektronError(f"{out} exists and is not empty: choose another --out")
     target = resolve_link(out)
     inside = target.is_dir() and is_free(target)
     partial = target / PARTIAL if inside else target.with_name(f".{target.name}{PARTIAL}")

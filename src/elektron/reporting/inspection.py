@@ -41,8 +41,9 @@ def inspect(config: InspectConfig) -> list[Finding]:
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
-    if config.redact:
-        raise ElektronError(f"--redact looks for findings in a corpus; {folders[0]} holds blocks")
+    for name in ("redact", "tokenizer", "text"):
+        if getattr(config, name):
+            raise ElektronError(f"--{name} is for a corpus; {folders[0]} holds blocks")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store))

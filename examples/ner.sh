@@ -6,7 +6,8 @@
 #
 # DATA: a folder with train.char.bmes and dev.char.bmes, or hf:NAME with a train and a validation split.
 # CORPUS: text to pre-train on, in any form that `elektron prepare` reads.
-# WORK: output folder (default: runs/ner). About 17 minutes on one CPU core.
+# WORK: output folder (default: runs/ner). About 17 minutes on one CPU core with a corpus of some MB; the default corpus
+# has GBs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"

@@ -60,7 +60,7 @@ for comparison in "$@"; do
         --flops 6e12 --seed 99
       variant joint "plan: joint"
       variant two_stage "plan: two_stage"
-      sed 's/generator_width: .*/generator_width: 1.0/' "$work/variants/two_stage.yaml" \
+      sed 's/generator_layers: .*/generator_layers: 4/' "$work/variants/two_stage.yaml" \
         >"$work/variants/two_stage_same_size.yaml"
       variants+=("$work/variants/two_stage_same_size.yaml")
       variant alternating_similarity "plan: alternating" "plan_options: {similarity: 1.0}"
@@ -71,10 +71,10 @@ for comparison in "$@"; do
     sharing)
       # A generator as large as the discriminator, as in the paper's comparison.
       compare sharing 6e12flops 3 2000 --config quickstart --sweep sharing=none,embeddings,gdes,all \
-        network.generator_width=1
+        network.generator_width=1 network.generator_layers=4
       ;;
     extreme)
-      compare extreme 1.5e13flops 1 0 --sweep config=electra-small,extreme batch=32 \
+      compare extreme 1.5e13flops 1 0 --sweep config=electra-small,extreme batch_size=32 \
         optimizer.warmup=0.05
       ;;
     *)

@@ -27,7 +27,8 @@ dotted name, `--optimizer.learning-rate`. In YAML and in Python the same names h
 options have hyphens, and YAML nests the groups. Where the default below is empty, `null`
 unsets a setting (text and paths only in YAML, since there might be a file of that name). What
 `elektron pretrain` is not told it takes from its recipe, and only then from the defaults. A
-command exits with status 0, with 2 after one line on bad input, and with 130 when interrupted.
+command exits with status 0, with 2 after one line on bad input, and with 128 + the signal's number when
+interrupted (130 by Ctrl-C). Every command also takes `--quiet`, and those with a result `--json`.
 In Python a dataclass takes a value as one would type it, such as the text of a path or one file where
 there may be several, and raises `ElektronError` with the same line.
 """

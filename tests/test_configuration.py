@@ -23,6 +23,7 @@ from elektron.configuration import (
     differences,
     from_dict,
     load_yaml,
+    read_yaml,
     save_yaml,
     settings,
     suggest_setting,
@@ -297,7 +298,8 @@ def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
         (b"copies: !!bool foo", "config.yaml: not valid YAML"),
         (b"[" * 100_000, "config.yaml: not valid YAML"),
         (b"\xff\xfe\x00", "config.yaml: not a text file in UTF-8"),
-        (b"copies: 1\ncopies: 2", "config.yaml, line 1: not valid YAML (copies is there twice)"),
+        (b"copies: 1\ncopies: 2", "config.yaml, line 2: not valid YAML (copies is there twice)"),
+        (b"frame: {width: 1}\nsources: [a]\nframe: {width: 2}", "config.yaml, line 3: not valid YAML (frame is there"),
         (b"just words", "config.yaml: must hold settings"),
         (b"copeis: 3", "config.yaml: copeis is not a setting: did you mean"),
         (b"frame:\n  wdth: 3", "config.yaml: frame.wdth is not a setting: did you mean"),
@@ -313,6 +315,12 @@ def test_a_bad_yaml_file_is_answered_in_one_line(content: bytes, message: str, t
         load_yaml(Picture, path)
     assert str(caught.value).startswith(str(tmp_path / message))
     assert "\n" not in str(caught.value)
+
+
+def test_merge_keys_are_no_duplicates(tmp_path: Path) -> None:
+    path, text = tmp_path / "config.yaml", "a: &a {k: 1}\nb:\n  c: &c {<<: *a, k: 2}\n  d: {<<: *c}\n"
+    path.write_text(text)
+    assert read_yaml(path) == yaml.safe_load(text)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:

@@ -197,13 +197,10 @@ def hub_options(repo: Repo) -> dict[str, Any]:
 
 
 def optional_file(name: str, file: str, subfolder: str = "") -> Path | None:
-    """A file of a folder or hub name; None if there is none, or no such folder or name."""
+    """A file of a folder or hub name; None if there is none there."""
     repo = parse_repo(name)
     options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
-    try:
-        path = cached_file(repo.name, file, subfolder=subfolder, **options)
-    except OSError:
-        return None
+    path = cached_file(repo.name, file, subfolder=subfolder, **options)
     return None if path is None else Path(path)
 
 

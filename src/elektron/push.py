@@ -150,7 +150,7 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     text = read_text(path) if path.is_file() else None
     if (folder / TASK).is_file() and (folder / METRICS).is_file():
         result = read_task_result(folder)
-        if text is None or is_generated(text):
+        if text is None or is_generated(text) or text == model_card(result):
             text = model_card(result, name)
     elif text is None and (run / SUMMARY).is_file():
         text = encoder_card(read_run(run), folder.name, name)

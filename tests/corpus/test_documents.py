@@ -251,6 +251,8 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_undecodable_bytes_in_parquet_are_replaced_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"one"], pa.binary())}), path)
+    assert texts(path) == ["one"]
     pq.write_table(pa.table({"text": ["Xbung", "fine"]}), path)
     path.write_bytes(path.read_bytes().replace(b"Xbung", b"\xdcbung"))
     corpus = Corpus([str(path)])

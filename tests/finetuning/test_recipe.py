@@ -96,6 +96,12 @@ def test_a_micro_batch_is_at_most_the_batch_of_the_task(settings, fits):
         check(config(**settings))
 
 
+@pytest.mark.parametrize("length", [8, 9, 10])
+def test_the_shortest_inputs_are_taken(length):
+    check(config(max_length=length))
+    assert resolved({"max_length": length}).max_length == length
+
+
 def test_windows_fit_the_encoder():
     with pytest.raises(ElektronError, match="--stride 64 must be well below the 64 tokens"):
         resolved({"stride": 64}, longest=64)

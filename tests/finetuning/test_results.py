@@ -212,6 +212,9 @@ def test_choices_and_answers_that_a_file_writes_as_text_are_lists(tmp_path, role
     record = Record({"text": "x", role: value}, {"text": "x", "column": str(value)}, "", {role: "column"})
     write_predictions(tmp_path / "p.jsonl", [record], [{"label": 0}])
     assert json.loads((tmp_path / "p.jsonl").read_text())["column"] == value
+    plain = Record({"text": "x", role: value}, {"text": "x", "column": "1907"}, "", {role: "column"})
+    write_predictions(tmp_path / "p.jsonl", [plain], [{"label": 0}])
+    assert json.loads((tmp_path / "p.jsonl").read_text())["column"] == "1907"
 
 
 def test_names_of_others_stay_text(tmp_path) -> None:

@@ -264,7 +264,7 @@ class Corpus:
                 schema = table.schema if is_arrow else table.schema_arrow
                 column = self._column(path, {field.name: _is_text(field.type) for field in schema})
                 kind = schema.field(column).type
-                if not _is_text(kind) and not pa.types.is_null(kind) and not pa.types.is_large_binary(kind):
+                if pa.types.is_primitive(kind) or pa.types.is_nested(kind):
                     raise ElektronError(f"{path}: column {column!r} is not text, but {kind}")
                 batches = table if is_arrow else table.iter_batches(256, columns=[column])
                 for batch in batches:

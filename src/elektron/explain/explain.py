@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 SHOWN = 100
 """Texts on a page; the metrics are of all."""
-PRINTED_TOGETHER = 32
-"""Texts of a file that are printed together."""
+TEXTS_AT_ONCE = 32
+"""Texts that are explained and written together: their attention weights are large."""
 
 
 def explain(config: ExplainConfig) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
             explain_records,
             write,
             at_once=out is None,
-            chunk=PRINTED_TOGETHER,  # attention weights of many texts are large
+            chunk=TEXTS_AT_ONCE,
             title="explaining",
         )
     result: dict[str, Any] = {"model": config.model, "input": config.input, "method": config.method, "texts": texts}

@@ -49,4 +49,4 @@ def as_source(value: Any) -> Any:
         return Rows([dict(row) for row in value])
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return Rows(value.to_dict("records"))
-    return Rows(list(value), value.features) if hasattr(value, "column_names") else value
+    return Rows(list(value), getattr(value, "features", None)) if hasattr(value, "column_names") else value

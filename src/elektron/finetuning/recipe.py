@@ -136,12 +136,12 @@ def resolve(
             defaults["learning_rate"] = PRIVATE_LEARNING_RATE
     missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
     resolved = dataclasses.replace(config, **missing)
-    assert resolved.max_length is not None and resolved.stride is not None
+    assert resolved.max_length is not None
     if resolved.max_length > longest:
         raise ElektronError(
             f"--max-length {resolved.max_length} is more than the {longest} tokens that {config.model} can read"
         )
-    refuse_long_stride(resolved.stride, resolved.max_length)
+    refuse_long_stride(config.stride, resolved.max_length)
     return resolved
 
 
@@ -183,7 +183,7 @@ def check(config: FinetuneConfig) -> None:
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
             raise ElektronError(f"{flag} does not apply to {config.task}, only to {comma_list(tasks)}")
-    refuse_long_stride(config.stride or 0, config.max_length or READ_AT_ONCE)
+    refuse_long_stride(config.stride, config.max_length or READ_AT_ONCE)
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not scratch:
@@ -200,9 +200,9 @@ def check(config: FinetuneConfig) -> None:
         raise ElektronError("--layer-decay 0 trains the head alone, and embedding has none")
 
 
-def refuse_long_stride(stride: int, length: int) -> None:
+def refuse_long_stride(stride: int | None, length: int) -> None:
     """Raise ElektronError if windows of a length would overlap almost wholly."""
-    if stride >= length - LEAST_LENGTH:
+    if stride is not None and stride >= length - LEAST_LENGTH:
         raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
 
 

@@ -32,6 +32,7 @@ from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.prediction_columns import PredictionColumns
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
+from elektron.finetuning.readers.values import parsed
 from elektron.finetuning.tasks.base import Predictions, Task
 from elektron.finetuning.tasks.registry import load_task
 from elektron.io.files import to_json
@@ -88,7 +89,7 @@ def write_results(
     ]
     details = {
         "model": trained.config.model,
-        "hub_name": encoder.name if "/" in encoder.name and on_hub(encoder.name) else "",
+        "hub_name": encoder.name if encoder.pretrained and "/" in encoder.name and on_hub(encoder.name) else "",
         "train_rows": len(data.train),
         "eval_rows": len(data.eval),
         "test_rows": len(data.test),
@@ -283,13 +284,18 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
             role
             for role, name in names.items()
             if isinstance(record.values[role], list | dict)
-            and (role == "label" or (role in ("choices", "answers") and isinstance(record.columns.get(name), str)))
+            and (role == "label" or (role in ("choices", "answers") and is_written_list(record.columns.get(name))))
         ]
         columns = {name: record.values[role] for role, name in names.items()} | record.columns
         columns |= {names[role]: record.values[role] for role in lists}
         written.append(dataclasses.replace(record, columns=columns))
     with path.open("w", encoding="utf-8") as file:
         file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(written, predictions))
+
+
+def is_written_list(field: Any) -> bool:
+    """Whether a field is a list or an object, written as text."""
+    return isinstance(field, str) and isinstance(parsed(field), list | dict)
 
 
 def write_json(path: Path, content: Any) -> None:

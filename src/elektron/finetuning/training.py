@@ -112,8 +112,7 @@ def train(
             remove_unused_columns=False,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
-        if torch.cuda.device_count() > 1:  # otherwise the Trainer uses DataParallel, with a batch for each GPU
-            arguments._n_gpu = min(arguments.n_gpu, 1)
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # of several the Trainer gives each a batch, by DataParallel
         trainer = LossTrainer(
             model=model,
             args=arguments,

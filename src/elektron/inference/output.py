@@ -152,7 +152,7 @@ def _parquet(path: Path) -> Iterator[Write]:
             writer.write_table(table.cast(schema))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise ElektronError(
-                f"rows have values of different types ({first_line(error)}): write jsonl instead of parquet"
+                f"rows have values that a column cannot hold ({first_line(error)}): write jsonl instead of parquet"
             ) from error
 
     try:

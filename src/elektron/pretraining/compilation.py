@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import torch
 from elektron.models.pair import Pair
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.objectives import Objective
+
+log = logging.getLogger(__name__)
 
 RECOMPILE_LIMIT = 64
 COMPILED_FROM_FLOPS, COMPILED_FROM_SECONDS = 8e12, 180
@@ -36,7 +39,10 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
         return False
     if device.type == "cuda":
         # Triton needs a C compiler.
-        return any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
+        found = any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
+        if not found:
+            log.warning("there is no C compiler, so the run is not compiled, and slower")
+        return found
     # Inductor needs a C++ compiler.
     if config.family != "elektron" or shutil.which(os.environ.get("CXX", "g++")) is None:
         return False

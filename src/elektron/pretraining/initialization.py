@@ -80,8 +80,8 @@ def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
     biases = (counts / counts.sum()).log()
     with torch.no_grad():
         for part, head in ((GENERATOR, pair.generator), ("lm", pair.masked_lm)):
-            if head is not None and part in pair.new_parts:
-                bias = head.get_output_embeddings().bias
+            bias = None if head is None else head.get_output_embeddings().bias
+            if bias is not None and part in pair.new_parts:
                 bias.fill_(float(biases.min()))  # also for entries that only round the vocabulary up
                 bias[: len(biases)] = biases.to(bias)
 

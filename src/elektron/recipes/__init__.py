@@ -74,7 +74,7 @@ def with_recipe(
         dropped.update(LENGTHS)
     family = own.get("family", base.get("family", PretrainConfig.family))
     # A recipe for continuing is for every family.
-    base_family = base.get("family", PretrainConfig.family if own.get("init_from") is None else family)
+    base_family = base.get("family", family if own.get("init_from") or base.get("init_from") else PretrainConfig.family)
     if family != base_family:
         dropped.update(FAMILY_FIELDS)
     if (family in SHALLOWER_GENERATOR) != (base_family in SHALLOWER_GENERATOR):

@@ -189,7 +189,7 @@ def test_a_bare_encoder_can_be_measured_with_a_warning(encoders, files, capsys):
 @pytest.mark.parametrize("role", ["negative", "score"])
 def test_a_column_in_some_rows_only_is_refused(encoders, tmp_path, role):
     row = {"sentence1": "the cat .", "sentence2": "the dog ."}
-    for first, second in (({role: "1"}, {}), ({}, {role: "1"})):
+    for first, second in (({role: "1"}, {}), ({}, {role: "1"}), ({role: "1"}, {role: None})):
         files = {"mixed": str(write_jsonl(tmp_path / "mixed.jsonl", [row | first, row | second]))}
         with pytest.raises(ElektronError, match=r"line .*: it \w+ a \w+, unlike .*: all rows or none"):
             tune(encoders, files, "mixed", tmp_path / "model")

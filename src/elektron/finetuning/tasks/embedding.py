@@ -29,6 +29,7 @@ from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import LAYOUTS, Layout
+from elektron.finetuning.readers.values import is_empty
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
 from elektron.finetuning.tasks.classification import number_of
 from elektron.models.attention import use_fast_attention
@@ -163,7 +164,7 @@ class Embedding(Task):
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
-        roles = [role for role in TEXTS if role in records[0].values]
+        roles = [role for role in TEXTS if role in records[0].values and (labelled or role != "negative")]
         columns = [
             encode(tokenizer, [str(record.values[role]) for record in records], max_length=self.max_length)
             for role in roles
@@ -257,12 +258,17 @@ class Embedding(Task):
         return Variation(float(cosines.std()), true, summary)
 
 
+def has_value(record: Record, role: str) -> bool:
+    """Whether a record has a value of a role that is not empty."""
+    return not is_empty(record.values.get(role))
+
+
 def refuse_mixed_columns(records: Records) -> None:
     """Raise ElektronError if some records have a negative or a score and others have none."""
     for role in ("negative", "label"):
         for record in records:
-            if (role in record.values) != (role in records[0].values):
-                other = "has" if role in record.values else "lacks"
+            if has_value(record, role) != (first := has_value(records[0], role)):
+                other = "lacks" if first else "has"
                 raise ElektronError(f"{record.where}: it {other} a {role}, unlike {records[0].where}: all rows or none")
 
 

@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.errors import ElektronError
+from elektron.errors import ElektronError, first_line
 from elektron.finetuning.encoders import UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
@@ -18,6 +20,7 @@ from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
 from elektron.finetuning.tasks.token_classification import TokenClassification
 from elektron.hub import load_configuration, optional_file
+from elektron.io.datasets import hub_is_reachable
 from elektron.io.files import MALFORMED, parse_json_object, read_text, unreadable
 from elektron.models.pair import DISCRIMINATOR
 
@@ -53,8 +56,8 @@ def load_task(model: str, expected: str | None = None) -> Task:
         raise ElektronError(
             f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
         )
-    path = optional_file(model, TASK_FILE)
-    task = _by_class(model, expected) if path is None else _read(path, model)
+    path = Path(model) / TASK_FILE
+    task = _read(path, model) if path.is_file() else _on_hub_or_by_class(model, expected)
     if expected is not None and task.name != expected:
         raise ElektronError(f"{model} is a model for {task.name}, not for {expected}")
     return task
@@ -74,9 +77,20 @@ def _read(path: Path, model: str) -> Task:
         raise unreadable(path, error, "fine-tune again") from error
 
 
-def _by_class(model: str, expected: str | None) -> Task:
-    """The task of a model saved by transformers, from its architecture and configuration."""
+def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
+    """The task of a model without a local `task.json`: by that of the hub, else by its class."""
     config = load_configuration(model)
+    try:
+        path = optional_file(model, TASK_FILE)
+    except OSError as error:
+        raise ElektronError(f"{model}: its {TASK_FILE} cannot be read ({first_line(error)})") from error
+    if path is None and not Path(model).is_dir() and not hub_is_reachable():
+        log.warning("%s: whether it has a %s is not known, since the hub does not answer", model, TASK_FILE)
+    return _by_class(model, config, expected) if path is None else _read(path, model)
+
+
+def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
+    """The task of a model saved by transformers, from its architecture and configuration."""
     architecture = (config.architectures or ["a bare encoder"])[0]
     length = longest_input(config)
     if length == UNLIMITED:

@@ -70,7 +70,7 @@ class TokenClassification(LabelledTask):
         before = " " if splits_by_space(tokenizer) else ""
         return tokenize(
             tokenizer,
-            [[f"{before}{token}" for token in tokens_of(record)] for record in records],
+            [[token if token[:1].isspace() else before + token for token in tokens_of(record)] for record in records],
             is_split_into_words=True,
             max_length=self.max_length,
             stride=self.stride,

@@ -374,6 +374,21 @@ def test_large_offsets_and_small_numbers_survive_lower_precision(encoders, tmp_p
     assert again["mse"] == pytest.approx(metrics["mse"], rel=1e-3)
 
 
+def test_evaluation_rows_have_the_columns_of_training(encoders, tmp_path):
+    row = {"text": "a cat .", "label": "x"}
+    train = write_jsonl(tmp_path / "train.jsonl", [row | {"pair": "b"}, row | {"pair": "c", "label": "y"}])
+    other = write_jsonl(tmp_path / "eval.jsonl", [row | {"other": "b"}])
+    for first, second, says in ((train, other, "lacks a pair"), (other, train, "has a pair")):
+        config = FinetuneConfig(
+            task="classification", model=str(encoders["electra"]), train=[str(first)], eval=[str(second)],
+            out=tmp_path / "m",
+        )  # fmt: skip
+        if first == other:
+            write_jsonl(other, [row, row | {"label": "y"}])
+        with pytest.raises(ElektronError, match=f"it {says}, unlike the training rows"):
+            finetune(config)
+
+
 def test_several_labels_for_a_model_of_one_are_refused(electra, tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", [{"text": "a", "label": ["animal", "person"]}])
     with pytest.raises(ElektronError, match="line 1: 2 labels, and the model gives each text one"):

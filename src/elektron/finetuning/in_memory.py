@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, Self
 
+from elektron.errors import ElektronError
+
 _numbers = count(1)
 
 
@@ -47,6 +49,10 @@ def as_source(value: Any) -> Any:
     """The `Rows` of a value that is rows, else the value, such as names of files."""
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return Rows([dict(row) for row in value])
+    if isinstance(value, dict) and hasattr(value, "column_names"):
+        raise ElektronError(f"a data set with splits: give one of them, such as data[{next(iter(value))!r}]")
+    if hasattr(value, "to_dicts"):  # polars
+        return Rows(value.to_dicts())
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return Rows(value.to_dict("records"))
+        return Rows(value.astype(object).where(value.notna(), None).to_dict("records"))
     return Rows(list(value), getattr(value, "features", None)) if hasattr(value, "column_names") else value

@@ -84,7 +84,7 @@ def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Pr
                 accountant=ACCOUNTANT,
                 epsilon_tolerance=TOLERANCE * config.epsilon,
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # the second: of the PRV accountant
             raise ElektronError(f"--epsilon {config.epsilon:g}: {error}") from error
         accountant = create_accountant(ACCOUNTANT)
         accountant.history = [(noise, sample_rate, steps * trainings)]

@@ -314,7 +314,9 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
         raise ElektronError(f"{name}: the JSON array has no end: is the file cut off?")
 
 
-def read_csv_rows(name: str, lines: Iterable[str], delimiter: str, advice: str = "") -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(
+    name: str, lines: Iterable[str], delimiter: str, advice: str = "", skipped: int = 0
+) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table whose fields may be quoted, each with the number of its first line.
 
     Args:
@@ -322,6 +324,7 @@ def read_csv_rows(name: str, lines: Iterable[str], delimiter: str, advice: str =
         lines: without their ends.
         delimiter: between fields.
         advice: what to do where quotation marks do not enclose fields.
+        skipped: lines of the file before these.
 
     Raises:
         ElektronError: a quotation mark is never closed, or is where none can be.
@@ -329,7 +332,7 @@ def read_csv_rows(name: str, lines: Iterable[str], delimiter: str, advice: str =
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
     while True:
-        number = reader.line_num + 1
+        number = reader.line_num + 1 + skipped
         try:
             fields = next(reader, None)
         except csv.Error as error:

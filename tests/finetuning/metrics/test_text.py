@@ -66,6 +66,15 @@ def test_translations_agree_with_sacrebleu(vocabulary: list[str], chinese: bool,
         }
 
 
+@pytest.mark.parametrize(
+    ("text", "tokenize"),
+    [("这是一支笔。", "zh"), ("これはペンです。", "char"), ("นี่คือปากกา", "char"), ("This is a pen.", "13a")],
+)
+def test_bleu_fits_the_script(text: str, tokenize: str) -> None:
+    measure = translation([[text]], [text], tokenize == "zh" or "は" in text)
+    assert f"tok:{tokenize}" in measure.notes["bleu"]
+
+
 def test_summaries_agree_with_rouge_score() -> None:
     first, second, outputs = (texts(ENGLISH, " ", seed) for seed in (1, 2, 3))
     references = [

@@ -62,6 +62,20 @@ def test_to_predict_answers_are_not_needed(tmp_path: Path) -> None:
     assert all("answers" not in row for row in found)
 
 
+@pytest.mark.parametrize("says", [True, 1, "true"])
+def test_a_flat_row_that_is_impossible_has_no_answer(tmp_path: Path, says: Any) -> None:
+    answers = {"text": ["cat"], "answer_start": [4]}
+    row = {"question": "who?", "context": "the cat"}
+    rows = [
+        row | {"answers": answers, "is_impossible": False},
+        row | {"answers": answers, "is_impossible": says},
+        row | {"is_impossible": says},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    assert [len(record.values["answers"]) for record in read(path, layout=SQUAD)] == [1, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("stated", "real"),
     [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import threading
 from pathlib import Path
@@ -168,6 +169,19 @@ def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
     rows = b'{"text": "a", "sentence2": "b"}\n{"text": "a"}\n'
     with pytest.raises(ElektronError, match=r"line 2: no pair: .*'sentence2'"):
         read("-", labelled=False, stdin=rows)
+
+
+def test_empty_targets_are_left_out_and_words_for_nothing_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows: list[Any] = [["", " "], [], None, "Null", ["nan"]]
+    path.write_text("".join(json.dumps({"source": "x", "target": target}) + "\n" for target in rows))
+    assert [record.values["target"] for record in read(path, layout=PARALLEL)] == ["Null", ["nan"]]
+
+
+def test_line_numbers_count_the_line_of_excel(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\ntext;label\na;1\nb;2\n")
+    assert [record.where for record in read(path)] == [f"{path}, line 3", f"{path}, line 4"]
 
 
 def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:

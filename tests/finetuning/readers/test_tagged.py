@@ -50,6 +50,14 @@ def test_comments_are_no_tokens_and_hashes_no_comments(tmp_path: Path) -> None:
     ]
 
 
+def test_a_hashtag_that_begins_a_sentence_is_a_token(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("I\tO\nlike\tO\nRome\tLOC\n\n#fail\tHT\nyou\tO\n\n# id\t1\n#win\tHT\nme\tO\n")
+    assert [record.values["tokens"] for record in read(path, layout=TAGGED)] == [
+        ["I", "like", "Rome"], ["#fail", "you"], ["#win", "me"],
+    ]  # fmt: skip
+
+
 def test_tokens_of_odd_blanks_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path, "a\u3000b O\nc\xa0d O\n\ne\x0bf O\n")
     assert values(path, layout=TAGGED)[0]["tokens"] == ["a\u3000b", "c\xa0d"]

@@ -12,13 +12,24 @@ import regex
 from numpy.typing import NDArray
 
 from elektron.finetuning.metrics.measure import Measure, Rows
-from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
+from elektron.finetuning.metrics.writing import (
+    KANA,
+    fraction,
+    is_chinese,
+    is_plain_latin,
+    is_written_without_spaces,
+    words,
+)
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SENTENCE_END = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？…][”’」』]?)(?![。！？…”’」』])\s*")
 
 References = Sequence[Sequence[str]]
 """One or several for each output."""
+
+
+SOME_KANA = 0.05
+"""Fraction of the letters from which a text is Japanese."""
 
 
 class CorpusScore:
@@ -39,10 +50,14 @@ class CorpusScore:
 
 
 def bleu(references: References, outputs: Sequence[str], chinese: bool) -> CorpusScore:
-    """BLEU; Chinese is tokenized by sacrebleu's `zh` instead of `13a`."""
+    """BLEU; Chinese is tokenized by sacrebleu's `zh` instead of `13a`, other scripts without spaces by `char`."""
     from sacrebleu.metrics.bleu import BLEU
 
-    return CorpusScore(BLEU(tokenize="zh" if chinese else "13a"), references, outputs)
+    tokenize = "zh" if chinese else "13a"
+    texts = list(chain.from_iterable(references))
+    if fraction(KANA, texts) > SOME_KANA or (not chinese and is_written_without_spaces(texts)):
+        tokenize = "char"
+    return CorpusScore(BLEU(tokenize=tokenize), references, outputs)
 
 
 def translation(references: References, outputs: Sequence[str], chinese: bool) -> Measure:

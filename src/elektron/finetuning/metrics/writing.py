@@ -9,6 +9,7 @@ import regex
 CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 """A character that may be a word of its own: Chinese characters and Japanese syllables."""
 WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 LETTER = regex.compile(r"\p{L}")
 LATIN = regex.compile(r"[A-Za-z]")
 _LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"

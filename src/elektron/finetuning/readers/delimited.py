@@ -51,7 +51,7 @@ def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> 
         raise ElektronError(f"--delimiter {delimiter!r} is more than one character: give --quoting false with it")
     found: Iterable[Fields]
     if quoting:
-        found = read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF)
+        found = read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF, skipped=bool(excel))
     else:
         found = ((n, line.split(delimiter)) for n, line in lines if delimiter in line or not is_blank(line))
     rows = Peekable(found)

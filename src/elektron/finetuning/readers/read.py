@@ -29,7 +29,7 @@ from elektron.finetuning.readers.records import LeftOut, Record, Row, Table
 from elektron.finetuning.readers.roles import Layout, Request, Role
 from elektron.finetuning.readers.tagged import grouped, has_token_rows, spans_of, tokens_with_tags
 from elektron.finetuning.readers.token_lines import TokenLines
-from elektron.finetuning.readers.values import ABSENT, is_empty, is_missing, parser_of, value_of
+from elektron.finetuning.readers.values import ABSENT, class_name, is_empty, is_missing, parser_of, value_of
 from elektron.io.datasets import HUB
 from elektron.io.text import JSON_SUFFIXES, PARQUET_SUFFIXES, file_suffix
 
@@ -165,15 +165,20 @@ class _RowReader:
             ElektronError: a value is missing or not what its role needs.
         """
         labelled, shape = self.request.labelled, self.request.shape
-        found = {role.name: self._value(role, row, where) for role in self.parsers}
+        impossible = labelled and shape == "squad" and self._is_impossible(row)
+        read = [role for role in self.parsers if not (impossible and role.name == "answers")]
+        found = {role.name: self._value(role, row, where) for role in read}
         values = {role: value for role, value in found.items() if value is not ABSENT}
         shown = {self.renamed.get(name, name): value for name, value in row.items() if name not in self.table.hidden}
         names: Mapping[str, str] = self.names
         if shape == "squad":
             values["id"] = str(number) if is_empty(values.get("id")) else str(values["id"])
-            if "answers" in values:
+            if impossible:
+                values["answers"] = []
+            elif "answers" in values:
                 values["answers"] = located_answers(values, where, self.table.counts)
-            values.pop("answer_start", None)
+            for name in ("answer_start", "is_impossible"):
+                values.pop(name, None)
         if shape == "tagged":
             if isinstance(values["tokens"], str) and spans_of(values.get("tags")) is not None:
                 names = {}  # the text stays, and the tokens are new
@@ -184,6 +189,11 @@ class _RowReader:
                 shown[self.renamed.get(name, name)] = values[role_name]
         return Record(values, shown, where, self.names)
 
+    def _is_impossible(self, row: dict[str, Any]) -> bool:
+        """Whether a row says that its question has no answer, whatever plausible answers it lists."""
+        columns = [c for role, found in self.columns.items() if role.name == "is_impossible" for c in found]
+        return any(class_name(str(value_of(row, column))) in ("True", "1") for column in columns)
+
     def _value(self, role: Role, row: dict[str, Any], where: str) -> Any:
         """The value of a role, ABSENT if there is none and none is needed."""
         columns, needed = self.columns[role], self.request.needs(role)
@@ -192,7 +202,7 @@ class _RowReader:
         for column, field in zip(columns, fields, strict=True):
             if field is ABSENT:
                 if optional_answers and needed:
-                    raise LeftOut("no answers, nor is_impossible")
+                    raise LeftOut("no answers, nor is_impossible: true")
                 if needed or role.needed == "together":
                     raise ElektronError(
                         f"{where}: no {role.name}: there is no column {column!r} in this row, "
@@ -204,11 +214,14 @@ class _RowReader:
         if needed and self.request.labelled:
             if role.needed == "labelled" or self.request.shape == "squad":
                 raise LeftOut(f"the {role.name} is empty")
-            raise ElektronError(f"{where}: the {role.name} is empty: mend or drop the row")
+            if role.name not in ("pair", "context"):  # which training rows may lack too
+                raise ElektronError(f"{where}: the {role.name} is empty: mend or drop the row")
         return ABSENT if role.needed == "labelled" else ""
 
     def _is_empty(self, role: Role, field: Any) -> bool:
         """Whether a field has no value; with a separator, an empty label is a list of none."""
         if role.name == "label" and self.request.label_separator and field == "":
             return False
-        return is_empty(field) or (role.needed == "labelled" and is_missing(field))
+        if role.name == "target" and isinstance(field, list) and all(map(is_empty, field)):
+            return True
+        return is_empty(field) or (role.name in ("label", "tags") and is_missing(field))

@@ -86,6 +86,7 @@ LAYOUTS = {
             Role("context", ("context", "passage", "paragraph", "document", "text")),
             Role("answers", ("answers", "answer", "answer_text", "answers.text"), "labelled"),
             Role("answer_start", ("answer_start", "answers.answer_start"), "never"),
+            Role("is_impossible", ("is_impossible",), "never"),
             Role("id", ("id",), "never"),
         ),
         shape="squad",
@@ -95,7 +96,7 @@ LAYOUTS = {
             Role("text", ("text", "question", "context", "sent1", "ctx", "premise")),
             Role("choices", ("choices", "endings", "options")),
             Role("label", ("label", "answer", "answerKey"), "labelled"),
-            Role("context", ("article", "passage", "context", "paragraph", "story"), "together"),
+            Role("context", ("article", "passage", "context", "paragraph", "story", "premise"), "together"),
         )
     ),
     "embedding": Layout(

@@ -171,8 +171,11 @@ class TokenLines:
         if not line.startswith("#"):
             return False
         fields = self.split(line)
+        if len(fields) != self.width:
+            return True
         column = self.by_values.get("tags")
-        return len(fields) != self.width or (column is not None and fields[self.names.index(column)] not in self.tags)
+        is_hashtag = not line[1:2].isspace()
+        return not is_hashtag and column is not None and fields[self.names.index(column)] not in self.tags
 
     def _find_header(self, first: Sequence[str], config: TextFilesConfig) -> None:
         names, request = [name.strip() for name in first], self.request

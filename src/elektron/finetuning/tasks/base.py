@@ -149,8 +149,14 @@ class Task(ABC):
         """
 
     def check(self, records: Records) -> None:
-        """Raise ElektronError for the first labelled record that is not of this task."""
+        """Raise ElektronError for the first labelled record that is not of this task, or has other columns."""
         for record in records:
+            for role, had in self.had_column.items():
+                if had is not None and had != (role in record.values):
+                    raise ElektronError(
+                        f"{record.where}: it {'lacks' if had else 'has'} a {role}, unlike the training rows: give its "
+                        f"column with --{role}, or with --eval-columns {role}=NAME"
+                    )
             self.truth(record)
 
     # Inputs

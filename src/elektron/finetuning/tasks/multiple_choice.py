@@ -136,7 +136,8 @@ def choices_of(record: Record) -> list[str]:
 def right_choice(record: Record) -> int:
     """The number of the right choice, from 0.
 
-    The label may also be its letter or its text, or its key where choices have keys.
+    The label may also be its letter or its text, or its key where choices have keys, or the name
+    of its column.
 
     Raises:
         ElektronError: the label is none of them, or is ambiguous.
@@ -152,6 +153,9 @@ def right_choice(record: Record) -> int:
                 f"{record.where}: the label {label!r} is the number of one choice and the text of another: give letters"
             )
         return int(label)
+    columns = record.names.get("choices", "").split(",")
+    if len(columns) > 1 and label in columns:
+        return columns.index(label)
     if label in choices:
         return choices.index(label)
     if not isinstance(given, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:

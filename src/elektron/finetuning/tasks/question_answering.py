@@ -35,6 +35,9 @@ CLS = 0
 """Position of [CLS], which stands for "no answer"."""
 QUESTION_TOKENS = 64
 ANSWER_TOKENS = 30
+"""Longest answer, or more where training answers are longer."""
+LONGEST_ANSWERS = 0.999
+"""Quantile of the training answers' lengths."""
 BEST = 20
 """How many spans of a window are candidates, and of a record share the probability."""
 NO_SPAN = 1e6
@@ -101,8 +104,11 @@ class QuestionAnswering(Task):
                 f"--stride {config.stride} must be below {room}, the tokens that --max-length "
                 f"{config.max_length} leaves for the passage"
             )
+        answers = [texts[0] for texts in map(right_answers, records) if texts]
+        lengths = list(map(len, encoder.tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"]))
         return cls(
             question_length=question_length,
+            answer_length=max(ANSWER_TOKENS, int(np.ceil(np.quantile(lengths, LONGEST_ANSWERS)))),
             no_answers=answered < len(records),
             null_threshold_given=config.null_threshold is not None,
             **cls.configured(config),

@@ -197,6 +197,9 @@ class SequenceToSequence(Task):
         elif "beams" in given:
             given.setdefault("sample", False)
         merged = dataclasses.replace(self.decoding, **given)
+        idle = [name for name in ("temperature", "top_p") if name in given and not merged.sample]
+        if idle:
+            raise ElektronError(f"--decoding.{idle[0].replace('_', '-')} has no effect without --decoding.sample true")
         check_output_length(merged, self.max_target_length)
         return dataclasses.replace(self, decoding=merged, target_tokenizer=self.tokenizer)
 

@@ -11,9 +11,9 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from elektron.configuration import AboveZero, NotNegative, ValidatedConfig
+from elektron.configuration import AboveZero, ValidatedConfig, Within
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.finetuning.config import FinetuneConfig
 from elektron.io.files import atomic_write
@@ -41,7 +41,7 @@ class QuickstartConfig(ValidatedConfig):
     """Folder for tokenizer/, blocks/, run/, labelled/ and report.html."""
     steps: AboveZero[int] | None = None
     """Pre-train for so many steps, and shorten the fine-tuning (default: as many as the recipe has)."""
-    seed: NotNegative[int] = 1
+    seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
     """Decides initial weights, order, masks, samples, and which labelled documents are used."""
 
 

@@ -16,6 +16,7 @@ from elektron.corpus.sources import read_weights
 from elektron.corpus.tokenizer import train_tokenizer
 from elektron.errors import ElektronError
 from elektron.io.files import parse_json_object
+from elektron.pretraining.config import EvaluationConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.randomness import rows_from
 from tests.corpus.texts import FINNISH, make_text, make_words
@@ -194,5 +195,8 @@ def test_a_source_of_weight_0_is_held_out_only(
     summary = pretrain(tiny_config(settings.out, tmp_path / "mlm", objective="mlm", steps=2))
     assert summary["lm_loss"] == summary[f"lm_loss/{long}"]
     assert summary["lm_loss"] != summary[f"lm_loss/{short}"]
+    # However few rows are evaluated, they are of the source that is trained on.
+    few = tiny_config(settings.out, tmp_path / "few", steps=2, evaluation=EvaluationConfig(every=2, rows=1))
+    assert pretrain(few)["generator_loss"] is not None
     with pytest.raises(ElektronError, match=r"short\.txt: too little text"):
         prepare(replace(settings, validation=0, out=tmp_path / "none"))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from tokenizers import pre_tokenizers
 from transformers import ElectraConfig, ElectraForPreTraining
 
 from elektron.cli import main
@@ -89,8 +90,9 @@ def finds(pair):
     return load_detector(DetectConfig(model=pair, threshold=0))
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "bpe without a first space", "unigram"])
 def test_words_are_where_they_say(kind, tmp_path):
+    kind, _, without_space = kind.partition(" ")
     corpus = tmp_path / "text.txt"
     # Characters in random order, so that no piece is longer than a word.
     chooser = random.Random(0)
@@ -99,6 +101,8 @@ def test_words_are_where_they_say(kind, tmp_path):
     size = 300 if kind == "bpe" else 96
     out = tmp_path / "tokenizer"
     tokenizer = train_tokenizer(TokenizerConfig(corpus=[str(corpus)], out=out, kind=kind, vocab_size=size))
+    if without_space:  # as RoBERTa's and ModernBERT's
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     config = DetectConfig(model="m", threshold=0)
     detector = Detector(config, small_discriminator(tokenizer), None, tokenizer)
     for text, words in zip(STRANGE, suspicious(detector, *STRANGE), strict=True):

@@ -234,8 +234,12 @@ def test_each_process_of_a_host_takes_its_own_gpu(monkeypatch):
     set_local_device()
     assert taken == [], "there is none"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     set_local_device()
     assert taken == [3]
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(ElektronError, match="process 4 of this host has no GPU, there are 4"):
+        set_local_device()
     monkeypatch.delenv("LOCAL_RANK")
     set_local_device()
     assert taken == [3]

@@ -302,6 +302,14 @@ def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, c
     assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [4, 8, 12]
 
 
+def test_bad_stretches_that_were_passed_do_not_add_up(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
+    poisoned(monkeypatch, {6, 7, 18, 19, 30, 31}, rows={})
+    assert pretrain(tiny_config(blocks, tmp_path / "run", steps=40))["steps"] == 40
+    progress = checkpoint.read_progress(checkpoint.checkpoints(tmp_path / "run")[-1])
+    assert len(progress.skipped_rows) == 3 and not progress.rollbacks
+
+
 def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7})

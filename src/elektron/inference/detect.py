@@ -201,6 +201,7 @@ class Detector:
             return
         is_special = np.isin(ids, self.special_ids)
         starts = self.finder.word_starts(np.array([ids]))[0] | is_special
+        starts[0] = True  # byte-level BPE has no space there
         starts[1:] |= is_special[:-1]
         for place, ((_, before), (begin, _)) in enumerate(pairwise(offsets), start=1):
             # Chinese characters in bytes, as BPE has them, do not show in the tokens.
@@ -216,6 +217,7 @@ class Detector:
                 probability = float(probabilities[first:end].max())
                 yield Word(begin, stop, slice(first, end), probability)
 
+    @torch.inference_mode()
     def _suggestions(
         self, generator: PreTrainedModel, masked: Sequence[tuple[Sequence[int], Word]]
     ) -> list[list[dict[str, str | float]]]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.allocator import keep_freed_memory
+from elektron.corpus.unknown import count_unknown
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
@@ -64,8 +65,8 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
-        on = Device.choose(config.precision)
-        models = {name: evaluate_model(place, pairs, on) for name, place in models_of(config.model).items()}
+        on = Device.choose(config.precision or "fp32")  # sums of bf16 logits are off by tenths of a nat
+        models = {name: evaluate_model(place, pairs, on, config) for name, place in models_of(config.model).items()}
         result = {
             "model": config.model,
             "file": config.blimp,
@@ -86,7 +87,7 @@ def models_of(name: str) -> dict[str, str]:
     return found or {Path(name).name if Path(name).exists() else name: name}
 
 
-def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, Any]:
+def evaluate_model(name: str, pairs: Sequence[Record], on: Device, config: EvaluateConfig) -> dict[str, Any]:
     """The accuracy of one model in all and by group, with 95 % intervals.
 
     Raises:
@@ -102,7 +103,9 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device) -> dict[str, 
             if len(read[text].input_ids) > longest:
                 raise ElektronError(f"{pair.where}: longer than the {longest} tokens {name} can read")
     sentences = list(dict.fromkeys(read.values()))
-    scores = sentence_scores(scorer, sentences, on, name)
+    texts = [str(pair.values[role]) for pair in pairs for role in ("good", "bad")]
+    count_unknown(texts, scorer.tokenizer).check(str(config.blimp), config.allow_unknown)
+    scores = sentence_scores(scorer, sentences, on, name, config.batch_size)
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
@@ -123,7 +126,9 @@ def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
     return Sentence(tuple(encoded["input_ids"]), tuple(not value for value in special))
 
 
-def sentence_scores(scorer: Scorer, sentences: Sequence[Sentence], on: Device, title: str) -> NDArray[np.float64]:
+def sentence_scores(
+    scorer: Scorer, sentences: Sequence[Sentence], on: Device, title: str, batch_size: int | None = None
+) -> NDArray[np.float64]:
     """The sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
     A masked language model reads a sentence once for each token, a discriminator once. Sentences of one length are
@@ -134,6 +139,7 @@ def sentence_scores(scorer: Scorer, sentences: Sequence[Sentence], on: Device, t
         sentences: to be scored.
         on: the device.
         title: of the progress bar.
+        batch_size: most sequences at once.
     """
     model, mask_id = scorer.network.to(on.device), scorer.mask_id
     by_length: defaultdict[int, list[int]] = defaultdict(list)
@@ -149,7 +155,8 @@ def sentence_scores(scorer: Scorer, sentences: Sequence[Sentence], on: Device, t
             rows, positions = scored.nonzero(as_tuple=True)
             if mask_id is None:
                 rows = torch.arange(len(input_ids))
-            for chosen in torch.arange(len(rows)).split(TOKENS_AT_ONCE[on.device.type] // length or 1):
+            at_once = min(TOKENS_AT_ONCE[on.device.type] // length or 1, batch_size or len(rows))
+            for chosen in torch.arange(len(rows)).split(at_once):
                 row = rows[chosen]
                 if mask_id is None:
                     values = originality(model, input_ids[row], scored[row], on)

@@ -127,22 +127,29 @@ class BatchMaker:
     def evaluation(self) -> Iterator[GlobalBatch]:
         """Held-out rows in micro-batches, always with the same masks and random numbers.
 
-        Rows are in the order of the corpus, so those used are spread evenly over all of them.
+        Rows are in the order of the corpus, so those used are spread evenly over all of them; of each source of weight
+        0, which the main metrics are without, as many again.
         """
-        held_out = len(self.rows["evaluation"])
-        total = min(held_out, self.config.evaluation.rows)
-        spread = np.linspace(0, held_out - 1, total, dtype=np.int64)
-        size = self.config.micro_batch_size or self.config.batch_size
-        probability = self.config.masking.mask_probability
-        members = self.rows["evaluation"].member_of(spread)
-        for member in np.unique(members):
-            here = np.flatnonzero(members == member)
-            for first in range(here[0], here[-1] + 1, size):
-                rows = spread[first : min(first + size, here[-1] + 1)]
-                shape = Shape(len(rows), 1, self.manifest.seq_len)
-                batch = self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, first)
-                source = [*self.rows["evaluation"].members, ""][member]
-                yield replace(batch, source=source)
+        held_out, weights = self.rows["evaluation"], self.manifest.weights
+        sources = [*held_out.members, ""]
+        of_row = held_out.member_of(np.arange(len(held_out)))
+        only_evaluated = [number for number, source in enumerate(sources) if not weights.get(source, 1)]
+        parts = [np.flatnonzero(~np.isin(of_row, only_evaluated))]
+        parts += [np.flatnonzero(of_row == number) for number in only_evaluated]
+        rows_of_rank = (self.max_local_rows or (lambda rows: self.local_rows(rows)[1]))(self.config.batch_size)
+        size = self.config.micro_batch_size or rows_of_rank
+        probability, done = self.config.masking.mask_probability, 0
+        for part in parts:
+            places = np.linspace(0, len(part) - 1, min(len(part), self.config.evaluation.rows), dtype=np.int64)
+            spread = part[places]
+            for number in np.unique(of_row[spread]):
+                here = spread[of_row[spread] == number]
+                for first in range(0, len(here), size):
+                    rows = here[first : first + size]
+                    shape = Shape(len(rows), 1, self.manifest.seq_len)
+                    batch = self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, done + first)
+                    yield replace(batch, source=sources[number])
+                done += len(here)
 
     def max_masked(self, length: int) -> int:
         """The most masked positions in a row, enough for the highest mask probability of the run."""

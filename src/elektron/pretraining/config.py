@@ -112,7 +112,8 @@ class MaskingConfig:
     final_mask_probability: OpenFraction | None = None
     """Fraction at the end of the run, to which `mask_probability` changes linearly (default: constant)."""
     keep_probability: Fraction = 0.15
-    """Fraction of the masked positions that keep their token instead of [MASK]."""
+    """Fraction of the masked positions that keep their token instead of [MASK]; not of objective mlm, which masks 80 %,
+    replaces 10 % and keeps 10 %, as BERT does."""
     unit: Literal["token", "whole_word"] = "token"
     """What is masked: single tokens, or whole words."""
     segmenter: str | None = None
@@ -262,7 +263,7 @@ class PretrainConfig(ValidatedConfig):
     """Rows in a step."""
     micro_batch_size: Size | None = None
     """Rows that pass through the networks at once (default: the whole batch)."""
-    seed: NotNegative[int] = 1
+    seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
     """Determines initial weights, data order, masks, samples and dropout."""
     discriminator_weight: NotNegative[float] = 50.0
     """λ: weight of the discriminator's loss beside the generator's."""

@@ -237,7 +237,10 @@ def gradient_buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
 def set_local_device() -> None:
     """Make the GPU with this process's LOCAL_RANK current, where torchrun has started it."""
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= count:
+            raise ElektronError(f"process {rank} of this host has no GPU, there are {count}: start as many processes")
+        torch.cuda.set_device(rank)
 
 
 def shard(pair: Pair, on: Device, world: World) -> None:

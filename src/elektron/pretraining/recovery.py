@@ -42,6 +42,7 @@ NETWORKS = 2
 MAX_SKIPPED_STEPS = 10
 """After more skipped steps than this, with some in every line of training metrics, the run rolls back."""
 MAX_ROLLBACKS = 2
+"""In succession: after a line of metrics beyond them without a skipped step there may be as many again."""
 
 
 def has_diverged(progress: Progress, complete: bool) -> bool:
@@ -216,7 +217,7 @@ class RecoverableRun:
             f"{diverged.skipped} steps before step {diverged.step} were skipped because their gradients "
             f"were non-finite{or_spikes}"
         )
-        if path is None or len(diverged.skipped_rows) == MAX_ROLLBACKS:
+        if path is None or len(diverged.rollbacks) == MAX_ROLLBACKS:
             tried = f"skipping rows {MAX_ROLLBACKS} times has not helped"
             why_not = "there is no checkpoint to roll back to" if path is None else tried
             self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
@@ -230,6 +231,7 @@ class RecoverableRun:
         self.progress.skipped_rows = [*diverged.skipped_rows, (step, rows)]
         self.batches.skipped_rows = self.progress.skipped_rows
         self.progress.seconds = diverged.seconds
+        self.progress.rollbacks = [*diverged.rollbacks, diverged.step]
         self.progress.skipped = 0  # those before the checkpoint have been counted already
         self.metric_sums = MetricSums(self.device)
         self.metrics_logger.roll_back(step, rows, message)

@@ -42,6 +42,8 @@ class Progress:
     made longer."""
     skipped: int = 0
     """Steps skipped for non-finite gradients since the last line of metrics without any."""
+    rollbacks: list[int] = field(default_factory=list)
+    """The steps at which the run rolled back, until it has passed them without skipping a step."""
     skipped_rows: list[tuple[int, int]] = field(default_factory=list)
     """`(step, rows)`: from this step on, so many more rows of the data order are skipped."""
     settings: str = ""
@@ -51,7 +53,8 @@ class Progress:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that only a damaged file has."""
-        counts = [self.step, self.stage, self.stage_step, self.skipped, *itertools.chain(*self.skipped_rows)]
+        counts = [self.step, self.stage, self.stage_step, self.skipped, *self.rollbacks]
+        counts += itertools.chain(*self.skipped_rows)
         if min(counts) < 0 or not all(map(math.isfinite, (self.seconds, self.flops, self.schedule_from))):
             raise ValueError("a count below 0, or an amount that is not finite")
 

@@ -70,17 +70,24 @@ class Trainer(RecoverableRun):
         if self.compiled:
             self.forward = compile_step(self.objective, self.pair, self.device)
         steps = self.run_length.steps
-        shortest = None if steps is None else int(steps * plan.shortest_stage)
-        self.warmup = effective_warmup(config.optimizer.warmup, shortest)
-        if self.warmup != config.optimizer.warmup:
-            log.warning(
-                f"a warm-up of {config.optimizer.warmup:g} steps does not fit into {shortest}: "
-                f"{self.warmup:.0%} of the run are used"
-            )
+        self.warmup = self.fitting_warmup(steps)
         health = Health(store.unigram_entropy, first_judged_step(self.warmup, steps))
         self.metrics_logger = MetricsLogger(folder, health)
         self.peak_flops = on.peak_flops * world.size
         self.resume()
+        if steps is not None and self.progress.schedule_from:
+            self.warmup = self.fitting_warmup(steps - int(self.progress.schedule_from))
+
+    def fitting_warmup(self, steps: int | None) -> float:
+        """The configured warm-up, or a shorter one where it is longer than a stage of a schedule of so many steps."""
+        configured = self.config.optimizer.warmup
+        shortest = None if steps is None else int(steps * self.plan.shortest_stage)
+        warmup = effective_warmup(configured, shortest)
+        if warmup != configured:
+            log.warning(
+                f"a warm-up of {configured:g} steps does not fit into {shortest}: {warmup:.0%} of the schedule are used"
+            )
+        return warmup
 
     def train(self, interruption: Interruption) -> dict[str, Any]:
         """Train until the run is complete, and return its summary.
@@ -256,6 +263,8 @@ class Trainer(RecoverableRun):
         bar.update(self.run_length.done(self.progress), metrics_line(metrics))
         skipped = int(self.world.broadcast_scalar(metrics["skipped_steps"] or 0.0))
         self.progress.skipped = self.progress.skipped + skipped if skipped else 0
+        if not skipped and step > max(self.progress.rollbacks, default=step):
+            self.progress.rollbacks = []
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, and log it."""

@@ -139,6 +139,22 @@ def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> No
     assert texts(path) == [f"line {n}\nand another" for n in range(50_000)]
 
 
+def test_text_that_its_separators_would_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n1,Hello, world\n")
+    with pytest.raises(ElektronError, match="line 2: 3 columns, the header has 2: enclose"):
+        texts(path)
+    path.write_text("id,text\n1,Hello,,\n")
+    assert texts(path) == ["Hello"]
+
+
+def test_a_null_in_the_first_row_hides_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"url": "https://a", "content": null}\n{"url": "https://b", "content": "long"}\n')
+    with pytest.raises(ElektronError, match="which column holds the text"):
+        texts(path)
+
+
 def test_excel_says_what_is_between_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n")
     assert texts(tmp_path / "a.csv") == ["one, two"]

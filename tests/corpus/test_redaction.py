@@ -58,6 +58,11 @@ def found(text: str, *kinds: str) -> list[tuple[str, str]]:
         ("card", "paid with [4111 1111 1111 1111] today"),
         ("card", "paid with [378282246310005]."),
         ("ssn", "SSN [536-22-8712]"),
+        ("ssn", "SSN [536\u201122\u20118712]"),
+        ("card", "card [4111 1111 1111 1111] 123"),
+        ("card", "card [4111\u00a01111\u00a01111\u00a01111]."),
+        ("email", "an [nguyễn@example.vn] und"),
+        ("email", "an [jose\u0301@example.xn--p1ai] und"),
         ("mac", "from [3c:52:82:aa:bb:cc] on"),
         ("mac", "from [3c52.82aa.bbcc] on"),
         ("ip", "from [203.0.113.77]:8080 on"),
@@ -102,6 +107,10 @@ def test_false_friends(text: str) -> None:
         ("resident_id", "身份证[11010519491231002X]号"),
         ("resident_id", "[610113196911272268]"),  # before stdnum's list knows of the district
         ("phone", "Tel. [+49 6131 39-22200]"),
+        ("phone", "Tel. [+33\u00a01\u00a023\u00a045\u00a067\u00a089]"),
+        ("phone", "appelez le [+225 07 12 34 56 78]"),
+        ("phone", "chiama [+39 06 12345678]"),
+        ("phone", "Tel [030/12345678]"),
         ("phone", "call [(212) 555-0147] now"),
         ("phone", "ruf [0171/2345678] an"),
         ("phone", "手机[13812345678]，"),
@@ -124,6 +133,8 @@ def test_found_with_the_extra(kind: str, text: str) -> None:
         "9f71a6eb-0766-4524-be3e-11da1ebb3cc5",
         "order 302-8441973-5541120, 1,234,567.89, 52.520008, 13.404954",
         "555-1234, 911, +99 999 9999999",
+        "call me 03/07/2021, fax 04/05/1999, text 06/07/2024",
+        "calendar 05 06 07 08 09 10 11",
     ],
 )
 def test_false_friends_with_the_extra(text: str) -> None:

@@ -335,7 +335,10 @@ class Rows:
     def _read(self, file: BlockFile, into: NDArray[Any], offset: int) -> None:
         """Fill an array with the bytes of a file from an offset on."""
         try:
-            count = os.preadv(self._descriptor(file), [into.data], offset)
+            view, count = memoryview(into).cast("B"), 0
+            # A call reads at most 2 GiB.
+            while count < into.nbytes and (read := os.preadv(self._descriptor(file), [view[count:]], offset + count)):
+                count += read
         except OSError as error:
             raise unreadable(self.folder / file.name, error, "") from error
         if count != into.nbytes:

@@ -11,14 +11,13 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from itertools import pairwise
 
 Span = tuple[int, int]
 Check = Callable[[re.Match[str]], Span | None]
 
 NATIONAL = {"US": 1, "GB": 44, "DE": 49, "AT": 43, "CH": 41, "FR": 33, "CN": 86}
 """Where phone numbers without a country code may be from, with that code."""
-ITALY = 39
-"""Country code of numbers that may begin with 0."""
 SHORTEST_NUMBER, MOST_DIGITS = 6, 15
 """Characters, and digits with the country code (E.164), of a phone number."""
 LONGEST_LOCAL_PART = 64
@@ -34,9 +33,12 @@ def words(text: str) -> frozenset[str]:
 # A pattern begins with characters that are rare in prose, since `re` skips to them fast; what may not
 # stand before them follows, as a lookbehind.
 ALONE = r"(?<![A-Za-z0-9].)"
-LATIN = "A-Za-z0-9À-ɏ"
+LATIN = "A-Za-z0-9À-ɏ\u0300-\u036fḀ-ỿ"
 LOCAL_PART = re.compile(rf"[{LATIN}._%+'-]+")
-EMAIL = re.compile(rf"@(?<=[{LATIN}_+%'-]@)(?:[{LATIN}][{LATIN}-]{{0,62}}\.){{1,8}}[A-Za-z]{{2,24}}(?![{LATIN}])")
+EMAIL = re.compile(
+    rf"@(?<=[{LATIN}_+%'-]@)(?:[{LATIN}][{LATIN}-]{{0,62}}\.){{1,8}}"
+    rf"(?:xn--[A-Za-z0-9-]{{1,59}}|[A-Za-z]{{2,24}})(?![{LATIN}])"
+)
 URL = re.compile(
     r"://(?P<user>[^\s/?#:@<>\"'`{}]{0,128}:[^\s/?#<>\"'`{}]{1,256})(?=@)"
     r"|[?&;](?:(?:access|auth|id|refresh)_token|token|api_?key|secret|client_secret|password|passwd"
@@ -129,7 +131,7 @@ PHONE = re.compile(
     r"[2-9][0-9]{2}[. -][0-9]{4})"
     r"|(?P<cn>(?<=1)[3-9][0-9](?P<gap>[ -]?)[0-9]{4}(?P=gap)[0-9]{4})"
     r"|(?P<pairs>(?<=0)[1-9](?:[ .-][0-9]{2}){4})"
-    r"|(?P<trunk>(?:(?<=0)|(?<=\()0)[1-9][0-9 ()/-]{6,18}[0-9])"
+    r"|(?P<trunk>(?:(?<=0)|(?<=\()0)[1-9](?![/-][0-9]{2}[/-](?:19|20)[0-9]{2}\b)[0-9 ()/-]{6,18}[0-9])"
     r"|(?P<bare>(?<=[2-9])[0-9]{2,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4})"
     r")(?![A-Za-z0-9_])(?![.:/][0-9]|-[0-9A-Za-z])"
 )
@@ -138,6 +140,7 @@ PHONE_WORDS = words(
     "sms rufen rufnummer anruf 电话 手机 热线 致电 拨打 传真 電話 手機 熱線 傳真"
 )
 WORD = re.compile("[a-zäöü]+")
+PAIR = re.compile("[0-9]{2}")
 SEPARATORS = str.maketrans("", "", " ()./+-")
 TRUNK = re.compile(r"\(?0[1-9][0-9]{1,4}(?:\) ?| ?[/-] ?| )[0-9][0-9 -]{4,}")
 """An area code apart from the number."""
@@ -210,8 +213,13 @@ def _resident_id(match: re.Match[str]) -> Span | None:
 
 
 def _card(match: re.Match[str]) -> Span | None:
-    digits = match[0].translate(SEPARATORS)
-    return match.span() if ISSUERS.fullmatch(digits) and _luhn(digits.encode()) else None
+    whole = match[0]
+    has_fifth_group = match[1] is not None and len(whole) == 23  # which may be the card's code
+    for length in (23, 19) if has_fifth_group else (len(whole),):
+        digits = whole[:length].translate(SEPARATORS)
+        if ISSUERS.fullmatch(digits) and _luhn(digits.encode()):
+            return match.start(), match.start() + length
+    return None
 
 
 def _luhn(digits: bytes) -> bool:
@@ -288,9 +296,9 @@ def _is_international(digits: str) -> bool:
     for length in (1, 2, 3):
         code, rest = int(digits[:length]), digits[length:]
         if code in COUNTRY_CODE_TO_REGION_CODE:
-            # As in +44 (0)20 …
-            rest = rest.removeprefix("0") if code != ITALY else rest
-            return _national_numbers(code).fullmatch(rest) is not None
+            # Without the 0 as in +44 (0)20 …; some national numbers begin with one.
+            forms = (rest, rest.removeprefix("0"))
+            return any(_national_numbers(code).fullmatch(form) is not None for form in forms)
     return False
 
 
@@ -311,6 +319,8 @@ def _phone(match: re.Match[str]) -> Span | None:
     is_part = before[-1:] == " " and before[-2:-1].isdigit()
     if is_part and form == "bare":
         return None
+    if form == "pairs" and {b - a for a, b in pairwise(map(int, PAIR.findall(text)))} == {1}:
+        return None  # days of a calendar
     is_announced = _has_word(before, PHONE_WORDS)
     is_grouped = True
     if form == "international":

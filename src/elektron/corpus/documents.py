@@ -212,7 +212,7 @@ class Corpus:
             if isinstance(row, str):  # of a JSON array
                 yield row
                 continue
-            column = column or self._column(name, {k: isinstance(v, str) for k, v in row.items()})
+            column = column or self._column(name, {k: v is None or isinstance(v, str) for k, v in row.items()})
             if column not in row:
                 raise ElektronError(f"{where}: no field {column!r}")
             text = row[column]
@@ -248,10 +248,11 @@ class Corpus:
         names = [name.strip() for name in names]
         column = names.index(self._column(path, dict.fromkeys(names, True)))
         for number, row in rows:
-            if len(row) > column:
+            if len(row) > column and not any(row[len(names) :]):
                 yield row[column]
             elif row:
-                raise ElektronError(f"{path}, line {number}: {len(row)} columns, the header has {len(names)}")
+                advice = ": enclose text that has separators in quotation marks" if len(row) > len(names) else ""
+                raise ElektronError(f"{path}, line {number}: {len(row)} columns, the header has {len(names)}{advice}")
 
     def _columnar(self, path: Path, is_arrow: bool) -> Iterator[str]:
         """Parquet, or the Arrow stream that `datasets` writes."""

@@ -214,7 +214,7 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "control and replacement characters",
         f"{controls:,}",
         controls > 0,
-        "the tokenizer removes them; they may be traces of a wrong conversion",
+        "WordPiece and Unigram tokenizers remove them; they may be traces of a wrong conversion",
         wrong=controls / characters > 1e-4,
     )
     with_html = counts.with_html / documents

@@ -20,7 +20,7 @@ from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.documents import Corpus
 from elektron.corpus.engines import Chunk, Encoding, engine
-from elektron.corpus.manifest import MANIFEST, SPLITS, Manifest, Split
+from elektron.corpus.manifest import MANIFEST, MAX_EPOCHS, SPLITS, Manifest, Split
 from elektron.corpus.redaction import NOT_FOUND, Redactor, by_kind, expand_kinds
 from elektron.corpus.selection import Selection
 from elektron.corpus.tokenizer import add_placeholders, fingerprint, load_tokenizer, placeholder_ids, special_ids
@@ -178,6 +178,10 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
         if not all(split.members[member].rows for split in needed):
             purpose = "to train on and to hold out" if weight else f"to hold out (--validation {held_out:g})"
             raise ElektronError(f"{member}: too little text, or only copies of other sources, {purpose}")
+        if max(split.members[member].epochs for split in needed) >= MAX_EPOCHS:
+            raise ElektronError(
+                f"{member}: far too little text for its weight of {weight:g}: it would be repeated too often"
+            )
 
 
 def _log_counts(out: Path, manifest: Manifest) -> None:

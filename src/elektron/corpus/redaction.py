@@ -39,6 +39,10 @@ class Found(NamedTuple):
     kind: str
 
 
+TYPOGRAPHIC = (("\u00a0", " "), ("\u202f", " "), ("\u2011", "-"))
+"""No-break spaces and hyphens, which stand in numbers of text from HTML and PDF, and as many plain characters."""
+
+
 class Redactor:
     """Finds and replaces the chosen kinds; the same for a text wherever it runs."""
 
@@ -51,6 +55,8 @@ class Redactor:
 
     def find(self, text: str) -> list[Found]:
         """What there is of the kinds, in the order of the text; no two overlap."""
+        for typographic, plain in TYPOGRAPHIC:
+            text = text.replace(typographic, plain)
         found: list[Found] = []
         for kind, pattern, check in self.searches:
             new = [Found(*span, kind) for span in _spans(text, pattern, check)]

@@ -63,7 +63,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         room = config.vocab_size - (len(PLACEHOLDERS) if kinds else 0)
         selected, total = 1, 1
         if config.max_documents is not None:
-            total = sum(1 for _ in texts(1, 1, "counting documents"))
+            total = sum(1 for _ in _texts(corpus, Redactor([]), 1, 1, "counting documents"))
             selected = min(config.max_documents, total)
         sample = Sample()
         for text in texts(selected, total, "sampling"):
@@ -118,6 +118,9 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
     missing = [kind for kind in needed if getattr(tokenizer, f"{kind}_token_id") is None]
     if missing:
         raise ElektronError(f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}")
+    ids = [getattr(tokenizer, f"{kind}_token_id") for kind in needed]
+    if len(set(ids)) < len(ids):
+        raise ElektronError(f"{name}: some of the special tokens {', '.join(needed)} are one token: each needs its own")
     if not tokenizer("a")["input_ids"]:
         raise ElektronError(f"{name}: the tokenizer makes no tokens of a text: is tokenizer.json damaged?")
     _warn_of_capitals(name, tokenizer)

@@ -152,6 +152,12 @@ def test_a_card_that_nobody_changed_is_made_anew_wherever_the_folder_is(
     assert f"model='{NAME}'" in text and "\n# reviews\n" in text
 
 
+def test_metadata_that_are_not_yaml(hub: Hub, model: Path) -> None:
+    (model / "README.md").write_text("---\ntitle: Sentiment: a model\n---\nText.\n")
+    with pytest.raises(ElektronError, match=r"README.md: its metadata.* not YAML"):
+        push(PushConfig(str(model), NAME))
+
+
 def test_a_card_that_somebody_changed_is_kept(hub: Hub, model: Path) -> None:
     card = model / "README.md"
     card.write_text(card.read_text() + "\nAsk us.\n")

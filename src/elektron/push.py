@@ -36,7 +36,7 @@ FILES = (
 TARGET_TOKENIZER = "target_tokenizer"
 """The folder with the tokenizer of what a model writes."""
 LOCAL_PATH = re.compile(
-    r"(?<![\w:/.~-])(?:~[\w-]*/[\w.-]|file://|[A-Za-z]:\\+\w|\\\\+\w+\\|"
+    r"(?<![\w:/.~-])(?:~[\w-]*/[\w.-]|file://|[A-Za-z]:\\+(?!u[0-9a-f]{4})\w|\\\\+\w+\\|"
     r"/(?:home|Users|root|tmp|var|mnt|media|srv|opt|data|scratch|work|workspace|content|Volumes|private)/[\w.-])[^\s\"'`]*"
 )
 
@@ -138,7 +138,6 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     Raises:
         ElektronError: there is none, and too little is known to make one.
     """
-    from huggingface_hub import ModelCard
 
     from elektron.models.onnx_model import exported_file
     from elektron.pretraining.config import SUMMARY
@@ -163,9 +162,22 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
         raise ElektronError(f"{folder} {reason}: write {path}")
     if license_name is None:
         return text
-    card = ModelCard(text, ignore_metadata_errors=True)
+    card = parsed_card(text, path)
     card.data["license"] = license_name
     return str(card)
+
+
+def parsed_card(text: str, place: Path) -> Any:
+    """The card with its metadata. Raises ElektronError where these are not YAML."""
+    import yaml
+    from huggingface_hub import ModelCard
+
+    try:
+        return ModelCard(text, ignore_metadata_errors=True)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ElektronError(
+            f"{place}: its metadata, between the lines of ---, are not YAML ({first_line(error)}): mend them"
+        ) from error
 
 
 def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> None:
@@ -184,7 +196,6 @@ def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> Non
 def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: list[str]) -> None:
     """Print what is uploaded, and the head of the card without the metrics, which its text has too."""
     import yaml
-    from huggingface_hub import ModelCard
 
     total = format_quantity(sum(sizes.values()), "bytes")
     lines = [
@@ -195,7 +206,7 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
     lines += [f"  {name:{width}}  {format_quantity(size, 'bytes')}" for name, size in sizes.items()]
     if left_out:
         lines.append(f"Not uploaded: {comma_list(left_out)}")
-    made = ModelCard(card, ignore_metadata_errors=True)
+    made = parsed_card(card, Path(CARD))
     metadata = made.data.to_dict()
     metadata.pop("model-index", None)
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True) + "\n" if metadata else ""

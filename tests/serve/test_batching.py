@@ -83,7 +83,14 @@ def test_records_with_other_roles_are_another_batch():
     rows = records("a"), records("b", pair="p"), records("c")
     found = run(lambda batcher: after_the_first(batcher, model, *rows))
     assert found == [["A"], ["B"], ["C"]]
-    assert model.batches == [["first"], ["a"], ["b"], ["c"]]
+    assert model.batches == [["first"], ["a", "c"], ["b"]]
+
+
+def test_requests_that_do_not_mix_do_not_shorten_one_another():
+    model = Model()
+    rows = records(*"abcd"), records(*"wxyz", pair="p")
+    assert run(lambda batcher: after_the_first(batcher, model, *rows)) == [list("ABCD"), list("WXYZ")]
+    assert model.batches == [["first"], list("abcd"), list("wxyz")]
 
 
 def test_an_error_is_that_of_its_request_alone():

@@ -16,9 +16,11 @@ from elektron.command_line import parse_arguments
 from elektron.configuration import from_dict, settings
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.recipe import combinations
+from elektron.finetuning.recipe import check, combinations
 from elektron.io.datasets import HUB, parse_dataset
 from elektron.missing import refuse_missing_inputs
+from elektron.sweep import replace_settings
+from elektron.tracking import require_tracker
 
 COMMAND = "finetune"
 FIXED = ("model", "out", "seed")
@@ -63,8 +65,10 @@ def parse(text: str) -> Probe:
                 raise ElektronError(f"{flags[fixed]} is set by the comparison: leave it out")
         values |= {"model": PRETRAINING, "out": Path()}
         config = from_dict(FinetuneConfig, values, label=flags.__getitem__)
-        combinations(config.sweep)
         refuse_missing_inputs(config)
+        for chosen in combinations(config.sweep):
+            check(replace_settings(config, chosen))
+        require_tracker(config.track)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None
     return Probe(name or data_name(config.train[0]), command, config)

@@ -335,7 +335,7 @@ class Rows:
     def _read(self, file: BlockFile, into: NDArray[Any], offset: int) -> None:
         """Fill an array with the bytes of a file from an offset on."""
         try:
-            view, count = memoryview(into).cast("B"), 0
+            view, count = memoryview(into.data).cast("B"), 0
             # A call reads at most 2 GiB.
             while count < into.nbytes and (read := os.preadv(self._descriptor(file), [view[count:]], offset + count)):
                 count += read

@@ -34,7 +34,7 @@ PROBE_TOKENS = 4
 DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
     *("attention_dropout", "embedding_dropout", "mlp_dropout", "dropout", "classifier_dropout"),
-    *("seq_classif_dropout", "qa_dropout"),
+    *("seq_classif_dropout", "qa_dropout", "classifier_dropout_prob", "summary_last_dropout"),
 )
 """The names of dropout probabilities in the configurations of different families."""
 

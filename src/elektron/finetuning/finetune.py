@@ -88,6 +88,9 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         count = len(sides) * (len(combinations) + config.seeds - 1)
         command = identity(config, data, encoder) if count > 1 else None
         search = Search(config, data, FinishedTrials(folder / TRIALS, command), count)
+        for network in sides.values():
+            for settings in combinations:
+                search.resolved(network, settings)  # all are checked before the first training
         try:
             best = [search.best_of(side, network, combinations) for side, network in sides.items()]
         except KeyboardInterrupt:
@@ -159,8 +162,7 @@ class Search:
         """The one with the higher metric on the evaluation rows; the other's weights are not kept."""
         if best is None:
             return new
-        metric = TASKS[self.config.task].metric
-        if new.trial.value(metric) <= best.trial.value(metric):
+        if new.trial.value(new.trial.metric) <= best.trial.value(best.trial.metric):
             best, new = new, best
         self.finished.remove_model(best.number)
         return new
@@ -172,9 +174,9 @@ class Search:
             trained.trial.test = trained.predictor.task.measure(self.data.test, trained.scored.predictions)()
             self.finished.save(trained)
 
-    def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
-        """One training, or what an interrupted command has finished of it."""
-        config = recipe.resolve(
+    def resolved(self, encoder: Encoder, settings: dict[str, Any]) -> FinetuneConfig:
+        """The configuration of a training. Raises ElektronError for what the encoder cannot do."""
+        return recipe.resolve(
             replace_settings(self.config, settings),
             family=encoder.config.model_type,
             width=encoder.config.hidden_size,
@@ -182,6 +184,10 @@ class Search:
             rows=len(self.data.train),
             pretrained=encoder.pretrained,
         )
+
+    def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
+        """One training, or what an interrupted command has finished of it."""
+        config = self.resolved(encoder, settings)
         found = self.finished.load(len(self.trials), config, encoder)
         if found is None:
             found = self.train(config, encoder, TrainingRun(side, seed, settings))
@@ -195,6 +201,7 @@ class Search:
         began = time.perf_counter()
         torch.manual_seed(trial.seed)
         task = self.task(config, encoder)
+        trial.metric = task.metric
         features = task.features(self.data.train, encoder.tokenizer, labelled=True)
         if config.private:
             features = first_of_each_row(features)

@@ -57,14 +57,16 @@ def encode(
         return tokenize(tokenizer, texts, **WINDOWS, max_length=max_length, stride=stride)[1]
     if truncation == "head":
         return tokenize(tokenizer, texts, truncation=True, max_length=max_length)[1]
-    first, *last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
-    room = max_length - len([first, *last])
+    around = tokenizer("a", return_special_tokens_mask=True)
+    ids, mask = around["input_ids"], around["special_tokens_mask"]
+    first, last = ids[: mask.index(0)], ids[len(mask) - mask[::-1].index(0) :]  # [CLS] and [SEP]
+    room = max_length - len(first) - len(last)
     head = round(HEAD_FRACTION * room)
     _, features = tokenize(tokenizer, texts, add_special_tokens=False, verbose=False)
     for feature in features:
         ids = feature["input_ids"]
         kept = ids if len(ids) <= room else ids[:head] + ids[head - room :]
-        feature["input_ids"] = [first, *kept, *last]
+        feature["input_ids"] = [*first, *kept, *last]
         feature.pop("token_type_ids", None)
     return features
 

@@ -23,7 +23,7 @@ from elektron.models.elektron import ElektronModel
 from elektron.models.loading import POOLER
 from elektron.muon import Muon
 
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+LAYER = re.compile(r"(?:^|[._])(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ChainedOptimizer(torch.optim.Optimizer):

@@ -205,7 +205,9 @@ def judge(
         said = f"{kind.format_value(other)} of a simple baseline ({best['name']})"
         least, most = sorted(sign * end for end in ends)
         if least > 0 and (behind := sum(sign * seed[name] <= sign * other for seed in seeds)):
-            found.append(f"{kind.title} of {behind} of {len(seeds)} seeds is not above the {said}")
+            found.append(
+                f"{kind.title} of {behind} of {len(seeds)} seeds is not {'below' if kind.less_is_better else 'above'} the {said}"
+            )
             continue
         clearly = "clearly better" if least > 0 else "worse" if most < 0 else "not clearly better"
         (better if least > 0 else found).append(
@@ -251,6 +253,9 @@ def paired_difference(base: Path, other: Path, metric: str) -> Interval:
     measures = []
     for folder in (base, other):
         task = load_task(str(folder))
+        if (details := folder / DETAILS).is_file():
+            names = (read_json(details, mapping) or {}).get("columns") or {}
+            task.columns = task.columns | names  # of these rows, not of training
         config = EvaluateConfig(model=str(folder))
         records = list(read_records([str(folder / PREDICTIONS)], task.files(), config, labelled=True))
         predictions = [

@@ -131,7 +131,7 @@ class FinishedTrials:
 
 def identity(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> str:
     """A digest of everything that the results of the trainings depend on."""
-    settings = {k: v for k, v in to_flat_dict(config).items() if k not in ("out", "track")}
+    settings = {k: v for k, v in to_flat_dict(config).items() if k not in ("out", "track", "train", "eval", "test")}
     rows = [[record.values for record in part] for part in (data.train, data.eval, data.test)]
     described = [__version__, settings, rows, encoder.config.to_dict()]
     digest = hashlib.sha256(json.dumps(described, default=str).encode())

@@ -133,7 +133,16 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]
-        columns.append(sections.metric_cells(values, metric, [shared and not several] * len(results), intervals))
+        if shared:
+            columns.append(sections.metric_cells(values, metric, [not several] * len(results), intervals))
+        else:  # perhaps of several tasks, whose F1 have different scales
+            columns.append(
+                [
+                    cell
+                    for result, value, ends in zip(results, values, intervals, strict=True)
+                    for cell in sections.metric_cells([value], result.format(name), [False], [ends])
+                ]
+            )
         head.append(metric.title)
     best = [best_baseline(result) for result in results]
     if any(best):

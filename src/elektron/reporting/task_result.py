@@ -66,6 +66,8 @@ class TrainingRun:
     privacy: dict[str, Any] = field(default_factory=dict)
     """Of private training: budget, noise and accountant, of all trainings of the command together."""
     kept: bool = False
+    metric: str = ""
+    """By which the best training is chosen."""
 
     @property
     def name(self) -> str:

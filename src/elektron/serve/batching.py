@@ -113,20 +113,25 @@ class Batcher:
     def _take(self) -> list[tuple[_Request, int]]:
         """The requests and numbers of the next rows; a request of which rows remain goes to the back."""
         taken: list[tuple[_Request, int]] = []
+        passed: list[_Request] = []
         characters = 0
         while self._waiting and (not taken or len(taken) < taken[0][0].most):
-            request = self._waiting[0]
+            request = self._waiting.popleft()
             if request.future.done():
-                self._waiting.popleft()
+                continue
+            if taken and not request.mixes_with(taken[0][0]):
+                passed.append(request)
                 continue
             # As text, lists have about as many characters.
             characters += len(str(request.records[request.taken].values))
-            if taken and (characters > CHARACTERS_AT_ONCE or not request.mixes_with(taken[0][0])):
+            if taken and characters > CHARACTERS_AT_ONCE:
+                passed.append(request)
                 break
-            taken.append((self._waiting.popleft(), request.taken))
+            taken.append((request, request.taken))
             request.taken += 1
             if request.taken < len(request.records):
                 self._waiting.append(request)
+        self._waiting.extendleft(reversed(passed))
         return taken
 
     def _failed(self, requests: Sequence[_Request], error: BaseException) -> None:

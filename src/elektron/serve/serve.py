@@ -19,6 +19,7 @@ from elektron.errors import ElektronError, first_line, requires_extra
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
 from elektron.explain.importance import captum
+from elektron.finetuning.config import DecodingConfig
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS, Layout
@@ -125,6 +126,8 @@ def load_model(config: ServeConfig) -> ServedModel:
         ElektronError: there is no such model, or it is of another task.
     """
     if network_of_run(config.model, DISCRIMINATOR):
+        if config.task is not None or config.decoding != DecodingConfig():
+            raise ElektronError(f"{config.model} is a pre-training run, to which --task and --decoding do not apply")
         settings = DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
         finder = load_detector(settings)
         return ServedModel("detection", TEXTS, finder.predict, finder.tokenizer, finder.on.name, finder.room)

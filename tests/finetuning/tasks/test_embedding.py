@@ -186,6 +186,12 @@ def test_a_bare_encoder_can_be_measured_with_a_warning(encoders, files, capsys):
         assert "not trained for sentence embeddings" in err
 
 
+def test_several_seeds(encoders, files, tmp_path):
+    metrics = tune(encoders, files, "pairs", tmp_path / "model", epochs=1.0, seeds=2)
+    assert len(json.loads((tmp_path / "model/runs.json").read_text())) == 2
+    assert 0 < metrics["mrr"] <= 1
+
+
 @pytest.mark.parametrize("role", ["negative", "score"])
 def test_a_column_in_some_rows_only_is_refused(encoders, tmp_path, role):
     row = {"sentence1": "the cat .", "sentence2": "the dog ."}

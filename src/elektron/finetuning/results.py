@@ -205,9 +205,8 @@ def judge(
         said = f"{kind.format_value(other)} of a simple baseline ({best['name']})"
         least, most = sorted(sign * end for end in ends)
         if least > 0 and (behind := sum(sign * seed[name] <= sign * other for seed in seeds)):
-            found.append(
-                f"{kind.title} of {behind} of {len(seeds)} seeds is not {'below' if kind.less_is_better else 'above'} the {said}"
-            )
+            not_better = "not below" if kind.less_is_better else "not above"
+            found.append(f"{kind.title} of {behind} of {len(seeds)} seeds is {not_better} the {said}")
             continue
         clearly = "clearly better" if least > 0 else "worse" if most < 0 else "not clearly better"
         (better if least > 0 else found).append(

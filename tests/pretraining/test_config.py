@@ -35,7 +35,7 @@ def changed(**settings):
         ({"network__num_attention_heads": 0}, "--network.num-attention-heads"),
         ({"optimizer__learning_rate": 0.0}, "--optimizer.learning-rate"),
         ({"optimizer__decay_fraction": 0.0}, "--optimizer.decay-fraction"),
-        ({"seed": -1}, "--seed must be 0 or above"),
+        ({"seed": -1}, "--seed must be from 0 to below 2147483648"),
         ({"seed": 2**63}, r"--seed must be below 2\^63, got 9223372036854775808"),
         ({"collective_timeout": 0}, "--collective-timeout must be above 0"),
         (

@@ -41,7 +41,6 @@ from elektron.corpus.tokenizer import train_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import finetune
-from elektron.finetuning.tasks.registry import TASKS
 from elektron.inference.evaluate import evaluate
 from elektron.pretraining.config import PretrainConfig
 from elektron.pretraining.pretrain import pretrain
@@ -253,7 +252,7 @@ def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[flo
     probe.model, probe.out = str(run), run / "probes" / name
     finetune(probe)
     runs = json.loads((probe.out / RUNS).read_text(encoding="utf-8"))
-    values = [each["eval"][TASKS[probe.task].metric] for each in runs]
+    values = [each["eval"][each["metric"]] for each in runs]
     for weights in probe.out.glob("*.safetensors"):
         weights.unlink()
     return statistics.median(values), values

@@ -88,12 +88,16 @@ class Classification(SentenceTask, LabelledTask):
 
     name: ClassVar[str] = "classification"
     layout: ClassVar[Layout] = LAYOUTS["classification"]
-    metric: ClassVar[str] = "accuracy"
 
     several: bool = False
     """Whether a text may have any number of labels."""
     label_separator: str | None = None
     """What separates them in the training files, if they are one text."""
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """F1 over all labels where there are several: few rows have all of them right, by chance or otherwise."""
+        return "f1" if self.several else "accuracy"
 
     def files(self) -> Layout:
         return dataclasses.replace(super().files(), label_separator=self.label_separator)
@@ -174,7 +178,6 @@ class Classification(SentenceTask, LabelledTask):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Micro F1 where there are several labels: few rows have all of them right, by chance or otherwise."""
         return ("f1_micro",) if self.several else ("accuracy",)
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:

@@ -200,7 +200,10 @@ def optional_file(name: str, file: str, subfolder: str = "") -> Path | None:
     """A file of a folder or hub name; None if there is none there."""
     repo = parse_repo(name)
     options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
-    path = cached_file(repo.name, file, subfolder=subfolder, **options)
+    try:
+        path = cached_file(repo.name, file, subfolder=subfolder, **options)
+    except OSError as error:
+        raise ElektronError(f"{name}: its {file} cannot be read ({first_line(error)})") from error
     return None if path is None else Path(path)
 
 

@@ -142,7 +142,7 @@ def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> No
 def test_text_that_its_separators_would_cut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n1,Hello, world\n")
-    with pytest.raises(ElektronError, match="line 2: 3 columns, the header has 2: enclose"):
+    with pytest.raises(ElektronError, match="line 2: 3 columns, the header has 2: is there a separator"):
         texts(path)
     path.write_text("id,text\n1,Hello,,\n")
     assert texts(path) == ["Hello"]

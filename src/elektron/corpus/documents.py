@@ -251,7 +251,7 @@ class Corpus:
             if len(row) > column and not any(row[len(names) :]):
                 yield row[column]
             elif row:
-                advice = ": enclose text that has separators in quotation marks" if len(row) > len(names) else ""
+                advice = ": is there a separator inside its text?" if len(row) > len(names) else ""
                 raise ElektronError(f"{path}, line {number}: {len(row)} columns, the header has {len(names)}{advice}")
 
     def _columnar(self, path: Path, is_arrow: bool) -> Iterator[str]:

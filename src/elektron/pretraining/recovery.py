@@ -42,7 +42,7 @@ NETWORKS = 2
 MAX_SKIPPED_STEPS = 10
 """After more skipped steps than this, with some in every line of training metrics, the run rolls back."""
 MAX_ROLLBACKS = 2
-"""In succession: after a line of metrics beyond them without a skipped step there may be as many again."""
+"""In a row: the count starts again once a checkpoint beyond the last of them has been written."""
 
 
 def has_diverged(progress: Progress, complete: bool) -> bool:

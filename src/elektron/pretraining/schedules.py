@@ -43,7 +43,7 @@ class Progress:
     skipped: int = 0
     """Steps skipped for non-finite gradients since the last line of metrics without any."""
     rollbacks: list[int] = field(default_factory=list)
-    """The steps at which the run rolled back, until it has passed them without skipping a step."""
+    """The steps at which the run rolled back, until a checkpoint beyond them."""
     skipped_rows: list[tuple[int, int]] = field(default_factory=list)
     """`(step, rows)`: from this step on, so many more rows of the data order are skipped."""
     settings: str = ""

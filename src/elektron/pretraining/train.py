@@ -75,7 +75,7 @@ class Trainer(RecoverableRun):
         self.metrics_logger = MetricsLogger(folder, health)
         self.peak_flops = on.peak_flops * world.size
         self.resume()
-        if steps is not None and self.progress.schedule_from:
+        if steps is not None and 0 < self.progress.schedule_from < steps:
             self.warmup = self.fitting_warmup(steps - int(self.progress.schedule_from))
 
     def fitting_warmup(self, steps: int | None) -> float:
@@ -127,6 +127,8 @@ class Trainer(RecoverableRun):
                 if step % config.evaluation.every == 0:
                     self.log_evaluation()
                 if step % config.checkpoint.every == 0 and fraction < 1:
+                    if not self.progress.skipped and step > max(self.progress.rollbacks, default=step):
+                        self.progress.rollbacks = []
                     self.save()
             bar.update(self.run_length.done(self.progress), bar.note)
         self.prefetcher.close()
@@ -263,8 +265,6 @@ class Trainer(RecoverableRun):
         bar.update(self.run_length.done(self.progress), metrics_line(metrics))
         skipped = int(self.world.broadcast_scalar(metrics["skipped_steps"] or 0.0))
         self.progress.skipped = self.progress.skipped + skipped if skipped else 0
-        if not skipped and step > max(self.progress.rollbacks, default=step):
-            self.progress.rollbacks = []
 
     def log_evaluation(self) -> dict[str, float | None]:
         """Evaluate on the held-out rows, and log it."""

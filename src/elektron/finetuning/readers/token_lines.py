@@ -174,7 +174,7 @@ class TokenLines:
         if len(fields) != self.width:
             return True
         column = self.by_values.get("tags")
-        is_hashtag = not line[1:2].isspace()
+        is_hashtag = not line[1:2].isspace() and not line.startswith(("#begin ", "#end "))  # of CoNLL-2012
         return not is_hashtag and column is not None and fields[self.names.index(column)] not in self.tags
 
     def _find_header(self, first: Sequence[str], config: TextFilesConfig) -> None:

@@ -153,10 +153,11 @@ class Task(ABC):
         for record in records:
             for role, had in self.had_column.items():
                 if had is not None and had != (role in record.values):
-                    raise ElektronError(
-                        f"{record.where}: it {'lacks' if had else 'has'} a {role}, unlike the training rows: give its "
-                        f"column with --{role}, or with --eval-columns {role}=NAME"
-                    )
+                    advice = f"drop or rename its column {record.names.get(role, role)!r}"
+                    if had:
+                        advice = f"give its column with --{role}, --eval-columns or --test-columns"
+                    difference = f"it {'lacks' if had else 'has'} a {role}, unlike the training rows"
+                    raise ElektronError(f"{record.where}: {difference}: {advice}")
             self.truth(record)
 
     # Inputs

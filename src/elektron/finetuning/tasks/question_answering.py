@@ -108,7 +108,7 @@ class QuestionAnswering(Task):
         lengths = list(map(len, encoder.tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"]))
         return cls(
             question_length=question_length,
-            answer_length=max(ANSWER_TOKENS, int(np.ceil(np.quantile(lengths, LONGEST_ANSWERS)))),
+            answer_length=max(ANSWER_TOKENS, min(room, int(np.ceil(np.quantile(lengths, LONGEST_ANSWERS))))),
             no_answers=answered < len(records),
             null_threshold_given=config.null_threshold is not None,
             **cls.configured(config),

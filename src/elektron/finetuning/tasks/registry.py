@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from elektron.errors import ElektronError, first_line
+from elektron.errors import ElektronError
 from elektron.finetuning.encoders import UNLIMITED, longest_input
 from elektron.finetuning.recipe import READ_AT_ONCE
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
@@ -80,10 +80,7 @@ def _read(path: Path, model: str) -> Task:
 def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
     """The task of a model without a local `task.json`: by that of the hub, else by its class."""
     config = load_configuration(model)
-    try:
-        path = optional_file(model, TASK_FILE)
-    except OSError as error:
-        raise ElektronError(f"{model}: its {TASK_FILE} cannot be read ({first_line(error)})") from error
+    path = optional_file(model, TASK_FILE)
     if path is None and not Path(model).is_dir() and not hub_is_reachable():
         log.warning("%s: whether it has a %s is not known, since the hub does not answer", model, TASK_FILE)
     return _by_class(model, config, expected) if path is None else _read(path, model)

@@ -298,8 +298,11 @@ def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
         (b"copies: !!bool foo", "config.yaml: not valid YAML"),
         (b"[" * 100_000, "config.yaml: not valid YAML"),
         (b"\xff\xfe\x00", "config.yaml: not a text file in UTF-8"),
-        (b"copies: 1\ncopies: 2", "config.yaml, line 2: not valid YAML (copies is there twice)"),
-        (b"frame: {width: 1}\nsources: [a]\nframe: {width: 2}", "config.yaml, line 3: not valid YAML (frame is there"),
+        (b"copies: 1\ncopies: 2", "config.yaml, line 2: not valid YAML (duplicate key 'copies')"),
+        (
+            b"frame: {width: 1}\nsources: [a]\nframe: {width: 2}",
+            "config.yaml, line 3: not valid YAML (duplicate key 'frame')",
+        ),
         (b"just words", "config.yaml: must hold settings"),
         (b"copeis: 3", "config.yaml: copeis is not a setting: did you mean"),
         (b"frame:\n  wdth: 3", "config.yaml: frame.wdth is not a setting: did you mean"),

@@ -138,7 +138,6 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
     Raises:
         ElektronError: there is none, and too little is known to make one.
     """
-
     from elektron.models.onnx_model import exported_file
     from elektron.pretraining.config import SUMMARY
     from elektron.reporting.model_card import encoder_card, is_generated, model_card

@@ -74,12 +74,13 @@ def _row(setting: Setting) -> tuple[str, str, str, str]:
 
 
 def _recipes() -> str:
-    """The values of each recipe, for the settings in which the recipes differ."""
+    """The values of each recipe, for the settings in which not all recipes have the default."""
     recipes = [to_flat_dict(resolve(pretrain_config(name))) for name in recipe_names()]
     rows = [
         (f"`{setting.name}`", *(format_value(recipe[setting.name]) for recipe in recipes))
         for setting in settings(PretrainConfig)
-        if any(recipe[setting.name] != recipes[0][setting.name] for recipe in recipes)
+        if len({format_value(recipe[setting.name]) for recipe in recipes}) > 1
+        or setting.default not in (None, recipes[0][setting.name])
     ]
     return RECIPES + _table(("setting", *recipe_names()), rows)
 

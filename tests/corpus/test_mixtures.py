@@ -101,7 +101,7 @@ def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "a is there twice")],
+    [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "duplicate key 'a'")],
 )
 def test_a_yaml_file_that_gives_no_weights(content: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "mixture.yaml").write_text(content)

@@ -85,10 +85,10 @@ class Encoding:
     redact: tuple[str, ...] = ()
     """Kinds of personal data that become placeholders."""
 
-
-def refuse_unknown_special_ids(manifest: Manifest) -> None:
-    """Raise ElektronError for a special token with an id outside of the vocabulary."""
-    refuse_unknown_ids(np.array(manifest.all_special_ids), manifest.vocab_size, "a special token of the tokenizer")
+    def __post_init__(self) -> None:
+        """Raise ElektronError for a special token outside of the vocabulary; worker processes do not run this again."""
+        ids, size = np.array(self.manifest.all_special_ids), self.manifest.vocab_size
+        refuse_unknown_ids(ids, size, "a special token of the tokenizer")
 
 
 class Encoder:
@@ -102,7 +102,6 @@ class Encoder:
         self.tokenizer.no_padding()
         # "[CLS]" in a document is ordinary text.
         self.tokenizer.encode_special_tokens = True
-        refuse_unknown_special_ids(manifest)
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
@@ -197,12 +196,7 @@ def versions(encoding: Encoding) -> str:
 
 
 def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[Engine]:
-    """The engine of a configuration.
-
-    Raises:
-        ElektronError: the tokenizer has special tokens with impossible ids.
-    """
-    refuse_unknown_special_ids(encoding.manifest)  # here, where the error is seen, and not in a worker
+    """The engine of a configuration."""
     if config.engine == "ray":
         return on_ray(config.workers, encoding)
     workers = config.workers or cores()

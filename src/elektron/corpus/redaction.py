@@ -31,16 +31,16 @@ SHOWN = 60
 """Characters of a sample."""
 
 
+TYPOGRAPHIC = (("\u00a0", " "), ("\u202f", " "), ("\u2011", "-"))
+"""No-break spaces and hyphens of text from HTML and PDF, and the plain characters that the patterns know."""
+
+
 class Found(NamedTuple):
     """One finding."""
 
     start: int
     end: int
     kind: str
-
-
-TYPOGRAPHIC = (("\u00a0", " "), ("\u202f", " "), ("\u2011", "-"))
-"""No-break spaces and hyphens, which stand in numbers of text from HTML and PDF, and as many plain characters."""
 
 
 class Redactor:

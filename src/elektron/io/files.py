@@ -195,20 +195,20 @@ def atomic_write(path: Path, text: str) -> None:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, without YAML's rule that the last of several equal keys wins."""
+    """The safe loader, with duplicate keys refused, of which it would take the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node, seen = super().compose_mapping_node(anchor), set[tuple[str, str]]()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
                 seen.add((key.tag, key.value))
         return node
 
 
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML document. Raises yaml.YAMLError, also for a key that is there twice."""
+    """The content of a YAML document. Raises yaml.YAMLError, also for a duplicate key."""
     loader = _UniqueKeys(text)
     try:
         return loader.get_single_data()

@@ -51,8 +51,8 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
     Raises:
         ElektronError: `out` exists, nothing can be written there, or another process is writing it.
     """
-    if not owned and not is_free(out):
-        raise ElektronError(f"{out} exists and is not empty: choose another --out")
+    if not owned:
+        refuse_taken(out)
     target = resolve_link(out)
     inside = target.is_dir() and is_free(target)
     partial = target / PARTIAL if inside else target.with_name(f".{target.name}{PARTIAL}")
@@ -63,8 +63,8 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
         raise ElektronError(f"{out} cannot be written ({error.strerror})") from error
     with nullcontext() if owned else folder_lock(partial, out):
         try:
-            if not owned and not is_free(out):
-                raise ElektronError(f"{out} exists and is not empty: choose another --out")
+            if not owned:
+                refuse_taken(out)  # meanwhile by another process
             _clear(partial, keep={LOCK_FILE, kept})
             yield partial
             if kept:
@@ -112,6 +112,12 @@ def _publish(partial: Path, target: Path, inside: bool) -> None:
         if path.name != LOCK_FILE:
             path.rename(target / path.name)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise ElektronError if `out` is not free."""
+    if not is_free(out):
+        raise ElektronError(f"{out} exists and is not empty: choose another --out")
 
 
 def is_free(out: Path) -> bool:

@@ -136,8 +136,10 @@ class BatchMaker:
         only_evaluated = [number for number, source in enumerate(sources) if not weights.get(source, 1)]
         parts = [np.flatnonzero(~np.isin(of_row, only_evaluated))]
         parts += [np.flatnonzero(of_row == number) for number in only_evaluated]
-        rows_of_rank = (self.max_local_rows or (lambda rows: self.local_rows(rows)[1]))(self.config.batch_size)
-        size = self.config.micro_batch_size or rows_of_rank
+        _, size = self.local_rows(self.config.batch_size)
+        if self.max_local_rows is not None:
+            size = self.max_local_rows(self.config.batch_size)
+        size = self.config.micro_batch_size or size
         probability, done = self.config.masking.mask_probability, 0
         for part in parts:
             places = np.linspace(0, len(part) - 1, min(len(part), self.config.evaluation.rows), dtype=np.int64)

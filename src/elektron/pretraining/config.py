@@ -289,7 +289,8 @@ class PretrainConfig(ValidatedConfig):
     track: TrackerName | None = None
     """Send the metrics to a tracker too; TensorBoard's files are in the run's folder `tracking`."""
     compile: bool | None = None
-    """Compile the step (default: on a GPU; on a CPU only family elektron, for more than about three minutes)."""
+    """Compile the step (default: on a GPU with a C compiler; on a CPU only family elektron, for more than about three
+    minutes)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 on GPUs and CPUs that are fast at it, else fp32)."""
 

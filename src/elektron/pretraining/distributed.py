@@ -239,7 +239,9 @@ def set_local_device() -> None:
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
         rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if rank >= count:
-            raise ElektronError(f"process {rank} of this host has no GPU, there are {count}: start as many processes")
+            raise ElektronError(
+                f"process {rank} of this host has no GPU, there are {count}: start at most as many processes"
+            )
         torch.cuda.set_device(rank)
 
 

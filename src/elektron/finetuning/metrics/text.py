@@ -24,12 +24,11 @@ from elektron.finetuning.metrics.writing import (
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SENTENCE_END = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？…][”’」』]?)(?![。！？…”’」』])\s*")
 
+SOME_KANA = 0.05
+"""Fraction of kana among the letters from which a text is taken for Japanese."""
+
 References = Sequence[Sequence[str]]
 """One or several for each output."""
-
-
-SOME_KANA = 0.05
-"""Fraction of the letters from which a text is Japanese."""
 
 
 class CorpusScore:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 from transformers.utils import logging
 
+from elektron import device
 from elektron.terminal import output_enabled
 
 # The same examples in every run: a change never fails for an example that it did not meet before.
@@ -52,6 +53,14 @@ def one_thread() -> None:
     """Small tensors gain nothing from threads, which wait for one another on a busy machine."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_precision() -> Iterator[None]:
+    """Tests that do not ask for a precision compute in fp32, also on processors that are faster in bf16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "cpu_is_fast_in_bf16", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)

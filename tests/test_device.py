@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elektron import device
-from elektron.device import Device
+from elektron.device import Device, cpu_is_fast_in_bf16
 
 CPU = torch.device("cpu")
 
@@ -23,8 +23,9 @@ def cpu(monkeypatch, tmp_path):
 
     def reset():
         device.cpu_info.cache_clear()
-        device.cpu_is_fast_in_bf16.cache_clear()
+        cpu_is_fast_in_bf16.cache_clear()
 
+    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", cpu_is_fast_in_bf16)  # not the one of conftest
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
     reset()

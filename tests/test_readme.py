@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
     words = ["".join(chooser.choices(syllables, k=chooser.randint(1, 4))) for _ in range(6000)]
     documents = [" ".join(chooser.choices(words, k=80)) + "." for _ in range(1500)]
     (folder / "text.txt").write_text("\n\n".join(documents))
-    for name, count in (("train", 200), ("test", 50)):
+    for name, count in (("train", 100), ("test", 50)):
         rows = [f"{chooser.choice(documents)[:80]}\t{'ab'[n % 2]}\n" for n in range(count)]
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
         pairs = [f"{chooser.choice(words)} {word}\t{word} {word}\n" for word in words[:count]]
@@ -85,10 +85,10 @@ def write_chinese(folder: Path, chooser: random.Random) -> None:
     characters = [chr(ord("一") + 15 * n) for n in range(1350)]
     documents = ["".join(chooser.choices(characters, k=200)) + "。" for _ in range(300)]
     (folder / "zhwiki.txt").write_text("\n\n".join(documents), encoding="utf-8")
-    for name, count in (("train", 200), ("test", 50)):
+    for name, count in (("train", 100), ("test", 50)):
         rows = [f"{chooser.choice(documents)[:20]}\t{n % 2}\n" for n in range(count)]
         (folder / f"headlines-{name}.tsv").write_text("".join(rows), encoding="utf-8")
-    for name, count in (("train", 200), ("dev", 50)):
+    for name, count in (("train", 100), ("dev", 50)):
         tags = "O O B-ORG M-ORG E-ORG O S-NAME O O O"
         rows = [f"{' '.join(chooser.choice(documents)[:10])}\t{tags}\n" for _ in range(count)]
         (folder / f"resumes-{name}.bmes").write_text("".join(rows), encoding="utf-8")

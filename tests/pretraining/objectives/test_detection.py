@@ -100,7 +100,7 @@ def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
             torch.testing.assert_close(packed[:, here], separate, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["elektron", "electra"])
+@pytest.mark.parametrize("family", ["elektron", pytest.param("electra", marks=pytest.mark.slow)])
 def test_eager_equals_compiled(family):
     pair, batch = make_pair(family), make_batch()
     objective = objective_of("rtd")

@@ -1,4 +1,4 @@
-"""A small language that a small pair can learn, as tokenizer and blocks."""
+"""Shared fixtures: a small artificial corpus, its tokenizer and its blocks."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from transformers.utils import logging
 from elektron import device
 from elektron.terminal import output_enabled
 
-# The same examples in every run: a change never fails for an example that it did not meet before.
+# Hypothesis draws the same examples in every run, so an unrelated change does not fail on a new example.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
@@ -50,14 +50,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Small tensors gain nothing from threads, which wait for one another on a busy machine."""
+    """Use one thread: small tensors gain nothing from several, which wait for one another on a busy machine."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def same_precision() -> Iterator[None]:
-    """Tests that do not ask for a precision compute in fp32, also on processors that are faster in bf16."""
+    """Compute in fp32 where a test sets no precision, also on processors that are faster in bf16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "cpu_is_fast_in_bf16", lambda: False)
         yield
@@ -65,14 +65,14 @@ def same_precision() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def shown() -> Iterator[None]:
-    """Functions write what their commands would."""
+    """Enable the output that commands print."""
     with output_enabled():
         yield
 
 
 @pytest.fixture(scope="session")
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text of 400 documents, a blank line between them."""
+    """A text file of 400 documents separated by blank lines."""
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     lines = sentences(1600)
     path.write_text("\n\n".join("\n".join(lines[i : i + 4]) for i in range(0, 1600, 4)))

@@ -1,4 +1,4 @@
-"""Fuzzing as a test: few cases in `make test`, many in `make test-all`, and what they are made of."""
+"""Fuzzing with Hypothesis: few cases in `make test` and many in `make test-all`, drawn from these strategies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BYTES = (
 
 
 def fuzz(cases: int, check: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
-    """Call `check` with so many cases drawn from the strategies."""
+    """Call `check` with `cases` examples drawn from the strategies."""
     settings(
         max_examples=cases,
         deadline=None,
@@ -50,7 +50,7 @@ def fuzz(cases: int, check: Callable[..., None], **strategies: st.SearchStrategy
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A file with bytes changed, cut out, put in or repeated."""
+    """The bytes of a file with some changed, removed, inserted or repeated."""
     content = bytearray(whole)
     for _ in range(draw(st.integers(1, 4))):
         begin = draw(st.integers(0, len(content)))

@@ -1,4 +1,4 @@
-"""Finds, on any device, what would make a training step wait for a GPU."""
+"""Detects, on any device, operations that would make a training step wait for a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What copies Python numbers into a tensor: the copy to a GPU waits for it.
+# Copies Python numbers into a tensor; on a GPU the host waits for this copy.
 FROM_HOST = torch.ops.aten.lift_fresh.default
 INDEXING = (
     torch.ops.aten.index.Tensor,
@@ -19,7 +19,7 @@ HOST_READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class HostSyncError(AssertionError):
-    """An operation that waits for the device."""
+    """Raised for an operation that waits for the device."""
 
 
 class NoHostSync(TorchDispatchMode):
@@ -28,7 +28,7 @@ class NoHostSync(TorchDispatchMode):
     Those are operations whose result or whose shape the host must read (`.item()`, `bool(tensor)`, `equal`,
     `nonzero`, `masked_select`, indexing by a mask), and tensors made from Python numbers
     (`torch.tensor`; also `tensor[0] = 1.0`, which fills in place on a GPU but looks the same on a
-    CPU). Copies to the CPU do nothing on a CPU and go unseen.
+    CPU). Copies to the CPU do nothing on a CPU and are not detected.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:

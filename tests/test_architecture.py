@@ -1,4 +1,4 @@
-"""What docs/architecture.md names exists."""
+"""Functions and modules named in docs/architecture.md exist."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ PACKAGE = ROOT / "src" / "elektron"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-def test_every_function_is_in_its_file():
+def test_documented_functions_are_defined_in_named_files():
     places = re.findall(r"((?:`\w+`, )*`\w+`) in `([\w/]+\.py)`", PAGE)
     assert len(places) >= 10
     for names, file in places:

@@ -1,4 +1,4 @@
-"""docs/article.md points to code: every file is there, and every symbol is defined in the file it is linked to."""
+"""Files linked in docs/article.md exist and define the linked symbols, and its recipe resolves."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ IN_TURN = {
 
 @cache
 def defined_in(path: Path) -> frozenset[str]:
-    """Dotted names of what a file defines: classes, functions, constants; methods and fields of classes."""
+    """Dotted names of the classes, functions and constants that a file defines, and of methods and fields."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return frozenset(name for statement in tree.body for name in names(statement))
 
@@ -52,7 +52,7 @@ def names(statement, prefix=""):
             yield prefix + name
 
 
-def test_every_link_leads_to_a_file():
+def test_links_point_to_existing_files():
     assert len(TARGETS) > 30
     for name, target in TARGETS.items():
         assert (PAGE.parent / target).is_file(), name
@@ -60,31 +60,31 @@ def test_every_link_leads_to_a_file():
         assert (PAGE.parent / target).is_file(), target
 
 
-def test_every_link_has_a_target_and_every_target_a_link():
+def test_reference_links_match_definitions():
     assert {name for _, name in NAMED} == TARGETS.keys()
 
 
 @pytest.mark.parametrize(("symbol", "target"), SYMBOLS, ids=[symbol for symbol, _ in SYMBOLS])
-def test_every_symbol_is_defined_where_its_link_leads(symbol, target):
+def test_linked_symbols_are_defined_in_target_file(symbol, target):
     assert symbol in defined_in((PAGE.parent / target).resolve())
 
 
-def test_the_chinese_page_links_to_the_same_code():
+def test_chinese_page_has_same_code_links():
     chinese = PAGE.with_suffix(".zh.md").read_text(encoding="utf-8")
     code = re.compile(r"\[`[^\]]+`\]\[[^\]]+\]|^\[[^\]]+\]: \S+$", re.MULTILINE)
     assert sorted(code.findall(chinese)) == sorted(code.findall(TEXT))
 
 
-def test_no_line_numbers_which_would_go_stale():
+def test_links_contain_no_line_numbers():
     assert not re.search(r"\.py#L|\.py:\d", TEXT)
 
 
-def test_the_recipe_trains_first_one_network_and_then_the_other():
+def test_article_recipe_uses_two_stage_plan_without_sharing():
     config = resolve(pretrain_config("article"))
     assert (config.plan, config.sharing) == ("two_stage", "none")
 
 
-def test_all_weights_of_the_encoder_are_copied_between_its_stages():
+def test_copy_weights_copies_all_encoder_weights():
     config = resolve(pretrain_config("article"))
     torch.manual_seed(0)
     sizes, generator_sizes = configured_sizes(config.network)
@@ -93,11 +93,11 @@ def test_all_weights_of_the_encoder_are_copied_between_its_stages():
     assert copied == total > 0
 
 
-def test_the_recipe_can_be_continued_in_turn():
+def test_article_recipe_can_continue_with_alternating_plan():
     config = resolve(pretrain_config("article", IN_TURN))
     assert (config.plan, config.plan_options.similarity) == ("alternating", 1.0)
 
 
-def test_sharing_that_would_move_the_frozen_generator_is_refused():
+def test_article_recipe_with_shared_embeddings_raises():
     with pytest.raises(ElektronError, match="would change the shared weights"):
         resolve(pretrain_config("article", {"sharing": "embeddings"}))

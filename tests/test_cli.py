@@ -1,4 +1,4 @@
-"""The command line: what it hands to the functions, and how it answers mistakes."""
+"""The command line: configurations passed to functions, error messages, signals and output streams."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Install = Callable[[str, Callable[[Any], object]], None]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a function in the place of a command's own, whose module is not imported."""
+    """Replaces the function of a command without importing its module."""
 
     def put(command: str, function: Callable[[Any], object]) -> None:
         module, _, name = COMMANDS[command].function.partition(":")
@@ -57,7 +57,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.fixture
 def configured(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs a command line and returns the configuration that reached the command's function."""
+    """Runs a command line and returns the configuration passed to the command's function."""
     monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
 
     def run(command: str, *argv: str) -> Any:
@@ -71,7 +71,7 @@ def configured(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that a bad command line is answered with, without its prefix."""
+    """The one-line error message of a failing command line, without its prefix."""
     assert main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -80,7 +80,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err.removeprefix("elektron: ").rstrip("\n")
 
 
-def test_words_and_options_become_the_commands_dataclass(configured: Callable[..., Any]) -> None:
+def test_arguments_become_command_config(configured: Callable[..., Any]) -> None:
     assert configured(
         "tokenizer",
         "a.txt",
@@ -97,7 +97,7 @@ def test_words_and_options_become_the_commands_dataclass(configured: Callable[..
     assert configured("report", "x", "y") == ReportConfig(runs=[Path("x"), Path("y")])
 
 
-def test_pretrain_merges_the_recipe_with_what_was_typed(configured: Callable[..., Any]) -> None:
+def test_pretrain_merges_recipe_with_options(configured: Callable[..., Any]) -> None:
     assert configured(
         "pretrain",
         "--config",
@@ -112,7 +112,7 @@ def test_pretrain_merges_the_recipe_with_what_was_typed(configured: Callable[...
     )
 
 
-def test_pretrain_without_a_recipe_says_which_it_takes(
+def test_pretrain_without_recipe_reports_default(
     configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = configured("pretrain", "--data", "blocks")
@@ -123,7 +123,7 @@ def test_pretrain_without_a_recipe_says_which_it_takes(
     assert capsys.readouterr().err == ""
 
 
-def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_pretrain_reports_data_that_is_missing_or_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answer = complaint(capsys, "pretrain", "--data", str(tmp_path / "missing"))
     assert answer == f"{tmp_path}/missing: no such folder"
     (tmp_path / "text.txt").write_text("text")
@@ -178,11 +178,11 @@ def test_missing_blocks_are_all_that_is_reported(capsys: pytest.CaptureFixture[s
         ("report", "RUNS is missing: Folders"),
     ],
 )
-def test_a_mistake_is_answered_in_visible(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported_in_one_line(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, *argv.split()).startswith(answer)
 
 
-def test_of_what_the_hubs_client_tries_only_the_end_is_told(
+def test_hub_client_retries_are_hidden_except_rate_limits(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     main(["--version"])
@@ -195,14 +195,14 @@ def test_of_what_the_hubs_client_tries_only_the_end_is_told(
     ]
 
 
-def test_terminal_escapes_in_what_was_typed_are_shown_not_sent(
+def test_terminal_escapes_in_arguments_are_escaped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
     assert escape_control("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
 
-def test_an_elektron_error_of_the_function_is_visible(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_elektron_error_is_reported_in_one_line(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: ReportConfig) -> None:
         raise ElektronError(f"{config.runs[0]}: no metrics here\nnor there")
 
@@ -210,7 +210,7 @@ def test_an_elektron_error_of_the_function_is_visible(install: Install, capsys: 
     assert complaint(capsys, "report", "x") == r"x: no metrics here\nnor there"
 
 
-def test_an_interruption_exits_as_shells_expect(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keyboard_interrupt_exits_with_130(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(config: ReportConfig) -> None:
         raise KeyboardInterrupt
 
@@ -219,18 +219,16 @@ def test_an_interruption_exits_as_shells_expect(install: Install, capsys: pytest
     assert capsys.readouterr().err == "elektron: interrupted\n"
 
 
-def test_a_defect_is_not_hidden(install: Install) -> None:
+def test_unexpected_error_propagates(install: Install) -> None:
     def break_pipe(config: ReportConfig) -> None:
-        raise BrokenPipeError  # not of standard output
+        raise BrokenPipeError  # not raised by writing to stdout
 
     install("report", break_pipe)
     with pytest.raises(BrokenPipeError):
         main(["report", "x"])
 
 
-def test_warnings_are_lines_on_stderr_while_a_command_runs(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_warnings_go_to_stderr_and_handler_is_removed(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("elektron.reporting")
     install("report", lambda config: logger.warning("%d rows\nare odd", 3))
     assert main(["report", "x"]) == 0
@@ -303,14 +301,14 @@ def shell(line: str, program: str = SPEAKS, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("help", [True, False])
-def test_a_reader_that_leaves_early_is_no_error(help: bool) -> None:
+def test_closed_output_pipe_is_no_error(help: bool) -> None:
     run = "-m elektron pretrain --help" if help else '-c "$run"'
     done = shell(f"set -o pipefail; $python {run} | head -c 3")
     assert done.returncode == 0 and done.stderr.count(b"\n") == (not help)
 
 
 @pytest.mark.parametrize("run", ["-m elektron", "-m elektron report --help", '-c "$run"'])
-def test_standard_output_that_cannot_be_written_is_said(run: str) -> None:
+def test_unwritable_stdout_is_reported(run: str) -> None:
     done = shell(f"$python {run} >/dev/full")
     assert done.returncode == 2
     said = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
@@ -318,7 +316,7 @@ def test_standard_output_that_cannot_be_written_is_said(run: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&- <&-"])
-def test_standard_error_that_cannot_be_written_changes_nothing(where: str) -> None:
+def test_unwritable_stderr_keeps_exit_code_and_output(where: str) -> None:
     assert shell(f"$python -m elektron --version {where}").returncode == 0
     assert shell(f"$python -m elektron report /no/such/folder {where}").returncode == 2
     done = shell(f'$python -c "$run" {where}', SPEAKS)
@@ -326,15 +324,13 @@ def test_standard_error_that_cannot_be_written_changes_nothing(where: str) -> No
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_terminal_of_another_encoding_gets_what_it_has(encoding: str) -> None:
+def test_characters_outside_stdout_encoding_are_escaped(encoding: str) -> None:
     done = shell('$python -c "$run"', PYTHONIOENCODING=encoding)
     assert done.returncode == 0
     assert done.stdout.startswith(rb"\u4e2d \u4e2d ")
 
 
-def test_an_error_of_the_system_is_one_line(
-    install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_os_error_is_reported_in_one_line(install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     long = "a" * 5000
     for error, said in (
         (PermissionError(13, "Permission denied", "/closed/x"), "/closed/x: Permission denied"),
@@ -352,7 +348,7 @@ def test_an_error_of_the_system_is_one_line(
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_end_cleans_up_as_an_interruption_does(
+def test_termination_signal_runs_cleanup_and_sets_exit_code(
     number: int, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
@@ -370,7 +366,7 @@ def test_a_signal_to_end_cleans_up_as_an_interruption_does(
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_signal_that_is_ignored_stays_so(install: Install) -> None:
+def test_ignored_signal_stays_ignored(install: Install) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         install("report", lambda config: os.kill(os.getpid(), signal.SIGHUP))
@@ -404,14 +400,14 @@ PLACES = {
 
 @pytest.mark.parametrize("kind", ["long", "closed"])
 @pytest.mark.parametrize("line", [f"{command} {line}" for command, lines in PLACES.items() for line in lines])
-def test_a_path_that_cannot_be_looked_at_is_one_line(
+def test_inaccessible_path_is_reported_without_traceback(
     line: str,
     kind: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`closed` as a folder is that one may not search, which root cannot be refused: the system's answer is played."""
+    """A folder without search permission is simulated, because root can read every folder."""
     monkeypatch.chdir(tmp_path)
     closed = tmp_path / "closed" / "x"
     refused = PermissionError(13, "Permission denied", str(closed))
@@ -445,7 +441,7 @@ def test_the_reference_page_is_current() -> None:
 
 
 def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
-    """A command line in a process of its own, whose last line of errors lists what heavy it imported."""
+    """Run a command line in a new process, whose last line on stderr lists the heavy modules it imported."""
     program = (
         "import sys; from elektron.cli import main\n"
         "try: status = main(sys.argv[1:])\n"
@@ -476,14 +472,14 @@ def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
         ("compare --data nothere --budget 1m --probe x --out o", "nothere"),
     ],
 )
-def test_a_missing_input_is_named_before_anything_heavy_is_imported(argv: str, missing: str) -> None:
+def test_missing_input_is_reported_before_heavy_imports(argv: str, missing: str) -> None:
     done = in_process(*argv.split())
     *_, line, heavy = done.stderr.splitlines()
     assert (done.returncode, heavy) == (2, "[]")
     assert line.startswith("elektron: ") and missing in line
 
 
-def test_the_column_of_queries_is_not_that_of_documents(tmp_path: Path) -> None:
+def test_query_column_is_not_required_in_documents(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("query\nwhat\n")
     (tmp_path / "docs.txt").write_text("text\n")
     documents = [str(tmp_path / "docs.txt")]
@@ -491,7 +487,7 @@ def test_the_column_of_queries_is_not_that_of_documents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_examples_of_a_command_are_command_lines_of_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_examples_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
     for example in COMMANDS[command].examples:
         name, *argv = shlex.split(re.split(" [<>] ", example)[0])
@@ -502,9 +498,7 @@ def test_the_examples_of_a_command_are_command_lines_of_it(command: str, monkeyp
             assert parse_sweep(PretrainConfig, config.sweep, ())
 
 
-def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
-    install: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_quiet_hides_info_and_progress_but_not_warnings(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def work(config: ReportConfig) -> None:
         logging.getLogger("elektron.x").info("a note")
         logging.getLogger("elektron.x").warning("a warning")
@@ -517,7 +511,7 @@ def test_quiet_leaves_out_notes_and_progress_but_no_warnings(
     assert capsys.readouterr() == ("a result\n", "elektron: warning: a warning\n")
 
 
-def test_json_is_all_of_standard_output(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_only_output_on_stdout(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def work(config: ReportConfig) -> dict[str, Any]:
         echo("a table")
         return {"page": config.runs[0], "figures": [{"loss": float("nan")}], 3: (1, 2)}
@@ -531,7 +525,7 @@ def test_json_is_all_of_standard_output(install: Install, capsys: pytest.Capture
     }
 
 
-def test_what_memory_cannot_hold_is_one_line(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_of_memory_is_reported_in_one_line(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     def work(config: ReportConfig) -> None:
         torch.empty(1 << 50)
 
@@ -539,5 +533,5 @@ def test_what_memory_cannot_hold_is_one_line(install: Install, capsys: pytest.Ca
     assert "memory" in complaint(capsys, "report", "x")
 
 
-def test_what_was_typed_in_another_encoding_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_undecodable_argument_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"caf\udce9.txt" in complaint(capsys, "inspect", "caf\udce9.txt")

@@ -1,4 +1,4 @@
-"""Settings: names, types, YAML and back, and what a mistake is answered with."""
+"""Settings: names, types, YAML round trips, recipes and error messages."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ class Bounded(ValidatedConfig):
         ({"name": "longish"}, "--name must be long or other"),
     ],
 )
-def test_numbers_are_finite_and_within_the_bounds_of_their_field(values: dict[str, Any], message: str) -> None:
+def test_values_out_of_bounds_raise(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError, match=message):
         Bounded(**values)
     with pytest.raises(ElektronError, match=message):
         from_dict(Bounded, values, label="--{}".format)
 
 
-def test_what_is_within_the_bounds_is_taken_and_aliases_are_resolved() -> None:
+def test_values_within_bounds_are_accepted_and_aliases_resolved() -> None:
     bounded = Bounded(count=9, rate=0.5, shares=[1.0], name="l", text="x")
     assert (bounded.count, bounded.rate, bounded.shares, bounded.name) == (9, 0.5, [1.0], "long")
     assert from_dict(Bounded, {"name": "l", "rate": "null"}) == Bounded(name="long")
@@ -127,7 +127,7 @@ class Picture:
 SMALLEST: dict[str, Any] = {"sources": ["a"], "title": "b"}
 
 
-def test_settings_have_dotted_names_defaults_and_the_text_under_each_field() -> None:
+def test_settings_list_dotted_names_defaults_and_help() -> None:
     found = {setting.name: setting for setting in settings(Picture)}
     assert list(found) == [
         *("sources", "title", "note", "place", "copies", "framed"),
@@ -143,11 +143,11 @@ def test_settings_have_dotted_names_defaults_and_the_text_under_each_field() -> 
 
 
 @pytest.mark.parametrize("config", [TokenizerConfig, PrepareConfig, InspectConfig, PretrainConfig, ReportConfig])
-def test_every_setting_of_every_command_is_explained(config: type) -> None:
+def test_every_setting_has_help(config: type) -> None:
     assert all(setting.help.endswith(".") for setting in settings(config))
 
 
-def test_build_takes_text_typed_nested_and_dotted_values() -> None:
+def test_from_dict_accepts_strings_nested_and_dotted_values() -> None:
     picture = from_dict(
         Picture,
         SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2},
@@ -155,7 +155,7 @@ def test_build_takes_text_typed_nested_and_dotted_values() -> None:
     assert picture == Picture([Path("a")], "b", copies=3, framed=False, frame=Frame(width=5e-4, depth=2))
 
 
-def test_null_unsets_what_may_be_unset() -> None:
+def test_null_unsets_optional_setting() -> None:
     assert from_dict(Frame, {"depth": "null"}).depth is None
     assert from_dict(Frame, {"depth": None}).depth is None
 
@@ -184,7 +184,7 @@ def test_null_unsets_what_may_be_unset() -> None:
         ({"frame": {"frame": {"width": 1}}}, "frame.frame is not a setting"),
     ],
 )
-def test_a_wrong_value_or_name_is_answered_in_one_line(values: dict[str, Any], message: str) -> None:
+def test_wrong_value_or_name_raises_one_line_error(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError) as caught:
         from_dict(Picture, SMALLEST | values)
     assert str(caught.value).startswith(message)
@@ -192,7 +192,7 @@ def test_a_wrong_value_or_name_is_answered_in_one_line(values: dict[str, Any], m
 
 
 @pytest.mark.parametrize("missing", ["sources", "title"])
-def test_a_missing_setting_is_named_with_its_help(missing: str) -> None:
+def test_missing_setting_raises_with_its_help(missing: str) -> None:
     values = {name: value for name, value in SMALLEST.items() if name != missing}
     with pytest.raises(ElektronError, match=rf"^{missing} is missing: Wh"):
         from_dict(Picture, values)
@@ -206,7 +206,7 @@ class Painting(ValidatedConfig, Picture):
     """Who made it."""
 
 
-def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
+def test_constructor_converts_values_like_command_line() -> None:
     given: Any = {"sources": "a", "title": Path("b"), "place": "c", "copies": "3", "note": 2}
     painting = Painting(**given, artists=("Ana", Path("Bo")), frame={"depth": 4})
     assert painting == Painting(*([Path("a")], "b", "2", Path("c"), 3, True, Frame(depth=4)), artists=["Ana", "Bo"])
@@ -227,18 +227,18 @@ def test_what_python_gives_is_taken_as_if_it_were_typed() -> None:
         ({"frame": Frame(colour="gren")}, "--frame.colour must be red or green, got 'gren': did"),
     ],
 )
-def test_what_python_gives_wrong_is_answered_as_on_the_command_line(values: dict[str, Any], message: str) -> None:
+def test_constructor_raises_same_errors_as_command_line(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ElektronError) as caught:
         Painting(**SMALLEST | values)
     assert str(caught.value).startswith(message)
 
 
-def test_the_dataclass_of_every_command_checks_itself() -> None:
+def test_every_command_config_is_validated() -> None:
     for command in COMMANDS.values():
         assert issubclass(load(command.config), ValidatedConfig)
 
 
-def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwise() -> None:
+def test_suggest_setting_finds_renamed_misspelt_and_partial_names() -> None:
     known = ["optimizer.learning_rate", "evaluation.every", "checkpoint.every", "steps"]
     assert suggest_setting("lr", known) == ": it is now optimizer.learning_rate"
     assert suggest_setting("ramp", ["curriculum.first_length"]) == ": it is now curriculum"
@@ -248,7 +248,7 @@ def test_a_suggestion_looks_at_the_last_part_of_a_name_and_keeps_silent_otherwis
     assert suggest_setting("xyz", []) == ""
 
 
-def test_of_files_whole_names_are_compared() -> None:
+def test_did_you_mean_compares_whole_file_names() -> None:
     known = ["headerless.csv", "mc.csv", "plain.csv"]
     assert did_you_mean("plian.csv", known) == ": did you mean plain.csv?"
 
@@ -274,7 +274,7 @@ pictures = st.builds(
 @hypothesis.settings(deadline=None)
 @given(picture=pictures)
 @example(picture=Picture([Path("\x85")], "\u2028"))
-def test_yaml_gives_back_exactly_what_was_written(picture: Picture, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_yaml_round_trip(picture: Picture, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     save_yaml(picture, path)
     assert load_yaml(Picture, path) == picture
@@ -282,7 +282,7 @@ def test_yaml_gives_back_exactly_what_was_written(picture: Picture, tmp_path_fac
     assert from_dict(Picture, yaml.safe_load(to_yaml(picture))) == picture
 
 
-def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
+def test_save_yaml_replaces_file_and_leaves_no_other(tmp_path: Path) -> None:
     save_yaml(Frame(depth=1), tmp_path / "config.yaml")
     save_yaml(Frame(depth=2), tmp_path / "config.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -311,7 +311,7 @@ def test_saving_leaves_one_file_and_replaces_it_whole(tmp_path: Path) -> None:
         (b"", "config.yaml: sources is missing"),
     ],
 )
-def test_a_bad_yaml_file_is_answered_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_yaml_raises_one_line_error(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(ElektronError) as caught:
@@ -320,13 +320,13 @@ def test_a_bad_yaml_file_is_answered_in_one_line(content: bytes, message: str, t
     assert "\n" not in str(caught.value)
 
 
-def test_merge_keys_are_no_duplicates(tmp_path: Path) -> None:
+def test_merge_keys_are_not_duplicate_keys(tmp_path: Path) -> None:
     path, text = tmp_path / "config.yaml", "a: &a {k: 1}\nb:\n  c: &c {<<: *a, k: 2}\n  d: {<<: *c}\n"
     path.write_text(text)
     assert read_yaml(path) == yaml.safe_load(text)
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+def test_loading_missing_file_or_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="no such file"):
         load_yaml(Picture, tmp_path / "absent.yaml")
     with pytest.raises(ElektronError, match="cannot be read"):
@@ -335,7 +335,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 @hypothesis.settings(deadline=None)
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_no_file_content_gets_past_as_anything_but_a_setting_or_an_elektron_error(
+def test_any_file_content_loads_or_raises_elektron_error(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "wild.yaml"
@@ -346,7 +346,7 @@ def test_no_file_content_gets_past_as_anything_but_a_setting_or_an_elektron_erro
         assert "\n" not in str(error)
 
 
-def test_differences_names_settings_and_ignores_settings_and_groups() -> None:
+def test_differences_lists_settings_and_can_ignore_groups() -> None:
     a = PretrainConfig(steps=10)
     b = PretrainConfig(steps=20, seed=2)
     b.evaluation.every = 7
@@ -356,7 +356,7 @@ def test_differences_names_settings_and_ignores_settings_and_groups() -> None:
     assert differences(a, b, ignore=("seed", "evaluation", "network.num_hidden_layers")) == ["steps"]
 
 
-# The paper's settings, appendix A, typed here a second time.
+# Settings from appendix A of the paper, written here independently of the recipes.
 PAPER = {
     #                           layers hidden ff  heads emb generator batch  lr   steps  masked
     "electra-small": (12, 256, 1024, 4, 128, 1 / 4, 128, 5e-4, 1_000_000, 0.15),
@@ -367,7 +367,7 @@ PAPER = {
 
 
 @pytest.mark.parametrize("recipe", PAPER)
-def test_the_paper_recipes_are_the_papers(recipe: str) -> None:
+def test_paper_recipes_match_paper(recipe: str) -> None:
     config = pretrain_config(recipe)
     network, optimizer = config.network, config.optimizer
     assert PAPER[recipe] == (
@@ -395,7 +395,7 @@ def test_the_paper_recipes_are_the_papers(recipe: str) -> None:
     assert optimizer.bias_correction is False
 
 
-def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
+def test_quickstart_recipe_has_benchmarked_settings() -> None:
     config = pretrain_config("quickstart")
     network = config.network
     assert (network.num_hidden_layers, network.hidden_size, network.num_attention_heads) == (
@@ -411,7 +411,7 @@ def test_the_quickstart_recipe_is_the_pair_that_was_measured() -> None:
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
-def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) -> None:
+def test_every_recipe_resolves_with_valid_sizes_and_description(recipe: str) -> None:
     network = resolve(pretrain_config(recipe)).network
     for size in (network.hidden_size, network.intermediate_size, network.num_attention_heads):
         assert size * network.generator_width == pytest.approx(round(size * network.generator_width))
@@ -421,7 +421,7 @@ def test_every_recipe_resolves_divides_evenly_and_tells_what_it_is(recipe: str) 
     assert pretrain_config(path) == pretrain_config(recipe)
 
 
-def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
+def test_overrides_change_only_given_settings() -> None:
     config = pretrain_config("quickstart", {"optimizer.learning_rate": 1e-4, "checkpoint": {"every": 5}})
     assert (config.optimizer.learning_rate, config.checkpoint.every) == (1e-4, 5)
     config.optimizer.learning_rate, config.checkpoint.every = 3e-3, 300
@@ -429,7 +429,7 @@ def test_overrides_win_and_leave_the_rest_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize("length", ["steps", "tokens", "minutes"])
-def test_a_length_replaces_whichever_the_recipe_has(length: str, tmp_path: Path) -> None:
+def test_length_override_replaces_recipe_length(length: str, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     for in_recipe in ("steps", "tokens", "minutes"):
         recipe.write_text(f"{in_recipe}: 7\n")
@@ -438,7 +438,7 @@ def test_a_length_replaces_whichever_the_recipe_has(length: str, tmp_path: Path)
         assert lengths == {"steps": None, "tokens": None, "minutes": None, length: 9}
 
 
-def test_lengths_exclude_one_another_and_one_is_needed(tmp_path: Path) -> None:
+def test_several_lengths_or_none_raise(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     with pytest.raises(ElektronError, match=r"^steps and minutes exclude one another: give one"):
         pretrain_config("quickstart", {"steps": 3, "minutes": 1})
@@ -452,7 +452,7 @@ def test_lengths_exclude_one_another_and_one_is_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("recipe", "family"), [("electra-base", "elektron"), ("quickstart", "electra")])
-def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family: str) -> None:
+def test_changing_family_keeps_sizes_and_resets_family_settings(recipe: str, family: str) -> None:
     before = pretrain_config(recipe)
     after = pretrain_config(recipe, {"family": family})
     assert after.family == family
@@ -466,17 +466,17 @@ def test_another_family_keeps_sizes_and_drops_what_was_tuned(recipe: str, family
 
 
 @pytest.mark.parametrize("family", ["bert", "electra"])
-def test_naming_the_family_of_a_checkpoint_changes_nothing(family: str) -> None:
+def test_init_from_with_family_keeps_continue_recipe(family: str) -> None:
     named = pretrain_config(overrides={"init_from": "x", "family": family})
     assert named == pretrain_config("continue", {"init_from": "x", "family": family})
     assert named.optimizer.learning_rate == 5e-5
 
 
-def test_the_same_family_keeps_everything() -> None:
+def test_same_family_override_keeps_recipe() -> None:
     assert pretrain_config("electra-base", {"family": "electra"}) == pretrain_config("electra-base")
 
 
-def test_family_fields_are_those_whose_default_is_the_familys() -> None:
+def test_family_fields_match_family_defaults() -> None:
     for defaults in FAMILY_DEFAULTS.values():
         assert tuple(defaults) == FAMILY_FIELDS
         assert validate(PretrainConfig, defaults) == defaults
@@ -484,7 +484,7 @@ def test_family_fields_are_those_whose_default_is_the_familys() -> None:
     assert all(unset[name] is None for name in FAMILY_FIELDS)
 
 
-def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Path) -> None:
+def test_unknown_recipe_or_family_raises_with_suggestion(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match=r"did you mean electra-small\? There are .*electra-base"):
         pretrain_config("electra-smal")
     with pytest.raises(ElektronError, match=r"no such recipe file: did you mean electra-base\?"):
@@ -493,7 +493,7 @@ def test_an_unknown_recipe_is_answered_with_the_near_and_all_names(tmp_path: Pat
         pretrain_config("quickstart", {"family": "bart"})
 
 
-def test_the_network_of_a_recipe_gives_way_to_that_of_a_checkpoint() -> None:
+def test_init_from_discards_network_of_recipe() -> None:
     config = pretrain_config("elektron-base", {"init_from": "x", "network.generator_layers": 2})
     assert config.network == NetworkConfig(generator_layers=2)
     assert pretrain_config(None, {"init_from": "x"}) == pretrain_config("continue", {"init_from": "x"})

@@ -1,4 +1,4 @@
-"""Which precision a processor gets, and what is measured of it."""
+"""The precision chosen for a processor, and its measured speed."""
 
 import platform
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def cpu(monkeypatch, tmp_path):
-    """Sets the machine and the flags that Linux gives of its processor, on a machine without a GPU."""
+    """Simulates a machine without a GPU whose processor has the given architecture and flags."""
 
     def has(machine, flags, field="flags"):
         text = f"processor\t: 0\nmodel name\t: Some: CPU\n{field}\t\t: {flags}\n\nprocessor\t: 1\n"
@@ -25,7 +25,7 @@ def cpu(monkeypatch, tmp_path):
         device.cpu_info.cache_clear()
         cpu_is_fast_in_bf16.cache_clear()
 
-    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", cpu_is_fast_in_bf16)  # not the one of conftest
+    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", cpu_is_fast_in_bf16)  # undo the patch of conftest.py
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
     reset()
@@ -41,14 +41,14 @@ def cpu(monkeypatch, tmp_path):
         ("avx512_vnni", torch.float32),
     ],
 )
-def test_x86_says_whether_bf16_is_fast(cpu, flag, dtype):
+def test_x86_flags_determine_precision(cpu, flag, dtype):
     cpu("x86_64", f"avx2 avx512f {flag}")
     assert Device.choose().dtype == dtype
 
 
 @pytest.mark.parametrize(("bf16_flops", "dtype"), [(1.4e11, "float32"), (1.6e11, "bfloat16")])
 @pytest.mark.parametrize("processor", ["x86_64 avx512_bf16", "aarch64 bf16", None])
-def test_other_processors_are_measured(cpu, monkeypatch, processor, bf16_flops, dtype):
+def test_precision_is_measured_without_decisive_flags(cpu, monkeypatch, processor, bf16_flops, dtype):
     if processor:
         cpu(*processor.split(), field="flags" if processor.startswith("x86") else "Features")
     flops = {torch.bfloat16: bf16_flops, torch.float32: 1e11}
@@ -56,7 +56,7 @@ def test_other_processors_are_measured(cpu, monkeypatch, processor, bf16_flops, 
     assert Device.choose().precision == dtype
 
 
-def test_the_given_precision_wins(cpu):
+def test_given_precision_overrides_detection(cpu):
     cpu("x86_64", "amx_bf16")
     assert Device.choose("fp32").dtype == torch.float32
     cpu("x86_64", "avx2")
@@ -71,17 +71,17 @@ def test_kind_names_the_instruction_sets(cpu):
     assert Device.choose("fp32").kind == "cpu aarch64 asimd bf16"
 
 
-def test_peak_is_the_best_of_several_products(monkeypatch):
+def test_peak_flops_uses_fastest_matmul_and_is_cached(monkeypatch):
     seconds = iter([4.0, 2.0, 8.0, 5.0])
     monkeypatch.setattr(device, "_product_seconds", lambda left, right: next(seconds))
     device.product_flops.cache_clear()
     on = Device(CPU, torch.float32)
     assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0
-    assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0  # measured once: no more seconds are left
+    assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0  # cached: no timings are left
     device.product_flops.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_product_is_timed(dtype):
+def test_matmul_time_is_positive(dtype):
     square = torch.ones(64, 64, dtype=dtype)
     assert device._product_seconds(square, square) > 0

@@ -1,4 +1,4 @@
-"""The scripts are long to run; here they are read: valid bash, and no option that does not exist. The notebook runs."""
+"""Example scripts are checked without running them, for valid bash and existing options; the notebook is run."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def known_options() -> set[str]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_can_be_run(script):
+def test_script_is_valid_executable_bash(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
     text = script.read_text(encoding="utf-8")
     assert text.startswith("#!/usr/bin/env bash\n#")
@@ -37,7 +37,7 @@ def test_a_script_can_be_run(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_its_options_exist(script):
+def test_script_options_exist(script):
     text = re.sub(r"(?m)^#.*$", "", script.read_text(encoding="utf-8"))
     used = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", text))
     assert used
@@ -45,13 +45,13 @@ def test_its_options_exist(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_the_programs_that_it_calls_are_there(script):
+def test_programs_called_by_script_exist(script):
     for name in re.findall(r"python (examples/\S+\.py)", script.read_text(encoding="utf-8")):
         assert (EXAMPLES.parent / name).is_file()
 
 
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    """With a small encoder, few steps and rows in place of the settings in its first cell."""
+    """A small encoder, few steps and few rows replace the settings in the first cell."""
     encoder = tmp_path / "encoder"
     corpus = ["builtin:docs"]
     train_tokenizer(TokenizerConfig(corpus=corpus, out=encoder, vocab_size=1500, max_documents=500))

@@ -1,4 +1,4 @@
-"""Whatever bytes a reader gets, it answers with what it reads or with one line; so do settings."""
+"""Readers given arbitrary bytes and settings given arbitrary values succeed or raise ElektronError."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.fuzzing import BYTES, CASES, TEXTS, damaged, fuzz
 
 
 def answered(work: Callable[[], Any]) -> None:
-    """It is done, or refused in one line; anything else comes through."""
+    """Run `work`, which may raise ElektronError with a message; other exceptions propagate."""
     try:
         result = work()
         if isinstance(result, Iterator):
@@ -77,7 +77,7 @@ FILES = st.sampled_from(sorted(WHOLE)).flatmap(lambda suffix: st.tuples(st.just(
 
 
 @CASES
-def test_corpora(cases: int, tmp_path: Path) -> None:
+def test_corpus_files_load_or_raise_elektron_error(cases: int, tmp_path: Path) -> None:
     def check(file: tuple[str, bytes], column: str | None) -> None:
         path = tmp_path / f"x{file[0]}"
         path.write_bytes(file[1])
@@ -101,7 +101,7 @@ OPTIONS = st.fixed_dictionaries(
 
 @CASES
 @pytest.mark.parametrize("by", ["file", "standard input"])
-def test_labelled_files(cases: int, by: str, tmp_path: Path) -> None:
+def test_labelled_files_load_or_raise_elektron_error(cases: int, by: str, tmp_path: Path) -> None:
     def check(file: tuple[str, bytes], layout: Any, labelled: bool, options: Any) -> None:
         source, stdin = tmp_path / f"x{file[0]}", b""
         if by == "file":
@@ -146,7 +146,9 @@ TENSORS += b"12345678"
         ("model.safetensors", TENSORS, model_faults),
     ],
 )
-def test_files_of_our_own(cases: int, name: str, whole: bytes, read: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_own_file_formats_load_or_raise_elektron_error(
+    cases: int, name: str, whole: bytes, read: Callable[[Path], Any], tmp_path: Path
+) -> None:
     def check(content: bytes) -> None:
         (tmp_path / name).write_bytes(content)
         answered(lambda: read(tmp_path))
@@ -155,15 +157,15 @@ def test_files_of_our_own(cases: int, name: str, whole: bytes, read: Callable[[P
 
 
 @CASES
-def test_a_damaged_block_file_that_nobody_verified(cases: int, tmp_path: Path) -> None:
-    """As it may become damaged after a run has begun."""
+def test_damaged_unverified_blocks_load_or_raise_elektron_error(cases: int, tmp_path: Path) -> None:
+    """A file may become damaged after a run has begun."""
     folder = write(tmp_path / "b", make_rows(10), make_rows(4))
     path = folder / "train-00000.arrow"
     whole = path.read_bytes()
     store = BlockStore.open(folder)
 
     def check(content: bytes) -> None:
-        path.unlink()  # what is open already stays what it is
+        path.unlink()  # files that are open already keep their content
         path.write_bytes(content)
 
         def read() -> None:
@@ -190,7 +192,7 @@ VALUES = (
 
 
 def overrides(cls: type) -> st.SearchStrategy[dict[str, Any]]:
-    """Some settings of a class, each often of its kind and sometimes not."""
+    """Some settings of a class, with values that are often but not always of the right type."""
     found = settings(cls)
 
     def value(name: str) -> st.SearchStrategy[Any]:
@@ -214,7 +216,7 @@ def one_line(work: Callable[[], None]) -> None:
 
 
 @CASES
-def test_settings_of_pretraining(cases: int) -> None:
+def test_pretraining_settings_resolve_or_raise_one_line_error(cases: int) -> None:
     def check(values: dict[str, Any], name: str) -> None:
         def work() -> None:
             config = resolve(pretrain_config(name, values))
@@ -229,7 +231,7 @@ def test_settings_of_pretraining(cases: int) -> None:
 
 
 @CASES
-def test_settings_of_finetuning(cases: int) -> None:
+def test_finetuning_settings_validate_or_raise_one_line_error(cases: int) -> None:
     needed = {"task": "classification", "train": ["x"], "model": "m", "out": "o"}
 
     def check(values: dict[str, Any], complete: bool) -> None:
@@ -245,7 +247,7 @@ def test_settings_of_finetuning(cases: int) -> None:
 
 @CASES
 @pytest.mark.parametrize("cls", [TokenizerConfig, PrepareConfig, InspectConfig])
-def test_settings_of_the_corpus_room(cases: int, cls: type) -> None:
+def test_corpus_settings_validate_or_raise_one_line_error(cases: int, cls: type) -> None:
     def check(values: dict[str, Any]) -> None:
         def work() -> None:
             validate(cls, values)

@@ -28,13 +28,13 @@ PLACES = torch.tensor([3, 0])
         lambda: VALUES[[0, 1]],
     ],
 )
-def test_what_waits_raises(waits: Callable[[], object]) -> None:
+def test_synchronizing_operation_raises(waits: Callable[[], object]) -> None:
     waits()
     with pytest.raises(HostSyncError), NoHostSync():
         waits()
 
 
-def test_what_does_not_wait_passes() -> None:
+def test_asynchronous_operations_do_not_raise() -> None:
     with NoHostSync():
         chosen = torch.where(MASK, VALUES * 2.0, 0.0)[PLACES]
         (chosen.sum() + torch.full((), 0.5)).backward()
@@ -43,7 +43,7 @@ def test_what_does_not_wait_passes() -> None:
     assert VALUES.grad.tolist() == [2.0, 0.0, 0.0, 0.0]
 
 
-def test_a_backward_pass_is_watched() -> None:
+def test_synchronizing_operation_in_backward_raises() -> None:
     values = torch.ones(2, requires_grad=True)
     doubled = values * 2
     doubled.register_hook(lambda gradient: gradient * gradient.sum().item())

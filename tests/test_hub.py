@@ -1,4 +1,4 @@
-"""Models of any origin: data is read, what would run is not."""
+"""Models of any origin are loaded as data, and none of their code is executed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> P
 
 @pytest.fixture
 def model(saved: Path, tmp_path: Path) -> Path:
-    """A whole model's folder to do something to."""
+    """The folder of a complete model, which tests may change."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
@@ -73,14 +73,14 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
 
 
-def test_a_folder_may_have_an_at_sign(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_folder_name_with_at_sign_loads(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     model.rename("model@home")
     assert parse_repo("model@home") == ("model@home", "main")
     assert load_encoder("model@home").pretrained
 
 
-def test_the_revision_reaches_configuration_weights_and_tokenizer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revision_is_used_for_config_weights_and_tokenizer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     tokenizer = load_tokenizer(str(model))
 
@@ -119,14 +119,14 @@ def test_the_revision_reaches_configuration_weights_and_tokenizer(model: Path, m
     assert set(asked) == {("some/model", "abc")} and len(asked) > 5
 
 
-def test_a_network_without_segments_gets_none(model: Path, tmp_path: Path) -> None:
+def test_token_type_ids_only_for_models_with_segments(model: Path, tmp_path: Path) -> None:
     load_tokenizer(str(model)).save_pretrained(tmp_path)
     RobertaConfig(type_vocab_size=1).save_pretrained(tmp_path)
     for folder, has_segments in ((model, True), (tmp_path, False)):
         assert ("token_type_ids" in hub.load_tokenizer_files(str(folder))("a", "b")) == has_segments
 
 
-def test_a_hub_that_does_not_answer_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unreachable_hub_is_not_requested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fetch(*_: Any, local_files_only: bool, **options: Any) -> str:
         assert local_files_only
         raise OSError("not here.")
@@ -142,9 +142,7 @@ def test_a_hub_that_does_not_answer_is_left_alone(monkeypatch: pytest.MonkeyPatc
         hub.load_configuration(str(tmp_path / "modle"))
 
 
-def test_keys_that_name_code_or_shadow_methods_are_dropped_and_listed_once(
-    model: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unsafe_config_keys_are_dropped_and_logged_once(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     edit(
         model / "config.json",
         favourite_colour="red",
@@ -167,13 +165,13 @@ def test_keys_that_name_code_or_shadow_methods_are_dropped_and_listed_once(
     assert config.pretraining_objective == "rtd"
 
 
-def test_what_we_write_ourselves_loses_nothing(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_saved_config_has_no_ignored_keys(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         load_encoder(str(saved))
     assert "ignored" not in caplog.text
 
 
-def test_both_halves_of_an_encoder_decoder_are_looked_at(saved: Path, tmp_path: Path) -> None:
+def test_unsafe_keys_are_dropped_from_encoder_and_decoder_configs(saved: Path, tmp_path: Path) -> None:
     encoder = json.loads((saved / "config.json").read_text()) | {"_attn_implementation": "x/y"}
     decoder = {"model_type": "electra", "is_decoder": True, "auto_map": {"AutoModel": "evil.M"}}
     content = {"model_type": "encoder-decoder", "encoder": encoder, "decoder": decoder}
@@ -185,8 +183,8 @@ def test_both_halves_of_an_encoder_decoder_are_looked_at(saved: Path, tmp_path: 
     assert dropped == ["encoder._attn_implementation", "decoder.auto_map"]
 
 
-def test_a_setting_that_the_configuration_class_does_not_declare_is_kept(tmp_path: Path) -> None:
-    """deberta-v2's layers look for `norm_rel_ebd`, which its configuration class does not know."""
+def test_undeclared_config_setting_is_kept(tmp_path: Path) -> None:
+    """The layers of deberta-v2 read `norm_rel_ebd`, which its configuration class does not declare."""
     (tmp_path / "config.json").write_text('{"model_type": "deberta-v2", "norm_rel_ebd": "layer_norm"}')
     assert hub.load_configuration(str(tmp_path)).norm_rel_ebd == "layer_norm"
 
@@ -208,7 +206,7 @@ def test_a_setting_that_the_configuration_class_does_not_declare_is_kept(tmp_pat
         {"model_type": ["x"]},
     ],
 )
-def test_a_configuration_that_cannot_be_is_one_line(model: Path, change: dict[str, Any]) -> None:
+def test_invalid_config_raises_one_line_error(model: Path, change: dict[str, Any]) -> None:
     edit(model / "config.json", **change)
     with pytest.raises(ElektronError) as caught:
         loading.load_network(AutoModel, str(model))
@@ -239,8 +237,8 @@ def test_auto_map_is_never_followed(model: Path, known: bool, monkeypatch: pytes
     assert not any("evil" in name for name in sys.modules)
 
 
-def test_a_tokenizer_beside_our_family_asks_nothing(model: Path) -> None:
-    """Where the family is not registered its `auto_map` is all that transformers sees."""
+def test_tokenizer_loads_without_prompt_if_family_is_unregistered(model: Path) -> None:
+    """Where the family is not registered, transformers only sees the `auto_map` of the model."""
     program = (
         "import sys; from elektron.corpus.tokenizer import load_tokenizer\n"
         "load_tokenizer(sys.argv[1]); assert 'elektron.models' not in sys.modules"
@@ -248,7 +246,7 @@ def test_a_tokenizer_beside_our_family_asks_nothing(model: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(model)], check=True, stdin=subprocess.DEVNULL)
 
 
-def test_a_tokenizer_that_panics_is_refused(model: Path) -> None:
+def test_tokenizer_that_panics_raises_elektron_error(model: Path) -> None:
     charsmap = {"type": "Precompiled", "precompiled_charsmap": "/////w=="}
     edit(model / "tokenizer.json", normalizer=charsmap)
     with pytest.raises(ElektronError, match=r"tokenizer\.json: damaged") as caught:
@@ -256,7 +254,7 @@ def test_a_tokenizer_that_panics_is_refused(model: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_tokenizer_without_end_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_tokenizer_file_raises(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "MAX_BYTES", 1000)
     with pytest.raises(ElektronError, match="more than 1,000 bytes"):
         load_tokenizer(str(model))
@@ -269,7 +267,7 @@ def pickle_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_pickled_weights_are_refused_with_the_command_that_converts_them(model: Path) -> None:
+def test_pickled_weights_raise_with_working_conversion_command(model: Path) -> None:
     weights = pickle_weights(model)
     with pytest.raises(ElektronError) as caught:
         load_encoder(str(model))
@@ -282,7 +280,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts_them(model: 
     assert load_encoder(str(model)).pretrained
 
 
-def test_pickled_weights_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_weights_on_hub_raise_with_download_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Network:
         @classmethod
         def from_pretrained(cls, *_: Any, **options: Any) -> None:
@@ -299,7 +297,7 @@ def test_pickled_weights_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch
         loading.load_network(Network, "some/old@v2")
 
 
-def test_weights_that_are_no_safetensors(model: Path) -> None:
+def test_invalid_safetensors_raise(model: Path) -> None:
     torch.save({"a": torch.ones(2)}, model / "model.safetensors")
     with pytest.raises(ElektronError, match=r"weights of .* cannot be read"):
         load_encoder(str(model))
@@ -308,7 +306,7 @@ def test_weights_that_are_no_safetensors(model: Path) -> None:
         loading.load_network(AutoModel, str(model))
 
 
-def test_a_class_of_transformers_goes_the_same_way(tmp_path: Path, model: Path) -> None:
+def test_auto_map_is_ignored_for_transformers_class(tmp_path: Path, model: Path) -> None:
     config = ElectraConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
     ElectraModel(config).save_pretrained(model)
     edit(model / "config.json", auto_map={"AutoModel": "evil.M"})
@@ -371,10 +369,10 @@ def classifier(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (with_an_infinity, rf"{OF_A_LAYER} are not all finite"),
     ],
 )
-def test_weights_that_are_not_those_of_the_model_are_refused_by_name(
+def test_mismatched_or_non_finite_weights_raise_with_name(
     model: Path, classifier: Path, tmp_path: Path, damage: Any, complaint: str
 ) -> None:
-    """Wherever a model is loaded: to go on training it, to fine-tune it, to predict, to score sentences."""
+    """Every loader raises: for continued pre-training, fine-tuning, prediction and sentence scoring."""
     fine_tuned = Path(shutil.copytree(classifier, tmp_path / "classifier"))
     for folder in (model, fine_tuned):
         weights = load_file(folder / "model.safetensors")
@@ -390,7 +388,7 @@ def test_weights_that_are_not_those_of_the_model_are_refused_by_name(
             use()
 
 
-def test_a_head_is_needed_to_predict_and_new_where_one_is_trained(classifier: Path) -> None:
+def test_missing_head_raises_in_prediction_but_not_in_fine_tuning(classifier: Path) -> None:
     weights = load_file(classifier / "model.safetensors")
     whole = dict(weights)
     without_its_head(weights)
@@ -403,14 +401,14 @@ def test_a_head_is_needed_to_predict_and_new_where_one_is_trained(classifier: Pa
 
 
 @pytest.mark.parametrize("change", [{"model_type": "electra"}, {"num_hidden_layers": 2}])
-def test_a_configuration_of_another_model_is_refused(model: Path, classifier: Path, change: dict[str, Any]) -> None:
+def test_config_of_another_model_raises(model: Path, classifier: Path, change: dict[str, Any]) -> None:
     edit(model / "config.json", **change)
     for use in (load_encoder, lambda name: loading.load_network(AutoModelForPreTraining, name)):
         with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
             use(str(model))
 
 
-def test_the_pooler_is_new_where_a_model_was_saved_without_one(tmp_path: Path, tokenizer_folder: Path) -> None:
+def test_missing_pooler_is_counted_as_new(tmp_path: Path, tokenizer_folder: Path) -> None:
     tokenizer = load_tokenizer(str(tokenizer_folder))
     tokenizer.save_pretrained(tmp_path)
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}

@@ -1,4 +1,4 @@
-"""The licences of everything that an installation brings along permit use in closed and open projects."""
+"""The licences of all installed dependencies permit use in closed and open projects."""
 
 import re
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ CUDA = ("nvidia-", "cuda-")
 
 
 def licence(name: str) -> str:
-    """What a package says of its licence: an SPDX expression, classifiers, or the beginning of the text."""
+    """The licence in the metadata of a package: SPDX expression, beginning of the text, and classifiers."""
     metadata = distribution(name).metadata
     classifiers = [line for line in metadata.get_all("Classifier", []) if "License" in line]
     return " ".join([metadata.get("License-Expression", ""), metadata.get("License", "")[:200], *classifiers])
 
 
 def dependencies(name: str, extras: frozenset[str], seen: set[str]) -> Iterator[str]:
-    """All packages that are installed with one, itself included."""
+    """Names of a package and of all its installed dependencies."""
     if name in seen:
         return
     seen.add(name)

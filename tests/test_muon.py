@@ -1,4 +1,4 @@
-"""Muon in batches: equal to torch's, per fused part, on a sphere where asked, and skipped on the device."""
+"""Batched Muon: equality with torch.optim.Muon, fused parts, constant norm, and steps skipped by `found_inf`."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def set_gradients(*lists):
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
-def test_it_is_torchs_muon(shape):
+def test_equals_torch_muon(shape):
     ours, theirs = parameters(shape, (3, 7), shape), parameters(shape, (3, 7), shape)
     batched = Muon([{"params": ours}], lr=0.02, weight_decay=0.1)
     single = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, nesterov=True)
@@ -35,7 +35,7 @@ def test_it_is_torchs_muon(shape):
         torch.testing.assert_close(batched.state[mine]["momentum_buffer"], single.state[expected]["momentum_buffer"])
 
 
-def test_stacked_parts_are_orthogonalised_one_by_one():
+def test_fused_parts_equal_separate_parameters():
     (fused,) = parameters((12, 4))
     apart = [nn.Parameter(part.clone()) for part in fused.detach().split(4)]
     together = Muon([{"params": [fused], "parts": 3}], lr=0.1, dtype=torch.float32)
@@ -48,7 +48,7 @@ def test_stacked_parts_are_orthogonalised_one_by_one():
     torch.testing.assert_close(fused, torch.cat(apart))
 
 
-def test_a_constant_norm_is_the_square_root_of_the_rows():
+def test_constant_norm_is_square_root_of_rows():
     (matrix,) = parameters((9, 4))
     optimizer = Muon([{"params": [matrix]}], lr=0.5, constant_norm=True, dtype=torch.float32)
     for _ in range(3):
@@ -58,7 +58,7 @@ def test_a_constant_norm_is_the_square_root_of_the_rows():
 
 
 @pytest.mark.parametrize("constant_norm", [False, True])
-def test_found_inf_leaves_weights_and_momentum_as_they_are(constant_norm):
+def test_found_inf_keeps_weights_and_momentum(constant_norm):
     (matrix,) = parameters((4, 3))
     optimizer = Muon([{"params": [matrix]}], lr=0.5, constant_norm=constant_norm)
     set_gradients([matrix])
@@ -85,7 +85,7 @@ def test_gradients_are_divided_by_the_scale():
 
 @pytest.mark.parametrize("shape", [(3, 5, 10), (3, 16, 4), (3, 6, 5)])
 @pytest.mark.parametrize("rank", [1, 4])
-def test_singular_values_go_through_the_polynomial(shape, rank):
+def test_orthogonalize_applies_polynomial_to_singular_values(shape, rank):
     generator = torch.Generator().manual_seed(0)
     count, rows, columns = shape
     left, right = (
@@ -101,5 +101,5 @@ def test_singular_values_go_through_the_polynomial(shape, rank):
     torch.testing.assert_close(found.double(), left * expected @ right.mT, atol=1e-3, rtol=0)
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_orthogonalize_of_zeros_is_zero():
     assert torch.equal(orthogonalize(torch.zeros(2, 3, 9), torch.float32), torch.zeros(2, 3, 9))

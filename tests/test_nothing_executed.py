@@ -1,4 +1,4 @@
-"""Whatever lies in a folder, nothing of it is run: by the source, by watching a whole run, by crafted files."""
+"""No code from input folders is executed: checked in the source, in an audited pipeline and with crafted files."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def calls() -> Iterator[tuple[Path, ast.Call]]:
                 yield path, node
 
 
-def test_no_call_lets_code_of_others_run() -> None:
-    """What ruff's rules do not know: keywords, and loaders whose defaults unpickle."""
+def test_source_has_no_calls_that_execute_foreign_code() -> None:
+    """Checks what ruff's rules do not cover: keyword arguments, and loaders that unpickle by default."""
     for path, call in calls():
         keywords = {keyword.arg for keyword in call.keywords}
         assert not keywords & {"trust_remote_code", "allow_pickle", "weights_only"}, path
@@ -47,7 +47,7 @@ def test_no_call_lets_code_of_others_run() -> None:
         assert name not in ("yaml.load", "yaml.full_load", "yaml.unsafe_load", "np.load"), path
 
 
-def test_models_and_tokenizers_are_loaded_in_two_places() -> None:
+def test_from_pretrained_is_called_in_two_modules_only() -> None:
     places = {
         path.name
         for path, call in calls()
@@ -113,15 +113,13 @@ def watched(program: str, folder: Path) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_the_watch_sees_what_it_should(tmp_path: Path) -> None:
+def test_audit_hook_detects_unpickling_and_execution(tmp_path: Path) -> None:
     (tmp_path / "bait.py").write_text("x = 1")
     seen = watched(CONTROL, tmp_path)
     assert "pickle" in seen and "bait.py" in seen
 
 
-def test_a_whole_run_unpickles_nothing_and_runs_nothing_that_lies_in_a_folder(
-    tmp_path: Path, corpus_file: Path
-) -> None:
+def test_full_pipeline_unpickles_and_executes_nothing(tmp_path: Path, corpus_file: Path) -> None:
     (tmp_path / "c.txt").write_bytes(corpus_file.read_bytes())
     rows = [("the cat sees the river .", "cat"), ("her brother likes an apple .", "brother")] * 8
     lines = ["sentence\tlabel", *("\t".join(row) for row in rows)]
@@ -130,7 +128,7 @@ def test_a_whole_run_unpickles_nothing_and_runs_nothing_that_lies_in_a_folder(
 
 
 class Trap:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -141,16 +139,16 @@ class Trap:
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Iterator[bytes]:
-    """A pickled object that runs something; at the end of the test it must not have run."""
+    """A pickled object that creates a file when loaded; the teardown asserts that the test did not load it."""
     mark = tmp_path / "was_here"
     content = pickle.dumps(Trap(mark))
     pickle.loads(content)
-    mark.unlink()  # it does work
+    mark.unlink()  # fails if loading created no file
     yield content
     assert not mark.exists()
 
 
-def test_a_pickled_block_file(tmp_path: Path, trap: bytes) -> None:
+def test_pickled_block_file_raises(tmp_path: Path, trap: bytes) -> None:
     folder = write(tmp_path / "b", make_rows(10), make_rows(2))
     store = BlockStore.open(folder)
     (folder / "train-00000.arrow").write_bytes(trap)
@@ -175,7 +173,7 @@ def test_a_pickled_block_file(tmp_path: Path, trap: bytes) -> None:
         ),
     ],
 )
-def test_a_pickle_in_place_of(name: str, read: Callable[[Path], object], tmp_path: Path, trap: bytes) -> None:
+def test_pickle_in_place_of_file_raises(name: str, read: Callable[[Path], object], tmp_path: Path, trap: bytes) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / name).write_bytes(trap)
@@ -184,7 +182,7 @@ def test_a_pickle_in_place_of(name: str, read: Callable[[Path], object], tmp_pat
     assert "\n" not in str(caught.value)
 
 
-def test_a_pickled_checkpoint(tmp_path: Path, trap: bytes) -> None:
+def test_pickled_checkpoint_is_reported_as_damaged(tmp_path: Path, trap: bytes) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "weights.safetensors")
     (tmp_path / "optimizer.safetensors").write_bytes(trap)
     (tmp_path / "progress.json").write_text("{}")
@@ -202,7 +200,7 @@ def test_a_pickled_checkpoint(tmp_path: Path, trap: bytes) -> None:
         "steps: !!python/module:os",
     ],
 )
-def test_yaml_that_would_make_objects(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_object_tags_raise(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text(content)
     with pytest.raises(ElektronError, match=r"recipe\.yaml, line 1: not valid YAML"):
@@ -210,7 +208,7 @@ def test_yaml_that_would_make_objects(content: str, tmp_path: Path, monkeypatch:
     assert not (tmp_path / "was_here").exists()
 
 
-def test_a_data_set_with_a_loading_script(tmp_path: Path) -> None:
+def test_dataset_with_loading_script_raises(tmp_path: Path) -> None:
     folder = tmp_path / "reviews"
     folder.mkdir()
     (folder / "reviews.py").write_text(f"open({str(tmp_path / 'was_here')!r}, 'w')\n")

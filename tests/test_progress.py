@@ -1,4 +1,4 @@
-"""Plain lines where there is no terminal, a bar where there is one, and an honest time left."""
+"""Progress is printed as plain lines without a terminal and as a bar on one, with the time left."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from elektron.terminal import echo, rich_console
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that only tests advance."""
 
     now = 0.0
 
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_plain_lines_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_are_printed_periodically(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("working", 100, "steps") as bar:
         for step in range(0, 101, 10):
             bar.update(step, "a note")
@@ -45,7 +45,7 @@ def test_plain_lines_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_the_part_an_earlier_session_did_does_not_count(clock: Clock) -> None:
+def test_time_left_ignores_steps_before_resuming(clock: Clock) -> None:
     bar = Progress("working", 1000, "steps")
     bar.update(900)
     assert bar.seconds_left(clock.now) is None
@@ -54,7 +54,7 @@ def test_the_part_an_earlier_session_did_does_not_count(clock: Clock) -> None:
     assert bar.seconds_left(clock.now) == 10
 
 
-def test_a_brief_job_speaks_only_if_it_takes_long(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_brief_job_is_reported_only_if_it_takes_long(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("scoring", 3, "rows", brief=True) as bar:
         bar.update(1)
         assert capsys.readouterr().err == ""
@@ -64,7 +64,7 @@ def test_a_brief_job_speaks_only_if_it_takes_long(clock: Clock, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_total_prints_count_and_elapsed_time(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), Progress("reading", None, "documents") as bar:
         clock.now = 20
         bar.update(12_345)
@@ -76,7 +76,7 @@ def test_an_unknown_total(clock: Clock, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """In place of standard error."""
+    """Replaces standard error by a terminal."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -84,7 +84,7 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return terminal
 
 
-def test_a_job_inside_another_has_a_line_below_it_while_it_runs(
+def test_nested_job_is_shown_below_outer_job_while_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     a_terminal(monkeypatch)
@@ -100,7 +100,7 @@ def test_a_job_inside_another_has_a_line_below_it_while_it_runs(
         assert bar._bar is not outer._bar
 
 
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_is_shown_on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
     with Progress("working", 2, "steps") as bar:
         bar.update(2, "[a] note")
@@ -108,7 +108,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"2 steps · took \d+ s · \[a\] note", terminal.getvalue())
 
 
-def test_a_bar_leaves_a_file_on_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_does_not_capture_redirected_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, file = Terminal(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "stdout", file)
@@ -129,17 +129,17 @@ def test_a_bar_leaves_a_file_on_standard_output_alone(monkeypatch: pytest.Monkey
         (356_400, "4 d 3 h"),
     ],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_format_duration(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
-def test_quantities() -> None:
+def test_format_quantity() -> None:
     assert format_quantity(1234, "steps") == "1,234 steps"
     assert format_quantity(36_200_000, "bytes") == "36.2 MB"
     assert format_quantity(61, "seconds") == "1 min 1 s"
 
 
-def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
+def test_terminal_escapes_in_titles_and_notes_are_escaped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Progress("\x1b[31mfile\n.txt", 1, "rows") as bar:
@@ -148,7 +148,7 @@ def test_terminal_escapes_in_titles_and_notes_are_shown_not_sent(
     assert said.startswith("\\x1b[31mfile\\n.txt: 1 rows") and said.endswith(" · \\x9b2J\n")
 
 
-def test_what_is_said_has_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_contains_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     echo("two\nlines \x1b]0;title\x07")
     with rich_console() as out:
         out.print("[b]bold[/b]")

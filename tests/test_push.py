@@ -1,4 +1,4 @@
-"""What a push shows and uploads, against a hub of our own on this machine."""
+"""The output and the uploads of `elektron push`, tested against a local HTTP server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = "me/reviews"
 
 
 class Hub:
-    """Answers as the hub does where files are small."""
+    """Answers requests like the Hugging Face Hub does for small files."""
 
     def __init__(self) -> None:
         self.private: bool | None = None
@@ -99,7 +99,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A fine-tuned model with everything that a training leaves beside it."""
+    """The folder of a fine-tuned model, which also has files that must not be uploaded."""
     folder = tuned.write(tmp_path / "model", tuned.classification())
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "tokenizer.json").write_text('{"a": "/home/is a token"}')
@@ -117,11 +117,11 @@ UPLOADED = {
 }
 
 
-def test_by_default_nothing_is_uploaded(hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_push_uploads_nothing_by_default(hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in model.iterdir()}
     found = push(PushConfig(str(model), NAME))
     assert found["url"] is None and found["private"] and set(found["files"]) == UPLOADED
-    assert not hub.tokens  # no request
+    assert not hub.tokens  # no request was sent
     assert {path: path.read_bytes() for path in model.iterdir()} == before
     printed = capsys.readouterr().out
     for words in ("private", "optimizer.safetensors", "predictions.jsonl", "pipeline_tag", "licen"):
@@ -129,7 +129,7 @@ def test_by_default_nothing_is_uploaded(hub: Hub, model: Path, capsys: pytest.Ca
     assert "\n  # reviews\n\n  Text classification" in printed
 
 
-def test_the_model_is_uploaded_with_its_card_and_nothing_else(hub: Hub, model: Path) -> None:
+def test_upload_contains_only_model_files_and_card(hub: Hub, model: Path) -> None:
     found = push(PushConfig(str(model), NAME, upload=True, license="apache-2.0"))
     assert found["url"] == f"{huggingface_hub.constants.ENDPOINT}/{NAME}/commit/{'0' * 40}"
     assert hub.private is True and hub.tokens >= {"Bearer hf_secret"}
@@ -142,9 +142,7 @@ def test_the_model_is_uploaded_with_its_card_and_nothing_else(hub: Hub, model: P
     assert {name: len(content) for name, content in hub.files.items()} == found["files"]
 
 
-def test_a_card_that_nobody_changed_is_made_anew_wherever_the_folder_is(
-    hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_card_is_regenerated_in_moved_folder(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = model.rename(model.with_name("moved"))
     monkeypatch.chdir(moved)
     push(PushConfig(".", NAME, upload=True))
@@ -152,13 +150,13 @@ def test_a_card_that_nobody_changed_is_made_anew_wherever_the_folder_is(
     assert f"model='{NAME}'" in text and "\n# reviews\n" in text
 
 
-def test_metadata_that_are_not_yaml(hub: Hub, model: Path) -> None:
+def test_card_metadata_that_is_not_yaml_raises(hub: Hub, model: Path) -> None:
     (model / "README.md").write_text("---\ntitle: Sentiment: a model\n---\nText.\n")
     with pytest.raises(ElektronError, match=r"README.md: its metadata.* not YAML"):
         push(PushConfig(str(model), NAME))
 
 
-def test_a_card_that_somebody_changed_is_kept(hub: Hub, model: Path) -> None:
+def test_edited_card_is_kept(hub: Hub, model: Path) -> None:
     card = model / "README.md"
     card.write_text(card.read_text() + "\nAsk us.\n")
     push(PushConfig(str(model), NAME, upload=True, private=False))
@@ -166,7 +164,7 @@ def test_a_card_that_somebody_changed_is_kept(hub: Hub, model: Path) -> None:
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_repository_of_the_other_visibility_is_left_alone(private: bool, hub: Hub, model: Path) -> None:
+def test_existing_repository_of_other_visibility_raises(private: bool, hub: Hub, model: Path) -> None:
     hub.private = not private
     with pytest.raises(ElektronError, match=f"{NAME} exists and is"):
         push(PushConfig(str(model), NAME, upload=True, private=private))
@@ -174,7 +172,7 @@ def test_a_repository_of_the_other_visibility_is_left_alone(private: bool, hub: 
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "hf auth login"), (403, "may not write"), (500, "500")])
-def test_a_refusal_is_one_line(
+def test_hub_error_is_reported_in_one_line(
     status: int, words: str, hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.status = status
@@ -183,14 +181,16 @@ def test_a_refusal_is_one_line(
     assert len(lines) == 1 and words in lines[0] and "hf_secret" not in lines[0]
 
 
-def test_metadata_that_the_hub_refuses(hub: Hub, model: Path) -> None:
+def test_metadata_rejected_by_hub_raises(hub: Hub, model: Path) -> None:
     hub.invalid = '"license" must be one of those'
     with pytest.raises(ElektronError, match="must be one of those"):
         push(PushConfig(str(model), NAME, upload=True, license="none-such"))
     assert not hub.files
 
 
-def test_without_token_or_network(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_network_or_token_raises(
+    hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ElektronError, match="cannot be reached"):
         push(PushConfig(str(model), NAME, upload=True))
@@ -201,13 +201,13 @@ def test_without_token_or_network(hub: Hub, model: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["reviews", "me/a/b", "me/--", "me/a b", "../x", "me/é"])
-def test_names_that_the_hub_does_not_have(name: str, model: Path) -> None:
+def test_invalid_repository_name_raises(name: str, model: Path) -> None:
     with pytest.raises(ElektronError, match=r"hub|OWNER/NAME"):
         push(PushConfig(str(model), name))
 
 
 @pytest.mark.parametrize("file", ["task.json", "config.json", "README.md", "metrics.json"])
-def test_a_local_path_is_refused(file: str, model: Path) -> None:
+def test_local_path_in_uploaded_file_raises(file: str, model: Path) -> None:
     path = model / file
     if file == "README.md":
         path.write_text(path.read_text() + "\nFrom /home/somebody/reviews.tsv.\n")
@@ -238,11 +238,11 @@ def test_a_local_path_is_refused(file: str, model: Path) -> None:
         ("$\\alpha$", False),
     ],
 )
-def test_local_paths(text: str, is_path: bool) -> None:
+def test_local_path_pattern(text: str, is_path: bool) -> None:
     assert bool(LOCAL_PATH.search(text)) is is_path
 
 
-def test_a_folder_without_a_model_or_with_a_damaged_one(model: Path, tmp_path: Path) -> None:
+def test_missing_or_damaged_model_raises(model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ElektronError, match="has no model"):
         push(PushConfig(str(tmp_path / "empty"), NAME))
@@ -251,7 +251,7 @@ def test_a_folder_without_a_model_or_with_a_damaged_one(model: Path, tmp_path: P
         push(PushConfig(str(model), NAME))
 
 
-def test_a_model_without_a_card_is_refused(model: Path) -> None:
+def test_model_without_card_raises(model: Path) -> None:
     for name in ("README.md", "metrics.json"):
         (model / name).unlink()
     with pytest.raises(ElektronError, match="no model card"):

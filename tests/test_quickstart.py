@@ -1,4 +1,4 @@
-"""The README's first command, in small: `elektron quickstart --steps 20`."""
+"""A short run of the README's first command: `elektron quickstart --steps 20`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FILES = 50
 
 @pytest.fixture
 def few_docstrings(monkeypatch):
-    """The corpus and the labelled sets in small, of real docstrings."""
+    """Reduces the corpus and the labelled sets to few real docstrings."""
 
     def read_few():
         for library, root in documentation._roots().items():
@@ -41,7 +41,7 @@ def umask():
     os.umask(before)
 
 
-def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys, umask):
+def test_quickstart_writes_outputs_and_can_be_repeated(tmp_path, monkeypatch, few_docstrings, capsys, umask):
     monkeypatch.chdir(tmp_path)
     command = ["quickstart", "--steps", "20", "--out", "quick"]
     assert main(command) == 0
@@ -60,7 +60,7 @@ def test_the_whole_path_in_small(tmp_path, monkeypatch, few_docstrings, capsys, 
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {"weights.safetensors", "model.safetensors"} <= {path.name for path in files}
     others = {path: oct(path.stat().st_mode) for path in files if path.stat().st_mode != 0o100640}
-    assert others == {}  # whichever library wrote them
+    assert others == {}  # also files that other libraries wrote follow the umask
     folders = [out, *(path for path in out.rglob("*") if path.is_dir())]
     assert {path.stat().st_mode for path in folders} == {0o40750}
 

@@ -1,4 +1,4 @@
-"""Commands and code in the README and the guides run unchanged, and all links between pages have a target."""
+"""Commands and code in the documentation run in reduced size, and links between pages have a target."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def blocks_of(language: str, page: Path) -> list[str]:
 
 
 def in_small(text: str) -> str:
-    """The same command or code with a few training steps, a small network and one seed."""
+    """The command or code with few training steps, a small network and one seed."""
     for pattern, replacement in (
         (r"""(steps"?:? )\d+""", r"\g<1>3"),
         (r"--minutes \d+", "--steps 3"),
@@ -51,7 +51,7 @@ def in_small(text: str) -> str:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """What GitHub makes of the headings of a page, and those that the page itself gives."""
+    """Anchors that GitHub generates from the headings of a page, and its explicit anchors."""
     text = page.read_text(encoding="utf-8")
     headings = re.findall(r"(?m)^#+ (.*)$", text)
     made = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
@@ -94,15 +94,19 @@ def write_chinese(folder: Path, chooser: random.Random) -> None:
         (folder / f"resumes-{name}.bmes").write_text("".join(rows), encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", [START, *GUIDES], ids=lambda page: page.name)
-def test_the_commands_run(page, folder, tmp_path, monkeypatch):
-    if page != START:  # whose model the snippets of Python read
+@pytest.mark.parametrize(
+    "page",
+    [START, *(pytest.param(guide, marks=pytest.mark.slow) for guide in GUIDES)],
+    ids=lambda page: page.name,
+)
+def test_bash_commands_run(page, folder, tmp_path, monkeypatch):
+    if page != START:  # the Python snippets read the model of the start page
         for path in folder.iterdir():
             if path.is_file():
                 shutil.copy(path, tmp_path)
         folder = tmp_path
     monkeypatch.chdir(folder)
-    # In this process, which has imported torch already; only pipes are for the shell.
+    # Commands run in this process, which has imported torch already; only pipes need a shell.
     (folder / "elektron").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m elektron "$@"\n')
     (folder / "elektron").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -118,7 +122,7 @@ def test_the_commands_run(page, folder, tmp_path, monkeypatch):
         assert (folder / "model/report.html").is_file()
 
 
-def test_the_python_runs(folder, monkeypatch):
+def test_python_snippets_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
     snippets = [snippet for page in CODE for snippet in blocks_of("python", page)]
     assert len(snippets) == 3
@@ -126,7 +130,7 @@ def test_the_python_runs(folder, monkeypatch):
         exec(in_small(snippet), {})
 
 
-def test_make_has_the_two_targets_of_the_first_screen():
+def test_make_targets_in_readme_exist():
     makefile = README.with_name("Makefile").read_text()
     first_screen = "\n".join(README.read_text(encoding="utf-8").splitlines()[:12])
     for target in ("quickstart", "test"):

@@ -1,4 +1,4 @@
-"""The documentation site: what its hooks do, and that the Chinese pages have the commands of the English ones."""
+"""The documentation site: its hooks, its Markdown, and equal code blocks in Chinese and English pages."""
 
 import importlib.util
 import re
@@ -18,10 +18,10 @@ LIST, TABLE = r"(?:[-*+]|\d+\.) ", r"\|"
 
 
 def unrendered(markdown: str) -> list[str]:
-    """Lines that GitHub shows as meant and the site's Markdown does not.
+    """Lines that GitHub renders as intended and the Markdown of the site does not.
 
-    A list or a table needs a blank line or a heading before it, and what belongs to an item, paragraphs and code too,
-    is indented by four spaces.
+    A list or a table needs a blank line or a heading before it; paragraphs and code in an item are indented by four
+    spaces.
     """
     text = re.sub(r"(?ms)^( *)```.*?^\1```$", r"\1code", markdown)
     text = re.sub(r"(?m)^#+ .*$", "", text)
@@ -40,7 +40,7 @@ def page(path: Path, folder: Path, english: str = "") -> SimpleNamespace:
     return SimpleNamespace(file=file, meta={"english": english})
 
 
-def test_links_out_of_the_site_become_text(tmp_path):
+def test_links_outside_docs_become_text(tmp_path):
     path = tmp_path / "guides" / "a.md"
     text = (
         "[`Pair`][pair], [pair] and [code](../../src/a.py), [page](../b.md), [site](x.md)\n\n"
@@ -51,7 +51,7 @@ def test_links_out_of_the_site_become_text(tmp_path):
     )
 
 
-def test_a_translation_is_marked_when_the_english_page_is_newer(tmp_path):
+def test_outdated_translation_is_marked(tmp_path):
     english, chinese = tmp_path / "a.md", tmp_path / "a.zh.md"
     english.write_text("one")
     digest = hooks.version(chinese)
@@ -64,14 +64,14 @@ def test_a_translation_is_marked_when_the_english_page_is_newer(tmp_path):
     assert "!!!" in hooks.on_page_markdown("text", page(chinese, tmp_path, digest))
 
 
-def test_lines_of_chinese_are_joined_but_not_headings_and_code():
+def test_join_lines_joins_chinese_text_except_headings_and_code():
     text = "## 中\n文\n- 中文，\n  换行\n- word\n中\n\n中\n```\n中\n文\n```\n"
     assert hooks.join_lines(text) == text.replace("，\n  换", "，换")
 
 
 @pytest.mark.parametrize("chinese", CHINESE, ids=lambda path: path.name)
-def test_the_commands_are_those_of_the_english_page(chinese):
-    """Or the page says itself that the English one is newer."""
+def test_chinese_page_has_same_code_blocks_as_english(chinese):
+    """Pages that are marked as older than the English page are skipped."""
     if chinese in hooks.outdated(DOCS):
         pytest.skip("the English page is newer")
     english = chinese.with_name(chinese.name.replace(".zh.md", ".md"))
@@ -92,7 +92,7 @@ def test_the_commands_are_those_of_the_english_page(chinese):
         ("- one\n\n  Text.", ["  Text."]),
     ],
 )
-def test_what_would_not_be_rendered_is_found(markdown, faults):
+def test_unrendered_markdown_is_detected(markdown, faults):
     assert unrendered(markdown) == faults
 
 
@@ -101,8 +101,8 @@ def test_lists_tables_and_code_are_rendered(path):
     assert not unrendered(path.read_text(encoding="utf-8"))
 
 
-def test_the_search_of_pages_opened_as_files_loads_nothing_from_elsewhere():
-    """Plugin offline would add a script of that name; after i18n it writes the index of all languages."""
+def test_offline_search_uses_local_script():
+    """The offline plugin would load this script from a CDN; it must follow i18n to index all languages."""
     settings = yaml.safe_load(DOCS.with_name("mkdocs.yml").read_text(encoding="utf-8"))
     [script] = settings["extra"]["polyfills"]
     assert "iframe-worker" in script

@@ -1,4 +1,4 @@
-"""Settings with several values each."""
+"""Sweeps: settings with several values each."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from elektron.pretraining.config import PretrainConfig
 from elektron.sweep import combinations, format_settings, parse_sweep, replace_settings
 
 
-def test_values_have_the_types_of_their_fields():
+def test_parse_sweep_converts_values_to_field_types():
     found = parse_sweep(PretrainConfig, ["family=electra,elektron", "optimizer.learning_rate=1e-3,null"], ())
     assert found == {"family": ["electra", "elektron"], "optimizer.learning_rate": [1e-3, None]}
     assert len(combinations(found)) == 4
     assert combinations({}) == [{}]
 
 
-def test_hyphens_and_spaces_will_do():
+def test_parse_sweep_accepts_hyphens_and_spaces():
     found = parse_sweep(FinetuneConfig, ["--layer-decay=0.7, 0.9"], ())
     assert found == {"layer_decay": [0.7, 0.9]}
 
@@ -33,12 +33,12 @@ def test_hyphens_and_spaces_will_do():
         (["epochs=1", "epochs=2"], "epochs is named twice"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(items, message):
+def test_invalid_sweep_raises(items, message):
     with pytest.raises(ElektronError, match=message):
         parse_sweep(FinetuneConfig, items, {"train"}, "--tune")
 
 
-def test_settings_are_replaced_also_inside_groups():
+def test_replace_settings_changes_nested_settings():
     config = FinetuneConfig(task="translation", model="m", train=["t"], out=Path("o"))
     changed = replace_settings(config, {"learning_rate": 0.1, "decoding.beams": 7})
     assert (changed.learning_rate, changed.decoding.beams) == (0.1, 7)

@@ -1,4 +1,4 @@
-"""From Python nothing is written unless it is asked for."""
+"""Functions called from Python print nothing unless output is enabled."""
 
 import pytest
 from rich.table import Table
@@ -17,7 +17,7 @@ def work() -> None:
         out.print(table)
 
 
-def test_functions_write_nothing_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_is_printed_only_if_enabled(capsys: pytest.CaptureFixture[str]) -> None:
     with output_enabled(progress=False, results=False):
         work()
         assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""What a tracker is given: numbers, the id of its run, and no folder of this machine."""
+"""Trackers receive finite numbers, the id of their run and no local folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elektron.tracking import Tracker, hyperparameters, require_tracker
 
 
 class Fake:
-    """Stands for a tracker of accelerate."""
+    """Replaces a tracker of accelerate."""
 
     made: list[Fake]
 
@@ -54,7 +54,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     return Made
 
 
-def test_an_interrupted_training_continues_its_run(fake: type[Fake], tmp_path: Path) -> None:
+def test_resumed_training_continues_tracker_run(fake: type[Fake], tmp_path: Path) -> None:
     config = PretrainConfig(steps=3)
     for step in (0, 5):
         Tracker("trackio", tmp_path / "tracking", "mine", config, step).close()
@@ -66,7 +66,7 @@ def test_an_interrupted_training_continues_its_run(fake: type[Fake], tmp_path: P
     assert fake.made[2].options["name"] != first.options["name"]
 
 
-def test_finite_numbers_are_logged(fake: type[Fake], tmp_path: Path) -> None:
+def test_only_finite_numbers_are_logged(fake: type[Fake], tmp_path: Path) -> None:
     tracker = Tracker("trackio", tmp_path, "mine", PretrainConfig(steps=3))
     metrics = {"step": 7, "loss": 1.5, "none": None, "nan": float("nan"), "text": "a", "flag": True}
     tracker.log("train", metrics | {"count": 2}, 7)
@@ -74,7 +74,9 @@ def test_finite_numbers_are_logged(fake: type[Fake], tmp_path: Path) -> None:
     assert fake.made[0].logged == [({"train/loss": 1.5, "train/count": 2}, 7)]
 
 
-def test_a_failing_tracker_ends_no_training(fake: type[Fake], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tracker_error_is_logged_and_not_raised(
+    fake: type[Fake], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tracker = Tracker("trackio", tmp_path, "mine", PretrainConfig(steps=3))
     fake.made[0].error = OSError("no space left")
     for step in (1, 2):
@@ -88,14 +90,14 @@ def test_a_failing_tracker_ends_no_training(fake: type[Fake], tmp_path: Path, ca
     assert "no server" in caplog.records[1].message
 
 
-def test_another_tracker_begins_a_run_of_its_own(fake: type[Fake], tmp_path: Path) -> None:
+def test_different_tracker_starts_new_run(fake: type[Fake], tmp_path: Path) -> None:
     config = PretrainConfig(steps=3)
     (tmp_path / "tracking.json").write_text('{"tracker": "wandb", "run": "abcd"}')
     Tracker("trackio", tmp_path, "mine", config)
     assert "abcd" not in fake.made[0].options["name"] and fake.made[0].configured
 
 
-def test_no_folder_is_sent(tmp_path: Path) -> None:
+def test_hyperparameters_contain_no_local_folders(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").touch()
     sent = hyperparameters(
         FinetuneConfig(
@@ -116,7 +118,7 @@ def test_no_folder_is_sent(tmp_path: Path) -> None:
     assert "network.embedding_size" not in hyperparameters(both)  # null
 
 
-def test_a_package_that_is_missing(
+def test_missing_tracker_package_raises_with_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("elektron.tracking.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""Every fault is found and named; what is whole is said to be."""
+"""`elektron verify` reports every fault with its file, and no fault in intact folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def faults(folder: Path) -> list[str]:
 
 @pytest.fixture
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four files of several record batches, and two of a tokenizer."""
+    """Four block files of several record batches each, a manifest and a tokenizer file."""
     for module in (blocks, manifest):
         monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
@@ -73,7 +73,7 @@ def remove(path: Path, chance: random.Random) -> list[Path]:
 
 
 def swap(path: Path, chance: random.Random) -> list[Path]:
-    """Two files of the folder under each other's names."""
+    """Swap the contents of two files of the folder."""
     others = [
         other for other in sorted(path.parent.iterdir()) if other.is_file() and other.read_bytes() != path.read_bytes()
     ]
@@ -84,7 +84,7 @@ def swap(path: Path, chance: random.Random) -> list[Path]:
     path.write_bytes(theirs)
     other.write_bytes(ours)
     named = [file for file in (path, other) if file.name != "manifest.json"]
-    # Without its manifest a folder of blocks tells nothing of its other files.
+    # Without a valid manifest, the other files of a folder of blocks cannot be checked.
     return named if len(named) == 2 else [path.parent / "manifest.json"]
 
 
@@ -92,7 +92,7 @@ FAULTS = (flip, overwrite, cut, lengthen, remove, swap)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_random_faults_are_found_and_the_file_is_named(small_blocks: Path, count: int) -> None:
+def test_random_damage_is_reported_with_file_name(small_blocks: Path, count: int) -> None:
     chance = random.Random(5)
     files = sorted(path for path in small_blocks.rglob("*") if path.is_file())
     assert len(files) == 6
@@ -111,7 +111,7 @@ def test_random_faults_are_found_and_the_file_is_named(small_blocks: Path, count
     assert faults(small_blocks) == []
 
 
-def test_files_that_would_be_read_with_the_others(small_blocks: Path) -> None:
+def test_files_not_in_manifest_are_reported(small_blocks: Path) -> None:
     shutil.copy(small_blocks / "train-00000.arrow", small_blocks / "train-00007.arrow")
     (small_blocks / "tokenizer" / "added_tokens.json").write_text("{}")
     found = faults(small_blocks)
@@ -120,15 +120,13 @@ def test_files_that_would_be_read_with_the_others(small_blocks: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "a/b"])
-def test_a_manifest_that_names_files_elsewhere(small_blocks: Path, name: str) -> None:
+def test_manifest_paths_outside_folder_are_reported(small_blocks: Path, name: str) -> None:
     edit(small_blocks, lambda content: content["splits"]["train"]["files"][0].update(name=name))
     (found,) = faults(small_blocks)
     assert "manifest.json" in found and "no name of a file in its folder" in found
 
 
-def test_the_command_names_every_fault_and_ends_with_status_2(
-    small_blocks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_command_lists_faults_and_exits_with_2(small_blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(small_blocks)]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{small_blocks}: no faults (blocks, 6 files") and out.count("\n") == 1
@@ -146,7 +144,7 @@ def test_the_command_names_every_fault_and_ends_with_status_2(
     ("make", "complaint"),
     [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")],
 )
-def test_a_folder_of_no_kind(tmp_path: Path, make: Callable, complaint: str) -> None:
+def test_missing_or_unknown_folder_raises(tmp_path: Path, make: Callable, complaint: str) -> None:
     make(tmp_path / "x")
     with pytest.raises(ElektronError, match=complaint):
         kind_of(tmp_path / "x")
@@ -205,7 +203,7 @@ CLAIMS = struct.pack("<Q", 1 << 60) + b"{}"
         (write_run, "discriminator/model.safetensors"),
     ],
 )
-def test_checkpoints_models_and_runs(
+def test_damaged_or_missing_file_is_reported(
     tmp_path: Path, make: Callable[[Path], Path], name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     folder = make(tmp_path / "x")
@@ -215,12 +213,12 @@ def test_checkpoints_models_and_runs(
     (found,) = faults(folder)
     assert str(folder / name) in found and "damaged" in found
     (folder / name).unlink()
-    if name != CHECKSUMS:  # without which it is as transformers saves it
+    if name != CHECKSUMS:  # without it, the folder is a valid model as transformers saves it
         (found,) = faults(folder)
         assert str(folder / name) in found and "missing" in found
 
 
-def test_any_changed_byte_of_a_fine_tuned_models_weights(tmp_path: Path) -> None:
+def test_changed_byte_in_fine_tuned_weights_is_reported(tmp_path: Path) -> None:
     folder = write_fine_tuned(tmp_path / "x")
     assert kind_of(folder)[0] == "a model" and faults(folder) == []
     path = folder / "model.safetensors"
@@ -235,7 +233,7 @@ def test_any_changed_byte_of_a_fine_tuned_models_weights(tmp_path: Path) -> None
         path.write_bytes(whole)
 
 
-def test_a_comparison_is_looked_at_with_all_its_runs_and_models(tmp_path: Path) -> None:
+def test_comparison_reports_damage_in_its_runs_and_models(tmp_path: Path) -> None:
     run = write_run(tmp_path / "x" / "variant" / "run")
     write_fine_tuned(tmp_path / "x" / "variant" / "probe")
     (tmp_path / "x" / "comparison.json").write_text("{}")
@@ -250,7 +248,7 @@ def test_a_comparison_is_looked_at_with_all_its_runs_and_models(tmp_path: Path) 
     assert len(found) == 2 and all(any(str(path) in line for line in found) for path in damaged)
 
 
-def test_what_cannot_be_read_is_not_called_missing_or_damaged(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported_as_unreadable(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "x")
     path = folder / "model.safetensors"
     path.unlink()
@@ -260,7 +258,7 @@ def test_what_cannot_be_read_is_not_called_missing_or_damaged(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["step-00000001", "blocks"])
-def test_blocks_are_blocks_whatever_their_folder_is_called(tmp_path: Path, name: str) -> None:
+def test_blocks_are_recognised_in_any_folder_name(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path / name, make_rows(8), make_rows(2))
     assert kind_of(folder)[0] == "blocks" and faults(folder) == []
     (folder / "manifest.json").write_text("[" * 100_000)
@@ -268,9 +266,7 @@ def test_blocks_are_blocks_whatever_their_folder_is_called(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize(("old", "new"), [("\n ", "\n\t"), (": ", ":"), ("}", "}\n")])
-def test_a_manifest_in_other_words_is_not_what_was_written(
-    tmp_path: Path, small_blocks: Path, old: str, new: str
-) -> None:
+def test_reformatted_manifest_is_reported_as_damaged(tmp_path: Path, small_blocks: Path, old: str, new: str) -> None:
     for folder in (write_checkpoint(tmp_path / "x"), small_blocks):
         text = (folder / "manifest.json").read_text()
         (folder / "manifest.json").write_text(text[::-1].replace(old[::-1], new[::-1], 1)[::-1])
@@ -278,8 +274,8 @@ def test_a_manifest_in_other_words_is_not_what_was_written(
         assert "manifest.json" in found and "damaged" in found
 
 
-def test_a_manifest_that_can_be_read_but_is_too_deep_to_be_written(tmp_path: Path) -> None:
-    """Reading and writing JSON give up at depths that differ by a little."""
+def test_deeply_nested_manifest_is_reported_as_damaged(tmp_path: Path) -> None:
+    """The recursion limits for reading and writing JSON differ slightly."""
     (tmp_path / "x").mkdir()
     for depth in range(920, 1000):
         text = f'{{"format": 1, "x": {"[" * depth + "]" * depth}}}'
@@ -288,7 +284,7 @@ def test_a_manifest_that_can_be_read_but_is_too_deep_to_be_written(tmp_path: Pat
         assert "manifest.json" in found and "damaged" in found
 
 
-def test_lines_of_metrics_that_a_run_would_leave_out(tmp_path: Path) -> None:
+def test_invalid_metrics_line_is_reported(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     kept = '{"kind": "alarm", "step": 1, "message": "of two\u2028lines"}\n'
     (run / "metrics.jsonl").write_text(f"{kept}{{}}\n{kept}", encoding="utf-8")
@@ -296,7 +292,7 @@ def test_lines_of_metrics_that_a_run_would_leave_out(tmp_path: Path) -> None:
     assert "metrics.jsonl, line 2: not a record" in found
 
 
-def test_a_run_that_is_finished_has_whole_metrics_and_a_model(tmp_path: Path) -> None:
+def test_finished_run_requires_complete_metrics_and_model(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run / "summary.json").write_text("{}")
     (found,) = faults(run)
@@ -305,7 +301,7 @@ def test_a_run_that_is_finished_has_whole_metrics_and_a_model(tmp_path: Path) ->
     assert any("discriminator is missing" in line for line in faults(run))
 
 
-def test_a_shard_that_is_missing(tmp_path: Path) -> None:
+def test_missing_shard_is_reported(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00002-of-00002.safetensors"}}')

@@ -1,4 +1,4 @@
-"""The audit of a run: what a memorising pair shows, what an innocent one does not, and what is refused."""
+"""The audit of a run: membership scores, planted secrets, output files, and rejected runs."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def run(finished):  # noqa: F811
     return finished
 
 
-def test_scores_that_tell_members_and_scores_that_do_not():
+def test_membership_measure_matches_known_auc_and_tpr():
     membership = np.arange(2000) % 2 == 0
     generator = np.random.default_rng(0)
     blind = generator.normal(size=2000)
@@ -48,10 +48,10 @@ def test_scores_that_tell_members_and_scores_that_do_not():
     assert found["tpr"] == pytest.approx(0.092, abs=0.05)
 
 
-def test_compared_rows_are_rows_that_were_trained_on(run):
+def test_compared_rows_balance_members_and_held_out_rows(run):
     config = AuditConfig(run=run, **QUICK)
     store, seen = blocks_of(config, RunFolder(run, writes=False))
-    assert seen == 12 * 8  # steps of so many rows
+    assert seen == 12 * 8  # 12 steps of 8 rows
     rows, membership = compared_rows(store, seen, config)
     held_out = store.rows("validation")
     count = min(40, len(held_out))
@@ -60,12 +60,12 @@ def test_compared_rows_are_rows_that_were_trained_on(run):
     assert {tuple(row) in held_out for row in rows[~membership]} == {True}
     order = store.rows("train")
     first = compared_rows(store, 3, config)[0]
-    assert len(first) == 6  # of three rows that were taken, all, and as many that were not
+    assert len(first) == 6  # all three rows that were seen, and three that were held out
     assert len(order) > 3
 
 
-def test_what_is_written(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("elektron.audit.canaries.ALPHABETS", ("acdgot",))  # what the tokenizer has
+def test_audit_writes_results_without_secret_texts(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("elektron.audit.canaries.ALPHABETS", ("acdgot",))  # characters in the tokenizer's vocabulary
     canaries = tmp_path / "s.json"
     secret = {"text": "the cat sees the dog .", "secret": "cat"}
     canaries.write_text(json.dumps({"secrets": [secret]}))
@@ -85,7 +85,7 @@ def test_what_is_written(run, tmp_path, capsys, monkeypatch):
         assert "sees the dog" not in text
 
 
-def test_what_cannot_be_audited(run, tmp_path):
+def test_unfinished_or_mismatched_runs_raise(run, tmp_path):
     with pytest.raises(ElektronError, match="not a finished run"):
         audit(AuditConfig(run=tmp_path))
     with pytest.raises(ElektronError, match="--data"):
@@ -98,8 +98,8 @@ def test_what_cannot_be_audited(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_repeated_secret_is_found_and_one_that_was_never_seen_is_not(tmp_path, monkeypatch):
-    # The system's randomness would draw a secret that looks remembered by chance in one run of some tens.
+def test_repeated_secret_is_remembered_and_unseen_one_is_not(tmp_path, monkeypatch):
+    # Seeded, because an unseen random secret looks remembered by chance in one of some tens of runs.
     monkeypatch.setattr("elektron.audit.canaries.system_random.randbelow", random.Random(1).randrange)
     made = make_canaries(
         CanariesConfig(out=tmp_path / "c", copies=[0, 100], secrets=1, template="the code is # # # # # .")

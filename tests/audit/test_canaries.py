@@ -1,4 +1,4 @@
-"""Planted secrets: what is written, how they are ranked, and that p-values are those of chance."""
+"""Planted secrets: written files, ranks, and uniform p-values of random scores."""
 
 import json
 import random
@@ -21,7 +21,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 
 
-def test_what_is_planted(tmp_path):
+def test_canaries_file_has_requested_number_of_copies(tmp_path):
     made = make_canaries(CanariesConfig(out=tmp_path / "c", copies=[0, 1, 5], secrets=2))
     documents = (tmp_path / "c/canaries.txt").read_text().strip().split("\n\n")
     assert len(set(documents)) == len(documents) == 2 * (0 + 1 + 5)
@@ -39,7 +39,7 @@ def test_a_secret_is_the_random_part_of_its_template():
     assert [len(part) for part in made.secret.replace("-", " ").split()] == [1, 1, 1]
 
 
-def test_candidates_differ_in_the_random_part_alone():
+def test_candidates_differ_only_in_random_part():
     secret = Secret("code 12: tel. +49-aB7 end", "+49-aB7")
     others = {secret.with_other(random.Random(seed)) for seed in range(50)}
     assert len(others) == 50
@@ -49,7 +49,7 @@ def test_candidates_differ_in_the_random_part_alone():
         assert digits.isdigit() and word[0].islower() and word[1].isupper() and word[2].isdigit()
 
 
-def test_the_random_part_alone_is_scored(tokenizer_folder):
+def test_only_random_part_is_scored_and_unknown_tokens_raise(tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     secret = Secret("the cat sees the dog .", "sees the")
     sentence = as_sentence(secret.text, secret, tokenizer)
@@ -59,38 +59,38 @@ def test_the_random_part_alone_is_scored(tokenizer_folder):
         as_sentence("the 7 .", Secret("the 7 .", "7"), tokenizer)
 
 
-def test_ranks_and_bits():
-    assert rank(3.0, [5.0, 3.0, 1.0]) == 3  # what scores the same comes first
+def test_rank_and_exposure():
+    assert rank(3.0, [5.0, 3.0, 1.0]) == 3  # candidates with the same score come first
     assert rank(9.0, [5.0, 3.0, 1.0]) == 1
     assert exposure(1, 1023) == 10
     assert exposure(1024, 1023) == 0
 
 
-def test_p_values_of_a_model_that_knows_nothing_are_uniform():
+def test_p_values_of_random_scores_are_uniform():
     chooser = random.Random(0)
     p = [rank(chooser.random(), [chooser.random() for _ in range(99)]) / 100 for _ in range(500)]
     assert kstest(p, "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("content", [[], {}, {"secrets": []}, {"secrets": [{"text": "a", "secret": "7"}]}])
-def test_a_file_of_another_form_is_refused(tmp_path, content):
+def test_invalid_secrets_file_raises(tmp_path, content):
     (tmp_path / "s.json").write_text(json.dumps(content))
     with pytest.raises(ElektronError, match=r"s\.json"):
         read_secrets(tmp_path / "s.json")
 
 
 @pytest.mark.parametrize("copies", [[], [0], [1, -1]])
-def test_numbers_of_copies_that_plant_nothing_are_refused(tmp_path, copies):
+def test_invalid_numbers_of_copies_raise(tmp_path, copies):
     with pytest.raises(ElektronError, match="--copies"):
         make_canaries(CanariesConfig(out=tmp_path / "c", copies=copies))
 
 
-def test_a_template_without_a_secret_is_refused(tmp_path):
+def test_template_without_placeholder_raises(tmp_path):
     with pytest.raises(ElektronError, match="no #"):
         make_canaries(CanariesConfig(out=tmp_path / "c", template="nothing"))
 
 
 @pytest.mark.parametrize("template", ["code # # and pin # #", "# @ #", "#密码#"])
-def test_words_inside_a_secret_are_refused(template, tmp_path):
+def test_words_inside_the_random_part_of_template_raise(template, tmp_path):
     with pytest.raises(ElektronError, match="spaces and marks only"):
         make_canaries(CanariesConfig(out=tmp_path / "c", template=template))

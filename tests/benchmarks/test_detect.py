@@ -1,4 +1,4 @@
-"""The benchmark of detection: wrong words are where it says, of the kinds it says, and its metrics are right."""
+"""The detection benchmark: spans and kinds of wrong words, and metrics."""
 
 import importlib
 import random
@@ -26,7 +26,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) -> None:
-    """The spans are the wrong words, and with the originals in their place the text is as before."""
+    """Check that the spans cover wrong words and that the originals in their place restore the text."""
     restored = changed.text
     for (start, end), original in reversed(list(zip(changed.spans, changed.originals, strict=True))):
         assert restored[start:end] != original
@@ -35,7 +35,7 @@ def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) 
     assert 0 < len(changed.spans) <= most
 
 
-def test_wrong_words_are_where_they_say(benchmark: ModuleType, encoders: dict[str, Path]) -> None:  # noqa: F811
+def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, encoders: dict[str, Path]) -> None:  # noqa: F811
     detector = load_detector(DetectConfig(model=str(encoders["elektron"].parent)))
     counts = Counter({"river": 5, "我": 2, "Late": 1, "7": 9})
     kinds = benchmark.kinds(detector, counts, 0.2, 1)
@@ -47,7 +47,7 @@ def test_wrong_words_are_where_they_say(benchmark: ModuleType, encoders: dict[st
     assert kinds["typo"]("我在家") is None and kinds["confusable"]("zebra") is None
 
 
-def test_typos_are_one_slip(benchmark: ModuleType) -> None:
+def test_typo_is_one_edit(benchmark: ModuleType) -> None:
     chooser = random.Random(0)
     for _ in range(200):
         found = benchmark.typo("Keyboard", chooser)
@@ -57,14 +57,14 @@ def test_typos_are_one_slip(benchmark: ModuleType) -> None:
     assert benchmark.typo("cat", chooser) is None and benchmark.typo("naïve", chooser) is None
 
 
-def test_confusable_words_keep_their_capital(benchmark: ModuleType) -> None:
+def test_confused_words_keep_capitalization(benchmark: ModuleType) -> None:
     chooser = random.Random(0)
     assert benchmark.confused("There", chooser) == "Their"
     assert benchmark.confused("未", chooser) == "末"
     assert benchmark.confused("zebra", chooser) is None
 
 
-def test_metrics_and_thresholds(benchmark: ModuleType) -> None:
+def test_threshold_and_metrics_equal_scikit_learn(benchmark: ModuleType) -> None:
     generator = np.random.default_rng(0)
     wrong = generator.random(400) < 0.1
     values = np.round(wrong * 0.3 + generator.random(400), 2)
@@ -85,7 +85,7 @@ def test_metrics_and_thresholds(benchmark: ModuleType) -> None:
     assert (found["texts"], found["words"], found["wrong"]) == (20, 400, wrong.sum())
 
 
-def test_words_that_overlap_a_wrong_one_are_wrong(
+def test_words_overlapping_a_wrong_span_are_labelled_wrong(
     benchmark: ModuleType,
     encoders: dict[str, Path],  # noqa: F811
 ) -> None:
@@ -97,7 +97,7 @@ def test_words_that_overlap_a_wrong_one_are_wrong(
     assert scores.by["frequency"].tolist() == [-3, -2, 0, -3, 0, 0]
 
 
-def test_the_whole_benchmark(
+def test_benchmark_end_to_end(
     benchmark: ModuleType,
     encoders: dict[str, Path],  # noqa: F811
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""The figures of a GPU, in small and without one."""
+"""The GPU benchmark with tiny networks, which needs no GPU."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("gpu_check")
 
 
-def test_recipes_are_measured_and_put_into_a_table(
+def test_recipes_are_measured_and_printed_as_table(
     benchmark: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -59,7 +59,7 @@ def test_micro_batches_are_halved_until_they_fit(benchmark: ModuleType, monkeypa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_exits_with_message(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu_check.py"])
     with pytest.raises(SystemExit, match="no GPU"):
         benchmark.main()

@@ -1,4 +1,4 @@
-"""The benchmark of a step, in small."""
+"""The benchmark of a training step, with tiny networks."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ OWN_SIDES = {"elektron-small", "elektron-small, eager"}
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, with nothing compiled, which would take longer than all the rest."""
+    """The script as a module, without compilation, which would take longer than the tests."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     module = importlib.import_module("pretrain_step")
@@ -39,7 +39,7 @@ def test_every_side_is_measured_and_compared(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class SideInThisProcess:
-        """Importing torch in a process for each side would take ten times as long as the steps."""
+        """A side without its own process, because importing torch takes ten times as long as the steps."""
 
         def __init__(self, make: object, name: str, shape: object, folder: Path) -> None:
             self.training = benchmark.make_training(name, shape, folder)
@@ -99,14 +99,14 @@ def test_a_side_is_measured_in_its_own_process(benchmark: ModuleType, tmp_path: 
     assert side.process.exitcode == 0
 
 
-def test_the_recipe_is_long_enough_to_be_compiled(tmp_path: Path, sides: ModuleType) -> None:
+def test_recipe_at_full_size_is_compiled(tmp_path: Path, sides: ModuleType) -> None:
     shape = sides.Shape(layers=12, rows=16, length=128)
     config: PretrainConfig = shape.config("electra-small", tmp_path / "run")
     store = sides.random_blocks(shape, tmp_path / "blocks")
     assert sides.elektron(shape, config, store).compiled
 
 
-def test_sides_train_the_same_networks(sides: ModuleType, tmp_path: Path) -> None:
+def test_networks_match_electra_small(sides: ModuleType, tmp_path: Path) -> None:
     shape = sides.Shape(layers=2, rows=2, length=16)
     config = shape.config("electra-small", tmp_path / "run")
     pair = sides.networks(config, sides.random_blocks(shape, tmp_path / "blocks"))

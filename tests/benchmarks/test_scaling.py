@@ -1,4 +1,4 @@
-"""The benchmark of growth: its corpora have no copies, and it sees the memory of all processes."""
+"""The scaling benchmark: corpora without duplicates, and the memory of all processes."""
 
 import importlib
 import sys
@@ -25,7 +25,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("scaling")
 
 
-def test_no_document_of_a_larger_corpus_is_a_copy(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_larger_corpus_has_no_duplicate_documents(benchmark: ModuleType, tmp_path: Path) -> None:
     documents = [["word"] * count for count in (1, 5, 30, 200)] * 5
     for size in (1, 10):
         path = tmp_path / f"{size}.txt"
@@ -35,7 +35,7 @@ def test_no_document_of_a_larger_corpus_is_a_copy(benchmark: ModuleType, tmp_pat
         assert [len(line.split()) for line in lines] == [1, 5, 30, 200] * 5 * size
 
 
-def test_memory_of_a_process_and_of_those_that_it_starts(
+def test_memory_of_process_and_its_children(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "program.py"

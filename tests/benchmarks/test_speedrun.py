@@ -1,4 +1,4 @@
-"""The speedrun's table, in small."""
+"""The speedrun benchmark and its table, with tiny networks."""
 
 import gzip
 import importlib
@@ -37,10 +37,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     logger = logging.getLogger("elektron")
     level = logger.level
     yield module
-    logger.setLevel(level)  # the program asks for warnings only
+    logger.setLevel(level)  # the program sets it to WARNING
 
 
-def test_an_arm_becomes_a_row(
+def test_arms_are_trained_and_written_as_rows(
     benchmark: ModuleType,
     corpus_file: Path,
     animals: dict[str, Path],  # noqa: F811
@@ -89,7 +89,7 @@ def test_an_arm_becomes_a_row(
     assert capsys.readouterr().out == printed
 
 
-def test_every_arm_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_arm_has_valid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("speedrun")
     for name, (recipe, own) in module.ARMS.items():
@@ -97,7 +97,7 @@ def test_every_arm_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
         assert settings.network.num_hidden_layers == 4, name
 
 
-def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:
+def test_table_groups_seeds_and_shows_medians(benchmark: ModuleType) -> None:
     same = dict.fromkeys(("date", "commit", "arm", "note", "finetune", "minutes", "corpus"), "x")
     same |= {"settings": [], "threads": 2, "seconds": 60, "generator_loss": 4.0}
     rows = [same | {"seed": seed, "sst2": 0.1 * seed} for seed in (1, 2, 5)]
@@ -108,7 +108,7 @@ def test_rows_of_one_change_are_put_together(benchmark: ModuleType) -> None:
     assert {"4.000", "0.200"} <= set(cells)
 
 
-def test_capital_letters_are_the_tags(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_write_capitals_tags_words_by_capitalization(benchmark: ModuleType, tmp_path: Path) -> None:
 
     text = tmp_path / "text.txt.gz"
     text.write_bytes(gzip.compress(b"The river Rhine is in Europe. More of it.\nToo short.\n" * 1001))

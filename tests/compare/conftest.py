@@ -18,13 +18,13 @@ MakeConfig = Callable[..., CompareConfig]
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals take longer than everything else here."""
+    """Bootstrap intervals would take longer than everything else in these tests."""
     monkeypatch.setattr(results, "bootstrap", partial(bootstrap, resamples=20))
 
 
 @pytest.fixture(scope="session")
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe of a network that a step of takes milliseconds."""
+    """A recipe whose steps take milliseconds."""
     path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
     settings = {
         "steps": 5,
@@ -40,7 +40,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def probe_text(animals: dict[str, Path]) -> str:  # noqa: F811
-    """Whether a sentence is of an animal."""
+    """A probe that classifies whether a sentence is about an animal."""
     return (
         f"classification --train {animals['train']} --eval {animals['eval']} "
         "--max-train 32 --epochs 1 --batch-size 16 --max-length 16"
@@ -49,7 +49,7 @@ def probe_text(animals: dict[str, Path]) -> str:  # noqa: F811
 
 @pytest.fixture
 def make_config(tiny_recipe: Path, blocks: Path, probe_text: str, tmp_path: Path) -> MakeConfig:
-    """A comparison's configuration; what is named replaces it."""
+    """A function that returns a comparison's configuration with the given changes."""
 
     def make(**changes: object) -> CompareConfig:
         settings: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""A whole comparison in small: what it leaves, what it does not do again, and what it refuses at once."""
+"""A small comparison from end to end: its files, reuse of finished work, and rejected settings."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return made
 
 
-def test_variants_are_trained_probed_and_told_apart(
+def test_variants_are_trained_and_reported_and_finished_work_is_reused(
     make_config: MakeConfig, calls: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config()
@@ -60,7 +60,7 @@ def test_variants_are_trained_probed_and_told_apart(
     page = (config.out / "comparison.html").read_text()
     assert f"./optimizer.learning_rate%3D0.01/2e8flops/seed-1/{probe.name}/report.html" in page
 
-    # A second probe: nothing is done again that is done.
+    # With a second probe, finished work is not repeated.
     before = (run / "pretraining" / "summary.json").stat().st_mtime_ns
     calls.clear()
     more = make_config(probe=[*config.probe, f"more={config.probe[0]}".replace("--epochs 1", "--epochs 2")])
@@ -79,7 +79,7 @@ def test_variants_are_trained_probed_and_told_apart(
             compare(more)
 
 
-def test_what_was_done_before_an_interruption_stays(
+def test_interrupted_comparison_resumes_without_repeating_work(
     make_config: MakeConfig, calls: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config()
@@ -129,7 +129,7 @@ def test_what_was_done_before_an_interruption_stays(
         ),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_work(
+def test_invalid_settings_raise_before_any_training(
     make_config: MakeConfig, calls: list[Path], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ElektronError) as refused:
@@ -138,7 +138,7 @@ def test_what_cannot_work_is_refused_before_any_work(
     assert calls == [] and not make_config().out.exists()
 
 
-def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_error_names_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text("sentence\tlabel\nthe cat\n")
     probe = f"classification --train {wrong} --eval {wrong}"
@@ -146,7 +146,7 @@ def test_an_error_in_a_run_names_it(make_config: MakeConfig, tmp_path: Path) -> 
         compare(make_config(probe=[probe]))
 
 
-def test_other_runs_in_the_folder_are_refused(
+def test_folder_with_other_runs_or_foreign_files_raises(
     make_config: MakeConfig, tiny_recipe: Path, paper_blocks: Path, tmp_path: Path
 ) -> None:
     config = make_config(sweep=[])

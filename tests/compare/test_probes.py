@@ -22,7 +22,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_read_as_the_command_would_read_it(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parsed_probe_equals_finetune_command(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received = []
     module, _, function = COMMANDS["finetune"].function.partition(":")
     stand_in = types.ModuleType(module)
@@ -58,14 +58,14 @@ def test_it_is_read_as_the_command_would_read_it(files: Path, monkeypatch: pytes
         ("classification --train 'sst2/train.tsv", "No closing quotation"),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(files: Path, text: str, message: str) -> None:
+def test_invalid_probe_raises_and_is_quoted_in_error(files: Path, text: str, message: str) -> None:
     with pytest.raises(ElektronError) as refused:
         parse(text)
     assert str(refused.value).startswith(f"--probe {text!r}: ")
     assert message in str(refused.value)
 
 
-def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
+def test_probe_name_is_given_or_derived_from_data(files: Path) -> None:
     task = "regression --train sst2/train.tsv"
     named, own = parse_all([f"my-task={task}", task])
     assert (named.name, named.command, own.name) == ("my-task", task, "sst2")
@@ -90,5 +90,5 @@ def test_it_is_named_after_its_data_or_as_it_says(files: Path) -> None:
         ("hf:nyu-mll/glue@v1.0:mrpc:train", "glue"),
     ],
 )
-def test_names_of_data(source: str, name: str) -> None:
+def test_data_name(source: str, name: str) -> None:
     assert data_name(source) == name

@@ -1,4 +1,4 @@
-"""One run: what is done once, and what ends it."""
+"""Runs of a comparison: stored results, execution on GPUs, and errors."""
 
 import dataclasses
 import json
@@ -35,13 +35,13 @@ def write_result(folder: Path, result: VariantRun) -> None:
     (folder / RESULT).write_text(json.dumps(dataclasses.asdict(result)))
 
 
-def test_an_error_in_a_pretraining_names_the_run(tmp_path: Path) -> None:
+def test_pretraining_error_names_the_run(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="a: give exactly one of"):
         execute(make_run(tmp_path / "a", "p"))
     assert not (tmp_path / "a" / RESULT).exists()
 
 
-def test_a_result_says_which_probes_are_left(tmp_path: Path) -> None:
+def test_stored_result_determines_remaining_probes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_result(run, result_of("p"))
     found = make_run(run, "p").result()
@@ -54,7 +54,7 @@ def test_a_result_says_which_probes_are_left(tmp_path: Path) -> None:
             make_run(run).result()
 
 
-def test_another_probe_of_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_different_probe_with_same_name_raises(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_result(run, result_of("p"))
     changed = dataclasses.replace(make_run(run, "p").probes[0], command=f"{COMMAND} --epochs 3")
@@ -62,8 +62,8 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path: Path) -> None:
         dataclasses.replace(make_run(run), probes=[changed]).result()
 
 
-def test_every_run_is_done_once_on_a_gpu_that_is_free(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No GPU is needed to see who does what."""
+def test_each_run_executes_once_on_a_free_gpu(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No GPU is needed, because the results of the runs are stored already."""
     caplog.set_level("INFO")
     runs = [make_run(tmp_path / name) for name in "abc"]
     for tokens, run in enumerate(runs):
@@ -75,7 +75,7 @@ def test_every_run_is_done_once_on_a_gpu_that_is_free(tmp_path: Path, caplog: py
     assert (tmp_path / "a" / LOG).is_file()
 
 
-def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path) -> None:
+def test_error_in_one_run_raises_with_one_line(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name) for name in "ab"]
     write_result(runs[0].folder, result_of())
     write_result(runs[1].folder, result_of())
@@ -84,7 +84,7 @@ def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path) -> None:
         list(execute_all(runs, ["0"]))
 
 
-def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None:
+def test_error_of_dead_process_points_to_its_log(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
     write_result(run.folder, result_of())
     (run.folder / LOG).mkdir()
@@ -92,7 +92,7 @@ def test_a_process_that_dies_leaves_its_words_in_the_log(tmp_path: Path) -> None
         list(execute_all([run], ["0"]))
 
 
-def test_gpus_are_those_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_gpus() == ["0", "1"]

@@ -1,4 +1,4 @@
-"""Which variants there are, what they are called, and how compute is written."""
+"""Variants of a sweep, their names, and budgets of compute."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def configured(variant: Variant) -> object:
     return variant.configured(MINUTE, Path("blocks"), Path("out"), 3)
 
 
-def test_one_value_is_for_all_and_not_in_the_name() -> None:
+def test_single_value_applies_to_all_variants_and_is_not_in_names() -> None:
     found = variants("quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"])
     assert [variant.name for variant in found] == [
         "optimizer.learning_rate=0.001",
@@ -50,7 +50,7 @@ def test_several_settings_give_all_combinations() -> None:
     ]
 
 
-def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
+def test_recipe_can_be_varied(tmp_path: Path) -> None:
     own = tmp_path / "my own.yaml"
     own.write_text("batch_size: 7\n")
     found = variants("elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"])
@@ -59,7 +59,7 @@ def test_the_recipe_itself_is_varied(tmp_path: Path) -> None:
     assert configured(found[1]).batch_size == 7  # type: ignore[attr-defined]
 
 
-def test_without_a_sweep_there_is_one_variant() -> None:
+def test_empty_sweep_gives_one_variant() -> None:
     assert [v.name for v in variants("electra-small", [])] == ["electra-small"]
     assert [v.name for v in variants("electra-small", ["config=quickstart"])] == ["quickstart"]
 
@@ -77,12 +77,12 @@ def test_without_a_sweep_there_is_one_variant() -> None:
         (["batch_size=8,8"], "batch_size=8 is there twice"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(sweep: list[str], message: str) -> None:
+def test_invalid_sweep_raises(sweep: list[str], message: str) -> None:
     with pytest.raises(ElektronError, match=message):
         variants("quickstart", sweep)
 
 
-def test_an_impossible_value_is_named() -> None:
+def test_invalid_value_error_names_the_setting() -> None:
     with pytest.raises(ElektronError, match=r"--sweep batch_size must be from 1 to .*, got 0"):
         variants("quickstart", ["batch_size=8,0"])
 
@@ -100,22 +100,22 @@ def test_an_impossible_value_is_named() -> None:
         ("123456789flops", Budget("123456789flops", "flops", 123456789)),
     ],
 )
-def test_a_budget_as_it_is_typed(text: str, budget: Budget) -> None:
+def test_parse_budget(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
 
 
-def test_a_budget_is_the_length_of_a_pre_training() -> None:
+def test_budget_sets_length_of_pretraining() -> None:
     assert parse_budget("90s").length == {"minutes": 1.5}
     assert parse_budget("2e15flops").length == {"flops": 2e15}
 
 
 @pytest.mark.parametrize("text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""])
-def test_what_is_no_budget_is_refused(text: str) -> None:
+def test_invalid_budget_raises(text: str) -> None:
     with pytest.raises(ElektronError, match="--budget must be a time such as 600s"):
         parse_budget(text)
 
 
-def test_several_are_ordered_and_of_one_kind() -> None:
+def test_budgets_are_sorted_and_must_be_distinct_and_of_one_kind() -> None:
     assert [budget.name for budget in parse_budgets(["1h", "10m"])] == ["10m", "1h"]
     with pytest.raises(ElektronError, match="all as times or all as operations"):
         parse_budgets(["1h", "2e15flops"])

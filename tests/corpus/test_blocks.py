@@ -1,4 +1,4 @@
-"""What is written is what is read, and nothing damaged is."""
+"""Blocks return the rows that were written, and damaged blocks raise errors."""
 
 import json
 import os
@@ -56,14 +56,14 @@ def write(folder: Path, train: np.ndarray, validation: np.ndarray, **changes: An
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several record batches and files from few rows."""
+    """Make few rows fill several record batches and files."""
     for module in (blocks, manifest):
         monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(blocks, "BATCHES_PER_FILE", 3)
 
 
 @pytest.mark.parametrize("sample", [blocks.COUNTED_SAMPLE, (3, 2)])
-def test_the_unigram_entropy_leaves_out_special_tokens(
+def test_unigram_entropy_excludes_special_tokens(
     sample: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "COUNTED_SAMPLE", sample)
@@ -72,7 +72,7 @@ def test_the_unigram_entropy_leaves_out_special_tokens(
     assert store.unigram_entropy == pytest.approx(np.log(2) / 2 + np.log(3) / 3 + np.log(6) / 6)
 
 
-def test_rows_come_back_in_any_order(tmp_path: Path, small_batches: None) -> None:
+def test_take_returns_rows_in_requested_order(tmp_path: Path, small_batches: None) -> None:
     train = make_rows(30)
     store = BlockStore.open(write(tmp_path / "b", train, make_rows(2)))
     store.verify()
@@ -103,7 +103,7 @@ def test_an_empty_split_has_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("vocab_size", "width"), [(65_535, 16), (65_536, 32), (250_000, 32)])
-def test_the_smallest_type_that_holds_the_vocabulary(tmp_path: Path, vocab_size: int, width: int) -> None:
+def test_dtype_is_smallest_that_fits_vocabulary(tmp_path: Path, vocab_size: int, width: int) -> None:
     train = make_rows(3)
     train[1, 1] = vocab_size - 1
     folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
@@ -113,13 +113,13 @@ def test_the_smallest_type_that_holds_the_vocabulary(tmp_path: Path, vocab_size:
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_a_row_that_is_not_there(tmp_path: Path, index: int) -> None:
+def test_row_index_out_of_range_raises(tmp_path: Path, index: int) -> None:
     store = BlockStore.open(write(tmp_path / "b", make_rows(3), make_rows(1)))
     with pytest.raises(IndexError):
         store.rows("train").take(np.array([0, index]))
 
 
-def test_datasets_opens_the_files(tmp_path: Path, small_batches: None) -> None:
+def test_datasets_library_loads_block_files(tmp_path: Path, small_batches: None) -> None:
     from datasets import load_dataset
 
     train = make_rows(30)
@@ -129,7 +129,7 @@ def test_datasets_opens_the_files(tmp_path: Path, small_batches: None) -> None:
     assert rows["input_ids"][:] == train.tolist()
 
 
-def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_but_not_on_location(tmp_path: Path) -> None:
     def fingerprint(name: str, rows: np.ndarray, **changes: Any) -> str:
         return BlockStore.open(write(tmp_path / name, rows, make_rows(2), **changes)).fingerprint
 
@@ -140,7 +140,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path) -> N
     assert fingerprint("e", make_rows(5), packing="paper") != first
 
 
-def test_ids_beyond_the_vocabulary_are_not_written(tmp_path: Path) -> None:
+def test_token_id_equal_to_vocab_size_raises_on_write(tmp_path: Path) -> None:
     train = make_rows(3)
     train[0, 1] = VOCAB_SIZE
     with pytest.raises(ElektronError, match="token id 100 is past the vocabulary's 100 entries"):
@@ -153,8 +153,8 @@ VOCABULARIES = [65_535, 65_536, 120_000]
 
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
 @pytest.mark.parametrize("past", [0, 1, 65_536])
-def test_an_id_past_the_vocabulary_is_not_stored(tmp_path: Path, vocab_size: int, past: int) -> None:
-    """Also where the type on disk would wrap it to one that is known."""
+def test_token_id_outside_vocabulary_raises_on_write(tmp_path: Path, vocab_size: int, past: int) -> None:
+    """This includes ids that the dtype on disk would wrap to a valid id."""
     train = make_rows(3)
     train[1, 1] = vocab_size + past
     with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is past .* {vocab_size:,} entries"):
@@ -166,13 +166,13 @@ def test_an_id_past_the_vocabulary_is_not_stored(tmp_path: Path, vocab_size: int
 
 
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
-def test_an_id_past_the_vocabulary_is_not_trained_on(tmp_path: Path, vocab_size: int, small_batches: None) -> None:
+def test_token_id_outside_vocabulary_raises_on_read(tmp_path: Path, vocab_size: int, small_batches: None) -> None:
     train = make_rows(12)
     train[9, 1] = vocab_size - 1
     folder = write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
     assert (BlockStore.open(folder).rows("train").take(np.arange(12)) == train).all()
     edit(folder, lambda content: content.update(vocab_size=vocab_size - 1))
-    # The type that the smaller vocabulary has may be another, and then the file is not what it says.
+    # The smaller vocabulary may have a smaller dtype, and then the layout of the file differs from the manifest.
     another_type = vocab_size == 65_536
     rows = BlockStore.open(folder).rows("train")
     if not another_type:
@@ -182,7 +182,7 @@ def test_an_id_past_the_vocabulary_is_not_trained_on(tmp_path: Path, vocab_size:
         rows.take(np.array([9]))
 
 
-def test_a_manifest_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_manifest_raises(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(3), make_rows(1))
     for change in (
         lambda content: content.update(seq_len="long"),
@@ -204,7 +204,7 @@ def test_a_manifest_that_cannot_be(tmp_path: Path) -> None:
             BlockStore.open(folder)
 
 
-def test_rows_of_another_length_than_the_manifest_says(tmp_path: Path) -> None:
+def test_row_length_different_from_manifest_raises(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
 
     def change(content: dict[str, Any]) -> None:
@@ -217,7 +217,7 @@ def test_rows_of_another_length_than_the_manifest_says(tmp_path: Path) -> None:
         BlockStore.open(folder).rows("train").take(np.array([0]))
 
 
-def test_no_blocks(tmp_path: Path) -> None:
+def test_folder_without_blocks_raises(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match=r"holds no blocks.*elektron prepare"):
         BlockStore.open(tmp_path)
 
@@ -226,14 +226,14 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def test_a_file_cut_short_is_found_on_opening(tmp_path: Path) -> None:
+def test_truncated_file_raises_on_open(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     cut(folder / "train-00000.arrow")
     with pytest.raises(ElektronError, match=r"train-00000\.arrow is damaged"):
         BlockStore.open(folder)
 
 
-def test_a_missing_file_is_found_on_opening(tmp_path: Path) -> None:
+def test_missing_file_raises_on_open(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     (folder / "validation-00000.arrow").unlink()
     with pytest.raises(ElektronError, match=r"validation-00000\.arrow is missing"):
@@ -248,7 +248,7 @@ def flip(path: Path, place: float) -> None:
 
 @given(place=st.floats(0, 1, exclude_max=True))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, place: float) -> None:
+def test_verify_detects_flipped_bit_at_any_byte(tmp_path_factory: pytest.TempPathFactory, place: float) -> None:
     folder = write(tmp_path_factory.mktemp("t") / "b", make_rows(30), make_rows(2))
     for name in ("train-00000.arrow", "tokenizer/tokenizer.json", "manifest.json"):
         before = (folder / name).read_bytes()
@@ -259,7 +259,7 @@ def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, pl
     BlockStore.open(folder).verify()
 
 
-def test_a_flipped_token_is_found_when_it_is_touched(tmp_path: Path, small_batches: None) -> None:
+def test_flipped_token_raises_when_its_batch_is_read(tmp_path: Path, small_batches: None) -> None:
     folder = write(tmp_path / "b", make_rows(12), make_rows(2))
     path = folder / "train-00000.arrow"
     content = bytearray(path.read_bytes())
@@ -273,36 +273,36 @@ def test_a_flipped_token_is_found_when_it_is_touched(tmp_path: Path, small_batch
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the manifest as someone might who knows how to seal it again."""
+    """Change the manifest and recompute its checksum."""
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
     change(content)
     (folder / "manifest.json").write_text(manifest.sealed(content))
 
 
-def test_any_other_text_of_a_manifest_is_refused(tmp_path: Path) -> None:
-    """Also one that says the same."""
+def test_reformatted_manifest_raises(tmp_path: Path) -> None:
+    """A change in white space alone fails the check, although the content is equal."""
     path = write(tmp_path / "b", make_rows(30), make_rows(2)) / "manifest.json"
     path.write_text(path.read_text().replace("\n ", "\n\t", 1))
     with pytest.raises(ElektronError, match="its checksum does not fit"):
         BlockStore.open(tmp_path / "b")
 
 
-def test_ids_that_no_token_has_are_found(tmp_path: Path) -> None:
+def test_vocab_size_edited_below_stored_ids_raises_on_read(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     edit(folder, lambda content: content.update(vocab_size=50))
     with pytest.raises(ElektronError, match=r"token id \d+ is past the vocabulary's 50 entries.*record batch 0"):
         BlockStore.open(folder).rows("train").take(np.array([0]))
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
+def test_unsupported_format_raises(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(3), make_rows(2))
     edit(folder, lambda content: content.update(format=99))
     with pytest.raises(ElektronError, match=r"format 99.*prepare"):
         BlockStore.open(folder)
 
 
-def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, small_batches: None) -> None:
+def test_file_truncated_after_open_raises_on_read(tmp_path: Path, small_batches: None) -> None:
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     rows = BlockStore.open(folder).rows("train")
     rows.take(np.arange(30))
@@ -312,7 +312,9 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, small_batches: None
         rows.take(np.arange(12, 24))
 
 
-def test_a_disk_that_fails_is_no_damage(tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_io_error_is_reported_as_unreadable_instead_of_damaged(
+    tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = BlockStore.open(write(tmp_path / "b", make_rows(30), make_rows(2))).rows("train")
 
     def fail(*arguments: Any) -> int:
@@ -323,7 +325,7 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path, small_batches: None, mon
         rows.take(np.arange(4))
 
 
-def test_more_files_than_may_be_open(tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_open_files_is_limited(tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "MAX_OPEN", 2)
     rows = BlockStore.open(write(tmp_path / "b", make_rows(60), make_rows(2))).rows("train")
     order = np.random.default_rng(1).permutation(60)
@@ -335,7 +337,7 @@ WRONG = (None, -1, 10**30, 1e300, "", "text", [], {}, [None], {"a": None}, True)
 
 
 def leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The places of all values in a JSON document."""
+    """Yield the paths of all values in a JSON document."""
     inner = content.items() if isinstance(content, dict) else enumerate(content)
     for key, value in inner:
         yield (*path, key)
@@ -343,8 +345,8 @@ def leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
             yield from leaves(value, (*path, key))
 
 
-def test_a_manifest_with_any_wrong_value_is_refused_or_means_the_same(tmp_path: Path) -> None:
-    """Sealed anew: whoever can write there can do that. What is accepted reads the rows that are there."""
+def test_manifest_with_wrong_value_raises_or_reads_equal_rows(tmp_path: Path) -> None:
+    """The checksum is recomputed after each change; an accepted manifest still reads the stored rows."""
     folder = write(tmp_path / "b", make_rows(30), make_rows(2))
     whole = json.loads((folder / "manifest.json").read_text())
     accepted = set()
@@ -369,9 +371,9 @@ def test_a_manifest_with_any_wrong_value_is_refused_or_means_the_same(tmp_path: 
                 assert "\n" not in str(error)
             (folder / "manifest.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False))
     assert accepted == {
-        # texts, whatever they say
+        # texts with any content
         *("tokenizer", "corpus", "options", "tokenizer_files", "not_redacted"),
         *("duplicates", "documents", "pieces"),  # counts that reading does not depend on
-        *("members", "redacted"),  # {} is the same
+        *("members", "redacted"),  # {} is equal to the original
         *("all_special_ids", "files"),
     }

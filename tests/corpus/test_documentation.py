@@ -1,4 +1,4 @@
-"""The built-in corpus, on a small library made for the test."""
+"""The built-in corpus of docstrings, mostly on a small generated library."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     read_docstrings.cache_clear()
 
 
-def test_docstrings_in_order(library: Path) -> None:
+def test_docstrings_are_ordered_and_deduplicated(library: Path) -> None:
     assert [(d.text, d.group) for d in read_docstrings()[:5]] == [
         ("Package text that is long enough to be kept as a document.", "lib/a/__init__.py"),
         (
@@ -69,14 +69,14 @@ def test_docstrings_in_order(library: Path) -> None:
     assert len(read_docstrings()) == 4 + 1 + 200
 
 
-def test_parts_are_made_of_files() -> None:
+def test_part_assigns_expected_fractions_of_files() -> None:
     parts = Counter(part(f"numpy/file{n}.py") for n in range(10_000))
     assert 0.07 < parts["test"] / 10_000 < 0.09
     assert 0.015 < parts["validation"] / 10_000 < 0.025
     assert part("numpy/file1.py") == part("numpy/file1.py")
 
 
-def test_the_corpus_is_everything_but_the_test_part(library: Path) -> None:
+def test_corpus_contains_all_parts_except_test(library: Path) -> None:
     corpus = list(Corpus(["builtin:docs"]))
     assert {part(document.group) for document in corpus} == {"train", "validation"}
     assert [d.text for d in corpus] == [d.text for d in training_docstrings()]
@@ -87,7 +87,7 @@ def test_the_corpus_is_everything_but_the_test_part(library: Path) -> None:
     assert not {text for text, _ in test} & {document.text for document in corpus}
 
 
-def test_the_fingerprint_of_the_corpus_is_the_same_in_every_process() -> None:
+def test_corpus_fingerprint_is_equal_across_processes() -> None:
     script = "from elektron.corpus.documents import Corpus; print(Corpus(['builtin:docs']).fingerprint)"
     prints = {
         subprocess.run(

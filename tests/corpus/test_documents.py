@@ -1,4 +1,4 @@
-"""Documents out of every kind of source, and plain words about those that hold none."""
+"""A corpus reads documents from every kind of source, and raises clear errors for unusable ones."""
 
 import codecs
 import json
@@ -64,7 +64,7 @@ def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
     assert texts(path) == ["größer", "中文"]
 
 
-def test_broken_utf_16(tmp_path: Path) -> None:
+def test_invalid_utf_16_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(codecs.BOM_UTF16_LE + b"\x00\xdcab")
     with pytest.raises(ElektronError, match=r"a\.txt: not valid utf-16"):
@@ -90,7 +90,7 @@ def test_json_lines(tmp_path: Path) -> None:
         ("[" * 100_000, "line 2: not valid JSON"),
     ],
 )
-def test_bad_json_lines(tmp_path: Path, line: str, complaint: str) -> None:
+def test_invalid_json_lines_raise(tmp_path: Path, line: str, complaint: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "fine"}\n' + line)
     with pytest.raises(ElektronError, match=rf"a\.jsonl, {complaint}"):
@@ -121,14 +121,14 @@ def test_tables(tmp_path: Path, name: str, content: str) -> None:
     ("row", "complaint"),
     [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")],
 )
-def test_a_quotation_mark_that_would_join_rows_is_refused(tmp_path: Path, row: str, complaint: str) -> None:
+def test_malformed_quotes_in_csv_raise(tmp_path: Path, row: str, complaint: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n4,a\n5,b\n" + row + "\n" + "7,c\n" * 40)
     with pytest.raises(ElektronError, match=rf"a\.csv, {complaint}"):
         texts(path)
 
 
-def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> None:
+def test_tsv_quotes_that_enclose_no_field_are_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text('id\ttext\n1\t"never closed\n2\tthe "second" one\n')
     assert texts(path) == ['"never closed', 'the "second" one']
@@ -139,7 +139,7 @@ def test_tabs_separate_what_quotation_marks_do_not_enclose(tmp_path: Path) -> No
     assert texts(path) == [f"line {n}\nand another" for n in range(50_000)]
 
 
-def test_text_that_its_separators_would_cut_is_refused(tmp_path: Path) -> None:
+def test_unquoted_separator_in_csv_text_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n1,Hello, world\n")
     with pytest.raises(ElektronError, match="line 2: 3 columns, the header has 2: is there a separator"):
@@ -148,19 +148,19 @@ def test_text_that_its_separators_would_cut_is_refused(tmp_path: Path) -> None:
     assert texts(path) == ["Hello"]
 
 
-def test_a_null_in_the_first_row_hides_no_column(tmp_path: Path) -> None:
+def test_null_in_first_row_counts_as_text_column(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"url": "https://a", "content": null}\n{"url": "https://b", "content": "long"}\n')
     with pytest.raises(ElektronError, match="which column holds the text"):
         texts(path)
 
 
-def test_excel_says_what_is_between_columns(tmp_path: Path) -> None:
+def test_excel_sep_line_sets_delimiter(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n")
     assert texts(tmp_path / "a.csv") == ["one, two"]
 
 
-def test_a_table_of_very_many_columns_is_refused_in_one_short_line(tmp_path: Path) -> None:
+def test_unknown_column_of_very_wide_table_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"column{n}" for n in range(200_000)) + "\n")
     with pytest.raises(ElektronError, match="no column 'colunm5'"):
@@ -177,7 +177,7 @@ def test_a_table_of_very_many_columns_is_refused_in_one_short_line(tmp_path: Pat
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_json_that_is_no_object_a_line(
+def test_json_arrays_and_multiline_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, chunk: int
 ) -> None:
     monkeypatch.setattr(io_text, "CHUNK_BYTES", chunk)
@@ -198,13 +198,13 @@ def test_json_that_is_no_object_a_line(
         ('{"text": ["one", "two"]}', "'text' is not text, but a list"),
     ],
 )
-def test_json_that_cannot_be_read_whole(tmp_path: Path, content: str, complaint: str) -> None:
+def test_invalid_json_raises(tmp_path: Path, content: str, complaint: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ElektronError, match=rf"a\.json.*{complaint}"):
         texts(tmp_path / "a.json")
 
 
-def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
+def test_dataset_saved_to_disk(tmp_path: Path) -> None:
     rows = {"n": [1, 2], "text": ["one", "two"]}
     data_set = Dataset.from_dict(rows)
     data_set.save_to_disk(tmp_path / "one")
@@ -226,7 +226,7 @@ def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
         texts(tmp_path / "one")
 
 
-def test_the_folder_that_wikiextractor_writes(tmp_path: Path) -> None:
+def test_wikiextractor_output(tmp_path: Path) -> None:
     begin = '<doc id="{}" url="https://a.org/?curid=1" title="{}">'
     one = begin.format(12, 'A "quoted" title') + "\nTitle\n\nFirst.\nSecond.\n\n</doc>\n"
     two = begin.format(13, "B") + "\nB\n\n<doc> is mark-up.\n\n</doc>\n"
@@ -239,7 +239,7 @@ def test_the_folder_that_wikiextractor_writes(tmp_path: Path) -> None:
     assert texts(tmp_path / "AA" / "wiki_01", column="title") == ["C"]
 
 
-def test_what_is_noteworthy_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_undecodable_bytes_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.txt").write_bytes(b"one \xff two three four five six seven eight nine ten\n")
     corpus = Corpus([str(tmp_path / "a.txt")])
     for _ in range(3):
@@ -247,7 +247,7 @@ def test_what_is_noteworthy_is_logged_once(tmp_path: Path, caplog: pytest.LogCap
     assert caplog.text.count("not valid UTF-8") == 1
 
 
-def test_large_fields_and_short_rows(tmp_path: Path) -> None:
+def test_large_csv_fields_are_read_and_short_rows_raise(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text\n1," + "x" * 300_000 + "\n")
     assert texts(path) == ["x" * 300_000]
@@ -276,7 +276,7 @@ def test_undecodable_bytes_in_parquet_are_replaced_and_counted(tmp_path: Path) -
     assert corpus.undecodable == {str(path): 1}
 
 
-def test_which_column(tmp_path: Path) -> None:
+def test_text_column_is_inferred_only_if_unambiguous(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("title,body\na,b\n")
     with pytest.raises(ElektronError, match=r"--text; there are: title, body"):
@@ -290,7 +290,7 @@ def test_which_column(tmp_path: Path) -> None:
     assert texts(tmp_path / "b.jsonl") == ["the only text"]
 
 
-def test_folders_globs_and_their_order(tmp_path: Path) -> None:
+def test_files_of_folders_and_globs_are_sorted(tmp_path: Path) -> None:
     for name in ("b.txt", "a/z.txt", "a/c.jsonl", "a/skip.pdf", ".hidden/x.txt", ".y.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"text": name}) if "jsonl" in name else name)
@@ -299,11 +299,11 @@ def test_folders_globs_and_their_order(tmp_path: Path) -> None:
     assert texts(tmp_path / "b.txt", tmp_path / "a") == ["b.txt", "a/c.jsonl", "a/z.txt"]
 
 
-def test_links_pipes_and_what_leads_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_linked_files_are_read_once_and_broken_links_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c.txt").write_text("two")
-    for name in ("up", "upwards"):  # circles, through which there are 2^40 ways
+    for name in ("up", "upwards"):  # cycles of links, with about 2^40 paths through them
         (tmp_path / "b" / name).symlink_to(tmp_path)
     (tmp_path / "again.txt").symlink_to(tmp_path / "a.txt")
     (tmp_path / "dangling.txt").symlink_to(tmp_path / "nowhere.txt")
@@ -316,7 +316,7 @@ def test_links_pipes_and_what_leads_nowhere(tmp_path: Path, caplog: pytest.LogCa
         assert all(name in said for name in ("dangling.txt", "loop.txt", "pipe.txt"))
 
 
-def test_a_folder_behind_a_link_is_read(tmp_path: Path) -> None:
+def test_symlinked_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.txt").write_text("one")
     (tmp_path / "corpus").mkdir()
@@ -325,7 +325,7 @@ def test_a_folder_behind_a_link_is_read(tmp_path: Path) -> None:
     assert texts(tmp_path / "*" / "**") == texts(tmp_path / "r*" / "a.txt") == ["one"]
 
 
-def test_what_may_not_be_searched_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_without_read_permission_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "closed").mkdir()
     scandir = os.scandir
@@ -340,12 +340,12 @@ def test_what_may_not_be_searched_is_not_left_out(tmp_path: Path, monkeypatch: p
         Corpus([str(tmp_path)])
 
 
-def test_a_name_longer_than_names_can_be() -> None:
+def test_too_long_file_name_raises() -> None:
     with pytest.raises(ElektronError, match="cannot be read"):
         Corpus(["x" * 5000])
 
 
-def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> None:
+def test_named_file_with_unknown_suffix_is_read(tmp_path: Path) -> None:
     (tmp_path / "train.de").write_text("eins\nzwei")
     assert texts(tmp_path / "train.de") == ["eins", "zwei"]
 
@@ -360,7 +360,7 @@ def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> Non
         ("nowhere/at/all", "no such file or folder"),
     ],
 )
-def test_sources_that_are_not_there(
+def test_missing_or_empty_source_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, complaint: str
 ) -> None:
     (tmp_path / "corpus.txt").write_text("text")
@@ -372,13 +372,13 @@ def test_sources_that_are_not_there(
 
 
 @pytest.mark.parametrize("content", ["", "\n\n \n"])
-def test_an_empty_corpus(tmp_path: Path, content: str) -> None:
+def test_empty_corpus_raises(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.txt").write_text(content)
     with pytest.raises(ElektronError, match=r"a\.txt: no document, the corpus is empty"):
         texts(tmp_path / "a.txt")
 
 
-def test_a_table_without_rows_is_empty(tmp_path: Path) -> None:
+def test_table_without_rows_raises(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n")
     with pytest.raises(ElektronError, match="empty"):
         texts(tmp_path / "a.csv")
@@ -389,7 +389,7 @@ def test_a_table_without_rows_is_empty(tmp_path: Path) -> None:
     ("content", "complaint"),
     [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")],
 )
-def test_binary_files(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+def test_binary_and_non_utf8_files_raise(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
     path = tmp_path / name
     if path.suffix == ".gz":
         compressed(path, content)
@@ -417,14 +417,14 @@ def test_a_few_undecodable_bytes_are_replaced_and_counted(tmp_path: Path, caplog
     [lambda b: b[:-6], lambda b: b[: len(b) // 2], lambda b: b"plain text", lambda b: b""],
     ids=["tail", "half", "plain", "empty"],
 )
-def test_damaged_archives(tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_archive_raises(tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]) -> None:
     path = compressed(tmp_path / f"a.txt{suffix}", os.urandom(50_000).hex().encode())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ElektronError, match=f"a.txt{suffix}: (damaged|empty)"):
         texts(path)
 
 
-def test_a_document_of_any_length_comes_in_bounded_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_documents_are_split_into_bounded_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_text, "FIRST_BYTES", 700)
     monkeypatch.setattr(io_text, "CHUNK_BYTES", 700)
     monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
@@ -445,7 +445,9 @@ not_blank = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufef
 
 @settings(max_examples=40, deadline=None)
 @given(lines=st.lists(not_blank, min_size=1), chunk=st.integers(1, 30), later=st.integers(1, 30))
-def test_chunks_do_not_show(tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, later: int) -> None:
+def test_documents_do_not_depend_on_chunk_size(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, later: int
+) -> None:
     path = tmp_path_factory.mktemp("t") / "a.txt"
     path.write_bytes("\r\n".join(lines).encode())
     with pytest.MonkeyPatch.context() as patch:
@@ -454,7 +456,7 @@ def test_chunks_do_not_show(tmp_path_factory: pytest.TempPathFactory, lines: lis
         assert texts(path) == [line.strip() for line in lines]
 
 
-def test_progress_by_bytes(tmp_path: Path) -> None:
+def test_bytes_read_reaches_total_bytes(tmp_path: Path) -> None:
     compressed(tmp_path / "a.txt.gz", b"one\ntwo\n" * 1000)
     (tmp_path / "b.txt").write_text("three")
     corpus = Corpus([str(tmp_path)])
@@ -465,7 +467,7 @@ def test_progress_by_bytes(tmp_path: Path) -> None:
         assert corpus.bytes_read == corpus.total_bytes
 
 
-def test_the_fingerprint_is_of_the_files_not_of_their_folder(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_files_but_not_on_folder(tmp_path: Path) -> None:
     for folder, text in (("a", "text"), ("b", "text"), ("c", "longer text")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.txt").write_text(text)
@@ -473,7 +475,7 @@ def test_the_fingerprint_is_of_the_files_not_of_their_folder(tmp_path: Path) -> 
     assert a == b != c
 
 
-def test_hub_data_sets_are_streamed(tmp_path: Path) -> None:
+def test_hf_source_is_read_and_missing_split_raises(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n')
     assert texts(f"hf:{tmp_path}") == ["one", "two"]
     with pytest.raises(ElektronError, match=r"hf:.*cannot be loaded"):
@@ -492,5 +494,5 @@ def test_hub_data_sets_are_streamed(tmp_path: Path) -> None:
         ("multi30k/train.de", None, 29_000),
     ],
 )
-def test_real_corpora(name: str, column: str | None, count: int) -> None:
+def test_document_counts_of_real_corpora(name: str, column: str | None, count: int) -> None:
     assert sum(1 for _ in Corpus([str(DATA / name)], column)) == count

@@ -1,4 +1,4 @@
-"""A tokenizer whose numbering has gaps knows ids that its vocabulary's size does not cover."""
+"""Encoders reject token ids outside of the vocabulary, which a tokenizer with gaps in its numbering can have."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 
 
 def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
-    """Of a tokenizer with one word besides the special tokens."""
+    """The encoding of a tokenizer with one word besides the special tokens."""
     vocabulary = {f"[{name.upper()}]": number for name, number in SPECIAL.items()}
     tokenizer = {
         "version": "1.0",
@@ -41,7 +41,7 @@ def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
 
 @pytest.mark.parametrize("vocab_size", [65_535, 65_536, 120_000])
 @pytest.mark.parametrize("packing", ["dense", "paper"])
-def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(vocab_size: int, packing: str) -> None:
+def test_token_id_outside_vocabulary_raises_instead_of_wrapping(vocab_size: int, packing: str) -> None:
     rows = Encoder(encoding(vocab_size - 1, vocab_size, packing=packing)).pack(["word word"], 0).rows
     assert rows.max() == vocab_size - 1
     for past in (0, 65_536):
@@ -50,6 +50,6 @@ def test_an_id_past_the_vocabulary_is_refused_before_it_is_wrapped(vocab_size: i
             encoder.pack(["word word"], 0)
 
 
-def test_a_special_token_past_the_vocabulary_is_refused() -> None:
+def test_special_token_outside_vocabulary_raises() -> None:
     with pytest.raises(ElektronError, match=r"token id 9 is past .*a special token"):
         encoding(5, 6, all_special_ids=[0, 1, 2, 3, 9])

@@ -1,4 +1,4 @@
-"""Ray works on the same chunks as this machine's processes do, and ends with the same bytes."""
+"""Ray packs the same chunks as local processes, and writes the same bytes."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def config(tokenizer_folder: Path, corpus_file: Path, tmp_path: Path) -> Prepare
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """One for all tests here, started and ended as a preparation does it."""
+    """One Ray cluster for all tests here, started and ended as `prepare` does it."""
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
@@ -40,7 +40,7 @@ def cluster() -> Iterator[None]:
 
 
 def children(name: str) -> list[int]:
-    """World that descend from this one and whose command line begins with or has the name."""
+    """Ids of the descendants of this process whose first command-line argument contains the name."""
     parents, found = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -48,7 +48,7 @@ def children(name: str) -> list[int]:
             if name in (folder / "cmdline").read_text().split("\0")[0]:
                 found.append(int(folder.name))
         except (OSError, ValueError):
-            continue  # it has ended
+            continue  # the process has ended
 
     def ours(process: int) -> bool:
         parent = parents.get(process, 0)
@@ -57,7 +57,7 @@ def children(name: str) -> list[int]:
     return [process for process in found if ours(process)]
 
 
-def test_without_ray(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_raises_with_install_command(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ElektronError, match=r"pip install 'elektron\[ray\]'"):
         prepare(replace(config, engine="ray"))
@@ -65,7 +65,7 @@ def test_without_ray(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "rubbish", "http://127.0.0.1:1"])
-def test_a_cluster_that_is_not_there(address: str, config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_cluster_raises(address: str, config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ElektronError) as caught:
@@ -76,9 +76,7 @@ def test_a_cluster_that_is_not_there(address: str, config: PrepareConfig, monkey
 
 
 @pytest.mark.usefixtures("cluster")
-def test_the_bytes_do_not_depend_on_the_engine(
-    config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_do_not_depend_on_engine(config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare_module, "DOCUMENTS_IN_CHUNK", 20)
     for packing in ("dense", "paper"):
         local = replace(config, packing=packing, out=tmp_path / f"{packing}-local", workers=1)
@@ -90,8 +88,8 @@ def test_the_bytes_do_not_depend_on_the_engine(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_is_wrong_with_the_input_is_said_as_without_ray() -> None:
-    wrong = encoding(70_000, 65_535)  # the tokenizer knows an id that the vocabulary does not have
+def test_ray_raises_same_error_as_local_engine() -> None:
+    wrong = encoding(70_000, 65_535)  # the tokenizer has an id outside of the vocabulary
     chunks = [Chunk(0, "train", ["word word"])]
     with pytest.raises(ElektronError) as local, in_this_process(wrong) as rows_of:
         list(rows_of(chunks))
@@ -103,7 +101,7 @@ def test_what_is_wrong_with_the_input_is_said_as_without_ray() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_worker_serves_one_preparation_after_another() -> None:
+def test_ray_worker_serves_consecutive_preparations() -> None:
     chunks = [Chunk(0, "train", ["word word"])]
     for word in (5, 6, 5):
         with on_ray(1, encoding(word, 7)) as rows_of:
@@ -112,7 +110,7 @@ def test_a_worker_serves_one_preparation_after_another() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_machines_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_worker_with_other_versions_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "versions", lambda _: "elektron 0.0, tokenizers 0.0")
     with (
         pytest.raises(ElektronError, match=r"has elektron .*, this one elektron 0\.0.*install"),
@@ -122,7 +120,7 @@ def test_machines_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("cluster")
-def test_no_more_at_once_than_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_concurrent_ray_tasks_do_not_exceed_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engines, "pack_on_ray", noting(tmp_path))
     chunks = [Chunk(number, "train", ["word"]) for number in range(8)]
     with on_ray(1, encoding(5, 6)) as rows_of:
@@ -131,7 +129,7 @@ def test_no_more_at_once_than_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def noting(folder: Path) -> Callable[..., np.ndarray]:
-    """A task that leaves a file with how many of its kind were at work at its end."""
+    """A task that writes the number of tasks running at its end to a file."""
 
     def work(_: object, __: str, ___: list[str], chunk: int) -> np.ndarray:
         mine = folder / f"{chunk}"
@@ -144,7 +142,9 @@ def noting(folder: Path) -> Callable[..., np.ndarray]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_killed_worker_is_replaced(config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_equal_after_ray_worker_is_killed(
+    config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for number in range(200):
@@ -168,7 +168,7 @@ def test_a_killed_worker_is_replaced(config: PrepareConfig, tmp_path: Path, monk
 
 
 def killed_at_work() -> int:
-    """A Ray process that works on a chunk, after its end."""
+    """Kill a Ray process that is packing a chunk, and return its id."""
     while not (workers := children("ray::pack_on_ray")):
         pass
     os.kill(workers[0], signal.SIGKILL)
@@ -176,7 +176,7 @@ def killed_at_work() -> int:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_chunk_that_kills_every_worker(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_that_kills_every_ray_worker_raises(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object) -> None:
         os._exit(1)
 

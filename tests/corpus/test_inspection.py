@@ -1,4 +1,4 @@
-"""Every fault that is put into a corpus is found, and a clean one has none."""
+"""Inspection detects faults in a corpus and reports none in a clean one."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def verdicts(tmp_path: Path, documents: list[str], tokenizer: str | None = None)
     return {finding.subject.split(",")[0].split(":")[0]: finding.verdict for finding in findings}
 
 
-def test_a_clean_corpus_is_only_small(tmp_path: Path) -> None:
+def test_clean_corpus_is_fine_except_for_its_size(tmp_path: Path) -> None:
     found = verdicts(tmp_path, CLEAN)
     assert found.pop("text") == "worth a look"
     assert set(found.values()) == {"fine"}
@@ -47,11 +47,11 @@ def test_a_clean_corpus_is_only_small(tmp_path: Path) -> None:
         ([*CLEAN, "x" * 30_000], "line length", "worth a look"),
     ],
 )
-def test_faults(tmp_path: Path, documents: list[str], subject: str, verdict: str) -> None:
+def test_corpus_fault_gives_expected_verdict(tmp_path: Path, documents: list[str], subject: str, verdict: str) -> None:
     assert verdicts(tmp_path, documents)[subject] == verdict
 
 
-def test_languages(tmp_path: Path) -> None:
+def test_mixed_languages_are_reported_with_percentages(tmp_path: Path) -> None:
     german = "Der Ausschuss besprach am Morgen die neue Bahnstrecke und ihre Kosten, Frage {}."
     both = [*CLEAN, *(german.format(number) for number in range(300))]
     path = tmp_path / "corpus.txt"
@@ -63,7 +63,7 @@ def test_languages(tmp_path: Path) -> None:
     assert "de 50" in languages.value
 
 
-def test_a_vocabulary_that_does_not_fit(tmp_path: Path, tokenizer_folder: Path) -> None:
+def test_unsuitable_tokenizer_is_reported_as_wrong(tmp_path: Path, tokenizer_folder: Path) -> None:
     found = verdicts(tmp_path, CLEAN, str(tokenizer_folder))
     assert found["tokens per word (a Chinese character is a word)"] == "wrong"
     chinese = ["中文字典" * 20 for _ in range(20)]

@@ -1,4 +1,4 @@
-"""A mixture holds its weights, repeats what is short, resumes exactly and is evaluated by source."""
+"""Mixtures keep their weights and repeat short sources, and training on them resumes and reports each source."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ from tests.pretraining.conftest import killed_before, tiny_config
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PrepareConfig:
-    """Two sources of different sizes, 0.8 : 0.2."""
+    """Two sources of different sizes with weights 0.8 and 0.2."""
     folder = tmp_path_factory.mktemp("mixture")
     (folder / "long.txt").write_text(make_text(900))
     (folder / "short.txt").write_text(make_words(FINNISH, 40, " ", ". "))
@@ -41,7 +41,7 @@ def store(config: PrepareConfig) -> BlockStore:
     return BlockStore.open(config.out)
 
 
-def test_the_weights_hold_to_one_percent_over_an_epoch(store: BlockStore) -> None:
+def test_token_shares_of_epoch_match_weights_within_one_percent(store: BlockStore) -> None:
     rows = store.rows("train")
     long, short = store.manifest.splits["train"].members.values()
     assert long.epochs == 1
@@ -55,7 +55,7 @@ def test_the_weights_hold_to_one_percent_over_an_epoch(store: BlockStore) -> Non
         assert halves[0] == pytest.approx(halves[1], abs=0.05)
 
 
-def test_every_row_is_in_an_epoch_as_often_as_the_manifest_says(store: BlockStore) -> None:
+def test_row_repetitions_in_epoch_match_manifest(store: BlockStore) -> None:
     rows = store.rows("train")
     stored = rows._stored_rows(np.arange(len(rows)))
     counts = np.bincount(stored, minlength=store.manifest.splits["train"].rows)
@@ -63,12 +63,12 @@ def test_every_row_is_in_an_epoch_as_often_as_the_manifest_says(store: BlockStor
     assert (counts[: long.rows] == 1).all()
     assert set(counts[long.rows :]) <= {int(short.epochs), int(short.epochs) + 1}
     assert counts[long.rows :].sum() == short.rows_in_epoch
-    # The incomplete repetition is spread over the source.
+    # The incomplete repetition takes rows evenly from the whole source.
     more = np.flatnonzero(counts[long.rows :] > int(short.epochs)) / short.rows
     assert more.mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_counts_of_the_sources(store: BlockStore, config: PrepareConfig) -> None:
+def test_source_counts_sum_to_split_counts(store: BlockStore, config: PrepareConfig) -> None:
     for split in store.manifest.splits.values():
         assert list(split.members) == [source.rpartition("=")[0] for source in config.corpus]
         members = split.members.values()
@@ -78,7 +78,7 @@ def test_counts_of_the_sources(store: BlockStore, config: PrepareConfig) -> None
         assert min(member.rows for member in members) > 0
 
 
-def test_the_same_mixture_is_kept_and_another_is_refused(store: BlockStore, config: PrepareConfig) -> None:
+def test_same_mixture_is_kept_and_other_weights_raise(store: BlockStore, config: PrepareConfig) -> None:
     assert prepare(config) == store.manifest
     weights = [source.rpartition("=")[0] + "=0.5" for source in config.corpus]
     for other in (weights, [source.rpartition("=")[0] for source in config.corpus]):
@@ -86,7 +86,7 @@ def test_the_same_mixture_is_kept_and_another_is_refused(store: BlockStore, conf
             prepare(replace(config, corpus=other))
 
 
-def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
+def test_weights_in_yaml_equal_weights_in_source_arguments(config: PrepareConfig, tmp_path: Path) -> None:
     expected = read_weights(config.corpus)
     pairs = dict(source.rpartition("=")[::2] for source in config.corpus)
     for content in (
@@ -103,7 +103,7 @@ def test_a_yaml_file_of_sources(config: PrepareConfig, tmp_path: Path) -> None:
     ("content", "complaint"),
     [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "duplicate key 'a'")],
 )
-def test_a_yaml_file_that_gives_no_weights(content: str, complaint: str, tmp_path: Path) -> None:
+def test_yaml_without_valid_weights_raises(content: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "mixture.yaml").write_text(content)
     with pytest.raises(ElektronError, match=complaint):
         read_weights([str(tmp_path / "mixture.yaml")])
@@ -125,12 +125,12 @@ def test_weights_are_normalized(tmp_path: Path) -> None:
         (["a=1", "a=2"], "each source"),
     ],
 )
-def test_wrong_weights(sources: list[str], complaint: str) -> None:
+def test_invalid_weights_raise(sources: list[str], complaint: str) -> None:
     with pytest.raises(ElektronError, match=complaint):
         read_weights(sources)
 
 
-def test_a_tokenizer_is_trained_on_all_text_whatever_the_weights(
+def test_tokenizer_training_ignores_weights_and_logs_warning(
     config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train_tokenizer(TokenizerConfig(config.corpus, tmp_path / "t", vocab_size=400))
@@ -139,7 +139,7 @@ def test_a_tokenizer_is_trained_on_all_text_whatever_the_weights(
     assert (tmp_path / "t" / "tokenizer.json").read_bytes() == expected
 
 
-def test_a_source_without_text_of_its_own(config: PrepareConfig, tmp_path: Path) -> None:
+def test_source_with_only_copies_of_another_raises(config: PrepareConfig, tmp_path: Path) -> None:
     first = config.corpus[0].rpartition("=")[0]
     copy = tmp_path / "copy.txt"
     copy.write_bytes(Path(first).read_bytes())
@@ -148,7 +148,9 @@ def test_a_source_without_text_of_its_own(config: PrepareConfig, tmp_path: Path)
         prepare(replace(config, corpus=mixture, out=tmp_path / "blocks"))
 
 
-def test_inspect_shows_the_sources(store: BlockStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_reports_documents_tokens_and_epochs_of_sources(
+    store: BlockStore, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["inspect", str(store.folder), "--json"]) == 0
     findings = {found["subject"]: found["value"] for found in json.loads(capsys.readouterr().out)}
     for name, member in store.manifest.splits["train"].members.items():
@@ -156,7 +158,7 @@ def test_inspect_shows_the_sources(store: BlockStore, capsys: pytest.CaptureFixt
         assert f"{member.epochs:.2f} times" in findings[name]
 
 
-def test_training_resumes_to_the_bit_and_reports_each_source(
+def test_resumed_training_is_bit_identical_and_reports_each_source(
     store: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = pretrain(tiny_config(store.folder, tmp_path / "whole"))
@@ -176,10 +178,10 @@ def test_training_resumes_to_the_bit_and_reports_each_source(
         assert all(f"discriminator_{what}/{name}" in e for e in evaluations for what in ("loss", "auc"))
 
 
-def test_a_source_of_weight_0_is_held_out_only(
+def test_source_with_weight_0_is_only_evaluated(
     config: PrepareConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is evaluated under its name changes nothing of the other source's metrics."""
+    """Evaluating it does not change the overall metrics, which equal those of the other source."""
     long, short = (source.rpartition("=")[0] for source in config.corpus)
     settings = replace(config, corpus=[f"{long}=1", f"{short}=0"], out=tmp_path / "blocks")
     manifest = prepare(settings)
@@ -195,7 +197,7 @@ def test_a_source_of_weight_0_is_held_out_only(
     summary = pretrain(tiny_config(settings.out, tmp_path / "mlm", objective="mlm", steps=2))
     assert summary["lm_loss"] == summary[f"lm_loss/{long}"]
     assert summary["lm_loss"] != summary[f"lm_loss/{short}"]
-    # However few rows are evaluated, they are of the source that is trained on.
+    # A single evaluation row comes from the source that is trained on.
     few = tiny_config(settings.out, tmp_path / "few", steps=2, evaluation=EvaluationConfig(every=2, rows=1))
     assert pretrain(few)["generator_loss"] is not None
     with pytest.raises(ElektronError, match=r"short\.txt: too little text"):

@@ -1,4 +1,4 @@
-"""Packing loses nothing, wastes little, and can be read back."""
+"""Packing keeps tokens and pads little, and rows determine document, position and token type ids."""
 
 from collections import Counter
 
@@ -21,13 +21,13 @@ documents_of_lengths = st.lists(st.integers(0, 90), max_size=40)
 
 
 def numbered(lengths: list[int]) -> list[list[int]]:
-    """Documents in which no token id occurs twice."""
+    """Documents of these lengths in which every token id is unique."""
     ids = iter(range(FIRST_TEXT_ID, FIRST_TEXT_ID + sum(lengths)))
     return [[next(ids) for _ in range(length)] for length in lengths]
 
 
 def dense_pieces(rows: np.ndarray) -> list[list[int]]:
-    """The texts of all pieces, and that every row is made of [CLS] … [SEP] and padding at its end."""
+    """Return the texts of all pieces, and assert that each row is [CLS] … [SEP] pieces followed by padding."""
     texts = []
     for row in rows.tolist():
         assert row[0] == CLS
@@ -44,7 +44,7 @@ def dense_pieces(rows: np.ndarray) -> list[list[int]]:
 
 
 @given(documents_of_lengths, st.sampled_from([8, 16, 33, 64]))
-def test_dense_packing_keeps_every_token_once_and_in_runs(lengths: list[int], seq_len: int) -> None:
+def test_dense_packing_keeps_each_token_once_in_contiguous_pieces(lengths: list[int], seq_len: int) -> None:
     documents = numbered(lengths)
     rows = pack_dense(documents, seq_len, CLS, SEP, PAD)
     assert rows.shape[1] == seq_len
@@ -57,7 +57,7 @@ def test_dense_packing_keeps_every_token_once_and_in_runs(lengths: list[int], se
 
 
 @given(documents_of_lengths, st.sampled_from([32, 64]))
-def test_cutting_leaves_no_crumbs(lengths: list[int], seq_len: int) -> None:
+def test_cutting_leaves_no_pieces_below_shortest_text(lengths: list[int], seq_len: int) -> None:
     documents = numbered(lengths)
     whole = Counter(len(document) for document in documents)
     crumbs = Counter(
@@ -66,7 +66,7 @@ def test_cutting_leaves_no_crumbs(lengths: list[int], seq_len: int) -> None:
     assert all(count <= whole[length] for length, count in crumbs.items())
 
 
-def test_dense_packing_hardly_pads() -> None:
+def test_dense_packing_pads_less_than_0_3_percent() -> None:
     chooser = np.random.default_rng(0)
     for median in (30, 300):
         lengths = chooser.lognormal(np.log(median), 1.0, 1500).astype(int)
@@ -74,12 +74,12 @@ def test_dense_packing_hardly_pads() -> None:
         assert (rows == PAD).mean() < 0.003
 
 
-def test_documents_too_long_for_a_pair_in_a_row_are_cut_rather_than_padded() -> None:
+def test_documents_longer_than_half_a_row_are_cut_instead_of_padded() -> None:
     rows = pack_dense(numbered([57] * 500), 64, CLS, SEP, PAD)
     assert (rows == PAD).mean() < 0.01
 
 
-def test_dense_rows_by_hand() -> None:
+def test_dense_packing_matches_hand_computed_rows() -> None:
     rows = pack_dense([[11, 12, 13], [], list(range(20, 28)), [31]], 8, CLS, SEP, PAD)
     assert rows.tolist() == [
         [CLS, 11, 12, 13, SEP, CLS, 31, SEP],
@@ -88,7 +88,7 @@ def test_dense_rows_by_hand() -> None:
     ]
 
 
-def test_nothing_packs_to_no_rows() -> None:
+def test_empty_documents_pack_to_zero_rows() -> None:
     assert pack_dense([], 16, CLS, SEP, PAD).shape == (0, 16)
     assert pack_dense([[]], 16, CLS, SEP, PAD).shape == (0, 16)
     assert pack_paper([[[]]], 16, CLS, SEP, PAD, np.random.default_rng(0)).shape == (0, 16)
@@ -99,7 +99,7 @@ def test_nothing_packs_to_no_rows() -> None:
     st.sampled_from([8, 16, 33]),
     st.integers(0, 5),
 )
-def test_paper_rows_are_stretches_of_one_document(lengths: list[list[int]], seq_len: int, seed: int) -> None:
+def test_paper_rows_are_contiguous_spans_of_one_document(lengths: list[list[int]], seq_len: int, seed: int) -> None:
     flat = numbered([sum(document) for document in lengths])
     documents = []
     for tokens, lines in zip(flat, lengths, strict=True):
@@ -118,14 +118,14 @@ def test_paper_rows_are_stretches_of_one_document(lengths: list[list[int]], seq_
         assert len({document_of[token] for token in text}) == 1
         assert text == list(range(text[0], text[0] + len(text)))
         seen += text
-    # At the end of a document fewer than SHORTEST_TEXT tokens may be trimmed, as they all are
-    # in the official code.
+    # Packing may drop fewer than SHORTEST_TEXT tokens at the end of a document; the official code drops
+    # all tokens that do not fit.
     assert seen == sorted(set(seen))
     missing = Counter(document_of[t] for d in flat for t in d if t not in set(seen))
     assert all(count < SHORTEST_TEXT for count in missing.values())
 
 
-def test_shares_of_paper_packing_are_the_papers() -> None:
+def test_paper_packing_has_fractions_of_short_rows_as_in_paper() -> None:
     documents = [[list(range(5, 20))] * 400] * 20
     rows = pack_paper(documents, 128, CLS, SEP, PAD, np.random.default_rng(1))
     one_segment = ((rows == SEP).sum(1) == 1).mean()
@@ -134,7 +134,7 @@ def test_shares_of_paper_packing_are_the_papers() -> None:
     assert 0.015 < short < 0.07
 
 
-def test_paper_packing_follows_its_generator() -> None:
+def test_paper_packing_depends_on_generator_seed() -> None:
     documents = [[list(range(5, 30))] * 50]
 
     def packed(seed: int) -> list[list[int]]:
@@ -145,7 +145,7 @@ def test_paper_packing_follows_its_generator() -> None:
     assert packed(1) != packed(2)
 
 
-def test_pieces_by_hand() -> None:
+def test_document_and_position_ids_match_hand_computed_values() -> None:
     rows = np.array([[CLS, 9, SEP, CLS, 8, 7, SEP, PAD], [CLS, 9, 9, 9, 9, 9, 9, SEP]])
     document_ids, position_ids = document_and_position_ids(rows, CLS, PAD)
     assert document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, -1], [0] * 8]
@@ -153,13 +153,13 @@ def test_pieces_by_hand() -> None:
     assert document_ids.dtype == position_ids.dtype == np.int64
 
 
-def test_segments_by_hand() -> None:
+def test_token_type_ids_match_hand_computed_values() -> None:
     rows = np.array([[CLS, 9, SEP, 8, 7, SEP, PAD, PAD], [CLS, 9, 9, SEP, PAD, PAD, PAD, PAD]])
     assert make_token_type_ids(rows, SEP, PAD).tolist() == [[0, 0, 0, 1, 1, 1, 0, 0], [0] * 8]
 
 
 @given(documents_of_lengths.filter(any))
-def test_pieces_undo_dense_packing(lengths: list[int]) -> None:
+def test_position_ids_restart_at_each_piece_of_dense_rows(lengths: list[int]) -> None:
     rows = pack_dense(numbered(lengths), 32, CLS, SEP, PAD).astype(np.int64)
     document_ids, position_ids = document_and_position_ids(rows, CLS, PAD)
     assert ((document_ids == -1) == (rows == PAD)).all()

@@ -1,4 +1,4 @@
-"""From text to blocks: complete, the same for any number of workers, and never half done."""
+"""Blocks contain all text, do not depend on the number of workers, and are never left incomplete."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def in_session(leader: int) -> list[str]:
-    """What still runs of all that a process has started, which began a session of its own."""
+    """The command lines of the processes that still run in the session of this leader."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -62,7 +62,7 @@ def all_rows(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("packing", ["dense", "paper"])
-def test_every_token_of_every_document_is_in_the_blocks(config: PrepareConfig, packing: str) -> None:
+def test_blocks_contain_tokens_of_all_documents(config: PrepareConfig, packing: str) -> None:
     manifest = prepare(replace(config, packing=packing))
     tokenizer = load_tokenizer(config.tokenizer)
     texts = [document.text for document in Corpus(config.corpus)]
@@ -71,14 +71,14 @@ def test_every_token_of_every_document_is_in_the_blocks(config: PrepareConfig, p
     found = sorted(rows[~np.isin(rows, [0, 2, 3])].tolist())
     if packing == "dense":
         assert found == expected
-    else:  # crumbs at the ends of documents are trimmed
+    else:  # paper packing drops a few tokens at the ends of documents
         assert 0.97 * len(expected) < len(found) <= len(expected)
     assert sum(split.documents for split in manifest.splits.values()) == len(texts)
     held_out = manifest.splits["validation"].documents
     assert 10 < held_out < 60
 
 
-def test_the_bytes_do_not_depend_on_the_workers(
+def test_blocks_do_not_depend_on_number_of_workers(
     config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare_module, "DOCUMENTS_IN_CHUNK", 20)
@@ -89,7 +89,7 @@ def test_the_bytes_do_not_depend_on_the_workers(
         assert contents(folders[0]) == contents(folders[1])
 
 
-def test_special_tokens_in_text_are_text(config: PrepareConfig, tmp_path: Path) -> None:
+def test_special_tokens_in_text_are_encoded_as_ordinary_text(config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(f"kalo [SEP] mi [CLS] [PAD] [MASK] ser {n}" for n in range(50)))
     manifest = prepare(replace(config, corpus=[str(corpus)], allow_unknown=True))
@@ -99,7 +99,7 @@ def test_special_tokens_in_text_are_text(config: PrepareConfig, tmp_path: Path) 
     assert not (rows == 4).any()
 
 
-def test_duplicates_are_dropped_unless_asked(config: PrepareConfig, tmp_path: Path) -> None:
+def test_duplicates_are_dropped_unless_deduplicate_is_false(config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join([make_text(30)] * 3))
     doubled = replace(config, corpus=[str(corpus)])
@@ -109,9 +109,7 @@ def test_duplicates_are_dropped_unless_asked(config: PrepareConfig, tmp_path: Pa
     assert sum(split.documents for split in kept.splits.values()) == 90
 
 
-def test_no_complaint_about_long_documents(
-    config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_long_documents_log_no_warning(config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("kalo mi " * 5000 + "\n" + "ser tan " * 5000)
     with caplog.at_level(logging.WARNING):
@@ -119,14 +117,16 @@ def test_no_complaint_about_long_documents(
     assert not caplog.records
 
 
-def test_the_same_blocks_again_are_kept(config: PrepareConfig) -> None:
+def test_repeated_prepare_leaves_blocks_unchanged(config: PrepareConfig) -> None:
     manifest = prepare(config)
     before = contents(config.out)
     assert prepare(replace(config, workers=None)) == manifest
     assert contents(config.out) == before
 
 
-def test_other_blocks_are_not_overwritten(config: PrepareConfig, corpus_file: Path, tmp_path: Path) -> None:
+def test_prepare_with_other_settings_raises_and_keeps_blocks(
+    config: PrepareConfig, corpus_file: Path, tmp_path: Path
+) -> None:
     prepare(config)
     before = contents(config.out)
     train_tokenizer(TokenizerConfig([str(corpus_file)], tmp_path / "other", vocab_size=80))
@@ -143,7 +143,7 @@ def test_other_blocks_are_not_overwritten(config: PrepareConfig, corpus_file: Pa
     assert contents(config.out) == before
 
 
-def test_another_commit_of_a_data_set_is_another_corpus(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_with_other_dataset_commit_raises(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     commit, read = "a" * 40, []
 
     class Loaded(list[dict[str, str]]):
@@ -159,14 +159,14 @@ def test_another_commit_of_a_data_set_is_another_corpus(config: PrepareConfig, m
     manifest = prepare(config)
     assert read == ["a" * 40]
     assert manifest.options["commits"] == {"hf:org/set": "a" * 40}
-    commit = ""  # the hub does not tell
+    commit = ""  # the hub returns no commit
     assert prepare(config) == manifest
     commit = "b" * 40
     with pytest.raises(ElektronError, match=r"hf:org/set at commit a{40} there, b{40} here"):
         prepare(config)
 
 
-def test_damaged_blocks_are_not_taken_for_done(config: PrepareConfig) -> None:
+def test_prepare_over_damaged_blocks_raises(config: PrepareConfig) -> None:
     prepare(config)
     path = config.out / "train-00000.arrow"
     content = bytearray(path.read_bytes())
@@ -176,7 +176,7 @@ def test_damaged_blocks_are_not_taken_for_done(config: PrepareConfig) -> None:
         prepare(config)
 
 
-def test_a_folder_of_something_else(config: PrepareConfig) -> None:
+def test_out_folder_with_other_files_raises(config: PrepareConfig) -> None:
     config.out.mkdir()
     (config.out / "notes").write_text("precious")
     with pytest.raises(ElektronError, match="holds no blocks"):
@@ -194,7 +194,7 @@ def test_a_folder_of_something_else(config: PrepareConfig) -> None:
         ("binary\0", 0.1, "binary file"),
     ],
 )
-def test_too_little_text(
+def test_unusable_corpus_raises_and_writes_nothing(
     config: PrepareConfig, tmp_path: Path, content: str, validation: float, complaint: str
 ) -> None:
     (tmp_path / "corpus.txt").write_text(content)
@@ -216,13 +216,13 @@ def test_too_little_text(
         ({"tokenizer": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],
 )
-def test_impossible_settings(config: PrepareConfig, changes: dict[str, object], complaint: str) -> None:
+def test_invalid_settings_raise(config: PrepareConfig, changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(ElektronError, match=complaint):
         prepare(replace(config, **changes))
     assert not config.out.exists()
 
 
-def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_worker_process_raises_and_leaves_no_files(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "pack_in_worker", die)
     with pytest.raises(ElektronError, match=r"worker process was ended.*--workers"):
         prepare(replace(config, workers=2))
@@ -230,17 +230,17 @@ def test_a_worker_that_dies(config: PrepareConfig, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_an_interrupted_run_leaves_nothing(engine: str, config: PrepareConfig, tmp_path: Path) -> None:
+def test_interrupted_run_leaves_no_files_or_processes(engine: str, config: PrepareConfig, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
-    # Much more than what is under way at once: there must be time to interrupt it.
+    # The corpus is much larger than the chunks in flight, so that there is time to interrupt the run.
     corpus.write_text((make_text(3000) + "\n\n") * 20)
-    # As the installed command. `python -m` ends by the signal itself, which shells report as 130 too, if it arrives
-    # inside an `exec` of text, such as in the making of a dataclass.
+    # This is what the installed command runs. `python -m` dies of the signal, which shells also report as 130, if it
+    # arrives during an `exec` of source text, such as in the creation of a dataclass.
     program = "import sys; from elektron.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "prepare", str(corpus)]
     command += ["--tokenizer", config.tokenizer, "--out", str(config.out), "--workers", "2"]
     command += ["--engine", engine, "--deduplicate", "false"]
-    # A shell's background jobs ignore SIGINT, and so does all they start, such as these tests.
+    # Background jobs of a shell ignore SIGINT, and so do their child processes, such as these tests.
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command,

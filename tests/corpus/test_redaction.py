@@ -1,4 +1,4 @@
-"""What is found and what is not, by kind; placeholders from the tokenizer to the blocks."""
+"""Detection of personal data by kind, and placeholders in tokenizers and blocks."""
 
 import json
 import random
@@ -70,7 +70,7 @@ def found(text: str, *kinds: str) -> list[tuple[str, str]]:
         ("ip", "inet6 [fe80::1ff:fe23:4567:890a]/64"),
     ],
 )
-def test_found_without_the_extra(kind: str, text: str) -> None:
+def test_finds_personal_data_without_privacy_extra(kind: str, text: str) -> None:
     begin, inside, end = re.split(r"[\[\]]", text)
     assert found(begin + inside + end) == [(kind, inside)]
 
@@ -94,7 +94,7 @@ def test_found_without_the_extra(kind: str, text: str) -> None:
         "std::add::add(a::b)",
     ],
 )
-def test_false_friends(text: str) -> None:
+def test_no_false_positives_without_privacy_extra(text: str) -> None:
     assert found(text) == []
 
 
@@ -105,7 +105,7 @@ def test_false_friends(text: str) -> None:
         ("iban", "an [DE89 3704 0044 0532 0130 00] zahlen"),
         ("iban", "[GB29NWBK60161331926819]"),
         ("resident_id", "身份证[11010519491231002X]号"),
-        ("resident_id", "[610113196911272268]"),  # before stdnum's list knows of the district
+        ("resident_id", "[610113196911272268]"),  # born before the district is in stdnum's list
         ("phone", "Tel. [+49 6131 39-22200]"),
         ("phone", "Tel. [+33\u00a01\u00a023\u00a045\u00a067\u00a089]"),
         ("phone", "appelez le [+225 07 12 34 56 78]"),
@@ -117,7 +117,7 @@ def test_false_friends(text: str) -> None:
         ("phone", "[+44 (0)20 7946 0018]"),
     ],
 )
-def test_found_with_the_extra(kind: str, text: str) -> None:
+def test_finds_personal_data_with_privacy_extra(kind: str, text: str) -> None:
     begin, inside, end = re.split(r"[\[\]]", text)
     assert found(begin + inside + end, *PLACEHOLDERS) == [(kind, inside)]
 
@@ -137,7 +137,7 @@ def test_found_with_the_extra(kind: str, text: str) -> None:
         "calendar 05 06 07 08 09 10 11",
     ],
 )
-def test_false_friends_with_the_extra(text: str) -> None:
+def test_no_false_positives_with_privacy_extra(text: str) -> None:
     assert found(text, *PLACEHOLDERS) == []
 
 
@@ -154,7 +154,7 @@ def test_precision_and_recall_on_labelled_text() -> None:
         assert count["right"] >= 0.95 * count["wanted"]
 
 
-def test_no_two_findings_overlap() -> None:
+def test_findings_do_not_overlap() -> None:
     text = "https://anna:k@x@mail.example.org/a, jo@b.de@c.de 4111111111111111@b.de"
     last = 0
     for one in Redactor(WITHOUT_EXTRA).find(text):
@@ -169,7 +169,7 @@ def test_redact_replaces_and_counts() -> None:
     assert counts == {"email": 2, "ip": 1}
 
 
-def test_kinds() -> None:
+def test_kinds_are_validated_deduplicated_and_ordered() -> None:
     assert set(get_args(RedactKind)) == {"all", *PLACEHOLDERS}
     with pytest.raises(ElektronError, match="did you mean email"):
         InspectConfig(["corpus"], redact=["ip", "emial"])  # type: ignore[list-item]
@@ -179,7 +179,7 @@ def test_kinds() -> None:
     assert found("a@b.de 10.0.0.1", "ip") == [("ip", "10.0.0.1")]
 
 
-def test_what_is_shown_hides_most() -> None:
+def test_hidden_masks_all_but_first_characters() -> None:
     assert hidden("anna.k@mail.de") == "ann•.•@••••.••"
     assert hidden("1.2.3.4") == "1.•.•.•"
 
@@ -187,7 +187,7 @@ def test_what_is_shown_hides_most() -> None:
 @BOTH_SETS
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_candidates_grow_linearly(unit: str, kinds: list[str]) -> None:
-    """Ten times the text gives about ten times the candidates and characters in them."""
+    """Ten times the text gives at most twelve times the candidates and characters in them."""
     redactor = Redactor(kinds)
     steps: list[int] = []
 
@@ -208,8 +208,8 @@ def test_candidates_grow_linearly(unit: str, kinds: list[str]) -> None:
 
 @BOTH_SETS
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_patterns_are_linear(unit: str, kinds: list[str]) -> None:
-    """A pattern that were quadratic would take minutes here, and all of them take a second."""
+def test_patterns_take_linear_time(unit: str, kinds: list[str]) -> None:
+    """A quadratic pattern would take minutes on this text, while all linear ones take a second."""
     Redactor(kinds).find(unit * (200_000 // len(unit)))
 
 
@@ -228,7 +228,7 @@ def private_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bert_like(folder: Path) -> Path:
-    """A tokenizer as hubs have it, of other words and with other special tokens at the end."""
+    """Save a tokenizer like those on the hub: pieces of one character, other special tokens at the end."""
     letters = string.ascii_lowercase + string.digits + ".@[]"
     special = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
     pieces = [*letters, *(f"##{letter}" for letter in letters), *special]
@@ -244,7 +244,7 @@ def bert_like(folder: Path) -> Path:
 
 
 def whole(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether every placeholder is one token, wherever it stands."""
+    """Whether every placeholder is one token, also next to letters and other placeholders."""
     ids = tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS.values()))
     text = "a ".join(PLACEHOLDERS.values()) + "".join(PLACEHOLDERS.values())
     encoded = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -257,7 +257,7 @@ def rows_of(store: BlockStore) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram", "hub"])
-def test_placeholders_are_whole_and_never_masked(kind: str, private_corpus: Path, tmp_path: Path) -> None:
+def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer"
     redact: list[RedactKind] = ["email", "ip"]
     if kind == "hub":
@@ -268,7 +268,7 @@ def test_placeholders_are_whole_and_never_masked(kind: str, private_corpus: Path
         tokenizer = load_tokenizer(str(out))
         assert whole(tokenizer)
         assert len(tokenizer) == size
-        # "example" is in addresses only: nothing was learned from them.
+        # "example" occurs in addresses only, which training leaves out.
         assert not any("xam" in piece for piece in tokenizer.get_vocab())
     config = PrepareConfig(
         *([str(private_corpus)], str(out), tmp_path / "blocks"),
@@ -293,7 +293,7 @@ def test_placeholders_are_whole_and_never_masked(kind: str, private_corpus: Path
     assert not np.isin(chosen, ids).any()
 
 
-def test_blocks_depend_on_the_kinds_and_not_on_the_workers(
+def test_blocks_depend_on_redacted_kinds_but_not_on_workers(
     private_corpus: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -312,7 +312,7 @@ def test_blocks_depend_on_the_kinds_and_not_on_the_workers(
     assert one.redacted == {"email": 400}
     assert one.not_redacted == NOT_FOUND
     assert NOT_FOUND in caplog.text
-    assert prepared("one", ["email"]) == one  # the same blocks exist
+    assert prepared("one", ["email"]) == one  # the same blocks exist already
     assert prepared("ip", ["ip"]).fingerprint != one.fingerprint
     assert prepared("plain", None).fingerprint != one.fingerprint
     others: list[list[RedactKind] | None] = [None, ["ip"], ["email", "ip"]]
@@ -321,7 +321,7 @@ def test_blocks_depend_on_the_kinds_and_not_on_the_workers(
             prepared("one", kinds)
 
 
-def test_a_tokenizer_of_other_kinds_is_another_one(private_corpus: Path, tmp_path: Path) -> None:
+def test_training_over_tokenizer_with_other_redacted_kinds_raises(private_corpus: Path, tmp_path: Path) -> None:
     settings = {"corpus": [str(private_corpus)], "out": tmp_path / "tokenizer", "vocab_size": 130}
     plain = train_tokenizer(TokenizerConfig(**settings))
     assert not set(PLACEHOLDERS.values()) & set(plain.get_vocab())
@@ -337,7 +337,7 @@ def test_placeholders_are_added_once(tmp_path: Path) -> None:
     assert len(tokenizer) == size + len(PLACEHOLDERS)
 
 
-def test_inspect_shows_samples_and_hides_what_is_private(private_corpus: Path) -> None:
+def test_inspect_reports_counts_and_masked_samples(private_corpus: Path) -> None:
     findings = inspect_corpus(InspectConfig([str(private_corpus)], redact=["email", "mac"], rows=3))
     by_subject = {finding.subject: finding for finding in findings}
     assert by_subject["--redact email"].value == "400, in 400 documents"
@@ -348,7 +348,7 @@ def test_inspect_shows_samples_and_hides_what_is_private(private_corpus: Path) -
     assert NOT_FOUND in {finding.value for finding in findings}
 
 
-def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_privacy_extra_is_named_in_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("phonenumbers", "stdnum", "stdnum.iso7064.mod_11_2"):
         monkeypatch.setitem(sys.modules, module, None)
     for kind in ("phone", "iban", "resident_id"):

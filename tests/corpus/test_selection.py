@@ -1,4 +1,4 @@
-"""Copies are found, and what is held out follows from the documents alone."""
+"""Selection drops duplicates, and assigns documents to splits by their hashes."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -21,7 +21,7 @@ def split_of(documents: list[Document], share: float, seed: int = 1, at_once: in
 
 
 @given(st.lists(st.lists(st.text(max_size=2), max_size=30), max_size=20))
-def test_seen_texts_is_a_set(batches: list[list[str]]) -> None:
+def test_seen_texts_equals_python_set(batches: list[list[str]]) -> None:
     seen, reference = SeenTexts(), set()
     for batch in batches:
         expected = []
@@ -34,7 +34,7 @@ def test_seen_texts_is_a_set(batches: list[list[str]]) -> None:
         assert sum(lengths) == len(reference)
 
 
-def test_seen_texts_takes_sixteen_bytes_a_text() -> None:
+def test_seen_texts_uses_16_bytes_per_text() -> None:
     seen = SeenTexts()
     for first in range(0, 20_000, 1000):
         assert seen.add([str(n) for n in range(first, first + 1000)]).all()
@@ -51,7 +51,7 @@ def test_duplicates_are_counted_and_the_first_is_kept() -> None:
     assert selection.duplicates == 2
 
 
-def test_the_share_and_the_seed() -> None:
+def test_split_has_requested_fraction_and_depends_on_seed() -> None:
     documents = [Document(str(n)) for n in range(5000)]
     first, again, other = (split_of(documents, 0.1, seed) for seed in (1, 1, 2))
     assert first == again != other
@@ -59,12 +59,12 @@ def test_the_share_and_the_seed() -> None:
     assert 0.08 < held_out < 0.12
 
 
-def test_batches_do_not_matter() -> None:
+def test_split_does_not_depend_on_batch_size() -> None:
     documents = [Document(str(n)) for n in range(500)]
     assert split_of(documents, 0.1, at_once=500) == split_of(documents, 0.1, at_once=200)
 
 
-def test_groups_stay_together() -> None:
+def test_documents_of_one_group_are_in_same_split() -> None:
     documents = [Document(f"{group} {n}", str(group)) for n in range(40) for group in range(50)]
     for share in (0.0001, 0.1):
         sides = defaultdict(set)
@@ -74,7 +74,7 @@ def test_groups_stay_together() -> None:
         assert {"validation"} in sides.values()
 
 
-def test_a_small_corpus_has_something_held_out_too() -> None:
+def test_small_corpus_has_one_validation_document() -> None:
     documents = [Document("one"), Document("two"), Document("three")]
     assert sorted(split_of(documents, 0.01).values()) == ["train", "train", "validation"]
     assert set(split_of(documents, 0.0).values()) == {"train"}

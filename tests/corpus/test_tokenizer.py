@@ -1,4 +1,4 @@
-"""A trained tokenizer is deterministic, behaves like BERT's, and survives saving."""
+"""Training a tokenizer is deterministic, follows the rules of BERT, and does not overwrite other files."""
 
 import json
 import re
@@ -36,8 +36,8 @@ def mixed(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def test_same_input_same_bytes(config: TokenizerConfig, tmp_path: Path) -> None:
-    # A large alphabet: without care its order changes from run to run.
+def test_training_on_same_corpus_writes_identical_bytes(config: TokenizerConfig, tmp_path: Path) -> None:
+    # Without sorting, the order of a large alphabet changes from run to run.
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(map(chr, range(0x4E00, 0x4F00))) * 3 + TEXT, encoding="utf-8")
     contents = set()
@@ -58,7 +58,7 @@ def test_pairs_have_token_types(mixed: PreTrainedTokenizerBase) -> None:
     assert set(mixed("ein")["token_type_ids"]) == {0}
 
 
-def test_special_tokens_come_first_and_mask_masks(mixed: PreTrainedTokenizerBase) -> None:
+def test_special_tokens_have_first_ids_and_mask_is_one_token(mixed: PreTrainedTokenizerBase) -> None:
     assert mixed.convert_ids_to_tokens(list(range(5))) == SPECIAL_TOKENS
     assert special_ids(mixed) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
     assert mixed("[MASK]", add_special_tokens=False)["input_ids"] == [4]
@@ -67,7 +67,7 @@ def test_special_tokens_come_first_and_mask_masks(mixed: PreTrainedTokenizerBase
     assert padded["input_ids"][0][-1] == 0
 
 
-def test_chinese_characters_stand_alone_and_accents_stay(mixed: PreTrainedTokenizerBase) -> None:
+def test_chinese_characters_are_single_tokens_and_accents_are_kept(mixed: PreTrainedTokenizerBase) -> None:
     assert mixed.tokenize("中文字") == ["中", "文", "字"]
     assert "##中" not in mixed.get_vocab()
     assert "".join(mixed.tokenize("Café")).replace("##", "") == "Café"
@@ -82,7 +82,7 @@ def test_chinese_characters_stand_alone_and_accents_stay(mixed: PreTrainedTokeni
         (False, True, "Cafe"),
     ],
 )
-def test_case_and_accents(
+def test_lowercase_and_strip_accents(
     config: TokenizerConfig, tmp_path: Path, lowercase: bool, strip_accents: bool, expected: str
 ) -> None:
     train_tokenizer(replace(config, out=tmp_path / "t", lowercase=lowercase, strip_accents=strip_accents))
@@ -106,7 +106,9 @@ def test_rare_characters_are_left_out_when_there_is_no_room(config: TokenizerCon
         assert len({f"##{c}" for c in rare} & pieces.keys()) == kept
 
 
-def test_the_fingerprint(mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_fingerprint_does_not_change_on_use_or_reload(
+    mixed: PreTrainedTokenizerBase, tokenizer_folder: Path, tmp_path: Path
+) -> None:
     before = fingerprint(mixed)
     mixed("ein Café", truncation=True, max_length=4, padding="max_length")
     assert fingerprint(mixed) == before
@@ -115,7 +117,7 @@ def test_the_fingerprint(mixed: PreTrainedTokenizerBase, tokenizer_folder: Path,
     assert fingerprint(load_tokenizer(str(tokenizer_folder))) != before
 
 
-def test_a_vocabulary_larger_than_the_data_supports(config: TokenizerConfig, tmp_path: Path) -> None:
+def test_vocab_size_larger_than_corpus_supports_raises(config: TokenizerConfig, tmp_path: Path) -> None:
     large = replace(config, out=tmp_path / "t", vocab_size=50_000)
     with pytest.raises(ElektronError, match=r"supports a vocabulary of [\d,]+ pieces") as raised:
         train_tokenizer(large)
@@ -126,8 +128,8 @@ def test_a_vocabulary_larger_than_the_data_supports(config: TokenizerConfig, tmp
         train_tokenizer(replace(large, vocab_size=int(would_do) + 1, out=tmp_path / "u"))
 
 
-def test_learning_from_some_documents(tmp_path: Path) -> None:
-    # Every tenth document speaks another language; a spread of a tenth must hit only the first.
+def test_max_documents_samples_documents_evenly(tmp_path: Path) -> None:
+    # Every tenth document has other letters, and an even sample of a tenth contains only these documents.
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join("nanana" if n % 10 == 0 else "zezeze" for n in range(500)))
     config = TokenizerConfig([str(corpus)], tmp_path / "t", vocab_size=10, max_documents=50)
@@ -136,7 +138,7 @@ def test_learning_from_some_documents(tmp_path: Path) -> None:
     assert not {"z", "##z"} & pieces
 
 
-def test_the_same_tokenizer_again_is_kept(config: TokenizerConfig, tmp_path: Path) -> None:
+def test_training_same_tokenizer_again_keeps_files(config: TokenizerConfig, tmp_path: Path) -> None:
     first = train_tokenizer(replace(config, out=tmp_path / "t"))
     stamp = (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns
     again = train_tokenizer(replace(config, out=tmp_path / "t"))
@@ -144,7 +146,9 @@ def test_the_same_tokenizer_again_is_kept(config: TokenizerConfig, tmp_path: Pat
     assert (tmp_path / "t" / "tokenizer.json").stat().st_mtime_ns == stamp
 
 
-def test_another_tokenizer_is_not_overwritten(config: TokenizerConfig, corpus_file: Path, tmp_path: Path) -> None:
+def test_training_over_other_tokenizer_raises_and_keeps_it(
+    config: TokenizerConfig, corpus_file: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "t"
     train_tokenizer(replace(config, out=out))
     before = (out / "tokenizer.json").read_bytes()
@@ -155,7 +159,7 @@ def test_another_tokenizer_is_not_overwritten(config: TokenizerConfig, corpus_fi
     assert (out / "tokenizer.json").read_bytes() == before
 
 
-def test_a_folder_of_something_else(config: TokenizerConfig, tmp_path: Path) -> None:
+def test_out_folder_with_other_files_raises(config: TokenizerConfig, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("precious")
     with pytest.raises(ElektronError, match="is no tokenizer of"):
         train_tokenizer(replace(config, out=tmp_path))
@@ -166,12 +170,14 @@ def test_a_folder_of_something_else(config: TokenizerConfig, tmp_path: Path) -> 
     ("changes", "complaint"),
     [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")],
 )
-def test_impossible_numbers(config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str) -> None:
+def test_invalid_options_raise(
+    config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str
+) -> None:
     with pytest.raises(ElektronError, match=complaint):
         train_tokenizer(replace(config, out=tmp_path / "t", **changes))
 
 
-def test_folders_that_hold_no_tokenizer(tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_loading_from_empty_or_missing_folder_raises(tokenizer_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match=r"no tokenizer.*elektron tokenizer"):
         load_tokenizer(str(tmp_path))
     with pytest.raises(ElektronError, match=r"no such folder: did you mean \S*/tokenizer\?"):
@@ -179,7 +185,7 @@ def test_folders_that_hold_no_tokenizer(tokenizer_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["{", '{"version": "1.0"}', ""])
-def test_a_damaged_tokenizer(tokenizer_folder: Path, tmp_path: Path, content: str) -> None:
+def test_loading_damaged_tokenizer_raises(tokenizer_folder: Path, tmp_path: Path, content: str) -> None:
     for file in tokenizer_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "tokenizer.json").write_text(content)
@@ -187,7 +193,7 @@ def test_a_damaged_tokenizer(tokenizer_folder: Path, tmp_path: Path, content: st
         load_tokenizer(str(tmp_path))
 
 
-def test_a_tokenizer_without_mask(tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_loading_tokenizer_without_sep_and_mask_raises(tokenizer_folder: Path, tmp_path: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     backend = load_tokenizer(str(tokenizer_folder)).backend_tokenizer
@@ -198,7 +204,7 @@ def test_a_tokenizer_without_mask(tokenizer_folder: Path, tmp_path: Path) -> Non
         load_tokenizer(str(tmp_path))
 
 
-def test_what_it_was_made_from_is_written_beside_it(tokenizer_folder: Path) -> None:
+def test_made_from_json_records_vocab_size(tokenizer_folder: Path) -> None:
     made_from = json.loads((tokenizer_folder / "made_from.json").read_text())
     vocabulary = load_tokenizer(str(tokenizer_folder)).get_vocab()
     assert made_from["options"]["vocab_size"] == len(vocabulary)

@@ -1,4 +1,4 @@
-"""Text that becomes [UNK] is counted by characters, its cause is named, and too much of it stops every command."""
+"""Commands count the characters that become [UNK], name the cause, and stop if there are too many."""
 
 import json
 import unicodedata
@@ -33,7 +33,7 @@ KOREAN = "한국어 문장"
 
 
 def bert(characters: str, **options: bool) -> PreTrainedTokenizerBase:
-    """BERT's own tokenizer with a vocabulary of single characters."""
+    """A BertTokenizer with a vocabulary of single characters."""
     pieces = [*SPECIAL, *characters, *(f"##{c}" for c in characters)]
     return BertTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)},
@@ -52,14 +52,16 @@ def bert(characters: str, **options: bool) -> PreTrainedTokenizerBase:
         ("abc", "abc  cab\n", 0, None),
     ],
 )
-def test_lost_characters_and_their_cause(characters: str, text: str, lost: int, cause: str | None) -> None:
+def test_count_unknown_returns_lost_characters_and_cause(
+    characters: str, text: str, lost: int, cause: str | None
+) -> None:
     found = count_unknown([text], bert(characters))
     assert found.characters == len("".join(text.split()))
     assert found.lost == lost
     assert list(found.causes) == ([] if cause is None else [cause])
 
 
-def test_missing_characters_are_named() -> None:
+def test_count_unknown_reports_missing_characters() -> None:
     found = count_unknown(["abж жab ab"], bert("ab"))
     assert found.missing == {"ж": 2}
     assert "ж" in found.cause
@@ -90,7 +92,7 @@ def test_composed_and_decomposed_text_has_the_same_ids(tmp_path: Path) -> None:
     assert tokenizer.unk_token_id not in composed
 
 
-def test_letters_stay_in_the_vocabulary_while_there_is_room(tmp_path: Path) -> None:
+def test_rare_letters_are_kept_if_vocabulary_has_room(tmp_path: Path) -> None:
     text = make_text(2000) + "tämä on lause järvestä ja metsästä Fysiikka Celsius Quebec zoo Öljy " * 2
     assert text.count("Q") < RARE_CHARACTERS * len(text)
     (tmp_path / "a.txt").write_text(text)
@@ -98,7 +100,7 @@ def test_letters_stay_in_the_vocabulary_while_there_is_room(tmp_path: Path) -> N
     assert set("FCQzÖ") <= train_tokenizer(config).get_vocab().keys()
 
 
-def test_inspection_counts_characters_and_not_tokens(tmp_path: Path) -> None:
+def test_inspection_counts_unknown_characters_instead_of_tokens(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(("ab " * 25 + "ab" * 75 + "\n") * 50)
     bert("ab").save_pretrained(tmp_path / "t")
     findings = inspect_corpus(InspectConfig([str(tmp_path / "a.txt")], str(tmp_path / "t")))
@@ -108,7 +110,7 @@ def test_inspection_counts_characters_and_not_tokens(tmp_path: Path) -> None:
     assert "max_input_chars_per_word" in found.advice
 
 
-def test_inspection_does_not_take_a_protein_for_a_word(tmp_path: Path) -> None:
+def test_inspection_of_proteins_has_no_wrong_verdict(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(make_proteins(60))
     train_tokenizer(TokenizerConfig([str(tmp_path / "a.txt")], tmp_path / "t", vocab_size=100))
     findings = inspect_corpus(InspectConfig([str(tmp_path / "a.txt")], str(tmp_path / "t")))
@@ -117,7 +119,7 @@ def test_inspection_does_not_take_a_protein_for_a_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", ["dense", "paper"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_prepare_and_pretrain_stop_unless_told_to_go_on(tmp_path: Path, packing: str, workers: int) -> None:
+def test_prepare_and_pretrain_raise_on_unknown_text_unless_allowed(tmp_path: Path, packing: str, workers: int) -> None:
     lines = [f"{'ab ' * 25}{'ab' * 75}{' a' * number}" for number in range(100)]
     (tmp_path / "a.txt").write_text("\n\n".join(lines))
     bert("ab").save_pretrained(tmp_path / "t")
@@ -135,7 +137,7 @@ def test_prepare_and_pretrain_stop_unless_told_to_go_on(tmp_path: Path, packing:
     open_blocks(tiny_config(tmp_path / "b", tmp_path / "run", allow_unknown=True))
 
 
-def test_a_vocabulary_too_small_for_its_own_corpus(tmp_path: Path) -> None:
+def test_too_small_vocabulary_raises_unless_unknown_is_allowed(tmp_path: Path) -> None:
     characters = "".join(map(chr, range(0x4E00, 0x4F00)))
     (tmp_path / "a.txt").write_text("\n".join([characters] * 3))
     config = TokenizerConfig([str(tmp_path / "a.txt")], tmp_path / "t", vocab_size=105)
@@ -152,7 +154,7 @@ def foreign(tmp_path: Path) -> Path:
     return write_tsv(tmp_path / "foreign.tsv", rows, ("sentence", "label"))
 
 
-def test_finetune_predict_and_evaluate_stop_unless_told_to_go_on(
+def test_finetuning_commands_fail_on_unknown_text_unless_allowed(
     encoders: dict[str, Path],  # noqa: F811
     foreign: Path,
     tmp_path: Path,
@@ -171,7 +173,7 @@ def test_finetune_predict_and_evaluate_stop_unless_told_to_go_on(
     assert not capsys.readouterr().out
 
 
-def test_a_lone_vocabulary_folds_text_as_it_is_folded_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_case_options_are_inferred_from_vocab_txt_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, pieces, text, tokens in (
         ("cased", ["Haus", "größer", "haus"], "Haus größer", ["Haus", "größer"]),
         ("uncased", ["haus", "größer"], "Haus GRÖßER", ["haus", "größer"]),
@@ -184,7 +186,7 @@ def test_a_lone_vocabulary_folds_text_as_it_is_folded_itself(tmp_path: Path, cap
         assert str(tmp_path / name) in caplog.text
 
 
-def test_the_rules_in_a_tokenizer_file_are_followed(tmp_path: Path) -> None:
+def test_case_rules_of_tokenizer_json_apply_without_config_options(tmp_path: Path) -> None:
     bert("aAb").save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     del settings["do_lower_case"], settings["strip_accents"]
@@ -192,7 +194,7 @@ def test_the_rules_in_a_tokenizer_file_are_followed(tmp_path: Path) -> None:
     assert load_tokenizer(str(tmp_path)).tokenize("Ab") == ["A", "##b"]
 
 
-def test_a_cased_vocabulary_that_is_lowercased(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lowercasing_with_cased_vocabulary_logs_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bert("aAbB", do_lower_case=True).save_pretrained(tmp_path)
     load_tokenizer(str(tmp_path))
     assert "do_lower_case" in caplog.text

@@ -1,4 +1,4 @@
-"""Each kind of tokenizer is deterministic, works in transformers, and suits the text it is for."""
+"""Each kind of tokenizer trains deterministically, works in transformers, and is suggested for suitable text."""
 
 import subprocess
 import sys
@@ -51,17 +51,17 @@ def train(folder: Path, text: str, **options: object) -> PreTrainedTokenizerBase
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_the_suggested_kind(name: str) -> None:
+def test_suggest_kind_matches_corpus(name: str) -> None:
     text, kind = CORPORA[name]
     assert suggest_kind(text.split("\n\n"))[0] == kind
 
 
-def test_a_few_foreign_words_do_not_change_the_kind() -> None:
+def test_few_foreign_words_do_not_change_suggested_kind() -> None:
     texts = [*make_text(300).split("\n\n"), "".join(THAI), "x" * 200, "a\n    b"]
     assert suggest_kind(texts)[0] == "wordpiece"
 
 
-def test_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+def test_training_writes_identical_bytes_in_every_process(tmp_path: Path) -> None:
     text = make_words(JAPANESE, 60) + make_text(60) + "".join(map(chr, range(0x4E00, 0x4E80)))
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     train_every_kind = """
@@ -95,7 +95,7 @@ def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> No
     assert [place for place, token in enumerate(ids) if token == 3][-1] == len(ids) - 1
     assert types == [0] * types.index(1) + [1] * (len(types) - types.index(1))
     assert ids[types.index(1) - 1] == 3
-    offsets = dict.fromkeys(pair["offset_mapping"][types.index(1) : -1])  # "▁" has those of "S"
+    offsets = dict.fromkeys(pair["offset_mapping"][types.index(1) : -1])  # "▁" has the offsets of "S"
     words = [context[begin:end] for begin, end in offsets]
     assert "".join(words) == "Sertandu,velorith."
     assert not [word for word in words if word != word.strip()]
@@ -108,7 +108,7 @@ def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pieces_as_text(kind: str, tmp_path: Path) -> None:
+def test_pieces_convert_to_text_and_wordpiece_form(kind: str, tmp_path: Path) -> None:
     tokenizer = train(tmp_path, make_text(60) + "Größe 中文 " * 20, kind=kind, vocab_size=400)
     pieces = tokenizer.tokenize("kalomiser tan Größe")
     text = "".join(readable(piece, tokenizer.backend_tokenizer) for piece in pieces)
@@ -120,7 +120,7 @@ def test_pieces_as_text(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)])
-def test_case_and_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
+def test_lowercase_and_strip_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
     text = "Ein Café ist Größe. " * 30 + make_text(40)
     tokenizer = train(
         *(tmp_path, text),
@@ -134,12 +134,12 @@ def test_case_and_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_p
     assert decoded.strip() == (expected.lower() if lowercase else expected)
 
 
-def test_bytes_need_room(tmp_path: Path) -> None:
+def test_bpe_with_too_small_vocabulary_raises(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="at least 261 for --kind bpe"):
         train(tmp_path, make_text(20), kind="bpe", vocab_size=260)
 
 
-def test_bytes_keep_white_space_and_every_character(tmp_path: Path) -> None:
+def test_bpe_keeps_white_space_and_unseen_characters(tmp_path: Path) -> None:
     tokenizer = train(tmp_path, make_code(), vocab_size=600)
     text = "def f(x):\n\tif x:\n        return '한국어 🦜'\n"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -148,7 +148,7 @@ def test_bytes_keep_white_space_and_every_character(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
-def test_printable_ascii_is_kept_where_there_is_room(kind: str, tmp_path: Path) -> None:
+def test_printable_ascii_is_kept_if_vocabulary_has_room(kind: str, tmp_path: Path) -> None:
     text = make_words([*FINNISH, *make_text(1000).split()], 400, " ", ". ") + " Öljy ﷽"
     tokenizer = train(tmp_path, text, kind=kind, vocab_size=4000)
     printable = "".join(map(chr, range(33, 127)))

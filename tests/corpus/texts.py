@@ -1,4 +1,4 @@
-"""Made-up text for tests that need more variety than the shared corpus has."""
+"""Generated text for tests that need more variety than the shared corpus has."""
 
 import os
 import random
@@ -44,7 +44,7 @@ def make_words(words: list[str], documents: int, between: str = "", end: str = "
 
 
 def make_proteins(count: int) -> str:
-    """Sequences of amino acids, one a line."""
+    """Sequences of amino acids, one per line."""
     chooser = random.Random(0)
     return "\n".join(
         "".join(chooser.choices("ACDEFGHIKLMNPQRSTVWY", k=chooser.randint(150, 400))) for _ in range(count)
@@ -62,5 +62,5 @@ def make_code() -> str:
 
 
 def die(texts: list[str], chunk: int) -> None:
-    """What a worker does that is killed. It is here so that a new process imports little."""
+    """Exit like a killed worker; this module lets a new process import little."""
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Counting in strides, against taking every step."""
+"""Counting steps in strides, compared with counting them one by one."""
 
 from collections import Counter
 
@@ -35,7 +35,7 @@ def one_by_one(plan, curriculum, total, cost):
 @pytest.mark.parametrize("curriculum", RAMPS, ids=str)
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("steps", [7, 8, 100, 1013])
-def test_steps(plan, curriculum, steps):
+def test_step_budget_equals_counting_one_by_one(plan, curriculum, steps):
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=steps, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, steps)
     found = count_steps(its_plan, shapes, steps, lambda step: 1)
@@ -45,8 +45,8 @@ def test_steps(plan, curriculum, steps):
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("total", [1, 500, 12_345, 99_999])
-def test_amounts(plan, total):
-    """Of time or operations, where steps are of different cost."""
+def test_flops_budget_equals_counting_one_by_one(plan, total):
+    """Steps differ in cost, as with a budget of time or FLOPs."""
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], flops=total, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, None)
 
@@ -59,8 +59,8 @@ def test_amounts(plan, total):
 
 @pytest.mark.parametrize("curriculum", RAMPS, ids=str)
 @pytest.mark.parametrize("plan", PLANS)
-def test_strides_of_a_long_run(plan, curriculum, monkeypatch):
-    """Each kind of step within a few strides of its number, and all together to the step."""
+def test_strides_approximate_counting_one_by_one(plan, curriculum, monkeypatch):
+    """The count of each kind of step is within a few strides of the exact one, and the total is exact."""
     monkeypatch.setattr(estimate, "COUNTED_STEPS", 200)
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=10_007, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, 10_007)

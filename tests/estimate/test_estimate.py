@@ -1,4 +1,4 @@
-"""What is estimated before a run, against the run itself."""
+"""Estimates before a run, compared with the run."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.pretraining.conftest import TINY, tiny_config
 
 @pytest.mark.parametrize("sharing", get_args(Sharing))
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_parameters_are_those_of_the_pair(family, sharing):
+def test_parameter_counts_equal_the_pair(family, sharing):
     network = TINY if family not in SHALLOWER_GENERATOR else SHALLOW
     if sharing == "all":
         network = network | {
@@ -75,7 +75,7 @@ def test_parameters_are_those_of_the_pair(family, sharing):
     ],
     ids=str,
 )
-def test_steps_tokens_and_operations_are_those_of_the_run(changes, blocks, tmp_path):
+def test_steps_tokens_and_flops_equal_the_run(changes, blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "run", **changes)
     summary = pretrain(config)
     run = Estimator(estimate_of(config))
@@ -101,7 +101,7 @@ def test_steps_tokens_and_operations_are_those_of_the_run(changes, blocks, tmp_p
     ],
     ids=str,
 )
-def test_disk_is_what_the_run_leaves(changes, blocks, tmp_path):
+def test_disk_usage_matches_the_run(changes, blocks, tmp_path):
     network = NetworkConfig(**(TINY | {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2}))
     config = tiny_config(blocks, tmp_path / "run", **({"network": network} | changes))
     pretrain(config)
@@ -125,8 +125,8 @@ def test_disk_is_what_the_run_leaves(changes, blocks, tmp_path):
         (8, {"every": 1, "keep": 1, "keep_every": 1}),
     ],
 )
-def test_as_many_checkpoints_as_the_run_leaves(steps, changes, blocks, tmp_path):
-    """Where losses fall, the best one is the last; without an evaluation before, it must be."""
+def test_number_of_checkpoints_equals_the_run(steps, changes, blocks, tmp_path):
+    """The only evaluation is at the end, so that the best checkpoint is the last one."""
     config = tiny_config(
         blocks, tmp_path / "run", steps=steps, checkpoint=CheckpointConfig(**changes),
         evaluation=EvaluationConfig(every=steps, rows=16),
@@ -136,10 +136,10 @@ def test_as_many_checkpoints_as_the_run_leaves(steps, changes, blocks, tmp_path)
     assert Estimator(estimate_of(config)).checkpoints(steps) == left
 
 
-def test_the_best_checkpoint_may_be_an_older_one():
+def test_number_of_checkpoints_includes_an_older_best_one():
     kept = {"every": 2, "keep": 2, "keep_every": 4}
     config = tiny(checkpoint=CheckpointConfig(**kept), evaluation=EvaluationConfig(every=2))
-    # 10 and 12; 4 and 8; and 2 or 6.
+    # The newest two are 10 and 12, every fourth step 4 and 8, and the best may be 2 or 6.
     assert Estimator(config).checkpoints(12) == 5
 
 
@@ -153,7 +153,7 @@ def test_passes_over_the_corpus(blocks):
     assert Estimator(tiny()).estimate().length.passes is None
 
 
-def test_time_and_what_it_tells():
+def test_throughput_determines_time_steps_and_disk():
     found = Estimator(tiny(throughput=100.0)).estimate()
     assert found.length.seconds == pytest.approx(12 * 8 * 32 / 100)
     assert Estimator(tiny()).estimate().length.seconds is None
@@ -181,7 +181,7 @@ def in_kilobytes(size: float) -> str:
     return f"{size / (1 - HEADROOM) / 1000 + 1:.0f}kB"
 
 
-def test_whether_it_fits():
+def test_fits_compares_memory_with_device_memory():
     needed = Estimator(tiny()).estimate()
     assert needed.fits is None
     assert Estimator(tiny(memory_per_device=in_kilobytes(needed.memory.total))).estimate().fits
@@ -213,7 +213,7 @@ def test_fsdp_shards_weights_gradients_and_optimizer_state():
     ],
     ids=str,
 )
-def test_the_probe(changes, with_blocks, blocks, monkeypatch):
+def test_probe_measures_speed_and_memory(changes, with_blocks, blocks, monkeypatch):
     monkeypatch.setattr(steps, "PROBE_SECONDS", 0.2)
     data = {"data": blocks, "vocab_size": None, "seq_len": None} if with_blocks else {}
     found = Estimator(tiny(probe=True, **data, **changes)).estimate()
@@ -228,8 +228,8 @@ def test_the_probe(changes, with_blocks, blocks, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_probe_foretells_the_speed_of_a_run(blocks, tmp_path, monkeypatch):
-    """Within a factor of two, on a machine that may have other things to do meanwhile."""
+def test_probe_predicts_speed_of_run(blocks, tmp_path, monkeypatch):
+    """The tolerance is a factor of two, because the machine may be busy."""
     monkeypatch.setattr(steps, "PROBE_SECONDS", 10.0)
     network = NetworkConfig(**(TINY | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6}))
     config = tiny_config(
@@ -240,7 +240,7 @@ def test_the_probe_foretells_the_speed_of_a_run(blocks, tmp_path, monkeypatch):
     assert 0.5 < foretold / pretrain(config)["tokens_per_second"] < 2
 
 
-def test_a_frozen_generator_is_counted_as_it_is(blocks, tmp_path):
+def test_flops_with_frozen_or_released_networks_equal_the_run(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first", steps=2))
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
@@ -254,8 +254,8 @@ def test_a_frozen_generator_is_counted_as_it_is(blocks, tmp_path):
     assert estimate(estimate_of(more)).length.flops == pretrain(more)["flops"]
 
 
-def test_large_runs_are_estimated_in_no_time():
-    """A step at a time, a million of them would take minutes; with memory, gigabytes."""
+def test_large_run_is_estimated_without_counting_every_step():
+    """Counting a million steps one by one would take minutes, and real weights would take gigabytes."""
     network = NetworkConfig(
         num_hidden_layers=24,
         hidden_size=1024,
@@ -276,7 +276,7 @@ def test_large_runs_are_estimated_in_no_time():
     assert found.length.steps == 1_000_000
 
 
-def test_the_table_and_its_json(capsys):
+def test_table_and_json_output(capsys):
     argv = ["estimate", "--config", "electra-small", "--vocab-size", "30522", "--seq-len", "128"]
     assert main([*argv, "--memory-per-device", "1 GB"]) == 0
     out = capsys.readouterr().out
@@ -289,7 +289,7 @@ def test_the_table_and_its_json(capsys):
     assert content["memory"]["total"] == sum(value for name, value in content["memory"].items() if name != "total")
 
 
-def test_a_run_in_minutes_of_unknown_speed_is_one_line(capsys):
+def test_figures_unknown_without_throughput_are_listed_in_one_line(capsys):
     assert main(["estimate", *BLOCKLESS, "--minutes", "6"]) == 0
     out = capsys.readouterr().out
     assert out.count("--throughput") == 1 and "None" not in out
@@ -336,7 +336,7 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
     ],
     ids=str,
 )
-def test_bad_input_is_answered_in_one_line(argv, answer, capsys):
+def test_invalid_input_is_rejected_in_one_line(argv, answer, capsys):
     assert main(["estimate", "--config", "quickstart", *argv]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -346,12 +346,12 @@ def test_bad_input_is_answered_in_one_line(argv, answer, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what is not here")
-def test_what_is_not_here_is_not_probed():
+def test_probe_of_missing_gpu_raises():
     with pytest.raises(ElektronError, match="measures this machine's CPU: leave out --target gpu"):
         Estimator(tiny(probe=True, target="gpu"))
 
 
-def test_sizes_are_read():
+def test_read_size():
     assert read_size("16GB") == 16e9
     assert read_size("80 GiB") == 80 * 2**30
     assert read_size("1.5tb") == 1.5e12

@@ -1,4 +1,4 @@
-"""A step on its own: memory counted on fake tensors against real ones, and what is compiled."""
+"""A single training step: memory counted on fake tensors, compared with real ones."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def estimator(**changes: Any) -> Estimator:
 
 
 def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int:
-    """Bytes at the fullest moment of real steps on a CPU, after a first one that made the optimizer's state."""
+    """Peak bytes of a real step on a CPU, after a first step that created the optimizer's state."""
     with LiveBytes() as live:
         pair = run.build_pair("cpu")
         live.add(pair.parameters())
@@ -60,7 +60,7 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_memory_of_families(family, dropout, precision):
+def test_memory_of_families_matches_real_peak(family, dropout, precision):
     run = estimator(family=family, dropout=dropout, precision=precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     assert run.memory()[0].total == pytest.approx(real_peak(run, dtype), rel=0.01)
@@ -77,19 +77,19 @@ def test_memory_of_families(family, dropout, precision):
     ],
     ids=str,
 )
-def test_memory_of_objectives_and_plans(changes):
+def test_memory_of_objectives_and_plans_matches_real_peak(changes):
     run = estimator(precision="fp32", **changes)
     assert run.memory()[0].total == pytest.approx(real_peak(run, torch.float32), rel=0.01)
 
 
-def test_memory_of_micro_batches():
+def test_memory_of_micro_batches_matches_real_peak():
     run = estimator(precision="fp32", micro_batch_size=ROWS // 2)
     peak = real_peak(run, torch.float32, micro_batches=2)
     assert run.memory()[0].total == pytest.approx(peak, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_gradients_and_optimizer_state_to_the_byte(name):
+def test_gradient_and_optimizer_bytes_are_exact(name):
     run = estimator(optimizer=OptimizerConfig(name=name, learning_rate=1e-3))
     memory = run.memory()[0]
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
@@ -100,8 +100,8 @@ def test_gradients_and_optimizer_state_to_the_byte(name):
     assert memory.gradients == 4 * sum(p.numel() for p in step.optimizer.parameters)
 
 
-def test_gpus_and_precision():
-    """A GPU that is not here multiplies in bf16, and keeps no scores under dropout."""
+def test_gpu_memory_uses_bf16_and_no_attention_scores():
+    """The estimate for an absent GPU uses bf16, and stores no attention scores under dropout."""
     on = {"family": "electra", "dropout": 0.1}
     cpu = estimator(**on, precision="fp32")
     gpu = estimator(**on, target="gpu")
@@ -111,7 +111,7 @@ def test_gpus_and_precision():
     assert gpu.memory()[0].activations - without.memory()[0].activations < scores
 
 
-def test_released_networks_lose_their_weights_to_the_count_only():
+def test_memory_counted_on_real_pair_equals_estimate():
     run = estimator()
     pair = run.build_pair("cpu")
     kinds = [run.micro_step(step) for step in run.steps]

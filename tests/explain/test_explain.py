@@ -1,4 +1,4 @@
-"""`elektron explain` from the command line: forms of output, figures, a planted shortcut, and bad inputs."""
+"""`elektron explain` from the command line: output formats, metrics, a planted shortcut, and invalid inputs."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def test_json_lines_from_standard_input(models, family, monkeypatch, capsys):
 
 
 @pytest.mark.extras
-def test_the_figures_as_json_are_means_of_the_lines(models, texts, tmp_path, capsys):
+def test_json_summary_equals_mean_of_output_rows(models, texts, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     model = models["classification", "electra"]
     status, printed, _ = run(capsys, model, "--input", texts, "--output", out, "--json")
@@ -72,7 +72,7 @@ def test_the_figures_as_json_are_means_of_the_lines(models, texts, tmp_path, cap
 
 @pytest.mark.extras
 @pytest.mark.parametrize("task", ["classification", "token-classification", "discriminator"])
-def test_a_page(models, task, tmp_path, capsys):
+def test_html_page_escapes_texts_and_can_be_replaced(models, task, tmp_path, capsys):
     source = write_jsonl(
         tmp_path / "in.jsonl",
         [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}],
@@ -92,7 +92,7 @@ def test_a_page(models, task, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_attention_needs_no_extra_and_is_no_explanation(models, family, texts, tmp_path, capsys):
+def test_attention_page_shows_heads_and_disclaimer(models, family, texts, tmp_path, capsys):
     out = tmp_path / "page.html"
     model = models["classification", family]
     status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--output", out)
@@ -105,8 +105,8 @@ def test_attention_needs_no_extra_and_is_no_explanation(models, family, texts, t
 
 
 @pytest.mark.extras
-def test_a_planted_shortcut_comes_first(encoders, tmp_path):  # noqa: F811
-    """One word, at any place, decides the label."""
+def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: F811
+    """The label depends only on whether the text contains `forgets`."""
     from elektron.finetuning.config import FinetuneConfig
     from elektron.finetuning.finetune import finetune
 
@@ -143,7 +143,7 @@ def test_a_planted_shortcut_comes_first(encoders, tmp_path):  # noqa: F811
     assert sum(first) / len(first) >= 0.95
 
 
-def test_without_captum_the_extra_is_named(models, texts, monkeypatch, capsys):
+def test_missing_captum_error_names_the_extra(models, texts, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "captum", None)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     status, _, log = run(capsys, models["classification", "bert"], "--input", texts)
@@ -162,7 +162,7 @@ def test_without_captum_the_extra_is_named(models, texts, monkeypatch, capsys):
         (["--input", "missing.txt"], "missing.txt"),
     ],
 )
-def test_bad_settings(models, arguments, named, texts, tmp_path, monkeypatch, capsys):
+def test_invalid_settings_are_rejected(models, arguments, named, texts, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = models["classification", "bert"]
     settings = ["--input", texts, "--method", "attention", *arguments]
@@ -173,7 +173,7 @@ def test_bad_settings(models, arguments, named, texts, tmp_path, monkeypatch, ca
     assert not list(tmp_path.glob("page.*"))
 
 
-def test_an_exported_model_is_refused(models, texts, tmp_path, capsys):
+def test_exported_model_is_rejected(models, texts, tmp_path, capsys):
     folder = tmp_path / "exported"
     shutil.copytree(models["classification", "bert"], folder)
     (folder / "model.safetensors").unlink()
@@ -184,7 +184,7 @@ def test_an_exported_model_is_refused(models, texts, tmp_path, capsys):
     assert "exported" in log
 
 
-def test_an_empty_file_is_refused(models, tmp_path, capsys):
+def test_empty_file_is_rejected(models, tmp_path, capsys):
     empty = tmp_path / "empty.txt"
     empty.touch()
     status, _, log = run(capsys, models["classification", "bert"], "--input", empty, "--method", "attention")
@@ -192,7 +192,7 @@ def test_an_empty_file_is_refused(models, tmp_path, capsys):
     assert "empty" in log
 
 
-def test_neither_the_input_nor_the_file_of_another_is_replaced(models, tmp_path, capsys):
+def test_input_and_foreign_files_are_not_overwritten(models, tmp_path, capsys):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat"}])
     foreign = tmp_path / "page.html"
     foreign.write_text("mine")
@@ -204,7 +204,7 @@ def test_neither_the_input_nor_the_file_of_another_is_replaced(models, tmp_path,
         assert out.read_text() == before
 
 
-def test_a_text_without_words_has_no_attributions(models, tmp_path):
+def test_faithfulness_is_left_out_for_texts_below_two_words(models, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": "cat"}])
     config = ExplainConfig(model=str(models["classification", "electra"]), input=str(source), method="attention")
     result = explain(config)
@@ -212,14 +212,14 @@ def test_a_text_without_words_has_no_attributions(models, tmp_path):
     assert "faithfulness" not in result
 
 
-def test_a_line_that_is_typed_is_explained_before_the_next(models, monkeypatch, capsys):
+def test_each_line_is_explained_before_the_next_is_sent(models, monkeypatch, capsys):
     receiver, sender = os.pipe()
     given_up = threading.Timer(60, os.close, [sender])
     given_up.start()
     explained = Explainer.explain
 
     def explain_and_type(explainer, record, seed):
-        if seed == 0:  # nothing more is there until the first line is explained
+        if seed == 0:  # the second line is sent while the first is explained
             given_up.cancel()
             os.write(sender, b"a small bird\n")
             os.close(sender)

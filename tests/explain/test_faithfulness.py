@@ -33,13 +33,13 @@ NUMBER = Answer("number", (log_odds(lambda output: output),), is_number=True)
 LABEL = Answer("label", (log_odds(lambda output: output),))
 
 
-def test_masked_words_are_left_out_of_the_sum():
+def test_strengths_without_masked_words():
     masked = [np.array([], dtype=int), np.array([1]), np.array([0, 2])]
     found = strengths_without(Sum(), reading_of([1, 2, 4]), NUMBER, masked, MASK)
     assert found.tolist() == [7, 5, 2]
 
 
-def test_the_best_order_of_ten_words():
+def test_exact_importance_of_ten_words_matches_hand_computed_values():
     """1 %, 5 %, 10 % and 20 % of ten words are 1, 1, 1 and 2 of them, 50 % are 5."""
     ids = [1, 1, 1, 1, 1, 1, 1, 2, 3, 4]
     found = faithfulness(Sum(), reading_of(ids), NUMBER, ids, MASK, seed=0)
@@ -49,26 +49,26 @@ def test_the_best_order_of_ten_words():
     assert found.random.sufficiency > found.ours.sufficiency
 
 
-def test_of_a_label_it_is_the_fall_of_the_probability():
+def test_label_faithfulness_is_drop_of_probability():
     ids = [2, -1]
     found = faithfulness(Sum(), reading_of(ids), LABEL, ids, MASK, seed=0)
     p = torch.tensor([1.0, -1.0, 2.0]).sigmoid().tolist()
     assert found.ours == pytest.approx((p[0] - p[1], p[0] - p[2]), abs=1e-6)
 
 
-def test_of_a_number_both_directions_are_important():
+def test_number_faithfulness_counts_changes_in_both_directions():
     ids = [5, -9, 1]
     found = faithfulness(Sum(), reading_of(ids), NUMBER, ids, MASK, seed=0)
     assert found.ours.comprehensiveness == pytest.approx((4 * 9 + 4) / 5)
 
 
-def test_words_of_equal_importance_are_as_good_as_random():
+def test_equal_words_are_as_faithful_as_random_order():
     ids = [3] * 8
     found = faithfulness(Sum(), reading_of(ids), NUMBER, ids, MASK, seed=0)
     assert found.ours == pytest.approx(found.random)
 
 
-def test_texts_weigh_the_same_and_intervals_are_of_texts():
+def test_summary_weights_and_resamples_texts_equally():
     one, two = (Faithfulness(Fall(more, less), Fall(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3)))
     summary = summarize([[one, one, one], [two]])
     assert summary["texts"] == 2

@@ -1,4 +1,4 @@
-"""Integrated gradients against their closed form, complete in every family and task; the model's own attention."""
+"""Integrated gradients against their closed form, their sums in every family and task, and attention of the model."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def reading_of(ids, words, answer):
 
 
 @pytest.mark.extras
-def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
+def test_integrated_gradients_of_linear_model_match_closed_form():
     torch.manual_seed(0)
     model = Linear(5, 1).eval()
     answer = Answer("a", (log_odds(lambda output: output),))
@@ -57,7 +57,7 @@ def test_of_a_linear_model_they_are_weight_times_difference_from_the_baseline():
 
 
 @pytest.mark.extras
-def test_special_tokens_stay_and_score_and_baseline_are_the_models_own():
+def test_baseline_masks_words_and_keeps_special_tokens():
     torch.manual_seed(0)
     model = Linear(3, 4).eval()
     answer = Answer("a", (log_odds(lambda output: output, 2),))
@@ -68,7 +68,7 @@ def test_special_tokens_stay_and_score_and_baseline_are_the_models_own():
     assert sum(found.words) == pytest.approx(text - masked, rel=1e-4)
 
 
-def test_the_gap_is_relative_to_the_change():
+def test_gap_is_relative_to_change_of_score():
     assert Attribution([1.0, 0.5], 2.0, 0.0).gap == pytest.approx(0.25)
     assert Attribution([], 1.0, 1.0).gap == 0
 
@@ -85,7 +85,7 @@ RECORDS = {
 @pytest.mark.extras
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", CLASSES)
-def test_attributions_add_up(models, family, task):
+def test_attributions_sum_to_change_of_score(models, family, task):
     if (task, family) not in models:
         pytest.skip("no such model")
     explainer = Explainer.of(ExplainConfig(model=str(models[task, family]), steps=100))
@@ -101,7 +101,7 @@ def test_attributions_add_up(models, family, task):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", CLASSES)
-def test_rows_of_attention_add_up_to_one(models, family, task):
+def test_attention_rows_sum_to_one(models, family, task):
     if (task, family) not in models:
         pytest.skip("no such model")
     config = ExplainConfig(model=str(models[task, family]), method="attention")
@@ -120,7 +120,7 @@ def test_rows_of_attention_add_up_to_one(models, family, task):
         assert answer.importance == pytest.approx(found.attention[:, :, :-1, :-1].mean((0, 1, 2)).tolist())
 
 
-def test_attention_weights_are_those_of_the_model(models):
+def test_attention_between_words_aggregates_model_attention(models):
     folder = str(models["classification", "bert"])
     explainer = Explainer.of(ExplainConfig(model=folder, method="attention"))
     reading = explainer.read(Record({"text": "the cat houses"}, {}, "here"))

@@ -1,4 +1,4 @@
-"""Words have the characters and the positions that the model reads, and answers are those that `predict` gives."""
+"""Words have the offsets and positions that the model reads, and answers equal those of `predict`."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def predictor_of(models, task, family="bert"):
 
 @pytest.mark.parametrize("truncation", ["head", "head-tail", "windows"])
 @pytest.mark.parametrize("text", ["the  cat\tsees her brother.", LONG])
-def test_a_text_is_read_as_the_task_reads_it(models, truncation, text):
+def test_read_sentence_equals_task_features(models, truncation, text):
     predictor = predictor_of(models, "classification")
     task = replace(predictor.task, truncation=truncation, max_length=16, pairs=False, stride=4)
     its = record(text=text)
@@ -70,7 +70,7 @@ def test_a_pair_has_two_parts(models):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_answers_are_the_predictions(models, family):
+def test_answers_equal_predictions(models, family):
     text = "the dog likes some warm bread ."
     labelled = predictor_of(models, "classification", family)
     reading = read_sentence(labelled.task, labelled.model, labelled.tokenizer, record(text=text))
@@ -98,7 +98,7 @@ def test_the_answers_are_the_predictions(models, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("context", ["the cat sees an apple .", LONG])
-def test_a_span_is_explained_in_the_window_that_holds_it(models, family, context):
+def test_span_is_explained_in_the_window_containing_it(models, family, context):
     answering = predictor_of(models, "question-answering", family)
     task = replace(answering.task, max_length=24, stride=6)
     its = record(question="who sees ?", context=context)
@@ -120,7 +120,7 @@ def test_a_span_is_explained_in_the_window_that_holds_it(models, family, context
     assert reading.truncated == (context == LONG)
 
 
-def test_no_answer_is_explained_by_the_special_token(models):
+def test_no_answer_is_scored_at_the_special_token(models):
     answering = predictor_of(models, "question-answering")
     task = replace(answering.task, no_answers=True, null_threshold=-1e9)
     its = record(question="who sees ?", context="the cat sees an apple .")
@@ -131,7 +131,7 @@ def test_no_answer_is_explained_by_the_special_token(models):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_the_word_that_most_looks_replaced(models, family):
+def test_most_suspicious_or_requested_word_is_explained(models, family):
     from elektron.corpus.tokenizer import load_tokenizer
     from elektron.models.loading import load_network
 
@@ -153,7 +153,7 @@ def test_the_word_that_most_looks_replaced(models, family):
         read_discriminated(model, tokenizer, its, 48, 99)
 
 
-def test_log_odds_are_those_of_the_softmax():
+def test_log_odds_and_strength_match_softmax_and_sigmoid():
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -3.0, 4.0]])
     choice = log_odds(lambda output: output, 1)
     p = logits.softmax(1)[:, 1]
@@ -174,10 +174,10 @@ def test_log_odds_are_those_of_the_softmax():
         ("NOUN VERB O", "NOUN VERB O", [("NOUN", 0, 1), ("VERB", 1, 2)]),
     ],
 )
-def test_every_tag_but_o_is_in_an_answer(tags, labels, expected):
+def test_entities_include_every_tag_except_o(tags, labels, expected):
     assert entities_of(tags.split(), labels.split()) == expected
 
 
-def test_tokens_as_running_text():
+def test_joined_tokens_and_offsets():
     assert joined(["The", "cat", "."]) == ("The cat.", [(0, 3), (4, 7), (7, 8)])
     assert joined(["吴", "重", "阳"])[0] == "吴重阳"

@@ -1,4 +1,4 @@
-"""A small encoder of each family with the tokenizer of the small language, and labelled files for it."""
+"""A small encoder of each family with the tokenizer of the small test language, and labelled files."""
 
 import gc
 import json
@@ -27,7 +27,7 @@ SIZES = Sizes(
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_imports() -> None:
-    """Each training collects garbage once; the objects of the libraries need not be searched each time."""
+    """Freeze library objects so that the garbage collection of each training does not scan them."""
     import transformers.trainer  # noqa: F401
 
     gc.collect()
@@ -36,7 +36,7 @@ def frozen_imports() -> None:
 
 @pytest.fixture(scope="session")
 def encoders(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of a discriminator by family; its weights are moved off their initial values."""
+    """Discriminator folders by family, with weights moved off their initial values."""
     tokenizer = load_tokenizer(str(tokenizer_folder))
     ids = {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "cls", "sep")}
     folders = {}
@@ -56,7 +56,7 @@ def encoders(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def families(
     encoders: dict[str, Path], tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """The encoders, and one of family bert."""
+    """The folders of `encoders`, and one of family bert."""
     tokenizer = load_tokenizer(str(tokenizer_folder))
     torch.manual_seed(2)
     config = BertConfig(
@@ -75,7 +75,7 @@ def families(
 
 
 def labelled_sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Sentences that say whether they are of an animal: that is in the first words."""
+    """Random sentences labelled by their subject, an animal or a person."""
     chooser = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -98,7 +98,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 @pytest.fixture(scope="session")
 def animals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """train, eval and test of `labelled_sentences`."""
+    """TSV files train, eval and test of `labelled_sentences`."""
     folder = tmp_path_factory.mktemp("animals")
     return {
         name: write_tsv(folder / f"{name}.tsv", labelled_sentences(count, seed), ("sentence", "label"))

@@ -1,4 +1,4 @@
-"""What simple methods predict, by hand on a few rows, and the features of the linear models."""
+"""Baseline predictions checked by hand on a few rows, and the features of the linear models."""
 
 import pytest
 
@@ -16,14 +16,14 @@ CLASSES = Classification(labels=["bad", "good"], pairs=False, **READING)
 
 
 def rows(role, *pairs):
-    """Records of a text and another value."""
+    """Records with a text and one other value."""
     return [Record({"text": text, role: value}, {}, "") for text, value in pairs]
 
 
 TRAIN = rows("label", *[("fine film", "good"), ("dull film", "bad")] * 4, ("fine", "good"))
 
 
-def test_the_words_of_a_text_say_its_class():
+def test_tf_idf_baseline_predicts_class_from_words():
     test = rows("label", ("fine !", "good"), ("dull story", "bad"), ("dull", "good"))
     constant, learned = CLASSES.baselines(test, TRAIN)
     assert constant.name == "always 'good'"
@@ -32,16 +32,16 @@ def test_the_words_of_a_text_say_its_class():
     assert CLASSES.measure(test, learned.predictions)()["accuracy"] == pytest.approx(2 / 3)
 
 
-def test_without_training_rows_there_is_only_the_constant():
+def test_only_constant_baseline_without_training_rows():
     assert [found.name for found in CLASSES.baselines(TRAIN, [])] == ["always 'good'"]
 
 
-def test_nothing_is_learned_from_one_class_or_from_blank_texts():
+def test_no_linear_baseline_for_one_class_or_blank_texts():
     assert len(CLASSES.baselines(TRAIN, TRAIN[:1])) == 1
     assert len(CLASSES.baselines(TRAIN, rows("label", (" ", "good"), ("", "bad")))) == 1
 
 
-def test_each_of_several_labels_is_learned_by_itself():
+def test_multi_label_baseline_learns_each_label_separately():
     task = Classification(labels=["a", "b", "never"], several=True, pairs=False, **READING)
     train = rows("label", *[("apple", ["a"]), ("bean", ["b"]), ("apple bean", ["a", "b"])] * 4)
     test = rows("label", ("apple", ["a"]), ("bean apple", []), ("other", ["a"]))
@@ -49,17 +49,17 @@ def test_each_of_several_labels_is_learned_by_itself():
     assert [row["labels"] for row in learned.predictions[:2]] == [["a"], ["a", "b"]]
 
 
-def test_numbers_by_ridge_regression():
+def test_regression_baseline_uses_ridge_regression():
     task = Regression(mean=0.0, spread=1.0, pairs=False, **READING)
     train = rows("label", *[("low", 1), ("high", 5)] * 50)
     (_, learned) = task.baselines(rows("label", ("high", 5), ("low", 1), ("new", 3)), train)
     assert learned.name == "TF-IDF with ridge regression"
-    # Of n rows with x = 1 the penalty 1 leaves n / (n + 2) of the difference, in both directions.
+    # With n rows of unit features, a penalty of 1 shrinks the deviation from the mean to n / (n + 2) of its size.
     scores = [row["score"] for row in learned.predictions]
     assert scores == pytest.approx([3 + 2 * 50 / 51, 3 - 2 * 50 / 51, 3.0], abs=0.01)
 
 
-def test_pairs_are_compared_by_their_cosine():
+def test_pair_baseline_uses_cosine_of_texts():
     def pair(text, other, label):
         return Record({"text": text, "pair": other, "label": label}, {}, "")
 
@@ -79,11 +79,11 @@ def test_pairs_are_compared_by_their_cosine():
         ("ไทย", {"ไ", "ท", "ย", "ไท", "ทย", "ไทย"}),
     ],
 )
-def test_features_are_words_or_characters(text, features):
+def test_tf_idf_features_are_word_or_character_n_grams(text, features):
     assert set(tf_idf([text]).get_feature_names_out()) == features
 
 
-def test_of_many_or_long_texts_some_are_read_and_the_name_says_so(monkeypatch):
+def test_baseline_subsamples_many_or_long_texts(monkeypatch):
     assert evenly_spaced(TRAIN) == list(range(9))
     monkeypatch.setattr(baselines, "MOST_ROWS", 4)
     assert len(evenly_spaced(TRAIN)) == 4
@@ -93,7 +93,7 @@ def test_of_many_or_long_texts_some_are_read_and_the_name_says_so(monkeypatch):
     assert evenly_spaced(TRAIN) == [0, 8]
 
 
-def test_the_most_common_tag_of_each_token():
+def test_tag_baseline_predicts_most_common_tag_of_each_token():
     def tagged(*pairs):
         tokens, tags = zip(*pairs, strict=True)
         return Record({"tokens": list(tokens), "tags": list(tags)}, {}, "")
@@ -107,7 +107,7 @@ def test_the_most_common_tag_of_each_token():
     assert len(task.baselines(test, [])) == 1
 
 
-def test_the_lead_is_as_long_as_a_usual_summary():
+def test_lead_baseline_has_length_of_typical_summary():
     assert lead("One two. Three four five! Six.", 3) == "One two.\nThree four five!"
     assert lead("One two. Three.", 1) == "One two."
     assert lead("A: hi\nB: so\nA: no", 4) == "A: hi\nB: so"
@@ -122,12 +122,12 @@ def test_the_lead_is_as_long_as_a_usual_summary():
     assert Generation.copied(None, records, records)[1][0] == "Rain fell. It poured. Then sun."
 
 
-def test_texts_are_ranked_by_the_cosine_of_their_words():
+def test_embedding_baseline_ranks_by_tf_idf_cosine():
     pairs = [("red wool", "the red wool"), ("iron", "old iron gate"), ("clay", "salt")]
     records = rows("pair", *pairs)
     task = Embedding(scored=False, max_length=8)
     (found,) = task.baselines(records, [])
-    # No text has a word of the third: all three have a cosine of 0.
+    # No text shares a word with the third query: all three cosines are 0.
     assert [row["rank"] for row in found.predictions] == [1, 1, 3]
     scored = [Record(row.values | {"label": 1.0}, {}, "") for row in records]
     (found,) = Embedding(scored=True, max_length=8).baselines(scored, scored)
@@ -136,7 +136,7 @@ def test_texts_are_ranked_by_the_cosine_of_their_words():
     assert "rank" not in found.predictions[0]
 
 
-def test_choices_have_the_constant_alone():
+def test_multiple_choice_has_only_constant_baseline():
     choices = [Record({"text": "x", "choices": ["a", "b"], "label": 1}, {}, "")] * 2
     (found,) = MultipleChoice(max_length=8).baselines(choices, choices)
     assert [row["label"] for row in found.predictions] == [1, 1]

@@ -1,4 +1,4 @@
-"""Fine-tuning and prediction on a GPU, against the same network on the CPU."""
+"""Fine-tuning and prediction on a GPU, compared with the same network on the CPU."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cuda
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_a_classifier_is_tuned_and_says_what_it_says_on_a_cpu(
+def test_classifier_on_gpu_equals_transformers_pipeline_on_cpu(
     family: str, encoders: dict[str, Path], animals: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
@@ -32,7 +32,7 @@ def test_a_classifier_is_tuned_and_says_what_it_says_on_a_cpu(
     assert [row["score"] for row in on_gpu] == pytest.approx([row["score"] for row in on_cpu], abs=0.02)
 
 
-def test_text_is_generated(encoders: dict[str, Path], tmp_path: Path) -> None:
+def test_translation_finetuning_on_gpu_exceeds_bleu_20(encoders: dict[str, Path], tmp_path: Path) -> None:
     texts = [text for text, _ in labelled_sentences(200)]
     for name in ("source", "target"):
         (tmp_path / name).write_text("\n".join(texts) + "\n", encoding="utf-8")

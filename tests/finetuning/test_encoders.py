@@ -23,7 +23,7 @@ def head(encoder):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
+def test_load_into_copies_and_counts_all_encoder_weights(encoders, family):
     encoder = load_encoder(str(encoders[family]))
     model = head(encoder)
     encoder.load_into(model.base_model)
@@ -36,7 +36,7 @@ def test_every_weight_of_the_encoder_arrives_and_is_counted(encoders, family):
     assert model.config.hidden_dropout_prob == 0.3
 
 
-def test_weights_of_family_elektron_are_rescaled_and_say_the_same(encoders, tmp_path, tokenizer_folder):
+def test_elektron_weights_are_rescaled_without_changing_outputs(encoders, tmp_path, tokenizer_folder):
     torch.manual_seed(0)
     trained = AutoModel.from_pretrained(encoders["elektron"]).eval()
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_weights_of_family_elektron_are_rescaled_and_say_the_same(encoders, tmp_
     assert torch.allclose(before, after, atol=1e-2)
 
 
-def test_scratch_has_the_same_shape_and_other_weights(encoders):
+def test_from_scratch_loads_no_weights(encoders):
     encoder = load_encoder(str(encoders["elektron"]))
     scratch = encoder.from_scratch()
     torch.manual_seed(0)
@@ -72,11 +72,11 @@ def test_scratch_has_the_same_shape_and_other_weights(encoders):
     scratch.load_into(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert scratch.count_loaded(model)["loaded"] == 0
-    # The family's own initial weights.
+    # The weights keep the initialization of the family.
     assert (model.base_model.layers[0].attention_gain.weight == INITIAL_GAIN).all()
 
 
-def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
+def test_bert_encoder_of_transformers_is_loaded(tmp_path, tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -93,14 +93,14 @@ def test_any_encoder_of_transformers(tmp_path, tokenizer_folder):
     assert encoder.count_loaded(model)["loaded"] > 0
 
 
-def test_a_run_stands_for_its_discriminator(encoders, caplog):
+def test_run_folder_loads_discriminator(encoders, caplog):
     caplog.set_level("INFO", "elektron")
     encoder = load_encoder(str(encoders["elektron"].parent))
     assert encoder.name == str(encoders["elektron"])
     assert "is a pre-training run" in caplog.text
 
 
-def test_a_generator_is_logged(encoders, caplog):
+def test_loading_generator_is_logged(encoders, caplog):
     load_encoder(str(encoders["electra"].with_name("generator")))
     assert "is a generator" in caplog.text
     caplog.clear()
@@ -108,7 +108,7 @@ def test_a_generator_is_logged(encoders, caplog):
     assert not caplog.text
 
 
-def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_folder):
+def test_tokenizer_larger_than_model_vocabulary_raises(tmp_path, tokenizer_folder):
     config = ElektronConfig(vocab_size=20, embedding_size=16, hidden_size=16, num_hidden_layers=1, intermediate_size=16)
     ElektronForPreTraining(config).save_pretrained(tmp_path)
     for path in tokenizer_folder.iterdir():
@@ -117,12 +117,12 @@ def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path, tokenizer_fold
         load_encoder(str(tmp_path))
 
 
-def test_no_model_no_traceback(tmp_path):
+def test_folder_without_model_raises_elektron_error(tmp_path):
     with pytest.raises(ElektronError, match="no model can be read"):
         load_encoder(str(tmp_path))
 
 
-def test_a_recipes_network_with_random_weights(tokenizer_folder):
+def test_scratch_encoder_has_recipe_architecture_and_no_weights(tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     encoder = scratch_encoder("quickstart", tokenizer)
     assert encoder.weights is None
@@ -165,7 +165,7 @@ def random_encoder(folder, tokenizer_folder, family, **sizes):
         ("yoso", {}, 40),
     ],
 )
-def test_the_longest_input_is_what_the_model_can_read(tmp_path, tokenizer_folder, family, changes, longest):
+def test_longest_input_equals_position_limit_of_model(tmp_path, tokenizer_folder, family, changes, longest):
     encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes))
     assert encoder.longest_input == longest
     model = AutoModel.from_config(encoder.config).eval()
@@ -174,14 +174,14 @@ def test_the_longest_input_is_what_the_model_can_read(tmp_path, tokenizer_folder
         model(torch.full((1, longest + 1), 7), attention_mask=torch.ones(1, longest + 1))
 
 
-def test_relative_positions_have_no_end(tmp_path, tokenizer_folder):
+def test_relative_positions_allow_unlimited_input(tmp_path, tokenizer_folder):
     sizes = {"vocab_size": 90, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
     encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, "xlnet", **sizes))
     assert encoder.longest_input == UNLIMITED
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
-def test_decoders_are_refused(tmp_path, tokenizer_folder, family):
+def test_loading_decoder_raises(tmp_path, tokenizer_folder, family):
     name = random_encoder(tmp_path, tokenizer_folder, family, **SMALL)
     with pytest.raises(ElektronError, match=rf"{family}.* decoder.*: give an encoder"):
         load_encoder(name)

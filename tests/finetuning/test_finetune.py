@@ -1,4 +1,4 @@
-"""Whole fine-tunings in small: files in, a folder that loads anywhere out; and everything that is refused."""
+"""End-to-end fine-tuning of small models: output folders, predictions, evaluation and invalid input."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def animal_config(encoders, animals, out, family="elektron", **options):
 
 @pytest.fixture(scope="module")
 def electra(encoders, animals, tmp_path_factory):
-    """A classifier of family electra."""
+    """Folder of a fine-tuned classifier of family electra."""
     out = tmp_path_factory.mktemp("electra") / "model"
     test = [str(animals["test"])]
     finetune(animal_config(encoders, animals, out, "electra", test=test, epochs=8.0))
@@ -50,7 +50,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_what_lies_in_the_folder(electra, animals):
+def test_output_folder_has_model_metrics_predictions_and_report(electra, animals):
     names = {path.name for path in electra.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "task.json"} <= names
     assert {"metrics.json", "predictions.jsonl", "runs.json", "config.yaml"} <= names
@@ -58,7 +58,7 @@ def test_what_lies_in_the_folder(electra, animals):
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     metrics = read(electra / "metrics.json")
     assert metrics["split"] == "test"
-    assert metrics["accuracy"] == 1.0  # the first words tell
+    assert metrics["accuracy"] == 1.0  # the first words determine the label
     low, high = metrics["intervals"]["accuracy"]
     assert low <= metrics["accuracy"] <= high
     predictions = lines(electra / "predictions.jsonl")
@@ -67,7 +67,7 @@ def test_what_lies_in_the_folder(electra, animals):
     assert [row["label"] for row in predictions] == [row["predicted_label"] for row in predictions]
 
 
-def test_plain_transformers_give_the_same_labels(electra):
+def test_transformers_pipeline_gives_equal_predictions(electra):
     texts = [text for text, _ in labelled_sentences(20, seed=9)]
     from elektron.inference.models import load_predictor
 
@@ -77,10 +77,10 @@ def test_plain_transformers_give_the_same_labels(electra):
     assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-4)
 
 
-def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
+def test_evaluate_reproduces_metrics_of_finetuning(electra, animals, tmp_path, capsys):
     found = evaluate(EvaluateConfig(model=str(electra), data=[str(animals["test"])], out=tmp_path / "scores"))
     before = read(electra / "metrics.json")
-    # Without the training rows, from which the linear model learns.
+    # The linear baseline is missing, because evaluate has no training rows.
     assert found["baselines"] == before["baselines"][:1] and len(before["baselines"]) == 2
     for name, value in found.items():
         if name not in ("intervals", "baselines"):
@@ -89,7 +89,7 @@ def test_evaluation_finds_the_same_figures(electra, animals, tmp_path, capsys):
     assert "Accuracy" in capsys.readouterr().out
 
 
-def test_evaluation_is_in_the_precision_of_finetuning(electra, animals, tmp_path):
+def test_evaluate_defaults_to_precision_of_finetuning(electra, animals, tmp_path):
     details = read(electra / "details.json")
     assert details["precision"] == Device.choose().precision
     copy = shutil.copytree(electra, tmp_path / "tuned")
@@ -110,7 +110,7 @@ def test_prediction_keeps_columns_and_order(electra, animals, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_seeds_search_and_scratch_side_by_side(encoders, animals, tmp_path, capsys):
+def test_sweep_with_seeds_and_scratch_baseline(encoders, animals, tmp_path, capsys):
     config = animal_config(
         encoders,
         animals,
@@ -146,15 +146,17 @@ def four_trainings(encoders, animals, out):
 
 @pytest.fixture(scope="module")
 def whole(encoders, animals, tmp_path_factory):
-    """The result of four trainings without an interruption."""
+    """Output folder of four uninterrupted trainings."""
     out = tmp_path_factory.mktemp("whole") / "m"
     finetune(four_trainings(encoders, animals, out))
     return out
 
 
 @pytest.mark.parametrize("finished", [2, 3])
-def test_finished_trainings_survive_an_interruption(finished, encoders, animals, whole, tmp_path, monkeypatch, caplog):
-    """With two finished of four, the better one of those tried; with three, also a seed that beats it or not."""
+def test_interrupted_search_resumes_and_equals_uninterrupted_search(
+    finished, encoders, animals, whole, tmp_path, monkeypatch, caplog
+):
+    """Two of four finished trainings complete the sweep; the third is another seed of the best settings."""
 
     def interrupted(search, *arguments):
         if len(search.trials) == finished:
@@ -184,7 +186,7 @@ def test_finished_trainings_survive_an_interruption(finished, encoders, animals,
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_path, monkeypatch, caplog, seeds):
+def test_finished_trainings_of_other_settings_are_removed(encoders, animals, tmp_path, monkeypatch, caplog, seeds):
     def interrupted(search, *arguments):
         if search.trials:
             raise KeyboardInterrupt
@@ -199,14 +201,14 @@ def test_trainings_of_other_settings_are_not_taken_over(encoders, animals, tmp_p
     assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2] * seeds
 
 
-def test_out_is_refused_before_anything_is_read(encoders, animals, tmp_path):
+def test_unusable_out_raises_before_files_are_read(encoders, animals, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "file" / "m"):
         with pytest.raises(ElektronError, match=r"not empty|cannot be written"):
             finetune(animal_config(encoders, animals, out, train=["no such file"]))
 
 
-def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(animals, tmp_path):
+def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
     finetune(
         FinetuneConfig(
             task="classification",
@@ -244,11 +246,11 @@ def test_scratch_of_a_recipe_learns_its_vocabulary_from_the_training_texts(anima
         ("embedding", {"text": "a", "pair": "b", "negative": "c", "label": 1.0}, ["a", "b", "c"]),
     ],
 )
-def test_a_vocabulary_is_learned_from_all_that_is_read(task, values, texts):
+def test_input_texts_returns_all_encoder_inputs_of_task(task, values, texts):
     assert input_texts(TASKS[task].layout, [Record(values, {}, "")]) == texts
 
 
-def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path, caplog):
+def test_same_file_for_train_eval_and_test_is_logged(encoders, animals, tmp_path, caplog):
     same = [str(animals["train"])]
     finetune(animal_config(encoders, animals, tmp_path / "m", eval=same, test=same, epochs=1.0))
     for name in ("--eval", "--test"):
@@ -256,7 +258,7 @@ def test_choosing_and_reporting_on_one_file_is_said(encoders, animals, tmp_path,
     assert "both chosen on and reported on" in caplog.text
 
 
-def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(encoders, animals, tmp_path, caplog):
+def test_correct_predictions_on_single_label_eval_are_no_collapse(encoders, animals, tmp_path, caplog):
     rows = [row for row in labelled_sentences(60, seed=2) if row[1] == "animal"]
     one = write_tsv(tmp_path / "eval.tsv", rows, ("sentence", "label"))
     metrics = finetune(animal_config(encoders, animals, tmp_path / "m", eval=[str(one)]))
@@ -267,7 +269,7 @@ def test_a_model_that_is_right_about_rows_of_one_label_has_not_collapsed(encoder
 
 
 class Parrot:
-    """A trained classifier with given predictions, which counts the rows that it is run on."""
+    """Stand-in for a predictor, with given predictions and a count of the predicted rows."""
 
     def __init__(self, says):
         self.says = says
@@ -280,7 +282,7 @@ class Parrot:
 
 
 def collapse(says, train, evaluation):
-    """`Search.collapse` for a model that predicts so, and on how many more rows it was run."""
+    """The result of `Search.collapse` for given predictions, and the number of training rows predicted for it."""
     train, evaluation = (
         [Record({"text": "t", "label": label}, {}, "") for label in labels] for labels in (train, evaluation)
     )
@@ -304,7 +306,7 @@ def collapse(says, train, evaluation):
         (lambda record: "a", "aaaa", "aa", ("", 4)),
     ],
 )
-def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(says, train, evaluation, found):
+def test_suspected_collapse_is_checked_on_training_rows(says, train, evaluation, found):
     assert collapse(says, train, evaluation) == found
 
 
@@ -312,7 +314,7 @@ def test_a_collapse_is_judged_on_rows_of_which_different_things_are_true(says, t
     ("epochs", "trainings", "advice"),
     [(1.0, 1, "more --epochs may help"), (16.0, 3, "another --learning-rate or more --epochs")],
 )
-def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
+def test_collapse_is_logged_and_only_long_trainings_restart(
     encoders, animals, tmp_path, caplog, monkeypatch, epochs, trainings, advice
 ):
     monkeypatch.setattr(Search, "collapse", lambda *_: "it says 'a' of every text")
@@ -325,7 +327,7 @@ def test_a_collapse_is_said_and_only_a_training_of_some_length_begins_again(
     assert advice in caplog.text
 
 
-def test_several_labels_at_once(encoders, tmp_path):
+def test_multi_label_classification(encoders, tmp_path):
     rows = []
     for text, label in labelled_sentences(200, seed=4):
         labels = [label] + (["food"] if "bread" in text or "apple" in text else [])
@@ -353,7 +355,7 @@ def test_several_labels_at_once(encoders, tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1e-7, 1.0])
-def test_large_offsets_and_small_numbers_survive_lower_precision(encoders, tmp_path, scale):
+def test_regression_in_bf16_with_large_offset_or_small_scale(encoders, tmp_path, scale):
     rows = [
         (text, str(2013.0 * scale + scale * (label == "animal"))) for text, label in labelled_sentences(100, seed=5)
     ]
@@ -374,7 +376,7 @@ def test_large_offsets_and_small_numbers_survive_lower_precision(encoders, tmp_p
     assert again["mse"] == pytest.approx(metrics["mse"], rel=1e-3)
 
 
-def test_evaluation_rows_have_the_columns_of_training(encoders, tmp_path):
+def test_evaluation_columns_that_differ_from_training_raise(encoders, tmp_path):
     row = {"text": "a cat .", "label": "x"}
     train = write_jsonl(tmp_path / "train.jsonl", [row | {"pair": "b"}, row | {"pair": "c", "label": "y"}])
     other = write_jsonl(tmp_path / "eval.jsonl", [row | {"other": "b"}])
@@ -389,14 +391,14 @@ def test_evaluation_rows_have_the_columns_of_training(encoders, tmp_path):
             finetune(config)
 
 
-def test_several_labels_for_a_model_of_one_are_refused(electra, tmp_path):
+def test_multiple_labels_for_single_label_model_raise(electra, tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", [{"text": "a", "label": ["animal", "person"]}])
     with pytest.raises(ElektronError, match="line 1: 2 labels, and the model gives each text one"):
         evaluate(EvaluateConfig(model=str(electra), data=[str(path)]))
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_regression_gives_numbers_on_the_scale_of_the_file(encoders, tmp_path, family):
+def test_regression_predicts_on_scale_of_labels(encoders, tmp_path, family):
     rows = [(text, str(100.0 if label == "animal" else 300.0)) for text, label in labelled_sentences(200, seed=5)]
     path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
     metrics = finetune(
@@ -413,14 +415,14 @@ def test_regression_gives_numbers_on_the_scale_of_the_file(encoders, tmp_path, f
     assert metrics["pearson"] > 0.95
     assert metrics["mse"] == pytest.approx(metrics["loss"], rel=1e-3)
     if family == "electra":
-        # transformers alone gives the same number.
+        # The transformers pipeline gives the same number.
         said = lines(tmp_path / "m/predictions.jsonl")[0]
         judge = pipeline("text-classification", model=str(tmp_path / "m"), function_to_apply="none")
         assert judge(said["text"])[0]["score"] == pytest.approx(said["predicted_score"], rel=1e-3)
 
 
 def tagged_sentences(count, seed):
-    """The subject's nouns are entities."""
+    """Sentences in which the nouns of the subject are entities."""
     rows = []
     for text, label in labelled_sentences(count, seed):
         tokens = text.split()
@@ -432,7 +434,7 @@ def tagged_sentences(count, seed):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_tags(encoders, tmp_path, family):
+def test_token_classification_of_conll_file(encoders, tmp_path, family):
     path = tmp_path / "train.conll"
     path.write_text(
         "-DOCSTART- O\n\n"
@@ -456,7 +458,7 @@ def test_tags(encoders, tmp_path, family):
     assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
     if family == "electra":
         text = "the cat sees a long road ."
-        # What transformers does with pieces inside a word is for it to say: the first one counts.
+        # With this strategy of transformers, the first piece of a word determines its tag.
         tagger = pipeline("token-classification", model=str(tmp_path / "m"), aggregation_strategy="first")
         assert [(found["word"], found["entity_group"]) for found in tagger(text)] == [("cat", "ANI")]
         (tmp_path / "in.txt").write_text(text + "\n")
@@ -472,7 +474,7 @@ def test_tags(encoders, tmp_path, family):
 
 
 def as_kaggle_has_it(path, rows):
-    """A token a row, with the number of the sentence in its first row."""
+    """One token per row, with the sentence number in the first row of each sentence."""
     with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Sentence #", "Word", "POS", "Tag"])
@@ -483,7 +485,7 @@ def as_kaggle_has_it(path, rows):
 
 
 def as_doccano_has_it(path, rows):
-    """A text with the characters of its entities."""
+    """One text per line, with the character spans of its entities."""
     found = []
     for row in rows:
         text, spans = " ".join(row["tokens"]), []
@@ -495,7 +497,7 @@ def as_doccano_has_it(path, rows):
 
 
 @pytest.mark.parametrize("written", [as_kaggle_has_it, as_doccano_has_it])
-def test_tags_of_other_forms(encoders, tmp_path, written):
+def test_token_classification_of_kaggle_and_doccano_files(encoders, tmp_path, written):
     rows = tagged_sentences(120, 6)
     path = written(tmp_path / "train", rows)
     metrics = finetune(
@@ -512,7 +514,7 @@ def test_tags_of_other_forms(encoders, tmp_path, written):
     assert metrics["rows"] == len(rows)
     assert metrics["f1"] > 0.9
     assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
-    # The very file predicts without a word about its columns.
+    # Prediction reads the same file without column options.
     output = tmp_path / "p.jsonl"
     predict(PredictConfig(model=str(tmp_path / "m"), input=str(path), output=output))
     said = [row.get("predicted_tags", row.get("tags")) for row in lines(output)]
@@ -546,7 +548,7 @@ def test_multiple_choice(encoders, tmp_path):
 
 
 class TestBadInput:
-    """One line, exit status 2, nothing harmed."""
+    """Invalid input ends in a one-line error and leaves files unchanged."""
 
     def refuse(self, capsys, tmp_path, arguments, *said):
         out = tmp_path / "out"
@@ -568,7 +570,7 @@ class TestBadInput:
         more = ("--text", "sentense")
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, *more), "sentense", "sentence")
 
-    def test_a_label_that_training_never_had(self, capsys, tmp_path, encoders, animals):
+    def test_label_absent_from_training(self, capsys, tmp_path, encoders, animals):
         odd = write_tsv(
             tmp_path / "odd.tsv",
             [("the cat .", "animal"), ("the dog .", "animl")],
@@ -588,7 +590,7 @@ class TestBadInput:
         empty = write_tsv(tmp_path / "empty.tsv", rows, ("sentence", "label"))
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3")
 
-    def test_a_model_that_is_not_there_before_the_files_are_read(self, capsys, tmp_path, animals):
+    def test_missing_model_folder_or_unknown_recipe(self, capsys, tmp_path, animals):
         for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
             arguments = [
                 "finetune",
@@ -604,11 +606,11 @@ class TestBadInput:
         short = write_tsv(tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label"))
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=short), "line 3")
 
-    def test_no_numbers_for_regression(self, capsys, tmp_path, encoders, animals):
+    def test_non_numeric_labels_for_regression(self, capsys, tmp_path, encoders, animals):
         arguments = self.arguments(encoders, animals, task="regression")
         self.refuse(capsys, tmp_path, arguments, "line 2", "is no number")
 
-    def test_tags_that_do_not_match_the_tokens(self, capsys, tmp_path, encoders):
+    def test_different_numbers_of_tags_and_tokens(self, capsys, tmp_path, encoders):
         path = tmp_path / "tags.txt"
         path.write_text("the cat\tO B-ANI\nthe old dog\tO B-ANI\n")
         arguments = ["finetune", "token-classification", "--model", encoders["elektron"]]
@@ -619,17 +621,17 @@ class TestBadInput:
         assert main(arguments) == 2
         assert "is a model for classification, not for regression" in capsys.readouterr().err
 
-    def test_a_model_that_was_never_fine_tuned(self, capsys, encoders, animals):
+    def test_predict_with_model_not_finetuned(self, capsys, encoders, animals):
         assert main(["predict", str(encoders["electra"]), "--input", str(animals["test"])]) == 2
         assert "has not been fine-tuned" in capsys.readouterr().err
 
-    def test_a_folder_that_is_taken(self, encoders, animals, tmp_path):
+    def test_nonempty_out_folder(self, encoders, animals, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
         with pytest.raises(ElektronError, match="not empty"):
             finetune(animal_config(encoders, animals, tmp_path))
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
-    def test_scratch_against_scratch(self, animals, tmp_path):
+    def test_scratch_baseline_of_scratch_model(self, animals, tmp_path):
         with pytest.raises(ElektronError, match="pretrained --model"):
             finetune(
                 FinetuneConfig(
@@ -642,8 +644,8 @@ class TestBadInput:
             )
 
 
-def test_labels_of_different_programs_are_the_same_classes(encoders, tmp_path):
-    """Floats of pandas in training, numbers in evaluation; a file without a header is read again as it was."""
+def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
+    """Labels are floats in training and integers in evaluation; predict reads the training file without a header."""
     rows = [(text, "1" if label == "animal" else "0") for text, label in labelled_sentences(80, 5)]
     train = tmp_path / "train.csv"
     train.write_text("".join(f"{n},{text},{label}.0\n" for n, (text, label) in enumerate(rows)))
@@ -669,7 +671,7 @@ def test_labels_of_different_programs_are_the_same_classes(encoders, tmp_path):
     assert figures["rows"] == len(rows)
 
 
-def test_a_class_that_is_not_drawn_is_known(encoders, tmp_path):
+def test_max_train_keeps_labels_of_undrawn_classes(encoders, tmp_path):
     rows = [{"text": t, "label": x} for t, x in [*labelled_sentences(40, 5), ("a bird .", "rare")]]
     metrics = finetune(
         FinetuneConfig(
@@ -687,5 +689,5 @@ def test_a_class_that_is_not_drawn_is_known(encoders, tmp_path):
     assert labels == ["animal", "person", "rare"]
 
 
-def test_the_checksums_of_a_chosen_model_are_of_its_own_files(whole):
+def test_checksums_match_files_of_chosen_model(whole):
     assert checksum_faults(whole) == {}

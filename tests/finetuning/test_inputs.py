@@ -18,13 +18,13 @@ def ids(tokenizer):
     return tokenizer(LONG, add_special_tokens=False)["input_ids"]
 
 
-def test_head(tokenizer, ids):
+def test_head_truncation(tokenizer, ids):
     (row,) = encode(tokenizer, [LONG], max_length=10)
     assert row["input_ids"] == [tokenizer.cls_token_id, *ids[:8], tokenizer.sep_token_id]
     assert row["record"] == 0
 
 
-def test_head_and_tail(tokenizer, ids):
+def test_head_tail_truncation(tokenizer, ids):
     (row,) = encode(tokenizer, [LONG], max_length=10, truncation="head-tail")
     assert row["input_ids"] == [
         tokenizer.cls_token_id,
@@ -34,7 +34,7 @@ def test_head_and_tail(tokenizer, ids):
     ]
 
 
-def test_windows_hold_everything_and_overlap(tokenizer, ids):
+def test_windows_cover_text_and_overlap_by_stride(tokenizer, ids):
     rows = encode(tokenizer, ["the cat .", LONG], max_length=10, truncation="windows", stride=3)
     assert [row["record"] for row in rows] == [0] + [1] * (len(rows) - 1)
     pieces = [row["input_ids"][1:-1] for row in rows[1:]]
@@ -46,12 +46,12 @@ def test_windows_hold_everything_and_overlap(tokenizer, ids):
 
 
 @pytest.mark.parametrize("truncation", ["head", "head-tail", "windows"])
-def test_what_fits_is_read_as_it_is(tokenizer, truncation):
+def test_short_text_is_not_truncated(tokenizer, truncation):
     (row,) = encode(tokenizer, ["the cat ."], max_length=10, truncation=truncation, stride=2)
     assert row["input_ids"] == tokenizer("the cat .")["input_ids"]
 
 
-def test_of_a_pair_the_longer_is_cut(tokenizer):
+def test_longer_text_of_pair_is_truncated(tokenizer):
     (row,) = encode(tokenizer, [LONG], ["the cat ."], max_length=16)
     assert len(row["input_ids"]) == 16
     cat = tokenizer("the cat .", add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Rows held out by the seed, stratified by class; what is logged of classes."""
+"""Rows held out by seed and stratified by class, and the class counts in the log."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.recipe import held_out_fraction
 
 
-def test_a_share_instead_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_fraction_must_be_between_0_and_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert held_out_fraction(["0.1"]) == 0.1
     assert held_out_fraction(["dev.csv"]) is None
@@ -30,7 +30,7 @@ def records(count: int) -> list[Record]:
     return [Record({"text": str(n)}, {}, f"line {n}") for n in range(count)]
 
 
-def test_rows_are_held_out_by_the_seed() -> None:
+def test_hold_out_splits_rows_reproducibly_by_seed() -> None:
     rows = records(100)
     train, held_out = hold_out(rows, 0.1, seed=1)
     assert len(held_out) == 10
@@ -41,7 +41,7 @@ def test_rows_are_held_out_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("count", "share"), [(3, 0.1), (0, 0.5), (1, 0.5), (3, 0.9)])
-def test_neither_side_may_be_empty(count: int, share: float) -> None:
+def test_hold_out_with_empty_part_raises(count: int, share: float) -> None:
     with pytest.raises(ElektronError, match=f"of {count} rows cannot be held out"):
         hold_out(records(count), share, seed=1)
 
@@ -50,7 +50,7 @@ def texts(records: list[Record]) -> list[str]:
     return [record.values["text"] for record in records]
 
 
-def test_test_rows_may_be_held_out_too_and_are_in_no_other_part(tmp_path: Path) -> None:
+def test_held_out_test_rows_are_in_no_other_split(tmp_path: Path) -> None:
     file = tmp_path / "train.tsv"
     file.write_text("text\tlabel\n" + "".join(f"text {n}\t{'ab'[n % 4 == 0]}\n" for n in range(100)))
 
@@ -77,7 +77,7 @@ def of_classes(**counts: int) -> list[Record]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -> None:
+def test_stratified_split_keeps_single_row_classes_in_training(seed: int) -> None:
     rows = of_classes(common=60, some=20, rare=1, lone=1)
     train, held_out = hold_out(rows, 0.25, seed, by_class=True)
     assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
@@ -91,14 +91,14 @@ def test_each_class_has_its_share_and_a_class_of_one_row_is_trained(seed: int) -
     }
 
 
-def test_a_row_of_several_classes_counts_for_the_rarest() -> None:
+def test_row_of_several_classes_is_stratified_by_rarest_class() -> None:
     tags = [["O", "B"], ["O", "S"], *[["O"]] * 18]
     rows = [Record({"tags": found}, {}, "file") for found in tags]
     for seed in range(5):
         assert {0, 1} < stratified(rows, 4, seed, by_class=True)
 
 
-def test_classes_of_equal_counts_are_logged_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_of_equal_count_are_logged_alphabetically(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [f"name {letter}" for letter in "dbeacf"]
     file = tmp_path / "train.tsv"
     file.write_text("text\tlabel\n" + "".join(f"text {n}\t{name}\n" for name in names for n in range(4)))

@@ -42,14 +42,14 @@ def rates(model, **options):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_each_layer_learns_at_a_share_of_the_one_above(encoders, family):
+def test_layer_decay_scales_learning_rate_by_layer(encoders, family):
     model = AutoModelForSequenceClassification.from_pretrained(encoders[family])
     found = rates(model)
     assert found.keys() == dict(model.named_parameters()).keys()
     for name, (rate, _) in found.items():
         expected = 1.0
         if ".embeddings" in name:
-            expected = 0.125  # two layers: 0.5 and 0.25
+            expected = 0.125  # below two layers with rates 0.5 and 0.25
         elif ".layer.0." in name or ".layers.0." in name:
             expected = 0.25
         elif ".layer.1." in name or ".layers.1." in name:
@@ -58,7 +58,7 @@ def test_each_layer_learns_at_a_share_of_the_one_above(encoders, family):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra", "bert"])
-def test_the_head_alone_can_be_trained(families, family):
+def test_freeze_encoder_leaves_only_head_parameters(families, family):
     model = AutoModelForSequenceClassification.from_pretrained(families[family])
     freeze_encoder(model)
     found = rates(model, layer_decay=0.0)
@@ -67,14 +67,14 @@ def test_the_head_alone_can_be_trained(families, family):
     assert {name: rate for name, (rate, _) in found.items()} == dict.fromkeys(head, 1.0)
 
 
-def test_weight_decay_falls_on_matrices_only(encoders):
+def test_weight_decay_applies_only_to_matrices(encoders):
     model = AutoModelForSequenceClassification.from_pretrained(encoders["electra"])
     parameters = dict(model.named_parameters())
     for name, (_, decay) in rates(model).items():
         assert decay == (0.1 if parameters[name].ndim >= 2 else 0.0)
 
 
-def test_without_decay_all_learn_alike_and_frozen_ones_do_not(encoders):
+def test_layer_decay_1_gives_equal_rates_without_frozen_parameters(encoders):
     model = AutoModelForSequenceClassification.from_pretrained(encoders["elektron"])
     model.base_model.embeddings.requires_grad_(False)
     found = rates(model, layer_decay=1.0)
@@ -84,7 +84,7 @@ def test_without_decay_all_learn_alike_and_frozen_ones_do_not(encoders):
 
 
 def muon_for(model, **options):
-    """The chain for a model, and the names of what Muon has."""
+    """The chained optimizer of a model, and the parameter groups of Muon by parameter name."""
     optimizer = make_optimizer(model, settings(**{"optimizer": "muon", "muon_learning_rate": 0.5} | options))
     assert isinstance(optimizer, ChainedOptimizer)
     _, muon = optimizer.optimizers
@@ -95,7 +95,7 @@ def muon_for(model, **options):
     return optimizer, {names[p]: group for group in muon.param_groups for p in group["params"]}
 
 
-def test_muon_takes_the_matrices_inside_the_layers_and_keeps_their_norms(encoders):
+def test_muon_updates_layer_matrices_with_constant_norm(encoders):
     model = AutoModelForSequenceClassification.from_pretrained(encoders["elektron"])
     optimizer, found = muon_for(model)
     matrices = ("attention.qkv", "attention.output", "feed_forward.inner", "feed_forward.output")
@@ -133,7 +133,7 @@ SMALL = {
         ),
     ],
 )
-def test_in_other_families_muon_takes_matrices_that_may_change_their_norms(make, config, matrices):
+def test_muon_has_no_constant_norm_in_other_families(make, config, matrices):
     _, found = muon_for(make(config))
     assert len(found) == matrices
     assert all(".layers.1." in n or ".layer.1." in n for n in found if ".0." not in n)
@@ -143,20 +143,20 @@ def test_in_other_families_muon_takes_matrices_that_may_change_their_norms(make,
         assert group["weight_decay"] == 0.1
 
 
-def test_muon_takes_a_decoders_matrices_too_without_keeping_their_norms(encoders):
+def test_muon_updates_decoder_matrices_without_constant_norm(encoders):
     encoder = load_encoder(str(encoders["elektron"]))
     model = new_encoder_decoder(encoder, encoder.tokenizer, layers=1, positions=16, dropout=0.0)
     _, found = muon_for(model)
     ours = {name for name, group in found.items() if group["constant_norm"]}
     assert len(ours) == 8
     assert all(name.startswith("encoder.") for name in ours)
-    # Attention to itself, attention to the encoder, feed-forward.
+    # Self-attention, cross-attention, feed-forward.
     assert len(found.keys() - ours) == 4 + 4 + 2
     assert all(name.startswith("decoder.") for name in found.keys() - ours)
     assert {found[name]["lr"] for name in found.keys() - ours} == {0.5}
 
 
-def test_a_chain_equals_its_optimizers_stepped_apart_also_from_a_saved_state():
+def test_chained_optimizer_equals_separate_optimizers_after_reload():
     torch.manual_seed(0)
     chained = [torch.nn.Parameter(torch.randn(4, 3)), torch.nn.Parameter(torch.randn(3))]
     apart = copy.deepcopy(chained)

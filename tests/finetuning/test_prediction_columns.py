@@ -1,4 +1,4 @@
-"""Names of predictions beside columns: free in all rows, and the same in all of them."""
+"""Prediction columns have the same names in all rows and differ from all input columns."""
 
 import json
 import math
@@ -14,7 +14,7 @@ def rows(beside: PredictionColumns, *columns: dict) -> list[dict]:
     return beside.rows([Record({}, own, "") for own in columns], [SAID] * len(columns))
 
 
-def test_predictions_have_one_name_however_columns_are_called() -> None:
+def test_prediction_names_are_equal_in_all_rows() -> None:
     found = rows(PredictionColumns(), {"text": "a"}, {"text": "b", "label": "own"})
     assert found == [
         {"text": "a", "predicted_label": "said", "predicted_score": 0.5},
@@ -22,14 +22,14 @@ def test_predictions_have_one_name_however_columns_are_called() -> None:
     ]
 
 
-def test_the_prefix_is_repeated_where_a_row_has_the_name() -> None:
+def test_prefix_is_repeated_if_column_exists() -> None:
     own = {"label": 1, "predicted_label": 2}
     first, second = rows(PredictionColumns(), {"text": "a"}, own)
     assert second == own | {"predicted_predicted_label": "said", "predicted_score": 0.5}
     assert first == {"text": "a", "predicted_predicted_label": "said", "predicted_score": 0.5}
 
 
-def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog) -> None:
+def test_column_appearing_later_is_logged_and_renames_predictions(caplog) -> None:
     beside = PredictionColumns()
     assert rows(beside, {"text": "a"})[0]["predicted_label"] == "said"
     (second,) = rows(beside, {"text": "b", "predicted_label": "own"})
@@ -41,7 +41,7 @@ def test_a_column_that_appears_later_changes_the_name_aloud_and_for_good(caplog)
     assert line.startswith("a column 'predicted_label' appears only now")
 
 
-def test_json_has_no_word_for_what_is_no_finite_number() -> None:
+def test_non_finite_numbers_are_null_in_json() -> None:
     row = {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}, "e": "NaN"}
     back = json.loads(to_json(row), parse_constant=lambda word: 1 / 0)
     assert back == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": "NaN"}

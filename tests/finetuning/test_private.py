@@ -1,4 +1,4 @@
-"""DP-SGD: gradients by row, the clipping bound, the noise, the accountant, what is refused, and what is written."""
+"""DP-SGD: per-row losses, clipping, noise, privacy accounting, invalid options and written files."""
 
 import json
 import math
@@ -24,7 +24,7 @@ RATE = {"learning_rate": 0.5, "warmup": 0.0, "weight_decay": 0.0, "batch_size": 
 
 @pytest.fixture
 def opacus():
-    """Of the extra `privacy`."""
+    """The library of the extra `privacy`, without which the test is skipped."""
     return pytest.importorskip("opacus")
 
 
@@ -70,27 +70,27 @@ def made(encoders, animals, family, kind):
 
 @pytest.mark.parametrize("kind", RECORDS)
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_the_loss_of_a_row_is_what_it_is_alone(encoders, animals, family, kind):
+def test_row_losses_equal_losses_of_single_rows(encoders, animals, family, kind):
     model, task, tokenizer, features, _ = made(encoders, animals, family, kind)
     together = row_losses(model.eval(), task.collate(features, tokenizer), 0.0)
     alone = [model(**task.collate([feature], tokenizer)).loss for feature in features]
     assert together.tolist() == pytest.approx([loss.item() for loss in alone], rel=1e-4)
 
 
-def test_a_row_has_one_feature():
+def test_first_of_each_row_keeps_one_feature_per_row():
     rows = [{"record": number, "part": part} for number, part in ((0, 0), (0, 1), (1, 0), (2, 0))]
     assert first_of_each_row(rows) == [rows[0], rows[2], rows[3]]
 
 
 class Recorder(torch.optim.SGD):
-    """SGD that keeps the gradients which it is given."""
+    """SGD that records its gradients and updates nothing."""
 
     def step(self, closure=None):
         self.seen = [p.grad.clone() for group in self.param_groups for p in group["params"]]
 
 
 def step(monkeypatch, parts, privacy, seed=0):
-    """The gradients that the optimizer is given in the last step of a training with these settings."""
+    """The gradients passed to the optimizer in the last step of a private training."""
     model, task, tokenizer, features, settings = parts
     found = []
 
@@ -112,10 +112,12 @@ def settings_of(noise, norm, rate=1.0, steps=1):
 @pytest.mark.extras
 @pytest.mark.parametrize("kind", RECORDS)
 @pytest.mark.parametrize("family", recipe.PRIVATE_FAMILIES)
-def test_without_noise_and_clipping_the_gradient_is_the_plain_one(opacus, monkeypatch, families, animals, family, kind):
+def test_gradient_without_noise_and_clipping_equals_plain_gradient(
+    opacus, monkeypatch, families, animals, family, kind
+):
     parts = made(families, animals, family, kind)
     model, task, tokenizer, features, settings = parts
-    settings.micro_batch_size = 3  # of four rows: two parts
+    settings.micro_batch_size = 3  # two micro-batches of the four rows
     private_ones = step(monkeypatch, parts, settings_of(0.0, 1e6))
     model.train()
     model.zero_grad()
@@ -128,29 +130,29 @@ def test_without_noise_and_clipping_the_gradient_is_the_plain_one(opacus, monkey
 
 
 @pytest.mark.extras
-def test_no_row_moves_the_sum_by_more_than_the_norm(opacus, monkeypatch, encoders, animals):
+def test_gradient_of_each_row_is_clipped_to_norm(opacus, monkeypatch, encoders, animals):
     parts = made(encoders, animals, "elektron", "classification")
     *rest, features, settings = parts
     for bound in (1e-3, 0.1):
         for feature in features:
             alone = step(monkeypatch, (*rest, [feature], settings), settings_of(0.0, bound))
             norm = math.sqrt(sum(float(g.square().sum()) for g in alone))
-            assert norm == pytest.approx(bound, rel=1e-2)  # the gradients are larger than that
+            assert norm == pytest.approx(bound, rel=1e-2)  # the gradients exceed the bound
 
 
 @pytest.mark.extras
-def test_the_noise_has_the_stated_scale_also_where_no_row_is_drawn(opacus, monkeypatch, encoders, animals):
+def test_noise_has_configured_scale_in_empty_batch(opacus, monkeypatch, encoders, animals):
     parts = made(encoders, animals, "elektron", "classification")
     privacy = settings_of(3.0, 0.5, rate=1e-6)
     noise = torch.cat([g.flatten() for g in step(monkeypatch, parts, privacy)])
-    noise = noise * privacy.sample_rate * len(parts[3])  # divided by the expected rows
+    noise = noise * privacy.sample_rate * len(parts[3])  # undo the division by the expected number of rows
     assert len(noise) > 10_000
     assert float(noise.std()) == pytest.approx(3.0 * 0.5, rel=0.02)
     assert abs(float(noise.mean())) < 5 * 1.5 / math.sqrt(len(noise))
 
 
 @pytest.mark.extras
-def test_the_budget_is_what_the_accountants_of_opacus_say(opacus, encoders, animals):
+def test_epsilon_equals_opacus_prv_accountant(opacus, encoders, animals):
     from opacus.accountants import PRVAccountant, RDPAccountant
 
     settings = config(encoders, animals, epsilon=6.0, delta=1e-4, epochs=3.0, batch_size=50)
@@ -169,7 +171,7 @@ def test_the_budget_is_what_the_accountants_of_opacus_say(opacus, encoders, anim
 
 
 @pytest.mark.extras
-def test_too_small_a_budget_and_too_large_a_delta(opacus, encoders, animals):
+def test_too_small_epsilon_or_too_large_delta_raises(opacus, encoders, animals):
     for options, said in (({"delta": 0.01}, "below 1/200"), ({"epsilon": 1e-9}, "too low")):
         settings = config(encoders, animals, **options)
         settings = recipe.resolve(settings, "elektron", 32, 64, 200, pretrained=True)
@@ -177,7 +179,7 @@ def test_too_small_a_budget_and_too_large_a_delta(opacus, encoders, animals):
             calibrate_noise(settings, 200)
 
 
-def test_noise_does_not_follow_from_the_seed():
+def test_noise_generator_ignores_torch_seed():
     torch.manual_seed(1)
     first = torch.randn(4, generator=private.system_seeded_generator(torch.device("cpu")))
     torch.manual_seed(1)
@@ -202,7 +204,7 @@ def test_noise_does_not_follow_from_the_seed():
         ({"model": "scratch:quickstart"}, "scratch:RECIPE"),
     ],
 )
-def test_what_would_void_the_guarantee_is_refused(encoders, animals, options, said):
+def test_options_that_void_privacy_guarantee_raise(encoders, animals, options, said):
     same = {name: [str(animals["train"])] for name, value in options.items() if value == "train"}
     with pytest.raises(ElektronError, match=said):
         recipe.check(config(encoders, animals, **options | same))
@@ -210,7 +212,7 @@ def test_what_would_void_the_guarantee_is_refused(encoders, animals, options, sa
 
 @pytest.mark.extras
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_a_private_model_says_what_it_has_spent(opacus, encoders, animals, tmp_path, family):
+def test_private_finetuning_reports_spent_budget(opacus, encoders, animals, tmp_path, family):
     out = tmp_path / "m"
     options = ["--epochs", "4", "--batch-size", "50", "--seeds", "2", "--learning-rate", "0.01"]
     files = ["--train", str(animals["train"]), "--eval", str(animals["eval"])]
@@ -229,8 +231,8 @@ def test_a_private_model_says_what_it_has_spent(opacus, encoders, animals, tmp_p
     for run in json.loads((out / "runs.json").read_text()):
         assert [epoch["train_loss"] for epoch in run["epochs"]] == [None] * 4
     before, after = load_encoder(str(encoders[family])).weights, load_file(out / "model.safetensors")
-    assert all(torch.equal(before[name], after[f"{family}.{name}"]) for name in before)  # the head alone is trained
-    # Nothing of a training row is written.
+    assert all(torch.equal(before[name], after[f"{family}.{name}"]) for name in before)  # only the head is trained
+    # No JSON file contains a training text.
     kept = {path: path.read_text() for path in out.glob("*.json*") if path.name != "tokenizer.json"}
     train = {text for text, _ in labelled_sentences(200, 1)}
     shown = {text for text, _ in labelled_sentences(60, 2)}
@@ -238,7 +240,7 @@ def test_a_private_model_says_what_it_has_spent(opacus, encoders, animals, tmp_p
 
 
 @pytest.mark.extras
-def test_names_of_classes_and_scales_of_numbers_are_those_of_public_rows(opacus, encoders, animals, tmp_path):
+def test_labels_and_scale_come_from_public_rows_only(opacus, encoders, animals, tmp_path):
     rows = [*labelled_sentences(30, 5), ("a rare thing .", "rare")]
     train = write_tsv(tmp_path / "train.tsv", rows, ("sentence", "label"))
     with pytest.raises(ElektronError, match="do not have rare"):
@@ -257,11 +259,11 @@ def test_names_of_classes_and_scales_of_numbers_are_those_of_public_rows(opacus,
         )
     )
     seen = [json.loads(line) for line in (tmp_path / "b/predictions.jsonl").open()]
-    assert all(abs(row["predicted_score"]) < 50 for row in seen)  # far from the training numbers
+    assert all(abs(row["predicted_score"]) < 50 for row in seen)  # the training labels are 100 or more
 
 
 @pytest.mark.extras
-def test_an_encoder_of_another_family_is_refused(opacus, encoders, animals, tmp_path):
+def test_private_finetuning_of_unsupported_family_raises(opacus, encoders, animals, tmp_path):
     from transformers import RobertaConfig, RobertaModel
 
     tokenizer = load_tokenizer(str(encoders["electra"]))

@@ -27,14 +27,14 @@ def resolved(options=None, **facts):
 
 
 @pytest.mark.parametrize(("width", "rate", "decay"), [(256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)])
-def test_the_papers_settings_by_size(width, rate, decay):
+def test_defaults_equal_paper_settings_by_width(width, rate, decay):
     found = resolved(width=width)
     assert (found.learning_rate, found.layer_decay) == (rate, decay)
     assert (found.batch_size, found.epochs, found.dropout, found.weight_decay) == (32, 3, 0.1, 0.0)
     assert found.warmup == 0.1
 
 
-def test_the_papers_exceptions():
+def test_defaults_for_regression_few_rows_and_question_answering():
     assert resolved({"task": "regression"}).epochs == 10
     assert resolved(rows=2500).epochs == 10
     answers = resolved({"task": "question-answering"})
@@ -47,7 +47,7 @@ def test_random_weights_get_more_epochs_and_no_layer_decay():
     assert found.layer_decay == 1.0
 
 
-def test_what_is_given_stays():
+def test_given_settings_are_not_overridden():
     found = resolved({"learning_rate": 1e-5, "epochs": 1.5, "batch_size": 8, "max_length": 100})
     assert (found.learning_rate, found.epochs, found.batch_size, found.max_length) == (
         1e-5,
@@ -58,7 +58,7 @@ def test_what_is_given_stays():
     assert found.stride < 100
 
 
-def test_nothing_that_decides_the_training_is_left_open():
+def test_resolve_sets_all_training_settings():
     for task in ("classification", "translation"):
         found = resolved({"task": task})
         needed = ["learning_rate", "layer_decay", "epochs", "batch_size", "weight_decay", "dropout"]
@@ -74,7 +74,7 @@ def test_nothing_that_decides_the_training_is_left_open():
         assert all(getattr(found, name) is not None for name in needed)
 
 
-def test_private_training_of_the_encoder_too_has_a_rate_of_its_own():
+def test_private_learning_rate_depends_on_training_the_encoder():
     private = {"private": True, "epsilon": 8.0}
     head = resolved(private)
     assert (head.layer_decay, head.learning_rate, head.max_grad_norm, head.optimizer) == (0.0, 0.03, 1.0, "adamw")
@@ -91,28 +91,28 @@ def test_private_training_of_the_encoder_too_has_a_rate_of_its_own():
         ({"batch_size": 16, "micro_batch_size": 24}, False),
     ],
 )
-def test_a_micro_batch_is_at_most_the_batch_of_the_task(settings, fits):
+def test_micro_batch_larger_than_batch_raises(settings, fits):
     with nullcontext() if fits else pytest.raises(ElektronError, match="--micro-batch-size"):
         check(config(**settings))
 
 
 @pytest.mark.parametrize("length", [8, 9, 10])
-def test_the_shortest_inputs_are_taken(length):
+def test_small_max_length_is_accepted(length):
     check(config(max_length=length))
     assert resolved({"max_length": length}).max_length == length
 
 
-def test_windows_fit_the_encoder():
+def test_stride_as_long_as_encoder_input_raises():
     with pytest.raises(ElektronError, match="--stride 64 must be well below the 64 tokens"):
         resolved({"stride": 64}, longest=64)
 
 
-def test_an_embedding_has_no_head_to_train_alone():
+def test_layer_decay_0_for_embedding_raises():
     with pytest.raises(ElektronError, match="--layer-decay 0"):
         check(config("embedding", layer_decay=0.0))
 
 
-def test_longer_than_the_encoder_reads_is_refused():
+def test_max_length_above_encoder_limit_raises():
     with pytest.raises(ElektronError, match=r"--max-length 600 is more than the 512"):
         resolved({"max_length": 600})
 
@@ -137,7 +137,7 @@ def test_longer_than_the_encoder_reads_is_refused():
         ("micro_batch_size", 64),
     ],
 )
-def test_values_that_cannot_work_are_refused_by_name(name, value):
+def test_invalid_value_raises_with_option_name(name, value):
     with pytest.raises(ElektronError, match="--" + name.replace("_", "-")):
         check(config(**{name: value}))
 
@@ -150,7 +150,7 @@ def test_values_that_cannot_work_are_refused_by_name(name, value):
         ("max_train=100,1000", {}, "max_train cannot be varied"),
     ],
 )
-def test_swept_values_are_checked_before_anything_is_read(item, settings, complaint, tmp_path):
+def test_invalid_sweep_values_raise_before_files_are_read(item, settings, complaint, tmp_path):
     with pytest.raises(ElektronError, match=complaint):
         finetune(dataclasses.replace(config(**settings), sweep=[item], out=tmp_path / "m"))
 
@@ -163,7 +163,7 @@ def test_swept_values_are_checked_before_anything_is_read(item, settings, compla
         ("scratch:", "There are .*quickstart"),
     ],
 )
-def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(model, complaint, tmp_path, monkeypatch):
+def test_misspelled_recipe_raises_with_suggestion(model, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ElektronError, match=complaint):
         check(dataclasses.replace(config(), model=model))
@@ -182,23 +182,23 @@ def test_a_slip_in_the_name_of_a_recipe_is_found_before_anything_is_read(model, 
         ("token-classification", "decoding", DecodingConfig(beams=2)),
     ],
 )
-def test_settings_of_other_tasks_are_refused(task, name, value):
+def test_settings_of_other_tasks_raise(task, name, value):
     with pytest.raises(ElektronError, match=f"--{name.replace('_', '-')} does not apply to {task}"):
         check(config(task=task, **{name: value}))
 
 
-def test_all_combinations_with_the_types_of_the_settings():
+def test_combinations_convert_values_to_setting_types():
     found = combinations(["learning_rate=1e-4,3e-4", "epochs=3", "decoding.beams=1,4"])
     assert len(found) == 4
     assert found[0] == {"learning_rate": 1e-4, "epochs": 3.0, "decoding.beams": 1}
     assert found[-1] == {"learning_rate": 3e-4, "epochs": 3.0, "decoding.beams": 4}
 
 
-def test_nothing_to_search_is_one_run_as_configured():
+def test_combinations_of_empty_sweep_are_one_run():
     assert combinations([]) == [{}]
 
 
 @pytest.mark.parametrize("item", ["train=a,b", "text=a,b", "seeds=1,2", "out=a"])
-def test_the_data_and_the_search_itself_are_not_searched(item):
+def test_sweep_over_data_or_search_options_raises(item):
     with pytest.raises(ElektronError, match="cannot be varied"):
         combinations([item])

@@ -1,4 +1,4 @@
-"""Predictions as they are kept, and what is said of figures that a model without any input would reach."""
+"""Written predictions, and warnings and improvements from the comparison of metrics with baselines."""
 
 import json
 import math
@@ -30,7 +30,7 @@ ANSWERS = QuestionAnswering(max_length=64, stride=8, no_answers=True)
 
 
 def judged(task, values, predictions, seeds=()):
-    """What is clearly better than baselines, and the warnings, about predictions for rows with these values."""
+    """Clear improvements over baselines, and warnings, for predictions of rows with these labels."""
     role = "answers" if task is ANSWERS else "label"
     records = [Record({"text": "t", role: value}, {}, "") for value in values]
     measure = task.measure(records, predictions)
@@ -39,7 +39,7 @@ def judged(task, values, predictions, seeds=()):
 
 
 def said(task, values, predictions, seeds=()):
-    """The warnings alone."""
+    """Only the warnings."""
     return judged(task, values, predictions, seeds)[1]
 
 
@@ -47,26 +47,26 @@ def labels(names):
     return [{"label": name} for name in names]
 
 
-def test_classes():
+def test_classification_is_judged_against_constant_baseline():
     true = "a" * 60 + "b" * 140
     assert said(CLASSES, true, labels("a" * 50 + "b" * 150)) == []
-    # All but one row the same: MCC is about 0, whatever the accuracy.
+    # All but one prediction are equal, so MCC is about 0.
     collapsed, no_better = said(CLASSES, true, labels("b" * 199 + "a"))
     assert "it predicts 'b' for 99.5 % of the texts" in collapsed
     assert "Accuracy of 69.5 % is not clearly better than the 70.0 %" in no_better
     assert "always 'b'" in no_better
-    # The predictions differ, but hardly as the truth does: 141 of 200 are right.
+    # The predictions vary, but only 141 of 200 are correct.
     (no_better,) = said(CLASSES, true, labels("a" * 21 + "b" * 39 + "a" * 20 + "b" * 120))
     assert "Accuracy of 70.5 % is not clearly better than the 70.0 %" in no_better
     (worse,) = said(CLASSES, true, labels("b" * 30 + "a" * 90 + "b" * 80))
     assert "Accuracy of 55.0 % is worse than the 70.0 %" in worse
 
 
-def test_what_is_clearly_better_is_told_with_the_interval_of_the_difference():
+def test_clear_improvement_is_reported_with_confidence_interval():
     true, right = "a" * 60 + "b" * 140, labels("a" * 50 + "b" * 150)
     (sentence,), warnings = judged(CLASSES, true, right)
     assert warnings == []
-    # 50 of 200 rows more are right: a standard error of about 3 points.
+    # The model is correct in 50 of 200 rows more; the standard error is about 3 points.
     found = re.fullmatch(
         r"Accuracy of 95.0 % is clearly better than the 70.0 % of a simple baseline \(always 'b'\): "
         r"95 % interval of the difference (\d+\.\d) to (\d+\.\d) points",
@@ -77,16 +77,16 @@ def test_what_is_clearly_better_is_told_with_the_interval_of_the_difference():
     assert judged(CLASSES, true, right, [{"accuracy": 0.7}])[0] == []
 
 
-def test_the_difference_is_resampled_by_row():
-    # Right wherever the constant is, and in 8 of 200 rows more: the errors are the same but for these.
+def test_difference_to_baseline_is_bootstrapped_by_row():
+    # The model is correct in all rows in which the constant is, and in 8 of 200 rows more.
     true = "a" * 100 + "b" * 100
     assert said(CLASSES, true, labels("a" * 192 + "b" * 8)) == []
-    # As many more rows right, but others.
+    # The accuracy is the same, but correct rows differ from those of the constant.
     (close,) = said(CLASSES, true, labels("a" * 54 + "b" * 46 + "b" * 54 + "a" * 46))
     assert "Accuracy of 54.0 % is not clearly better than the 50.0 %" in close
 
 
-def test_two_models_are_compared_by_their_predictions_of_the_same_rows(tmp_path):
+def test_paired_difference_of_two_models_on_same_rows(tmp_path):
     true = "a" * 100 + "b" * 100
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder, said in zip(folders, ("a" * 100 + "a" * 20 + "b" * 80, "a" * 90 + "b" * 110), strict=True):
@@ -95,14 +95,14 @@ def test_two_models_are_compared_by_their_predictions_of_the_same_rows(tmp_path)
         records = [Record({"text": "t", "label": v}, {"text": "t", "label": v}, "", {}) for v in true]
         write_predictions(folder / PREDICTIONS, records, labels(said))
     low, high = paired_difference(*folders, "accuracy")
-    # 20 rows are right in the second alone and 10 in the first alone: 0.05, with a standard error of
+    # The second alone is correct in 20 rows, the first alone in 10: a difference of 0.05 with a standard error of
     # sqrt((20 + 10) / 200 - 0.05²) / sqrt(200) = 0.027.
     assert low == pytest.approx(0.05 - 1.96 * 0.027, abs=0.012)
     assert high == pytest.approx(0.05 + 1.96 * 0.027, abs=0.012)
     assert paired_difference(*reversed(folders), "accuracy") == pytest.approx((-high, -low), abs=0.012)
 
 
-def test_every_seed_is_to_be_above_the_baseline():
+def test_seed_not_above_baseline_is_reported():
     true, better = "a" * 60 + "b" * 140, labels("a" * 50 + "b" * 150)
     assert said(CLASSES, true, better, [{"accuracy": 0.95}, {"accuracy": 0.9}]) == []
     (found,) = said(CLASSES, true, better, [{"accuracy": 0.95}, {"accuracy": 0.7}])
@@ -140,12 +140,12 @@ def test_metrics_that_are_equal_by_definition_are_printed_once(learned, titles):
     assert [row.split("|")[1].strip() for row in rows] == ["Accuracy", *titles]
 
 
-def test_a_constant_prediction_that_the_training_rows_would_not_suggest_counts_too():
-    # The commonest label of these rows need not be that of the training rows.
+def test_constant_predictions_of_majority_label_give_two_warnings():
+    # The constant baseline uses the majority label of the evaluated rows, not of the training rows.
     assert len(said(CLASSES, "a" * 5 + "b" * 95, labels("b" * 100))) == 2
 
 
-def test_sets_of_labels_are_compared_by_micro_f1():
+def test_multi_label_predictions_are_judged_by_micro_f1():
     true = [["a"], ["a", "b"], ["c"], []] * 30
     assert said(SETS, true, [{"labels": names} for names in true]) == []
     (nothing, no_better) = said(SETS, true, [{"labels": []}] * 120)
@@ -153,7 +153,7 @@ def test_sets_of_labels_are_compared_by_micro_f1():
     assert no_better.startswith("F1, micro average of 0.0 % is worse")
 
 
-def test_numbers_are_judged_by_the_spread_of_the_truth():
+def test_regression_warns_of_collapse_low_correlation_and_high_error():
     true = np.linspace(2008, 2012, 100).tolist()
 
     def scores(numbers):
@@ -162,7 +162,7 @@ def test_numbers_are_judged_by_the_spread_of_the_truth():
     assert said(NUMBERS, true, scores(np.linspace(2008.5, 2011.5, 100))) == []
     (collapsed,) = said(NUMBERS, true, scores(np.linspace(2009.99, 2010.01, 100)))
     assert "it predicts 2010 for every text" in collapsed
-    # In the right order, and far off.
+    # The order is correct, but all values are far off.
     (far,) = said(NUMBERS, true, scores(np.linspace(1008, 1012, 100)))
     assert far.startswith("Mean squared error")
     shuffled = np.random.default_rng(0).permutation(true)
@@ -172,7 +172,7 @@ def test_numbers_are_judged_by_the_spread_of_the_truth():
 
 
 @pytest.mark.parametrize(("answered", "count"), [(30, 0), (1, 1), (0, 1)])
-def test_answers_are_compared_with_answering_nothing(answered, count):
+def test_question_answering_is_judged_against_no_answer_baseline(answered, count):
     true = [[{"text": "cat", "answer_start": 0}]] * 50 + [[]] * 50
     predictions = [
         {"answer": "cat" if place < answered else "", "no_answer_margin": float(place)} for place in range(100)
@@ -182,7 +182,7 @@ def test_answers_are_compared_with_answering_nothing(answered, count):
     assert all("50.0 % of a simple baseline (never an answer)" in text for text in found)
 
 
-def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path):
+def test_predictions_of_nested_files_have_context_and_answers(tmp_path):
     values = {"id": "7", "question": "who?", "context": "the cat", "answers": []}
     names = {role: role for role in values}
     record = Record(values, {"id": "7", "question": "who?", "title": "Cats"}, "", names)
@@ -194,7 +194,7 @@ def test_predictions_of_nested_files_are_kept_with_passage_and_answers(tmp_path)
 
 
 @pytest.mark.parametrize("written", ["b|a", "['b', 'a']", [1, 1, 0]])
-def test_several_labels_are_a_list_however_the_file_has_them(tmp_path, written):
+def test_multiple_labels_are_written_as_list(tmp_path, written):
     record = Record({"text": "x", "label": ["b", "a"]}, {"text": "x", "tags": written}, "", {"label": "tags"})
     write_predictions(tmp_path / "p.jsonl", [record], [{"labels": ["a"]}])
     assert json.loads((tmp_path / "p.jsonl").read_text()) == {
@@ -208,7 +208,7 @@ def test_several_labels_are_a_list_however_the_file_has_them(tmp_path, written):
     ("role", "value"),
     [("choices", ["yes", "no"]), ("answers", [{"text": "1907", "answer_start": 10}])],
 )
-def test_choices_and_answers_that_a_file_writes_as_text_are_lists(tmp_path, role, value):
+def test_choices_and_answers_given_as_text_are_written_as_lists(tmp_path, role, value):
     record = Record({"text": "x", role: value}, {"text": "x", "column": str(value)}, "", {role: "column"})
     write_predictions(tmp_path / "p.jsonl", [record], [{"label": 0}])
     assert json.loads((tmp_path / "p.jsonl").read_text())["column"] == value
@@ -217,7 +217,7 @@ def test_choices_and_answers_that_a_file_writes_as_text_are_lists(tmp_path, role
     assert json.loads((tmp_path / "p.jsonl").read_text())["column"] == "1907"
 
 
-def test_names_of_others_stay_text(tmp_path) -> None:
+def test_control_characters_in_untrusted_names_are_escaped(tmp_path) -> None:
     escape = "\x1b[31m<script>"
     runs = [{"seed": seed, "settings": {"model": escape * seed}, "eval": {"f1": 0.5}} for seed in (1, 2)]
     metrics = {"split": "eval", "f1": 0.5, f"f1_{escape}": 0.25, "intervals": {}}
@@ -230,7 +230,7 @@ def test_names_of_others_stay_text(tmp_path) -> None:
     assert "f1 \\\\x1b" in said and "out\\x1b]0;title\\x07/report.html" in said
 
 
-def test_numbers_that_json_does_not_have_are_null_and_left_out_when_read(tmp_path):
+def test_non_finite_metrics_are_written_as_null_and_skipped_on_read(tmp_path):
     run = {"name": "a", "seed": 1, "eval": {"f1": math.nan}, "seconds": math.inf}
     metrics = {"f1": math.nan, "accuracy": 0.5, "intervals": {"f1": [math.nan] * 2}}
     for name, content in {"task.json": {}, METRICS: metrics, RUNS: [run]}.items():

@@ -1,4 +1,4 @@
-"""Each training of a fine-tuning is a run at the tracker, with the metrics of its epochs."""
+"""Each training of a fine-tuning is a run of the tracker, with the metrics of its epochs."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.pretraining.test_tracking import scalars
 pytestmark = pytest.mark.extras
 
 
-def test_events_are_the_epochs(encoders, animals, tmp_path, monkeypatch):
+def test_tracked_metrics_equal_epochs_after_interruption(encoders, animals, tmp_path, monkeypatch):
     config = animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=2)
     config.track = "tensorboard"
     fit = Search.train
@@ -19,7 +19,7 @@ def test_events_are_the_epochs(encoders, animals, tmp_path, monkeypatch):
     def interrupted(search, *arguments):
         fit(search, *arguments)
         if search.trials:
-            raise KeyboardInterrupt  # after the second training, before it is kept
+            raise KeyboardInterrupt  # after the second training, before it is saved
         return fit(search, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -39,7 +39,7 @@ def test_events_are_the_epochs(encoders, animals, tmp_path, monkeypatch):
     assert not (tmp_path / "m" / "trials").exists()
 
 
-def test_a_single_training_that_fails_leaves_nothing(encoders, animals, tmp_path, monkeypatch):
+def test_failed_single_training_leaves_no_files(encoders, animals, tmp_path, monkeypatch):
     config = animal_config(encoders, animals, tmp_path / "m", epochs=1.0)
     config.track = "tensorboard"
     monkeypatch.setattr("elektron.finetuning.finetune.write_results", lambda *_: 1 / 0)

@@ -1,4 +1,4 @@
-"""The Trainer under our recipe: what it does with rows, rates, epochs and losses."""
+"""Training with the Trainer of transformers: epochs, patience, losses, micro-batches and optimizers."""
 
 import itertools
 from pathlib import Path
@@ -72,12 +72,12 @@ def test_the_best_epoch_is_kept(encoders):
     history = setup.train(evaluate)
     assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3]
     assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.9]
-    assert history.kept == 1  # of equals the first
+    assert history.kept == 1  # the first of equal epochs
     assert torch.equal(setup.model.classifier.linear.weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
 
 
-def test_patience_ends_the_training_after_epochs_that_were_not_the_best(encoders):
+def test_patience_stops_training_after_epochs_without_improvement(encoders):
     figures = (0.5, 0.9, 0.8, 0.9, 0.7, 0.6)
     history = Setup(encoders["elektron"], epochs=6.0, patience=2).train(accuracies(*figures))
     assert [epoch.eval for epoch in history.epochs] == [0.5, 0.9, 0.8, 0.9]
@@ -86,26 +86,26 @@ def test_patience_ends_the_training_after_epochs_that_were_not_the_best(encoders
     assert len(patient.epochs) == 6
 
 
-def test_patience_needs_a_best_epoch():
+def test_patience_without_keep_best_raises():
     config = FinetuneConfig(task="mt", model="m", train=["t"], out=Path("o"), patience=1)
     with pytest.raises(ElektronError, match="--patience needs --keep best"):
         recipe.check(config)
 
 
-def test_the_last_epoch_is_kept_where_asked(encoders):
+def test_keep_last_keeps_last_epoch(encoders):
     setup = Setup(encoders["elektron"], keep="last")
     history = setup.train(accuracies(0.9, 0.8, 0.7))
     assert history.kept == 2
 
 
-def test_the_loss_falls_and_the_model_is_left_ready_to_predict(encoders):
+def test_loss_decreases_and_model_ends_in_eval_mode(encoders):
     setup = Setup(encoders["elektron"], epochs=6.0)
     history = setup.train(lambda: {"accuracy": 0.0})
     assert history.epochs[-1].train_loss < 0.5 * history.epochs[0].train_loss
     assert not setup.model.training
 
 
-def test_the_progress_bar_shows_the_mean_loss_of_the_epoch_so_far(encoders, monkeypatch):
+def test_progress_bar_shows_running_mean_loss_of_epoch(encoders, monkeypatch):
     notes = []
     monkeypatch.setattr(Progress, "update", lambda bar, done, note="": notes.append((done, note)))
     monkeypatch.setattr(training.time, "monotonic", itertools.count(step=2).__next__)
@@ -114,13 +114,13 @@ def test_the_progress_bar_shows_the_mean_loss_of_the_epoch_so_far(encoders, monk
         [float(note.removeprefix("loss ")) for step, note in notes if step in steps] for steps in ([1], [4], [5, 8])
     ]
     means = [round(epoch.train_loss, 3) for epoch in history.epochs]
-    # The epoch's mean is shown at its last step and again when it has been logged.
+    # The bar shows the mean of the epoch at its last step and again after logging.
     assert shown[1] == [means[0]] * 2
     assert shown[2][1:] == [means[1]] * 2
     assert shown[2][0] < shown[0][0]
 
 
-def test_a_part_of_an_epoch_will_do(encoders):
+def test_fractional_epochs(encoders):
     setup = Setup(encoders["elektron"], epochs=1.5)
     history = setup.train(accuracies(0.1, 0.2))
     assert [epoch.epoch for epoch in history.epochs] == [1, 1.5]
@@ -134,7 +134,7 @@ def trained_weights(folder, **options):
 
 def test_micro_batches_add_up_to_the_batch(encoders):
     whole = trained_weights(encoders["elektron"])
-    # Of equal parts the mean of means is the mean.
+    # The mean over equally large micro-batches equals the mean over the batch.
     assert torch.allclose(trained_weights(encoders["elektron"], micro_batch_size=4), whole, atol=1e-4)
     assert not torch.allclose(trained_weights(encoders["elektron"], batch_size=4), whole, atol=1e-4)
 
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_bits(encoders):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_muon_learns_through_the_trainer_and_keeps_norms(encoders, precision):
+def test_muon_decreases_loss_and_keeps_norms(encoders, precision):
     setup = Setup(encoders["elektron"], epochs=6.0, optimizer="muon", precision=precision, micro_batch_size=8)
     matrix = setup.model.base_model.layers[0].feed_forward.inner.weight
     before = matrix.detach().clone()
@@ -157,7 +157,7 @@ def test_muon_learns_through_the_trainer_and_keeps_norms(encoders, precision):
     assert float(matrix.norm()) == pytest.approx(64**0.5, rel=1e-4)
 
 
-def test_a_loss_that_is_no_number_is_told_and_stops(encoders):
+def test_non_finite_loss_raises(encoders):
     setup = Setup(encoders["elektron"])
     with torch.no_grad():
         setup.model.classifier.linear.bias.fill_(float("nan"))
@@ -165,7 +165,7 @@ def test_a_loss_that_is_no_number_is_told_and_stops(encoders):
         setup.train(lambda: {"accuracy": 0.0})
 
 
-def test_nothing_is_left_on_the_disk(encoders, tmp_path, monkeypatch):
+def test_training_leaves_no_files(encoders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -173,7 +173,7 @@ def test_nothing_is_left_on_the_disk(encoders, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_smoothing_spreads_a_share_of_the_targets_probability():
+def test_smoothed_loss_equals_label_smoothing_formula():
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     labels = torch.tensor([0, -100])
     found = smoothed_loss(0.3)({"logits": logits}, labels)
@@ -182,7 +182,7 @@ def test_smoothing_spreads_a_share_of_the_targets_probability():
     assert smoothed_loss(0.3)({"logits": logits.bfloat16()}, labels).dtype == torch.float32
 
 
-def test_smoothing_and_micro_batches_go_together(encoders):
+def test_label_smoothing_with_micro_batches_equals_full_batch(encoders):
     whole = trained_weights(encoders["elektron"], label_smoothing=0.1)
     parts = trained_weights(encoders["elektron"], label_smoothing=0.1, micro_batch_size=4)
     assert torch.allclose(parts, whole, atol=1e-4)

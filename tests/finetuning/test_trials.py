@@ -1,4 +1,4 @@
-"""Finished trainings on the disk."""
+"""Finished trainings saved to disk."""
 
 import json
 import math
@@ -14,13 +14,13 @@ from elektron.reporting.task_result import Epoch, TrainingRun
 
 
 class Saved:
-    """In place of a predictor."""
+    """Stand-in for a predictor."""
 
     def save(self, folder: Path) -> None:
         (folder / "model.safetensors").touch()
 
 
-def test_a_metric_that_is_not_a_number_is_null_in_the_file_and_below_all_others(tmp_path: Path) -> None:
+def test_nan_metric_is_saved_as_null_and_ranked_below_all_others(tmp_path: Path) -> None:
     config = FinetuneConfig(task="classification", model="m", train=["t"], out=tmp_path)
     metrics = {"accuracy": math.nan, "f1": 0.5}
     trial = TrainingRun("scratch", 1, {}, [Epoch(1.0, 0.5, math.nan, None)], eval=metrics, test=dict(metrics))
@@ -37,7 +37,7 @@ def test_a_metric_that_is_not_a_number_is_null_in_the_file_and_below_all_others(
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"eval": 1, "test": {}}', '{"eval": {"f1": "high"}, "test": {}}'])
-def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
+def test_damaged_run_file_raises(tmp_path: Path, content: str) -> None:
     config = FinetuneConfig(task="classification", model="m", train=["t"], out=tmp_path)
     (tmp_path / "0").mkdir()
     (tmp_path / "0/run.json").write_text(content)

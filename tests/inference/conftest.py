@@ -1,3 +1,3 @@
-"""The encoders of the fine-tuning tests serve here too."""
+"""Reuse the encoders of the fine-tuning tests."""
 
 from tests.finetuning.conftest import encoders, families  # noqa: F401

@@ -1,4 +1,4 @@
-"""Detection: exact places of words in any text, windows, suggestions, planted words that a small pair finds."""
+"""Detection: word offsets in any text, windows, suggestions, and planted words that a small pair detects."""
 
 import csv
 import io
@@ -61,7 +61,7 @@ def small_discriminator(tokenizer):
 
 @pytest.fixture(scope="module")
 def pair(corpus_file, tmp_path_factory):
-    """A run that has learned the small language a little, most of whose words are one piece."""
+    """A short run on the small language, with a vocabulary in which most words are one piece."""
     folder = tmp_path_factory.mktemp("detect")
     tokenizer, size = folder / "tokenizer", 130
     train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=tokenizer, vocab_size=size))
@@ -91,7 +91,7 @@ def finds(pair):
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "bpe without a first space", "unigram"])
-def test_words_are_where_they_say(kind, tmp_path):
+def test_word_offsets_match_text_and_leave_nothing_out(kind, tmp_path):
     kind, _, without_space = kind.partition(" ")
     corpus = tmp_path / "text.txt"
     # Characters in random order, so that no piece is longer than a word.
@@ -101,7 +101,7 @@ def test_words_are_where_they_say(kind, tmp_path):
     size = 300 if kind == "bpe" else 96
     out = tmp_path / "tokenizer"
     tokenizer = train_tokenizer(TokenizerConfig(corpus=[str(corpus)], out=out, kind=kind, vocab_size=size))
-    if without_space:  # as RoBERTa's and ModernBERT's
+    if without_space:  # as in RoBERTa and ModernBERT
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     config = DetectConfig(model="m", threshold=0)
     detector = Detector(config, small_discriminator(tokenizer), None, tokenizer)
@@ -110,7 +110,7 @@ def test_words_are_where_they_say(kind, tmp_path):
         for word in words:
             assert text[word["start"] : word["end"]] == word["word"]
             assert word["word"] and word["word"] == word["word"].strip()
-            assert text[end : word["start"]].strip() == ""  # nothing is left out
+            assert text[end : word["start"]].strip() == ""  # no character between words is left out
             assert 0 < word["probability"] < 1
             assert "suggestions" not in word
             end = word["end"]
@@ -120,12 +120,12 @@ def test_words_are_where_they_say(kind, tmp_path):
     assert [word["word"] for word in suspicious(detector, STRANGE[0])[0]][-2:] == ["left", "."]
 
 
-def test_characters_that_the_vocabulary_lacks_are_no_words(finds):
+def test_characters_not_in_vocabulary_are_not_words(finds):
     words = suspicious(finds, "the cat 😀 sees 猫 .")[0]
     assert [word["word"] for word in words] == ["the", "cat", "sees", "."]
 
 
-def test_a_word_has_the_highest_probability_of_its_pieces(finds):
+def test_word_probability_is_maximum_over_its_pieces(finds):
     tokenizer = finds.tokenizer
     text = "the catriver sees ."
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
@@ -140,7 +140,7 @@ def test_a_word_has_the_highest_probability_of_its_pieces(finds):
 
 @pytest.mark.parametrize("room", [1, 2, 3, 4, 8, 50])
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 11, 49, 50, 51, 200])
-def test_windows_cover_a_text_and_are_full(length, room):
+def test_windows_cover_text_and_have_equal_size(length, room):
     found = windows(length, room)
     assert found[0][0] == 0 and found[-1][1] == length
     assert {end - begin for begin, end in found} == {min(room, length)}
@@ -148,12 +148,12 @@ def test_windows_cover_a_text_and_are_full(length, room):
     assert (len(found) == 1) == (length <= room)
 
 
-def test_windows_by_hand():
+def test_windows_equal_hand_computed_values():
     assert windows(11, 4) == [(0, 4), (3, 7), (6, 10), (7, 11)]
 
 
 def test_every_token_is_scored_with_context_on_both_sides(finds, monkeypatch):
-    """The probability tells where in its window a token was."""
+    """A stand-in model returns the position of each token in its window as its probability."""
     detector = Detector(finds.config, *finds.networks, finds.tokenizer)
     detector.room = 40
 
@@ -168,7 +168,7 @@ def test_every_token_is_scored_with_context_on_both_sides(finds, monkeypatch):
     assert places[35:-30].min() >= 5 and places[35:-30].max() < 35
 
 
-def test_a_text_that_fits_is_read_in_one_pass_and_longer_ones_nearly_as_well(finds):
+def test_short_text_equals_single_forward_and_long_text_has_all_words(finds):
     texts = sentences(6, seed=5)
     together, long = suspicious(finds, *texts), " ".join(texts * 6)
     for text, words in zip(texts, together, strict=True):
@@ -193,7 +193,7 @@ def suggested(word):
     }
 
 
-def test_planted_words_are_found_and_the_right_ones_suggested(finds):
+def test_planted_words_are_detected_and_verbs_suggested(finds):
     chooser = random.Random(3)
     texts, planted = [], []
     for _ in range(150):
@@ -207,10 +207,10 @@ def test_planted_words_are_found_and_the_right_ones_suggested(finds):
     wrong = [wrong for _, wrong in planted]
     assert roc_auc_score(wrong, [word["probability"] for word in places]) > 0.75
     right = [word["suggestions"][0]["word"] in VERBS for word, is_wrong in zip(places, wrong, strict=True) if is_wrong]
-    assert np.mean(right) > 0.2  # there are six among 130 pieces
+    assert np.mean(right) > 0.2  # chance is 6 verbs among 130 pieces
 
 
-def test_suggestions_are_the_generators_words_for_one_mask(finds):
+def test_suggestions_are_top_generator_words_for_one_mask(finds):
     tokenizer, text = finds.tokenizer, "the catriver sees the river ."
     (word,) = [word for word in suspicious(finds, text)[0] if word["word"] == "catriver"]
     ids = tokenizer("the [MASK] sees the river .", return_tensors="pt")["input_ids"]
@@ -237,13 +237,13 @@ def test_the_word_itself_is_not_suggested(finds):
             assert len(names) == 3 and word["word"] not in names
 
 
-def test_a_word_far_into_a_long_text_has_suggestions(finds):
+def test_all_words_of_long_text_have_suggestions(finds):
     text = " ".join([*sentences(30), "the river river river .", *sentences(30)])
     words = suspicious(finds, text)[0]
     assert all(len(word["suggestions"]) == 3 for word in words)
 
 
-def test_the_threshold(pair):
+def test_threshold_filters_words_by_probability(pair):
     text = "the river river bread the open door ."
     every = suspicious(load_detector(DetectConfig(model=pair, threshold=0)), text)[0]
     middle = sorted(word["probability"] for word in every)[len(every) // 2]
@@ -252,7 +252,7 @@ def test_the_threshold(pair):
     assert 0 < len(some) < len(every)
 
 
-def test_a_discriminator_alone_has_no_suggestions_and_says_so(encoders, caplog):
+def test_discriminator_without_generator_logs_and_gives_no_suggestions(encoders, caplog):
     with caplog.at_level(logging.INFO, logger="elektron"):
         detector = load_detector(DetectConfig(model=str(encoders["electra"]), threshold=0))
     assert "has no generator beside it" in caplog.text
@@ -260,13 +260,13 @@ def test_a_discriminator_alone_has_no_suggestions_and_says_so(encoders, caplog):
     assert [set(word) for word in words] == [{"word", "start", "end", "probability"}] * 3
 
 
-def test_no_suggestions_where_none_are_wanted(encoders):
+def test_suggestions_are_left_out_when_set_to_zero(encoders):
     run = str(encoders["electra"].parent)
     detector = load_detector(DetectConfig(model=run, threshold=0, suggestions=0))
     assert "suggestions" not in suspicious(detector, "the cat .")[0][0]
 
 
-def test_plain_transformers_discriminators(tokenizer_folder, tmp_path):
+def test_discriminator_saved_by_transformers_is_loaded(tokenizer_folder, tmp_path):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     small_discriminator(tokenizer).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -274,7 +274,7 @@ def test_plain_transformers_discriminators(tokenizer_folder, tmp_path):
     assert len(suspicious(detector, "the cat .")[0]) == 3
 
 
-def test_outputs_hold_the_same_words(encoders, tmp_path):
+def test_all_output_formats_contain_the_same_words(encoders, tmp_path):
     run = str(encoders["elektron"].parent)
     texts = ["the cat sees it", "the dog ."]
     path = write_jsonl(tmp_path / "in.jsonl", [{"id": 1, "body": text} for text in texts])
@@ -301,7 +301,7 @@ def test_outputs_hold_the_same_words(encoders, tmp_path):
     assert [word["word"] for word in found["jsonl"][1]] == ["the", "dog", "."]
 
 
-def test_parquet_whose_first_rows_have_no_suspicious_word(tmp_path, monkeypatch, encoders):
+def test_parquet_accepts_no_suspicious_word_in_first_rows(tmp_path, monkeypatch, encoders):
     monkeypatch.setattr("elektron.inference.predict.CHUNK", 1)
     path = tmp_path / "in.txt"
     path.write_text("\nthe cat .\n")
@@ -320,7 +320,7 @@ def test_standard_input_to_standard_output(encoders, monkeypatch, capsys):
     assert [word["start"] for word in row["predicted_suspicious"]] == [0, 4, 8]
 
 
-def test_a_terminal_gets_marked_text(encoders, monkeypatch, capsys):
+def test_terminal_output_marks_words_and_escapes_control_characters(encoders, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the \x1b[31mcat .\n")))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["detect", str(encoders["elektron"].parent), "--threshold", "0"]) == 0
@@ -332,7 +332,7 @@ def test_a_terminal_gets_marked_text(encoders, monkeypatch, capsys):
     assert "{" not in "".join(lines)
 
 
-def test_marked_text(capsys):
+def test_print_marked_lists_words_with_suggestions(capsys):
     words = [
         {
             "word": "bye",
@@ -366,7 +366,7 @@ def test_marked_text(capsys):
         (["--input", "nowhere.txt"], "nowhere.txt"),
     ],
 )
-def test_bad_options_are_one_line(encoders, tmp_path, capsys, options, complaint):
+def test_invalid_options_are_rejected(encoders, tmp_path, capsys, options, complaint):
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat ."}])
     run = str(encoders["elektron"].parent)
     assert main(["detect", run, "--input", str(path), *options]) == 2
@@ -374,14 +374,14 @@ def test_bad_options_are_one_line(encoders, tmp_path, capsys, options, complaint
     assert complaint in error
 
 
-def test_an_empty_file(encoders, tmp_path, capsys):
+def test_file_without_rows_is_rejected(encoders, tmp_path, capsys):
     path = tmp_path / "in.txt"
     path.write_text("")
     assert main(["detect", str(encoders["elektron"].parent), "--input", str(path)]) == 2
     assert "empty" in capsys.readouterr().err
 
 
-def test_models_that_are_no_discriminator(encoders, tmp_path):
+def test_models_other_than_discriminators_raise(encoders, tmp_path):
     generator = encoders["electra"].with_name("generator")
     with pytest.raises(ElektronError, match="is a masked language model"):
         load_detector(DetectConfig(model=str(generator)))

@@ -1,4 +1,4 @@
-"""Models exported to ONNX give the same answers as in PyTorch, through the same commands."""
+"""Models exported to ONNX give the same predictions as in PyTorch, through the same commands."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ GRAPHS = ("classification", "tags", "answers", "choices", "embedding")
 
 
 def labelled_rows(task: str) -> list[dict]:
-    """Rows with labels; every third text is longer than the model reads at once."""
+    """Labelled rows, of which every third text is longer than the model's window."""
     texts = [" ".join(sentences(4 if n % 3 == 0 else 1, seed=n)) for n in range(12)]
     made = {
         "classification": lambda n, text: {"text": text, "label": "abc"[n % 3]},
@@ -75,7 +75,7 @@ def labelled_rows(task: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def model(families, tmp_path_factory):
-    """The folder of a model of a task and family, with a random head."""
+    """A function that saves a model of a task and family with a random head and returns its folder."""
 
     def make(task: str, family: str = "elektron") -> Path:
         encoder = load_encoder(str(families[family]))
@@ -106,7 +106,7 @@ def answers_of(folder: Path, source: Path, *options: str) -> list[dict]:
 
 
 def assert_close(ours: object, theirs: object, tolerance: float = 1e-4) -> None:
-    """Numbers within the tolerance, all else equal."""
+    """Compare floats within the tolerance and everything else exactly."""
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
@@ -125,7 +125,7 @@ def assert_close(ours: object, theirs: object, tolerance: float = 1e-4) -> None:
     ("task", "family"),
     [(task, family) for family in FAMILIES for task in TASKS if family == FAMILIES[0] or task in GRAPHS],
 )
-def test_predictions_and_metrics_are_those_of_pytorch(task, family, model, tmp_path, capsys):
+def test_predictions_and_metrics_equal_pytorch(task, family, model, tmp_path, capsys):
     folder, out = model(task, family), tmp_path / "exported"
     rows = write_jsonl(tmp_path / "rows.jsonl", labelled_rows(task))
     assert main(["export", str(folder), "--out", str(out), "--json"]) == 0
@@ -147,7 +147,7 @@ def test_predictions_and_metrics_are_those_of_pytorch(task, family, model, tmp_p
     assert main(["verify", str(out)]) == 0
 
 
-def test_any_number_of_rows_and_tokens(classifier, families):
+def test_batch_and_sequence_sizes_are_dynamic(classifier, families):
     folder, out = classifier
     network = load_predictor(str(folder), precision="fp32").model
     exported = load_predictor(str(out)).model
@@ -160,7 +160,7 @@ def test_any_number_of_rows_and_tokens(classifier, families):
         np.testing.assert_allclose(exported(input_ids=ids, attention_mask=mask).logits, expected, atol=1e-4)
 
 
-def test_documents_are_searched_and_read(model, tmp_path):
+def test_predictions_with_documents_equal_pytorch(model, tmp_path):
     documents = tmp_path / "documents.txt"
     documents.write_text("\n\n".join(sentences(12, seed=5)))
     questions = {"answers": "question", "embedding": "text"}
@@ -174,7 +174,7 @@ def test_documents_are_searched_and_read(model, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_a_discriminator_scores_tokens_and_minimal_pairs(family, encoders, tmp_path, capsys):
+def test_discriminator_equals_pytorch_on_blimp_and_rejects_predict(family, encoders, tmp_path, capsys):
     out = tmp_path / "exported"
     assert main(["export", str(encoders[family]), "--out", str(out)]) == 0
     pairs = [{"good": one, "bad": f"{one} {one}"} for one in OBJECTS]
@@ -190,7 +190,7 @@ def test_a_discriminator_scores_tokens_and_minimal_pairs(family, encoders, tmp_p
     assert "has not been fine-tuned" in capsys.readouterr().err
 
 
-def test_in_int_8_weights_are_a_fraction_and_answers_mostly_the_same(classifier, tmp_path, capsys):
+def test_int8_predicts_mostly_the_same_labels(classifier, tmp_path, capsys):
     folder, _ = classifier
     out = tmp_path / "int8"
     rows = write_jsonl(tmp_path / "rows.jsonl", labelled_rows("classification"))
@@ -206,7 +206,7 @@ def test_in_int_8_weights_are_a_fraction_and_answers_mostly_the_same(classifier,
     assert main(["verify", str(out)]) == 0
 
 
-def test_a_difference_above_the_bound_leaves_nothing(classifier, tmp_path, monkeypatch, capsys):
+def test_difference_above_tolerance_is_rejected_and_leaves_no_files(classifier, tmp_path, monkeypatch, capsys):
     folder, _ = classifier
 
     def disturbed(source, file, name, original=module.export_network):
@@ -222,7 +222,7 @@ def test_a_difference_above_the_bound_leaves_nothing(classifier, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_damaged_and_foreign_files_are_refused_in_a_line(classifier, model, tmp_path, capsys):
+def test_damaged_and_mismatched_files_are_rejected(classifier, model, tmp_path, capsys):
     _, out = classifier
     truncated = copytree(out, tmp_path / "truncated")
     (truncated / FILE).write_bytes((truncated / FILE).read_bytes()[:-2000])
@@ -255,7 +255,7 @@ def test_damaged_and_foreign_files_are_refused_in_a_line(classifier, model, tmp_
     assert main(["verify", str(truncated)]) == 2
 
 
-def test_what_cannot_be_exported_is_refused_in_a_line(classifier, encoders, tmp_path, capsys):
+def test_unsupported_exports_and_uses_of_exported_models_are_rejected(classifier, encoders, tmp_path, capsys):
     folder, out = classifier
     generator = encoders["elektron"].with_name("generator")
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
@@ -280,7 +280,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(classifier, encoders, tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_an_exported_folder_is_pushed_with_a_card_of_its_own(classifier, tmp_path, capsys):
+def test_push_of_exported_folder_requires_a_model_card(classifier, tmp_path, capsys):
     out = copytree(classifier[1], tmp_path / "out")
     assert main(["push", str(out), "me/reviews"]) == 2
     assert "is an exported model, which has no metrics" in capsys.readouterr().err
@@ -293,7 +293,7 @@ def test_an_exported_folder_is_pushed_with_a_card_of_its_own(classifier, tmp_pat
     assert not pushed["left_out"]
 
 
-def test_a_model_that_generates_is_refused(monkeypatch, tmp_path):
+def test_export_of_generative_model_raises(monkeypatch, tmp_path):
     from elektron.finetuning.tasks.sequence_to_sequence import Translation
     from elektron.inference.config import ExportConfig
 
@@ -306,7 +306,7 @@ def test_a_model_that_generates_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
-def test_a_missing_package_is_named_with_the_extra(package, classifier, tmp_path, monkeypatch, capsys):
+def test_missing_package_error_names_the_extra(package, classifier, tmp_path, monkeypatch, capsys):
     folder, out = classifier
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", str(folder), "--out", str(tmp_path / "out")]) == 2
@@ -317,7 +317,7 @@ def test_a_missing_package_is_named_with_the_extra(package, classifier, tmp_path
     assert ("pip install 'elektron[onnx]'" in capsys.readouterr().err) != runs
 
 
-def test_as_optimum_and_transformers_js_expect(classifier):
+def test_graph_inputs_and_outputs_follow_optimum_conventions(classifier):
     _, out = classifier
     import onnxruntime
 

@@ -1,4 +1,4 @@
-"""Minimal pairs: scores by hand-made models with known probabilities, and what the command makes of them."""
+"""Minimal pairs: scores of models with known probabilities, and the results and errors of the command."""
 
 import gzip
 import json
@@ -61,12 +61,12 @@ def save(model, folder, tokenizer):
 
 
 @torch.no_grad()
-def test_a_models_probabilities_are_summed_over_the_tokens(encoders):
+def test_mlm_score_is_sum_of_token_log_probabilities(encoders):
     folder = encoders["elektron"].with_name("generator")
     model = ElektronForMaskedLM.from_pretrained(folder).eval()
     for parameter in model.parameters():
         parameter.zero_()
-    # What is left is the bias: every token has one probability, wherever it stands.
+    # Only the bias is left, so that the probability of a token does not depend on its position.
     model.decoder.bias.copy_(torch.randn(len(model.decoder.bias)))
     log_chances = model.decoder.bias.double().log_softmax(0)
     tokenizer, read_sentences = read(["the cat .", "a long road", "the the the"], folder)
@@ -79,7 +79,7 @@ def test_a_models_probabilities_are_summed_over_the_tokens(encoders):
 
 @torch.no_grad()
 @pytest.mark.parametrize("chance", [0.5, 0.1])
-def test_a_discriminators_probabilities_are_summed_over_the_tokens(encoders, chance):
+def test_discriminator_score_is_sum_of_token_log_probabilities(encoders, chance):
     model = ElektronForPreTraining.from_pretrained(encoders["elektron"]).eval()
     for parameter in model.parameters():
         parameter.zero_()
@@ -111,7 +111,7 @@ SMALL = {
     ],
     ids=["bert", "deberta-v2", "modernbert", "electra"],
 )
-def test_scores_are_those_of_the_whole_model_asked_token_by_token(make, encoders, monkeypatch):
+def test_scores_equal_masking_one_token_at_a_time(make, encoders, monkeypatch):
     monkeypatch.setattr("elektron.inference.minimal_pairs.TOKENS_AT_ONCE", {"cpu": 20, "cuda": 20})
     torch.manual_seed(0)
     folder = encoders["electra"].with_name("generator")
@@ -131,7 +131,7 @@ def test_scores_are_those_of_the_whole_model_asked_token_by_token(make, encoders
 
 
 @torch.no_grad()
-def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_file):
+def test_token_classifier_is_scored_as_discriminator(encoders, tmp_path, pairs_file):
     torch.manual_seed(0)
     tokenizer, read_sentences = read(["the cat sees the river ."], encoders["electra"])
     labels = {"id2label": LABELS, "label2id": {label: n for n, label in LABELS.items()}}
@@ -144,13 +144,13 @@ def test_a_token_classifier_can_be_the_discriminator(encoders, tmp_path, pairs_f
     assert result["models"]["model"]["kind"] == "discriminator"
 
 
-def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(encoders, pairs_file, tmp_path, capsys):
+def test_run_scores_both_models_and_ties_count_half(encoders, pairs_file, tmp_path, capsys):
     run, out = encoders["elektron"].parent, tmp_path / "out"
     result = evaluate(EvaluateConfig(model=str(run), blimp=pairs_file, out=out))
     assert json.loads((out / "blimp.json").read_text()) == result
     assert list(result["models"]) == ["generator", "discriminator"]
     for figures in result["models"].values():
-        # The third pair differs in a space, which the tokenizer does not keep.
+        # The third pair differs only in a space, which the tokenizer does not keep.
         assert figures["phenomenon"]["space"]["accuracy"] == 0.5
         assert figures["phenomenon"]["order"]["pairs"] == 2
         assert figures["pairs"] == 3
@@ -161,7 +161,7 @@ def test_both_models_of_a_run_are_scored_and_equal_sentences_count_half(encoders
     assert "0.500 (0.500 … 0.500)" in lines[3]
 
 
-def test_accuracies_of_groups_and_of_resamples():
+def test_accuracy_by_group_with_and_without_resampling():
     measure = accuracy_by_group(np.array([1.0, 0.5, 0.0, 1.0]), ["a", "a", "b", "b"])
     assert measure() == {"a": 0.75, "b": 0.5}
     assert measure(np.array([0, 0, 1])) == {"a": pytest.approx(2.5 / 3)}
@@ -186,14 +186,14 @@ def test_compressed_files_are_read(tmp_path):
         ("b.jsonl", None, "no such file"),
     ],
 )
-def test_bad_files_are_one_line(tmp_path, name, content, complaint):
+def test_invalid_files_raise(tmp_path, name, content, complaint):
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(ElektronError, match=complaint):
         evaluate(EvaluateConfig(model="m", blimp=str(tmp_path / name)))
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path, encoders, pairs_file, tokenizer_folder):
+def test_unsupported_architecture_raises(tmp_path, encoders, pairs_file, tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     model = AutoModelForTokenClassification.from_config(BertConfig(vocab_size=len(tokenizer), **SMALL))
     folder = save(model, tmp_path / "model", tokenizer)
@@ -201,7 +201,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path, encoders, pairs_file, toke
         evaluate(EvaluateConfig(model=folder, blimp=pairs_file))
 
 
-def test_a_sentence_longer_than_the_model_reads_is_refused(encoders, tmp_path):
+def test_sentence_longer_than_model_maximum_raises(encoders, tmp_path):
     row = {"good": "the cat " * 40, "bad": "the cat"}
     path = str(write_jsonl(tmp_path / "long.jsonl", [row]))
     with pytest.raises(ElektronError, match=r"long\.jsonl, line 1: longer than the 64 tokens"):
@@ -209,6 +209,6 @@ def test_a_sentence_longer_than_the_model_reads_is_refused(encoders, tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["test.tsv", "--blimp", "pairs.jsonl"]])
-def test_labelled_files_or_minimal_pairs(words, capsys):
+def test_evaluate_requires_either_files_or_blimp(words, capsys):
     assert main(["evaluate", "model", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -29,7 +29,7 @@ def test_json_lines(tmp_path):
     assert [json.loads(line) for line in lines] == ROWS
 
 
-def test_csv_comes_back_whole(tmp_path):
+def test_csv_round_trip(tmp_path):
     write(tmp_path / "p.csv", ROWS[:1], ROWS[1:])
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -42,7 +42,7 @@ def test_a_lone_carriage_return_is_quoted_in_csv(tmp_path):
     assert (tmp_path / "p.csv").read_bytes() == b'text,label\n"a\rb",c\n'
 
 
-def test_tsv_comes_back_as_it_is_read_here(tmp_path, caplog):
+def test_tsv_replaces_tabs_and_line_ends_and_logs_their_count(tmp_path, caplog):
     write(tmp_path / "p.tsv", ROWS[:1], ROWS[1:])
     rows = [record.columns for record in read(tmp_path / "p.tsv")]
     assert [row["text"] for row in rows] == ['says "so", and goes', "zwei Zeilen"]
@@ -52,8 +52,8 @@ def test_tsv_comes_back_as_it_is_read_here(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
-def test_a_table_has_the_columns_of_all_first_rows(tmp_path, name):
-    """Own columns stay before what the model says, whichever row they are in."""
+def test_table_has_columns_of_all_rows_of_first_chunk(tmp_path, name):
+    """Columns of the input come before those of the prediction, whichever row they are in."""
     said = {"predicted_label": "x", "predicted_score": 0.5}
     rows = [{"text": "a"}, {"text": "b", "label": 1}, {"text": "c", "note": "n"}]
     write(tmp_path / name, [row | said for row in rows])
@@ -66,18 +66,18 @@ def test_a_table_has_the_columns_of_all_first_rows(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
-def test_a_column_that_comes_too_late_for_a_table_is_refused(tmp_path, name):
+def test_new_column_after_first_chunk_of_table_raises(tmp_path, name):
     with pytest.raises(ElektronError, match=r"row 3 has a column 'note'.*write \.jsonl instead"):
         write(tmp_path / name, ROWS, [ROWS[0] | {"note": "n"}])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lines_of_json_may_each_have_their_own_columns(tmp_path):
+def test_json_lines_accept_new_columns_in_later_rows(tmp_path):
     write(tmp_path / "p.jsonl", ROWS, [ROWS[0] | {"note": "n"}])
     assert json.loads((tmp_path / "p.jsonl").read_text().splitlines()[2])["note"] == "n"
 
 
-def test_no_number_is_null_in_json(tmp_path):
+def test_nan_and_infinity_are_null_in_json_lines(tmp_path):
     write(tmp_path / "p.jsonl", [{"x": math.nan, "y": math.inf}])
     assert (tmp_path / "p.jsonl").read_text() == '{"x": null, "y": null}\n'
 
@@ -87,19 +87,19 @@ def test_parquet(tmp_path):
     assert pq.read_table(tmp_path / "p.parquet").to_pylist() == ROWS
 
 
-def test_parquet_with_other_types_later_on_is_refused(tmp_path):
+def test_parquet_with_changed_type_in_later_rows_raises(tmp_path):
     with pytest.raises(ElektronError, match="jsonl instead"):
         write(tmp_path / "p.parquet", ROWS, [ROWS[0] | {"score": "high"}])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parquet_with_larger_numbers_than_it_has_is_refused(tmp_path):
+def test_parquet_with_integer_above_64_bits_raises(tmp_path):
     with pytest.raises(ElektronError, match="jsonl instead"):
         write(tmp_path / "p.parquet", [{"id": 2**64}])
 
 
-def test_parquet_with_nulls_first(tmp_path):
-    """What is written is written again when it is known what the nulls are of."""
+def test_parquet_infers_types_after_leading_nulls(tmp_path):
+    """Rows with nulls are rewritten once a later row determines the type of the column."""
     first = {"text": "a", "note": None, "tags": [], "n": 1, "never": None}
     later = {"text": "b", "note": "n", "tags": ["B"], "n": 1.5, "never": None}
     write(tmp_path / "p.parquet", [first] * 1100, [first, later], [first])
@@ -108,7 +108,7 @@ def test_parquet_with_nulls_first(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_failed_write_leaves_existing_file_unchanged(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("before")
     with pytest.raises(KeyError), open_writer(path) as write_rows:
@@ -123,18 +123,18 @@ def test_standard_output_is_json_lines(capsys):
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == ROWS
 
 
-def test_another_ending_is_refused(tmp_path):
+def test_unknown_file_extension_raises(tmp_path):
     with pytest.raises(ElektronError, match=r"\.jsonl, \.csv, \.tsv, \.parquet"):
         write(tmp_path / "p.xlsx", ROWS)
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_unwritable_path_raises(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ElektronError, match="cannot be written"):
         write(tmp_path / "file/p.jsonl", ROWS)
 
 
-def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+def test_symlink_is_kept_and_its_target_replaced(tmp_path):
     (tmp_path / "real.jsonl").write_text("before")
     (tmp_path / "link.jsonl").symlink_to("real.jsonl")
     write(tmp_path / "link.jsonl", ROWS)
@@ -143,7 +143,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch):
+def test_standard_output_is_valid_json_in_any_encoding(encoding, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
     with open_writer(None) as write_rows:
@@ -152,7 +152,7 @@ def test_lines_on_standard_output_are_json_in_any_encoding(encoding, monkeypatch
     assert raw.getvalue().isascii() == (encoding != "utf-8")
 
 
-def test_a_folder_and_the_input_are_refused_before_the_work(tmp_path):
+def test_folder_or_input_file_as_output_raises(tmp_path):
     folder, source = tmp_path / "folder.csv", tmp_path / "in.csv"
     folder.mkdir()
     source.write_text("text\nmine\n")

@@ -1,4 +1,4 @@
-"""Passages hold the whole text, are found by their words, and say where they are from."""
+"""Passages: splitting of texts, search, and answers with their sources."""
 
 import gzip
 import re
@@ -46,7 +46,7 @@ TEXTS = st.lists(st.sampled_from(PARTS), max_size=200).map("".join)
 
 @settings(deadline=None)
 @given(text=TEXTS, words=st.integers(1, 30))
-def test_every_word_is_kept_in_order_and_no_passage_is_too_long(text, words):
+def test_split_keeps_all_words_in_order_within_length_limit(text, words):
     passages = split(text, words)
     assert "".join("".join(passages).split()) == "".join(text.split())
     assert " ".join(passages).split() == text.split() or re.search("[字符号。]", text)
@@ -55,7 +55,7 @@ def test_every_word_is_kept_in_order_and_no_passage_is_too_long(text, words):
     assert all(passages)
 
 
-def test_lines_stay_together_and_long_ones_are_cut_between_sentences():
+def test_split_groups_lines_and_cuts_long_ones_between_sentences():
     text = "One two three.\nFour five. Six seven eight nine. Ten (eleven?) Twelve\nthirteen"
     assert split(text, 5) == [
         "One two three.\nFour five.",
@@ -67,14 +67,14 @@ def test_lines_stay_together_and_long_ones_are_cut_between_sentences():
     assert split("") == []
 
 
-def test_words_and_characters_are_counted():
+def test_length_counts_two_chinese_characters_as_one_word():
     assert length("two words") == 2
     assert length("四个汉字") == 2
     assert length("，汉字。") == 2
     assert length("Élan 四个 x") == 3
 
 
-def test_a_title_is_the_first_line():
+def test_title_is_first_line_cut_to_twelve_words():
     assert title_of(AMBER) == "Amber"
     assert title_of("word " * 40) == "word " * 11 + "word …"
     assert title_of("字" * 40) == "字" * 12 + " …"
@@ -83,14 +83,14 @@ def test_a_title_is_the_first_line():
 # Searching
 
 
-def test_terms_are_words_or_pairs_of_characters():
+def test_terms_are_words_or_character_bigrams_without_stop_words():
     assert terms("The 2nd Élan, NASA's") == ["the", "2nd", "élan", "nasa", "s"]
     assert terms("北京的GDP 是") == ["北京", "京的", "gdp", "是"]
     assert query_terms("Where is the Okavango?") == ["okavango"]
     assert query_terms("who is who") == ["who", "is", "who"]
 
 
-def test_the_rare_word_finds_its_passage_and_the_source_is_named(corpus):
+def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus):
     passages = Passages([str(corpus)], words=10)
     best, *others = passages.search("where does the Okavango end?", 3)
     assert best.text == "The Okavango never reaches a sea."
@@ -102,25 +102,25 @@ def test_the_rare_word_finds_its_passage_and_the_source_is_named(corpus):
     assert passages.search("?", 3) == []
 
 
-def test_a_passage_is_found_by_its_documents_title_too(corpus):
+def test_search_matches_document_titles(corpus):
     found = Passages([str(corpus / "first.txt")], words=10).search("northern rivers of the north", 9)
     assert {passage.text.split()[1] for passage in found} == {"of", "Tana", "Okavango"}
 
 
-def test_chinese_is_found_by_pairs_of_characters(corpus):
+def test_search_finds_chinese_by_character_bigrams(corpus):
     passages = Passages([str(corpus)], words=15)
     best, *_ = passages.search("最长的河流是什么？", 1)
     assert best.text == "长江是亚洲最长的河流。"
     assert best.source == f"{corpus / 'second.txt.gz'}, document 1"
 
 
-def test_as_many_passages_as_asked_for(corpus):
+def test_search_returns_at_most_requested_number(corpus):
     passages = Passages([str(corpus)])
     assert len(passages.search("amber", 1)) == 1
     assert len(passages.search("amber", 100)) == 2
 
 
-def test_a_corpus_without_words_is_refused(tmp_path):
+def test_corpus_without_words_raises(tmp_path):
     (tmp_path / "marks.txt").write_text("… — !")
     with pytest.raises(ElektronError, match=r"marks\.txt: there are no words in it"):
         Passages([str(tmp_path / "marks.txt")])
@@ -130,7 +130,7 @@ def test_a_corpus_without_words_is_refused(tmp_path):
 
 
 def reader(records):
-    """Finds a word in capitals or none; the surer, the shorter the passage."""
+    """A stand-in model that finds one of three words; its margin for no answer is lower in shorter passages."""
     predictions = []
     for record in records:
         text = record.values["context"]
@@ -166,7 +166,7 @@ def read(answer: str, margin: float, score: float, passage_score: float) -> dict
     return NOWHERE | said | {"passage_score": passage_score}
 
 
-def test_the_answer_is_the_best_by_reader_and_retriever_together():
+def test_best_answer_combines_reader_and_retriever_scores():
     sure, less = read("yes", -8.0, 0.6, 2.0), read("perhaps", -2.0, 0.9, 7.0)
     none = read("", 3.0, 0.95, 20.0)
     assert best_answer([less, none, sure])["answer"] == "yes"
@@ -175,7 +175,7 @@ def test_the_answer_is_the_best_by_reader_and_retriever_together():
     assert best_answer([]) == NOWHERE
 
 
-def test_passages_are_read_in_one_go(corpus):
+def test_passages_of_all_questions_are_read_in_one_call(corpus):
     calls = []
 
     def counting(records):

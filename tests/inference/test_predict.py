@@ -51,12 +51,12 @@ def texts():
 
 
 def alone(model, texts):
-    """What each text gets on its own."""
+    """The score of each text when it is predicted alone."""
     predictor = load_predictor(str(model), batch_size=1)
     return [predictor.predict([Record({"text": text}, {}, "")])[0]["score"] for text in texts]
 
 
-def test_rows_come_back_in_their_order_whatever_the_batches(model, texts, tmp_path, monkeypatch):
+def test_rows_keep_order_and_scores_across_batches(model, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 7)
     path = write_jsonl(tmp_path / "in.jsonl", [{"id": n, "text": t} for n, t in enumerate(texts)])
     out = tmp_path / "out.jsonl"
@@ -98,7 +98,7 @@ def test_json_lines_on_standard_input(model, texts, monkeypatch, capsys):
     assert [row["n"] for row in rows] == [1] * 30
 
 
-def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path, capsys):
+def test_input_label_is_kept_beside_predicted_label(model, tmp_path, capsys):
     path = write_tsv(tmp_path / "in.tsv", [("the cat .", "x")], ("text", "label"))
     assert main(["predict", str(model), "--input", str(path)]) == 0
     row = json.loads(capsys.readouterr().out)
@@ -107,8 +107,8 @@ def test_a_label_that_the_file_has_is_kept_beside_the_predicted(model, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
-def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_path, name):
-    """Not even where the first row has none because its line is too short."""
+def test_input_label_is_never_written_as_predicted_label(model, tmp_path, name):
+    """The first row has no label because its line is too short."""
     path = tmp_path / "in.csv"
     path.write_text("text,label\nthe cat .\nthe dog .,own\n")
     assert main(["predict", str(model), "--input", str(path), "--output", str(tmp_path / name)]) == 0
@@ -117,8 +117,8 @@ def test_no_row_has_its_own_label_under_the_name_of_the_predicted(model, tmp_pat
     assert all(row["predicted_label"] in ("animal", "person", "plant") for row in rows)
 
 
-def test_each_line_is_answered_before_the_next_is_sent(model):
-    """A line is sent after the answer to the one before only: waiting for more would be for ever."""
+def test_each_line_is_predicted_before_the_next_is_sent(model):
+    """Each line is sent only after the previous prediction, so a process that waits for more input would hang."""
     command = [sys.executable, "-m", "elektron", "predict", str(model)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         given_up = threading.Timer(300, process.kill)
@@ -133,8 +133,8 @@ def test_each_line_is_answered_before_the_next_is_sent(model):
     assert process.returncode == 0
 
 
-def test_what_has_arrived_is_answered_together():
-    """Before it is read on where nothing is, what waits is to be answered, and then only."""
+def test_available_input_yields_all_lines_before_waiting():
+    """The callback is called before a read that would block, and only then."""
     receiver, sender = os.pipe()
     events = []
 
@@ -150,7 +150,7 @@ def test_what_has_arrived_is_answered_together():
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])
-def test_no_passage_at_all_is_refused(model, capsys, count):
+def test_number_of_passages_below_one_is_rejected(model, capsys, count):
     assert main(["predict", str(model), "--documents", "x", "--passages", count]) == 2
     assert f"--passages must be from 1 to 1048576, got {count}" in capsys.readouterr().err
 
@@ -167,11 +167,11 @@ def test_memory_does_not_grow_with_the_rows(model, tmp_path, monkeypatch):
         tracemalloc.stop()
         return used
 
-    peak(64)  # what is loaded once
+    peak(64)  # loads what is loaded only once
     assert peak(3000) < 1.5 * peak(300) + 500_000
 
 
-def test_the_task_of_a_model_made_elsewhere(model):
+def test_load_task_of_model_saved_by_transformers(model):
     task = load_task(str(model))
     assert task.name == "classification"
     assert task.labels == ["animal", "person", "plant"]
@@ -179,38 +179,38 @@ def test_the_task_of_a_model_made_elsewhere(model):
         load_task(str(model), "translation")
 
 
-def test_the_input_is_not_written_over(model, tmp_path, capsys):
+def test_input_file_as_output_is_rejected(model, tmp_path, capsys):
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat ."}])
     assert main(["predict", str(model), "--input", str(path), "--output", str(path)]) == 2
     assert "is the input itself" in capsys.readouterr().err
     assert json.loads(path.read_text()) == {"text": "the cat ."}
 
 
-def test_documents_are_for_models_that_answer(model, tmp_path, capsys):
+def test_documents_with_classifier_are_rejected(model, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the cat .")
     arguments = ["predict", str(model), "--documents", str(tmp_path / "text.txt")]
     assert main([*arguments, "--input", str(tmp_path / "text.txt")]) == 2
     assert "--documents is for models" in capsys.readouterr().err
 
 
-def test_no_such_input(model, capsys):
+def test_nonexistent_input_is_rejected(model, capsys):
     assert main(["predict", str(model), "--input", "nowhere.tsv"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("elektron: nowhere.tsv")
 
 
-def test_a_damaged_task_file(model, tmp_path, capsys):
+def test_damaged_task_file_is_rejected(model, tmp_path, capsys):
     (tmp_path / "task.json").write_text('{"task": "classification", "format": 1}')
     assert main(["predict", str(tmp_path)]) == 2
     assert "damaged" in capsys.readouterr().err
 
 
-def test_a_pretraining_run_is_no_model_to_predict_with(encoders, capsys):
+def test_predict_with_pretraining_run_is_rejected(encoders, capsys):
     assert main(["predict", str(encoders["electra"].parent)]) == 2
     assert "is a pre-training run: `elektron finetune" in capsys.readouterr().err
 
 
-def test_a_prediction_imports_no_measure(model):
-    """What only scoring, training or other kinds of file need would be waited for before the first answer."""
+def test_predict_imports_no_heavy_packages(model):
+    """Packages for scoring, training or other file formats would delay the first prediction."""
     heavy = {
         *("sklearn", "scipy.stats", "pandas", "datasets", "pyarrow", "sacrebleu", "rouge_score"),
         *("nltk", "matplotlib", "bm25s", "transformers.trainer", "ray", "jieba"),
@@ -231,7 +231,7 @@ def test_a_prediction_imports_no_measure(model):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision, dtype):
+def test_precision_sets_autocast_dtype(model, texts, tmp_path, monkeypatch, precision, dtype):
     seen = set()
     forward = Classification.forward
 
@@ -247,7 +247,7 @@ def test_precision_can_be_chosen(model, texts, tmp_path, monkeypatch, precision,
     assert seen == {dtype}
 
 
-def test_rows_from_python_come_back_with_their_predictions(model):
+def test_predictions_from_lists_and_dataframes(model):
     pandas = pytest.importorskip("pandas")
     rows = [{"text": "the cat .", "n": 1}, {"text": "the dog .", "n": 2}]
     for given in (rows, pandas.DataFrame(rows)):

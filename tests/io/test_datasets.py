@@ -1,4 +1,4 @@
-"""What names of models, tokenizers and data sets mean, and which revision of a data set is read."""
+"""Parsing of names of models, tokenizers and data sets, and the revision of a data set that is loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("bert@", ("bert@", "main")),
     ],
 )
-def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
+def test_parse_repo_splits_name_and_revision(name: str, place: tuple[str, str]) -> None:
     assert parse_repo(name) == place
 
 
@@ -52,23 +52,23 @@ def test_names_and_revisions(name: str, place: tuple[str, str]) -> None:
         ("hf:./folder@home:plain", (("./folder@home", "main"), "plain", "train")),
     ],
 )
-def test_sources_of_the_hub(source: str, parts: tuple[object, ...]) -> None:
+def test_parse_dataset_splits_hub_source(source: str, parts: tuple[object, ...]) -> None:
     assert parse_dataset(source) == parts
 
 
-def test_a_source_without_a_name() -> None:
+def test_source_without_name_raises() -> None:
     for source in ("hf:", "hf:/", "hf::plain"):
         with pytest.raises(ElektronError, match=r"which data set\? Write hf:NAME\[@REVISION\]"):
             parse_dataset(source)
 
 
 class Loaded(list[dict[str, str]]):
-    """What a data set is to its readers."""
+    """Stands in for a data set of the `datasets` library."""
 
     features = None
 
 
-def test_the_revision_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revision_is_passed_to_load_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
     def load(name: str, config: str | None, split: str, revision: str, streaming: bool) -> Loaded:
@@ -88,7 +88,7 @@ def test_the_revision_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-def test_a_commit_is_asked_for_where_there_is_something_to_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_commit_is_requested_only_for_hub_name_without_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 
     class Hub:
@@ -107,9 +107,7 @@ def test_a_commit_is_asked_for_where_there_is_something_to_ask(monkeypatch: pyte
     assert asked == [("org/set", "v1"), ("org/set", "offline")]
 
 
-def test_a_name_that_only_a_folder_could_have_is_not_asked_of_the_hub(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_folder_raises_unless_name_is_valid_on_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/model").mkdir(parents=True)
     for name in ("runs/model", "model", "org/model", "org/model@v1"):
@@ -123,7 +121,7 @@ def test_a_name_that_only_a_folder_could_have_is_not_asked_of_the_hub(
 
 
 @pytest.mark.parametrize("error", [None, httpx.ConnectError("no network"), OfflineModeIsEnabled()])
-def test_whether_the_hub_answers_is_asked_once(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_reachability_is_requested_once(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Session:

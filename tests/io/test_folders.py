@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all, and so does a file."""
+"""Atomic writing of folders and files, and locks on folders."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from elektron.io.files import atomic_write, refuse_foreign
 from elektron.io.folders import atomic_folder, final_path, folder_lock, is_free
 
 
-def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
+def test_folder_is_published_on_exit(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with atomic_folder(out) as folder:
         (folder / "file").write_text("text")
@@ -26,9 +26,7 @@ def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o077 == out.parent.stat().st_mode & 0o077
 
 
-def test_files_get_the_modes_of_the_umask_which_other_threads_see_unchanged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_get_umask_modes_without_changing_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.umask(0o027)
     try:
         with monkeypatch.context() as changes, atomic_folder(tmp_path / "out") as folder:
@@ -43,7 +41,7 @@ def test_files_get_the_modes_of_the_umask_which_other_threads_see_unchanged(
     assert found == {inner: 0o750, inner / "file": 0o640, tmp_path / "out" / "file": 0o640}
 
 
-def test_a_file_system_without_modes_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chmod_permission_error_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, mode: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -53,17 +51,15 @@ def test_a_file_system_without_modes_is_no_failure(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "out/file").exists()
 
 
-def test_the_current_folder_may_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonempty_current_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(ElektronError, match="exists and is not empty"), atomic_folder(Path()):
         pass
 
 
-def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a loss of power leaves a name with nothing behind it, or nothing at all."""
+def test_files_and_parent_folders_are_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fsync, a power loss may leave an empty file or no file at all."""
     synced: list[tuple[str, set[str]]] = []
 
     def look(path: Path) -> None:
@@ -81,14 +77,14 @@ def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
-def test_nothing_appears_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
+def test_nothing_is_left_after_exception(tmp_path: Path, failure: type[BaseException]) -> None:
     with pytest.raises(failure), atomic_folder(tmp_path / "out") as folder:
         (folder / "file").write_text("text")
         raise failure
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
+def test_existing_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert is_free(tmp_path / "out")
     with atomic_folder(tmp_path / "out") as folder:
@@ -97,7 +93,7 @@ def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_finished_result_that_cannot_be_moved_stays(tmp_path: Path, inside: bool) -> None:
+def test_finished_result_that_cannot_be_moved_is_kept(tmp_path: Path, inside: bool) -> None:
     out = tmp_path / "out"
     if inside:
         out.mkdir()
@@ -118,7 +114,7 @@ def test_a_finished_result_that_cannot_be_moved_stays(tmp_path: Path, inside: bo
     assert (stays / "result").exists(), "no later command removes it"
 
 
-def test_a_link_stays_one_wherever_it_leads(tmp_path: Path) -> None:
+def test_symlink_is_kept(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, target in (("link", "empty"), ("dangling", "not/there")):
         (link := tmp_path / name).symlink_to(target)
@@ -128,7 +124,7 @@ def test_a_link_stays_one_wherever_it_leads(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "dangling", "not"}
 
 
-def test_the_current_folder_stays_the_one_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_current_folder_keeps_its_inode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = tmp_path.stat().st_ino
     (tmp_path / "lost+found").mkdir()
@@ -156,7 +152,7 @@ def test_an_empty_mount_point_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there: bool) -> None:
+def test_leftovers_of_killed_process_are_removed(tmp_path: Path, there: bool) -> None:
     out = tmp_path / "out"
     if there:
         out.mkdir()
@@ -173,7 +169,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path, there
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
 
 
-def test_no_two_processes_write_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_writer_of_same_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
     out = tmp_path / "out"
     with atomic_folder(out) as folder:
@@ -186,7 +182,7 @@ def test_no_two_processes_write_the_same_folder(tmp_path: Path, monkeypatch: pyt
     assert (out / "file").exists()
 
 
-def test_unfinished_work_is_kept_for_the_next(tmp_path: Path) -> None:
+def test_kept_subfolder_survives_failure_until_next_call(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt), atomic_folder(out, kept="work") as folder:
         (folder / "work").mkdir()
@@ -201,7 +197,7 @@ def test_unfinished_work_is_kept_for_the_next(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "whole"]
 
 
-def test_a_file_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
+def test_atomic_write_replaces_target_of_symlink(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     for text in ("first", "second"):
         atomic_write(tmp_path / "link", text)
@@ -211,7 +207,7 @@ def test_a_file_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
-def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+def test_atomic_write_to_named_pipe_does_not_replace_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     atomic_write(tmp_path / "pipe", "text")
@@ -220,7 +216,7 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_only_files_of_the_same_kind_are_replaced(tmp_path: Path) -> None:
+def test_file_without_marker_raises(tmp_path: Path) -> None:
     path = tmp_path / "file"
     refuse_foreign(path, b"<mark>")
     for content in (b"", b"<html> <mark>"):
@@ -231,7 +227,7 @@ def test_only_files_of_the_same_kind_are_replaced(tmp_path: Path) -> None:
         refuse_foreign(path, b"<mark>")
 
 
-def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_unwritable_place_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ElektronError, match="cannot be written"),
@@ -241,7 +237,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out", ".out", "a.partial-b"])
-def test_what_a_folder_is_going_to_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_final_path_of_partial_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     with atomic_folder(Path(name)) as folder:
         assert folder != Path(name)
@@ -259,7 +255,7 @@ with folder_lock(Path(sys.argv[1]), Path(sys.argv[1])):
 """
 
 
-def test_a_lock_that_is_about_to_be_released_is_waited_for(tmp_path: Path) -> None:
+def test_folder_lock_waits_for_release(tmp_path: Path) -> None:
     held = threading.Event()
 
     def hold() -> None:
@@ -275,7 +271,7 @@ def test_a_lock_that_is_about_to_be_released_is_waited_for(tmp_path: Path) -> No
     thread.join()
 
 
-def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_of_killed_process_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"

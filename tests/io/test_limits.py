@@ -1,4 +1,4 @@
-"""What claims to be large, or never ends, is refused before it takes memory."""
+"""Oversized and endless files, and headers with false sizes, are rejected before memory is allocated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.finetuning.readers.layouts import read
         ("config.json", lambda folder: load_task(str(folder))),
     ],
 )
-def test_small_files_that_are_not(
+def test_oversized_small_file_raises(
     name: str, work: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100)
@@ -52,20 +52,20 @@ def test_small_files_that_are_not(
     ("text", "complaint"),
     [("[1]", "no JSON object"), ("[" * 100_000, "nested too deep"), ("", "Expecting value")],
 )
-def test_a_text_that_is_no_object(text: str, complaint: str) -> None:
+def test_json_that_is_no_object_raises(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         files.parse_json_object(text)
     assert files.parse_json_object('{"a": 1}') == {"a": 1}
 
 
-def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_file_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_TEXT_BYTES", 1 << 20)
     with pytest.raises(ElektronError, match="/dev/zero: more than 1,048,576 bytes"):
         files.read_text(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
-def test_a_line_without_an_end(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlong_line_raises(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_text, "FIRST_BYTES", 100)
     monkeypatch.setattr(io_text, "CHUNK_BYTES", 100)
     monkeypatch.setattr(io_text, "MAX_FIELD_CHARACTERS", 1000)
@@ -90,7 +90,7 @@ def limit_memory() -> None:
 
 
 def in_little_memory(program: str, *arguments: str) -> str:
-    """What a program prints that may take 4 GB, and that must not end by itself in another way."""
+    """The error that a program prints within 4 GB of memory: one line, with exit status 2."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -105,14 +105,14 @@ def in_little_memory(program: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("setting", ["network: {layers: *a11}", "network: *a11", "family: *a11"])
-def test_yaml_that_refers_to_itself_again_and_again(setting: str, tmp_path: Path) -> None:
-    """Nine to the twelfth entries, if they were written out."""
+def test_yaml_alias_bomb_is_rejected(setting: str, tmp_path: Path) -> None:
+    """Expanded, the aliases would be 9 ** 12 entries."""
     (tmp_path / "r.yaml").write_text(f"{YAML_BOMB}{setting}\n")
     program = "import sys; from elektron.cli import main; sys.exit(main(sys.argv[1:]))"
     assert "r.yaml" in in_little_memory(program, "pretrain", "--config", str(tmp_path / "r.yaml"))
 
 
-def test_headers_that_claim_more_than_there_is(tmp_path: Path) -> None:
+def test_safetensors_header_beyond_file_size_is_reported(tmp_path: Path) -> None:
     claims = (1 << 60).to_bytes(8, "little")
     tensors = b'{"a":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4]}}'
     (tmp_path / "config.json").write_text("{}")
@@ -126,8 +126,8 @@ def state_size(size: int, manifest: dict[str, Any]) -> None:
     manifest["splits"]["train"]["files"][0]["bytes"] = size
 
 
-def test_a_block_file_that_claims_more_than_there_is(tmp_path: Path) -> None:
-    """With the sizes that the manifest states, as one that somebody made."""
+def test_block_file_header_beyond_file_size_raises(tmp_path: Path) -> None:
+    """The manifest states the size of the forged file, as in blocks forged on purpose."""
     folder = write(tmp_path / "b", make_rows(40), make_rows(2))
     path = folder / "train-00000.arrow"
     schema = pa.schema([("input_ids", pa.list_(pa.uint16(), 8))])

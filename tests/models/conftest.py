@@ -26,7 +26,7 @@ logging.disable_progress_bar()
 
 
 def fitting(family: str, sizes: Sizes = SIZES) -> Sizes:
-    """The sizes as the family can have them."""
+    """The sizes, with embeddings as wide as the hidden states where the family needs that."""
     if family in WIDE_EMBEDDINGS:
         return dataclasses.replace(sizes, embedding_size=sizes.hidden_size)
     return sizes
@@ -55,7 +55,7 @@ def make_pair(
         SPECIAL_IDS,
         sharing,
     )
-    # Output projections start at zero; tests want networks that do something.
+    # Most families initialize output projections with std 0.02; larger ones let every layer affect the outputs.
     for name, parameter in pair.named_parameters():
         if parameter.ndim == 2 and "output" in name:
             torch.nn.init.normal_(parameter, std=0.2)

@@ -1,4 +1,4 @@
-"""Another vocabulary: what each new token starts from, between all kinds of tokenizers."""
+"""Change of vocabulary: the old tokens from which each new one starts, for all kinds of tokenizers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def starts(
 OLD = wordpiece("token", "##ization", "##s", "the", "s", "play", "##ing", "ing", ",")
 
 
-def test_shared_tokens_keep_theirs_and_new_ones_have_the_old_pieces(
+def test_shared_tokens_keep_embedding_and_new_ones_start_from_pieces(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     new = wordpiece("the", "tokenization", "tokens", "##ings", "λ", "Play", ",")
@@ -106,7 +106,7 @@ def test_from_byte_level_and_sentencepiece_to_wordpiece() -> None:
     assert found["pe"] == ["▁p", "e"]
 
 
-def test_embeddings_and_biases_are_the_means() -> None:
+def test_new_embeddings_and_biases_are_means_of_pieces() -> None:
     new = wordpiece("the", "tokens", "λ")
     change = VocabularyChange.between(OLD, new)
     config = BertConfig(
@@ -153,7 +153,7 @@ def test_positions_of_roberta_move_with_the_padding_id() -> None:
     assert torch.equal(tables[0][2:], tables[1][1:])
 
 
-def test_a_padding_id_that_positions_cannot_follow_is_refused() -> None:
+def test_padding_id_beyond_positions_raises() -> None:
     old = byte_level(("t", "h"))
     config = RobertaConfig(
         vocab_size=len(old), hidden_size=8, num_hidden_layers=1, num_attention_heads=2,

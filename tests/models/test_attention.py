@@ -1,4 +1,4 @@
-"""Attention in three operations is SDPA's within rounding, is chosen where it is faster, and leaves no trace."""
+"""Attention in three operations: equal to SDPA within rounding, used where it is faster, not saved in configs."""
 
 import json
 from types import SimpleNamespace
@@ -78,7 +78,7 @@ def masks() -> dict[str, torch.Tensor | None]:
 
 @pytest.fixture
 def product_calls(monkeypatch):
-    """How often a softmax was computed apart, which SDPA does not do."""
+    """One entry for each call of `Tensor.softmax`, which SDPA does not call."""
     calls = []
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, "softmax", lambda *args, **kw: calls.append(1) or softmax(*args, **kw))
@@ -97,12 +97,12 @@ def test_equals_sdpa_with_gradients(mask, product_calls):
         assert weights is None
         (output * torch.arange(8)).sum().backward()
         results[dtype] = [output, query.grad, key.grad, value.grad]
-    assert len(product_calls) == 1  # of bf16 alone
+    assert len(product_calls) == 1  # for bf16 only
     for exact, ours in zip(results[torch.float64], results[torch.bfloat16], strict=True):
         assert (ours - exact).norm() < 0.015 * exact.norm()
 
 
-def test_scaling_is_by_the_size_of_heads_by_default():
+def test_default_scaling_equals_sdpa():
     query, key, value = heads(torch.bfloat16)
     ours, _ = attention.attention(LAYER, query, key, value, None)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_scaling_is_by_the_size_of_heads_by_default():
     torch.testing.assert_close(ours, sdpa, atol=0.02, rtol=0.02)
 
 
-def test_a_position_that_sees_nothing_is_finite():
+def test_fully_masked_position_is_finite():
     query, key, value = heads(torch.bfloat16)
     mask = torch.ones(2, 1, 12, 12, dtype=torch.bool)
     mask[0, 0, 3] = False
@@ -130,7 +130,7 @@ def test_dropout_drops_weights():
 
 
 @pytest.mark.parametrize("case", ["fp32", "no gradient", "long", "causal"])
-def test_sdpa_stays_where_it_is_faster(case, product_calls):
+def test_sdpa_is_used_where_it_is_faster(case, product_calls):
     long = LONGEST_ROW + 1 if case == "long" else 12
     query, key, value = heads(torch.float32 if case == "fp32" else torch.bfloat16, long)
     if case == "no gradient":
@@ -139,7 +139,7 @@ def test_sdpa_stays_where_it_is_faster(case, product_calls):
     assert not product_calls
 
 
-def test_causal_rows_without_a_mask_do_not_see_what_comes():
+def test_causal_rows_without_mask_ignore_later_positions():
     query, key, value = heads(torch.bfloat16)
     before, _ = attention.attention(LAYER, query, key, value, None, is_causal=True)
     changed = value.detach().clone()
@@ -150,7 +150,7 @@ def test_causal_rows_without_a_mask_do_not_see_what_comes():
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_every_family_gives_what_it_gave(family, precision):
+def test_fast_attention_equals_default_in_every_family(family, precision):
     tolerance = 1e-5 if precision == "fp32" else 0.03
     found = []
     for switch in (False, True):
@@ -168,7 +168,7 @@ def test_every_family_gives_what_it_gave(family, precision):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_used_by_all_families_that_can(family, product_calls):
+def test_fast_attention_is_used_by_all_families_but_deberta(family, product_calls):
     model = use_fast_attention(network(family))
     with torch.autocast("cpu", torch.bfloat16):
         model(input_ids=IDS, attention_mask=PADDING)
@@ -177,7 +177,7 @@ def test_it_is_used_by_all_families_that_can(family, product_calls):
         assert len(product_calls) == 2
 
 
-def test_a_saved_model_has_no_trace(tmp_path):
+def test_saved_config_has_no_attn_implementation(tmp_path):
     model = use_fast_attention(network("electra"))
     model.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
@@ -186,7 +186,7 @@ def test_a_saved_model_has_no_trace(tmp_path):
     assert load_network(AutoModel, str(tmp_path)).config._attn_implementation == NAME
 
 
-def test_weights_can_still_be_had():
+def test_attention_weights_can_be_returned():
     model = use_fast_attention(network("elektron"))
     model.set_attn_implementation("eager")
     assert len(model(input_ids=IDS, output_attentions=True).attentions) == 2
@@ -196,7 +196,7 @@ def test_weights_can_still_be_had():
     assert model.config._attn_implementation == "eager"
 
 
-def test_both_parts_of_an_encoder_with_a_decoder():
+def test_encoder_decoder_uses_fast_attention_in_supported_parts():
     config = EncoderDecoderConfig.from_encoder_decoder_configs(config_of("electra"), config_of("electra"))
     model = use_fast_attention(EncoderDecoderModel(config))
     assert model.encoder.config._attn_implementation == NAME
@@ -206,7 +206,7 @@ def test_both_parts_of_an_encoder_with_a_decoder():
     assert model.encoder.config._attn_implementation == "eager"
 
 
-def test_it_compiles_whole():
+def test_compiles_without_graph_breaks():
     model = use_fast_attention(BertModel(BertConfig(**SMALL)))
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     outputs = []

@@ -1,4 +1,4 @@
-"""Parts and wholes of tensors. How several processes share them, tests/pretraining/test_sharding.py shows."""
+"""Plain and sharded tensors in one process; tests/pretraining/test_sharding.py tests several processes."""
 
 from collections.abc import Iterator
 
@@ -19,13 +19,13 @@ from elektron.models.dtensors import (
 
 @pytest.fixture
 def mesh() -> Iterator[DeviceMesh]:
-    """Of this process alone."""
+    """A mesh of this process only."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     dist.destroy_process_group()
 
 
-def test_what_is_not_divided_is_its_own_part_and_whole():
+def test_plain_tensor_is_its_own_shard_and_full_tensor():
     tensor = torch.arange(6.0)
     assert not is_dtensor(tensor)
     assert full_tensor(tensor) is tensor
@@ -33,7 +33,7 @@ def test_what_is_not_divided_is_its_own_part_and_whole():
     assert not is_dtensor(distribute_like(torch.ones(6), tensor))
 
 
-def test_what_is_divided_comes_together_and_is_divided_again(mesh):
+def test_dtensor_is_gathered_and_distributed_again(mesh):
     tensor = torch.arange(6.0)
     part = distribute_tensor(tensor, mesh, [Shard(0)])
     assert is_dtensor(part)
@@ -46,7 +46,7 @@ def test_what_is_divided_comes_together_and_is_divided_again(mesh):
     assert torch.equal(full_tensor(again), tensor)
 
 
-def test_copies_in_host_memory_are_whole_and_for_one_process(mesh):
+def test_copy_to_cpu_returns_full_tensors_only_if_kept(mesh):
     tensor = torch.arange(6.0)
     tensors = {"whole": tensor, "parts": distribute_tensor(tensor.clone(), mesh, [Shard(0)])}
     assert copy_to_cpu(tensors, keep=False) == {}

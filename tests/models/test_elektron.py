@@ -1,4 +1,4 @@
-"""The encoder: what it computes, and that transformers and plain readers can load it."""
+"""The encoder: its computation, and loading with transformers, with and without elektron."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def model() -> ElektronModel:
     return ElektronModel(ElektronConfig(**CONFIG)).eval()
 
 
-def test_rotation_turns_by_position():
+def test_rotate_turns_by_position_angle():
     cosines, sines = rotary_angles(torch.tensor([[0, 1]]), head_size=2, theta=10_000.0)
     heads = torch.tensor([1.0, 0.0]).expand(1, 2, 1, 1, 2)
     turned = rotate(heads, cosines, sines)[0, :, 0, 0]
@@ -48,7 +48,7 @@ def test_rotation_turns_by_position():
     torch.testing.assert_close(turned, expected)
 
 
-def test_only_distances_between_positions_matter(model):
+def test_states_do_not_depend_on_position_offset(model):
     positions = torch.arange(5)[None]
     with torch.no_grad():
         here = model(INPUT_IDS[:1], position_ids=positions).last_hidden_state
@@ -67,7 +67,7 @@ def test_each_sublayer_adds_a_normalised_output_times_its_gain(model):
     torch.testing.assert_close(states[1], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_norms_of_the_matrices_have_no_effect(model):
+def test_norms_of_matrices_do_not_change_states(model):
     with torch.no_grad():
         before = model(INPUT_IDS).last_hidden_state
         for number, matrix in enumerate(p for p in model.layers.parameters() if p.ndim == 2):
@@ -80,20 +80,20 @@ def test_the_norms_of_the_matrices_have_no_effect(model):
     assert model.layers[0].feed_forward.inner.weight.norm().item() == pytest.approx(32**0.5)
 
 
-def test_under_autocast_the_residual_stream_is_in_the_lower_precision(model):
+def test_residual_stream_is_bf16_under_autocast(model):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         states = model(INPUT_IDS, output_hidden_states=True).hidden_states
     assert {state.dtype for state in states} == {torch.bfloat16}
 
 
-def test_padding_changes_nothing(model):
+def test_padding_does_not_change_states(model):
     with torch.no_grad():
         padded = model(INPUT_IDS, attention_mask=ATTENTION_MASK).last_hidden_state
         alone = model(INPUT_IDS[1:, :4]).last_hidden_state
     torch.testing.assert_close(padded[1:, :4], alone, atol=1e-6, rtol=1e-5)
 
 
-def test_attention_written_out_equals_the_fused_one(model):
+def test_eager_attention_equals_fused(model):
     with torch.no_grad():
         fused = model(INPUT_IDS, attention_mask=ATTENTION_MASK).last_hidden_state
         model.set_attn_implementation("eager")
@@ -106,7 +106,7 @@ def test_attention_written_out_equals_the_fused_one(model):
 
 
 @pytest.mark.parametrize("auto_class", [name for name in AUTO_MAP if name != "AutoConfig"])
-def test_every_auto_class_finds_its_model(auto_class, tmp_path):
+def test_auto_classes_save_and_load(auto_class, tmp_path):
     config = ElektronConfig(**CONFIG)
     torch.manual_seed(1)
     model = getattr(transformers, auto_class).from_config(config)
@@ -135,12 +135,12 @@ LABELS = {
 
 
 @pytest.mark.parametrize("class_name", LABELS)
-def test_losses_look_where_labels_say(class_name):
+def test_loss_is_over_labelled_positions_only(class_name):
     torch.manual_seed(1)
     model = getattr(elektron.models, class_name)(ElektronConfig(**CONFIG))
     with torch.no_grad():
         out = model(INPUT_IDS, attention_mask=ATTENTION_MASK, **LABELS[class_name])
-    if class_name == "ElektronForQuestionAnswering":  # 9 lies past the end: not looked at
+    if class_name == "ElektronForQuestionAnswering":  # 9 is past the end and ignored
         expected = -(out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]) / 2
     elif class_name == "ElektronForPreTraining":
         probability = out.logits.sigmoid()
@@ -165,7 +165,7 @@ def test_losses_look_where_labels_say(class_name):
     ("num_labels", "labels"),
     [(1, torch.tensor([0.5, -1.0])), (3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))],
 )
-def test_classification_also_takes_numbers_and_several_labels(num_labels, labels):
+def test_classification_loss_of_regression_and_multilabel(num_labels, labels):
     torch.manual_seed(1)
     config = ElektronConfig(**(CONFIG | {"num_labels": num_labels}))
     model = elektron.models.ElektronForSequenceClassification(config).eval()
@@ -179,7 +179,7 @@ def test_classification_also_takes_numbers_and_several_labels(num_labels, labels
     torch.testing.assert_close(out.loss, expected)
 
 
-def test_the_mean_is_over_real_tokens_and_cls_can_be_had():
+def test_mean_pooling_skips_padding_and_cls_pooling_takes_first():
     torch.manual_seed(1)
     model = elektron.models.ElektronForSequenceClassification(ElektronConfig(**CONFIG)).eval()
     with torch.no_grad():
@@ -191,7 +191,7 @@ def test_the_mean_is_over_real_tokens_and_cls_can_be_had():
         torch.testing.assert_close(first[1], model.classifier.linear(states[1, 0]))
 
 
-def test_saved_weights_load_and_are_saved_again_where_elektron_is_not_installed(model, tmp_path):
+def test_saved_model_loads_and_resaves_without_elektron_installed(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     assert json.loads((tmp_path / "saved/config.json").read_text())["auto_map"] == AUTO_MAP
     with torch.no_grad():
@@ -215,20 +215,20 @@ transformers.AutoModelForTokenClassification.from_pretrained({str(tmp_path / "ag
     assert done.returncode == 0, done.stderr
 
 
-def test_the_modelling_files_import_torch_and_transformers_alone():
+def test_modelling_files_do_not_import_elektron():
     for name in ("elektron", "heads"):
         source = Path(elektron.models.__file__).with_name(f"{name}.py").read_text()
         assert "from elektron" not in source
         assert "import elektron" not in source
 
 
-def test_auto_model_reads_the_registered_family(model, tmp_path):
+def test_auto_model_loads_elektron_model(model, tmp_path):
     model.save_pretrained(tmp_path)
     assert type(AutoModel.from_pretrained(tmp_path)) is ElektronModel
 
 
 @pytest.mark.parametrize("head", ["ForPreTraining", "ForMaskedLM", "ForSequenceClassification"])
-def test_the_encoder_loads_without_its_head_and_without_a_report(tmp_path, head):
+def test_encoder_loads_from_model_with_head_without_key_mismatches(tmp_path, head):
     model = getattr(elektron.models, f"Elektron{head}")
     model(ElektronConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)).save_pretrained(tmp_path)
     _, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)

@@ -1,4 +1,4 @@
-"""The pair: what is shared, what is not, and what transformers makes of the saved folders."""
+"""The pair of generator and discriminator: shared parameters, and loading of saved folders."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, alone, make_pa
 
 class NoTokenizer:
     def save_pretrained(self, folder):
-        """The tests of a pair need no tokenizer in the folder."""
+        """Write nothing: the tests of a pair need no tokenizer in the folder."""
 
 
 def save(pair, folder):
@@ -28,7 +28,7 @@ def replaced_logits(pair, ids):
     return pair.replaced_logits(pair.discriminator_states(ids, alone(ids)))
 
 
-def test_embeddings_are_one_object_and_the_output_matrix_is_the_token_embedding(pair):
+def test_embeddings_are_shared_and_tied_to_output_matrix(pair):
     generator, discriminator = pair.generator, pair.discriminator
     assert generator.base_model.embeddings is discriminator.base_model.embeddings
     table = discriminator.get_input_embeddings().weight
@@ -36,13 +36,13 @@ def test_embeddings_are_one_object_and_the_output_matrix_is_the_token_embedding(
     assert generator.get_output_embeddings().weight is table
 
 
-def test_nothing_behind_the_embeddings_is_shared(pair):
+def test_only_embeddings_are_shared(pair):
     embeddings = set(pair.discriminator.base_model.embeddings.parameters())
     behind = [set(network.parameters()) - embeddings for network in (pair.generator, pair.discriminator)]
     assert not behind[0] & behind[1]
 
 
-def test_training_moves_the_shared_table_through_both_networks(pair):
+def test_shared_embeddings_get_gradients_from_both_networks(pair):
     table = pair.discriminator.get_input_embeddings().weight
     ids = torch.tensor([[2, 9, 3]])
     pair.token_logits(pair.generator_states(ids, alone(ids))).logsumexp(-1).sum().backward()
@@ -57,7 +57,7 @@ def test_training_moves_the_shared_table_through_both_networks(pair):
     ("width", "hidden", "feed_forward", "heads"),
     [(1 / 3, 256, 1024, 4), (1 / 4, 192, 768, 3), (1.0, 768, 3072, 12)],
 )
-def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, heads):
+def test_generator_sizes_equal_those_of_paper(width, hidden, feed_forward, heads):
     base = replace(SIZES, hidden_size=768, intermediate_size=3072, num_attention_heads=12)
     generator = base.smaller(width, 2)
     assert (generator.hidden_size, generator.intermediate_size, generator.num_attention_heads) == (
@@ -76,7 +76,7 @@ def test_the_generator_shrinks_as_in_the_paper(width, hidden, feed_forward, head
         ({"hidden_size": 12}, 1.0, "even width"),
     ],
 )
-def test_impossible_sizes_are_refused(change, width, message):
+def test_impossible_sizes_raise(change, width, message):
     with pytest.raises(ElektronError, match=message):
         sizes = replace(SIZES, **change)
         build_pair(FAMILIES["elektron"], sizes, sizes.smaller(width, 2), VOCABULARY, SPECIAL_IDS)
@@ -136,7 +136,7 @@ def test_saved_folders_give_the_same_logits_in_a_process_without_elektron(tmp_pa
     assert done.returncode == 0, done.stderr
 
 
-def test_a_released_pair_is_taken_over_whole(pair, tmp_path):
+def test_load_pair_restores_saved_pair(pair, tmp_path):
     save(pair, tmp_path)
     again = load_pair(str(tmp_path / "discriminator"), str(tmp_path / "generator"), SIZES).eval()
     ids = torch.tensor([[2, 11, 12, 4, 3]])
@@ -146,7 +146,7 @@ def test_a_released_pair_is_taken_over_whole(pair, tmp_path):
     assert again.generator.base_model.embeddings is again.discriminator.base_model.embeddings
 
 
-def test_without_a_released_generator_a_fresh_one_reads_the_released_embeddings(pair, tmp_path):
+def test_new_generator_uses_released_embeddings(pair, tmp_path):
     save(pair, tmp_path)
     sizes = replace(SIZES, embedding_size=pair.discriminator.get_input_embeddings().embedding_dim)
     again = load_pair(str(tmp_path / "discriminator"), None, sizes.smaller(1, 1))
@@ -155,7 +155,7 @@ def test_without_a_released_generator_a_fresh_one_reads_the_released_embeddings(
     assert torch.equal(again.generator.get_output_embeddings().weight, table)
 
 
-def test_what_is_no_pair_is_refused(tmp_path):
+def test_mismatched_pairs_raise(tmp_path):
     save(make_pair("electra"), tmp_path)
     with pytest.raises(ElektronError, match=r"weights do not fit: .* missing"):
         load_pair(str(tmp_path / "generator"), str(tmp_path / "discriminator"), None)

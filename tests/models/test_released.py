@@ -1,4 +1,4 @@
-"""Pairs that continue from small released encoders of every family, made by transformers itself."""
+"""Pairs that continue from small checkpoints of every released family, written by transformers."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
     "modernbert": {"local_attention": 8},
 }
 SPECIAL = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-# A text of 5 tokens, one of 4 and two of padding, with ids that none of the families has for padding.
+# Texts of 5 and of 4 tokens, with ids that no family uses for padding.
 TEXTS = [[5, 9, 10, 11, 6], [5, 12, 13, 6]]
 
 
 def make(family: str, head: str, folder: Path, **changes: Any) -> Path:
-    """A folder as the hub has them: the bare encoder, or `ForMaskedLM` and the like."""
+    """Save a random checkpoint as on the hub: the encoder alone, or with a head such as `ForMaskedLM`."""
     torch.manual_seed(5)
     special = {"pad_token_id": 0} if family in ("bert", "distilbert", "electra") else SPECIAL
     config = AutoConfig.for_model(family, **SIZES | special | OF_FAMILY.get(family, {}) | changes)
@@ -104,7 +104,7 @@ def load(folder: Path, **options: Any) -> Pair:
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
 @pytest.mark.parametrize("head", ["", "ForMaskedLM"])
-def test_hidden_states_are_those_of_the_start_also_in_packed_rows(family: str, head: str, tmp_path: Path) -> None:
+def test_hidden_states_of_packed_rows_equal_transformers(family: str, head: str, tmp_path: Path) -> None:
     folder = make(family, head, tmp_path)
     expected = plain_states(AutoModel.from_pretrained(folder))
     states, _ = packed_states(load(folder))
@@ -112,7 +112,7 @@ def test_hidden_states_are_those_of_the_start_also_in_packed_rows(family: str, h
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_one_text_a_row_is_the_start_to_the_last_digits(family: str, tmp_path: Path) -> None:
+def test_hidden_states_of_one_text_per_row_equal_transformers(family: str, tmp_path: Path) -> None:
     folder = make(family, "ForMaskedLM", tmp_path)
     ids = torch.tensor([TEXTS[0]])
     packed = make_packed_positions(torch.zeros_like(ids), torch.arange(5)[None], torch.zeros_like(ids))
@@ -123,7 +123,7 @@ def test_one_text_a_row_is_the_start_to_the_last_digits(family: str, tmp_path: P
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_the_same_checkpoint_as_generator_predicts_what_it_did(family: str, tmp_path: Path) -> None:
+def test_generator_from_same_checkpoint_keeps_its_logits(family: str, tmp_path: Path) -> None:
     folder = make(family, "ForMaskedLM", tmp_path)
     pair = load(folder, same=True)
     plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
@@ -152,7 +152,7 @@ def test_a_small_generator_starts_from_embeddings_and_bottom_layers(family: str,
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_what_comes_out_loads_in_plain_transformers(family: str, tmp_path: Path) -> None:
+def test_saved_pair_loads_in_plain_transformers(family: str, tmp_path: Path) -> None:
     start = AutoModel.from_pretrained(make(family, "", tmp_path / "start"))
     pair = load(tmp_path / "start")
     pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
@@ -185,7 +185,7 @@ def test_the_pooler_is_kept(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_a_continued_pair_is_continued_whole(family: str, tmp_path: Path) -> None:
+def test_saved_pair_reloads_with_equal_states_and_logits(family: str, tmp_path: Path) -> None:
     pair = load(make(family, "ForMaskedLM", tmp_path / "start"))
     pair.save(tmp_path, NoTokenizer(), "rtd", detects=True)
     again = load(tmp_path / "discriminator", generator=str(tmp_path / "generator"))
@@ -204,7 +204,7 @@ def test_a_continued_pair_is_continued_whole(family: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
-def test_longer_rows_than_the_checkpoint_has_positions(family: str, tmp_path: Path) -> None:
+def test_positions_are_extended_to_longer_rows(family: str, tmp_path: Path) -> None:
     pair = load(make(family, "ForMaskedLM", tmp_path / "start"), length=60)
     for network in (pair.discriminator, pair.generator):
         assert network is not None
@@ -227,13 +227,11 @@ def test_learned_positions_keep_their_ends_when_interpolated(family: str, tmp_pa
     first = len(before) - POSITIONS
     assert len(after) == first + 79
     assert torch.equal(after[[first, -1]], before[[first, -1]])
-    # 79 positions over the range of 40: every second one is an old one.
+    # 79 positions interpolate 40, so every second one equals an old one.
     torch.testing.assert_close(after[first::2], before[first:], atol=1e-5, rtol=1e-5)
 
 
-def test_a_classifier_of_something_else_gives_its_encoder_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_head_of_other_token_classifier_is_not_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make("bert", "ForTokenClassification", tmp_path, id2label={0: "O", 1: "LOC"})
     before = AutoModelForTokenClassification.from_pretrained(folder).classifier.weight
     with caplog.at_level(logging.INFO, "elektron"):
@@ -243,12 +241,12 @@ def test_a_classifier_of_something_else_gives_its_encoder_only(
     assert pair.discriminator.config.id2label == {0: "original", 1: "replaced"}
 
 
-def test_the_same_checkpoint_without_a_head_is_refused_as_generator(tmp_path: Path) -> None:
+def test_generator_from_checkpoint_without_lm_head_raises(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="no head that predicts tokens"):
         load(make("bert", "", tmp_path), same=True)
 
 
-def test_released_networks_with_different_embeddings_keep_them(
+def test_different_embeddings_are_kept_unless_sharing_is_requested(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make("bert", "", tmp_path / "a")
@@ -270,12 +268,12 @@ def test_released_networks_with_different_embeddings_keep_them(
     assert torch.equal(shared.discriminator.base_model.embeddings.position_embeddings.weight, ours)
 
 
-def test_a_head_of_bert_with_next_sentences_is_found(tmp_path: Path) -> None:
+def test_lm_head_of_bert_for_pretraining_is_found(tmp_path: Path) -> None:
     pair = load(make("bert", "ForPreTraining", tmp_path), same=True)
     assert pair.masked_lm is not None
 
 
-def test_the_head_in_debertas_own_names_is_the_generators(tmp_path: Path) -> None:
+def test_generator_loads_head_under_deberta_key_names(tmp_path: Path) -> None:
     folder = make("deberta-v2", "ForMaskedLM", tmp_path / "start")
     plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
     weights = load_file(folder / "model.safetensors")
@@ -297,7 +295,7 @@ def test_the_head_in_debertas_own_names_is_the_generators(tmp_path: Path) -> Non
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_sizes_of_a_released_config_are_those_a_run_has(tmp_path: Path) -> None:
+def test_sizes_of_reads_released_configs(tmp_path: Path) -> None:
     for family in KIN:
         sizes = sizes_of(AutoConfig.from_pretrained(make(family, "", tmp_path / family)))
         assert dataclasses.astuple(sizes)[:6] == (4, 32, 48, 4, 32, POSITIONS)

@@ -1,4 +1,4 @@
-"""What is tied to what, where gradients stop, and that an export needs no code of ours."""
+"""Sharing modes: shared parameters, gradients, and export that loads in plain transformers."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def common_parameters(pair):
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_none_shares_nothing_and_the_output_matrix_is_the_generators_own(family):
+def test_none_shares_nothing_and_ties_output_matrix_to_generator(family):
     pair = make_pair(family, sharing="none")
     assert not common_parameters(pair)
     table = pair.generator.get_input_embeddings().weight
@@ -42,7 +42,7 @@ def test_tokens_shares_the_token_table_only(family):
     assert pair.generator.get_output_embeddings().weight is table
 
 
-def test_embeddings_shares_positions_types_and_their_norm_too():
+def test_embeddings_shares_all_embeddings_and_norm():
     pair = make_pair("electra")
     assert common_parameters(pair) == set(pair.discriminator.electra.embeddings.parameters())
     assert len(common_parameters(pair)) == 5
@@ -57,7 +57,7 @@ def test_all_shares_the_encoder_and_not_the_heads(family):
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_gdes_reads_the_generators_table_plus_a_difference(family):
+def test_gdes_embedding_is_generator_embedding_plus_difference(family):
     pair = make_pair(family, sharing="gdes")
     embeddings = pair.discriminator.get_input_embeddings()
     base = pair.generator.get_input_embeddings().weight
@@ -70,7 +70,7 @@ def test_gdes_reads_the_generators_table_plus_a_difference(family):
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_gdes_gradients_of_detection_stop_at_the_difference(family):
+def test_gdes_detection_gradients_do_not_reach_generator(family):
     pair = make_pair(family, sharing="gdes")
     replaced_logits(pair, IDS).sum().backward()
     assert all(parameter.grad is None for parameter in pair.generator.parameters())
@@ -104,7 +104,7 @@ def test_gdes_is_merged_at_export(family, tmp_path):
     torch.testing.assert_close(again, logits, atol=1e-5, rtol=1e-5)
 
 
-def test_a_released_pair_keeps_its_tables_under_gdes(tmp_path):
+def test_released_pair_keeps_embeddings_under_gdes(tmp_path):
     pair = make_pair("electra", sharing="none")
     save(pair, tmp_path)
     halves = str(tmp_path / "discriminator"), str(tmp_path / "generator")
@@ -115,7 +115,7 @@ def test_a_released_pair_keeps_its_tables_under_gdes(tmp_path):
     torch.testing.assert_close(merged, pair.discriminator.get_input_embeddings().weight)
 
 
-def test_a_released_discriminator_alone_keeps_its_table_under_gdes(tmp_path):
+def test_released_discriminator_alone_keeps_embeddings_under_gdes(tmp_path):
     pair = make_pair("electra", sharing="none")
     save(pair, tmp_path)
     folder = str(tmp_path / "discriminator")
@@ -124,7 +124,7 @@ def test_a_released_discriminator_alone_keeps_its_table_under_gdes(tmp_path):
         torch.testing.assert_close(replaced_logits(again, IDS), replaced_logits(pair, IDS))
 
 
-def test_halves_of_different_sizes_cannot_be_one(tmp_path):
+def test_sharing_all_with_different_sizes_raises(tmp_path):
     save(make_pair("electra", sharing="none"), tmp_path)
     halves = str(tmp_path / "discriminator"), str(tmp_path / "generator")
     with pytest.raises(ElektronError, match="needs two networks of one size"):

@@ -1,4 +1,4 @@
-"""Command lines with one wrong value, and what may be accepted of them."""
+"""Command lines with one wrong value, and the check of their outcomes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 def outcomes(cases: Iterable[Case], work: Path, accepted: Mapping[str, str]) -> list[str]:
-    """What is wrong: cases that fail otherwise than in one line, and those accepted for no known reason.
+    """Cases that fail without a one-line error, and cases that are accepted without a known reason.
 
     Args:
         cases: run one after another.
@@ -52,7 +52,7 @@ def outcomes(cases: Iterable[Case], work: Path, accepted: Mapping[str, str]) -> 
                 shutil.copytree(case.folder, work / FOLDER)
                 changed = work / FOLDER / case.file
                 changed.write_text(case.text, encoding="utf-8")
-                if changed.name == COUNTERS:  # whose checkpoint has a checksum of it
+                if changed.name == COUNTERS:  # the manifest of its checkpoint has its checksum
                     write_manifest(changed.parent, identity(work / FOLDER))
             outcome = worker.run(case.argv)
             for entry in work.iterdir():
@@ -65,7 +65,7 @@ def outcomes(cases: Iterable[Case], work: Path, accepted: Mapping[str, str]) -> 
 
 
 def of_files(folder: Path, patterns: Sequence[str], commands: Sequence[Sequence[str]]) -> Iterator[Case]:
-    """Every command with every wrong value in every JSON file; of JSON lines the first one is changed."""
+    """Every command with every wrong value in every JSON file; in JSON lines, only the first line is changed."""
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         file = path.relative_to(folder)
         text = path.read_text(encoding="utf-8")

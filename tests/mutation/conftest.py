@@ -1,4 +1,4 @@
-"""A command line of each command that works, and the folders that commands read."""
+"""A valid command line of each command, and the folders that commands read."""
 
 import shutil
 from pathlib import Path
@@ -37,7 +37,7 @@ def compared(
     probe_text: str,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A comparison that is done."""
+    """A finished comparison."""
     out = tmp_path_factory.mktemp("compared") / "comparison"
     budget, probe = ["2e8flops"], [probe_text]
     recipe = str(tiny_recipe)
@@ -47,7 +47,7 @@ def compared(
 
 @pytest.fixture(scope="session")
 def unfinished(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """A run that was interrupted when it had its last checkpoint."""
+    """A run that was interrupted after its last checkpoint."""
     out = tmp_path_factory.mktemp("unfinished") / "run"
     shutil.copytree(finished, out)
     (out / "summary.json").unlink()
@@ -66,7 +66,7 @@ def command_lines(
     tiny_recipe: Path,  # noqa: F811
     probe_text: str,  # noqa: F811
 ) -> CommandLines:
-    """A command line of each command that works."""
+    """A valid command line of each command."""
     tiny = f"--config {tiny_recipe} --data {blocks}"
     learn = f"classification --model {encoders['elektron']} --train {animals['train']}"
     return {

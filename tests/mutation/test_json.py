@@ -1,4 +1,4 @@
-"""Wrong values in every JSON file that commands read: refused in one line, or accepted for a reason given here."""
+"""Wrong values in every JSON file that commands read: rejected in one line, or accepted for a listed reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ACCEPTED = {
     "be unknown",
     r"compare result\.json (device|diverged|folder|probes\S+) \"x\"": "text that is shown only",
     r"compare result\.json (tuned|parameters) .*": "shown only",
-    # Models: what transformers or tokenizers take is theirs to say
+    # Models: transformers and tokenizers decide what they accept
     r"verify config\.json .*": "it is JSON",
     r"(finetune|predict) config\.json (auto_map|transformers_version|architectures|pretraining_objective)\S* .*": "not "
     "followed",
@@ -90,6 +90,6 @@ def cases(
 
 
 @pytest.mark.parametrize("every", [83, pytest.param(1, marks=pytest.mark.slow)])
-def test_wrong_values_in_json(every: int, cases: list[Case], tmp_path: Path) -> None:
+def test_invalid_values_in_json_files_are_rejected(every: int, cases: list[Case], tmp_path: Path) -> None:
     found = outcomes(cases[::every], tmp_path, ACCEPTED)
     assert not found, "\n".join(found)

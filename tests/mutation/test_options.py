@@ -1,4 +1,4 @@
-"""Wrong values for every option: refused in one line, or accepted for a reason given here."""
+"""Wrong values for every option: rejected in one line, or accepted for a listed reason."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def cases(command_lines: CommandLines) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("every", [83, pytest.param(1, marks=pytest.mark.slow)])
-def test_wrong_options(every: int, command_lines: CommandLines, tmp_path: Path) -> None:
+def test_invalid_option_values_are_rejected(every: int, command_lines: CommandLines, tmp_path: Path) -> None:
     assert outcomes(list(cases(command_lines))[::every], tmp_path, ACCEPTED) == []

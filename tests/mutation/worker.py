@@ -27,7 +27,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line came to."""
+    """The outcome of a command line."""
 
     status: int | None
     """Exit status; None where it raised, hung or took the process with it."""
@@ -36,12 +36,12 @@ class Outcome:
 
     @property
     def accepted(self) -> bool:
-        """Whether it did its work, or began a training that was stopped."""
+        """Whether the command succeeded, or started a training that was stopped early."""
         return self.status in (0, INTERRUPTED)
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with it; None where it was accepted or refused in one line."""
+        """The error; None if the command was accepted or rejected in one line."""
         if self.accepted:
             return None
         if self.status == BAD_INPUT and self.stderr.splitlines()[-1].startswith("elektron: "):
@@ -95,7 +95,7 @@ class Worker:
 
 
 def _serve(connection: Connection, folder: Path) -> None:
-    os.setpgrp()  # so that what a command has started can be ended with it
+    os.setpgrp()  # so that processes started by a command are killed with it
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     _stop_trainings_early()

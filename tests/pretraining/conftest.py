@@ -26,12 +26,12 @@ TINY = {
 
 
 def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
-    """A run of a second or two."""
+    """The configuration of a run that takes a second or two."""
     settings = {
         "steps": 12,
         "batch_size": 8,
         "log_every": 4,
-        "precision": "fp32",  # else it is measured, and under load not always with the same result
+        "precision": "fp32",  # otherwise it is measured, and the result may vary under load
         "network": NetworkConfig(**TINY),
         "evaluation": EvaluationConfig(every=6, rows=16),
         "checkpoint": CheckpointConfig(every=6, keep=2),
@@ -41,19 +41,19 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
 
 @pytest.fixture(scope="session")
 def finished(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 12 steps that has come to its end; whoever changes it takes a copy."""
+    """A finished run of 12 steps; tests that change it must copy it."""
     out = tmp_path_factory.mktemp("finished") / "run"
     entry.pretrain(tiny_config(blocks, out))
     return out
 
 
 class KilledError(Exception):
-    """What stands for a signal that nothing can catch."""
+    """Stands for SIGKILL, which cannot be caught."""
 
 
 @contextmanager
 def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs in the block die before they take the step, and are expected to."""
+    """Let runs in the block die before the given step, and fail if none does."""
     take_step = Trainer.train_step
 
     def step_or_die(self: Trainer, *arguments: Any) -> None:
@@ -72,7 +72,7 @@ def steps_inside(
     monkeypatch: pytest.MonkeyPatch,
     first: int = 0,
 ) -> Iterator[list[int]]:
-    """Runs in the block take the steps from `first` on inside a `context` each; their numbers."""
+    """Take each step from `first` on inside a `context`, and yield the list of these steps."""
     take_step = Trainer.train_step
     taken: list[int] = []
 

@@ -1,6 +1,6 @@
-"""World that train together as forks of this one, which has imported everything: they start in a second.
+"""Starts training processes as forks of this process, whose imports they need not repeat.
 
-Only for scripts that have run nothing yet: threads of a parent are not there in a fork.
+Only for scripts that have not started threads, which a fork does not inherit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Work = Callable[[], object]
 
 
 def work_in(processes: int, work: Work, prepare_first: Work = lambda: None) -> int:
-    """The exit status of the first of some processes that do the same work.
+    """Run the same work in several processes, and return the exit status of the first.
 
-    When one dies the others are killed, as torchrun does it.
+    When one process dies, the others are killed, as by torchrun.
 
     Args:
-        processes: how many.
-        work: what each of them does.
-        prepare_first: what the first one does before.
+        processes: number of processes.
+        work: function that each process calls.
+        prepare_first: function that the first process calls before `work`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -40,7 +40,7 @@ def work_in(processes: int, work: Work, prepare_first: Work = lambda: None) -> i
 
 
 def fork(work: Work, rank: int, processes: int, port: int, prepare_first: Work) -> int:
-    """Start one of them."""
+    """Start one process and return its id."""
     sys.stdout.flush()
     if child := os.fork():
         return child

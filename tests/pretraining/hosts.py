@@ -1,7 +1,7 @@
-"""Hosts of their own on one machine: network namespaces, joined by cables to a switch, all made here.
+"""Simulated hosts on one machine: network namespaces that virtual cables connect to a switch.
 
-A host is what the network sees of one: own interfaces, addresses and ports, and processes that reach others
-through its cable alone. It shares the file system with the rest, as the hosts of a cluster share a folder.
+A host has its own interfaces, addresses and ports, and its processes reach other hosts only through its cable.
+All hosts share the file system, as the hosts of a cluster share a folder.
 """
 
 import os
@@ -20,7 +20,7 @@ INTERFACE = "eth0"
 
 @dataclass(frozen=True)
 class Host:
-    """One host."""
+    """A simulated host."""
 
     namespace: str
     address: str
@@ -28,15 +28,15 @@ class Host:
     """Namespace at the other end of its cable."""
 
     def command(self, *command: str) -> list[str]:
-        """A command that runs on this host."""
+        """The command line that runs a command on this host."""
         return ["ip", "netns", "exec", self.namespace, *command]
 
     def plug(self, plugged: bool) -> None:
-        """Put the cable in, or pull it out: nobody hears anything of the other, not even that he is gone."""
+        """Plug the cable in, or pull it out; connections are then silent, without being closed."""
         ip("-n", self.switch, "link", "set", self.namespace, "up" if plugged else "down")
 
     def kill(self) -> None:
-        """End all processes at once, as when the power fails."""
+        """Kill all processes at once, as a power failure does."""
         for pid in ip("netns", "pids", self.namespace).split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -44,7 +44,7 @@ class Host:
 
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """So many of them, which are gone after the block; skips the test where the machine does not allow it."""
+    """Create hosts and remove them after the block; skips the test where the machine does not allow it."""
     if shutil.which("ip") is None:
         pytest.skip("network namespaces need the command `ip` (iproute2)")
     # Names of interfaces have 15 characters at most.
@@ -70,7 +70,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
 
 
 def connect(all_hosts: list[Host], switch: str) -> None:
-    """A bridge in the switch's namespace, and a cable from each host to it."""
+    """Create a bridge in the switch's namespace, and a cable from each host to it."""
     ip("-n", switch, "link", "add", "bridge", "type", "bridge")
     ip("-n", switch, "link", "set", "bridge", "up")
     for host in all_hosts:
@@ -88,6 +88,6 @@ def connect(all_hosts: list[Host], switch: str) -> None:
 
 
 def ip(*arguments: str) -> str:
-    """What the command says. Raises CalledProcessError."""
+    """Run `ip` and return its output. Raises CalledProcessError."""
     done = subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
     return done.stdout

@@ -1,10 +1,10 @@
-"""Runs by one process or several, which a test has a script make, one after the other.
+"""Runs by one or several processes, which a script makes one after another for a test.
 
     python -m tests.pretraining.jobs LIST
 
-Everything is imported once and the processes are forks, so that a run takes a second or two. Beside what
-a run leaves, each process leaves the rows that it took in each step. A job may ask for networks in float64,
-for the generator's samples to be written down or taken from another job, and for a sudden end.
+Modules are imported once and the processes are forks, so that a run takes a second or two. In addition to
+the outputs of the run, each process writes the rows that it took in each step. A job can set networks to
+float64, write the generator's samples or take them from another job, and kill its run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROWS = ("input_ids", "masked_ids", "masked_positions", "weights")
 
 @dataclass
 class Job:
-    """One run, or a part of it."""
+    """A run or a part of one."""
 
     config: str
     """Its configuration, a YAML file beside which the rest is left."""
@@ -60,12 +60,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where things lie."""
+        """Folder of the configuration and the outputs."""
         return Path(self.config).parent
 
 
 def job(config: PretrainConfig, folder: Path, **options: Any) -> Job:
-    """A job with its configuration written down; its run is in `run` of the folder."""
+    """Write the configuration of a job, whose run is in `run` of the folder."""
     folder.mkdir(exist_ok=True)
     config.out = folder / "run"
     name = f"config-{len(list(folder.glob('config-*')))}.yaml"
@@ -74,7 +74,7 @@ def job(config: PretrainConfig, folder: Path, **options: Any) -> Job:
 
 
 def do_all(jobs: Sequence[Job], folder: Path) -> None:
-    """Have the jobs done, and show what was said if one fails."""
+    """Run the jobs in a subprocess; the assertion shows its stderr if one fails."""
     listed = folder / "jobs.json"
     listed.write_text(json.dumps([asdict(each) for each in jobs]), encoding="utf-8")
     done = subprocess.run(
@@ -88,7 +88,7 @@ def do_all(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def main() -> None:
-    """Do the jobs of a list."""
+    """Run the jobs of a list."""
     torch.set_num_threads(1)
     for settings in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         each = Job(**settings)
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def do(each: Job) -> None:
-    """What each process of a job does."""
+    """Run one process of a job."""
     with ExitStack() as stack:
         patched = stack.enter_context(pytest.MonkeyPatch.context())
         if each.float64:
@@ -121,7 +121,7 @@ def do(each: Job) -> None:
 
 
 def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
-    """A trainer's step that puts down what of its rows is no padding, named `step|field`, and what it HELD."""
+    """A training step that records its rows except padding, as `step|field`, and how many numbers it HELD."""
     take_step = Trainer.train_step
 
     def step(self: Trainer, batch: Any, *arguments: Any) -> None:
@@ -144,7 +144,7 @@ def step_that_tells(rows: dict[str, Tensor], each: Job) -> Any:
 
 
 def poison_next_step(trainer: Trainer) -> None:
-    """Let the losses of the step that is about to be taken be no numbers."""
+    """Make the losses of the next step NaN."""
     backward, take = trainer.optimizer.backward, trainer.optimizer.step
 
     def poisoned(*losses: Tensor | None) -> None:
@@ -159,16 +159,16 @@ def poison_next_step(trainer: Trainer) -> None:
 
 
 def known_samples(known: dict[str, Tensor], taken: dict[str, Tensor]) -> Any:
-    """A way to sample that takes what is known of a row and puts down what it took.
+    """A sampling function that returns known samples where there are some, and records the samples it returned.
 
-    Rows have the names of the uniform numbers that they are drawn with, which no two rows of training share.
+    The name of a row consists of its uniform numbers, which differ between all training rows.
     """
     draw = corruption.sample_tokens
 
     def sample(probabilities: Tensor, uniforms: Tensor) -> Tensor:
         drawn = draw(probabilities, uniforms)
         names = [row.numpy().tobytes().hex() for row in uniforms]
-        # Rows of evaluation are drawn with the same numbers in all evaluations: those are not known.
+        # Rows of evaluation have the same uniform numbers in all evaluations, so their samples are not known.
         samples = torch.stack([known.get(n, s) for n, s in zip(names, drawn, strict=True)])
         taken.update(zip(names, samples, strict=True))
         return samples
@@ -182,24 +182,24 @@ def weights_of(folder: Path, step: int) -> dict[str, Tensor]:
 
 
 def state_of(folder: Path, step: int) -> dict[str, Tensor]:
-    """The optimizers' state of a run's checkpoint."""
+    """The optimizer state of a run's checkpoint."""
     return load_file(folder / f"run/checkpoints/step-{step:08d}/optimizer.safetensors")
 
 
 def farthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
-    """The largest difference between two sets of weights."""
+    """The largest absolute difference between two sets of tensors."""
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
 def rows_of(folder: Path, phase: int = 0) -> dict[str, Tensor]:
-    """What all processes took together in each step of a phase, in the order of the global batch."""
+    """Rows of all processes in each step of a phase, in the order of the global batch."""
     parts = [load_file(path) for path in sorted(folder.glob(f"rows-{phase}-*.safetensors"))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != HELD}
 
 
 def held_by(folder: Path) -> list[int]:
-    """Numbers of weights and moments that each process had in the end."""
+    """How many elements of weights and optimizer state each process held at the end."""
     return [int(load_file(path)[HELD]) for path in sorted(folder.glob("rows-0-*.safetensors"))]
 
 

@@ -1,11 +1,11 @@
-"""Kills runs at chosen points, has them go on, and compares them with a run that nothing happened to.
+"""Kills runs at chosen points, resumes them, and compares them with an uninterrupted run.
 
     python -m tests.pretraining.killing BLOCKS FOLDER TRIALS SEED PROCESSES…
 
-A point is a moment just before Python opens, renames, makes or removes something in the run's folder:
-every step of a save, of a rotation and of a run's beginning and end is one. Besides, runs are killed
-after a random time. Each trial prints a line of JSON. Everything is imported once, and each run is a
-fork, so that a trial takes a second or two.
+A point is the moment just before Python opens, renames, creates or removes a file or folder of the run.
+Points cover every step of a save, of a rotation, and of the start and the end of a run. Other runs are
+killed after a random time. Each trial prints a line of JSON. Modules are imported once and each run is
+a fork, so that a trial takes a second or two.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def try_all(blocks: Path, folder: Path, trials: int, processes: int, chance: random.Random) -> None:
-    """An undisturbed run, and so many that are killed."""
+    """Run an uninterrupted run, then `trials` runs that are killed and resumed."""
     untouched = config_in(blocks, folder / "untouched")
     began = time.perf_counter()
     points_file = folder / "points"
@@ -74,13 +74,13 @@ def try_all(blocks: Path, folder: Path, trials: int, processes: int, chance: ran
 
 
 def say(record: dict[str, Any]) -> None:
-    """Print a line for the test that reads them."""
+    """Print a line of JSON for the test."""
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 
 
 def config_in(blocks: Path, out: Path) -> PretrainConfig:
-    """A run of 12 steps, with a save at every third and a rotation at every one after the first."""
+    """A run of 12 steps that saves every third step, and rotates at every save after the first."""
     return tiny_config(
         blocks,
         out,
@@ -91,7 +91,7 @@ def config_in(blocks: Path, out: Path) -> PretrainConfig:
 
 
 def plan(number: int, out: Path, points: list[str], seconds: float, chance: random.Random) -> tuple[str, Death]:
-    """How a run shall die: in turn at each of the points there are, and after a random time."""
+    """Name and function of a kill: after a random time for odd numbers, else at each of the points in turn."""
     names = sorted(set(points))
     if number % 2:
         delay = chance.uniform(0, seconds)
@@ -102,13 +102,13 @@ def plan(number: int, out: Path, points: list[str], seconds: float, chance: rand
 
 
 def watch(out: Path, seen: Callable[[str], None]) -> None:
-    """Call `seen` with a name for every point that this process comes to."""
+    """Call `seen` with the name of every point that this process reaches."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in WATCHED:
             return
         path = str(arguments[0])
-        # What is removed within a folder is named by itself.
+        # Removals inside a folder have paths relative to that folder.
         if path.startswith(str(out)) or (event in {"os.rmdir", "os.remove"} and "/" not in path):
             name = re.sub(r"\d+|partial-\w+", "N", path.removeprefix(str(out)))
             seen(f"{event} {name}")
@@ -117,13 +117,13 @@ def watch(out: Path, seen: Callable[[str], None]) -> None:
 
 
 def record(out: Path, file: Path) -> None:
-    """Write down the points in their order."""
+    """Write the names of all points to a file in order."""
     stream = file.open("a", buffering=1)
     watch(out, lambda name: print(name, file=stream))
 
 
 def die_at(out: Path, point: str, occurrence: int) -> None:
-    """Die when a point is reached for so many times."""
+    """Kill this process at a point that it has already reached `occurrence` times."""
     left = [occurrence]
 
     def seen(name: str) -> None:
@@ -136,19 +136,19 @@ def die_at(out: Path, point: str, occurrence: int) -> None:
 
 
 def die_after(delay: float) -> None:
-    """Die after so many seconds."""
+    """Kill this process after `delay` seconds."""
     timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
     timer.daemon = True
     timer.start()
 
 
 def run(config: PretrainConfig, processes: int, prepare_first: Death) -> int:
-    """The exit status of the first process."""
+    """Run a configuration and return the exit status of the first process."""
     return work_in(processes, partial(pretrain, config), prepare_first)
 
 
 def differences(expected: Path, found: Path) -> list[str]:
-    """The files in which two finished runs differ, and what is left that should not be."""
+    """Files that differ between two finished runs, and checkpoints that should have been removed."""
     named = [
         "checkpoints/step-00000012/weights.safetensors",
         "checkpoints/step-00000012/optimizer.safetensors",
@@ -170,7 +170,7 @@ def differences(expected: Path, found: Path) -> list[str]:
 
 
 def logged(out: Path) -> list[dict[str, Any]]:
-    """The metrics, without times."""
+    """Metrics without times and without lines about resuming."""
     path = out / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     found = [json.loads(line) for line in lines]

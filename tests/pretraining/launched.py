@@ -1,4 +1,4 @@
-"""Runs of several processes from outside: start them, find their processes, wait for what they do."""
+"""Helpers that start runs of several processes, find these processes, and wait for events."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, Pret
 from tests.pretraining.conftest import tiny_config
 from tests.pretraining.test_train import metrics
 
-# What is waited for comes in seconds: a run that hangs fails here, and not by the reader's patience.
+# All events come within seconds; this limit ends runs that hang.
 AT_MOST_SECONDS = 180
 VOLATILE = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -24,7 +24,7 @@ ELEKTRON = (sys.executable, "-m", "elektron")
 
 
 def config_of(blocks: Path, out: Path, **changes: Any) -> PretrainConfig:
-    """200 steps: long enough for two processes to be met in the middle."""
+    """200 steps, which is long enough to interrupt two processes during training."""
     settings = {
         "steps": 200,
         "log_every": 10,
@@ -35,7 +35,7 @@ def config_of(blocks: Path, out: Path, **changes: Any) -> PretrainConfig:
 
 
 def recipe_of(config: PretrainConfig) -> str:
-    """The run's configuration as a file beside its folder."""
+    """Write the configuration next to the folder of the run, and return the path."""
     path = config.out.with_suffix(".yaml")
     save_yaml(config, path)
     return str(path)
@@ -43,9 +43,9 @@ def recipe_of(config: PretrainConfig) -> str:
 
 @contextmanager
 def started(command: Sequence[str], said: Path, **environment: str) -> Iterator[subprocess.Popen]:
-    """A command whose processes are ended with the block, whatever has become of them.
+    """Start a command, and kill its processes at the end of the block.
 
-    What they say is added to the file `said`.
+    Their stderr is appended to the file `said`.
     """
     with said.open("a") as file:
         process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stderr=file)
@@ -59,7 +59,7 @@ def started(command: Sequence[str], said: Path, **environment: str) -> Iterator[
 
 
 def workers(launcher: int) -> dict[int, int]:
-    """The processes that torchrun has started, by their ranks."""
+    """Ids of the processes that torchrun has started, by rank."""
     try:
         children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     except OSError:
@@ -74,7 +74,7 @@ def workers(launcher: int) -> dict[int, int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there, and more than a name that its parent has not taken off the list."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 
 
 def when(happened: Callable[[], Any], what: str) -> None:
-    """Wait until something has happened."""
+    """Wait until `happened` returns true."""
     until = time.monotonic() + AT_MOST_SECONDS
     while not happened():
         assert time.monotonic() < until, f"waited in vain: {what}"
@@ -90,7 +90,7 @@ def when(happened: Callable[[], Any], what: str) -> None:
 
 
 def has_come_to(out: Path, step: int) -> Callable[[], bool]:
-    """Whether the run has a line of metrics of this step."""
+    """A function that tells whether the run has logged metrics of this step."""
 
     def happened() -> bool:
         path = out / "metrics.jsonl"
@@ -100,13 +100,13 @@ def has_come_to(out: Path, step: int) -> Callable[[], bool]:
 
 
 def newest_step(out: Path) -> int:
-    """Of the checkpoints."""
+    """Step of the newest checkpoint, or 0."""
     found = checkpoint.checkpoints(out)
     return checkpoint.read_progress(found[-1]).step if found else 0
 
 
 def logged(out: Path) -> list[dict[str, Any]]:
-    """All that was logged of the training itself, without what time has to do with."""
+    """Metrics of training and evaluation, without values that depend on time."""
     return [
         {name: value for name, value in line.items() if name not in VOLATILE}
         for kind in ("train", "evaluation")

@@ -1,4 +1,4 @@
-"""What a run comes back to: bound to its step, checked before it is used, and replaced where it should be another."""
+"""Checkpoints are bound to their step and run, validated before use, and replaced when outdated or damaged."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ KEEP_ALL = CheckpointConfig(every=6, keep=9)
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A run that has yet to finish, with checkpoints of steps 6 and 12."""
+    """An unfinished run with checkpoints of steps 6 and 12."""
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     return tmp_path / "run"
@@ -58,7 +58,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_each_broken_one_gets_a_name_of_its_own(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_set_aside_under_unique_names(tmp_path: Path) -> None:
     whole = write(tmp_path, 6)
     for _ in range(3):
         damage(write(tmp_path, 12) / WEIGHTS)
@@ -68,13 +68,13 @@ def test_each_broken_one_gets_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def loop_of_links(path: Path) -> None:
-    """A file that the system refuses to open, whoever asks."""
+    """Replace a file by a link to itself, which no user can open."""
     path.unlink()
     path.symlink_to(path)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, OPTIMIZER, COUNTERS, MANIFEST])
-def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(run: Path, blocks: Path, file: str) -> None:
+def test_unreadable_checkpoint_raises_and_is_kept(run: Path, blocks: Path, file: str) -> None:
     loop_of_links(of_step(run, 12) / file)
     before = sorted(run.rglob("*"))
     with pytest.raises(ElektronError, match=rf"{file} cannot be read \(Too many levels"):
@@ -83,14 +83,14 @@ def test_one_that_the_system_does_not_let_us_read_stops_the_run_and_stays(run: P
     assert ["cannot be read" in fault for fault in run_faults(run)] == [True]
 
 
-def test_a_folder_of_checkpoints_that_cannot_be_listed_is_not_an_empty_one(run: Path, blocks: Path) -> None:
+def test_unreadable_checkpoint_folder_raises(run: Path, blocks: Path) -> None:
     (run / FOLDER).rename(run / "elsewhere")
     (run / FOLDER).symlink_to(run / FOLDER)
     with pytest.raises(ElektronError, match=rf"{FOLDER} cannot be read"):
         pretrain(tiny_config(blocks, run))
 
 
-def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(run: Path, blocks: Path) -> None:
+def test_run_with_only_damaged_checkpoints_raises(run: Path, blocks: Path) -> None:
     for step in (6, 12):
         damage(of_step(run, step) / WEIGHTS)
     with pytest.raises(ElektronError, match=r"none of the 2 checkpoints .* is valid"):
@@ -100,19 +100,19 @@ def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(run: Path, b
     assert pretrain(tiny_config(blocks, run))["steps"] == 12
 
 
-def test_a_damaged_one_is_replaced_when_its_step_is_saved_again(tmp_path: Path) -> None:
+def test_saving_same_step_replaces_damaged_checkpoint(tmp_path: Path) -> None:
     damage(write(tmp_path, 6) / WEIGHTS)
     assert not list(checkpoint.faults(write(tmp_path, 6)))
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["step-00000006"]
 
 
-def test_one_of_the_run_before_it_was_made_longer_is_replaced(tmp_path: Path) -> None:
+def test_saving_same_step_replaces_checkpoint_with_other_schedule(tmp_path: Path) -> None:
     write(tmp_path, 6)
     assert checkpoint.read_progress(write(tmp_path, 6, schedule_from=6.0)).schedule_from == 6.0
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["step-00000006"]
 
 
-def test_a_kill_between_the_old_one_and_the_new_leaves_the_old(tmp_path: Path) -> None:
+def test_kill_while_replacing_checkpoint_keeps_old_one(tmp_path: Path) -> None:
     there = write(tmp_path, 6)
     there.rename(there.with_name(".replaced-step-00000006"))
     checkpoint.remove_leftovers(tmp_path)
@@ -122,9 +122,7 @@ def test_a_kill_between_the_old_one_and_the_new_leaves_the_old(tmp_path: Path) -
     assert list((tmp_path / FOLDER).iterdir()) == [there]
 
 
-def test_a_new_one_that_cannot_take_the_place_of_the_old_leaves_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_while_replacing_checkpoint_keeps_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = write(tmp_path, 6)
     rename = Path.rename
 
@@ -140,7 +138,7 @@ def test_a_new_one_that_cannot_take_the_place_of_the_old_leaves_it(
     assert checkpoint.read_progress(there).schedule_from == 0.0
 
 
-def test_what_was_killed_before_it_rotated_does_so_when_it_comes_to_the_same_step(
+def test_saving_same_step_again_rotates_old_checkpoints(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, 6)
@@ -149,7 +147,7 @@ def test_what_was_killed_before_it_rotated_does_so_when_it_comes_to_the_same_ste
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["step-00000012"]
 
 
-def test_one_that_cannot_be_looked_at_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_io_error_while_checking_checkpoint_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
@@ -160,7 +158,7 @@ def test_one_that_cannot_be_looked_at_is_said_in_one_line(tmp_path: Path, monkey
     assert there.is_dir()
 
 
-def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> None:
+def test_swapped_checkpoint_folders_are_detected(run: Path, blocks: Path, caplog: Any) -> None:
     first, second = of_step(run, 6), of_step(run, 12)
     first.rename(run / "aside")
     second.rename(first)
@@ -171,10 +169,10 @@ def test_exchanged_folders_are_found(run: Path, blocks: Path, caplog: Any) -> No
         checkpoint.newest_valid(run)
 
 
-def test_one_of_another_run_is_refused_and_stays(
+def test_checkpoint_of_another_run_raises_and_is_kept(
     run: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one with the same networks, which only learns at another rate."""
+    """The other run differs only in its learning rate."""
     other = tiny_config(blocks, tmp_path / "other", optimizer=OptimizerConfig(learning_rate=1e-4))
     with killed_before(9, monkeypatch):
         pretrain(other)
@@ -189,7 +187,7 @@ def test_one_of_another_run_is_refused_and_stays(
     assert not list(checkpoint_faults(foreign)), "as of runs that earlier versions began"
 
 
-def test_what_was_allowed_to_change_leaves_a_run_the_same(run: Path, blocks: Path) -> None:
+def test_allowed_changes_keep_checkpoints_valid(run: Path, blocks: Path) -> None:
     shutil.rmtree(of_step(run, 12))
     changed = {"optimizer": OptimizerConfig(learning_rate=1e-4), "steps": 10}
     allow = ResumeConfig(allow=["optimizer.learning_rate", "steps"])
@@ -200,7 +198,7 @@ def test_what_was_allowed_to_change_leaves_a_run_the_same(run: Path, blocks: Pat
     assert not list(run_faults(run))
 
 
-def test_one_of_an_earlier_version_is_gone_on_from(run: Path, blocks: Path, caplog: Any) -> None:
+def test_run_resumes_from_checkpoint_of_earlier_version(run: Path, blocks: Path, caplog: Any) -> None:
     shutil.rmtree(of_step(run, 12))
     write_manifest(of_step(run, 6))
     with caplog.at_level("INFO", "elektron"):
@@ -208,7 +206,7 @@ def test_one_of_an_earlier_version_is_gone_on_from(run: Path, blocks: Path, capl
     assert "resuming from step 6" in caplog.text
 
 
-def test_an_identity_that_is_none_is_said_in_one_line(run: Path, blocks: Path) -> None:
+def test_damaged_run_json_raises(run: Path, blocks: Path) -> None:
     for content in ("", "[1]", "{}", "[" * 100_000):
         (run / "run.json").write_text(content)
         assert ["run.json is damaged" in line for line in run_faults(run)] == [True]
@@ -216,8 +214,8 @@ def test_an_identity_that_is_none_is_said_in_one_line(run: Path, blocks: Path) -
             pretrain(tiny_config(blocks, run))
 
 
-def test_any_other_text_of_a_manifest_is_found(tmp_path: Path) -> None:
-    """Also one that says the same."""
+def test_changed_text_of_manifest_is_detected(tmp_path: Path) -> None:
+    """Even if only whitespace differs."""
     path = write(tmp_path, 6) / MANIFEST
     path.write_text(path.read_text().replace("\n ", "\n\t", 1))
     assert "not what was written" in next(checkpoint_faults(path.parent))
@@ -245,7 +243,7 @@ def test_any_other_text_of_a_manifest_is_found(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_counters_that_are_none_are_a_fault(tmp_path: Path, counters: str) -> None:
+def test_invalid_progress_json_is_reported_as_damaged(tmp_path: Path, counters: str) -> None:
     path = write(tmp_path, 6)
     (path / COUNTERS).write_text(counters)
     write_manifest(path)
@@ -255,7 +253,7 @@ def test_counters_that_are_none_are_a_fault(tmp_path: Path, counters: str) -> No
         checkpoint.read_progress(path)
 
 
-def test_a_bottomless_manifest_is_a_fault(tmp_path: Path) -> None:
+def test_deeply_nested_manifest_is_reported_as_damaged(tmp_path: Path) -> None:
     path = write(tmp_path, 6)
     (path / MANIFEST).write_text("[" * 100_000)
     assert "is damaged" in next(checkpoint_faults(path))
@@ -301,7 +299,7 @@ def with_another_window(state: dict[str, Tensor]) -> None:
         (with_another_window, r"metrics is torch.float64 \(3,\)"),
     ],
 )
-def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(
+def test_invalid_optimizer_state_raises(
     run: Path, blocks: Path, change: Callable[[dict[str, Tensor]], None], complaint: str
 ) -> None:
     path = of_step(run, 6)
@@ -314,7 +312,7 @@ def test_a_state_that_was_made_up_is_refused_before_a_step_uses_it(
         pretrain(tiny_config(blocks, run))
 
 
-def test_weights_of_another_type_are_refused(run: Path, blocks: Path) -> None:
+def test_weights_of_another_dtype_raise(run: Path, blocks: Path) -> None:
     path = of_step(run, 12)
     weights = load_file(path / WEIGHTS)
     save_file({name: value.double() for name, value in weights.items()}, path / WEIGHTS)
@@ -323,14 +321,14 @@ def test_weights_of_another_type_are_refused(run: Path, blocks: Path) -> None:
         pretrain(tiny_config(blocks, run))
 
 
-def test_a_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+def test_checkpoint_with_non_finite_loss_is_never_best(tmp_path: Path) -> None:
     config = CheckpointConfig(every=6, keep=1)
     for step, loss in ((6, math.nan), (12, 3.0), (18, 4.0), (24, math.inf)):
         write(tmp_path, step, config, held_out_loss=loss)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [*("step-00000012", "step-00000024")]
 
 
-def test_old_ones_that_cannot_be_dropped_do_not_make_the_new_one_fail(
+def test_undeletable_old_checkpoint_does_not_fail_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(path: Path) -> None:
@@ -343,8 +341,8 @@ def test_old_ones_that_cannot_be_dropped_do_not_make_the_new_one_fail(
     assert "cannot be deleted" in caplog.text
 
 
-def test_made_shorter_and_then_longer_the_schedule_begins_anew(run: Path, blocks: Path) -> None:
-    """The checkpoint that the shortened run ends with was there before, and knew of no end."""
+def test_run_shortened_and_then_extended_restarts_schedule(run: Path, blocks: Path) -> None:
+    """The shortened run ends at an existing checkpoint, which was written before the run was shortened."""
     shutil.rmtree(of_step(run, 12))
     for steps in (6, 10):
         config = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What does not go together is refused before any work, with the reason and what would do."""
+"""Incompatible settings are rejected before any work, with the reason and an alternative."""
 
 import dataclasses
 from typing import Any
@@ -64,7 +64,7 @@ from tests.pretraining.test_config import changed
         ({"plan": "alternating", "plan_options__similarity": -1.0}, "must be 0 or above"),
     ],
 )  # fmt: skip
-def test_impossible_combinations_are_refused(settings, message):
+def test_incompatible_settings_raise(settings, message):
     with pytest.raises(ElektronError, match=message.replace("(", r"\(")):
         resolve(changed(**settings))
 
@@ -83,25 +83,25 @@ def test_impossible_combinations_are_refused(settings, message):
         {"curriculum__first_batch_size": 32, "curriculum__first_length": 16},
     ],
 )
-def test_what_goes_together_passes(settings):
+def test_compatible_settings_resolve_idempotently(settings):
     assert resolve(resolve(changed(**settings))) == resolve(changed(**settings))
 
 
-def test_plans_that_freeze_share_nothing_by_default():
+def test_default_sharing_by_plan_family_and_objective():
     assert resolve(changed(plan="two_stage")).sharing == "none"
     assert resolve(changed(plan="joint", network__embedding_init="random")).sharing == "gdes"
     assert resolve(changed(plan="joint", family="electra")).sharing == "embeddings"
     assert resolve(changed(plan="joint", objective="corrective")).sharing == "embeddings"
 
 
-def test_families_make_generators_smaller_in_their_way():
+def test_default_generator_size_by_family():
     narrow, shallow = (resolve(changed(family=f)).network for f in ("electra", "modernbert"))
     assert (narrow.generator_width, narrow.generator_layers) == (0.25, 12)
     assert (shallow.generator_width, shallow.generator_layers) == (1.0, 6)
     assert (narrow.embedding_size, shallow.embedding_size) == (128, 256)
 
 
-def test_every_option_of_a_plan_has_one_owner():
+def test_every_plan_option_belongs_to_one_plan():
     from elektron.pretraining.compatibility import OPTIONS_OF_PLAN
 
     owned = [name for names in OPTIONS_OF_PLAN.values() for name in names]

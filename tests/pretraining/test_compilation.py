@@ -38,12 +38,12 @@ def compiler(monkeypatch):
         (dataclasses.replace(BY_STEPS, compile=False), GPU, None, False),
     ],
 )
-def test_gpus_and_long_runs_compile(compiler, config, device, flops, compiled):
+def test_should_compile_on_gpus_and_for_long_runs(compiler, config, device, flops, compiled):
     assert should_compile(config, device, flops) is compiled
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-def test_without_a_compiler_nothing_compiles(monkeypatch, device):
+def test_should_not_compile_without_compiler(monkeypatch, device):
     monkeypatch.setenv("PATH", "")
     for name in ("CXX", "CC"):
         monkeypatch.setenv(name, "no-such-compiler")

@@ -1,4 +1,4 @@
-"""What cannot work is refused before any work, with the setting's name."""
+"""Invalid values are rejected before any work, with the name of the setting."""
 
 import dataclasses
 
@@ -45,17 +45,17 @@ def changed(**settings):
         ({"evaluation__every": 0}, "--evaluation.every"),
     ],
 )
-def test_impossible_values_are_named(settings, message):
+def test_invalid_values_raise_with_name_of_setting(settings, message):
     with pytest.raises(ElektronError, match=message):
         resolve(changed(**settings))
 
 
-def test_nan_fits_nowhere():
+def test_nan_raises():
     with pytest.raises(ElektronError, match=r"optimizer.learning-rate"):
         resolve(changed(optimizer__learning_rate=float("nan")))
 
 
-def test_the_family_fills_in_what_is_not_set():
+def test_family_defaults_fill_unset_values():
     electra = resolve(changed(family="electra"))
     assert electra.network.dropout == 0.1
     assert (electra.optimizer.name, electra.optimizer.learning_rate) == ("adamw", 5e-4)
@@ -65,7 +65,7 @@ def test_the_family_fills_in_what_is_not_set():
     assert elektron.optimizer.name == "muon"
 
 
-def test_resolving_leaves_its_argument_alone_and_does_not_change_twice():
+def test_resolve_is_idempotent_and_does_not_modify_argument():
     config = changed()
     before = dataclasses.asdict(config)
     resolved = resolve(config)

@@ -1,4 +1,4 @@
-"""Runs that continue from a released encoder: generators, other tokenizers, longer rows, refusals."""
+"""Runs that continue from a released encoder: generators, other tokenizers, longer rows, rejected options."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def assert_encoder_is(folder: Path, start: Path) -> None:
 
 
 @pytest.mark.parametrize("family", KIN)
-def test_every_family_is_continued_without_waiting_for_the_device(
+def test_every_family_is_continued_without_host_sync(
     family: str, blocks: Path, tokenizer_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -97,7 +97,7 @@ def test_every_family_is_continued_without_waiting_for_the_device(
 
 
 @pytest.mark.parametrize("source", ["same", "small"])
-def test_the_encoder_is_as_it_was_where_nothing_is_learned(
+def test_encoder_is_unchanged_at_negligible_learning_rate(
     source: str, bert: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
@@ -108,13 +108,13 @@ def test_the_encoder_is_as_it_was_where_nothing_is_learned(
         assert_encoder_is(tmp_path / "run/generator", bert)
 
 
-def test_a_frozen_generator_is_the_checkpoint(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_frozen_generator_equals_checkpoint(bert: Path, blocks: Path, tmp_path: Path) -> None:
     continued(blocks, tmp_path / "run", bert, plan="frozen_generator", optimizer=OptimizerConfig())
     before, after = (load_file(folder / "model.safetensors") for folder in (bert, tmp_path / "run/generator"))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_mlm_continues_the_head_too(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_mlm_continues_lm_head(bert: Path, blocks: Path, tmp_path: Path) -> None:
     continued(blocks, tmp_path / "run", bert, objective="mlm")
     ids = torch.tensor([[2, 9, 10, 4, 3]])
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_mlm_continues_the_head_too(bert: Path, blocks: Path, tmp_path: Path) ->
     torch.testing.assert_close(*logits, atol=1e-6, rtol=1e-6)
 
 
-def test_mlm_from_an_encoder_without_heads(
+def test_mlm_from_encoder_without_heads_gets_new_lm_head(
     bert: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
@@ -152,7 +152,7 @@ def test_mlm_from_an_encoder_without_heads(
         ({"network": NetworkConfig(generator_width=0.5)}, "use --network.generator-layers"),
     ],
 )
-def test_options_that_cannot_apply_are_refused(
+def test_options_that_cannot_apply_raise(
     changes: dict[str, Any], message: str, bert: Path, blocks: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ElektronError, match=message):
@@ -160,18 +160,18 @@ def test_options_that_cannot_apply_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_named_generator_excludes_another(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_generator_in_init_from_with_generator_option_raises(bert: Path, blocks: Path, tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match="exclude one another"):
         continued(blocks, tmp_path / "run", f"{bert},{bert}", generator="small")
 
 
-def test_the_same_sizes_may_be_given_again(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_sizes_equal_to_checkpoint_are_accepted(bert: Path, blocks: Path, tmp_path: Path) -> None:
     network = NetworkConfig(hidden_size=32, num_hidden_layers=2, generator_layers=1)
     summary = continued(blocks, tmp_path / "run", bert, network=network)
     assert summary["parameters"]["generator"] < summary["parameters"]["discriminator"] * 1.1
 
 
-def test_rows_longer_than_the_checkpoint_reads(
+def test_longer_rows_interpolate_position_embeddings(
     bert: Path, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -183,7 +183,7 @@ def test_rows_longer_than_the_checkpoint_reads(
     assert encoder.config.max_position_embeddings == 96
 
 
-def test_a_convolution_does_not_go_with_packed_rows(
+def test_convolution_with_packed_rows_raises(
     blocks: Path, paper_blocks: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer = load_tokenizer(str(tokenizer_folder))
@@ -198,7 +198,7 @@ def test_a_convolution_does_not_go_with_packed_rows(
     assert continued(paper_blocks, tmp_path / "run", tmp_path / "start")["steps"] == 2
 
 
-def test_another_tokenizer_is_refused_or_replaces_the_old_one(
+def test_another_tokenizer_raises_without_replace_tokenizer(
     bert: Path, corpus_file: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = tmp_path / "tokenizer"
@@ -217,7 +217,7 @@ def test_another_tokenizer_is_refused_or_replaces_the_old_one(
         torch.testing.assert_close(after[token_id], before[old[token]], atol=1e-6, rtol=1e-6)
 
 
-def test_deberta_of_either_head_gets_another_tokenizer(
+def test_replace_tokenizer_of_deberta_with_non_legacy_head(
     corpus_file: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer = load_tokenizer(str(tokenizer_folder))
@@ -234,7 +234,7 @@ def test_deberta_of_either_head_gets_another_tokenizer(
     assert continued(rows, tmp_path / "run", tmp_path / "start", replace_tokenizer=True)["steps"] == 2
 
 
-def test_a_swapped_vocabulary_is_another_tokenizer(bert: Path, blocks: Path, tmp_path: Path) -> None:
+def test_tokenizer_with_swapped_tokens_raises(bert: Path, blocks: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(bert, tmp_path / "other"))
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
@@ -244,10 +244,8 @@ def test_a_swapped_vocabulary_is_another_tokenizer(bert: Path, blocks: Path, tmp
         continued(blocks, tmp_path / "run", other)
 
 
-def test_documents_of_roberta_blocks_are_what_plain_transformers_makes_of_them(
-    corpus_file: Path, tmp_path: Path
-) -> None:
-    """Its padding token has the id 1, from behind which positions are counted, and its blocks hold byte-level BPE."""
+def test_packed_roberta_documents_equal_plain_transformers(corpus_file: Path, tmp_path: Path) -> None:
+    """RoBERTa counts positions from after its padding id, which is 1, and its blocks contain byte-level BPE tokens."""
     start = tmp_path / "start"
     tokenizer = byte_level(("t", "h"), ("th", "e"), ("Ġ", "the"))
     make("roberta", "ForMaskedLM", start, vocab_size=len(tokenizer), max_position_embeddings=66)
@@ -276,7 +274,9 @@ def lines_of(run: Path, kind: str = "evaluation") -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
-def test_the_start_is_evaluated(bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_is_evaluated_and_compared_with_end(
+    bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with output_enabled():
         summary = continued(blocks, tmp_path / "run", bert)
     start, end = lines_of(tmp_path / "run")
@@ -297,7 +297,7 @@ def test_the_start_is_evaluated(bert: Path, blocks: Path, tmp_path: Path, capsys
     assert start["new_parts"] == []
 
 
-def test_a_run_without_a_generator_has_its_start(
+def test_start_of_run_without_generator_is_evaluated(
     bert: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     BertModel.from_pretrained(bert).save_pretrained(tmp_path / "bare")
@@ -315,11 +315,11 @@ def test_a_run_without_a_generator_has_its_start(
         said = capsys.readouterr().out
         assert (f"--model {start} --train" in said) == (f"--model {out}/discriminator --train FILE --test" in said)
         assert (f"--model {start} --train" in said) == bool(new)
-    # The new head knows the tokens' frequencies, the head of the checkpoint, which was never trained, nothing.
+    # The new head starts from token frequencies, and the head of the checkpoint was never trained.
     assert first_losses["bare"] < first_losses[bert.name] - 0.3
 
 
-def test_a_generator_of_another_width_is_new(blocks: Path, finished: Path, tmp_path: Path) -> None:
+def test_generator_of_another_width_is_new_part(blocks: Path, finished: Path, tmp_path: Path) -> None:
     continued(blocks, tmp_path / "run", finished / "discriminator", generator="small")
     assert lines_of(tmp_path / "run")[0]["new_parts"] == ["generator"]
 
@@ -341,7 +341,7 @@ def test_a_resumed_run_does_not_evaluate_its_start_again(
         assert weights[0] == weights[1]
 
 
-def test_a_run_that_stops_before_its_first_step_has_one_start(
+def test_run_stopped_before_first_step_logs_start_once(
     bert: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
@@ -351,12 +351,12 @@ def test_a_run_that_stops_before_its_first_step_has_one_start(
     assert [line["step"] for line in lines_of(tmp_path / "run")] == [0, 2]
 
 
-def test_runs_from_random_weights_have_no_start(finished: Path) -> None:
+def test_run_from_random_weights_does_not_evaluate_start(finished: Path) -> None:
     assert [line["step"] for line in lines_of(finished)] == [6, 12]
     assert start_and_end(lines_of(finished), lines_of(finished)[-1]) is None
 
 
-def test_the_folder_of_a_run_is_two_networks(finished: Path, bert: Path) -> None:
+def test_split_init_from_finds_both_networks_of_run(finished: Path, bert: Path) -> None:
     discriminator, generator = (str(finished / name) for name in ("discriminator", "generator"))
     assert split_init_from(str(finished)) == (discriminator, generator)
     assert split_init_from(f"{finished},{bert}") == (discriminator, str(bert))

@@ -1,4 +1,4 @@
-"""Training steps on a GPU: compiled in bf16, without waiting for the device, and resumed."""
+"""Training steps on a GPU: compiled in bf16, without synchronization, and resumed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ LOSSES = ("generator_loss", "discriminator_loss", "lm_loss")
 
 @pytest.fixture(autouse=True)
 def compiled_anew() -> None:
-    torch.compiler.reset()  # compiled code of earlier tests counts against a limit of recompilations
+    torch.compiler.reset()  # code compiled by earlier tests counts towards the recompilation limit
 
 
 @contextmanager
@@ -57,25 +57,27 @@ def test_compiled_bf16_steps_are_close_to_eager_ones(changes: dict[str, Any], bl
         assert not any(line["skipped_steps"] for line in lines)
         losses.append([line[name] for line in lines for name in LOSSES if line[name] is not None])
     assert len(losses[0]) >= 3
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # NaN is close to nothing
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # fails for NaN
 
 
 @pytest.mark.parametrize(("family", "compiled"), [("elektron", True), ("elektron", False), ("electra", False)])
-def test_a_step_does_not_wait_for_the_device(
+def test_training_step_does_not_synchronize_with_device(
     family: str, compiled: bool, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {
         "steps": 6,
         "precision": "bf16",
         "batch_size": 128,
-    }  # with few tokens, gradients of embeddings take another way
+    }  # with few tokens, gradients of embeddings use another kernel
     config = tiny_config(blocks, tmp_path / "run", family=family, compile=compiled, **settings)
-    with steps_inside(sync_is_an_error, monkeypatch, first=2) as taken:  # the first ones compile
+    with steps_inside(sync_is_an_error, monkeypatch, first=2) as taken:  # the first two steps compile
         pretrain(config)
     assert taken == [2, 3, 4, 5]
 
 
-def test_a_resumed_run_goes_on_where_it_was(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_agrees_with_uninterrupted_run(
+    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"compile": False, "precision": "fp32", "network": NETWORK}
     whole, out = tmp_path / "whole", tmp_path / "run"
     pretrain(tiny_config(blocks, whole, **settings))
@@ -84,6 +86,6 @@ def test_a_resumed_run_goes_on_where_it_was(blocks: Path, tmp_path: Path, monkey
     summary = pretrain(tiny_config(blocks, out, **settings))
     assert summary["steps"] == 12
     expected, found = (load_file(folder / "discriminator/model.safetensors") for folder in (whole, out))
-    # Sums on a GPU come in any order: the weights agree far within what a step moves them.
+    # Sums on a GPU have no fixed order; weights differ by far less than the update of a step.
     for name, weights in expected.items():
         assert (found[name] - weights).norm() <= 1e-3 * weights.norm(), name

@@ -1,4 +1,4 @@
-"""Several processes train what one does: rows, masks, counts, weights, metrics; and they stop and go on together."""
+"""Several processes train like one, with the same rows, masks, weights and metrics, and report errors once."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def torchrun(config: PretrainConfig, processes: int, *more: str) -> subprocess.C
 
 
 def member(rank: int, count: int) -> World:
-    """A process that is told who it is and never speaks to the others."""
+    """A process with a given rank and world size that does not communicate."""
     world = World(CPU)
     world.rank, world.size = rank, count
     return world
@@ -61,7 +61,7 @@ def member(rank: int, count: int) -> World:
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("curriculum", [CurriculumConfig(), CurriculumConfig(first_length=8)])
-def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, curriculum, blocks, tmp_path):
+def test_local_batches_concatenate_to_global_batch(count, curriculum, blocks, tmp_path):
     store = BlockStore.open(blocks)
     config = resolve(tiny_config(blocks, tmp_path, batch_size=7, curriculum=curriculum))
     whole = BatchMaker(store, config, CPU).training(3)
@@ -75,7 +75,7 @@ def test_parts_are_the_whole_batch_with_the_same_masks_and_samples(count, curric
     assert sum(part.real_tokens for part in parts) == whole.real_tokens
 
 
-def test_where_all_must_take_as_many_micro_batches_padding_fills_up(blocks, tmp_path):
+def test_missing_micro_batches_are_filled_with_padding(blocks, tmp_path):
     store = BlockStore.open(blocks)
     config = resolve(tiny_config(blocks, tmp_path, batch_size=7, micro_batch_size=3))
     few, many = (
@@ -94,8 +94,8 @@ def test_where_all_must_take_as_many_micro_batches_padding_fills_up(blocks, tmp_
 
 
 @pytest.mark.parametrize("slow", [0, 1, 2])
-def test_a_new_start_never_takes_the_dead_for_the_living(slow):
-    """Each start of three processes meets what the start before it has said, and one process is late."""
+def test_restarted_processes_do_not_read_values_of_earlier_start(slow):
+    """Three processes start three times with the same store, and one of them is always late."""
     store, number = dist.HashStore(), 0
 
     def start(rank: int) -> str:
@@ -110,7 +110,7 @@ def test_a_new_start_never_takes_the_dead_for_the_living(slow):
             assert list(pool.map(start, range(3))) == [f"{number}" * 3] * 3
 
 
-def test_who_does_not_come_is_not_waited_for_without_end():
+def test_unique_store_times_out_without_all_processes():
     store = dist.HashStore()
     store.set_timeout(timedelta(seconds=0.2))
     with pytest.raises(dist.DistStoreError):
@@ -121,12 +121,12 @@ def test_who_does_not_come_is_not_waited_for_without_end():
         unique_store(store, 0, 3, timedelta(seconds=0.2))
 
 
-def test_too_many_processes_are_refused():
+def test_more_processes_than_rows_raise():
     with pytest.raises(ElektronError, match="9 processes cannot share 8 rows"):
         check_world_size(9, 8)
 
 
-def test_gradients_travel_in_few_messages_of_one_type():
+def test_gradient_buckets_have_one_dtype_and_limited_size():
     tensors = [torch.zeros(3), torch.zeros(2, 2), torch.zeros(5, dtype=torch.float64)]
     assert [len(group) for group in gradient_buckets(tensors)] == [2, 1]
     many = [torch.empty(10 * 2**20, device="meta") for _ in range(4)]
@@ -141,7 +141,7 @@ def alone(blocks, tmp_path_factory) -> Path:
 
 
 def one_or_several(blocks: Path, out: Path, **changes) -> PretrainConfig:
-    """20 steps of 7 rows, which two processes cannot halve, in micro-batches of 2."""
+    """20 steps of 7 rows, which two processes cannot divide evenly, in micro-batches of 2."""
     settings = {
         "steps": 20,
         "batch_size": 7,
@@ -151,7 +151,7 @@ def one_or_several(blocks: Path, out: Path, **changes) -> PretrainConfig:
     return tiny_config(blocks, out, **(settings | changes))
 
 
-def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
+def test_two_processes_equal_one(alone, blocks, tmp_path):
     out = tmp_path / "run"
     done = torchrun(one_or_several(blocks, out), 2)
     assert done.returncode == 0, done.stderr
@@ -169,7 +169,7 @@ def test_two_processes_end_where_one_does(alone, blocks, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_nproc_starts_them_and_the_same_run_has_the_same_bits(parallel, blocks, tmp_path):
+def test_nproc_run_equals_torchrun_run(parallel, blocks, tmp_path):
     config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8, parallel=parallel)
     assert pretrain(config)["processes"] == 2
     second = one_or_several(blocks, tmp_path / "second", steps=8, parallel=parallel)
@@ -178,7 +178,7 @@ def test_nproc_starts_them_and_the_same_run_has_the_same_bits(parallel, blocks, 
     assert same_weights(tmp_path / "first", tmp_path / "second")
 
 
-def test_another_run_s_folder_is_refused_before_anything_is_started(alone, blocks, monkeypatch):
+def test_folder_of_another_run_raises_before_launch(alone, blocks, monkeypatch):
     monkeypatch.setattr(entry, "launch", lambda config: pytest.fail("started"))
     other = one_or_several(blocks, alone, nproc=2, seed=2)
     with pytest.raises(ElektronError, match="holds another run"):
@@ -187,32 +187,32 @@ def test_another_run_s_folder_is_refused_before_anything_is_started(alone, block
     assert pretrain(same)["steps"] == 20, "it is finished"
 
 
-def test_what_the_first_process_refuses_is_said_once(alone, blocks, tmp_path):
-    """The others end with it and break off no conversation."""
+def test_error_of_first_process_is_reported_once(alone, blocks, tmp_path):
+    """The other processes end with the first one, without errors of their own."""
     out = tmp_path / "run"
     shutil.copytree(alone, out)
     said_once(torchrun(one_or_several(blocks, out, seed=2), 2), "holds another run")
 
 
 @pytest.mark.slow
-def test_a_last_checkpoint_that_cannot_be_written_is_said_once(blocks, tmp_path):
+def test_unwritable_last_checkpoint_is_reported_once(blocks, tmp_path):
     out = tmp_path / "run"
     config = one_or_several(blocks, out)
     with own_folder(resolve(config), BlockStore.open(blocks)):
-        (out / "checkpoints").symlink_to("nowhere")  # looks like none, and cannot be made
+        (out / "checkpoints").symlink_to("nowhere")  # seems not to exist, and cannot be created
     done = torchrun(config, 2)
     said_once(done, "step-00000020 cannot be written")
     assert not (out / "summary.json").exists()
 
 
 @pytest.mark.slow
-def test_bad_input_is_said_once_and_harms_nothing(blocks, tmp_path):
+def test_invalid_batch_size_is_reported_once(blocks, tmp_path):
     done = torchrun(one_or_several(blocks, tmp_path / "run", batch_size=1), 2)
     said_once(done, "2 processes cannot share 1 rows")
 
 
 def said_once(done: subprocess.CompletedProcess, what: str) -> None:
-    """Whether a refusal is all that was said, but for torchrun's own account of statuses."""
+    """Check that an error was reported once, apart from the exit codes that torchrun reports."""
     assert done.returncode != 0
     assert done.stderr.count(f"{what}") == 1, done.stderr
     assert done.stderr.count("Traceback") == 1, done.stderr
@@ -220,14 +220,14 @@ def said_once(done: subprocess.CompletedProcess, what: str) -> None:
     assert "exitcode  : 1" not in done.stderr
 
 
-def test_rows_come_in_the_same_order_whatever_the_number():
+def test_order_of_rows_does_not_depend_on_number_of_processes():
     rows = np.arange(23)
     for count in (1, 2, 4):
         parts = [member(rank, count).local_rows(23) for rank in range(count)]
         assert np.concatenate([rows[first : first + size] for first, size in parts]).tolist() == (rows.tolist())
 
 
-def test_each_process_of_a_host_takes_its_own_gpu(monkeypatch):
+def test_each_process_of_host_uses_gpu_of_its_local_rank(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "3")

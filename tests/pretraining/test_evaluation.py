@@ -1,4 +1,4 @@
-"""Figures of held-out rows, by hand."""
+"""Metrics and examples of held-out rows, with hand-computed values."""
 
 import numpy as np
 import pytest
@@ -27,12 +27,12 @@ def test_recall_is_undefined_where_nothing_was_replaced():
         (["a"] * 60, [(0, 60)]),
         (["a"] * 10, [(0, 10)]),
         ([], []),
-        # Longer than an example: at the last sentence end, else between words, else anywhere.
+        # Longer texts are split at the last sentence end, else between words, else anywhere.
         (["a"] * 29 + ["."] + ["a"] * 40, [(0, 30), (30, 70)]),
         (["a"] * 59 + ["##b"] * 4, [(0, 58)]),
         (["##b"] * 130, [(0, 60), (60, 120)]),
         (["a"] * 3 + ["."] + ["a"] * 76, [(0, 60), (60, 80)]),
     ],
 )
-def test_examples_of_long_texts_are_parts_of_them(tokens, spans):
+def test_example_spans_split_long_texts(tokens, spans):
     assert example_spans(tokens) == spans

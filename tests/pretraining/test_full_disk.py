@@ -1,6 +1,6 @@
-"""A disk that is full, at any moment of a run: training goes on, or one line says why not; what was saved stays.
+"""A full disk at any point of a run: training continues or ends with one error, and valid checkpoints are kept.
 
-The run's folder lies on a file system of its own in memory, so small that it runs full.
+The folder of the run is on a small file system in memory.
 """
 
 import os
@@ -26,7 +26,7 @@ FOR_METRICS = 2**16
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of so many bytes; skips the test where it may not be made."""
+    """Mount a file system of `size` bytes in memory; skips the test where mounting is not allowed."""
     folder.mkdir()
     mount = shutil.which("mount")
     done = mount and subprocess.run(
@@ -43,13 +43,13 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
 
 
 def fill(disk: Path, but: int = 0) -> None:
-    """Take all the space there is, but so many bytes."""
+    """Fill the disk except for `but` bytes."""
     free = os.statvfs(disk)
     (disk / "ballast").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - but))
 
 
 def at_step(step: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have something happen after a step, when everything that was to be saved has been."""
+    """Call `act` after a step, once all pending checkpoints are written."""
     take_step = Trainer.train_step
 
     def step_and_act(self: Trainer, *arguments: object) -> None:
@@ -68,10 +68,8 @@ def undisturbed(blocks, tmp_path_factory) -> Path:
     return out
 
 
-def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
-    undisturbed, blocks, tmp_path, monkeypatch, caplog
-):
-    """Room for metrics alone from step 4 on; at step 8 there is more again."""
+def test_failed_checkpoint_is_logged_and_last_good_one_is_kept(undisturbed, blocks, tmp_path, monkeypatch, caplog):
+    """From step 4 to step 8 the disk has space for metrics only."""
     with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
         out = disk / "run"
         at_step(4, lambda: fill(disk, but=FOR_METRICS), monkeypatch)
@@ -91,8 +89,8 @@ def test_a_save_that_finds_no_room_is_said_and_the_last_good_one_stays(
         assert same_weights(out, undisturbed)
 
 
-def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(undisturbed, blocks, tmp_path, monkeypatch):
-    """The disk is full when the evaluation at step 6 is to be logged."""
+def test_unwritable_metrics_raise_and_run_resumes_later(undisturbed, blocks, tmp_path, monkeypatch):
+    """The disk is full from step 4 on."""
     with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
         out = disk / "run"
         config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=1)
@@ -108,7 +106,7 @@ def test_metrics_without_room_end_the_run_in_one_line_and_it_goes_on_later(undis
         assert same_weights(out, undisturbed)
 
 
-def test_models_without_room_are_written_by_the_same_command_later(undisturbed, blocks, tmp_path, monkeypatch):
+def test_models_that_did_not_fit_are_written_by_next_run(undisturbed, blocks, tmp_path, monkeypatch):
     with small_disk(tmp_path / "disk", 8 * MEGABYTE) as disk:
         out = disk / "run"
         config = tiny_config(blocks, out, checkpoint=CheckpointConfig(every=3, keep=1), log_every=20)
@@ -128,6 +126,6 @@ def test_models_without_room_are_written_by_the_same_command_later(undisturbed, 
         assert same_weights(out, undisturbed)
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_one_line(blocks):
+def test_run_folder_that_cannot_be_created_raises(blocks):
     with pytest.raises(ElektronError, match=r"/proc/run cannot be written .* another --out"):
         pretrain(tiny_config(blocks, Path("/proc/run")))

@@ -1,4 +1,4 @@
-"""No training step waits for the device: what a GPU would wait for is found on any."""
+"""No training step waits for the device; operations that would wait for a GPU are detected on any device."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ SHALLOW = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0}
     ],
     ids=str,
 )
-def test_a_step_does_not_wait(
+def test_training_step_does_not_synchronize_with_device(
     changes: dict[str, Any], blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(blocks, tmp_path / "run", steps=3, compile=False, **changes)

@@ -19,7 +19,7 @@ from elektron.pretraining.setup import pair_for
 from tests.pretraining.conftest import TINY, tiny_config
 
 
-def test_nearer_tokens_count_more_and_no_window_reaches_beyond_a_special_token() -> None:
+def test_cooccurrences_decrease_with_distance_and_end_at_special_tokens() -> None:
     rows = np.array([[0, 3, 4, 5, 0, 4, 3, 0]])
     counts = cooccurrences(rows, vocab_size=6, special_ids=[0]).toarray()
     expected = np.zeros((6, 6))
@@ -29,7 +29,7 @@ def test_nearer_tokens_count_more_and_no_window_reaches_beyond_a_special_token()
     np.testing.assert_allclose(counts, expected, rtol=1e-6)
 
 
-def test_vectors_are_those_of_the_exact_decomposition_of_the_positive_pmi() -> None:
+def test_factorize_equals_exact_svd_of_positive_pmi() -> None:
     generator = np.random.default_rng(0)
     counts = generator.poisson(2.0, (12, 12)).astype(np.float32)
     counts += counts.T
@@ -43,7 +43,7 @@ def test_vectors_are_those_of_the_exact_decomposition_of_the_positive_pmi() -> N
     np.testing.assert_allclose(np.abs(found), np.abs(vectors[:, :5] * values[:5] ** 0.5), atol=1e-4)
 
 
-def test_a_token_without_neighbours_has_no_vector() -> None:
+def test_token_without_cooccurrences_has_zero_vector() -> None:
     counts = sparse.csr_matrix(np.array([[0, 2, 0], [2, 1, 0], [0, 0, 0]], dtype=np.float32))
     assert not factorize(counts, size=3, seed=1)[2].any()
     assert not factorize(sparse.csr_matrix((3, 3), dtype=np.float32), size=2, seed=1).any()
@@ -65,7 +65,9 @@ def new_pair(blocks: Path, **changes: object) -> Pair:
         ({"objective": "corrective", "sharing": "none"}, 1),
     ],
 )
-def test_seen_tokens_change_and_special_tokens_stay(blocks: Path, settings: dict[str, str], factor: float) -> None:
+def test_initialization_changes_seen_but_not_special_tokens(
+    blocks: Path, settings: dict[str, str], factor: float
+) -> None:
     store = BlockStore.open(blocks)
     random, pair = (new_pair(blocks, **settings) for _ in range(2))
     initialize_embeddings(pair, store, seed=1)
@@ -78,7 +80,7 @@ def test_seen_tokens_change_and_special_tokens_stay(blocks: Path, settings: dict
         changed = (now != before).any(1)
         assert changed.float().mean() > 0.3
         scale = before.square().mean().sqrt() * (factor if network is pair.discriminator else 1)
-        # Our own initial embeddings have the scale 0.02 up to the draw.
+        # Random initial embeddings have the scale 0.02 up to sampling error.
         found = now[changed].square().mean(1).sqrt()
         torch.testing.assert_close(found, scale.expand(len(found)), rtol=0.05, atol=0)
 
@@ -94,7 +96,7 @@ def test_a_trained_generator_keeps_its_embeddings(blocks: Path) -> None:
     )
 
 
-def test_new_heads_that_predict_tokens_start_from_the_frequencies_of_tokens(blocks: Path) -> None:
+def test_new_lm_heads_get_log_frequencies_as_biases(blocks: Path) -> None:
     store = BlockStore.open(blocks)
     pair = new_pair(blocks, objective="corrective", sharing="none")
     pair.new_parts.remove("generator")
@@ -111,7 +113,7 @@ def test_new_heads_that_predict_tokens_start_from_the_frequencies_of_tokens(bloc
     assert store.token_counts.sum() > 0 and not store.token_counts[store.manifest.all_special_ids].any()
 
 
-def test_by_default_only_our_family_starts_from_the_corpus(tmp_path: Path) -> None:
+def test_cooccurrence_init_is_default_only_for_new_elektron(tmp_path: Path) -> None:
     for family in FAMILIES:
         start = {} if family in ("elektron", "electra", "deberta-v2", "modernbert") else {"init_from": "x"}
         config = tiny_config(tmp_path, tmp_path, family=family, network=NetworkConfig(), **start)

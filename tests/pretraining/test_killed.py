@@ -1,7 +1,6 @@
-"""A run that is killed, at any point of what it does on the disk or at any time, ends with the same bits.
+"""A run that is killed at any file operation or at a random time, and then resumed, ends with the same bits.
 
-Weights, the optimizer's state, exported models and metrics are compared with a run that nothing
-happened to. `killing` says how.
+`killing` compares weights, optimizer state, exported models and metrics with an uninterrupted run.
 """
 
 import json
@@ -16,7 +15,7 @@ FEW = 5
 
 
 def trials(number: int, processes: tuple[int, ...], blocks: Path, folder: Path) -> list[dict[str, Any]]:
-    """So many killed runs, each as a record of what was planned and how it ended."""
+    """Kill and resume runs, and return a record of the plan and the outcome of each."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.pretraining.killing", str(blocks), str(folder)),
@@ -45,8 +44,8 @@ def trials(number: int, processes: tuple[int, ...], blocks: Path, folder: Path) 
         pytest.param(25, (2,), marks=pytest.mark.slow),
     ],
 )
-def test_killed_and_gone_on_is_never_killed(number, processes, blocks, tmp_path):
+def test_killed_and_resumed_run_equals_uninterrupted_run(number, processes, blocks, tmp_path):
     records = trials(number, processes, blocks, tmp_path)
     assert [record for record in records if record["end"] or record["differs"]] == []
-    # A death by the clock may come too late.
+    # A kill after a random time may come after the end of the run.
     assert sum(record["killed"] > 0 for record in records) > len(records) / 2

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, and no lock that outlives its holder."""
+"""A folder is locked by one run at a time."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
 
 
-def test_a_second_run_is_refused_and_touches_nothing(blocks, tmp_path, monkeypatch, impatient):
+def test_second_run_in_locked_folder_raises_and_changes_nothing(blocks, tmp_path, monkeypatch, impatient):
     config = tiny_config(blocks, tmp_path / "run")
     with killed_before(9, monkeypatch):
         pretrain(config)
@@ -39,14 +39,14 @@ def without_locks(*arguments):
 
 
 @pytest.mark.parametrize("flock", [without_locks, None])
-def test_where_nothing_can_be_locked_it_is_said(flock, blocks, tmp_path, monkeypatch, caplog):
+def test_missing_lock_support_is_logged(flock, blocks, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(folders, "flock", flock)
     config = tiny_config(blocks, tmp_path / "run", steps=2)
     assert pretrain(config)["steps"] == 2
     assert "cannot be locked" in caplog.text
 
 
-def test_no_lock_is_left_in_what_is_no_run(blocks, tmp_path):
+def test_no_lock_file_is_left_in_folder_without_run(blocks, tmp_path):
     (tmp_path / "precious").touch()
     with pytest.raises(ElektronError, match="is no run's folder"):
         pretrain(tiny_config(blocks, tmp_path))

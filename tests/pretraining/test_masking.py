@@ -1,4 +1,4 @@
-"""Which positions are masked, and where words start."""
+"""Choice of masked positions, and starts of words."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def mask(ids: np.ndarray, share: float = 0.15, keep: float = 0.15, seed: int = 0
     seed=st.integers(0, 2**32),
     data=st.data(),
 )
-def test_whatever_the_row_slots_are_exact(length, share, seed, data):
+def test_mask_rows_uses_exact_number_of_slots(length, share, seed, data):
     real = data.draw(st.integers(2, length))
     ids = text_rows(5, length, real)
     masks = mask(ids, share, seed=seed)
@@ -62,14 +62,14 @@ def test_whatever_the_row_slots_are_exact(length, share, seed, data):
         assert (masks.masked_ids[row, untouched] == ids[row, untouched]).all()
 
 
-def test_a_row_of_nothing_but_special_tokens_masks_nothing():
+def test_row_of_only_special_tokens_is_not_masked():
     ids = np.array([[2, 3, 0, 0, 0, 0, 0, 0]])
     masks = mask(ids)
     assert masks.weights.sum() == 0
     assert (masks.masked_ids == ids).all()
 
 
-def test_85_in_100_become_mask_and_the_rest_stay():
+def test_85_percent_become_mask_and_rest_is_unchanged():
     ids = text_rows(4000, 64, 64)
     masks = mask(ids)
     chosen = np.take_along_axis(masks.masked_ids, masks.positions, 1)
@@ -79,7 +79,7 @@ def test_85_in_100_become_mask_and_the_rest_stay():
     assert (chosen[~became_mask] == original[~became_mask]).all()
 
 
-def test_every_position_is_chosen_as_often():
+def test_all_positions_are_chosen_equally_often():
     ids = text_rows(20_000, 12, 12)
     masks = mask(ids, share=0.25)
     counts = np.bincount(masks.positions.ravel(), minlength=12)
@@ -93,7 +93,7 @@ def test_every_position_is_chosen_as_often():
     share=st.floats(0.02, 0.9),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_words_are_masked_whole_and_never_beyond_the_slots(length, share, seed):
+def test_whole_words_are_masked_within_number_of_slots(length, share, seed):
     generator = np.random.default_rng(seed)
     ids = text_rows(4, length, int(generator.integers(3, length + 1)))
     begins = generator.random(ids.shape) < 0.5
@@ -128,7 +128,7 @@ def words_of(ids: np.ndarray, begins: np.ndarray) -> list[list[int]]:
     return words
 
 
-def test_every_word_is_as_likely_as_any_other():
+def test_choose_words_takes_words_that_fit_in_random_order():
     begins = np.tile([True, False, True, True, False, False, True, False], (20_000, 1))
     uniforms = np.random.default_rng(0).random((20_000, 8))
     maskable = np.ones_like(begins)
@@ -137,7 +137,7 @@ def test_every_word_is_as_likely_as_any_other():
     assert (chosen.sum(1) <= 3).all()
     assert (chosen[:, 3] == chosen[:, 4]).all()
     assert (chosen[:, 3] == chosen[:, 5]).all()
-    # The word of one piece is also taken behind one of two; the word of three only when it comes first.
+    # The word of one piece also fits after a word of two; the word of three fits only as the first one.
     assert first[1] == pytest.approx(0.25, abs=0.02)
     assert first[0] == pytest.approx(0.75, abs=0.02)
 
@@ -147,12 +147,12 @@ CHARACTERS = list("我们喜欢北京大学")
 
 
 def character_pairs(text: str) -> list[str]:
-    """A segmenter: two characters a word."""
+    """A segmenter whose words have two characters."""
     return [text[place : place + 2] for place in range(0, len(text), 2)]
 
 
 def forgetful(text: str) -> list[str]:
-    """A segmenter that loses a character."""
+    """A segmenter that drops a character."""
     return [text[1:]]
 
 
@@ -179,7 +179,7 @@ def words(finder, tokenizer, text):
     return found
 
 
-def test_pieces_belong_to_the_word_they_continue(tokenizer):
+def test_continuation_pieces_belong_to_same_word(tokenizer):
     finder = WordFinder(tokenizer, None)
     assert words(finder, tokenizer, "walking dogs.") == ["walking", "dogs", "."]
 
@@ -195,7 +195,7 @@ def test_spaces_and_punctuation_separate_words(kind):
     assert "".join(found) == "dogswalks,(dog-walking)."
     assert found[:3] == ["dogs", "walks", ","]
     assert {"dog", "walking"} <= set(found)
-    # Scripts without spaces; bytes that are no character on their own continue one.
+    # In scripts without spaces every token starts a word unless it is only part of a character.
     for text in ("ไปบ้าน", "我们"):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         starts = finder.word_starts(np.array([ids]))[0]
@@ -203,7 +203,7 @@ def test_spaces_and_punctuation_separate_words(kind):
         assert any(whole) and starts[whole].all()
 
 
-def test_without_a_segmenter_a_character_is_a_word(tokenizer):
+def test_each_chinese_character_is_a_word_without_segmenter(tokenizer):
     assert words(WordFinder(tokenizer, None), tokenizer, "我们 walks") == ["我", "们", "walks"]
 
 
@@ -212,17 +212,17 @@ def test_a_segmenter_joins_characters(tokenizer):
     assert words(finder, tokenizer, "我们喜欢 walking 北京大学.") == [
         "我们", "喜欢", "walking", "北京", "大学", ".",
     ]  # fmt: skip
-    # A run ends where something else stands, and a segmenter sees each run alone.
+    # The segmenter gets each sequence of Chinese characters separately.
     assert words(finder, tokenizer, "我.们喜") == ["我", ".", "们喜"]
 
 
-def test_jieba_knows_words(tokenizer):
+def test_jieba_segments_words(tokenizer):
     pytest.importorskip("jieba")
     finder = WordFinder(tokenizer, "jieba")
     assert words(finder, tokenizer, "我们喜欢北京大学") == ["我们", "喜欢", "北京大学"]
 
 
-def test_segmenters_that_are_none_are_refused(tokenizer):
+def test_invalid_segmenters_raise(tokenizer):
     for name, message in (
         ("pkuseg", "must be jieba or MODULE:FUNCTION"),
         ("no_such_module:cut", "no_such_module"),
@@ -235,7 +235,7 @@ def test_segmenters_that_are_none_are_refused(tokenizer):
         words(finder, tokenizer, "我们")
 
 
-def test_a_tokenizer_of_another_kind_is_refused():
+def test_word_level_tokenizer_raises():
     inner = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     with pytest.raises(ElektronError, match="WordLevel"):

@@ -1,4 +1,4 @@
-"""Rates, who gets Muon, what decays, clipping, and Adam without its correction."""
+"""Learning rates, parameters of Muon, weight decay, clipping, and Adam without bias correction."""
 
 import math
 
@@ -28,12 +28,12 @@ def config(**changes):
         (1.0, 100, 10, 1.0, 0.0),
     ],
 )
-def test_warmup_times_linear_fall(share, step, warmup, cooldown, expected):
+def test_learning_rate_factor_is_warmup_times_linear_decay(share, step, warmup, cooldown, expected):
     assert learning_rate_factor(share, step, warmup, cooldown) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_muon_gets_the_matrices_inside_the_layers_and_nothing_else(family):
+def test_muon_optimizes_only_matrices_inside_layers(family):
     pair = make_pair(family)
     optimizer = PairOptimizer(pair, config(name="muon"))
     adamw, muon = optimizer.optimizers
@@ -54,12 +54,12 @@ def test_no_decay_on_norms_and_biases():
 
 
 def set_gradients(optimizer, value):
-    """As after a loss whose derivative is `value` everywhere."""
+    """Set all gradients to `value`."""
     for parameter in optimizer.parameters:
         parameter.grad = torch.full_like(parameter, value)
 
 
-def test_both_networks_are_clipped_by_their_joint_norm():
+def test_gradients_are_clipped_by_joint_norm_of_both_networks():
     pair = make_pair("elektron")
     optimizer = PairOptimizer(pair, config(max_grad_norm=1.0))
     set_gradients(optimizer, 2.0)
@@ -76,7 +76,7 @@ def test_both_networks_are_clipped_by_their_joint_norm():
     assert sum(numbers.values()) == sum(p.numel() for p in pair.parameters())
 
 
-def test_adam_without_correction_takes_the_small_first_step_of_the_official_code():
+def test_first_step_of_adam_without_bias_correction():
     steps = {}
     for correction in (True, False):
         pair = make_pair("electra")
@@ -94,7 +94,7 @@ def test_adam_without_correction_takes_the_small_first_step_of_the_official_code
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_state_goes_out_and_comes_back(name):
+def test_optimizer_state_round_trip(name):
     pairs = [make_pair("elektron"), make_pair("elektron")]
     optimizers = [PairOptimizer(pair, config(name=name)) for pair in pairs]
     for _ in range(2):
@@ -111,8 +111,8 @@ def test_state_goes_out_and_comes_back(name):
 
 
 @pytest.mark.parametrize("correction", [True, False])
-def test_a_state_takes_the_place_of_all_there_was(correction):
-    """As on the way back to a checkpoint of a time when the discriminator had yet to learn."""
+def test_load_state_tensors_replaces_all_state(correction):
+    """As in a rollback to a checkpoint from before the discriminator was trained."""
     optimizer = PairOptimizer(make_pair("elektron"), config(bias_correction=correction))
     set_gradients(optimizer, 0.1)
     for parameter in optimizer.networks["discriminator"]:
@@ -132,7 +132,7 @@ def losses(pair):
     return generator, 50 * pair.replaced_logits(pair.discriminator_states(ids, alone(ids))).sum()
 
 
-def test_together_what_is_shared_follows_the_sum_of_the_gradients():
+def test_shared_embeddings_get_sum_of_gradients():
     pair = make_pair("elektron")
     table = pair.discriminator.get_input_embeddings().weight
     expected = torch.autograd.grad(sum(losses(pair)), table)[0]
@@ -141,7 +141,7 @@ def test_together_what_is_shared_follows_the_sum_of_the_gradients():
     torch.testing.assert_close(table.grad, 2 * expected)
 
 
-def test_a_network_without_a_gradient_has_a_norm_of_0_and_stays():
+def test_network_without_gradients_has_norm_0_and_is_unchanged():
     pair = make_pair("elektron", sharing="none")
     optimizer = PairOptimizer(pair, config(weight_decay=0.5))
     before = [p.clone() for p in pair.discriminator.parameters()]
@@ -155,7 +155,7 @@ def test_a_network_without_a_gradient_has_a_norm_of_0_and_stays():
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("steps_before", [0, 2])
-def test_non_finite_gradients_reach_neither_weights_nor_moments(name, steps_before):
+def test_non_finite_gradients_change_neither_weights_nor_moments(name, steps_before):
     pair = make_pair("elektron")
     optimizer = PairOptimizer(pair, config(name=name))
     for _ in range(steps_before):

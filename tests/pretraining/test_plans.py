@@ -1,4 +1,4 @@
-"""Who learns when, what happens between stages, and what the generator learns from."""
+"""Training plans: which network is trained in which step, changes of stage, and adversarial losses."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_joint_trains_both_at_every_step():
 
 
 @pytest.mark.parametrize(("options", "first"), [({}, 50), ({"generator_steps": 30}, 30)])
-def test_two_stage_trains_one_and_then_the_other(options, first):
+def test_two_stage_trains_generator_then_discriminator(options, first):
     plan = plan_of("two_stage", **options)
     taken = turns(plan)
     assert [roles.generator for roles in taken] == [True] * first + [False] * (100 - first)
@@ -44,7 +44,7 @@ def test_two_stage_trains_one_and_then_the_other(options, first):
 
 
 @pytest.mark.parametrize(("steps", "first"), [(7, 3), (30, 7), (1200, 333), (999_983, 123_457)])
-def test_the_second_stage_begins_at_its_step_whatever_the_rounding(steps, first):
+def test_second_stage_begins_at_exact_step_despite_rounding(steps, first):
     plan = plan_of("two_stage", steps, generator_steps=first)
     assert plan.stage((first - 1) / steps) == 0
     assert plan.stage(first / steps) == 1
@@ -52,12 +52,12 @@ def test_the_second_stage_begins_at_its_step_whatever_the_rounding(steps, first)
     assert plan.stage_fraction(1.0) == pytest.approx(1)
 
 
-def test_each_stage_has_a_schedule_of_its_own():
+def test_each_stage_has_its_own_schedule():
     plan = plan_of("two_stage")
     assert [plan.stage_fraction(s) for s in (0, 0.25, 0.5, 0.75)] == [0, 0.5, 0, 0.5]
 
 
-def test_the_second_stage_starts_from_all_weights_of_a_generator_of_the_same_size():
+def test_copy_weights_copies_all_weights_of_generator_of_same_size():
     pair = make_pair("electra", generator_sizes=SIZES, sharing="none")
     copied, total = copy_weights(pair)
     assert copied == total
@@ -67,7 +67,7 @@ def test_the_second_stage_starts_from_all_weights_of_a_generator_of_the_same_siz
         assert parameter is not theirs[name]
 
 
-def test_a_smaller_generator_gives_what_fits():
+def test_copy_weights_copies_only_matching_weights_of_smaller_generator():
     pair = make_pair("electra", sharing="none")
     before = pair.discriminator.electra.encoder.layer[0].output.dense.weight.clone()
     copied, total = copy_weights(pair)
@@ -77,20 +77,20 @@ def test_a_smaller_generator_gives_what_fits():
     assert torch.equal(pair.discriminator.electra.encoder.layer[0].output.dense.weight, before)
 
 
-def test_disentangled_embeddings_are_not_added_twice():
+def test_copy_weights_leaves_gdes_embedding_difference_zero():
     pair = make_pair("electra", generator_sizes=SIZES, sharing="gdes")
     copy_weights(pair)
     assert (pair.discriminator.get_input_embeddings().weight == 0).all()
 
 
-def test_alternating_takes_turns():
+def test_alternating_trains_networks_in_turns():
     taken = turns(plan_of("alternating", generator_turn=2, discriminator_turn=3), 10)
     assert [roles.generator for roles in taken] == [True, True, False, False, False] * 2
     assert all(roles.generator != roles.discriminator for roles in taken)
     assert not any(roles.similarity for roles in taken)
 
 
-def test_similarity_is_the_discriminators_business():
+def test_similarity_loss_is_used_in_discriminator_turns():
     taken = turns(plan_of("alternating", similarity=2.0), 4)
     assert [roles.similarity for roles in taken] == [False, True, False, True]
 
@@ -113,7 +113,7 @@ def adamw(pair, lr=3e-3):
         (UpdateRoles(discriminator=False), "discriminator"),
     ],
 )
-def test_a_network_that_is_not_trained_stays_as_it_is(roles, still):
+def test_network_that_is_not_trained_is_unchanged(roles, still):
     pair = make_pair("elektron", sharing="none")
     other = {"generator": "discriminator", "discriminator": "generator"}[still]
     before = {n: p.clone() for n, p in pair.named_parameters()}
@@ -140,7 +140,7 @@ def test_a_network_that_is_not_trained_has_no_dropout():
     assert not pair.discriminator.electra.encoder.training
 
 
-def test_similarity_brings_the_students_distribution_to_the_teachers():
+def test_training_reduces_similarity_loss():
     pair = make_pair("elektron", sharing="none")
     pair.add_masked_lm()
     objective, optimizer = objective_of("rtd", similarity=5.0), adamw(pair)
@@ -150,7 +150,7 @@ def test_similarity_brings_the_students_distribution_to_the_teachers():
     assert min(divergences) >= 0
 
 
-def test_similarity_is_the_kl_divergence_at_used_slots():
+def test_similarity_loss_equals_kl_divergence_at_used_slots():
     pair = make_pair("elektron")
     pair.add_masked_lm()
     batch = make_batch()
@@ -178,14 +178,13 @@ def adversarial_pair():
 
 
 @pytest.mark.parametrize(("fooled", "sign"), [(True, 1), (False, -1)])
-def test_samples_that_fool_the_discriminator_become_likelier_and_others_less(fooled, sign):
-    """The discriminator takes everything for original, or everything for replaced: all samples
-    here are replaced, so it is fooled, or not at all."""
+def test_adversarial_step_favors_samples_that_fool_discriminator(fooled, sign):
+    """All samples are replaced, and the discriminator predicts either original or replaced for all of them."""
     pair, batch, objective = adversarial_pair(), make_batch(), objective_of("rtd")
     with torch.no_grad():
         pair.discriminator.prediction.weight.zero_()
         pair.discriminator.prediction.bias.fill_(-6.0 if fooled else 6.0)
-        pair.baseline.bias.fill_(-0.5)  # it expects about 1 nat
+        pair.baseline.bias.fill_(-0.5)  # predicts a reward of about 1 nat
     output = objective(pair, batch, UpdateRoles(adversarial=True), torch.ones(()))
     samples = output.corrupted_ids.gather(1, batch.masked_positions)
     used = batch.weights > 0
@@ -198,7 +197,7 @@ def test_samples_that_fool_the_discriminator_become_likelier_and_others_less(foo
     assert (sign * (after - before)[used] > 0).all()
 
 
-def test_the_reward_is_the_discriminators_loss_and_the_baseline_learns_it():
+def test_baseline_learns_discriminator_loss_as_reward():
     pair, batch, objective = adversarial_pair(), make_batch(), objective_of("rtd")
     optimizer = adamw(pair, lr=5e-2)
     errors = []
@@ -218,8 +217,8 @@ def test_the_reward_is_the_discriminators_loss_and_the_baseline_learns_it():
     assert errors[-1] < 0.5 * errors[0]
 
 
-def test_a_reward_that_was_foreseen_teaches_the_generator_nothing():
-    """Nor do the originals: there is no other gradient in the adversarial loss."""
+def test_reward_equal_to_baseline_gives_no_generator_gradient():
+    """The adversarial loss has no gradient besides that of the reward."""
     pair, batch, bias = adversarial_pair(), make_batch(), 0.7
     with torch.no_grad():
         pair.discriminator.prediction.weight.zero_()
@@ -231,7 +230,7 @@ def test_a_reward_that_was_foreseen_teaches_the_generator_nothing():
         assert parameter.grad is None or parameter.grad.abs().max() < 1e-6, name
 
 
-def test_a_frozen_generators_samples_get_colder():
+def test_frozen_generator_temperature_decays():
     plan = plan_of("frozen_generator", generator="x", temperature=3.0, temperature_decay=0.5)
     assert plan.temperature(0) == 3
     assert plan.temperature(0.5) == pytest.approx(1 + 2 / math.e)
@@ -239,7 +238,7 @@ def test_a_frozen_generators_samples_get_colder():
     assert set(turns(plan)) == {UpdateRoles(generator=False)}
 
 
-def test_no_optimizer_knows_a_frozen_generator():
+def test_optimizers_exclude_frozen_generator():
     pair = make_pair("elektron", sharing="gdes")
     plan_of("frozen_generator", generator="x").prepare(pair)
     known = {optimized for o in adamw(pair).optimizers for g in o.param_groups for optimized in g["params"]}

@@ -1,4 +1,4 @@
-"""Order, masks and samples are functions of (seed, step, row), and nothing else."""
+"""Order, masks and samples depend only on (seed, step, row)."""
 
 import numpy as np
 import pytest
@@ -14,16 +14,16 @@ def test_permute_is_a_permutation(size, key):
     assert sorted(permuted.tolist()) == list(range(size))
 
 
-def test_permutations_differ_by_key_and_leave_little_in_place():
+def test_permutations_differ_by_key_and_have_few_fixed_points():
     indices = np.arange(10_000, dtype=np.uint64)
     first, second = permute(indices, 10_000, 1), permute(indices, 10_000, 2)
     assert (first == second).sum() < 20
     assert (first == indices).sum() < 20
-    # Neighbours are torn apart: the mean distance of a random order is a third of the size.
+    # In a random order, neighbours differ by a third of the size on average.
     assert abs(np.abs(np.diff(first.astype(np.int64))).mean() - 3333) < 150
 
 
-def test_every_row_comes_once_an_epoch_also_across_its_end():
+def test_every_row_occurs_once_per_epoch():
     taken = np.concatenate([rows_from(step * 8, 8, 20, seed=5) for step in range(5)])
     assert sorted(taken[:20].tolist()) == list(range(20))
     assert sorted(taken[20:].tolist()) == list(range(20))
@@ -40,13 +40,13 @@ def test_order_depends_on_the_seed_alone():
 
 
 @given(first=st.integers(0, 50), rows=st.integers(1, 20), draws=st.integers(1, 30))
-def test_rows_have_their_numbers_whoever_draws_them(first, rows, draws):
+def test_uniforms_of_row_do_not_depend_on_drawn_range(first, rows, draws):
     whole = row_uniforms(11, 4, 0, first + rows, draws)
     part = row_uniforms(11, 4, first, rows, draws)
     assert np.array_equal(whole[first:], part)
 
 
-def test_seed_step_and_stream_all_count():
+def test_uniforms_differ_by_seed_step_and_stream():
     draw = row_uniforms(1, 1, 0, 4, 8)
     for other in (
         row_uniforms(2, 1, 0, 4, 8),

@@ -1,4 +1,4 @@
-"""What counts as a spike, and what is remembered for it."""
+"""Detection of loss spikes, and the window of losses for it."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def filled(history) -> LossSpikes:
     return spikes
 
 
-def test_a_loss_is_a_spike_from_six_deviations_above_the_mean(filled, history):
+def test_spikes_start_at_six_deviations_above_mean(filled, history):
     limits = history.mean(0) + SIGMAS * history.std(0)
     for network in (0, 1):
         for above, spike in ((1e-9, True), (-1e-9, False)):
@@ -38,13 +38,13 @@ def test_a_loss_is_a_spike_from_six_deviations_above_the_mean(filled, history):
     assert not filled.detect(pair_of(0.1, 0.1), BOTH).any(), "a low loss is good news"
 
 
-def test_only_a_network_that_learns_is_asked(filled):
+def test_spikes_are_detected_only_for_trained_networks(filled):
     spike = pair_of(9.0, 3.0)
     assert filled.detect(spike, BOTH).any()
     assert not filled.detect(spike, torch.tensor([False, True])).any()
 
 
-def test_nothing_is_a_spike_before_there_are_enough_losses(history):
+def test_no_spikes_are_detected_before_window_is_filled(history):
     spikes = LossSpikes(CPU)
     for generator, discriminator in history[:-1]:
         spikes.add(pair_of(generator, discriminator), BOTH, YES, NO)
@@ -55,7 +55,7 @@ def test_nothing_is_a_spike_before_there_are_enough_losses(history):
     assert not spikes.detect(pair_of(100.0, 100.0), BOTH).any()
 
 
-def test_only_finite_losses_of_steps_that_moved_something_are_remembered(filled):
+def test_only_finite_losses_of_updating_steps_enter_window(filled):
     before = filled.state()
     filled.add(pair_of(9.0, 9.0), BOTH, NO, NO)
     filled.add(pair_of(float("nan"), float("inf")), BOTH, YES, NO)
@@ -66,7 +66,7 @@ def test_only_finite_losses_of_steps_that_moved_something_are_remembered(filled)
     assert torch.equal(filled.state()[1], before[1])
 
 
-def test_spikes_that_do_not_end_are_a_new_level(filled):
+def test_consecutive_spikes_become_new_level(filled):
     high = pair_of(9.0, 9.0)
     for number in range(NEW_LEVEL):
         assert filled.detect(high, BOTH).any(), number
@@ -74,8 +74,8 @@ def test_spikes_that_do_not_end_are_a_new_level(filled):
     assert not filled.detect(high, BOTH).any()
 
 
-def test_a_network_comes_to_a_new_level_by_its_own_turns(filled):
-    """Those of the other, in between, neither end nor prolong its spikes."""
+def test_new_level_counts_only_steps_that_train_the_network(filled):
+    """Steps of the other network in between neither end nor continue its spikes."""
     generator, discriminator = torch.tensor([True, False]), torch.tensor([False, True])
     for _ in range(NEW_LEVEL):
         spikes = filled.detect(pair_of(3.0, 9.0), discriminator)
@@ -86,26 +86,26 @@ def test_a_network_comes_to_a_new_level_by_its_own_turns(filled):
     assert filled.detect(pair_of(9.0, 9.0), generator).any(), "the generator's losses are as known"
 
 
-def test_what_is_forgotten_leaves_no_spikes_behind(filled):
+def test_reset_clears_counts(filled):
     filled.add(pair_of(9.0, 9.0), BOTH, NO, BOTH)
     filled.reset()
     assert (filled.state()[:, :2] == 0).all()
 
 
-def test_spikes_with_others_between_them_stay_spikes(filled):
+def test_spikes_that_are_not_consecutive_remain_spikes(filled):
     for _ in range(NEW_LEVEL):
         filled.add(pair_of(9.0, 9.0), BOTH, NO, YES)
         filled.add(pair_of(3.0, 3.0), BOTH, YES, NO)
         assert filled.detect(pair_of(9.0, 9.0), BOTH).any()
 
 
-def test_the_oldest_loss_goes_first(filled, history):
+def test_oldest_loss_is_dropped_first(filled, history):
     filled.add(pair_of(7.0, 8.0), BOTH, YES, NO)
     assert filled.losses[0, 0] == 7.0
     assert filled.losses[0, 1] == history[1, 0]
 
 
-def test_a_state_is_taken_over(filled):
+def test_state_round_trip(filled):
     other = LossSpikes(CPU)
     other.load_state(filled.state())
     assert torch.equal(other.state(), filled.state())

@@ -1,4 +1,4 @@
-"""World that are killed come back from the last checkpoint, and a run that is stopped loses nothing."""
+"""Killed processes restart from the last checkpoint, and a stopped run is saved before it ends."""
 
 import os
 import signal
@@ -48,21 +48,21 @@ def undisturbed(blocks, tmp_path_factory) -> Path:
 
 
 def is_the_run(out, undisturbed):
-    """Whether weights and everything that was logged have the same bits."""
+    """Check that weights and logged metrics are bitwise equal to those of the undisturbed run."""
     assert same_weights(out, undisturbed)
     assert logged(out) == logged(undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_comes_back_by_itself(victim, undisturbed, blocks, tmp_path):
+def test_torchrun_restarts_killed_process_from_checkpoint(victim, undisturbed, blocks, tmp_path):
     config = config_of(blocks, tmp_path / "run")
     command = by_torchrun(recipe_of(config), "--max-restarts", "3")
     with started(command, tmp_path / "said") as run:
         when(has_come_to(config.out, 50), "step 50")
         before = workers(run.pid)
         os.kill(before[victim], signal.SIGSTOP)
-        time.sleep(1)  # the other one now waits for it in a collective
+        time.sleep(1)  # until the other process waits for it in a collective
         os.kill(before[victim], signal.SIGKILL)
         when(lambda: not any(map(alive, before.values())), "the end of the other process")
         assert run.wait(AT_MOST_SECONDS) == 0
@@ -73,7 +73,7 @@ def test_a_killed_process_comes_back_by_itself(victim, undisturbed, blocks, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["starting", "training"])
-def test_killed_before_the_first_checkpoint_it_begins_again(moment, undisturbed, blocks, tmp_path):
+def test_run_killed_before_first_checkpoint_restarts_from_step_0(moment, undisturbed, blocks, tmp_path):
     config = config_of(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=1000))
     command = by_torchrun(recipe_of(config), "--max-restarts", "3")
     with started(command, tmp_path / "said") as run:
@@ -98,8 +98,8 @@ def test_killed_before_the_first_checkpoint_it_begins_again(moment, undisturbed,
         (by_nproc, signal.SIGINT, False),
     ],
 )
-def test_a_run_that_is_stopped_is_saved_at_the_end_of_a_step(command, number, everyone, undisturbed, blocks, tmp_path):
-    """By a signal to the launcher, or, as Slurm and systemd do, to each of its processes too."""
+def test_signal_saves_run_at_end_of_step_and_resume_is_exact(command, number, everyone, undisturbed, blocks, tmp_path):
+    """The signal goes to the launcher alone or, as from Slurm and systemd, also to each of its processes."""
     config = config_of(blocks, tmp_path / "run")
     with started(command(recipe_of(config)), tmp_path / "said") as run:
         when(has_come_to(config.out, 50), "step 50")
@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_is_saved_at_the_end_of_a_step(command, number, ev
 
 
 @pytest.mark.slow
-def test_without_its_launcher_a_run_stops_and_is_saved(undisturbed, blocks, tmp_path):
+def test_run_is_saved_and_stops_when_launcher_is_killed(undisturbed, blocks, tmp_path):
     config = config_of(blocks, tmp_path / "run")
     with started(by_torchrun(recipe_of(config)), tmp_path / "said") as run:
         when(has_come_to(config.out, 50), "step 50")
@@ -136,7 +136,7 @@ def test_without_its_launcher_a_run_stops_and_is_saved(undisturbed, blocks, tmp_
 
 
 @pytest.mark.slow
-def test_nproc_does_not_start_again_unasked(undisturbed, blocks, tmp_path):
+def test_nproc_restarts_only_with_max_restarts(undisturbed, blocks, tmp_path):
     config = config_of(blocks, tmp_path / "run")
     with started(by_nproc(recipe_of(config)), tmp_path / "said") as run:
         when(has_come_to(config.out, 50), "step 50")
@@ -152,10 +152,10 @@ def test_nproc_does_not_start_again_unasked(undisturbed, blocks, tmp_path):
 
 
 @pytest.mark.parametrize("rank", [None, "0"])
-def test_a_second_signal_acts_at_once_only_where_one_is_alone(rank, monkeypatch):
+def test_second_sigint_raises_only_in_single_process_run(rank, monkeypatch):
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
-    # In a shell's background it is ignored.
+    # Processes in the background of a shell ignore SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The folder of a run: damaged files, and which settings may change when it is resumed."""
+"""The folder of a run: damaged files, and settings that may change on resume."""
 
 import json
 import math
@@ -29,7 +29,7 @@ from tests.pretraining.test_train import metrics
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A run of 12 steps that is finished."""
+    """A finished run of 12 steps."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
@@ -47,8 +47,8 @@ def run(finished: Path, tmp_path: Path) -> Path:
         b"",
     ],
 )
-def test_what_is_no_line_of_metrics_is_left_out(line: bytes, run: Path, blocks: Path) -> None:
-    """At the end, as after a kill, and in the midst."""
+def test_invalid_lines_of_metrics_are_dropped(line: bytes, run: Path, blocks: Path) -> None:
+    """The line is at the end of the file, as after a kill, and in the middle."""
     (run / "summary.json").unlink()
     path = run / "metrics.jsonl"
     first, *rest = path.read_bytes().splitlines(keepends=True)
@@ -58,7 +58,7 @@ def test_what_is_no_line_of_metrics_is_left_out(line: bytes, run: Path, blocks: 
     assert len(metrics(run, "resumed")) == 1
 
 
-def test_a_line_that_lacks_nothing_but_its_end_stays_one(tmp_path: Path) -> None:
+def test_metrics_line_without_newline_is_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.log("alarm", {"step": 1, "message": "of two\u2028lines"})
     path = tmp_path / "metrics.jsonl"
@@ -71,14 +71,14 @@ def test_a_line_that_lacks_nothing_but_its_end_stays_one(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["corpus.json", "summary.json"])
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
-def test_a_small_file_that_is_damaged_is_one_line(name: str, content: bytes, run: Path, blocks: Path) -> None:
+def test_damaged_json_files_raise(name: str, content: bytes, run: Path, blocks: Path) -> None:
     (run / name).write_bytes(content)
     with pytest.raises(ElektronError, match=rf"{name} is damaged .*: restore it"):
         pretrain(tiny_config(blocks, run))
 
 
-def test_settings_without_any_are_no_settings(run: Path, blocks: Path) -> None:
-    """Such as a loss of power may leave of them; they are not those that nobody changed."""
+def test_config_yaml_without_settings_raises(run: Path, blocks: Path) -> None:
+    """A power failure may leave an empty file, which does not mean default settings."""
     for content in ("", "# nothing\n"):
         (run / "config.yaml").write_text(content)
         with pytest.raises(ElektronError, match=r"config.yaml has no settings"):
@@ -87,7 +87,7 @@ def test_settings_without_any_are_no_settings(run: Path, blocks: Path) -> None:
         assert "config.yaml has no settings" in fault
 
 
-def test_numbers_that_json_has_no_word_for_are_null(tmp_path: Path) -> None:
+def test_non_finite_numbers_are_written_as_null(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_json("summary.json", {"loss": math.inf, "more": {"of": [math.nan, 1.5]}})
     text = (tmp_path / "summary.json").read_text()
@@ -101,7 +101,7 @@ def allowing(*names: str) -> ResumeConfig:
     return ResumeConfig(allow=list(names))
 
 
-def test_a_longer_run_begins_its_schedule_anew(finished, blocks, tmp_path, caplog):
+def test_extended_run_restarts_schedule(finished, blocks, tmp_path, caplog):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     with caplog.at_level("INFO", "elektron"):
@@ -110,13 +110,13 @@ def test_a_longer_run_begins_its_schedule_anew(finished, blocks, tmp_path, caplo
     assert "steps 12 there, 20 here" in caplog.text
     assert "its schedule restarts here" in caplog.text
     rates = {line["step"]: line["learning_rate"] for line in metrics(out, "train")}
-    # 4 of the 8 steps that were added, the first of them at a share of 0.
+    # Step 16 is the fourth of 8 added steps, the first of which has a schedule fraction of 0.
     assert rates[16] == pytest.approx(rates[4] * (1 - 3 / 8) / (1 - 3 / 12))
     assert rates[12] < rates[16]
     assert pretrain(tiny_config(blocks, out, steps=20)) == summary, "it is the same run from now on"
 
 
-def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monkeypatch):
+def test_allowed_settings_can_change_on_resume(blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
@@ -154,19 +154,19 @@ def test_settings_change_in_the_midst_of_a_run_if_allowed(blocks, tmp_path, monk
         ("optimizer.learning_ratee", "no such setting: did you mean optimizer.learning_rate?"),
     ],
 )
-def test_what_no_run_can_go_on_with_is_refused(name, message, finished, blocks):
+def test_invalid_resume_allow_raises(name, message, finished, blocks):
     with pytest.raises(ElektronError, match=message.replace("?", r"\?")):
         pretrain(tiny_config(blocks, finished, resume=allowing(name)))
 
 
-def test_the_stages_of_a_plan_do_not_move(blocks, tmp_path):
+def test_extending_two_stage_run_raises(blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "run", plan="two_stage")
     pretrain(config)
     with pytest.raises(ElektronError, match=r"steps: it cannot change"):
         pretrain(tiny_config(blocks, config.out, plan="two_stage", steps=20, resume=allowing("steps")))
 
 
-def test_other_blocks_of_the_same_tokenizer_if_allowed(corpus_file, tokenizer_folder, blocks, tmp_path, monkeypatch):
+def test_other_blocks_of_same_tokenizer_can_be_allowed(corpus_file, tokenizer_folder, blocks, tmp_path, monkeypatch):
     other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seed=5)
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
@@ -179,21 +179,21 @@ def test_other_blocks_of_the_same_tokenizer_if_allowed(corpus_file, tokenizer_fo
 
 
 @pytest.mark.parametrize("changes", [{"minutes": 0.6}, {"flops": 1e12}, {"tokens": 10_000}], ids=str)
-def test_a_length_stays_in_its_unit(changes, finished, blocks):
-    """A schedule that began anew at step 12 would be taken for one that began after 12 seconds."""
+def test_changing_unit_of_run_length_raises(changes, finished, blocks):
+    """A schedule that restarts at step 12 would be read as one that restarts after 12 seconds."""
     (unit,) = changes
     config = tiny_config(blocks, finished, steps=None, **changes, resume=allowing("steps", unit))
     with pytest.raises(ElektronError, match=f"length is given in steps, not in {unit}: give it so"):
         pretrain(config)
 
 
-def test_settings_without_a_length_are_of_another_run(run: Path, blocks: Path) -> None:
+def test_config_yaml_without_run_length_raises(run: Path, blocks: Path) -> None:
     (run / "config.yaml").write_text("seed: 1")
     with pytest.raises(ElektronError, match="length is given in nothing, not in steps"):
         pretrain(tiny_config(blocks, run))
 
 
-def test_no_share_is_below_0_or_above_1():
+def test_fractions_are_between_0_and_1():
     run_length = RunLength(20, "steps")
     for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):
         assert run_length.schedule_fraction(Progress(step=step, schedule_from=begins)) == share
@@ -202,8 +202,8 @@ def test_no_share_is_below_0_or_above_1():
 
 
 @pytest.mark.parametrize("curriculum", [{"first_batch_size": 2}, {"first_length": 8}], ids=str)
-def test_the_stages_of_a_ramp_do_not_move(curriculum, blocks, tmp_path, monkeypatch):
-    """In a longer run the steps behind it would be of other rows, and their tokens others."""
+def test_extending_curriculum_run_raises(curriculum, blocks, tmp_path, monkeypatch):
+    """In a longer run, earlier steps would have had other rows and other numbers of tokens."""
     config = tiny_config(blocks, tmp_path / "run", curriculum=CurriculumConfig(**curriculum))
     with killed_before(9, monkeypatch):
         pretrain(config)
@@ -216,13 +216,13 @@ def test_the_stages_of_a_ramp_do_not_move(curriculum, blocks, tmp_path, monkeypa
     assert pretrain(config)["steps"] == 12
 
 
-def test_another_batch_is_refused_without_a_way_that_is_none(finished, blocks):
+def test_other_batch_size_raises_without_suggesting_resume_allow(finished, blocks):
     with pytest.raises(ElektronError, match=r"batch_size 8 there, 4 here\): choose another --out$"):
         pretrain(tiny_config(blocks, finished, batch_size=4))
 
 
-def test_blocks_of_longer_rows_are_refused(corpus_file, tokenizer_folder, finished, blocks, tmp_path):
-    """The tokens behind it would be counted by their length."""
+def test_blocks_of_longer_rows_raise(corpus_file, tokenizer_folder, finished, blocks, tmp_path):
+    """The tokens of earlier steps would be counted with the new length."""
     other = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "other", seq_len=64)
     with pytest.raises(ElektronError, match=r"rows of 32 tokens, .* have 64"):
         pretrain(tiny_config(other, finished, steps=20, resume=allowing("data", "steps")))
@@ -237,7 +237,7 @@ def test_blocks_of_longer_rows_are_refused(corpus_file, tokenizer_folder, finish
     ],
     ids=str,
 )
-def test_a_finished_run_stays_what_it_was(changes, named, finished, blocks):
+def test_finished_run_rejects_changes_and_is_unchanged(changes, named, finished, blocks):
     before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
     allow = allowing("optimizer.learning_rate", "steps")
     with pytest.raises(ElektronError, match=rf"is finished, and .*{named}.* cannot change what"):
@@ -245,7 +245,7 @@ def test_a_finished_run_stays_what_it_was(changes, named, finished, blocks):
     assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
 
 
-def test_more_tokens_that_are_no_more_steps_do_not_make_a_run_longer(blocks, tmp_path):
+def test_more_tokens_without_more_steps_do_not_extend_run(blocks, tmp_path):
     out = tmp_path / "run"
     pretrain(tiny_config(blocks, out, steps=None, tokens=1000))  # 4 steps of 8 × 32
     slow = {
@@ -257,8 +257,8 @@ def test_more_tokens_that_are_no_more_steps_do_not_make_a_run_longer(blocks, tmp
     assert pretrain(tiny_config(blocks, out, steps=None, tokens=1100, **slow))["steps"] == 5
 
 
-def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_path, monkeypatch):
-    """Stopped or not: a line at the end, and none of what it has told in the lines of a longer run."""
+def test_last_steps_are_logged_once_in_extended_run(blocks, tmp_path, monkeypatch):
+    """Killed or not, a run logs a line at its end, and the lines of a longer run do not repeat it."""
     whole, out = tmp_path / "whole", tmp_path / "run"
     pretrain(tiny_config(blocks, whole, log_every=5))
     with killed_before(11, monkeypatch):
@@ -274,8 +274,8 @@ def test_the_last_steps_are_logged_once_however_long_the_run_gets(blocks, tmp_pa
     assert [line["step"] for line in metrics(out, "train")] == [5, 10, 12, 15, 18]
 
 
-def test_a_resumed_run_keeps_the_precision_that_was_measured(blocks, tmp_path, monkeypatch):
-    """Measured under load, it may come out differently."""
+def test_resumed_run_keeps_measured_precision(blocks, tmp_path, monkeypatch):
+    """A measurement under load may have another result."""
     config = tiny_config(blocks, tmp_path / "run", precision=None)
     monkeypatch.setattr(device, "cpu_is_fast_in_bf16", lambda: True)
     with killed_before(9, monkeypatch):
@@ -285,8 +285,8 @@ def test_a_resumed_run_keeps_the_precision_that_was_measured(blocks, tmp_path, m
     assert pretrain(tiny_config(blocks, tmp_path / "new", precision=None))["precision"] == "float32"
 
 
-def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
-    """With a weight three times as large every step of a healthy run would be a spike."""
+def test_changed_settings_clear_window_of_losses(blocks, tmp_path, monkeypatch):
+    """With three times the discriminator's weight, every step would otherwise be a spike."""
     monkeypatch.setattr(recovery, "WINDOW", 20)
     out, begun = tmp_path / "run", tmp_path / "begun"
     settings = {
@@ -301,7 +301,7 @@ def test_losses_of_other_settings_are_forgotten(blocks, tmp_path, monkeypatch):
     allow = {"discriminator_weight": 150, "resume": allowing("discriminator_weight")}
     with killed_before(35, monkeypatch):
         pretrain(tiny_config(blocks, out, **settings, **allow))
-    # Killed before a checkpoint of the changed run: its losses are still not those of the one that there is.
+    # The changed run was killed before its first checkpoint; the existing one has losses of the old settings.
     pretrain(tiny_config(blocks, out, **settings, discriminator_weight=150))
     later = [line for line in metrics(out, "train") if line["step"] > 30]
     assert sum(line["loss_spikes"] for line in later) == 0

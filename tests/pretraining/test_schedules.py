@@ -1,4 +1,4 @@
-"""Stages that double, each as long as the others, and rows that are taken one after another."""
+"""Curricula: stages of equal duration that double lengths or batch sizes, and the rows that each step takes."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ def ramp_of(steps=80, batch=16, seq_len=64, masking=None, tokens=None, **curricu
     return Curriculum(config, seq_len)
 
 
-def test_without_a_ramp_every_step_is_alike():
+def test_all_steps_have_same_shape_without_curriculum():
     curriculum = ramp_of()
     assert {curriculum.shape(step) for step in range(80)} == {curriculum.shape(0)}
     assert curriculum.rows_before(7) == 7 * 16
     assert curriculum.shape(0).tokens == 16 * 64
 
 
-def test_lengths_double_and_tokens_stay():
+def test_length_doubles_at_constant_tokens_per_step():
     curriculum = ramp_of(first_length=16, length_fraction=0.5)
     lengths = [curriculum.shape(step).length for step in range(80)]
     assert lengths == [16] * 20 + [32] * 20 + [64] * 40
@@ -41,7 +41,7 @@ def test_lengths_double_and_tokens_stay():
     assert curriculum.shape(0).rows == 64
 
 
-def test_batches_double():
+def test_batch_size_doubles_in_stages():
     curriculum = ramp_of(first_batch_size=4, batch_fraction=0.25)
     rows = [curriculum.shape(step).rows for step in range(80)]
     assert rows == [4] * 10 + [8] * 10 + [16] * 60
@@ -52,7 +52,7 @@ def test_batches_double():
     share=st.floats(0.01, 1.0),
     steps=st.integers(1, 300),
 )
-def test_no_row_is_passed_over_or_taken_twice(first, share, steps):
+def test_rows_before_equals_sum_of_rows_of_earlier_steps(first, share, steps):
     curriculum = ramp_of(steps=steps, first_batch_size=first, batch_fraction=share)
     taken = 0
     for step in range(steps):
@@ -60,12 +60,12 @@ def test_no_row_is_passed_over_or_taken_twice(first, share, steps):
         taken += curriculum.shape(step).store_rows
 
 
-def test_tokens_become_steps_that_take_them():
+def test_steps_of_token_budget_take_that_many_tokens():
     curriculum = ramp_of(tokens=1_000_000, first_batch_size=4, batch_fraction=0.5)
     assert curriculum.tokens_before(curriculum.steps) == pytest.approx(1_000_000, rel=0.01)
 
 
-def test_the_share_of_masks_falls_to_its_end():
+def test_mask_probability_decreases_to_final_value():
     curriculum = ramp_of(masking=MaskingConfig(mask_probability=0.3, final_mask_probability=0.15))
     shares = [curriculum.mask_probability(step) for step in range(80)]
     assert shares[0] == 0.3
@@ -73,13 +73,13 @@ def test_the_share_of_masks_falls_to_its_end():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_a_length_that_does_not_double_to_the_row_is_refused():
+def test_first_length_that_does_not_double_to_row_length_raises():
     with pytest.raises(ElektronError, match="does not double to 64"):
         ramp_of(first_length=24)
     assert doublings(3, 12) == [3, 6, 12]
 
 
-def test_rows_are_cut_into_parts_of_the_same_text(blocks: Path, tmp_path: Path):
+def test_shorter_length_splits_rows_into_chunks_of_same_tokens(blocks: Path, tmp_path: Path):
     store = BlockStore.open(blocks)
     device = torch.device("cpu")
     whole = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), device)
@@ -97,12 +97,12 @@ def test_rows_are_cut_into_parts_of_the_same_text(blocks: Path, tmp_path: Path):
     assert torch.equal(other.document_ids >= 0, real)
     assert (other.position_ids < 8).all()
     assert torch.equal(cut.training(11).micro_batches[0].input_ids, whole.training(11).micro_batches[0].input_ids)
-    # What is held out is read whole, as ever.
+    # Held-out rows keep their full length.
     ours, theirs = next(iter(cut.evaluation())), next(iter(whole.evaluation()))
     assert torch.equal(ours.micro_batches[0].masked_ids, theirs.micro_batches[0].masked_ids)
 
 
-def test_fewer_masks_use_fewer_of_the_same_slots(blocks: Path, tmp_path: Path):
+def test_lower_mask_probability_uses_fewer_of_same_slots(blocks: Path, tmp_path: Path):
     masking = MaskingConfig(mask_probability=0.5, final_mask_probability=0.1)
     maker = BatchMaker(
         BlockStore.open(blocks),

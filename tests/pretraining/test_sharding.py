@@ -1,8 +1,8 @@
-"""One process, two and four agree, with copies of the networks (ddp) and with parts of them (fsdp).
+"""Runs of one, two and four processes agree, with replicated (ddp) and with sharded networks (fsdp).
 
-In float64 nothing but rounding is left to differ: all weights agree to 1e-9. In fp32 a sample of the
-generator may tip over, and then they go apart; so its samples are those of the run of one process.
-Muon orthogonalises in bf16: with it, what is asked for is the same rows and masks, and losses to 1e-3.
+In float64 only rounding differs, and all weights agree to 1e-9. In fp32 rounding may change a sample of the
+generator, after which runs diverge; so these runs take the samples of the run of one process. Muon
+orthogonalises in bf16; with it, rows and masks must be equal, and losses must agree to 1e-3.
 """
 
 import json
@@ -52,7 +52,7 @@ LARGE = TINY | {"generator_width": 1.0, "num_hidden_layers": 2}
 
 
 def seven_rows(blocks: Path, **changes: Any) -> PretrainConfig:
-    """20 steps of 7 rows, which can be divided evenly by no number of processes, in micro-batches of 2."""
+    """20 steps of 7 rows, which neither 2 nor 4 processes divide evenly, in micro-batches of 2."""
     settings = {
         "steps": STEPS,
         "batch_size": 7,
@@ -65,13 +65,13 @@ def seven_rows(blocks: Path, **changes: Any) -> PretrainConfig:
 
 
 def same_rows(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    """Whether rows, masks and their positions are the same, for those steps that `ours` has."""
+    """Whether rows, masks and their positions are equal in all steps of `ours`."""
     return all(torch.equal(rows, theirs[name]) for name, rows in ours.items())
 
 
 @pytest.fixture(scope="module")
 def few(blocks, finished, tmp_path_factory) -> Path:
-    """What is asked of every change: runs in float64, and one that goes through many hands."""
+    """Runs by one and two processes in float64, continued runs, and one that is resumed by other processes."""
     folder = tmp_path_factory.mktemp("few")
     jobs = [
         job(seven_rows(blocks), folder / "alone", float64=True),
@@ -87,7 +87,7 @@ def few(blocks, finished, tmp_path_factory) -> Path:
 
 
 def handed_on(blocks: Path, folder: Path, changes: dict[str, Any], **options: Any) -> list[Job]:
-    """A run from one process to two, from copies to parts and back, each of which dies after five steps or so."""
+    """A run by one process, two under ddp, two under fsdp and one; all but the last are killed after about 5 steps."""
     hands = [(1, "ddp", 6), (2, "ddp", 11), (2, "fsdp", 16), (1, "fsdp", None)]
     return [
         job(
@@ -102,7 +102,7 @@ def handed_on(blocks: Path, folder: Path, changes: dict[str, Any], **options: An
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_agree_with_one(parallel, few):
+def test_two_processes_equal_one(parallel, few):
     ours, theirs = few / parallel, few / "alone"
     assert farthest(weights_of(theirs, 5), weights_of(theirs, STEPS)) > 1e-3, "it learns"
     assert farthest(weights_of(ours, STEPS), weights_of(theirs, STEPS)) < 1e-9
@@ -122,7 +122,7 @@ def test_two_processes_agree_with_one(parallel, few):
     assert (summary["processes"], summary["parallel"]) == (2, parallel)
 
 
-def test_the_start_of_a_sharded_run_is_evaluated(few):
+def test_sharded_run_evaluates_start(few):
     ours, theirs = (metrics(few / f"continued-{n}/run", "evaluation") for n in (2, 1))
     assert [line["step"] for line in ours] == [line["step"] for line in theirs] == [0, 2]
     for mine, its in zip(ours, theirs, strict=True):
@@ -130,25 +130,25 @@ def test_the_start_of_a_sharded_run_is_evaluated(few):
             assert mine[name] == pytest.approx(its[name], rel=1e-4)
 
 
-def test_each_process_has_a_part(few):
+def test_fsdp_shards_weights_and_optimizer_state(few):
     (everything,) = held_by(few / "alone")
     assert held_by(few / "ddp") == [everything] * 2
     steps = sum(name.endswith("|step") for name in state_of(few / "alone", STEPS))
     parts = held_by(few / "fsdp")
-    # Rows of a matrix stay together, and each process has all counts of steps.
+    # Matrices are sharded by rows, and each process holds all step counters.
     assert max(parts) < 0.55 * everything
     assert sum(parts) == everything + steps
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_each_process_holds_what_was_estimated(parallel, few, blocks):
+def test_memory_estimate_equals_numbers_held(parallel, few, blocks):
     run = Estimator(estimate_of(seven_rows(blocks, parallel=parallel), devices=2))
     foreseen = run.estimate().memory
     assert 4 * max(held_by(few / parallel)) == foreseen.weights + foreseen.optimizer
 
 
-def test_a_run_goes_through_many_hands(few):
-    """In the middle of an epoch, which has more than a hundred steps."""
+def test_run_resumed_with_other_processes_equals_uninterrupted_run(few):
+    """The run is resumed in the middle of an epoch, which has more than a hundred steps."""
     ours, theirs = few / "handed-on", few / "alone"
     went_through_hands(ours, theirs)
     assert farthest(weights_of(ours, STEPS), weights_of(theirs, STEPS)) < 1e-9
@@ -156,14 +156,14 @@ def test_a_run_goes_through_many_hands(few):
 
 
 def went_through_hands(ours: Path, theirs: Path) -> None:
-    """A run was gone on with three times, with rows and masks as another run's."""
+    """Check that a run was resumed three times and took the same rows and masks as another run."""
     assert [line["step"] for line in metrics(ours / "run", "resumed")] == [5, 10, 15]
     phases = [rows_of(ours, phase) for phase in range(4)]
     assert [len(rows) // 4 for rows in phases] == [6, 6, 6, 5]
     assert all(same_rows(rows, rows_of(theirs)) for rows in phases)
 
 
-def test_a_compiled_step_of_parts_is_refused():
+def test_compile_with_fsdp_raises():
     with pytest.raises(ElektronError, match="leave out --compile, or choose --parallel ddp"):
         resolve(PretrainConfig(steps=10, parallel="fsdp", compile=True))
 
@@ -171,7 +171,7 @@ def test_a_compiled_step_of_parts_is_refused():
 def in_all_ways(
     blocks: Path, folder: Path, changes: dict[str, Any], samples: bool = False, **options: Any
 ) -> list[Path]:
-    """Folders of runs of one process, two and four, that of one first."""
+    """Folders of runs by one, two and four processes; the run by one process is the first."""
     jobs: list[Job] = [job(seven_rows(blocks, **changes), folder / "1", records=samples, **options)]
     for processes, parallel in WAYS:
         its = job(
@@ -187,7 +187,7 @@ def in_all_ways(
 
 
 def report(what: str, folder: Path, number: float) -> None:
-    """For whoever runs these with --log-cli-level INFO."""
+    """Log a figure, which --log-cli-level INFO shows."""
     log.info("%s, %s: %.2g", what, folder.name, number)
 
 
@@ -196,7 +196,7 @@ def report(what: str, folder: Path, number: float) -> None:
     ("what", "limit", "options"),
     [("float64", 1e-9, {"float64": True}), ("fp32", 1e-5, {"samples": True})],
 )
-def test_one_two_and_four_agree(what, limit, options, blocks, tmp_path):
+def test_two_and_four_processes_agree_with_one(what, limit, options, blocks, tmp_path):
     alone, *several = in_all_ways(blocks, tmp_path, {}, **options)
     for folder in several:
         assert same_rows(rows_of(folder), rows_of(alone))
@@ -206,7 +206,7 @@ def test_one_two_and_four_agree(what, limit, options, blocks, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_two_and_four_agree_with_muon(blocks, tmp_path):
+def test_two_and_four_processes_agree_with_one_under_muon(blocks, tmp_path):
     changes = {"optimizer": OptimizerConfig(**(ADAMW | {"name": "muon"}))}
     alone, *several = in_all_ways(blocks, tmp_path, changes)
     do_all(handed_on(blocks, tmp_path / "handed-on", changes), tmp_path)
@@ -226,8 +226,8 @@ def test_one_two_and_four_agree_with_muon(blocks, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_parts_in_bf16_are_rounded_as_copies_are(family, blocks, tmp_path):
-    """Layers travel in bf16, but not their norms, which autocast leaves alone."""
+def test_fsdp_agrees_with_ddp_in_bf16(family, blocks, tmp_path):
+    """fsdp gathers layers in bf16, except their norms, which autocast does not cast."""
     sizes = SHALLOW if family in SHALLOWER_GENERATOR else TINY
     network = NetworkConfig(**sizes, dropout=0.0)
     changes = {"precision": "bf16", "family": family, "network": network}
@@ -251,7 +251,7 @@ def test_parts_in_bf16_are_rounded_as_copies_are(family, blocks, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_a_step_that_is_no_number_in_one_process_is_skipped_by_all(parallel, blocks, tmp_path):
+def test_nan_loss_in_one_process_skips_step_in_all(parallel, blocks, tmp_path):
     jobs = [
         job(
             seven_rows(blocks, parallel=parallel),
@@ -272,7 +272,7 @@ def test_a_step_that_is_no_number_in_one_process_is_skipped_by_all(parallel, blo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_all_skip_the_same_spikes(parallel, blocks, tmp_path):
+def test_all_processes_skip_same_spikes(parallel, blocks, tmp_path):
     changes = {"optimizer": OptimizerConfig(**ADAMW, skip_spikes=True), "parallel": parallel}
     jobs = [
         job(seven_rows(blocks, **changes), tmp_path / name, float64=True, sensitive=True, **more)
@@ -311,7 +311,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-def test_variants_agree_between_one_process_and_parts(blocks, tmp_path):
+def test_variants_under_fsdp_agree_with_single_process(blocks, tmp_path):
     jobs = []
     for name, changes in VARIANTS.items():
         (tmp_path / name).mkdir()
@@ -334,7 +334,7 @@ def test_variants_agree_between_one_process_and_parts(blocks, tmp_path):
 
 
 def both(blocks: Path, folder: Path, changes: dict[str, Any]) -> list[Job]:
-    """The same run by one process and by two with parts of the networks."""
+    """The same run by one process and by two under fsdp."""
     alone, parts = seven_rows(blocks, **changes), seven_rows(blocks, parallel="fsdp", **changes)
     return [
         job(alone, folder / "alone", float64=True),

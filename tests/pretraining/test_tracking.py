@@ -1,4 +1,4 @@
-"""TensorBoard's events of a run are its metrics, also after an interruption."""
+"""TensorBoard events of a run equal its metrics, also after an interruption."""
 
 import json
 import math
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.extras
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """By metric, the value of each step."""
+    """The value of each step, by metric."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder)).Reload()
@@ -26,7 +26,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_events_are_the_metrics(
+def test_tensorboard_events_equal_metrics(
     interrupted: bool, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(blocks, tmp_path / "run", track="tensorboard")
@@ -46,11 +46,11 @@ def test_events_are_the_metrics(
         assert found[name].keys() == values.keys(), name
         for step, value in values.items():
             assert math.isclose(found[name][step], value, rel_tol=1e-5, abs_tol=1e-6), name
-    (settings,) = (config.out / "tracking").glob("*/hparams.yml")  # once, not again when resumed
+    (settings,) = (config.out / "tracking").glob("*/hparams.yml")  # written once, not again on resume
     assert str(tmp_path) not in settings.read_text() and "steps: 12" in settings.read_text()
 
 
-def test_tracking_makes_no_other_run(blocks: Path, tmp_path: Path) -> None:
+def test_enabling_tracking_keeps_run(blocks: Path, tmp_path: Path) -> None:
     summary = entry.pretrain(tiny_config(blocks, tmp_path / "run"))
     assert not (tmp_path / "run" / "tracking").exists()
     assert entry.pretrain(tiny_config(blocks, tmp_path / "run", track="tensorboard")) == summary

@@ -1,4 +1,4 @@
-"""Whole runs in small: what they leave, how they stop and go on, what they refuse."""
+"""Small complete runs: outputs, stopping and resuming, rejected settings."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def run(blocks, tmp_path_factory):
     return out
 
 
-def test_a_run_leaves_what_it_promises(run):
+def test_run_writes_summary_metrics_config_and_models(run):
     summary = json.loads((run / "summary.json").read_text())
     assert set(SUMMARY_FIGURES) <= set(summary)
     assert summary["steps"] == 12
@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_promises(run):
     assert AutoModelForMaskedLM.from_pretrained(run / "generator").config.hidden_size == 16
 
 
-def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
+def test_final_output_shows_metrics_and_next_commands(blocks, tmp_path, capsys):
     summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=2))
     said = capsys.readouterr().out
     assert f"AUC {summary['discriminator_auc']:.3f}" in said and "2 steps" in said
@@ -95,7 +95,7 @@ def test_the_end_says_the_figures_and_what_to_do_next(blocks, tmp_path, capsys):
     assert f"elektron report {tmp_path}/run" in said
 
 
-def test_progress_is_shown_before_anything_is_logged(blocks, tmp_path, monkeypatch, capsys):
+def test_progress_is_shown_before_first_metrics_are_logged(blocks, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     with output_enabled():
         pretrain(tiny_config(blocks, tmp_path / "run", steps=4, log_every=3))
@@ -105,7 +105,7 @@ def test_progress_is_shown_before_anything_is_logged(blocks, tmp_path, monkeypat
     assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [3, 4]
 
 
-def test_the_generator_learns(blocks, tmp_path):
+def test_generator_loss_decreases(blocks, tmp_path):
     optimizer = OptimizerConfig(warmup=0.1)
     network = NetworkConfig(**(TINY | {"generator_width": 1.0, "embedding_size": 32}))
     config = tiny_config(blocks, tmp_path / "run", steps=200, batch_size=16, optimizer=optimizer, network=network)
@@ -115,21 +115,21 @@ def test_the_generator_learns(blocks, tmp_path):
     assert summary["generator_accuracy"] > 0.3
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run, blocks, tmp_path):
+def test_same_seed_gives_same_bits_and_other_seed_differs(run, blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "again"))
     assert same_weights(run, tmp_path / "again")
     pretrain(tiny_config(blocks, tmp_path / "other", seed=2))
     assert not same_weights(run, tmp_path / "other")
 
 
-def test_micro_batches_add_up_to_the_batch(run, blocks, tmp_path):
+def test_micro_batches_give_losses_of_whole_batch(run, blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "micro", micro_batch_size=3))
     whole, parts = (metrics(out, "train")[0] for out in (run, tmp_path / "micro"))
     for name in ("generator_loss", "discriminator_loss", "replaced_share"):
         assert parts[name] == pytest.approx(whole[name], rel=2e-3)
 
 
-def test_a_finished_run_says_so_and_stays_as_it_is(run, blocks, caplog):
+def test_finished_run_is_logged_and_unchanged(run, blocks, caplog):
     before = (run / "summary.json").read_bytes()
     with caplog.at_level("INFO", "elektron"):
         pretrain(tiny_config(blocks, run))
@@ -138,7 +138,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(run, blocks, caplog):
 
 
 def stop_after(step, monkeypatch):
-    """Have the process receive SIGTERM while it takes the given step."""
+    """Send SIGTERM to this process while it takes the given step."""
     take_step = Trainer.train_step
 
     def step_and_signal(self, batch, share, rate):
@@ -150,7 +150,7 @@ def stop_after(step, monkeypatch):
 
 
 @pytest.mark.parametrize("step", [5, 8])
-def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_run_equals_uninterrupted_run(step, run, blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
         stop_after(step, patched)
@@ -168,7 +168,7 @@ def test_interrupted_and_gone_on_is_never_interrupted(step, run, blocks, tmp_pat
         assert ours == theirs
 
 
-def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkeypatch):
+def test_killed_run_resumes_from_checkpoint(run, blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
 
     with killed_before(9, monkeypatch):
@@ -183,7 +183,7 @@ def test_killed_after_a_checkpoint_goes_on_from_it(run, blocks, tmp_path, monkey
 
 @pytest.mark.parametrize("file", ["weights", "optimizer", "progress", "manifest"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_broken_checkpoint_is_set_aside_and_the_one_before_it_used(
+def test_damaged_checkpoint_is_set_aside_and_previous_one_used(
     file, damage, run, blocks, tmp_path, monkeypatch, caplog
 ):
     out = tmp_path / "run"
@@ -209,7 +209,7 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_it_used(
     assert same_weights(run, out)
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(run, blocks, tmp_path, monkeypatch, caplog):
+def test_training_continues_when_checkpoint_cannot_be_written(run, blocks, tmp_path, monkeypatch, caplog):
     write, writes = checkpoint.save_file, []
 
     def full_disk(tensors, path):
@@ -228,7 +228,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(run, block
     assert same_weights(run, tmp_path / "run")
 
 
-def test_an_interrupted_run_that_cannot_be_saved_says_so(blocks, tmp_path, monkeypatch):
+def test_interrupted_run_that_cannot_be_saved_raises(blocks, tmp_path, monkeypatch):
     def full_disk(tensors, path):
         raise OSError(28, "No space left on device")
 
@@ -238,7 +238,7 @@ def test_an_interrupted_run_that_cannot_be_saved_says_so(blocks, tmp_path, monke
         pretrain(tiny_config(blocks, tmp_path / "run"))
 
 
-def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
+def test_rotate_keeps_newest_and_best_checkpoints(tmp_path):
     for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0), (4, None), (5, 4.5)):
         folder = tmp_path / "checkpoints" / f"step-{step:08d}"
         folder.mkdir(parents=True)
@@ -254,7 +254,7 @@ def test_the_newest_checkpoints_stay_and_the_best(tmp_path):
 
 
 def poisoned(monkeypatch, steps, rows=None):
-    """Have the gradients of some steps be no numbers: always, or only while they see certain rows."""
+    """Make the gradients of some steps NaN: always, or only while a step sees the rows that it saw first."""
     take_step = Trainer.train_step
 
     def step(self, batch, share, rate):
@@ -271,7 +271,7 @@ def poisoned(monkeypatch, steps, rows=None):
     monkeypatch.setattr(Trainer, "train_step", step)
 
 
-def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path, monkeypatch):
+def test_steps_with_non_finite_gradients_are_skipped_and_counted(blocks, tmp_path, monkeypatch):
     poisoned(monkeypatch, {5, 6})
     summary = pretrain(tiny_config(blocks, tmp_path / "run"))
     assert summary["steps"] == 12
@@ -280,7 +280,7 @@ def test_a_step_without_finite_gradients_is_skipped_and_counted(blocks, tmp_path
     assert summary["generator_loss"] > 0
 
 
-def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(blocks, tmp_path, monkeypatch):
+def test_run_that_skipped_all_steps_resumes_from_checkpoint(blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
     poisoned(monkeypatch, set(range(6)))
     with killed_before(9, monkeypatch):
@@ -289,7 +289,7 @@ def test_a_run_that_has_skipped_all_of_its_steps_goes_on_from_its_checkpoint(blo
     assert [line["step"] for line in metrics(out, "resumed")] == [6]
 
 
-def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, caplog):
+def test_rollback_skips_rows_since_checkpoint(blocks, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7}, rows={})
     config = tiny_config(blocks, tmp_path / "run")
@@ -302,7 +302,7 @@ def test_bad_rows_are_left_out_after_a_way_back(blocks, tmp_path, monkeypatch, c
     assert [line["step"] for line in metrics(tmp_path / "run", "train")] == [4, 8, 12]
 
 
-def test_bad_stretches_that_were_passed_do_not_add_up(blocks, tmp_path, monkeypatch):
+def test_rollbacks_are_not_counted_beyond_next_checkpoint(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7, 18, 19, 30, 31}, rows={})
     assert pretrain(tiny_config(blocks, tmp_path / "run", steps=40))["steps"] == 40
@@ -310,7 +310,7 @@ def test_bad_stretches_that_were_passed_do_not_add_up(blocks, tmp_path, monkeypa
     assert len(progress.skipped_rows) == 3 and not progress.rollbacks
 
 
-def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_path, monkeypatch):
+def test_run_that_does_not_recover_raises_and_keeps_good_checkpoint(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 1)
     poisoned(monkeypatch, {6, 7})
     out = tmp_path / "run"
@@ -324,7 +324,7 @@ def test_a_run_that_does_not_recover_stops_with_the_good_checkpoint(blocks, tmp_
         pretrain(tiny_config(blocks, tmp_path / "early"))
 
 
-def test_another_run_does_not_get_the_folder(run, blocks, paper_blocks, tmp_path):
+def test_folder_of_another_run_is_rejected_and_unchanged(run, blocks, paper_blocks, tmp_path):
     before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*"))
     with pytest.raises(ElektronError, match=r"another run \(steps 12 there, 14 here\)"):
         pretrain(tiny_config(blocks, run, steps=14))
@@ -336,7 +336,7 @@ def test_another_run_does_not_get_the_folder(run, blocks, paper_blocks, tmp_path
         pretrain(tiny_config(blocks, tmp_path))
 
 
-def test_moved_blocks_and_other_logging_are_the_same_run(run, blocks, tmp_path):
+def test_moved_blocks_and_other_log_interval_are_same_run(run, blocks, tmp_path):
     shutil.copytree(blocks, tmp_path / "moved")
     assert pretrain(tiny_config(tmp_path / "moved", run, log_every=1))["steps"] == 12
 
@@ -355,7 +355,7 @@ def test_moved_blocks_and_other_logging_are_the_same_run(run, blocks, tmp_path):
         ({"data": None}, "--data is missing"),
     ],
 )
-def test_impossible_runs_leave_no_folder(changes, message, blocks, tmp_path):
+def test_invalid_configs_raise_and_create_no_folder(changes, message, blocks, tmp_path):
     config = tiny_config(blocks, tmp_path / "run")
     for name, value in changes.items():
         setattr(config, name, value)
@@ -365,7 +365,7 @@ def test_impossible_runs_leave_no_folder(changes, message, blocks, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_damaged_blocks_are_refused_before_anything_is_written(damage, blocks, tmp_path):
+def test_damaged_blocks_raise_before_anything_is_written(damage, blocks, tmp_path):
     copy = tmp_path / "blocks"
     shutil.copytree(blocks, copy)
     file = copy / "train-00000.arrow"
@@ -382,13 +382,13 @@ def test_damaged_blocks_are_refused_before_anything_is_written(damage, blocks, t
     assert not (tmp_path / "run").exists()
 
 
-def test_the_papers_family_on_the_papers_packing_loads_in_transformers(paper_blocks, tmp_path):
+def test_electra_with_paper_packing_loads_in_transformers(paper_blocks, tmp_path):
     pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=6))
     model = ElectraForPreTraining.from_pretrained(tmp_path / "run/discriminator")
     assert model.config.embedding_size == 16
 
 
-def test_segments_of_paper_rows_reach_the_networks(paper_blocks, tmp_path):
+def test_paper_rows_with_two_separators_have_two_segments(paper_blocks, tmp_path):
     store = BlockStore.open(paper_blocks)
     batches = BatchMaker(store, resolve(tiny_config(paper_blocks, tmp_path)), torch.device("cpu"))
     batch = batches.training(0).micro_batches[0]
@@ -398,7 +398,7 @@ def test_segments_of_paper_rows_reach_the_networks(paper_blocks, tmp_path):
     assert two_segments.any()
 
 
-def test_a_released_pair_is_continued(run, blocks, tmp_path):
+def test_init_from_pair_keeps_evaluation_metrics(run, blocks, tmp_path):
     halves = f"{run / 'discriminator'},{run / 'generator'}"
     config = tiny_config(blocks, tmp_path / "more", init_from=halves, steps=6)
     config.optimizer.learning_rate = 1e-9
@@ -410,7 +410,7 @@ def test_a_released_pair_is_continued(run, blocks, tmp_path):
     assert after["discriminator_auc"] == pytest.approx(before["discriminator_auc"], abs=1e-3)
 
 
-def test_a_released_pair_brings_its_family(paper_blocks, tmp_path, caplog):
+def test_init_from_pair_sets_family(paper_blocks, tmp_path, caplog):
     pretrain(tiny_config(paper_blocks, tmp_path / "run", family="electra", steps=2))
     halves = f"{tmp_path / 'run/discriminator'},{tmp_path / 'run/generator'}"
     with caplog.at_level("INFO", "elektron"):
@@ -421,7 +421,7 @@ def test_a_released_pair_brings_its_family(paper_blocks, tmp_path, caplog):
     assert "name: adamw" in config
 
 
-def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):
+def test_run_ends_at_time_budget_and_decays_learning_rate(blocks, tmp_path):
     began = time.monotonic()
     summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, minutes=0.03))
     assert time.monotonic() - began < 30
@@ -430,12 +430,12 @@ def test_minutes_end_the_run_and_bend_the_schedule(blocks, tmp_path):
     assert rates[-1] < rates[0]
 
 
-def test_tokens_become_steps(blocks, tmp_path):
+def test_token_budget_is_converted_to_steps(blocks, tmp_path):
     summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, tokens=1000))
     assert summary["steps"] == 4  # of 8 × 32 tokens
 
 
-def test_a_warmup_longer_than_the_run_is_shortened_aloud(blocks, tmp_path, caplog):
+def test_warmup_longer_than_run_is_shortened_and_logged(blocks, tmp_path, caplog):
     config = tiny_config(blocks, tmp_path / "run", optimizer=OptimizerConfig(warmup=10_000))
     pretrain(config)
     assert "does not fit" in caplog.text
@@ -462,7 +462,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(blocks, tmp_path):
     assert np.array_equal(np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel()))
 
 
-def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
+def test_run_outside_main_thread_finishes(blocks, tmp_path):
     results = []
     thread = threading.Thread(target=lambda: results.append(pretrain(tiny_config(blocks, tmp_path / "run", steps=4))))
     thread.start()
@@ -472,12 +472,12 @@ def test_a_run_outside_the_main_thread_needs_no_signals(blocks, tmp_path):
 
 @pytest.fixture
 def short_window(monkeypatch):
-    """Spikes are found after 20 steps instead of 100."""
+    """Detect spikes after 20 steps instead of 100."""
     monkeypatch.setattr(recovery, "WINDOW", 20)
 
 
 def shaken(monkeypatch, steps):
-    """Have the discriminator's loss be a hundred times as large in some steps."""
+    """Multiply the discriminator's loss by 100 in some steps."""
     take_step = Trainer.train_step
 
     def step(self, batch, share, rate):
@@ -493,7 +493,7 @@ def shaken(monkeypatch, steps):
 
 @pytest.mark.usefixtures("short_window")
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, monkeypatch, caplog):
+def test_loss_spike_is_logged_and_skipped_if_configured(skip, blocks, tmp_path, monkeypatch, caplog):
     shaken(monkeypatch, {31})
     out = tmp_path / "run"
     long = {"steps": 36, "evaluation": EvaluationConfig(every=200, rows=16)}
@@ -502,7 +502,7 @@ def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, mon
     with caplog.at_level("WARNING", "elektron"):
         with killed_before(33, monkeypatch):
             pretrain(config)
-        pretrain(config)  # from step 30, which knows the losses before it
+        pretrain(config)  # from step 30, whose checkpoint has the losses before it
     lines = {line["step"]: line for line in metrics(out, "train")}
     assert [step for step, line in lines.items() if line["loss_spikes"]] == [32]
     assert lines[32]["loss_spikes"] == 1
@@ -511,8 +511,8 @@ def test_a_loss_spike_is_said_and_skipped_when_asked(skip, blocks, tmp_path, mon
     assert ("which were skipped" in caplog.text) is skip
 
 
-def test_a_run_whose_weights_no_longer_move_is_no_success(blocks, tmp_path, monkeypatch):
-    """However seldom metrics are logged, its last steps are judged; going back within them does not help."""
+def test_run_that_skips_all_last_steps_raises(blocks, tmp_path, monkeypatch):
+    """The last steps are checked even if metrics are rarely logged, and rollbacks among them do not help."""
     out = tmp_path / "run"
     poisoned(monkeypatch, set(range(1, 30)))
     often = CheckpointConfig(every=10)
@@ -528,14 +528,14 @@ def test_a_run_whose_weights_no_longer_move_is_no_success(blocks, tmp_path, monk
         pretrain(short)
 
 
-def test_a_last_step_that_is_skipped_costs_nothing_but_itself(blocks, tmp_path, monkeypatch):
+def test_run_with_skipped_last_step_finishes(blocks, tmp_path, monkeypatch):
     poisoned(monkeypatch, {12})
     assert pretrain(tiny_config(blocks, tmp_path / "run", steps=13))["steps"] == 13
     assert [line["skipped_steps"] for line in metrics(tmp_path / "run", "train")] == [0, 0, 0, 1]
 
 
 def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
-    """The checkpoint lies among those that sent the run back; it forgets them, and says that it did."""
+    """The run rolls back to a checkpoint among the skipped steps, which only an alarm then reports."""
     monkeypatch.setattr(recovery, "MAX_SKIPPED_STEPS", 3)
     out = tmp_path / "run"
     poisoned(monkeypatch, {4, 5, 6, 7}, rows={})
@@ -563,8 +563,8 @@ LONG = {
     [(CurriculumConfig(), 5), (CurriculumConfig(first_length=16), 0)],
     ids=str,
 )
-def test_another_level_of_losses_stops_no_run(curriculum, spikes, blocks, tmp_path, monkeypatch):
-    """From step 30 on losses are others: that of longer rows is expected, and any is believed in the end."""
+def test_lasting_change_of_loss_does_not_stop_run(curriculum, spikes, blocks, tmp_path, monkeypatch):
+    """Losses change at step 30: this is no spike where rows get longer at this step, and 5 spikes otherwise."""
     shaken(monkeypatch, range(30, 60))
     skips = OptimizerConfig(skip_spikes=True)
     config = tiny_config(
@@ -584,8 +584,8 @@ def test_another_level_of_losses_stops_no_run(curriculum, spikes, blocks, tmp_pa
 
 
 @pytest.mark.usefixtures("short_window")
-def test_spikes_are_counted_among_the_steps_since_the_last_line(blocks, tmp_path, monkeypatch, caplog):
-    """Those before a checkpoint too, after which a run goes on in the midst of two lines."""
+def test_spikes_are_counted_since_last_log_line(blocks, tmp_path, monkeypatch, caplog):
+    """Spikes before a checkpoint count too when a run resumes from it between two log lines."""
     shaken(monkeypatch, {25, 27})
     long = {"steps": 36, "log_every": 10, "evaluation": EvaluationConfig(every=200, rows=16)}
     config = tiny_config(blocks, tmp_path / "run", checkpoint=CheckpointConfig(every=28), **long)

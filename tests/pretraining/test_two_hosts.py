@@ -1,4 +1,4 @@
-"""A run across two hosts, one of which is cut off or dies, ends as if nothing had happened."""
+"""A run across two hosts, one of which is cut off or dies, equals an undisturbed run."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 COLLECTIVE_TIMEOUT = 15
 ENVIRONMENT = {
     "GLOO_SOCKET_IFNAME": INTERFACE,
-    # Without it a host that comes back waits in vain for torch 2.13 to tell it where the others meet.
+    # Without it, torch 2.13 does not tell a restarted host the address of the other host.
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
 }
 
@@ -44,12 +44,12 @@ def across(blocks: Path, out: Path) -> PretrainConfig:
 
 
 def on(host: Host, first: Host, config: PretrainConfig) -> AbstractContextManager[Popen]:
-    """The run's part on one host; its first one keeps the rendezvous."""
+    """Start the run's process on one host; the first host has the rendezvous."""
     command = [
         *(*TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3"),
         *("--rdzv-backend", "c10d", "--rdzv-id", config.out.name),
         *("--rdzv-endpoint", f"{first.address}:29400", "--local-addr", host.address),
-        # Both have this machine's name, by which torchrun would tell whose address that is.
+        # Both hosts have the same name, from which torchrun would otherwise derive this.
         *("--rdzv-conf", f"is_host={int(host is first)}"),
         *("-m", "elektron", "pretrain", "--config", recipe_of(config)),
     ]
@@ -72,8 +72,8 @@ def is_the_run(out: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "cut off", "preempted"])
-def test_a_host_that_is_lost_and_started_again(how, two, undisturbed, blocks, tmp_path):
-    """The other one notices at once, or when its patience ends, and waits for it."""
+def test_run_with_lost_and_restarted_host_equals_undisturbed_run(how, two, undisturbed, blocks, tmp_path):
+    """The other host notices at once or after the collective timeout, and waits for the restart."""
     config = across(blocks, tmp_path / "run")
     first, second = two
     with on(first, first, config) as stays:
@@ -95,7 +95,7 @@ def test_a_host_that_is_lost_and_started_again(how, two, undisturbed, blocks, tm
     is_the_run(config.out, undisturbed)
 
 
-def test_without_the_host_of_the_rendezvous_the_other_ends(two, undisturbed, blocks, tmp_path):
+def test_loss_of_rendezvous_host_ends_other_host(two, undisturbed, blocks, tmp_path):
     config = across(blocks, tmp_path / "run")
     first, second = two
     with on(first, first, config), on(second, first, config) as other:
@@ -108,7 +108,7 @@ def test_without_the_host_of_the_rendezvous_the_other_ends(two, undisturbed, blo
     is_the_run(config.out, undisturbed)
 
 
-def test_a_cable_that_was_out_for_a_moment_costs_that_moment(two, undisturbed, blocks, tmp_path):
+def test_short_network_outage_does_not_interrupt_run(two, undisturbed, blocks, tmp_path):
     config = across(blocks, tmp_path / "run")
     first, second = two
     with on(first, first, config) as one, on(second, first, config) as other:

@@ -1,4 +1,4 @@
-"""Every objective, plan, sharing, family and masking in a whole run: what it leaves, and how it is resumed."""
+"""Every objective, plan, sharing, family and masking in a whole run: its outputs, and exact resuming."""
 
 import json
 
@@ -34,7 +34,7 @@ SHALLOW = TINY | {
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
-def test_objectives_leave_the_network_that_people_keep(objective, blocks, tmp_path, caplog):
+def test_objectives_write_expected_metrics_and_models(objective, blocks, tmp_path, caplog):
     out = tmp_path / "run"
     summary = pretrain(tiny_config(blocks, out, objective=objective))
     assert summary["objective"] == objective
@@ -57,7 +57,7 @@ def test_objectives_leave_the_network_that_people_keep(objective, blocks, tmp_pa
 
 
 @pytest.mark.parametrize("objective", ["replace_mlm", "mlm"])
-def test_objectives_without_a_detector_learn(objective, blocks, tmp_path):
+def test_objectives_without_detection_reduce_lm_loss(objective, blocks, tmp_path):
     network = NetworkConfig(**(TINY | {"embedding_size": 32}))
     config = tiny_config(
         blocks, tmp_path / "run", objective=objective, steps=150, batch_size=16, network=network,
@@ -68,7 +68,7 @@ def test_objectives_without_a_detector_learn(objective, blocks, tmp_path):
     assert summary["lm_loss"] < first["lm_loss"] - 0.5
 
 
-def test_two_stages(blocks, tmp_path, caplog):
+def test_two_stage_trains_generator_then_discriminator(blocks, tmp_path, caplog):
     out = tmp_path / "run"
     with caplog.at_level("INFO", "elektron"):
         summary = pretrain(tiny_config(blocks, out, plan="two_stage"))
@@ -76,7 +76,7 @@ def test_two_stages(blocks, tmp_path, caplog):
     before, after = metrics(out, "evaluation")
     assert before["discriminator_auc"] is None
     assert after["discriminator_auc"] is not None
-    # The generator is as it was at the end of its stage.
+    # The second stage does not change the generator.
     assert summary["generator_loss"] == pytest.approx(before["generator_loss"], abs=1e-6)
     first, _, last = metrics(out, "train")
     assert first["gradient_norm_discriminator"] is None
@@ -84,8 +84,8 @@ def test_two_stages(blocks, tmp_path, caplog):
     assert last["generator_loss"] is not None
 
 
-def test_stages_survive_an_interruption(blocks, tmp_path, monkeypatch):
-    """Killed in the second stage and gone on from a checkpoint of the first: the copy is made again."""
+def test_run_killed_in_second_stage_resumes_from_first_stage(blocks, tmp_path, monkeypatch):
+    """The resumed run copies the weights of the generator to the discriminator again."""
     whole, out = tmp_path / "whole", tmp_path / "run"
     pretrain(tiny_config(blocks, whole, plan="two_stage", steps=16))
     with killed_before(10, monkeypatch):
@@ -94,7 +94,7 @@ def test_stages_survive_an_interruption(blocks, tmp_path, monkeypatch):
     assert same_weights(whole, out)
 
 
-def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
+def test_run_resumed_in_second_stage_equals_uninterrupted_run(blocks, tmp_path, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "run"
     checkpoints = CheckpointConfig(every=4, keep=2)
     settings = {"plan": "two_stage", "steps": 16, "checkpoint": checkpoints}
@@ -129,7 +129,7 @@ def test_resumed_inside_the_second_stage(blocks, tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeypatch):
+def test_resumed_variants_equal_uninterrupted_runs(changes, blocks, tmp_path, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "run"
     summary = pretrain(tiny_config(blocks, whole, **changes))
     assert summary["steps"] == 12
@@ -145,7 +145,7 @@ def test_variants_run_and_are_resumed_exactly(changes, blocks, tmp_path, monkeyp
     assert figures[0]["flops"] == figures[1]["flops"]
 
 
-def test_a_ramp_takes_fewer_tokens_and_operations(blocks, tmp_path):
+def test_curriculum_tokens_are_counted_and_flops_decrease(blocks, tmp_path):
     flat = pretrain(tiny_config(blocks, tmp_path / "flat"))
     ramped = pretrain(tiny_config(blocks, tmp_path / "ramped", curriculum=CurriculumConfig(first_batch_size=2)))
     short = pretrain(tiny_config(blocks, tmp_path / "short", curriculum=CurriculumConfig(first_length=8)))
@@ -158,7 +158,7 @@ def test_a_ramp_takes_fewer_tokens_and_operations(blocks, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
-def test_families_that_are_exported_as_token_classifiers(family, blocks, tmp_path):
+def test_families_exported_as_token_classifiers(family, blocks, tmp_path):
     out = tmp_path / "run"
     config = tiny_config(blocks, out, family=family, network=NetworkConfig(**SHALLOW))
     summary = pretrain(config)
@@ -176,7 +176,7 @@ def test_families_that_are_exported_as_token_classifiers(family, blocks, tmp_pat
     assert pretrain(more)["steps"] == 2
 
 
-def test_a_frozen_generator_stays_as_it_was_given(blocks, tmp_path):
+def test_frozen_generator_is_unchanged(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first"))
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
@@ -187,7 +187,7 @@ def test_a_frozen_generator_stays_as_it_was_given(blocks, tmp_path):
     assert metrics(tmp_path / "run", "train")[0]["gradient_norm_generator"] is None
 
 
-def test_a_frozen_generator_may_be_of_another_family(paper_blocks, tmp_path):
+def test_frozen_generator_of_another_family(paper_blocks, tmp_path):
     pretrain(tiny_config(paper_blocks, tmp_path / "first", family="electra", steps=2))
     options = PlanOptions(generator=str(tmp_path / "first/generator"))
     for sharing in ("none", "gdes"):
@@ -198,7 +198,7 @@ def test_a_frozen_generator_may_be_of_another_family(paper_blocks, tmp_path):
         assert pretrain(config)["steps"] == 4
 
 
-def test_a_frozen_generator_with_another_vocabulary_is_refused(blocks, tmp_path):
+def test_frozen_generator_with_another_vocabulary_raises(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first", steps=2))
     folder = tmp_path / "first/generator/tokenizer.json"
     tokenizer = json.loads(folder.read_text())
@@ -215,7 +215,7 @@ def test_a_frozen_generator_with_another_vocabulary_is_refused(blocks, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_flops_end_the_run(blocks, tmp_path):
+def test_run_ends_at_flops_budget(blocks, tmp_path):
     per_step = pretrain(tiny_config(blocks, tmp_path / "one", steps=1))["flops"]
     summary = pretrain(tiny_config(blocks, tmp_path / "run", steps=None, flops=9.5 * per_step))
     assert summary["steps"] == 10
@@ -223,15 +223,15 @@ def test_flops_end_the_run(blocks, tmp_path):
     assert rates[-1] < rates[0]
 
 
-def test_short_rows_need_dense_packing(paper_blocks, tmp_path):
+def test_length_curriculum_with_paper_packing_raises(paper_blocks, tmp_path):
     config = tiny_config(paper_blocks, tmp_path / "run", curriculum=CurriculumConfig(first_length=8))
     with pytest.raises(ElektronError, match="--packing dense"):
         pretrain(config)
 
 
 @pytest.mark.slow
-def test_compiled_is_the_same_run(blocks, tmp_path):
-    """Under a plan whose networks learn in roles."""
+def test_compiled_run_agrees_with_eager(blocks, tmp_path):
+    """Under a plan that trains one network at a time."""
     plain = pretrain(tiny_config(blocks, tmp_path / "plain", steps=4, plan="alternating"))
     compiled = pretrain(tiny_config(blocks, tmp_path / "compiled", steps=4, compile=True, plan="alternating"))
     assert compiled["compiled"]
@@ -239,7 +239,7 @@ def test_compiled_is_the_same_run(blocks, tmp_path):
 
 
 @pytest.mark.parametrize("objective", ["mlm", "replace_mlm"])
-def test_what_an_objective_without_a_detector_left_can_be_continued(objective, blocks, tmp_path):
+def test_run_without_detection_can_be_continued(objective, blocks, tmp_path):
     first = pretrain(tiny_config(blocks, tmp_path / "first", objective=objective))
     slow = OptimizerConfig(learning_rate=1e-9, muon_learning_rate=1e-9)
     more = tiny_config(
@@ -251,7 +251,7 @@ def test_what_an_objective_without_a_detector_left_can_be_continued(objective, b
     assert pretrain(detector)["discriminator_auc"] is not None
 
 
-def test_a_run_that_was_refused_leaves_no_folder(blocks, tmp_path):
+def test_rejected_run_creates_no_folder(blocks, tmp_path):
     for changes, message in (
         ({"curriculum": CurriculumConfig(first_length=24)}, "first-length 24 does not double"),
         ({"curriculum": CurriculumConfig(first_batch_size=3)}, "first-batch-size 3 does not double to 8"),
@@ -266,7 +266,7 @@ def test_a_run_that_was_refused_leaves_no_folder(blocks, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_a_generator_is_no_generator(blocks, tmp_path):
+def test_run_without_generator_as_frozen_generator_raises(blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "first", objective="mlm", steps=2))
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)

@@ -1,4 +1,4 @@
-"""Synthetic runs with curves as real ones have them."""
+"""Synthetic runs with realistic curves."""
 
 import json
 import math
@@ -71,7 +71,7 @@ MakeRun = Callable[..., Path]
 
 
 def metrics(steps: int, seed: int, speed: float, end: float = 3.77) -> list[dict[str, Any]]:
-    """Lines of a run that approaches a generator loss of `end` nats."""
+    """Lines of `metrics.jsonl` of a run whose generator loss approaches `end` nats."""
     draw = random.Random(seed)
     lines: list[dict[str, Any]] = []
     for step in range(20, steps + 1, 20):
@@ -137,7 +137,7 @@ def examples(seed: int) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run's folder; what is named replaces a file's content, None leaves the file out."""
+    """Write the folder of a run; an argument replaces the content of its file, None leaves the file out."""
 
     def make(
         name: str = "run",

@@ -1,4 +1,4 @@
-"""What every page is held to."""
+"""Checks for the HTML of reports."""
 
 from html.parser import HTMLParser
 
@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 
 def stands_alone(told: Page) -> None:
-    """No script, nothing loaded, and a policy that forbids both."""
+    """Assert that the page has no script, loads nothing, and has a policy that forbids both."""
     assert not {"script", "link", "img", "iframe", "object"} & set(told.elements)
     for name, value in told.attributes:
         assert name != "src" and not name.startswith("on")

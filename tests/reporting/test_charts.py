@@ -1,4 +1,4 @@
-"""Curves: which points are drawn, and what reaches the page."""
+"""Curves of runs: the points that are drawn, and their SVG."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from tests.reporting.conftest import MakeRun
 CURVES = (*HELD_OUT, *OF_TRAINING)
 
 
-def test_series_leaves_out_what_is_unknown() -> None:
+def test_series_leaves_out_records_without_value() -> None:
     records = [
         {"tokens": 10, "loss": 3.0},
         {"tokens": 20, "loss": None},
@@ -49,11 +49,11 @@ def test_thinning_keeps_order_and_extremes(values: list[float]) -> None:
         ([1e-7, 1.5e-7], ["1e−07", "1.5e−07"]),
     ],
 )
-def test_numbers_beside_an_axis_differ(values: list[float], written: list[str]) -> None:
+def test_tick_labels_are_distinct(values: list[float], written: list[str]) -> None:
     assert Ticks().format_ticks(values) == written
 
 
-def test_nothing_stands_beyond_the_end_of_a_scale() -> None:
+def test_ticks_beyond_scale_have_no_label() -> None:
     assert Ticks(metric_format("accuracy", "classification").format_tick).format_ticks([-0.2, 0.975, 1.0, 1.025]) == [
         "",
         "97.5 %",
@@ -69,7 +69,7 @@ def test_held_out_line_is_bold_and_training_line_thin(make_run: MakeRun) -> None
     assert len(training[0]) == 60 and [x for x, _ in end[0]] == [1200 * 2048]
 
 
-def test_what_a_network_without_knowledge_has_is_drawn_dashed(make_run: MakeRun) -> None:
+def test_reference_is_metric_of_untrained_network(make_run: MakeRun) -> None:
     run, end = read_run(make_run()), 1200 * 2048
     assert reference("generator_loss", run) == [(0, 6.07), (end, 6.07)]
     assert reference("discriminator_auc", run) == [(0, 0.5), (end, 0.5)]
@@ -81,29 +81,29 @@ def test_what_a_network_without_knowledge_has_is_drawn_dashed(make_run: MakeRun)
     assert "unigram entropy" in svg["Generator loss"] and "base rate" in svg["Discriminator loss"]
 
 
-def test_a_far_reference_does_not_flatten_the_curve(make_run: MakeRun) -> None:
+def test_reference_far_above_curve_is_left_out(make_run: MakeRun) -> None:
     line = {"kind": "evaluation", "step": 1, "tokens": 64, "generator_loss": 2.5}
     assert reference("generator_loss", read_run(make_run(finished=False, lines=[line]))) == []
 
 
-def test_each_logged_figure_has_a_chart(make_run: MakeRun) -> None:
+def test_each_logged_metric_has_chart(make_run: MakeRun) -> None:
     drawn = curves([read_run(make_run())])
     logged = [metric_format(name).title for name in CURVES if name not in ("lm_loss", "similarity_loss")]
     assert [chart.title for chart in drawn] == logged
     assert sum(chart.size == "large" for chart in drawn) == 2
 
 
-def test_a_run_that_has_logged_nothing_has_no_charts(make_run: MakeRun) -> None:
+def test_run_without_metrics_has_no_charts(make_run: MakeRun) -> None:
     assert curves([read_run(make_run(finished=False, lines=[]))]) == []
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-300, 1e30, 1e299])
-def test_odd_figures_are_drawn(make_run: MakeRun, value: float) -> None:
+def test_extreme_values_are_drawn(make_run: MakeRun, value: float) -> None:
     line = {"kind": "train", "step": 1, "tokens": 64} | dict.fromkeys(CURVES, value)
     assert len(curves([read_run(make_run(finished=False, lines=[line]))])) == len(CURVES)
 
 
-def test_drawings_take_the_pages_colours_and_font_and_share_no_ids(make_run: MakeRun) -> None:
+def test_svgs_use_css_variables_and_unique_ids(make_run: MakeRun) -> None:
     drawings = [str(c.svg) for c in curves(read_runs([make_run("a"), make_run("b", seed=2)]))]
     page = "".join(drawings)
     assert "font-family" not in page and "<style" not in page and "xmlns" not in page
@@ -118,16 +118,16 @@ def test_drawings_take_the_pages_colours_and_font_and_share_no_ids(make_run: Mak
         assert ET.fromstring(drawing).attrib["role"] == "img"
 
 
-def test_drawings_are_the_same_every_time(make_run: MakeRun) -> None:
+def test_svg_is_deterministic(make_run: MakeRun) -> None:
     run = read_run(make_run())
     drawn = curve_lines(HELD_OUT[1], run, 0)
     first, second = (inline_svg(charts.line_chart(drawn, "tokens"), "auc", "AUC") for _ in range(2))
     assert first == second and f'viewBox="0 0 {LARGE[0]} {LARGE[1]}"' in first
 
 
-def test_64_runs_look_different() -> None:
+def test_64_runs_have_distinct_styles() -> None:
     assert len({style(index) for index in range(64)}) == 64
 
 
-def test_no_display_and_no_global_state_is_needed() -> None:
+def test_charts_do_not_use_pyplot() -> None:
     assert "pyplot" not in Path(charts.__file__).read_text()

@@ -1,4 +1,4 @@
-"""Numbers and foreign text as a person reads them."""
+"""Formatting of numbers, and escaping of control characters."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ def test_short(value: float | None, text: str) -> None:
     assert short(value) == text
 
 
-def test_other_figures() -> None:
+def test_scientific_percent_whole_and_duration() -> None:
     assert scientific(1.31e13) == "1.3 × 10¹³" and scientific(None) == "–"
     assert percent(0.3579) == "35.8 %" and percent(1, 0) == "100 %"
     assert whole(1200.0) == "1,200"
@@ -35,7 +35,7 @@ def test_other_figures() -> None:
 
 
 @given(st.text())
-def test_escape_control_text_has_no_control_characters_and_keeps_words(text: str) -> None:
+def test_escape_control_escapes_control_characters_only(text: str) -> None:
     shown = escape_control(text)
     assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown)
     assert escape_control("naïve 汉字 می\u200cخواهم") == "naïve 汉字 می\u200cخواهم"

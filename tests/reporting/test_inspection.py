@@ -1,4 +1,4 @@
-"""What `inspect` prints of blocks."""
+"""Output of `inspect` for blocks and corpora."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def blocks(request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: 
     return tmp_path / "blocks"
 
 
-def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_summarizes_blocks_and_prints_rows(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     findings = inspect(InspectConfig([str(blocks)], rows=3))
     printed = capsys.readouterr().out
     assert "checksums match" in printed
@@ -36,7 +36,7 @@ def test_blocks_are_summed_up_and_shown(blocks: Path, capsys: pytest.CaptureFixt
     assert {finding.subject for finding in findings} >= {"rows", "padding", "documents", "unigram entropy"}
 
 
-def test_rows_are_shown_with_a_line_for_each_text(blocks: Path) -> None:
+def test_rows_as_text_has_one_line_per_text(blocks: Path) -> None:
     store = BlockStore.open(blocks)
     found = dict(rows_as_text(store, 4))
     assert len(found) == 4
@@ -48,13 +48,15 @@ def test_rows_are_shown_with_a_line_for_each_text(blocks: Path) -> None:
         assert "[PAD]" not in text
 
 
-def test_a_corpus_is_inspected_too(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_accepts_corpus(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     findings = inspect(InspectConfig([str(corpus_file)]))
     assert findings[0].subject == "documents"
     assert "worth a look" in capsys.readouterr().out
 
 
-def test_names_of_files_are_text_whatever_is_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_and_markup_in_file_name_are_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "[red]\x1b[31m<script>.txt"
     path.write_bytes(b"plain text \x1b[31m[bold]here[/bold] " * 30 + b"\xfc")
     inspect(InspectConfig([str(path)]))
@@ -62,12 +64,12 @@ def test_names_of_files_are_text_whatever_is_in_them(tmp_path: Path, capsys: pyt
     assert Text.from_markup(escaped(path.name)).plain == "[red]\\x1b[31m<script>.txt"
 
 
-def test_blocks_beside_a_corpus(blocks: Path, corpus_file: Path) -> None:
+def test_inspect_of_blocks_and_corpus_raises(blocks: Path, corpus_file: Path) -> None:
     with pytest.raises(ElektronError, match="inspected alone"):
         inspect(InspectConfig([str(blocks), str(corpus_file)]))
 
 
-def test_damaged_blocks(blocks: Path) -> None:
+def test_damaged_blocks_raise(blocks: Path) -> None:
     path = blocks / "train-00000.arrow"
     content = bytearray(path.read_bytes())
     content[-20] ^= 1

@@ -1,4 +1,4 @@
-"""The model card: metadata that the hub can read, and text that stays text."""
+"""Model cards: metadata for the hub, content, and escaping of untrusted text."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ HEADINGS = {
 
 
 def card(folder: Path) -> tuple[dict[str, Any], str]:
-    """Metadata and text."""
+    """The metadata and the text of the card of a fine-tuned model."""
     _, front, text = model_card(read_task_result(folder)).split("---\n", 2)
     return yaml.safe_load(front), text
 
@@ -48,7 +48,7 @@ def card(folder: Path) -> tuple[dict[str, Any], str]:
         ("translation", "translation"),
     ],
 )
-def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
+def test_card_of_each_task_has_metadata_and_sections(name: str, pipeline: str, tmp_path: Path) -> None:
     files = tuned.KINDS[name]()
     metadata, text = card(tuned.write(tmp_path / name, files))
     assert metadata["library_name"] == "transformers" and metadata["pipeline_tag"] == pipeline
@@ -66,7 +66,7 @@ def test_each_task_has_a_card(name: str, pipeline: str, tmp_path: Path) -> None:
         assert heading in text
 
 
-def test_the_hub_reads_it(tmp_path: Path) -> None:
+def test_huggingface_hub_reads_eval_results(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     folder = tuned.write(tmp_path / "a", tuned.classification())
     (folder / "README.md").write_text(model_card(read_task_result(folder)), encoding="utf-8")
@@ -74,7 +74,7 @@ def test_the_hub_reads_it(tmp_path: Path) -> None:
     assert {result.metric_type: result.metric_value for result in results}["accuracy"] == 0.8292
 
 
-def test_it_says_what_the_seeds_bear_out_and_how_it_was_made(tmp_path: Path) -> None:
+def test_card_states_metrics_pretraining_gain_and_settings(tmp_path: Path) -> None:
     _, text = card(tuned.write(tmp_path / "a", tuned.classification()))
     for words in (
         "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows.",
@@ -87,7 +87,7 @@ def test_it_says_what_the_seeds_bear_out_and_how_it_was_made(tmp_path: Path) -> 
         assert words in text, words
 
 
-def test_choosing_and_reporting_on_the_same_rows_is_a_limit(tmp_path: Path) -> None:
+def test_reporting_on_selection_rows_is_listed_as_limit(tmp_path: Path) -> None:
     metadata, text = card(tuned.write(tmp_path / "a", tuned.many_classes()))
     assert "the rows that the model was chosen on" in text.partition("## Limits")[2]
     assert metadata["model-index"][0]["results"][0]["dataset"]["split"] == "eval"
@@ -95,7 +95,7 @@ def test_choosing_and_reporting_on_the_same_rows_is_a_limit(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("revision", ["", "v1.0"])
-def test_hub_data_is_named(revision: str, tmp_path: Path) -> None:
+def test_hub_dataset_and_revision_are_in_metadata(revision: str, tmp_path: Path) -> None:
     files = tuned.classification()
     source = f"hf:glue{revision and '@' + revision}:sst2:validation"
     files["config.yaml"] = tuned.CONFIG | {"test": [source]}
@@ -104,7 +104,7 @@ def test_hub_data_is_named(revision: str, tmp_path: Path) -> None:
     assert (data_set["type"], data_set.get("revision", "")) == ("glue", revision)
 
 
-def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:
+def test_local_paths_are_left_out(tmp_path: Path) -> None:
     _, text = card(tuned.write(tmp_path / "reviews", tuned.classification()))
     assert str(tmp_path) not in text and "model='reviews'" in text
 
@@ -120,7 +120,7 @@ def test_the_paths_of_a_machine_stay_there(tmp_path: Path) -> None:
         ("scratch:quickstart", "scratch:quickstart"),
     ],
 )
-def test_of_a_local_encoder_only_its_name_is_published(model: str, shown: str, tmp_path: Path) -> None:
+def test_only_name_of_local_encoder_is_published(model: str, shown: str, tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"model": model.format(folder=tmp_path)}
     _, text = card(tuned.write(tmp_path / "reviews", files))
@@ -129,7 +129,7 @@ def test_of_a_local_encoder_only_its_name_is_published(model: str, shown: str, t
 
 
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
+def test_untrusted_text_is_escaped(name: str, tmp_path: Path) -> None:
     files = {
         file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
@@ -142,7 +142,7 @@ def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
     files["metrics.json"] |= {MARKS: 0.5, "split": MARKS}
     metadata, text = card(tuned.write(tmp_path / HOSTILE.replace("/", ""), files))
     assert set(metadata) <= {"library_name", "pipeline_tag", "tags", "model-index"}
-    # What is left outside of code holds no element, no link and no heading but the card's own.
+    # Outside of code there is no HTML element, no link and no heading except those of the card itself.
     prose = re.sub(r"(?ms)^(`{3,}).*?^\1$", "", text)
     prose = re.sub(r"(?s)(?<![\\`])(`+)(?!`).*?(?<!`)\1(?!`)", "", prose)
     assert "<" not in prose and not re.search(r"(?<!\\)\[", prose)
@@ -151,7 +151,7 @@ def test_text_of_others_stays_text(name: str, tmp_path: Path) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
 
 
-def test_escaping_is_spare() -> None:
+def test_plain_leaves_ordinary_text_unchanged() -> None:
     usual = "Accuracy is 82.9 % (80.8 to 85.0 %): learning_rate 1e-4, always 'pos'."
     assert plain(usual) == usual
 
@@ -170,21 +170,21 @@ def test_escaping_is_spare() -> None:
         ("a\nb", r"a\\nb"),
     ],
 )
-def test_what_could_mean_something_is_escaped(text: str, escaped: str) -> None:
+def test_plain_escapes_markdown(text: str, escaped: str) -> None:
     assert plain(text) == escaped
 
 
-def test_code_cannot_be_closed_from_inside() -> None:
+def test_code_delimiters_are_longer_than_backticks_inside() -> None:
     assert code("a``b") == "```a``b```" and code("`") == "`` ` ``"
     assert block("x\n```\ny", "sh").startswith("````sh\n")
 
 
-def test_a_bar_in_a_cell_makes_no_column() -> None:
+def test_pipe_in_table_cell_is_escaped() -> None:
     assert table(["a"], [[code("x|y")], [plain("x|y")]]).count(r"\|") == 2
 
 
 @pytest.mark.parametrize("network", ["discriminator", "generator"])
-def test_data_costs_and_figures(network: str, make_run: MakeRun) -> None:
+def test_encoder_card_states_data_costs_and_metrics(network: str, make_run: MakeRun) -> None:
     run = read_run(make_run(config=PATHS, corpus=CORPUS | {"sources": SOURCES}))
     card = encoder_card(run, network, "me/encoder")
     parameters = {"discriminator": "1,329,025", "generator": "742,144"}[network]
@@ -211,7 +211,7 @@ def test_data_costs_and_figures(network: str, make_run: MakeRun) -> None:
     assert metadata["pipeline_tag"] == expected[network]
 
 
-def test_of_a_run_the_discriminator_is_pushed(make_run: MakeRun) -> None:
+def test_push_uploads_discriminator_of_run(make_run: MakeRun) -> None:
     run = make_run()
     for name in ("discriminator", "generator"):
         (run / name).mkdir()
@@ -223,7 +223,7 @@ def test_of_a_run_the_discriminator_is_pushed(make_run: MakeRun) -> None:
     assert not list(run.rglob("README.md"))
 
 
-def test_an_unfinished_run_has_no_card(make_run: MakeRun, tmp_path: Path) -> None:
+def test_push_of_unfinished_run_raises(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(finished=False)
     (run / "discriminator").mkdir()
     (run / "discriminator" / "config.json").write_text("{}")

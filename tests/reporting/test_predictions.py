@@ -1,4 +1,4 @@
-"""Which predictions are shown, and which column is what."""
+"""Tables of predictions: the rows that are shown, and the columns they are read from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ def shown(tmp_path: Path, files: tuned.Files) -> list[Shown]:
     return tables
 
 
-def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
+def test_errors_are_sorted_by_descending_score(tmp_path: Path) -> None:
     wrong, right = shown(tmp_path, tuned.classification())
     assert len(wrong.rows) == 8 and len(right.rows) == 4
     shares = [int(cells[0].partition("(")[2].partition(" ")[0]) for cells in wrong.rows]
@@ -45,8 +45,8 @@ def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
     assert all(cells[0].startswith(cells[1]) for cells in right.rows)
 
 
-def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
-    """A column of the model's is not taken for the file's."""
+def test_predictions_without_labels_are_not_listed_as_errors(tmp_path: Path) -> None:
+    """The column of the prediction is not read as the label."""
     files = tuned.classification()
     files["predictions.jsonl"] = [{"text": "a", "predicted_label": "pos", "predicted_score": 0.9}]
     (some,) = shown(tmp_path, files)
@@ -66,7 +66,9 @@ def test_without_truths_nothing_is_called_wrong(tmp_path: Path) -> None:
         ({"a": 1, "b": 0, "a,b": ["a"], "predicted_labels": ["b"]}, {"label": "a,b"}, {}, True),
     ],
 )
-def test_truths_are_found(row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path) -> None:
+def test_prediction_is_compared_with_label_column(
+    row: tuned.Files, columns: Any, settings: Any, wrong: bool, tmp_path: Path
+) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": columns}
     files["config.yaml"] = tuned.CONFIG | settings
@@ -75,7 +77,7 @@ def test_truths_are_found(row: tuned.Files, columns: Any, settings: Any, wrong: 
     assert (table.title == "Errors with the highest scores") == wrong
 
 
-def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: Path) -> None:
+def test_data_column_named_predicted_label_is_not_the_prediction(tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": {"label": "label"}}
     row = {"text": "t", "label": "a", "predicted_label": "b", "predicted_predicted_label": "a"}
@@ -84,7 +86,7 @@ def test_what_the_model_says_stands_behind_columns_that_have_its_name(tmp_path: 
     assert table.rows == [["a", "a", "t"]]
 
 
-def test_a_column_that_only_looks_like_the_models_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_data_column_named_predicted_label_with_other_label_column(tmp_path: Path) -> None:
     files = tuned.classification()
     files["details.json"] |= {"columns": {"label": "class"}}
     files["predictions.jsonl"] = [{"text": "t", "class": "a", "predicted_label": "b", "predicted_predicted_label": "a"}]
@@ -92,7 +94,7 @@ def test_a_column_that_only_looks_like_the_models_is_not_taken_for_it(tmp_path: 
     assert table.rows == [["a", "a", "t"]]
 
 
-def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
+def test_wrong_tags_are_shown_with_correct_tags(tmp_path: Path) -> None:
     wrong, right = shown(tmp_path, tuned.tagging())
     tokens = [token for (cell,) in wrong.rows for token in cell.tokens]
     tags = {(token.text, token.note, token.correction) for token in tokens}
@@ -101,7 +103,7 @@ def test_wrong_tags_stand_beside_the_right_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [[[0, 3, "PER"]], None])
-def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(given: Any, tmp_path: Path) -> None:
+def test_tokens_and_tags_fall_back_to_parsed_columns(given: Any, tmp_path: Path) -> None:
     files = tuned.tagging()
     columns = {"tokens": "1", "tags": "2"} if given is None else {"tokens": "text", "tags": "label"}
     files["details.json"] |= {"columns": columns}
@@ -114,7 +116,7 @@ def test_tokens_and_tags_may_stand_beside_the_columns_they_come_from(given: Any,
 
 
 @pytest.mark.parametrize("label", [1, "1", "B", "no"])
-def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
+def test_choices_are_shown_by_text(label: Any, tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     row = {"text": "Is it?", "choices": ["yes", "no"], "label": label}
@@ -123,7 +125,7 @@ def test_choices_are_told_by_their_text(label: Any, tmp_path: Path) -> None:
     assert table.rows == [["yes (70 %)", "no", "Is it?"]]
 
 
-def test_choices_may_be_columns(tmp_path: Path) -> None:
+def test_choices_in_separate_columns(tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     files["details.json"] |= {"columns": {"choices": "a,b", "label": "answer"}}
@@ -140,7 +142,7 @@ def test_choices_may_be_columns(tmp_path: Path) -> None:
     assert table.rows == [["no (70 %)", "yes", "Is it?"]]
 
 
-def test_choices_may_have_keys(tmp_path: Path) -> None:
+def test_choices_with_keys(tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     choices = {"text": ["yes", "no"], "label": ["1", "2"]}
@@ -150,7 +152,7 @@ def test_choices_may_have_keys(tmp_path: Path) -> None:
     assert table.title == "Correct predictions" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
 
 
-def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> None:
+def test_shortened_cuts_between_words_and_around_keeps_answer() -> None:
     text = "word " * 100 + "the answer stands here " + "word " * 100
     assert len(shortened(text, 50)) <= 52 and shortened(text, 50).endswith("word …")
     assert "the answer" in around(text, "answer", 60) and around(text, "answer", 60)[0] == "…"
@@ -167,7 +169,9 @@ def test_long_texts_are_cut_between_words_and_passages_around_the_answer() -> No
         (None, "1907", False, "–"),
     ],
 )
-def test_answers_may_be_right_to_be_none(answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path) -> None:
+def test_predicted_answer_is_compared_with_true_answers(
+    answers: Any, answer: str, wrong: bool, true: str, tmp_path: Path
+) -> None:
     files = tuned.answers()
     row = {"question": "When?", "context": "in 1907", "predicted_answer": answer}
     if answers is not None:
@@ -179,7 +183,7 @@ def test_answers_may_be_right_to_be_none(answers: Any, answer: str, wrong: bool,
     assert table.rows[0][1:3] == [answer or "no answer", true]
 
 
-def test_numbers_are_shown_with_the_digits_that_tell_them_apart(tmp_path: Path) -> None:
+def test_numbers_are_shown_with_distinguishing_digits(tmp_path: Path) -> None:
     files = tuned.regression()
     files["details.json"] |= {"columns": {"label": "label"}}
     files["predictions.jsonl"] = [
@@ -190,7 +194,7 @@ def test_numbers_are_shown_with_the_digits_that_tell_them_apart(tmp_path: Path) 
     assert [row[:2] for row in table.rows] == [["2010.1", "2009.87"], ["0.00125", "0.00123"]]
 
 
-def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_malformed_rows_do_not_raise(tmp_path: Path) -> None:
     for number, make in enumerate(tuned.KINDS.values()):
         files = make()
         files["predictions.jsonl"] = [
@@ -205,7 +209,7 @@ def test_odd_rows_are_shown_as_they_are(tmp_path: Path) -> None:
         prediction_tables(read_task_result(tuned.write(tmp_path / str(number), files)))
 
 
-def test_of_a_long_text_beginning_and_end_are_shown() -> None:
+def test_middle_of_long_text_is_left_out() -> None:
     assert middle_left_out("short", 10) == "short"
     words = " ".join(f"w{place}" for place in range(400))
     cut = middle_left_out(words, 100)
@@ -222,7 +226,7 @@ def test_of_a_long_text_beginning_and_end_are_shown() -> None:
         ("windows", "w399", ""),
     ],
 )
-def test_the_part_that_was_read_is_shown(truncation: str, end: str, remark: str, tmp_path: Path) -> None:
+def test_truncated_text_shows_part_read_by_model(truncation: str, end: str, remark: str, tmp_path: Path) -> None:
     text = " ".join(f"w{place}" for place in range(400))
     words = {word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", *text.split()])}
     tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
@@ -242,7 +246,7 @@ def test_the_part_that_was_read_is_shown(truncation: str, end: str, remark: str,
     assert long.startswith("w0 w1 ") and long.endswith(end + remark)
 
 
-def test_of_a_long_sentence_the_part_with_the_first_wrong_tag_is_shown(tmp_path: Path) -> None:
+def test_long_sentence_is_cut_around_first_wrong_tag(tmp_path: Path) -> None:
     files = tuned.KINDS["tagging"]()
     tokens, tags = [f"t{place}" for place in range(200)], ["O"] * 200
     wrong = [*tags[:150], "B-PER", *tags[151:]]

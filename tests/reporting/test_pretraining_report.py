@@ -1,4 +1,4 @@
-"""The page on pre-training runs: it says what the runs say, stands alone, and escapes foreign text."""
+"""Report on pre-training runs: content, self-contained HTML, and escaping of untrusted text."""
 
 import ast
 import json
@@ -46,7 +46,7 @@ def page(*folders: Path) -> Page:
     return Page(report(ReportConfig(list(folders), out)).read_text(encoding="utf-8"))
 
 
-def test_one_run(make_run: MakeRun) -> None:
+def test_report_of_one_run(make_run: MakeRun) -> None:
     folder = make_run("quickstart/run", downstream=True)
     assert report(ReportConfig([folder])) == folder / "report.html"
     told = page(folder)
@@ -66,17 +66,17 @@ def test_one_run(make_run: MakeRun) -> None:
     assert "in progress" not in told.words
 
 
-def test_alarms_that_could_not_be_judged_are_not_called_absent(make_run: MakeRun) -> None:
+def test_pending_alarms_are_not_reported_as_absent(make_run: MakeRun) -> None:
     told = page(make_run(finished=False))
     assert "None raised" not in told.words
     assert "at step 1,012 or later; the last was at step 600" in told.words
-    # A warm-up that is longer than the run is shortened to a tenth of it.
+    # A warm-up longer than the run is shortened to a tenth of the run.
     long_warmup = {"optimizer": {"warmup": 10_000}}
     assert "at step 1,120 or later" in page(make_run("a", finished=False, config=long_warmup)).words
     assert "None raised" in page(make_run("b", config=long_warmup)).words
 
 
-def test_where_no_loss_compares_with_the_start_fine_tuning_answers(make_run: MakeRun) -> None:
+def test_run_with_only_new_parts_suggests_fine_tuning(make_run: MakeRun) -> None:
     parts = ["generator", "discriminator"]
     metrics = {"generator_loss": 10.8, "discriminator_loss": 0.7, "discriminator_auc": 0.5}
     lines = [
@@ -88,7 +88,7 @@ def test_where_no_loss_compares_with_the_start_fine_tuning_answers(make_run: Mak
     assert "--model hub/encoder --train" in told.words and "run/discriminator --train" in told.words
 
 
-def test_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
+def test_report_of_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
     alarm = {"kind": "alarm", "step": 600, "alarm": "logits-without-spread", "message": "so it is"}
     folders = [
         make_run("a", downstream=True),
@@ -106,16 +106,16 @@ def test_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)), "charts of several runs do not clash"
 
 
-def test_different_corpora_are_told(make_run: MakeRun) -> None:
+def test_different_corpora_are_reported(make_run: MakeRun) -> None:
     told = page(make_run("a"), make_run("b", corpus=CORPUS | {"sources": ["novels/*.txt"]}))
     assert "different blocks" in told.words and "novels/*.txt" in told.words
 
 
-def test_the_page_stands_alone(make_run: MakeRun) -> None:
+def test_page_is_self_contained(make_run: MakeRun) -> None:
     stands_alone(page(make_run(downstream=True)))
 
 
-def test_text_of_others_is_escaped(make_run: MakeRun) -> None:
+def test_untrusted_text_is_escaped(make_run: MakeRun) -> None:
     """Names, settings, sources, tokens, alarms and classes reach the page as text only."""
     sentence = {
         "tokens": [HOSTILE, "a"],
@@ -145,7 +145,7 @@ def test_text_of_others_is_escaped(make_run: MakeRun) -> None:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
 
 
-def test_the_code_it_shows_is_code(make_run: MakeRun) -> None:
+def test_code_examples_are_valid_python(make_run: MakeRun) -> None:
     text = report(ReportConfig([make_run('it\'s "here"')])).read_text()
     blocks = re.findall(r"<pre><code>(.*?)</code></pre>", text, re.DOTALL)
     assert len(blocks) == 3
@@ -153,30 +153,30 @@ def test_the_code_it_shows_is_code(make_run: MakeRun) -> None:
         ast.parse(Page(block).words)
 
 
-def test_lone_surrogates_do_not_stop_it(make_run: MakeRun) -> None:
+def test_lone_surrogates_are_escaped(make_run: MakeRun) -> None:
     folder = make_run(corpus=CORPUS | {"sources": ["\ud800"]})
     assert "\\ud800" in page(folder).words
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "summary.json", "corpus.json"])
-def test_files_that_say_little_still_make_a_page(make_run: MakeRun, file: str) -> None:
+def test_empty_files_still_give_page(make_run: MakeRun, file: str) -> None:
     folder = make_run()
     (folder / file).write_text("{}")
     assert "Curves" in page(folder).words
     assert "Curves" in page(folder, make_run("other")).words
 
 
-def test_a_run_that_has_just_begun_makes_a_page(make_run: MakeRun) -> None:
+def test_report_of_run_without_metrics(make_run: MakeRun) -> None:
     told = page(make_run(finished=False, lines=[], corpus=None))
     assert "Nothing has been logged yet" in told.words and "not been evaluated yet" in told.words
 
 
-def test_the_same_runs_make_the_same_page(make_run: MakeRun) -> None:
+def test_report_is_deterministic(make_run: MakeRun) -> None:
     folder = make_run()
     assert report(ReportConfig([folder])).read_bytes() == report(ReportConfig([folder])).read_bytes()
 
 
-def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+def test_unwritable_output_raises(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run()
     with pytest.raises(ElektronError, match="is a folder: give the name of a file"):
         report(ReportConfig([folder], tmp_path))
@@ -184,7 +184,7 @@ def test_a_page_that_cannot_be_written_is_refused(make_run: MakeRun, tmp_path: P
         report(ReportConfig([folder], folder / "config.yaml" / "page.html"))
 
 
-def test_only_pages_of_ours_are_written_over(make_run: MakeRun, tmp_path: Path) -> None:
+def test_foreign_file_is_not_overwritten(make_run: MakeRun, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     run = make_run("run")
     for _ in range(2):
@@ -195,7 +195,7 @@ def test_only_pages_of_ours_are_written_over(make_run: MakeRun, tmp_path: Path) 
     assert out.read_bytes() == b"\xff years of work"
 
 
-def test_main_figures_and_what_they_mean(make_run: MakeRun) -> None:
+def test_tiles_lead_and_facts_of_finished_run(make_run: MakeRun) -> None:
     run = read_run(make_run())
     told = {tile.name: tile for tile in tiles(run)}
     assert told["Discriminator AUC"].value == "0.761"
@@ -211,7 +211,7 @@ def test_main_figures_and_what_they_mean(make_run: MakeRun) -> None:
     assert facts(run)["discriminator"] == "1.33 M parameters"
 
 
-def test_a_bare_run_still_has_its_headline(make_run: MakeRun) -> None:
+def test_tiles_lead_and_facts_of_run_without_metrics(make_run: MakeRun) -> None:
     run = read_run(make_run(finished=False, lines=[], corpus=None))
     assert {tile.value for tile in tiles(run)} == {"–"}
     assert "its corpus" in lead(run) and facts(run) == {}
@@ -231,11 +231,11 @@ def test_status_of_a_run_in_progress(make_run: MakeRun, length: dict[str, float]
     assert status(read_run(make_run(finished=False, config=config))) == told
 
 
-def test_a_finished_run_needs_no_status(make_run: MakeRun) -> None:
+def test_finished_run_has_empty_status(make_run: MakeRun) -> None:
     assert status(read_run(make_run())) == ""
 
 
-def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun) -> None:
+def test_metrics_missing_from_objective_are_left_out(make_run: MakeRun) -> None:
     line = {"kind": "evaluation", "step": 9, "tokens": 5, "seconds": 1.0, "lm_loss": 3.25}
     run = read_run(make_run(lines=[line], config={"objective": "mlm", "plan": "joint"}))
     assert {tile.name: tile.value for tile in tiles(run)} == {"LM loss": "3.250"}
@@ -243,7 +243,7 @@ def test_figures_that_an_objective_does_not_have_are_left_out(make_run: MakeRun)
     assert detector_code(run) == ""
 
 
-def test_a_continued_run_shows_its_start_and_its_end(make_run: MakeRun) -> None:
+def test_continued_run_shows_metrics_at_start_and_end(make_run: MakeRun) -> None:
     def line(step: int, general: float, domain: float) -> dict[str, Any]:
         losses = {"generator_loss": domain, "discriminator_auc": 0.5 + step / 1000}
         by_source = {f"generator_loss/{HOSTILE}": general, "generator_loss/b": domain}
@@ -267,7 +267,7 @@ def test_a_continued_run_shows_its_start_and_its_end(make_run: MakeRun) -> None:
     assert page(continued, later).words.count("3.000 → 3.250") == 2
 
 
-def test_a_token_classifier_is_asked_in_its_way(make_run: MakeRun) -> None:
+def test_detector_code_and_lead_of_token_classifier(make_run: MakeRun) -> None:
     run = read_run(make_run(config={"family": "modernbert", "plan": "two_stage"}))
     assert "AutoModelForTokenClassification" in detector_code(run)
     assert "trained one after the other by replaced token detection" in lead(run)
@@ -281,14 +281,14 @@ def cells(runs: list[PretrainingRun]) -> dict[str, list[Any]]:
 
 
 def best(runs: list[PretrainingRun]) -> dict[str, list[int]]:
-    """For each column the rows that are marked."""
+    """The rows marked as best, for each column."""
     return {
         name: [row for row, cell in enumerate(column) if getattr(cell, "strong", False)]
         for name, column in cells(runs).items()
     }
 
 
-def test_the_best_of_each_column_is_marked(make_run: MakeRun) -> None:
+def test_best_value_of_each_column_is_marked(make_run: MakeRun) -> None:
     runs = read_runs([make_run("a", end=3.8, speed=9000.0), make_run("b", end=4.2, speed=13000.0)])
     marked = best(runs)
     assert marked["generator_loss"] == [0]
@@ -296,7 +296,7 @@ def test_the_best_of_each_column_is_marked(make_run: MakeRun) -> None:
     assert marked["discriminator_auc"] == [], "equal figures have no best"
 
 
-def test_a_run_in_progress_has_figures_but_is_never_best(make_run: MakeRun) -> None:
+def test_run_in_progress_has_metrics_but_is_never_best(make_run: MakeRun) -> None:
     runs = read_runs([make_run("a"), make_run("b", end=4.2), make_run("c", end=1.0, finished=False)])
     assert best(runs)["generator_loss"] == [0]
     last = {name: getattr(column[2], "text", column[2]) for name, column in cells(runs).items()}
@@ -311,7 +311,7 @@ def test_losses_on_different_text_are_not_ranked(make_run: MakeRun) -> None:
     assert marked["generator_loss"] == []
 
 
-def test_settings_that_differ_are_found(make_run: MakeRun) -> None:
+def test_differing_settings_are_tabulated(make_run: MakeRun) -> None:
     other = {"seed": 2, "optimizer": CONFIG["optimizer"] | {"learning_rate": 1e-3, "extra": 1}}
     runs = read_runs([make_run("a"), make_run("b", config=other)])
     section = settings_section([(Cell(run.name), run.config) for run in runs], "run")
@@ -329,7 +329,7 @@ def test_settings_that_differ_are_found(make_run: MakeRun) -> None:
     assert "num_hidden_layers" not in groups["run"]
 
 
-def test_only_figures_that_a_run_has_get_a_column(make_run: MakeRun) -> None:
+def test_only_logged_metrics_get_column(make_run: MakeRun) -> None:
     assert list(cells(read_runs([make_run("a")]))) == NAMES
     line = {"kind": "evaluation", "step": 1200, "tokens": 5, "seconds": 1.0, "lm_loss": 3.2}
     columns = cells(read_runs([make_run("b", lines=[line])]))
@@ -360,18 +360,18 @@ def example(tokens: str, original: str | None = None, **columns: list[float]) ->
         ("a ## b", "a ## b"),
     ],
 )
-def test_pieces_join_to_words(pieces: str, text: str) -> None:
+def test_wordpieces_are_joined_to_words(pieces: str, text: str) -> None:
     tokens = running_text(example(pieces), PLAIN)
     assert "".join(" " * token.space + token.text for token in tokens) == text
 
 
-def test_replaced_and_guessed_tokens_are_told_apart() -> None:
+def test_only_replaced_tokens_have_correction_and_guessed_are_dotted() -> None:
     shown = running_text(example("the ##y cat sat", "the ##re cat sat", masked=[0, 1, 1, 0]), PLAIN)
     assert [token.correction for token in shown] == [None, "re", None, None]
     assert [token.dotted for token in shown] == [False, False, True, False]
 
 
-def test_shades_run_from_the_median_to_the_highest_probability() -> None:
+def test_shades_range_from_median_to_highest_probability() -> None:
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.1, 0.35, 0.6])]
     found = shades(texts)
     assert (found.lowest, found.highest) == pytest.approx((0.1, 0.6))
@@ -380,8 +380,8 @@ def test_shades_run_from_the_median_to_the_highest_probability() -> None:
     assert [bool(token.note) for token in shown] == [False] * 4 + [True]
 
 
-def test_one_high_probability_leaves_the_others_their_shades() -> None:
-    """In proportion 0.3 would have a shade of 0.22, and 0.2 one of 0.1."""
+def test_shades_depend_on_rank_not_on_highest_probability() -> None:
+    """Proportional to the probability, the shade of 0.3 would be 0.22, and that of 0.2 would be 0.1."""
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.2, 0.3, 1.0])]
     tokens = running_text(texts[0], shades(texts))
     assert [token.shade for token in tokens] == pytest.approx([0, 0, 0, 0.25, 1])
@@ -389,18 +389,18 @@ def test_one_high_probability_leaves_the_others_their_shades() -> None:
     assert {token.shade for token in running_text(texts[0], shades(texts))} == {0}
 
 
-def test_after_a_short_run_no_token_stands_out() -> None:
-    """All probabilities are alike: nothing is marked as suspicious."""
+def test_nearly_equal_probabilities_mark_no_token() -> None:
+    """After a short run all probabilities are nearly equal, and no token is marked as suspicious."""
     texts = [example("a b c d", probability=[0.14, 0.15, 0.15, 0.16])]
     shown = running_text(texts[0], shades(texts))
     assert not any(bool(token.note) for token in shown)
     assert max(token.shade for token in shown) < 0.1
 
 
-def test_at_most_a_tenth_of_the_tokens_is_written_out() -> None:
+def test_at_most_a_tenth_of_probabilities_is_written_out() -> None:
     texts = [example("a " * 40, probability=[0.1] * 25 + [0.9 + n / 1000 for n in range(15)])]
     assert sum(bool(token.note) for token in running_text(texts[0], shades(texts))) == 4
 
 
-def test_without_examples_there_are_shades_all_the_same() -> None:
+def test_shades_without_examples_are_zero() -> None:
     assert shades([]).shade(0.0) == 0

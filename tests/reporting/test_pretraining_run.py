@@ -1,4 +1,4 @@
-"""Reading the folder of a run: whole, growing and damaged."""
+"""Reading the folder of a run that is finished, in progress or damaged."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from elektron.reporting.reading import number
 from tests.reporting.conftest import MakeRun
 
 
-def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
+def test_finished_run_is_read_completely(make_run: MakeRun) -> None:
     run = read_run(make_run("mine", downstream=True))
     assert run.name == "mine" and run.finished
     assert run.config["network.num_hidden_layers"] == 4 and run.config["family"] == "elektron"
@@ -23,7 +23,7 @@ def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
     assert len(run.examples) == 4
 
 
-def test_a_run_in_progress_is_read_up_to_its_cut_line(make_run: MakeRun) -> None:
+def test_incomplete_last_line_of_run_in_progress_is_ignored(make_run: MakeRun) -> None:
     run = read_run(make_run(finished=False))
     assert not run.finished and run.examples == [] and run.downstream is None
     assert run.metrics.unreadable == 0, "the line being written is no damage"
@@ -31,7 +31,7 @@ def test_a_run_in_progress_is_read_up_to_its_cut_line(make_run: MakeRun) -> None
     assert run.position["step"] == 640
 
 
-def test_damaged_lines_are_left_out_and_counted(make_run: MakeRun) -> None:
+def test_damaged_lines_are_skipped_and_counted(make_run: MakeRun) -> None:
     folder = make_run(finished=False)
     damaged = b'{"kind": "train", "ste\n[1]\n\xff\xfe\n\n'
     lines = damaged + b'{"kind": "resumed", "step": NaN}\n{"kind": "new"}\n'
@@ -43,7 +43,7 @@ def test_damaged_lines_are_left_out_and_counted(make_run: MakeRun) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_metrics_file_is_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_arbitrary_metrics_file_does_not_raise(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.yaml").write_text("")
     (folder / "metrics.jsonl").write_bytes(content)
@@ -51,12 +51,12 @@ def test_any_metrics_file_is_read(tmp_path_factory: pytest.TempPathFactory, cont
 
 
 @pytest.mark.parametrize("value", [None, True, "3", [3], float("nan"), float("inf"), 10**400])
-def test_what_is_no_finite_number_is_unknown(value: object) -> None:
+def test_number_is_none_unless_finite(value: object) -> None:
     assert number({"loss": value}, "loss") is None
     assert number({"loss": 3}, "loss") == 3.0 and number({}, "loss") is None
 
 
-def test_names_tell_runs_apart_and_each_is_read_once(make_run: MakeRun) -> None:
+def test_run_names_are_distinct_and_duplicates_are_read_once(make_run: MakeRun) -> None:
     one, two = make_run("a/muon"), make_run("b/muon")
     again = two / ".." / "muon"
     assert [run.name for run in read_runs([one, two, again])] == ["a/muon", "b/muon"]
@@ -71,7 +71,7 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_what_is_no_run_is_refused_with_what_is_missing(make_run: MakeRun, tmp_path: Path) -> None:
+def test_folder_without_run_raises_naming_what_is_missing(make_run: MakeRun, tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "absent")
     folder = make_run("quickstart/run")
     assert "is not a folder" in refusal(folder / "config.yaml")
@@ -84,14 +84,14 @@ def test_what_is_no_run_is_refused_with_what_is_missing(make_run: MakeRun, tmp_p
 
 @pytest.mark.parametrize("file", ["summary.json", "corpus.json", "examples.json"])
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"7", b"null", b"[" * 100_000, b"1" * 5000])
-def test_a_damaged_file_is_refused_by_name(make_run: MakeRun, file: str, content: bytes) -> None:
+def test_damaged_file_raises_naming_it(make_run: MakeRun, file: str, content: bytes) -> None:
     folder = make_run()
     (folder / file).write_bytes(content)
     message = refusal(folder)
     assert str(folder / file) in message and "move it away" in message
 
 
-def test_examples_of_another_shape_are_refused(make_run: MakeRun) -> None:
+def test_malformed_examples_raise(make_run: MakeRun) -> None:
     folder = make_run()
     examples = json.loads((folder / "examples.json").read_text())
     examples[0]["masked"].pop()
@@ -101,7 +101,7 @@ def test_examples_of_another_shape_are_refused(make_run: MakeRun) -> None:
     assert "has no 'original'" in refusal(folder)
 
 
-def test_a_damaged_configuration_is_refused(make_run: MakeRun) -> None:
+def test_damaged_config_raises(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "config.yaml").write_text("steps: [1,")
     assert "not valid YAML" in refusal(folder)

@@ -1,4 +1,4 @@
-"""The rule by which one side is ahead of another."""
+"""The rule that decides whether one side of a comparison is ahead of the other."""
 
 import itertools
 
@@ -32,17 +32,17 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
         ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], None, "not resolved: within the interval"),
     ],
 )
-def test_seeds_and_interval_must_both_bear_it_out(base, other, interval, said):
+def test_outcome_requires_separated_seeds_and_gap_beyond_interval(base, other, interval, said):
     intervals = [interval] * (len(base) + len(other))
     assert str(compare_seeds(base, other, intervals)) == said
 
 
-def test_a_small_figure_may_be_the_good_one():
+def test_less_is_better():
     assert str(compare_seeds([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], [NARROW] * 6, less_is_better=True)) == "ahead"
     assert str(compare_seeds([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], [NARROW] * 6, less_is_better=True)) == "behind"
 
 
-def test_the_wider_interval_of_the_two_counts():
+def test_wider_of_two_intervals_decides():
     base, other = [0.70, 0.71, 0.72], [0.80, 0.81, 0.82]
     assert str(compare_seeds(base, other)) == "ahead"
     for intervals in ([NARROW] * 3 + [WIDE] * 3, [WIDE] * 3 + [NARROW] * 3):
@@ -51,7 +51,7 @@ def test_the_wider_interval_of_the_two_counts():
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4])
-def test_how_often_chance_alone_pulls_seeds_apart(seeds):
+def test_separation_odds_equal_enumeration(seeds):
     places = range(2 * seeds)
     apart = sum(
         max(side) < min(set(places) - set(side)) or min(side) > max(set(places) - set(side))
@@ -62,7 +62,7 @@ def test_how_often_chance_alone_pulls_seeds_apart(seeds):
 
 
 @given(VALUES, VALUES)
-def test_a_claim_needs_seeds_that_do_not_overlap(pretrained: list[float], scratch: list[float]) -> None:
+def test_gain_is_claimed_only_if_seeds_do_not_overlap(pretrained: list[float], scratch: list[float]) -> None:
     said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), format_value=str, format_difference=str)
     enough = min(len(pretrained), len(scratch)) >= MIN_SEEDS
     assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
@@ -79,6 +79,6 @@ def test_a_claim_needs_seeds_that_do_not_overlap(pretrained: list[float], scratc
         ([0.67, 0.67], [0.62, 0.62], "Not resolved, fewer than 3 seeds: 0.67 against 0.62"),
     ],
 )
-def test_the_sentence_on_pretraining(pretrained: list[float], scratch: list[float], begins: str) -> None:
+def test_pretraining_gain_sentence(pretrained: list[float], scratch: list[float], begins: str) -> None:
     said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), *["{:.2f}".format] * 2)
     assert said.startswith(begins)

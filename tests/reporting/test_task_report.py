@@ -1,4 +1,4 @@
-"""The page on a fine-tuned model: it says what the folder says, stands alone, and escapes."""
+"""Report on a fine-tuned model: content, self-contained HTML, and escaping of untrusted text."""
 
 import ast
 import json
@@ -50,7 +50,7 @@ def changed(files: tuned.Files, name: str, **values: Any) -> tuned.Files:
 
 
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_each_task_has_a_page(name: str, tmp_path: Path) -> None:
+def test_report_of_each_task(name: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / name, tuned.KINDS[name]())
     assert write_report(folder) == folder / "report.html"
     told = page(folder)
@@ -61,13 +61,13 @@ def test_each_task_has_a_page(name: str, tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_report_command_takes_such_folders(tmp_path: Path) -> None:
+def test_report_accepts_folder_of_fine_tuned_model(tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / "a", tuned.tagging())
     assert report(ReportConfig([folder])) == folder / "report.html"
     assert "Token classification" in (folder / "report.html").read_text()
 
 
-def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
+def test_report_compares_several_models(tmp_path: Path) -> None:
     worse = changed(tuned.classification(), "metrics.json", accuracy=0.8, f1=0.84)
     folders = [
         tuned.write(tmp_path / "a", tuned.classification()),
@@ -84,7 +84,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def seeds(*figures: float) -> tuned.Files:
-    """A model with as many seeds, of which the last is kept."""
+    """A model with one seed for each figure, of which the last is kept."""
     runs = [tuned.run(seed=seed, figure=figure, kept=figure == figures[-1]) for seed, figure in enumerate(figures, 1)]
     files = changed(tuned.classification(), "metrics.json", accuracy=figures[-1])
     return changed(files | {"runs.json": runs}, "metrics.json", intervals={"accuracy": [0.8, 0.84]})
@@ -106,7 +106,7 @@ def seeds(*figures: float) -> tuned.Files:
         ((0.88,), "“b” against “a” is not resolved, fewer than 3 seeds: "),
     ],
 )
-def test_medians_decide_by_the_rule_of_all_comparisons(
+def test_models_are_compared_by_seed_comparison_rule(
     figures: tuple[float, ...], found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [
@@ -118,16 +118,14 @@ def test_medians_decide_by_the_rule_of_all_comparisons(
     assert capsys.readouterr().out.startswith(found)
 
 
-def test_a_comparison_is_not_written_over_the_report_of_a_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_comparison_does_not_overwrite_report_of_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folders = [tuned.write(tmp_path / name, tuned.classification()) for name in "ab"]
     assert report(ReportConfig(folders)) == Path("comparison.html")
     assert report(ReportConfig([folders[0]] * 2)) == folders[0] / "report.html"
 
 
-def test_models_scored_on_other_rows_are_not_ranked(tmp_path: Path) -> None:
+def test_models_scored_on_different_rows_are_not_ranked(tmp_path: Path) -> None:
     folders = [
         tuned.write(tmp_path / "a", tuned.classification()),
         tuned.write(tmp_path / "b", tuned.many_classes()),
@@ -137,7 +135,7 @@ def test_models_scored_on_other_rows_are_not_ranked(tmp_path: Path) -> None:
     assert "not tested on the same rows" in told.words and "svg" not in told.elements
 
 
-def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:
+def test_report_of_run_and_model_together_raises(make_run: MakeRun, tmp_path: Path) -> None:
     model = tuned.write(tmp_path / "model", tuned.tagging())
     with pytest.raises(ElektronError, match="two reports, not one") as refusal:
         report(ReportConfig([make_run(), model]))
@@ -145,7 +143,7 @@ def test_runs_and_models_do_not_mix(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("classes", "matrix", "pairs"), [(4, 1, False), (50, 1, True), (51, 0, True)])
-def test_many_classes_are_shown_by_a_matrix_and_their_most_confused_pairs(
+def test_confusion_matrix_and_pairs_depend_on_number_of_classes(
     classes: int, matrix: int, pairs: bool, tmp_path: Path
 ) -> None:
     folder = tuned.write(tmp_path / "a", tuned.many_classes(classes))
@@ -155,7 +153,7 @@ def test_many_classes_are_shown_by_a_matrix_and_their_most_confused_pairs(
     assert ("The 50 classes of lowest F1, of 51." in text) == (classes == 51)
 
 
-def test_cells_of_a_matrix_say_what_they_are(tmp_path: Path) -> None:
+def test_confusion_matrix_cells_have_titles(tmp_path: Path) -> None:
     told = page(tuned.write(tmp_path / "a", tuned.classification()))
     titles = [value for name, value in told.attributes if name == "title"]
     # 110 of 596 rows of "neg"
@@ -164,14 +162,14 @@ def test_cells_of_a_matrix_say_what_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left_out", ["details.json", "runs.json", "predictions.jsonl", "config.yaml"])
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_what_is_missing_does_not_show(name: str, left_out: str, tmp_path: Path) -> None:
+def test_missing_files_are_left_out_of_report(name: str, left_out: str, tmp_path: Path) -> None:
     files = tuned.KINDS[name]()
     del files[left_out]
     assert "All metrics" in page(tuned.write(tmp_path / "a", files)).words
 
 
-def test_two_files_are_enough(tmp_path: Path) -> None:
-    """Figures of an evaluation, with no model in the folder."""
+def test_report_from_task_and_metrics_files_only(tmp_path: Path) -> None:
+    """The folder has metrics of an evaluation, but no model."""
     files = {"task.json": {"task": "classification"}, "metrics.json": {"accuracy": 0.5, "rows": 3}}
     told = page(tuned.write(tmp_path / "a", files))
     assert "Accuracy is 50.0 % on 3 rows" in told.words
@@ -190,14 +188,14 @@ def test_two_files_are_enough(tmp_path: Path) -> None:
         ("task.json", "3", "must hold a JSON object"),
     ],
 )
-def test_damage_is_told_in_one_line(file: str, content: str, message: str, tmp_path: Path) -> None:
+def test_damaged_file_raises_in_one_line(file: str, content: str, message: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / "a", tuned.classification() | {file: content})
     with pytest.raises(ElektronError, match=message) as refusal:
         write_report(folder)
     assert "\n" not in str(refusal.value) and file in str(refusal.value)
 
 
-def test_another_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_without_task_or_metrics_raises(tmp_path: Path) -> None:
     with pytest.raises(ElektronError, match=r"no task\.json"):
         write_report(tmp_path)
     (tmp_path / "task.json").write_text("{}")
@@ -205,8 +203,8 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_paths_are_those_that_the_folder_will_have(tmp_path: Path) -> None:
-    """It is read before `new_folder` gives it its name; `evaluate` writes no config.yaml."""
+def test_paths_use_final_name_of_folder(tmp_path: Path) -> None:
+    """The folder is read before `atomic_folder` renames it; `evaluate` writes no config.yaml."""
     files = tuned.tagging()
     del files["config.yaml"]
     told = page(tuned.write(tmp_path / ".final.partial", files))
@@ -214,7 +212,7 @@ def test_paths_are_those_that_the_folder_will_have(tmp_path: Path) -> None:
 
 
 def hostile(value: Any) -> Any:
-    """The same with every text in it replaced, names of files' fields excepted."""
+    """The same value with every string in it replaced by HOSTILE, except keys."""
     if isinstance(value, str):
         return HOSTILE
     if isinstance(value, list):
@@ -225,7 +223,7 @@ def hostile(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
+def test_untrusted_text_is_escaped(name: str, tmp_path: Path) -> None:
     files = {
         file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
@@ -246,7 +244,7 @@ def test_text_of_others_is_escaped(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e299])
 @pytest.mark.parametrize("name", tuned.KINDS)
-def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> None:
+def test_report_of_extreme_values(name: str, value: float, tmp_path: Path) -> None:
     def odd(content: Any) -> Any:
         if isinstance(content, list):
             return [odd(item) for item in content]
@@ -259,38 +257,38 @@ def test_odd_figures_make_a_page(name: str, value: float, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["classification", "regression", "answers", "translation"])
-def test_the_code_it_shows_is_code(name: str, tmp_path: Path) -> None:
+def test_code_example_is_valid_python(name: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / 'it\'s "here"', tuned.KINDS[name]())
     blocks = re.findall(r"<pre><code>(.*?)</code></pre>", write_report(folder).read_text(), re.DOTALL)
     assert len(blocks) == 2
     ast.parse(Page(blocks[1]).words)
 
 
-def test_the_same_folder_makes_the_same_page(tmp_path: Path) -> None:
+def test_report_is_deterministic(tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / "a", tuned.classification())
     assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
 
 
-def test_few_seeds_claim_nothing(tmp_path: Path) -> None:
+def test_few_seeds_are_reported_as_not_resolved(tmp_path: Path) -> None:
     files = tuned.classification()
     files["runs.json"] = [tuned.run(kept=True), tuned.run("scratch", figure=0.7)]
     assert "Not resolved" in page(tuned.write(tmp_path / "a", files)).words
 
 
-def test_random_weights_are_told(tmp_path: Path) -> None:
+def test_missing_pretrained_weights_are_reported(tmp_path: Path) -> None:
     files = changed(tuned.tagging(), "details.json", weights={"loaded": 0, "new": 9})
     assert "no pretrained weights were loaded" in page(tuned.write(tmp_path / "a", files)).words
     named = changed(files, "details.json", model="scratch:electra-small")
     assert "no pretrained weights were loaded" not in page(tuned.write(tmp_path / "b", named)).words
 
 
-def test_infinities_are_left_out(tmp_path: Path) -> None:
+def test_nan_metrics_are_left_out(tmp_path: Path) -> None:
     text = json.dumps(tuned.tagging()["metrics.json"]).replace("0.811", "NaN")
     told = page(tuned.write(tmp_path / "a", tuned.tagging() | {"metrics.json": text}))
     assert "nan" not in told.words.lower().split()
 
 
-def test_the_chosen_settings_are_those_kept_or_run_most_often(tmp_path: Path) -> None:
+def test_chosen_settings_are_kept_or_run_most_often(tmp_path: Path) -> None:
     result = read_task_result(tuned.write(tmp_path / "a", tuned.classification()))
     assert result.tried == ["learning_rate"]
     assert [(t.side, len(t.runs)) for t in result.trials] == [
@@ -301,7 +299,7 @@ def test_the_chosen_settings_are_those_kept_or_run_most_often(tmp_path: Path) ->
         assert trial is not None and trial.settings == {"learning_rate": 0.001}
 
 
-def test_with_one_seed_the_best_on_eval_is_chosen(tmp_path: Path) -> None:
+def test_settings_best_on_eval_are_chosen_with_one_seed(tmp_path: Path) -> None:
     files = tuned.classification()
     files["runs.json"] = [
         tuned.run("scratch", figure=figure, settings={"epochs": count})
@@ -311,7 +309,7 @@ def test_with_one_seed_the_best_on_eval_is_chosen(tmp_path: Path) -> None:
     assert trial is not None and trial.settings == {"epochs": 10}
 
 
-def test_sides_compare_on_eval_where_one_has_no_test_rows(tmp_path: Path) -> None:
+def test_sides_are_compared_on_eval_if_one_has_no_test_metrics(tmp_path: Path) -> None:
     files = tuned.classification()
     files["runs.json"] = [tuned.run(kept=True), tuned.run("scratch", test=False)]
     gain = pretraining_gain(read_task_result(tuned.write(tmp_path / "a", files)))
@@ -319,5 +317,5 @@ def test_sides_compare_on_eval_where_one_has_no_test_rows(tmp_path: Path) -> Non
     assert "Another" not in gain[2], "the interval is of other rows"
 
 
-def test_one_side_is_no_comparison(tmp_path: Path) -> None:
+def test_pretraining_gain_is_none_with_one_side(tmp_path: Path) -> None:
     assert pretraining_gain(read_task_result(tuned.write(tmp_path / "a", tuned.regression()))) is None

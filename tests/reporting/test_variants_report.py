@@ -1,4 +1,4 @@
-"""Table, plot and page of a comparison."""
+"""Table, charts and page of a comparison of variants."""
 
 import dataclasses
 import json
@@ -88,7 +88,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> None:
+def test_table_rows_have_median_spread_and_verdict() -> None:
     text = comparison_markdown(comparison())
     table = [cells(line) for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 6
@@ -102,7 +102,7 @@ def test_a_row_for_each_variant_and_budget_with_median_spread_and_verdict() -> N
     assert first[4:6] == ["4.200", "0.810"]
 
 
-def test_simple_baselines_stand_beside_the_probes() -> None:
+def test_notes_list_simple_baselines_of_probe() -> None:
     found = comparison()
     sst2 = dataclasses.replace(found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
     first = dataclasses.replace(found.runs[0], probes=found.runs[0].probes | {"sst2": sst2})
@@ -111,12 +111,12 @@ def test_simple_baselines_stand_beside_the_probes() -> None:
     assert line.endswith("Simple baselines: 50.9 % (always '1'), 80.0 % (TF-IDF).")
 
 
-def test_columns_are_aligned_for_a_terminal() -> None:
+def test_markdown_columns_are_aligned() -> None:
     lines = [line for line in comparison_markdown(comparison()).splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
 
 
-def test_with_one_budget_there_is_no_column_of_it_and_with_one_seed_no_spread() -> None:
+def test_one_budget_has_no_column_and_one_seed_no_spread() -> None:
     text = comparison_markdown(comparison(budgets=("2m",), seeds=1))
     assert "budget" not in text.splitlines()[0]
     assert "81.0 % |" in text and "(" not in text.splitlines()[2]
@@ -124,7 +124,7 @@ def test_with_one_budget_there_is_no_column_of_it_and_with_one_seed_no_spread() 
     assert "fewer than 3 seeds resolve nothing" in text
 
 
-def test_notes_say_what_the_figures_rest_on() -> None:
+def test_notes_state_settings_seeds_budgets_and_rows() -> None:
     found = " ".join(notes(comparison()))
     assert "with batch_size 32 in all variants" in found
     assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in found
@@ -135,7 +135,7 @@ def test_notes_say_what_the_figures_rest_on() -> None:
     assert "Device: CPU, 2 threads." in found
 
 
-def test_notes_name_what_makes_figures_less_than_honest() -> None:
+def test_notes_report_collapse_and_different_devices() -> None:
     made = comparison()
     fell = dataclasses.replace(made.runs[0].probes["sst2"], collapsed="it says 1 of every text")
     runs = [
@@ -147,12 +147,12 @@ def test_notes_name_what_makes_figures_less_than_honest() -> None:
     assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
 
 
-def test_where_the_rate_is_what_varies_it_is_not_said_to_be_untuned() -> None:
+def test_varied_learning_rate_is_not_reported_as_untuned() -> None:
     variants = [VariantResult("optimizer.learning_rate=1", {"optimizer.learning_rate": 1})]
     assert "tuned per variant" not in " ".join(notes(dataclasses.replace(comparison(), variants=variants)))
 
 
-def test_the_page_stands_alone_and_leads_to_every_run() -> None:
+def test_page_is_self_contained_and_links_every_run() -> None:
     page = Page(variants_report(comparison()).html())
     assert not {"script", "link", "img", "iframe", "object"} & set(page.elements)
     links = [value for name, value in page.attributes if name == "href" and value[0] != "#"]
@@ -163,7 +163,7 @@ def test_the_page_stands_alone_and_leads_to_every_run() -> None:
     assert page.elements.count("svg") == 2
 
 
-def test_names_of_others_stay_text() -> None:
+def test_untrusted_names_are_escaped() -> None:
     made = comparison((HOSTILE, "b"), budgets=("2m",))
     page = Page(variants_report(made).html())
     assert "<img" not in variants_report(made).html() and "script" not in page.elements
@@ -173,7 +173,7 @@ def test_names_of_others_stay_text() -> None:
     assert "\x1b" not in comparison_markdown(made)
 
 
-def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
+def test_quality_lines_have_marker_per_run_and_line_of_medians() -> None:
     drawn = quality_lines(comparison(), "sst2")
     assert [len(points) for points, _ in drawn] == [2, 6] * 3
     single = quality_lines(comparison(budgets=("2m",)), "sst2")
@@ -183,7 +183,7 @@ def test_a_mark_for_each_run_and_a_line_through_the_medians() -> None:
     assert [chart.title for chart in section.blocks[1].blocks] == ["sst2", "sts-b"]
 
 
-def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() -> None:
+def test_runs_without_flops_keep_charts_and_table_rows() -> None:
     made = comparison(budgets=("2m",))
     runs = [dataclasses.replace(run, flops=None) for run in made.runs]
     made = dataclasses.replace(made, runs=runs)
@@ -199,11 +199,11 @@ def test_a_run_whose_operations_were_not_counted_is_left_out_of_the_plot_only() 
         (2.1e15, 5.5e15, [5e15]),
     ],
 )
-def test_round_numbers_of_an_axis_of_powers(low: float, high: float, ticks: list[float]) -> None:
+def test_round_numbers_of_logarithmic_axis(low: float, high: float, ticks: list[float]) -> None:
     assert round_numbers(low, high) == pytest.approx(ticks)
 
 
-def test_all_figures_are_written_beside_table_and_page(tmp_path: Path) -> None:
+def test_write_comparison_writes_markdown_html_and_json(tmp_path: Path) -> None:
     text = write_comparison(tmp_path, comparison())
     assert (tmp_path / MARKDOWN).read_text() == text
     assert (tmp_path / PAGE).is_file()

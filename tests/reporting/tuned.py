@@ -1,4 +1,4 @@
-"""Folders as `elektron finetune` leaves them, one a task, with figures as real ones are."""
+"""Folders as `elektron finetune` writes them, one for each task, with realistic metrics."""
 
 import json
 import random
@@ -57,7 +57,7 @@ def baseline(name: str, **metrics: float) -> dict[str, Any]:
 
 
 def epochs(figure: float, draw: random.Random, count: int = 3) -> list[dict[str, Any]]:
-    """Epochs of a run that ends near a figure."""
+    """Epochs of a run whose metric ends near `figure`."""
     return [
         {
             "epoch": float(epoch),
@@ -99,7 +99,7 @@ def run(
 
 
 def classification() -> Files:
-    """Two classes, two rates tried, three seeds, against scratch."""
+    """Two classes, two learning rates, three seeds, pre-trained and from scratch."""
     draw = random.Random(1)
     rows = []
     for place in range(120):
@@ -177,7 +177,7 @@ def classification() -> Files:
 
 
 def many_classes(classes: int = 14) -> Files:
-    """More classes, chosen and reported on the same rows."""
+    """More classes; the model is chosen and reported on the same rows."""
     draw = random.Random(2)
     labels = [f"topic {place}" for place in range(classes)]
     counts = [
@@ -212,7 +212,7 @@ def many_classes(classes: int = 14) -> Files:
 
 
 def regression() -> Files:
-    """Pairs of texts and how alike they are; two seeds."""
+    """Pairs of texts with their similarity; two seeds."""
     draw = random.Random(3)
     truths = [draw.uniform(0, 5) for _ in range(400)]
     points = [[truth, min(5.0, max(0.0, truth + draw.gauss(0, 0.7)))] for truth in truths]

@@ -1,4 +1,4 @@
-"""Models of all tasks with random weights, and the application of one in this process."""
+"""Models of all tasks with random weights, and test clients and servers for them."""
 
 import contextlib
 import dataclasses
@@ -36,7 +36,7 @@ CLASSES = {
 
 @dataclasses.dataclass
 class Models:
-    """Makes the folder of a model by task once, and the settings to serve it."""
+    """Creates one model per task on first use, and its serving configuration."""
 
     tokenizer_folder: object
     folder: object
@@ -102,7 +102,7 @@ def models(tokenizer_folder, tmp_path_factory, encoders):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def client(models):
-    """A classifier's application."""
+    """A test client of a classifier."""
     with models.client() as client:
         yield client
 
@@ -112,14 +112,14 @@ def post(client, rows):
 
 
 def error_of(response):
-    """The message of an error, which is the only thing in it."""
+    """The message of an error response, which must be its only field."""
     (message,) = json.loads(response.content).values()
     return message
 
 
 @contextlib.contextmanager
 def served(models, task="classification", **settings):
-    """The address of a model's server, which runs in a thread."""
+    """Serve a model in a thread and yield its address."""
     import uvicorn
 
     from elektron.serve.serve import listen

@@ -1,4 +1,4 @@
-"""The API: answers equal to those of `elektron predict`, limits, and every bad request a 4xx with one line of JSON."""
+"""The API: predictions equal to `elektron predict`, limits, and a 4xx with a JSON message for every bad request."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ ROWS = {
 
 
 def predicted(config, rows):
-    """What `elektron predict` answers, without the columns of the rows."""
+    """The predictions of `elektron predict`, without the columns of the rows."""
     rows = predictions(PredictConfig(model=config.model, task=config.task, input=rows, allow_unknown=True))
     prefix = "predicted_"
     return [
@@ -50,13 +50,13 @@ def predicted(config, rows):
 
 
 def detected(config, rows):
-    """What `elektron detect` writes, without the columns of the rows."""
+    """The predictions of `elektron detect`, without the columns of the rows."""
     detector = load_detector(DetectConfig(model=config.model))
     return detector.predict([Record(row, {}, "") for row in rows])
 
 
 def close(found, expected):
-    """Equal but for rounding: the rows of a batch decide how a sum is split."""
+    """Whether values are equal up to rounding, since the order of summation depends on the batch."""
     if isinstance(expected, float):
         return found == pytest.approx(expected, abs=2e-5)
     if isinstance(expected, dict):
@@ -67,7 +67,7 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize("task", ROWS)
-def test_the_answers_are_those_of_predict(models, task):
+def test_predictions_equal_predict_command(models, task):
     expected = predicted(models.config(task), ROWS[task])
     with models.client(task) as client:
         answer = post(client, ROWS[task])
@@ -77,7 +77,7 @@ def test_the_answers_are_those_of_predict(models, task):
     assert {field["name"] for field in fields if field["required"]} == ROWS[task][0].keys()
 
 
-def test_a_pretraining_run_finds_suspicious_words(models):
+def test_pretraining_run_predictions_equal_detector(models):
     rows = [{"text": "the cat apple the river ."}, {"text": "an apple"}]
     expected = detected(models.config("detection"), rows)
     assert expected[0]["suspicious"][0]["suggestions"]
@@ -88,7 +88,7 @@ def test_a_pretraining_run_finds_suspicious_words(models):
 
 
 @pytest.mark.parametrize("task", ["classification", "token-classification", "question-answering"])
-def test_explanations_are_those_of_explain(models, task):
+def test_explanations_equal_explainer(models, task):
     config = models.config(task)
     expected = Explainer.of(ExplainConfig(model=config.model)).explain(Record(ROWS[task][0], {}, ""))
     with models.client(task) as client:
@@ -103,7 +103,7 @@ def test_explanations_are_those_of_explain(models, task):
     assert close(found, expected.as_json())
 
 
-def test_an_exported_model(models, monkeypatch):
+def test_exported_model_predicts_without_explanations(models, monkeypatch):
     pytest.importorskip("onnxruntime")
     folder = models.folder / "exported"
     export(ExportConfig(model=models.path("classification"), out=folder))
@@ -114,13 +114,13 @@ def test_an_exported_model(models, monkeypatch):
         assert not client.get("/model").json()["explains"]
 
 
-def test_what_cannot_be_explained_has_no_route(models):
+def test_explain_route_is_absent_for_unsupported_tasks(models):
     with models.client("multiple-choice") as client:
         assert not client.get("/model").json()["explains"]
         assert client.post("/explain", json={}).status_code == 404
 
 
-def test_pairs_where_a_model_does_not_say_whether_it_reads_them(models):
+def test_pair_is_required_in_all_rows_or_none(models):
     rows = [{"text": "the cat .", "pair": "the dog ."}, {"text": "an apple", "pair": "bread"}]
     with models.client() as client:
         assert close(post(client, rows).json()["predictions"], predicted(models.config(), rows))
@@ -129,7 +129,7 @@ def test_pairs_where_a_model_does_not_say_whether_it_reads_them(models):
     assert error_of(refused) == "rows[1]: pair: give it in all rows or in none"
 
 
-def test_a_csv_comes_back_as_predict_writes_it(models, client, tmp_path):
+def test_csv_predictions_equal_predict_command(models, client, tmp_path):
     content = '\ufeffid;sentence;label\n1;"the cat; ""sees"" .";x\n2;an apple\n3;;y\n'
     path = tmp_path / "in.csv"
     path.write_text(content)
@@ -140,7 +140,7 @@ def test_a_csv_comes_back_as_predict_writes_it(models, client, tmp_path):
     assert [row["id"] for row in answer.json()["rows"]] == ["1", "2", "3"]
 
 
-def test_the_column_of_a_csv_can_be_given(client):
+def test_csv_text_column_can_be_selected(client):
     headers = {"Content-Type": "text/csv"}
     content = "a,b\nthe cat .,an apple\n"
     assert client.post("/predict/csv", content=content, headers=headers).status_code == 422
@@ -150,7 +150,7 @@ def test_the_column_of_a_csv_can_be_given(client):
     assert (wrong.status_code, "?text=" in error_of(wrong)) == (422, True)
 
 
-def test_requests_at_once_each_get_their_own_answers(models):
+def test_concurrent_requests_get_their_own_predictions(models):
     texts = [f"{subject} {verb} ." for subject in ("the cat", "an apple") for verb in "abcdefgh"]
     rows = [{"text": text} for text in texts]
     expected = predicted(models.config(), rows)
@@ -169,7 +169,7 @@ def test_requests_at_once_each_get_their_own_answers(models):
     assert close([found[number] for number in range(len(rows))], expected)
 
 
-def test_characters_that_the_model_does_not_know_are_named(client):
+def test_unknown_characters_are_reported_in_warnings(client):
     answer = post(client, [{"text": "the 電 cat"}]).json()
     assert "電" in answer["warnings"][0]
     assert post(client, [{"text": "the cat"}]).json()["warnings"] == []
@@ -199,7 +199,7 @@ def test_limits_of_rows_characters_and_bytes(models):
 
 
 def held(monkeypatch):
-    """Have the model wait; returns what lets it go on, and what says that it is waiting."""
+    """Block the model; returns the event that releases it and the event that is set once it is blocked."""
     go_on, waits = threading.Event(), threading.Event()
     forward = Classification.forward
 
@@ -212,7 +212,7 @@ def held(monkeypatch):
     return go_on, waits
 
 
-def test_a_full_queue_is_429_and_the_others_are_answered(models, monkeypatch):
+def test_full_queue_returns_429_and_queued_request_completes(models, monkeypatch):
     go_on, waits = held(monkeypatch)
     with models.client(max_queue=2) as client:
         found = []
@@ -229,7 +229,7 @@ def test_a_full_queue_is_429_and_the_others_are_answered(models, monkeypatch):
         assert "elektron_queue_rows 0\n" in client.get("/metrics").text
 
 
-def test_no_answer_in_time_is_503(models, monkeypatch):
+def test_timeout_returns_503(models, monkeypatch):
     go_on, _ = held(monkeypatch)
     with models.client(timeout=0.2) as client:
         late = post(client, TEXTS[:1])
@@ -239,7 +239,7 @@ def test_no_answer_in_time_is_503(models, monkeypatch):
         assert post(client, TEXTS[:1]).status_code == 200
 
 
-def test_a_defect_is_500_without_details_and_the_server_goes_on(models, monkeypatch):
+def test_internal_error_returns_500_without_details_and_server_recovers(models, monkeypatch):
     with models.client() as client:
         with monkeypatch.context() as patch:
             patch.setattr(Classification, "forward", lambda *_: 1 / 0)
@@ -253,7 +253,7 @@ JSON = "application/json"
 
 
 def hostile():
-    """Requests as method, path, headers and content: none is one that the API takes."""
+    """Invalid requests as method, path, headers and content."""
     values = [
         *(None, True, 0, -1, 1.5, 10**30, [], {}, [[]], ["a"], [None], {"a": "b"}, "", " ", "\n\t"),
         *("\0", "a\0b", "\u3000", "x" * 20_001, "x" * 100_000),
@@ -333,7 +333,7 @@ def hostile():
     yield "POST", "/predict", {"Content-Type": JSON, "Content-Length": "99999999999"}, good
 
 
-def test_hostile_requests_are_4xx_and_the_server_still_answers(client, models):
+def test_hostile_requests_return_4xx_and_server_still_predicts(client, models):
     expected = post(client, TEXTS).json()
     requests = list(hostile())
     assert len(requests) >= 300
@@ -346,21 +346,21 @@ def test_hostile_requests_are_4xx_and_the_server_still_answers(client, models):
     assert post(client, TEXTS).json() == expected
 
 
-def test_html_and_paths_are_texts_like_others(client):
+def test_html_and_paths_are_predicted_as_plain_text(client):
     texts = ["<script>alert(1)</script>", "../../etc/passwd", "'; DROP TABLE x; --", "{{7*7}}"]
     answer = post(client, [{"text": text} for text in texts])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert len(answer.json()["predictions"]) == 4
 
 
-def test_only_names_of_this_machine_are_answered_on_loopback(models, client):
+def test_loopback_hosts_are_accepted_and_no_host_list_accepts_all(models, client):
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000"):
         assert client.get("/model", headers={"Host": host}).status_code == 200
     with models.client(hosts=None) as open_to_all:
         assert open_to_all.get("/model", headers={"Host": "name.example"}).status_code == 200
 
 
-def test_no_other_origin_is_allowed(client):
+def test_cors_headers_are_absent_and_security_headers_are_set(client):
     for path, method in (("/", "GET"), ("/predict", "POST"), ("/predict", "OPTIONS")):
         headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
         answer = client.request(method, path, headers=headers)
@@ -369,7 +369,7 @@ def test_no_other_origin_is_allowed(client):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_local_paths_are_not_told(models, client):
+def test_local_paths_are_not_exposed(models, client):
     for path in ("/", "/model", "/openapi.json", "/metrics", "/health"):
         assert str(models.folder) not in client.get(path).text
     assert client.get("/model").json()["model"] == "classification"
@@ -390,7 +390,7 @@ def test_metrics_count_requests_by_status_and_rows(models):
     assert "secret" not in text
 
 
-def test_the_page_loads_nothing_and_runs_its_own_script_only(client):
+def test_page_csp_allows_only_its_own_script_and_style(client):
     answer = client.get("/")
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -402,7 +402,7 @@ def test_the_page_loads_nothing_and_runs_its_own_script_only(client):
     assert not re.search(r"https?:|innerHTML|src=|@import|url\(|\son\w+=|eval\(", answer.text)
 
 
-def test_the_description_has_every_route_and_the_fields_of_a_row(client):
+def test_openapi_lists_all_routes_and_row_fields(client):
     description = client.get("/openapi.json").json()
     assert description["paths"].keys() == {*("/predict", "/predict/csv", "/explain", "/model", "/health", "/metrics")}
     content = description["paths"]["/predict"]["post"]["requestBody"]["content"]

@@ -1,4 +1,4 @@
-"""The queue: what shares a batch, in which order, and what becomes of errors and of requests that are given up."""
+"""The request queue: composition and order of batches, errors, and cancelled requests."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ def records(*texts, **more):
 
 
 class Model:
-    """Answers in capitals, keeps the batches, and waits before the first until it is told to go on."""
+    """Returns texts in upper case, records its batches, and blocks until `go_on` is set."""
 
     def __init__(self):
         self.batches = []
@@ -46,7 +46,7 @@ def run(scenario, max_queue=100):
 
 
 async def after_the_first(batcher, model, *requests, most=100):
-    """Submit a request that the model holds, then others that wait together; returns their outcomes."""
+    """Submit a request that blocks the model, then others that queue together; returns the outcomes of these."""
     first = asyncio.create_task(batcher.submit(model, records("first")))
     await asyncio.sleep(0.01)
     waiting = [asyncio.create_task(batcher.submit(model, rows, most)) for rows in requests]
@@ -56,7 +56,7 @@ async def after_the_first(batcher, model, *requests, most=100):
     return await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def test_what_waits_is_answered_together_a_row_of_each_in_turn():
+def test_waiting_requests_share_a_batch_in_round_robin_order():
     model = Model()
     rows = records("a1", "a2", "a3"), records("b1"), records("c1", "c2")
     found = run(lambda batcher: after_the_first(batcher, model, *rows))
@@ -64,21 +64,21 @@ def test_what_waits_is_answered_together_a_row_of_each_in_turn():
     assert model.batches == [["first"], ["a1", "b1", "c1", "a2", "c2", "a3"]]
 
 
-def test_a_long_request_does_not_hold_up_a_short_one():
+def test_long_request_does_not_delay_short_one():
     model = Model()
     rows = records(*"abcdef"), records("x")
     run(lambda batcher: after_the_first(batcher, model, *rows, most=2))
     assert model.batches == [["first"], ["a", "x"], ["b", "c"], ["d", "e"], ["f"]]
 
 
-def test_a_batch_ends_before_its_characters_are_too_many():
+def test_batch_size_is_limited_by_characters():
     model = Model()
     long = "x" * (batching.CHARACTERS_AT_ONCE // 2)
     run(lambda batcher: after_the_first(batcher, model, *(records(long),) * 3, records("y")))
     assert [len(batch) for batch in model.batches] == [1, 1, 1, 2]
 
 
-def test_records_with_other_roles_are_another_batch():
+def test_records_with_different_roles_are_batched_separately():
     model = Model()
     rows = records("a"), records("b", pair="p"), records("c")
     found = run(lambda batcher: after_the_first(batcher, model, *rows))
@@ -86,14 +86,14 @@ def test_records_with_other_roles_are_another_batch():
     assert model.batches == [["first"], ["a", "c"], ["b"]]
 
 
-def test_requests_that_do_not_mix_do_not_shorten_one_another():
+def test_incompatible_requests_do_not_split_each_others_batches():
     model = Model()
     rows = records(*"abcd"), records(*"wxyz", pair="p")
     assert run(lambda batcher: after_the_first(batcher, model, *rows)) == [list("ABCD"), list("WXYZ")]
     assert model.batches == [["first"], list("abcd"), list("wxyz")]
 
 
-def test_an_error_is_that_of_its_request_alone():
+def test_error_fails_only_its_own_request():
     model = Model()
     rows = records("a1", "a2"), records("b", "bad"), records("c")
     a, b, c = run(lambda batcher: after_the_first(batcher, model, *rows))
@@ -101,7 +101,7 @@ def test_an_error_is_that_of_its_request_alone():
     assert isinstance(b, ElektronError)
 
 
-def test_a_request_that_is_given_up_is_not_computed():
+def test_cancelled_request_is_not_computed():
     model = Model()
 
     async def scenario(batcher):
@@ -121,7 +121,7 @@ def test_a_request_that_is_given_up_is_not_computed():
     assert model.batches == [["first"], ["c"]]
 
 
-def test_more_rows_than_may_wait_are_refused():
+def test_rows_above_queue_limit_raise():
     model = Model()
 
     async def scenario(batcher):

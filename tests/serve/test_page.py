@@ -1,4 +1,4 @@
-"""The page in Chromium: typed texts, an uploaded csv, errors, and nothing in a text that becomes markup."""
+"""The page in Chromium: typed texts, an uploaded CSV file, errors, and escaped markup."""
 
 import contextlib
 import shutil
@@ -30,7 +30,7 @@ def browser():
 
 @contextlib.contextmanager
 def opened(browser, address, width=1200):
-    """The page; fails if it asks for anything elsewhere, logs an error or shows markup of a text."""
+    """Open the page; fail if it requests another address, logs an error or renders markup of a text."""
     page = browser.new_page(viewport={"width": width, "height": 900})
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -59,7 +59,7 @@ def typed(page, **texts):
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_a_typed_text_an_error_and_a_csv(models, browser, tmp_path, width):
+def test_page_predicts_typed_text_and_csv_and_shows_errors(models, browser, tmp_path, width):
     rows = [{"text": MARKUP}, {"text": 'a "river", my old\nfriend'}]
     expected = predicted(models.config(), rows)
     content = 'n,text\n1,"' + MARKUP.replace('"', '""') + '"\n2,"a ""river"", my old\nfriend"\n'
@@ -93,7 +93,7 @@ def test_a_typed_text_an_error_and_a_csv(models, browser, tmp_path, width):
         assert saved.startswith("n,text,predicted_label,predicted_score\n" + content[7:40])
 
 
-def test_a_server_that_is_gone(models, browser):
+def test_page_reports_unreachable_server(models, browser):
     with served(models) as address:
         page = browser.new_page()
         page.goto(address)
@@ -138,7 +138,7 @@ def test_suspicious_words_are_marked(models, browser):
     assert all(word["suggestions"][0]["word"] in answer for word in found["suspicious"])
 
 
-def test_the_words_that_an_answer_depends_on_are_shaded(models, browser):
+def test_explained_words_show_their_attributions(models, browser):
     text = "the <b>cat</b> 😀 sees the river ."
     explainer = Explainer.of(ExplainConfig(model=models.path("classification")))
     found = explainer.explain(Record({"text": text}, {}, "")).as_json()
@@ -158,7 +158,7 @@ def test_the_words_that_an_answer_depends_on_are_shaded(models, browser):
 
 
 @pytest.mark.parametrize("task", ["regression", "multiple-choice", "embedding", "translation"])
-def test_answers_of_other_tasks(models, browser, task):
+def test_predictions_of_other_tasks_are_shown(models, browser, task):
     row = ROWS[task][0]
     (found,) = predicted(models.config(task), [row])
     parts = {

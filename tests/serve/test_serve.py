@@ -1,4 +1,4 @@
-"""The command in its own process: what it says, answers under load, and an end that loses no request."""
+"""The command in its own process: messages, predictions under load, and a shutdown that loses no request."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.extras
 
 @contextlib.contextmanager
 def serving(model, *options):
-    """A server in a process of its own; yields it, its address and what it printed first."""
+    """Run a server in its own process; yields the process, its address and its first lines of output."""
     command = [sys.executable, "-m", "elektron", "serve", model, "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(4)]
@@ -32,7 +32,7 @@ def serving(model, *options):
             process.terminate()
 
 
-def test_requests_that_have_arrived_are_answered_after_sigterm(models):
+def test_accepted_requests_are_completed_after_sigterm(models):
     import httpx
 
     rows = [{"text": "the cat sees the river . " * 8}] * 1000
@@ -65,7 +65,7 @@ def test_requests_that_have_arrived_are_answered_after_sigterm(models):
         httpx.get(address)
 
 
-def test_malformed_http_is_refused_and_the_server_goes_on(models, caplog):
+def test_malformed_http_is_rejected_and_server_still_predicts(models, caplog):
     import httpx
 
     with served(models, timeout=0.5) as address:
@@ -88,7 +88,7 @@ def test_malformed_http_is_refused_and_the_server_goes_on(models, caplog):
             b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         ):
             assert re.match(rb"HTTP/1.1 4\d\d", send(content)), content[:100]
-        # A body that never comes is given up; so is one whose sender leaves.
+        # A request whose body never arrives times out; one whose client disconnects is dropped.
         assert send(head + b"Content-Length: 99\r\n\r\n{").startswith(b"HTTP/1.1 503")
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
             connection.sendall(head + b"Content-Length: 99\r\n\r\n{")
@@ -97,7 +97,7 @@ def test_malformed_http_is_refused_and_the_server_goes_on(models, caplog):
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_a_port_in_use(models, capsys):
+def test_port_in_use_is_rejected(models, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert main(["serve", models.path("classification"), "--port", port]) == 2
@@ -105,18 +105,18 @@ def test_a_port_in_use(models, capsys):
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0..1"])
-def test_an_address_that_is_not_of_this_machine(models, capsys, host):
+def test_unavailable_host_is_rejected(models, capsys, host):
     assert main(["serve", models.path("classification"), "--host", host]) == 2
     assert f"--host {host}" in capsys.readouterr().err
 
 
-def test_missing_packages_are_named(models, capsys, monkeypatch):
+def test_missing_package_error_names_the_extra(models, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", models.path("classification")]) == 2
     assert "pip install 'elektron[serve]'" in capsys.readouterr().err
 
 
-def test_an_address_that_others_reach_is_warned_of(models, capsys, monkeypatch):
+def test_non_loopback_host_logs_warning_and_allows_all_hosts(models, capsys, monkeypatch):
     import uvicorn
 
     asked = []
@@ -132,7 +132,7 @@ def test_an_address_that_others_reach_is_warned_of(models, capsys, monkeypatch):
         assert asked.pop().hosts == hosts
 
 
-def test_answers_are_sent_without_delay():
+def test_accepted_connections_have_tcp_nodelay():
     with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()[:2]):
         connection, _ = listening.accept()
         with connection:

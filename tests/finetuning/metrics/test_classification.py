@@ -1,4 +1,4 @@
-"""Classification figures against scikit-learn on the same rows."""
+"""Classification metrics against scikit-learn on the same rows."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def two_columns(draw: st.DrawFn) -> tuple[list[int], list[int], int, int]:
 
 
 @given(two_columns())
-def test_classes_agree_with_scikit_learn(data: tuple[list[int], list[int], int, int]) -> None:
+def test_single_label_metrics_equal_scikit_learn(data: tuple[list[int], list[int], int, int]) -> None:
     truth, predicted, classes = np.array(data[0]), np.array(data[1]), data[2]
     measure = single_label(truth, predicted, NAMES[:classes])
     chosen = np.random.default_rng(data[3]).integers(len(truth), size=len(truth))
@@ -51,7 +51,7 @@ def scikit_learns(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dic
     }
 
 
-def test_two_classes_are_about_the_second() -> None:
+def test_binary_precision_recall_f1_are_of_second_class() -> None:
     measure = single_label(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), ["no", "yes"])
     figures = measure()
     assert (figures["precision"], figures["recall"], figures["f1"]) == (0.5, 0.5, 0.5)
@@ -59,7 +59,7 @@ def test_two_classes_are_about_the_second() -> None:
     assert measure(np.array([0, 1]))["f1"] == 0
 
 
-def test_tables_have_every_class() -> None:
+def test_confusion_and_per_class_include_absent_classes() -> None:
     measure = single_label(np.array([0, 0, 2]), np.array([0, 2, 2]), NAMES)
     assert measure.details["confusion"]["counts"] == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0] * 4]
     table = measure.details["per_class"]
@@ -75,7 +75,7 @@ def test_tables_have_every_class() -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
 @pytest.mark.parametrize("shape", [(1, 3), (40, 2), (40, 6)])
-def test_label_sets_agree_with_scikit_learn(shape: tuple[int, int], share: float) -> None:
+def test_multi_label_metrics_equal_scikit_learn(shape: tuple[int, int], share: float) -> None:
     generator = np.random.default_rng(round(share * 100))
     truth, predicted = generator.random((2, *shape)) < share
     measure = multi_label(truth, predicted, [str(label) for label in range(shape[1])])
@@ -100,7 +100,7 @@ def test_label_sets_agree_with_scikit_learn(shape: tuple[int, int], share: float
         )
 
 
-def test_label_sets_by_label() -> None:
+def test_multi_label_per_class_metrics() -> None:
     truth = np.array([[True, False], [True, True], [False, False]])
     predicted = np.array([[True, False], [False, True], [False, True]])
     measure = multi_label(truth, predicted, ["red", "blue"])
@@ -111,7 +111,7 @@ def test_label_sets_by_label() -> None:
     }
 
 
-def test_one_label_alone_and_nothing_at_all() -> None:
+def test_multi_label_with_one_label_all_negative_or_all_positive() -> None:
     nothing = np.zeros((4, 1), dtype=bool)
     figures = multi_label(nothing, nothing, ["red"])()
     assert figures["accuracy"] == figures["f1_samples"] == 1

@@ -1,4 +1,4 @@
-"""Metrics of sentence embeddings, by hand and against scipy."""
+"""Metrics of sentence embeddings against hand-computed values and scipy."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy import stats
 from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 
 
-def test_retrieval_by_hand():
+def test_retrieval_equals_hand_computed_values():
     measure = retrieval([1, 2, 4, 20])
     assert measure() == {
         "mrr": pytest.approx((1 + 0.5 + 0.25 + 0.05) / 4),
@@ -17,7 +17,7 @@ def test_retrieval_by_hand():
     assert measure(np.array([0, 0]))["mrr"] == 1.0
 
 
-def test_similarity_is_scipys():
+def test_similarity_equals_scipy():
     truth, cosines = [0.0, 1.0, 2.5, 5.0, 4.0], [0.1, 0.0, 0.4, 0.9, 0.95]
     found = similarity(truth, cosines)()
     assert found["spearman"] == pytest.approx(stats.spearmanr(truth, cosines).statistic)
@@ -25,7 +25,7 @@ def test_similarity_is_scipys():
     assert similarity(truth, [0.5] * 5)() == {"spearman": 0.0, "pearson": 0.0}
 
 
-def test_equal_texts_are_one_candidate_and_ties_count_against_the_model():
+def test_ranks_merge_equal_texts_and_count_ties_against_model():
     first = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
     second = np.array([[1, 0], [1, 0], [1, 0]], np.float32)
     assert ranks(first, second, ["a", "b", "a"]) == [2, 2, 2]

@@ -1,4 +1,4 @@
-"""Intervals by resampling, and the tables of counts that make them fast."""
+"""Bootstrap intervals of all metrics, and the counts from which they are computed."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def measures() -> list[Measure]:
     ]
 
 
-def test_an_interval_is_as_wide_as_statistics_has_it() -> None:
+def test_bootstrap_interval_width_matches_standard_error() -> None:
     values = np.random.default_rng(1).normal(3, 2, 400)
     low, high = bootstrap(mean_of(values))["mean"]
     assert low < values.mean() < high
@@ -46,20 +46,20 @@ def test_an_interval_is_as_wide_as_statistics_has_it() -> None:
     assert low < narrow[0] < narrow[1] < high
 
 
-def test_the_seed_decides() -> None:
+def test_bootstrap_is_determined_by_seed() -> None:
     measure = mean_of(np.arange(50.0))
     assert bootstrap(measure, 50, seed=1) == bootstrap(measure, 50, seed=1)
     assert bootstrap(measure, 50, seed=1) != bootstrap(measure, 50, seed=2)
 
 
-def test_all_right_is_sure() -> None:
+def test_bootstrap_of_perfect_predictions_has_zero_width() -> None:
     truth = np.arange(30) % 3
     measure = single_label(truth, truth, ["x", "y", "z"])
     assert set(bootstrap(measure, 50).values()) == {(1.0, 1.0)}
 
 
 @pytest.mark.parametrize("measure", measures())
-def test_figures_of_every_measure(measure: Measure) -> None:
+def test_metrics_are_finite_order_invariant_and_inside_intervals(measure: Measure) -> None:
     figures = measure()
     assert all(type(figure) is float and np.isfinite(figure) for figure in figures.values())
     in_other_order = np.random.default_rng(2).permutation(measure.rows)
@@ -70,12 +70,12 @@ def test_figures_of_every_measure(measure: Measure) -> None:
     assert all(low <= figures[name] <= high for name, (low, high) in intervals.items())
 
 
-def test_a_figure_that_some_resamples_lack_is_judged_by_the_others() -> None:
+def test_bootstrap_uses_only_resamples_that_have_the_metric() -> None:
     measure = squad([["yes"]] * 5 + [[]], ["yes"] * 5 + [""])
     assert bootstrap(measure, 50)["no_answer_f1"] == (100.0, 100.0)
 
 
-def test_counts_add_up() -> None:
+def test_counts_total_and_per_class_equal_hand_computed_values() -> None:
     right, predicted, true = (
         [[1, 0], [0, 0], [0, 3]],
         [[2, 1], [0, 0], [0, 3]],

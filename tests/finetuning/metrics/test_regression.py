@@ -1,4 +1,4 @@
-"""Figures of numbers against scipy and scikit-learn."""
+"""Regression metrics against scipy and scikit-learn."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from elektron.finetuning.metrics.regression import regression
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_numbers_agree_with_scipy_and_scikit_learn(ties: bool) -> None:
+def test_regression_metrics_equal_scipy_and_scikit_learn(ties: bool) -> None:
     generator = np.random.default_rng(0)
     truth = generator.normal(size=80)
     predicted = truth + generator.normal(size=80)
@@ -36,7 +36,7 @@ def test_numbers_agree_with_scipy_and_scikit_learn(ties: bool) -> None:
 
 
 @given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 2), min_size=1, max_size=12))
-def test_every_figure_is_finite_and_nothing_warns(rows: list[tuple[float, float]]) -> None:
+def test_regression_metrics_are_finite_without_warnings(rows: list[tuple[float, float]]) -> None:
     truth, predicted = np.array(rows).T
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -46,7 +46,7 @@ def test_every_figure_is_finite_and_nothing_warns(rows: list[tuple[float, float]
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8 / 3])
-def test_predictions_that_never_change_follow_nothing(value: float) -> None:
+def test_constant_predictions_have_zero_correlation(value: float) -> None:
     measure = regression(np.arange(10.0), np.full(10, value))
     figures = measure()
     assert figures["pearson"] == figures["spearman"] == 0

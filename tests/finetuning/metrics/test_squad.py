@@ -1,4 +1,4 @@
-"""SQuAD's figures by hand, and its threshold against the official sweep."""
+"""SQuAD metrics against hand-computed values, and the null threshold against the official sweep."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def test_normalisation(text: str, normal: str) -> None:
         (["Paris"], "London", 0, 0),
         ([], "", 100, 100),
         ([""], "Paris", 0, 0),
-        (["the", "..."], "", 100, 100),  # nothing is left of the answers
+        (["the", "..."], "", 100, 100),  # both answers are empty after normalization
         (["the", "Paris"], "", 0, 0),
         (["Paris"], "the", 0, 0),
         (["中国北京"], "北京", 0, 200 / 3),
@@ -52,13 +52,13 @@ def test_normalisation(text: str, normal: str) -> None:
         (["東京タワー"], "タワー", 0, 75),
     ],
 )
-def test_one_question(gold: list[str], predicted: str, exact: float, f1: float) -> None:
+def test_exact_match_and_f1_of_one_question(gold: list[str], predicted: str, exact: float, f1: float) -> None:
     figures = squad([gold], [predicted])()
     assert figures["exact_match"] == exact
     assert figures["f1"] == pytest.approx(f1)
 
 
-def test_questions_with_and_without_answers() -> None:
+def test_has_answer_and_no_answer_metrics() -> None:
     gold = [["red"], ["dark blue"], [], [""]]
     measure = squad(gold, ["red", "blue", "", "green"])
     assert measure() == pytest.approx(
@@ -84,21 +84,21 @@ def best(
     return threshold, squad(gold, answers)()
 
 
-def test_threshold_by_hand() -> None:
+def test_null_threshold_equals_hand_computed_value() -> None:
     gold, spans = [["red"], [], ["blue"], []], ["red", "cat", "blue", "dog"]
     threshold, figures = best(gold, spans, [-3.0, 2.0, -1.0, 0.5])
     assert threshold == -1.0
     assert figures["f1"] == figures["exact_match"] == 100
-    # No threshold can part questions of one difference.
+    # No threshold separates questions with equal margins.
     threshold, figures = best(gold, spans, [1.0, 1.0, 1.0, 2.0])
     assert (threshold, figures["f1"]) == (1.0, 75)
-    # No span is right: the threshold lies below them all.
+    # No span is right: the threshold is below every margin.
     threshold, figures = best(gold, ["x"] * 4, [-3.0, -2.0, -1.0, -4.0])
     assert threshold < -4.0 and figures["no_answer_f1"] == 100
 
 
 def officially(gold: Sequence[Sequence[str]], spans: Sequence[str], differences: Sequence[float]) -> float:
-    """The F1 of `find_best_thresh_v2` in SQuAD 2.0's evaluation script, nearly word for word."""
+    """F1 at the best threshold, adapted from `find_best_thresh_v2` in SQuAD 2.0's evaluation script."""
     scores = scores_of(gold, spans)[1][:, 1] / 100
     current = best = float(sum(not answers for answers in gold))
     for index in sorted(range(len(gold)), key=lambda index: differences[index]):
@@ -121,7 +121,7 @@ WORDS = st.sampled_from(["red", "blue", "dark red", ""])
         unique_by=lambda row: row[2],
     )
 )
-def test_threshold_agrees_with_the_official_sweep(rows: list[tuple[str, str, float]]) -> None:
+def test_null_threshold_f1_equals_official_sweep(rows: list[tuple[str, str, float]]) -> None:
     gold = [[answer] if answer else [] for answer, _, _ in rows]
     _, spans, differences = zip(*rows, strict=True)
     _, figures = best(gold, spans, differences)
@@ -129,7 +129,7 @@ def test_threshold_agrees_with_the_official_sweep(rows: list[tuple[str, str, flo
 
 
 @given(st.lists(st.tuples(WORDS, WORDS, st.integers(0, 3)), min_size=1, max_size=12))
-def test_no_other_threshold_is_better(rows: list[tuple[str, str, int]]) -> None:
+def test_null_threshold_maximizes_f1(rows: list[tuple[str, str, int]]) -> None:
     gold = [[answer] for answer, _, _ in rows]
     _, spans, differences = zip(*rows, strict=True)
     _, figures = best(gold, spans, differences)

@@ -1,4 +1,4 @@
-"""Entity figures against seqeval in strict mode, tag figures against scikit-learn."""
+"""Entity metrics against seqeval in strict mode, tag metrics against scikit-learn."""
 
 import random
 
@@ -27,7 +27,7 @@ Sentences = list[list[str]]
 
 
 def sentences(scheme: str, seed: int, kinds: str = "XYZ") -> Sentences:
-    """Well-formed ones of any length, the empty one too."""
+    """Well-formed tag sequences of random length, including empty ones."""
     generator = random.Random(seed)
     made = []
     for _ in range(30):
@@ -41,7 +41,7 @@ def sentences(scheme: str, seed: int, kinds: str = "XYZ") -> Sentences:
 
 
 def spoilt(truth: Sentences, share: float, seed: int) -> Sentences:
-    """With any tags in some places, so that many sequences are malformed."""
+    """Replace a share of the tags at random, so that many sequences are malformed."""
     generator = random.Random(seed)
     tags = sorted({tag for sentence in truth for tag in sentence})
     return [[generator.choice(tags) if generator.random() < share else tag for tag in sentence] for sentence in truth]
@@ -53,7 +53,7 @@ def with_inside(tags: Sentences) -> Sentences:
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("scheme", PIECES)
-def test_entities_agree_with_seqeval(scheme: str, share: float) -> None:
+def test_entity_metrics_equal_seqeval(scheme: str, share: float) -> None:
     truth = sentences(scheme, 1)
     predicted = spoilt(truth, share, 2)
     measure = tagging(truth, predicted)
@@ -90,8 +90,8 @@ TAG = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])
 
 
 @given(st.lists(st.lists(st.tuples(TAG, TAG), max_size=8), min_size=1, max_size=5))
-def test_any_predictions_agree_with_seqeval(rows: list[list[tuple[str, str]]]) -> None:
-    # Well-formed sentences in front decide that the scheme is IOB2.
+def test_f1_of_arbitrary_tags_equals_seqeval(rows: list[list[tuple[str, str]]]) -> None:
+    # The well-formed tags at the start make IOB2 the detected scheme.
     truth = [["O", "B-X", "I-X"], *([true for true, _ in row] for row in rows)]
     predicted = [["O", "O", "B-Y"], *([given_ for _, given_ in row] for row in rows)]
     assert tagging(truth, predicted)()["f1"] == pytest.approx(
@@ -106,8 +106,8 @@ def test_any_predictions_agree_with_seqeval(rows: list[list[tuple[str, str]]]) -
         ("O O", "O O", "IOB2"),
         ("O B-X", "O O", "IOB2"),
         ("O I-X", "O O", "IOB1"),
-        ("O B-X", "O S-X", "IOBES"),  # the predictions know a letter that the truth lacks
-        ("B M E S", "B E S S", "BMES"),  # word segmentation: one kind, no name
+        ("O B-X", "O S-X", "IOBES"),  # only the predictions contain S
+        ("B M E S", "B E S S", "BMES"),  # word segmentation: one entity type without a name
         ("O B I B I", "O B O B I", "IOB2"),
         ("B_X I_X", "B_X O", "IOB2"),
         ("B-X I-X", "B-X NOUN", "IOB2"),
@@ -116,12 +116,12 @@ def test_any_predictions_agree_with_seqeval(rows: list[list[tuple[str, str]]]) -
         ("B-X NOUN", "B-X O", None),
     ],
 )
-def test_the_scheme_is_found(truth: str, predicted: str, scheme: str | None) -> None:
+def test_find_scheme(truth: str, predicted: str, scheme: str | None) -> None:
     found = find_scheme([truth.split()], [predicted.split()])
     assert (found.name if found else None) == scheme
 
 
-def test_entities_by_hand() -> None:
+def test_entity_metrics_equal_hand_computed_values() -> None:
     measure = tagging([["B-X", "I-X", "O", "B-Y"]], [["B-X", "I-X", "I-Y", "O"]])
     assert measure() == {
         "accuracy": 0.5,
@@ -135,12 +135,12 @@ def test_entities_by_hand() -> None:
     assert segmented()["recall"] == pytest.approx(2 / 3)
 
 
-def test_a_prediction_outside_of_the_scheme_is_no_entity() -> None:
+def test_predicted_tag_outside_scheme_counts_as_no_entity() -> None:
     figures = tagging([["B-X", "I-X", "O"]], [["B-X", "I-X", "NOUN"]])()
     assert figures == {"accuracy": pytest.approx(2 / 3), "precision": 1, "recall": 1, "f1": 1}
 
 
-def test_tags_without_a_scheme_agree_with_scikit_learn() -> None:
+def test_metrics_of_tags_without_scheme_equal_scikit_learn() -> None:
     generator = random.Random(0)
     tags = ["NOUN", "VERB", "ADJ", "PUNCT"]
     truth = [generator.choices(tags, k=generator.randrange(1, 9)) for _ in range(40)]
@@ -160,6 +160,6 @@ def test_tags_without_a_scheme_agree_with_scikit_learn() -> None:
     assert sum(row["support"] for row in measure.details["per_class"].values()) == sum(map(len, truth))
 
 
-def test_nothing_to_find() -> None:
+def test_entity_metrics_are_zero_without_entities() -> None:
     assert tagging([[]], [[]])() == {"accuracy": 0, "precision": 0, "recall": 0, "f1": 0}
     assert tagging([["O"]], [["O"]])() == {"accuracy": 1, "precision": 0, "recall": 0, "f1": 0}

@@ -1,4 +1,4 @@
-"""Translation and summary figures against sacrebleu and rouge_score, and Chinese ones by hand."""
+"""Translation and summarization metrics against sacrebleu and rouge_score; Chinese ROUGE by hand."""
 
 import random
 from collections.abc import Callable
@@ -32,14 +32,14 @@ CHINESE = list("我爱北京天安门，上太阳升。你好吗GPU")
 
 
 def texts(vocabulary: list[str], joint: str, seed: int) -> list[str]:
-    """Of any length, the empty one too."""
+    """40 texts of 0 to 14 random entries of the vocabulary."""
     generator = random.Random(seed)
     return [joint.join(generator.choices(vocabulary, k=generator.randrange(15))) for _ in range(40)]
 
 
 @pytest.mark.parametrize(("vocabulary", "chinese"), [(ENGLISH, False), (CHINESE, True)])
 @pytest.mark.parametrize("several", [False, True])
-def test_translations_agree_with_sacrebleu(vocabulary: list[str], chinese: bool, several: bool) -> None:
+def test_translation_metrics_equal_sacrebleu(vocabulary: list[str], chinese: bool, several: bool) -> None:
     joint = "" if chinese else " "
     first, second, outputs = (texts(vocabulary, joint, seed) for seed in (1, 2, 3))
     pairs = list(zip(first, second, strict=True))
@@ -70,12 +70,12 @@ def test_translations_agree_with_sacrebleu(vocabulary: list[str], chinese: bool,
     ("text", "tokenize"),
     [("这是一支笔。", "zh"), ("これはペンです。", "char"), ("นี่คือปากกา", "char"), ("This is a pen.", "13a")],
 )
-def test_bleu_fits_the_script(text: str, tokenize: str) -> None:
+def test_bleu_tokenizer_is_chosen_by_script(text: str, tokenize: str) -> None:
     measure = translation([[text]], [text], tokenize == "zh" or "は" in text)
     assert f"tok:{tokenize}" in measure.notes["bleu"]
 
 
-def test_summaries_agree_with_rouge_score() -> None:
+def test_summarization_metrics_equal_rouge_score_and_sacrebleu() -> None:
     first, second, outputs = (texts(ENGLISH, " ", seed) for seed in (1, 2, 3))
     references = [
         [one, two] if index % 3 else [one] for index, (one, two) in enumerate(zip(first, second, strict=True))
@@ -95,32 +95,32 @@ def test_summaries_agree_with_rouge_score() -> None:
     assert measure.notes["rouge"].startswith("tok:words+stemmer|")
 
 
-def test_chinese_rouge_by_character() -> None:
-    # 4 characters each, 2 in common, in order; pairs 我爱 爱北 北京 and 我爱 爱上 上海.
+def test_chinese_rouge_is_computed_by_character() -> None:
+    # Both have 4 characters, 2 of them shared and in order; the bigrams are 我爱 爱北 北京 and 我爱 爱上 上海.
     figures = summarization([["我爱北京"]], ["我爱，上海。"])()
     assert figures["rouge1"] == figures["rougeL"] == pytest.approx(50)
     assert figures["rouge2"] == pytest.approx(100 / 3)
-    # A Latin word is one of 3: 用 gpu 吗 and 用 GPU 吧.
+    # A Latin word is one token, so both have 3 tokens: 用 gpu 吗 and 用 GPU 吧.
     figures = summarization([["用gpu吗"]], ["用GPU吧"])()
     assert figures["rouge1"] == pytest.approx(200 / 3)
-    # Sentences in another order: by sentence all is found, in sequence a half.
+    # The sentences are swapped: rougeLsum matches both, rougeL only one.
     figures = summarization([["我爱你。他去了。"]], ["他去了。我爱你。"])()
     assert figures["rougeLsum"] == pytest.approx(100)
     assert figures["rougeL"] == pytest.approx(50)
 
 
-def test_other_scripts_are_compared_by_words_as_they_stand() -> None:
+def test_rouge_of_other_languages_uses_unstemmed_words() -> None:
     measure = summarization([["Москва — столица России"]], ["Столица: Рим"])
     assert measure()["rouge1"] == pytest.approx(40)
     assert measure.notes["rouge"].startswith("tok:words|")
     assert summarization([["die Städte"]], ["der Städte"])()["rouge1"] == pytest.approx(50)
 
 
-def test_the_best_reference_counts() -> None:
+def test_rouge_takes_best_reference() -> None:
     assert summarization([["something else", "a red cat"]], ["a red cat"])()["rouge2"] == 100
 
 
-def test_diversity() -> None:
+def test_distinct_metrics_equal_hand_computed_values() -> None:
     figures = summarization([["x"]] * 4, ["a b a b", "a b", "a b", ""])()
     assert figures["distinct_1"] == pytest.approx(2 / 8)
     assert figures["distinct_2"] == pytest.approx(2 / 5)
@@ -137,15 +137,15 @@ def test_diversity() -> None:
         lambda: summarization([["你好"], [""]], ["", ""]),
     ],
 )
-def test_empty_outputs_are_worth_nothing(measure: Callable[[], Measure]) -> None:
+def test_metrics_of_empty_outputs_are_zero(measure: Callable[[], Measure]) -> None:
     figures = measure()()
-    # Empty against empty has no n-grams to agree in.
+    # An empty output has no n-grams, so it scores 0 even against an empty reference.
     assert all(figure == 0 for name, figure in figures.items() if name != "distinct_outputs")
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1, max_size=4))
 @settings(max_examples=50)
-def test_any_text_has_finite_figures(rows: list[tuple[str, str]]) -> None:
+def test_metrics_of_arbitrary_text_are_finite(rows: list[tuple[str, str]]) -> None:
     references, outputs = (list(column) for column in zip(*rows, strict=True))
     of_each = [[reference] for reference in references]
     for measure in (
@@ -164,11 +164,11 @@ def test_any_text_has_finite_figures(rows: list[tuple[str, str]]) -> None:
         ("", ""),
     ],
 )
-def test_sentences_are_lines(text: str, lines: str) -> None:
+def test_by_line_splits_text_into_sentences(text: str, lines: str) -> None:
     assert by_line(text) == lines
 
 
-def test_chinese_is_known_by_its_letters() -> None:
+def test_is_chinese() -> None:
     assert is_chinese(["这是 GPU", "1234", "你好，世界"]) and is_chinese(["これはペンです"])
     assert not is_chinese(["the word 道"]) and not is_chinese(["123", ""]) and not is_chinese([])
     assert not is_chinese(["안녕하세요 여러분"])

@@ -1,4 +1,4 @@
-"""Layouts as tasks have them, and a short way to read with them."""
+"""Layouts of several tasks, and helpers that read files with them."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Questions, SQuAD's JSON and tables, and answers that are not where they should be."""
+"""Question answering files: SQuAD's JSON, tables, and answers with a wrong or missing position."""
 
 import csv
 import gzip
@@ -33,7 +33,7 @@ def write(folder: Path, document: Any, name: str = "a.json", indent: int | None 
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
 @pytest.mark.parametrize("indent", [None, 1])
-def test_squads_own_json(tmp_path: Path, name: str, indent: int | None) -> None:
+def test_squad_json(tmp_path: Path, name: str, indent: int | None) -> None:
     document = squad(entry(("cat", 12), ("the mat", 19)), entry(("mat", 23), impossible=True))
     path = write(tmp_path, document, name, indent)
     first, second = read(path, layout=SQUAD)
@@ -48,14 +48,14 @@ def test_squads_own_json(tmp_path: Path, name: str, indent: int | None) -> None:
     assert second.values["answers"] == []
 
 
-def test_version_1_knows_only_answers(tmp_path: Path) -> None:
+def test_squad_v1_without_is_impossible(tmp_path: Path) -> None:
     bare = {"id": 7, "question": "Who?", "answers": [{"text": "cat", "answer_start": 2}]}
     (record,) = read(write(tmp_path, squad(bare)), layout=SQUAD)
     assert record.values["id"] == "7"
     assert record.values["answers"] == [{"text": "cat", "answer_start": 2}]
 
 
-def test_to_predict_answers_are_not_needed(tmp_path: Path) -> None:
+def test_answers_are_optional_for_prediction(tmp_path: Path) -> None:
     document = squad({"id": "q", "question": "Who?"}, entry(("cat", 2)))
     found = values(write(tmp_path, document), layout=SQUAD, labelled=False)
     assert [row["question"] for row in found] == ["Who?", "Who?"]
@@ -63,7 +63,7 @@ def test_to_predict_answers_are_not_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("says", [True, 1, "true"])
-def test_a_flat_row_that_is_impossible_has_no_answer(tmp_path: Path, says: Any) -> None:
+def test_flat_row_with_is_impossible_has_no_answers(tmp_path: Path, says: Any) -> None:
     answers = {"text": ["cat"], "answer_start": [4]}
     row = {"question": "who?", "context": "the cat"}
     rows = [
@@ -92,12 +92,12 @@ def test_a_flat_row_that_is_impossible_has_no_answer(tmp_path: Path, says: Any) 
         ("", 2),
     ],
 )
-def test_an_answer_is_looked_for_nearest_to_its_place(tmp_path: Path, stated: Any, real: int) -> None:
+def test_answer_start_becomes_nearest_occurrence(tmp_path: Path, stated: Any, real: int) -> None:
     (record,) = read(write(tmp_path, squad(entry(("cat", stated)))), layout=SQUAD)
     assert record.values["answers"] == [{"text": "cat", "answer_start": real}]
 
 
-def test_answers_that_the_passage_does_not_have_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_not_in_context_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     document = squad(entry(("dog", 2)), entry(("dog", 2), (" mat ", 0)))
     path = write(tmp_path, document)
     (record,) = read(path, layout=SQUAD)
@@ -161,26 +161,26 @@ def test_csv_with_answers_as_text_or_json(tmp_path: Path) -> None:
         '[{"text": "cat", "answer_start": 12}]',
     ],
 )
-def test_answers_written_as_text(tmp_path: Path, written: str) -> None:
+def test_serialized_answers_are_parsed(tmp_path: Path, written: str) -> None:
     row = {"question": "Who?", "context": CONTEXT, "answers": written}
     (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
     assert record.values["answers"] == [{"text": "cat", "answer_start": 12}]
 
 
-def test_brackets_in_a_passage_are_no_list(tmp_path: Path) -> None:
+def test_bracketed_answer_text_is_not_parsed_as_list(tmp_path: Path) -> None:
     row = {"question": "Which?", "context": "See [1] and 1.", "answers": "[1]"}
     (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
     assert record.values["answers"] == [{"text": "[1]", "answer_start": 4}]
 
 
 @pytest.mark.parametrize("start", [12, 12.0, "12", "12.0", [12], "[12]"])
-def test_where_an_answer_begins_in_a_column_of_its_own(tmp_path: Path, start: Any) -> None:
+def test_answer_start_in_separate_column(tmp_path: Path, start: Any) -> None:
     row = {"question": "Who?", "context": CONTEXT, "answer": "cat", "answer_start": start}
     (record,) = read(write(tmp_path, row, "a.jsonl"), layout=SQUAD)
     assert record.values["answers"] == [{"text": "cat", "answer_start": 12}]
 
 
-def test_beginnings_of_several_answers_in_a_column(tmp_path: Path) -> None:
+def test_list_of_answer_starts_in_separate_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
         f"question,context,answers,answer_start\nWho?,{CONTEXT},\"['cat', 'mat']\",\"[12, 23]\"\nWho?,{CONTEXT},,\n"
@@ -191,7 +191,7 @@ def test_beginnings_of_several_answers_in_a_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cmrc", [False, True])
-def test_a_list_of_passages_with_questions(tmp_path: Path, cmrc: bool) -> None:
+def test_list_of_contexts_with_questions(tmp_path: Path, cmrc: bool) -> None:
     names = ("context_text", "query_text", "query_id") if cmrc else ("context", "question", "id")
     context, question, number = names
     answers: list[Any] = ["cat", "mat"] if cmrc else [{"text": "cat", "answer_start": 12}]
@@ -213,13 +213,11 @@ def test_empty_questions_are_left_out_and_counted(tmp_path: Path, caplog: pytest
     assert [value["id"] for value in values(path, layout=SQUAD)] == ["q1"]
     assert "2 rows are left out: the question is empty" in caplog.text
     assert "question e" in caplog.text
-    # To predict for, each row has its answer.
+    # For prediction no row is left out.
     assert len(values(path, layout=SQUAD, labelled=False)) == 3
 
 
-def test_version_1_without_answers_is_not_taken_for_unanswerable(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_squad_v1_question_without_answers_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, squad(entry(("cat", 2)), {"id": "x", "question": "Who?"}))
     assert len(values(path, layout=SQUAD)) == 1
     assert "no answers" in caplog.text
@@ -248,7 +246,7 @@ def test_version_1_without_answers_is_not_taken_for_unanswerable(
         ({"question": "a", "context": "b", "answers": [["x"]]}, "an answer must be text"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, document: Any, complaint: str) -> None:
+def test_invalid_squad_file_raises_one_line_error(tmp_path: Path, document: Any, complaint: str) -> None:
     with pytest.raises(ElektronError, match=f"a.json.*{complaint}") as caught:
         read(write(tmp_path, document), layout=SQUAD)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Tables of text: what separates columns, what names them, and which row is at fault."""
+"""Delimited text files: delimiters, quoting, headers, and line numbers in errors."""
 
 import csv
 import gzip
@@ -34,18 +34,18 @@ def test_the_delimiter_is_sniffed(tmp_path: Path, suffix: str, delimiter: str) -
     assert values(path) == [GOOD, BAD]
 
 
-def test_commas_in_tab_separated_text_do_not_count(tmp_path: Path) -> None:
+def test_commas_in_tab_separated_text_are_not_delimiters(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text\tlabel\na, b\t1\nc, d\t0\n")
     assert values(path) == [{"text": "a, b", "label": "1"}, {"text": "c, d", "label": "0"}]
 
 
 @pytest.mark.parametrize(("option", "between"), [(r"\t", "\t"), ("~", "~"), ("\t", "\t")])
-def test_the_delimiter_can_be_given(tmp_path: Path, option: str, between: str) -> None:
+def test_delimiter_option(tmp_path: Path, option: str, between: str) -> None:
     path = write(tmp_path, "a.txt", f"text{between}label\ngood{between}1\n")
     assert values(path, delimiter=option) == [GOOD]
 
 
-def test_a_delimiter_of_several_characters_needs_quoting_off(tmp_path: Path) -> None:
+def test_multi_character_delimiter_requires_quoting_false(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "text ||| label\ngood ||| 1\n")
     assert values(path, delimiter=" ||| ", quoting=False) == [GOOD]
     with pytest.raises(ElektronError, match="--quoting false"):
@@ -54,7 +54,7 @@ def test_a_delimiter_of_several_characters_needs_quoting_off(tmp_path: Path) -> 
         read(path, delimiter="")
 
 
-def test_quotation_marks_enclose_fields_in_csv_and_are_text_between_tabs(tmp_path: Path) -> None:
+def test_quotes_enclose_fields_in_csv_and_are_text_in_tsv(tmp_path: Path) -> None:
     table = write(tmp_path, "a.csv", 'text,label\n"a ""b"",\nc",1\nd,0\n')
     first, second = read(table)
     assert first.values["text"] == 'a "b",\nc'
@@ -88,13 +88,13 @@ def test_quotation_marks_enclose_fields_in_csv_and_are_text_between_tabs(tmp_pat
         ("review,stars\na,1\nb,2\n", r"--text and --label.*1 \('review'\), 2 \('stars'\)"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint: str) -> None:
+def test_invalid_csv_raises_one_line_error(tmp_path: Path, content: str, complaint: str) -> None:
     with pytest.raises(ElektronError, match=complaint) as caught:
         read(write(tmp_path, "a.csv", content))
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_column_is_told_with_the_nearest_name_and_all_others(tmp_path: Path) -> None:
+def test_missing_column_error_suggests_and_lists_columns(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "sentence,label\na,1\n")
     with pytest.raises(ElektronError, match="'sentense' for --text: did you mean sentence") as e:
         read(path, text="sentense")
@@ -103,7 +103,7 @@ def test_a_missing_column_is_told_with_the_nearest_name_and_all_others(tmp_path:
         read(path, text="sentence", label="3")
 
 
-def test_columns_by_number_mean_no_header_unless_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_column_numbers_imply_no_header_by_default(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "a.tsv", "x\tgood\t1\textra\nx\tbad\t0\n")
     first, second = read(path, text="2", label="3")
     assert first.values == GOOD
@@ -117,11 +117,11 @@ def test_columns_by_number_mean_no_header_unless_it_is_said(tmp_path: Path, capl
         read(write(tmp_path, "c.tsv", "a\t1\nb\n"), text="1", label="2")
 
 
-def test_a_name_and_a_number_mean_a_header(tmp_path: Path) -> None:
+def test_column_name_and_number_imply_header(tmp_path: Path) -> None:
     assert values(write(tmp_path, "a.csv", "t,l\ngood,1\n"), text="t", label="2") == [GOOD]
 
 
-def test_text_and_label_without_header_are_told_apart_by_their_values(
+def test_text_and_label_without_header_are_guessed_from_values(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path, "a.tsv", "a film\tgood\nsome book\tbad\nthe play\tgood\nodd\tbad\n")
@@ -137,19 +137,19 @@ def test_text_and_label_without_header_are_told_apart_by_their_values(
 @pytest.mark.parametrize(
     "content",
     [
-        "a\tb\n",  # one row says nothing
-        "review\tstars\na film\t1\nsome book\t0\nthe play\t1\n",  # the first line may be names
-        "1\tone thing\n2\tanother\n3\ta third\n",  # numbers of rows are no labels
-        "yes\tno\nno\tno\nyes\tyes\nno\tno\n",  # both may be labels
+        "a\tb\n",  # one row is not enough
+        "review\tstars\na film\t1\nsome book\t0\nthe play\t1\n",  # the first line may be a header
+        "1\tone thing\n2\tanother\n3\ta third\n",  # row numbers are not labels
+        "yes\tno\nno\tno\nyes\tyes\nno\tno\n",  # both columns may be labels
         "one\tword\there\none\tmore\there\n",
     ],
 )
-def test_nothing_is_guessed_where_it_may_be_wrong(tmp_path: Path, content: str) -> None:
+def test_ambiguous_columns_without_header_raise(tmp_path: Path, content: str) -> None:
     with pytest.raises(ElektronError, match=r"which column is which\? Give --text and --label"):
         read(write(tmp_path, "a.tsv", content))
 
 
-def test_usual_names_are_found_in_any_case_and_guesses_said_once(
+def test_usual_column_names_match_any_case_and_are_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     content = "\ufeffSentence, Label ,sentence2\na,x,b\nc,y,d\n"
@@ -164,7 +164,7 @@ def test_usual_names_are_found_in_any_case_and_guesses_said_once(
     ]
 
 
-def test_to_predict_labels_are_not_read(tmp_path: Path) -> None:
+def test_labels_are_not_read_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\na,1\n  ,\n")
     assert values(path, labelled=False) == [{"text": "a"}, {"text": ""}]
     bare = write(tmp_path, "b.csv", "text,other\na,1\n")
@@ -173,20 +173,20 @@ def test_to_predict_labels_are_not_read(tmp_path: Path) -> None:
         read(write(tmp_path, "c.tsv", "label\ttext\n1\ta\n1\n"), labelled=False)
 
 
-def test_blank_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_blank_lines_are_skipped_but_counted_in_line_numbers(tmp_path: Path) -> None:
     for name, between in (("a.csv", ","), ("a.tsv", "\t")):
         content = f"\ntext{between}label\n\n  \ngood{between}1\n\n"
         (record,) = read(write(tmp_path, name, content))
         assert record.where == f"{tmp_path / name}, line 5"
 
 
-def test_one_column_of_text_may_have_commas(tmp_path: Path) -> None:
+def test_single_text_column_may_contain_commas(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'text\nwell, yes\n"quoted, too"\n""\n')
     texts = [value["text"] for value in values(path, labelled=False)]
     assert texts == ["well, yes", "quoted, too", ""]
 
 
-def test_more_fields_than_the_header_are_kept_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_fields_beyond_header_are_kept_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, _ = read(write(tmp_path, "a.tsv", "text\tlabel\na\t1\tx\nb\t0\n"))
     assert first.columns == {"text": "a", "label": "1", "3": "x"}
     assert re.search(r"1 rows have more fields than the header \(first: .*line 2", caplog.text)
@@ -198,7 +198,7 @@ def test_several_labels_in_a_field(tmp_path: Path) -> None:
     assert labels == [["x", "y"], []]
 
 
-def test_choices_stand_in_one_column_or_in_several(tmp_path: Path) -> None:
+def test_choices_in_one_or_several_columns(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "q,a,b,label\nwhy?,so,,0\n")
     assert values(path, layout=CHOICES, text="q", choices="a, b", label="label") == [
         {"text": "why?", "choices": ["so", ""], "label": "0"}
@@ -216,14 +216,14 @@ def test_choices_stand_in_one_column_or_in_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
-def test_line_ends(tmp_path: Path, ends: str) -> None:
+def test_line_endings(tmp_path: Path, ends: str) -> None:
     for name, between in (("a.csv", ","), ("a.tsv", "\t")):
         rows = [f"text{between}label", f"good{between}1", f"bad{between}0", ""]
         found = values(write(tmp_path, name, ends.join(rows)))
         assert found == [GOOD, BAD]
 
 
-def test_other_separators_of_lines_are_text(tmp_path: Path) -> None:
+def test_other_unicode_line_separators_are_text(tmp_path: Path) -> None:
     texts = ["a\x0bb", "c\x85d", "e\u2028f", "g\x1ch", "i\0j"[:1]]
     path = write(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{t}\t1\n" for t in texts))
     assert [value["text"] for value in values(path)] == texts
@@ -234,7 +234,7 @@ def test_a_huge_field(tmp_path: Path) -> None:
     assert len(values(path)[0]["text"]) == 4_000_000
 
 
-def test_rows_come_before_the_end_of_the_file_is_seen(tmp_path: Path) -> None:
+def test_rows_are_yielded_before_file_is_read_to_end(tmp_path: Path) -> None:
     rows = "".join(f"{'text ' * 300}{n},1\n" for n in range(3000))
     records = lazily(write(tmp_path, "a.csv", f"text,label\n{rows},1\n"))
     assert next(records).values["label"] == "1"
@@ -258,7 +258,7 @@ wild_labels = wild.filter(lambda text: text.strip()[0] not in "[({" and text.str
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(wild, wild, wild_labels), min_size=1, max_size=8))
-def test_what_csv_wrote_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]) -> None:
+def test_csv_writer_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]) -> None:
     written = io.StringIO()
     writer = csv.writer(written, quoting=csv.QUOTE_ALL)
     writer.writerows([("text", "sentence2", "label"), *rows])
@@ -284,7 +284,7 @@ def test_what_csv_wrote_comes_back(tmp_path_factory: pytest.TempPathFactory, row
         [{}, {"labelled": False}, {"text": "1", "label": "2"}, {"quoting": True}, {"header": False}]
     ),
 )
-def test_any_bytes_are_rows_or_an_error_of_one_line(
+def test_arbitrary_bytes_give_rows_or_one_line_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str, options: dict[str, Any]
 ) -> None:
     path = tmp_path_factory.mktemp("t") / f"a{suffix}"

@@ -1,4 +1,4 @@
-"""Columns by role: text that is none, dotted names, columns of one file alone, and those of training."""
+"""Columns by role: values that are not text, dotted names, columns per split, and columns known from training."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ def objects(path: Path, *rows: Any) -> Path:
 
 
 @pytest.mark.parametrize("text", [["the", "cat"], {"body": "the cat"}])
-def test_a_text_is_neither_a_list_nor_an_object(tmp_path: Path, text: Any) -> None:
+def test_text_that_is_list_or_object_raises(tmp_path: Path, text: Any) -> None:
     path = objects(tmp_path / "a.jsonl", {"text": "fine", "label": 1}, {"text": text, "label": 1})
     with pytest.raises(ElektronError, match=r"line 2: the text must be a text"):
         read(path)
@@ -30,7 +30,7 @@ def test_a_text_is_neither_a_list_nor_an_object(tmp_path: Path, text: Any) -> No
 
 
 @pytest.mark.parametrize("text", ["['the', 'cat']", '["the", "cat"]', "{'body': 'the cat'}"])
-def test_nor_is_it_written_as_one_throughout(tmp_path: Path, text: str) -> None:
+def test_text_column_of_serialized_lists_or_objects_raises(tmp_path: Path, text: str) -> None:
     path = objects(tmp_path / "a.jsonl", *[{"text": text, "label": n} for n in range(3)])
     with pytest.raises(ElektronError, match=r"a\.jsonl, column text: the text must be a text"):
         read(path)
@@ -40,7 +40,7 @@ def test_nor_is_it_written_as_one_throughout(tmp_path: Path, text: str) -> None:
     assert values(objects(path, *numbers)) == numbers
 
 
-def test_an_object_has_its_parts_named_and_a_dotted_name_takes_one(tmp_path: Path) -> None:
+def test_dotted_name_selects_value_inside_object(tmp_path: Path) -> None:
     path = objects(tmp_path / "a.jsonl", {"data": {"text": "a"}, "note": {"label": "x"}})
     with pytest.raises(ElektronError, match=r"--text.*data\.text"):
         read(path)
@@ -56,7 +56,7 @@ def test_an_object_has_its_parts_named_and_a_dotted_name_takes_one(tmp_path: Pat
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_translations_by_language(tmp_path: Path, as_text: bool) -> None:
+def test_translation_objects_with_language_keys(tmp_path: Path, as_text: bool) -> None:
     pair = {"en": "the cat", "de": "die Katze"}
     path = objects(tmp_path / "a.jsonl", {"translation": str(pair) if as_text else pair})
     layout = LAYOUTS["translation"]
@@ -68,19 +68,19 @@ def test_translations_by_language(tmp_path: Path, as_text: bool) -> None:
     assert values(path, layout=layout, source="translation.is", target="fr")[0]["source"] == "köttur"
 
 
-def test_columns_that_are_not_used_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_columns_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     read(objects(tmp_path / "a.jsonl", {"id": 1, "text": "a", "label": 1, "author": "b"}))
     assert "not used: id, author" in caplog.text
 
 
 @pytest.mark.parametrize(("first", "second"), [("text", "text_b"), ("text_a", "text_b"), ("question1", "question2")])
-def test_two_texts_are_a_pair(tmp_path: Path, first: str, second: str) -> None:
+def test_two_text_columns_are_text_and_pair(tmp_path: Path, first: str, second: str) -> None:
     path = objects(tmp_path / "a.jsonl", {first: "a", second: "b", "label": 1})
     assert values(path, layout=LAYOUTS["classification"]) == [{"text": "a", "pair": "b", "label": 1}]
 
 
-def test_files_of_one_use_may_have_columns_of_their_own(tmp_path: Path) -> None:
+def test_eval_and_test_columns_options(tmp_path: Path) -> None:
     train = objects(tmp_path / "train.jsonl", {"says": "a", "is": "x"})
     test = objects(tmp_path / "test.jsonl", {"body": "b", "is": "y"})
     config = FinetuneConfig(
@@ -108,7 +108,7 @@ def test_files_of_one_use_may_have_columns_of_their_own(tmp_path: Path) -> None:
 
 
 def trained_on(layout: Layout, **columns: str) -> Layout:
-    """A layout that knows the columns of training."""
+    """The layout with the columns of training as the first usual names."""
     return dataclasses.replace(
         layout,
         roles=tuple(
@@ -118,16 +118,16 @@ def trained_on(layout: Layout, **columns: str) -> Layout:
     )
 
 
-def test_the_file_of_training_is_read_again_without_options(tmp_path: Path) -> None:
+def test_columns_known_from_training_need_no_options(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("7,a,x\n8,b,y\n9,2,x\n")
     layout = trained_on(TEXTS, text="2", label="3")
     for labelled in (True, False):
         found = values(path, layout=layout, labelled=labelled)
         assert [row["text"] for row in found] == ["a", "b", "2"]
-    path.write_text("7,text\n8,b\n")  # a header that is known comes before numbers
+    path.write_text("7,text\n8,b\n")  # a known header takes precedence over column numbers
     assert values(path, layout=layout, labelled=False) == [{"text": "b"}]
-    path.write_text("a,b\n8,c\n")  # as wide, but not as long as what was trained on
+    path.write_text("a,b\n8,c\n")  # two columns, but training used column 3
     with pytest.raises(ElektronError, match="which column is which"):
         read(path, layout=layout, labelled=False)
     nested = objects(tmp_path / "a.jsonl", {"data": {"body": "a"}, "hot": 1, "cold": 0})
@@ -135,7 +135,7 @@ def test_the_file_of_training_is_read_again_without_options(tmp_path: Path) -> N
     assert values(nested, layout=layout) == [{"text": "a", "label": ["hot"]}]
 
 
-def test_a_very_wide_table_has_a_short_message(tmp_path: Path) -> None:
+def test_error_for_very_wide_table_is_short(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"c{n}" for n in range(100_000)) + "\n" + "x," * 99_999 + "x\n")
     for options in ({}, {"text": "nothing"}, {"header": True}):
@@ -144,7 +144,7 @@ def test_a_very_wide_table_has_a_short_message(tmp_path: Path) -> None:
         assert len(str(caught.value)) < 2000
 
 
-def test_a_target_without_text_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_target_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = objects(tmp_path / "a.jsonl", *[{"source": "a", "target": said} for said in ("b", None)])
     assert values(path, layout=PARALLEL) == [{"source": "a", "target": "b"}]
     assert "1 rows are left out: the target is empty" in caplog.text

@@ -1,4 +1,4 @@
-"""Tables whose columns have names: JSON, parquet, data sets of the hub."""
+"""Formats with named columns: JSON, parquet, Hub data sets."""
 
 import datetime
 import json
@@ -20,7 +20,7 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_values_keep_their_kind(tmp_path: Path) -> None:
+def test_json_values_keep_their_types(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": 2.5}, {"text": "c", "label": ["x"]}]
     records = read(write(tmp_path / "a.jsonl", *rows))
     assert [record.values for record in records] == rows
@@ -28,13 +28,13 @@ def test_values_keep_their_kind(tmp_path: Path) -> None:
     assert records[2].where == f"{tmp_path / 'a.jsonl'}, line 3"
 
 
-def test_no_labels_are_a_list_of_none(tmp_path: Path) -> None:
+def test_empty_label_list_stays_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"text": "a", "label": []})
     assert values(path, label_separator=",")[0]["label"] == []
 
 
 @pytest.mark.parametrize(("indent", "under"), [(None, None), (2, None), (2, "data")])
-def test_a_whole_document_holds_a_list(tmp_path: Path, indent: int | None, under: str | None) -> None:
+def test_json_document_with_list_of_rows(tmp_path: Path, indent: int | None, under: str | None) -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({under: rows} if under else rows, indent=indent))
@@ -42,14 +42,14 @@ def test_a_whole_document_holds_a_list(tmp_path: Path, indent: int | None, under
     assert read(path)[1].where == f"{path}, row 2"
 
 
-def test_columns_are_those_of_the_first_rows_together(tmp_path: Path) -> None:
+def test_columns_are_union_of_first_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"text": "a"}, {"text": "b", "label": 1})
     assert values(path, labelled=False) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(ElektronError, match=r"line 1: no label: .* only text"):
         read(path)
 
 
-def test_a_single_column_is_the_text_to_predict_for(tmp_path: Path) -> None:
+def test_single_column_is_text_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"review": "a"})
     assert values(path, labelled=False) == [{"text": "a"}]
 
@@ -70,7 +70,7 @@ def test_a_single_column_is_the_text_to_predict_for(tmp_path: Path) -> None:
         ('{"label": 1}\n', r"which column is the text\? .*there are: label"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint: str) -> None:
+def test_invalid_json_raises_one_line_error(tmp_path: Path, content: str, complaint: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(content)
     with pytest.raises(ElektronError, match=complaint) as caught:
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint
     assert "\n" not in str(caught.value)
 
 
-def test_half_characters_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lone_surrogates_are_replaced_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a\\ud800", "label": ["x"], "\\ud800": 1}\n')
     (record,) = read(path)
@@ -99,7 +99,7 @@ def test_parquet(tmp_path: Path) -> None:
         read(path, text="txt")
 
 
-def test_parquet_that_is_none(tmp_path: Path) -> None:
+def test_invalid_or_empty_parquet_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for content in (b"", b"text,label\na,1\n", b"PAR1" + b"\0" * 50 + b"PAR1"):
         path.write_bytes(content)
@@ -123,7 +123,7 @@ def data_set(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_numbers_of_classes_become_their_names(data_set: Path) -> None:
+def test_class_ids_become_class_names(data_set: Path) -> None:
     in_memory = as_source(datasets.Dataset.from_parquet(str(data_set / "train.parquet")))
     for source in (f"hf:{data_set}", f"hf:{data_set}::train", data_set / "train.parquet", in_memory):
         records = read(source, labelled=False)
@@ -136,13 +136,13 @@ def test_numbers_of_classes_become_their_names(data_set: Path) -> None:
         assert values(source) == [{"text": "a", "label": "good"}]
 
 
-def test_a_data_set_that_cannot_be_loaded(data_set: Path) -> None:
+def test_dataset_that_cannot_be_loaded_raises(data_set: Path) -> None:
     for source in ("hf:", "hf:/no/such/folder", f"hf:{data_set}::nosplit"):
         with pytest.raises(ElektronError, match=f"^{source}"):
             read(source)
 
 
-def test_choices_as_the_hub_has_them(tmp_path: Path) -> None:
+def test_choices_in_hub_format_are_kept(tmp_path: Path) -> None:
     choices = {"label": ["A", "B"], "text": ["yes", "no"]}
     path = write(tmp_path / "a.jsonl", {"question": "?", "choices": choices, "label": "A"})
     assert values(path, layout=CHOICES)[0]["choices"] == choices

@@ -1,4 +1,4 @@
-"""Sources of every kind, standard input, and rows that are held out."""
+"""Opening sources: format detection, standard input, encodings, and errors for unreadable files."""
 
 import dataclasses
 import io
@@ -24,7 +24,7 @@ def predicted(stdin: bytes, **options: Any) -> list[dict[str, Any]]:
     return values("-", labelled=False, stdin=stdin, **options)
 
 
-def test_standard_input_is_told_by_its_first_line() -> None:
+def test_stdin_format_is_detected_from_first_line() -> None:
     assert predicted("Schön, gut\n\nja\n".encode()) == [
         {"text": "Schön, gut"},
         {"text": ""},
@@ -40,7 +40,7 @@ def test_standard_input_is_told_by_its_first_line() -> None:
     assert read("-", labelled=False, stdin=b"a\n")[0].where == "-, line 1"
 
 
-def test_a_line_is_answered_before_the_next_is_there() -> None:
+def test_stdin_line_is_read_before_next_arrives() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
         records = read_records(["-"], TEXTS, FilesConfig(), labelled=False, stdin=stdin)
@@ -53,7 +53,7 @@ def test_a_line_is_answered_before_the_next_is_there() -> None:
             assert [record.values["text"] for record in got] == [line.decode().strip()]
 
 
-def test_nothing_is_read_before_the_first_row_is_asked_for() -> None:
+def test_read_records_reads_nothing_before_first_row() -> None:
     class Untouched(io.BytesIO):
         def read1(self, size: int | None = -1, /) -> bytes:
             raise AssertionError("was read")
@@ -61,7 +61,7 @@ def test_nothing_is_read_before_the_first_row_is_asked_for() -> None:
     read_records(["-"], TEXTS, FilesConfig(), True, stdin=cast("IO[bytes]", Untouched()))
 
 
-def test_plain_text_is_a_text_a_line_and_a_table_where_all_lines_have_tabs(tmp_path: Path) -> None:
+def test_txt_is_text_per_line_or_table_if_all_lines_have_tabs(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\ufeffwell, yes\nno; no\n\nlast")
     records = read(path, labelled=False)
@@ -74,7 +74,7 @@ def test_plain_text_is_a_text_a_line_and_a_table_where_all_lines_have_tabs(tmp_p
     assert values(path, labelled=False, delimiter="|", header=False, text="1") == [{"text": "yes"}]
 
 
-def test_sources_come_in_order(tmp_path: Path) -> None:
+def test_sources_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,1\n")
     (tmp_path / "b.jsonl").write_text('{"label": 2, "sentence": "b"}\n')
     assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [
@@ -86,7 +86,7 @@ def test_sources_come_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
 @pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.tsv.gz", "a.txt.zst", "-"])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_empty_files(tmp_path: Path, layout: Any, name: str, labelled: bool) -> None:
+def test_empty_files_raise(tmp_path: Path, layout: Any, name: str, labelled: bool) -> None:
     path = name if name == "-" else str(tmp_path / name)
     if name.endswith((".gz", ".zst")):
         kind = "gzip" if name.endswith(".gz") else "zstd"
@@ -113,7 +113,7 @@ def test_empty_files(tmp_path: Path, layout: Any, name: str, labelled: bool) -> 
         ("no/such/file.csv", "no such file"),
     ],
 )
-def test_what_cannot_be_read(tmp_path: Path, layout: Any, name: str, complaint: str) -> None:
+def test_unreadable_files_raise_one_line_error(tmp_path: Path, layout: Any, name: str, complaint: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "train.csv").write_text("text,label\na,1\n")
     (tmp_path / "train.parquet").touch()
@@ -140,12 +140,12 @@ def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
     assert values(path) == [{"text": "über", "label": "1"}]
 
 
-def test_no_source() -> None:
+def test_no_source_raises() -> None:
     with pytest.raises(ElektronError, match="no file"):
         read()
 
 
-def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Path) -> None:
+def test_record_names_map_roles_to_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,text,label\n0,a,0\n1, b ,0\n")
     assert [dict(record.names) for record in read(path)] == [{"text": "text", "label": "label"}] * 2
@@ -154,14 +154,14 @@ def test_a_column_goes_by_where_it_was_found_and_not_by_its_values(tmp_path: Pat
     assert read(path, layout=CHOICES)[0].names["choices"] == "ending0,ending1"
 
 
-def test_a_column_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_option_for_role_of_other_task_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("source,target\na,b\n")
     with pytest.raises(ElektronError, match=r"--text is no column .*, which have --source, --target"):
         read(path, layout=PARALLEL, text="source")
 
 
-def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
+def test_row_without_pair_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("sentence\tlabel\tsentence2\na\t1\tb\nshort\t1\n")
     with pytest.raises(ElektronError, match="line 3"):
@@ -171,20 +171,20 @@ def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
         read("-", labelled=False, stdin=rows)
 
 
-def test_empty_targets_are_left_out_and_words_for_nothing_are_text(tmp_path: Path) -> None:
+def test_empty_targets_are_left_out_and_null_words_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     rows: list[Any] = [["", " "], [], None, "Null", ["nan"]]
     path.write_text("".join(json.dumps({"source": "x", "target": target}) + "\n" for target in rows))
     assert [record.values["target"] for record in read(path, layout=PARALLEL)] == ["Null", ["nan"]]
 
 
-def test_line_numbers_count_the_line_of_excel(tmp_path: Path) -> None:
+def test_line_numbers_include_excel_separator_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("sep=;\ntext;label\na;1\nb;2\n")
     assert [record.where for record in read(path)] == [f"{path}, line 3", f"{path}, line 4"]
 
 
-def test_labels_are_told_apart_as_the_layout_knows(tmp_path: Path) -> None:
+def test_label_separator_comes_from_option_or_layout(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,x|y\n")
     layout = dataclasses.replace(TEXTS, label_separator="|")

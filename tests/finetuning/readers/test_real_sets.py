@@ -1,4 +1,4 @@
-"""The labelled sets of ../shared/data, each by options alone."""
+"""Labelled data sets of ../shared/data, read with options only."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ MRPC: dict[str, Any] = {"text": "#1 String", "pair": "#2 String", "label": "Qual
         ("dialogsum/dialogsum.dev.jsonl", PARALLEL, {}, 500),
     ],
 )
-def test_labelled_sets(names: str, layout: Layout, options: dict[str, Any], count: int) -> None:
+def test_labelled_sets_have_expected_rows(names: str, layout: Layout, options: dict[str, Any], count: int) -> None:
     files = [DATA / name for name in names.split()]
     records = read(*files, layout=layout, **options)
     assert len(records) == count
@@ -64,5 +64,5 @@ def test_labelled_sets(names: str, layout: Layout, options: dict[str, Any], coun
         ("ner-resume-zh/dev.char.bmes", TAGGED, 463),
     ],
 )
-def test_the_same_to_predict_for(name: str, layout: Layout, count: int) -> None:
+def test_sets_read_for_prediction_have_expected_rows(name: str, layout: Layout, count: int) -> None:
     assert len(read(DATA / name, layout=layout, labelled=False)) == count

@@ -1,4 +1,4 @@
-"""Tags in every form that tag files have."""
+"""Token classification files: CoNLL formats, tables, lists, and character spans."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def write(folder: Path, content: str, name: str = "a.conll") -> Path:
 
 @pytest.mark.parametrize("between", [" ", "\t", "   "])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_a_token_a_line(tmp_path: Path, between: str, labelled: bool) -> None:
+def test_one_token_per_line(tmp_path: Path, between: str, labelled: bool) -> None:
     path = write(tmp_path, CONLL.replace(" ", between))
     records = read(path, layout=TAGGED, labelled=labelled)
     assert [record.values for record in records] == SENTENCES
@@ -37,7 +37,7 @@ def test_a_token_a_line(tmp_path: Path, between: str, labelled: bool) -> None:
     assert [record.where for record in records] == [f"{path}, line 3", f"{path}, line 7"]
 
 
-def test_comments_are_no_tokens_and_hashes_no_comments(tmp_path: Path) -> None:
+def test_comments_are_skipped_and_hash_tokens_are_kept(tmp_path: Path) -> None:
     content = "# id 1\n# text = # a\n#\tO\na\tB-X\n\n# id 2\tdomain=en\nb\tO\n#\tO\n"
     assert values(write(tmp_path, content), layout=TAGGED) == [
         {"tokens": ["#", "a"], "tags": ["O", "B-X"]},
@@ -50,7 +50,7 @@ def test_comments_are_no_tokens_and_hashes_no_comments(tmp_path: Path) -> None:
     ]
 
 
-def test_a_hashtag_that_begins_a_sentence_is_a_token(tmp_path: Path) -> None:
+def test_hashtag_at_sentence_start_is_token(tmp_path: Path) -> None:
     path = tmp_path / "a.conll"
     path.write_text("I\tO\nlike\tO\nRome\tLOC\n\n#fail\tHT\nyou\tO\n\n# id\t1\n#win\tHT\nme\tO\n")
     assert [record.values["tokens"] for record in read(path, layout=TAGGED)] == [
@@ -58,12 +58,12 @@ def test_a_hashtag_that_begins_a_sentence_is_a_token(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_tokens_of_odd_blanks_are_kept(tmp_path: Path) -> None:
+def test_unusual_whitespace_does_not_split_tokens(tmp_path: Path) -> None:
     path = write(tmp_path, "a\u3000b O\nc\xa0d O\n\ne\x0bf O\n")
     assert values(path, layout=TAGGED)[0]["tokens"] == ["a\u3000b", "c\xa0d"]
 
 
-def test_a_sentence_a_line(tmp_path: Path) -> None:
+def test_one_sentence_per_line(tmp_path: Path) -> None:
     path = write(tmp_path, "高 勇 ：\tB-NAME E-NAME O\n\n男\tO\n", "a.bmes")
     for labelled in (True, False):
         records = read(path, layout=TAGGED, labelled=labelled)
@@ -74,7 +74,7 @@ def test_a_sentence_a_line(tmp_path: Path) -> None:
         assert records[1].where == f"{path}, line 3"
 
 
-def test_a_sentence_a_line_under_a_header(tmp_path: Path) -> None:
+def test_one_sentence_per_line_with_header(tmp_path: Path) -> None:
     expected = [{"tokens": ["a", "b"], "tags": ["O", "B-X"]}]
     path = write(tmp_path, "words\ttags\na b\tO B-X\n", "a.tsv")
     assert values(path, layout=TAGGED) == expected
@@ -98,7 +98,7 @@ def test_a_sentence_a_line_under_a_header(tmp_path: Path) -> None:
         ("-DOCSTART- O\n", "empty"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint: str) -> None:
+def test_invalid_tag_file_raises_one_line_error(tmp_path: Path, content: str, complaint: str) -> None:
     with pytest.raises(ElektronError, match=f"a.conll.*{complaint}") as caught:
         read(write(tmp_path, content), layout=TAGGED)
     assert "\n" not in str(caught.value)
@@ -115,7 +115,9 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, content: str, complaint
         "a word\tand a tab here\n",
     ],
 )
-def test_plain_text_is_handed_on_as_text(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_plain_text_is_kept_as_text_for_prediction(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path, content, "a.txt")
     with caplog.at_level(logging.INFO, "elektron"):
         found = values(path, layout=TAGGED, labelled=False)
@@ -123,7 +125,7 @@ def test_plain_text_is_handed_on_as_text(tmp_path: Path, content: str, caplog: p
     assert "plain text" in caplog.text
 
 
-def test_tokens_alone_are_enough_to_predict(tmp_path: Path) -> None:
+def test_tokens_without_tags_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, "EU\nrejects\n\nPeter\nBlackburn\n")
     assert values(path, layout=TAGGED, labelled=False) == [
         {"tokens": ["EU", "rejects"]},
@@ -144,7 +146,7 @@ def test_standard_input(tmp_path: Path) -> None:
     assert found(b"EU\tB-ORG\nis\tO\n") == [{"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}]
 
 
-def test_lists_in_tables(tmp_path: Path) -> None:
+def test_token_and_tag_lists_in_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(
         '{"tokens": ["a", 2], "ner_tags": ["O", "B-X"], "id": 1}\n{"tokens": "c d", "ner_tags": "O O", "id": 2}\n'
@@ -166,13 +168,13 @@ def test_lists_in_tables(tmp_path: Path) -> None:
         ({"tokens": ["a"]}, "which column is the tags"),
     ],
 )
-def test_lists_that_do_not_fit(tmp_path: Path, row: object, complaint: str) -> None:
+def test_invalid_token_and_tag_lists_raise(tmp_path: Path, row: object, complaint: str) -> None:
     path = write(tmp_path, json.dumps(row), "a.jsonl")
     with pytest.raises(ElektronError, match=complaint):
         read(path, layout=TAGGED)
 
 
-def test_numbers_of_tags_become_their_names(tmp_path: Path) -> None:
+def test_tag_ids_become_tag_names(tmp_path: Path) -> None:
     tags = datasets.Sequence(datasets.ClassLabel(names=["O", "B-X"]))
     features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags})
     rows = {"tokens": [["a", "b"]], "ner_tags": [[0, 1]]}
@@ -205,7 +207,7 @@ COLUMN = st.sampled_from([None, "1", "2", "4", "tag", "FORM"])
     labelled=st.booleans(),
     asked=st.fixed_dictionaries({"tokens": COLUMN, "tags": COLUMN, "sentence": COLUMN}),
 )
-def test_any_text_is_sentences_or_an_error(
+def test_arbitrary_text_gives_sentences_or_error(
     tmp_path_factory: pytest.TempPathFactory,
     content: str,
     name: str,
@@ -271,7 +273,7 @@ CONLL_2012 = (
     ],
 )
 @pytest.mark.parametrize("labelled", [True, False])
-def test_columns_of_token_lines(
+def test_token_and_tag_columns_of_conll_formats(
     tmp_path: Path,
     content: str,
     options: dict[str, str],
@@ -287,19 +289,19 @@ def test_columns_of_token_lines(
         assert len(second["tokens"]) == len(second["tags"])
 
 
-def test_tokens_with_numbers_are_enough_to_predict(tmp_path: Path) -> None:
+def test_numbered_tokens_without_tags_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, "1\tin\n2\tBad\n\n1\tDer\n2\tDFB\n")
     expected = [{"tokens": ["in", "Bad"]}, {"tokens": ["Der", "DFB"]}]
     assert values(path, layout=TAGGED, labelled=False) == expected
 
 
-def test_columns_with_names_keep_them(tmp_path: Path) -> None:
+def test_conllu_column_names_are_kept(tmp_path: Path) -> None:
     record, _ = read(write(tmp_path, CONLL_U, "a.conllu"), layout=TAGGED)
     assert record.columns == {"FORM": ["They", "did", "n't"], "UPOS": ["PRON", "AUX", "PART"]}
     assert record.names == {"tokens": "FORM", "tags": "UPOS"}
 
 
-def test_what_was_taken_for_what_is_said_with_a_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_guessed_columns_and_first_sentence_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         read(write(tmp_path, GERMEVAL), layout=TAGGED)
     assert "tokens is column 2 (guessed), tags is column 3 (guessed)" in caplog.text
@@ -314,7 +316,7 @@ def test_what_was_taken_for_what_is_said_with_a_sample(tmp_path: Path, caplog: p
         ("7\ta\tO\n7\tb\tO\n8\tc\tB-X\n8\td\tO\n", "tokens", "1 ('7'), 2 ('a'), 3 ('O')"),
     ],
 )
-def test_columns_that_are_not_clear_are_asked_for(tmp_path: Path, content: str, role: str, columns: str) -> None:
+def test_ambiguous_token_or_tag_column_raises(tmp_path: Path, content: str, role: str, columns: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(ElektronError, match=f"which column has the {role}.*--{role}") as caught:
         read(path, layout=TAGGED)
@@ -335,7 +337,7 @@ def test_csv_with_blank_lines_between_sentences(tmp_path: Path, between: str) ->
 ROWS = [("1", "Bob", "B-PER"), ("1", "sleeps", "O"), ("2", "Ann", "B-PER"), ("2", "too", "O")]
 
 
-def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
+def test_one_token_per_row_with_sentence_id(tmp_path: Path) -> None:
     expected = [
         {"tokens": ["Bob", "sleeps"], "tags": ["B-PER", "O"]},
         {"tokens": ["Ann", "too"], "tags": ["B-PER", "O"]},
@@ -357,7 +359,7 @@ def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
         "d.jsonl",
     )
     assert values(path, layout=TAGGED) == expected
-    # Only a sentence's first row has its number.
+    # Only the first row of each sentence has its id.
     only_first = each.replace("1,sleeps", ",sleeps").replace("2,too", ",too")
     path = write(tmp_path, f"Sentence #,Word,Tag\n{only_first}", "e.csv")
     assert values(path, layout=TAGGED) == expected
@@ -369,14 +371,14 @@ def test_a_token_a_row_with_the_number_of_its_sentence(tmp_path: Path) -> None:
     assert values(path, layout=TAGGED, labelled=False) == [{"tokens": sentence["tokens"]} for sentence in expected]
 
 
-def test_a_token_a_row_of_unknown_sentences_is_refused(tmp_path: Path) -> None:
+def test_one_token_per_row_without_sentence_id_raises(tmp_path: Path) -> None:
     each = "".join(f"{row[1]},{row[2]}\n" for row in ROWS)
     with pytest.raises(ElektronError, match=r"a.csv: each row has one token.*--sentence"):
         read(write(tmp_path, f"words,labels\n{each}", "a.csv"), layout=TAGGED)
 
 
 @pytest.mark.parametrize("lines", [["Bob B-PER", "sleeps O", ". O"] * 4, ["a O", "b B-X"] * 60])
-def test_token_lines_without_blank_lines_are_refused(tmp_path: Path, lines: list[str]) -> None:
+def test_many_token_lines_without_blank_line_raise(tmp_path: Path, lines: list[str]) -> None:
     path = write(tmp_path, "\n".join(lines) + "\n")
     with pytest.raises(ElektronError, match=f"there is no blank line in {len(lines)} lines"):
         read(path, layout=TAGGED)
@@ -384,12 +386,12 @@ def test_token_lines_without_blank_lines_are_refused(tmp_path: Path, lines: list
     assert len(record.values["tokens"]) == len(lines)
 
 
-def test_one_sentence_is_a_file_too(tmp_path: Path) -> None:
+def test_file_with_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, "Bob B-PER\nsleeps O\n. O\n")
     assert values(path, layout=TAGGED)[0]["tokens"] == ["Bob", "sleeps", "."]
 
 
-def test_tags_with_blanks(tmp_path: Path) -> None:
+def test_tags_with_spaces(tmp_path: Path) -> None:
     path = write(tmp_path, "Bob\tB-Full Name\nsleeps\tO\n\nAnn\tB-Full Name\nLee\tI-Full Name\n")
     for options in ({}, {"tokens": "1", "tags": "2"}):
         assert [row["tags"] for row in values(path, layout=TAGGED, **options)] == [
@@ -408,14 +410,14 @@ def test_tags_with_blanks(tmp_path: Path) -> None:
         ("Bob don't \"", "['B-PER', 'O', 'O']"),
     ],
 )
-def test_lists_written_as_text(tmp_path: Path, tokens: str, tags: str) -> None:
+def test_serialized_lists_are_parsed(tmp_path: Path, tokens: str, tags: str) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("tokens", "ner_tags"), (tokens, tags)])
     assert values(path, layout=TAGGED) == [{"tokens": ["Bob", "don't", '"'], "tags": ["B-PER", "O", "O"]}]
 
 
-def test_a_list_written_as_text_is_not_read_as_running_text(tmp_path: Path) -> None:
+def test_serialized_token_list_is_parsed_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, "tokens\n\"['a', 'b c']\"\n[1] is a note\n", "a.csv")
     assert values(path, layout=TAGGED, labelled=False) == [
         {"tokens": ["a", "b c"]},
@@ -451,23 +453,23 @@ BIO = ["B-PER", "I-PER", "O", "O", "B-LOC", "O"]
         {"text": TEXT, "label": "[(0, 9, 'PER'), (19, 23, 'LOC')]"},
     ],
 )
-def test_entities_by_their_characters(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_character_spans_become_bio_tags(tmp_path: Path, row: dict[str, Any]) -> None:
     path = write(tmp_path, json.dumps(row), "a.jsonl")
     options = {"tags": "annotations"} if "annotations" in row else {}
     (record,) = read(path, layout=TAGGED, **options)
     tokens = ["Bob", "Smith", "lives", "in", "Oslo", "."]
     assert record.values == {"tokens": tokens, "tags": BIO}
-    # What is said of tokens needs them beside it.
+    # The columns also contain the tokens that the tags refer to.
     assert record.columns.items() >= {"text": TEXT, "tokens": tokens, "tags": BIO}.items()
 
 
-def test_texts_without_entities(tmp_path: Path) -> None:
+def test_text_without_entities_has_only_o_tags(tmp_path: Path) -> None:
     rows = [{"text": "a b", "label": []}, {"text": "c", "label": [[0, 1, "X"]]}]
     path = write(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "a.jsonl")
     assert [row["tags"] for row in values(path, layout=TAGGED)] == [["O", "O"], ["B-X"]]
 
 
-def test_entities_that_cut_words_or_overlap_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_overlapping_spans_and_cut_words_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"text": "Oslobahn fährt", "label": [[0, 4, "LOC"], [2, 4, "X"], [0, 4, "Y"]]}
     path = write(tmp_path, json.dumps(row), "a.jsonl")
     assert values(path, layout=TAGGED) == [{"tokens": ["Oslo", "bahn", "fährt"], "tags": ["B-LOC", "O", "O"]}]
@@ -485,13 +487,13 @@ def test_entities_that_cut_words_or_overlap_are_counted(tmp_path: Path, caplog: 
         ({"start": 0, "label": "X"}, "a span goes from 0 to None"),
     ],
 )
-def test_spans_that_are_none_of_the_text(tmp_path: Path, span: Any, complaint: str) -> None:
+def test_invalid_spans_raise(tmp_path: Path, span: Any, complaint: str) -> None:
     path = write(tmp_path, json.dumps({"text": "a b", "label": [span]}), "a.jsonl")
     with pytest.raises(ElektronError, match=complaint):
         read(path, layout=TAGGED)
 
 
-def test_tokens_that_are_objects_are_refused(tmp_path: Path) -> None:
+def test_tokens_that_are_objects_raise(tmp_path: Path) -> None:
     row = {"tokens": [{"text": "a", "start": 0, "end": 1}], "tags": ["O"]}
     with pytest.raises(ElektronError, match=r"a token must be text, got .*--tokens"):
         read(write(tmp_path, json.dumps(row), "a.jsonl"), layout=TAGGED)

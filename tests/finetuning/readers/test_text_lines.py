@@ -1,4 +1,4 @@
-"""Sources and targets, in two files or in one."""
+"""Source and target texts in line-aligned files or in one table."""
 
 import gzip
 from pathlib import Path
@@ -39,14 +39,14 @@ def test_two_files_are_aligned_by_line(tmp_path: Path, suffix: str) -> None:
         (["a\nb\n", "x\ny\n", "z\n"], "a2.txt ends before line 2 of .*a0.txt"),
     ],
 )
-def test_files_that_are_not_aligned(tmp_path: Path, contents: list[str], complaint: str) -> None:
+def test_misaligned_or_empty_files_raise(tmp_path: Path, contents: list[str], complaint: str) -> None:
     files = [write(tmp_path / f"a{n}.txt", content) for n, content in enumerate(contents)]
     with pytest.raises(ElektronError, match=complaint) as caught:
         read(*files, layout=PARALLEL)
     assert "\n" not in str(caught.value)
 
 
-def test_several_targets_of_one_source(tmp_path: Path) -> None:
+def test_several_target_files_become_list_of_targets(tmp_path: Path) -> None:
     files = [
         write(tmp_path / name, content) for name, content in (("a.en", "x\n"), ("a.de", "eins\n"), ("b.de", "zwei\n"))
     ]
@@ -75,7 +75,7 @@ def test_several_targets_in_columns(tmp_path: Path) -> None:
         assert [row["target"] for row in found] == [["eins", "zwei"], ["drei"]]
 
 
-def test_one_table(tmp_path: Path) -> None:
+def test_source_and_target_in_one_table(tmp_path: Path) -> None:
     expected = [{"source": "eins", "target": "one"}]
     lines = write(tmp_path / "a.jsonl", '{"dialogue": "eins", "summary": "one"}')
     assert values(lines, layout=PARALLEL) == expected
@@ -90,7 +90,7 @@ def test_one_table(tmp_path: Path) -> None:
         read(header, layout=PARALLEL)
 
 
-def test_to_predict_a_line_is_a_source(tmp_path: Path) -> None:
+def test_each_line_is_source_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path / "a.de", "eins, zwei\n\ndrei\n")
     assert (
         values(path, path, layout=PARALLEL, labelled=False)

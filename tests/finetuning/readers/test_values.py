@@ -1,4 +1,4 @@
-"""Lists and objects written as text, labels as different programs write them, and rows that have none."""
+"""Serialized lists and objects, label formats, rows without a label, and encodings."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def labels_of(path: Path, **options: Any) -> list[Any]:
         ("(1)", "(1)"),
     ],
 )
-def test_a_list_in_a_field_of_text_is_several_labels(tmp_path: Path, written: str, read_as: Any) -> None:
+def test_serialized_list_in_field_is_several_labels(tmp_path: Path, written: str, read_as: Any) -> None:
     assert labels_of(table(tmp_path / "a.tsv", written, "x")) == [read_as, "x"]
 
 
@@ -68,25 +68,25 @@ def test_multi_hot_lists(tmp_path: Path, rows: Any, caplog: pytest.LogCaptureFix
     assert labels_of(table(tmp_path / "a.tsv", *map(str, rows))) == expected
 
 
-def test_numpys_multi_hot_lists(tmp_path: Path) -> None:
+def test_numpy_multi_hot_lists(tmp_path: Path) -> None:
     assert labels_of(table(tmp_path / "a.tsv", "[1 0 1]", "[0. 1. 0.]")) == [["0", "2"], ["1"]]
 
 
-def test_numbers_of_classes_are_no_multi_hot_lists(tmp_path: Path) -> None:
+def test_class_id_lists_are_not_multi_hot(tmp_path: Path) -> None:
     for rows in ([[0, 1], [1]], [[0], [1]], [[0, 1], [2, 1]]):
         assert labels_of(objects(tmp_path / "a.jsonl", *rows)) == rows
     texts = [["0", "1"], ["1", "0"]]
     assert labels_of(objects(tmp_path / "a.jsonl", *texts)) == texts
 
 
-def test_a_later_row_that_is_not_multi_hot_is_refused(tmp_path: Path) -> None:
+def test_later_row_that_is_not_multi_hot_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     for wrong in ([0, 2], [1, 0, 1]):
         with pytest.raises(ElektronError, match="line 151"):
             read(objects(path, *[[0, 1]] * 150, wrong))
 
 
-def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
+def test_multi_hot_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,bad,rude\na,1,0\nb,True,1.0\nc,0,False\n")
     records = read(path, label="bad,rude")
@@ -98,27 +98,27 @@ def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
         read(path, label="bad,rude")
 
 
-def test_objects_of_zeros_and_ones(tmp_path: Path) -> None:
+def test_multi_hot_objects(tmp_path: Path) -> None:
     rows = ({"bad": 1, "rude": 0}, {"bad": 1, "rude": 1})
     assert labels_of(objects(tmp_path / "a.jsonl", *rows)) == [["bad"], ["bad", "rude"]]
 
 
 @pytest.mark.parametrize("label", [{"name": "x", "id": 7}, json.dumps({"name": "x", "id": 7})])
-def test_an_object_is_no_label_and_its_parts_are_named(tmp_path: Path, label: Any) -> None:
+def test_object_label_raises_and_dotted_name_selects_part(tmp_path: Path, label: Any) -> None:
     path = objects(tmp_path / "a.jsonl", label)
     with pytest.raises(ElektronError, match=r"line 1: .*no label.*label\.NAME.*name"):
         read(path)
     assert labels_of(path, label="label.name") == ["x"]
 
 
-def test_a_part_of_each_object_in_a_list(tmp_path: Path) -> None:
+def test_dotted_name_selects_part_of_objects_in_list(tmp_path: Path) -> None:
     path = objects(tmp_path / "a.jsonl", [{"name": "x"}, {"name": "y"}], [])
     with pytest.raises(ElektronError, match=r"line 1: .*--label label\.NAME"):
         read(path)
     assert labels_of(path, label="label.name") == [["x", "y"], []]
 
 
-def test_labels_have_one_way_of_writing() -> None:
+def test_class_name_normalizes_numbers_and_booleans() -> None:
     names = ["1.0", "1", "-2.00", "TRUE", "true", "False", "1.5", "v1.0", " x "]
     assert [class_name(name) for name in names] == [*("1", "1", "-2", "True", "True", "False", "1.5", "v1.0", "x")]
 
@@ -148,11 +148,11 @@ def test_rows_without_a_label_are_left_out_and_counted(
         ("-1 1 2 3", "-1 1 2 3"),
     ],
 )
-def test_which_names_are_classes(names: str, classes: str) -> None:
+def test_true_classes(names: str, classes: str) -> None:
     assert true_classes(names.split()) == set(classes.split())
 
 
-def test_labels_that_lost_characters_are_refused_with_the_encoding(tmp_path: Path) -> None:
+def test_undecodable_label_raises_and_suggests_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     words = ["größe", "übel", "schön", "müßig", "für", "weiß", "nähe", "höhe"]
     text = "text,label\n" + "".join(
@@ -165,7 +165,7 @@ def test_labels_that_lost_characters_are_refused_with_the_encoding(tmp_path: Pat
     assert values(path, encoding="cp1252")[1]["text"] == "The German word übel is here as number 1"
 
 
-def test_an_encoding_that_is_none_or_does_not_fit(tmp_path: Path) -> None:
+def test_unknown_or_wrong_encoding_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("text,label\nübel,x\n".encode())
     for name in ("klingon", "rot13", "base64", "a\0b"):
@@ -175,7 +175,7 @@ def test_an_encoding_that_is_none_or_does_not_fit(tmp_path: Path) -> None:
         read(path, encoding="ascii")
 
 
-def test_another_encoding_throughout_is_refused_with_a_guess(tmp_path: Path) -> None:
+def test_non_utf8_file_raises_and_suggests_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(("text,label\n" + "кот сидит на ковре и смотрит в окно,да\n" * 20).encode("cp1251"))
     with pytest.raises(ElektronError, match="perhaps cp1251: give --encoding"):
@@ -183,7 +183,7 @@ def test_another_encoding_throughout_is_refused_with_a_guess(tmp_path: Path) -> 
     assert labels_of(path, encoding="cp1251") == ["да"] * 20
 
 
-def test_the_label_of_labelled_rows_is_handed_on_as_it_was_read(tmp_path: Path) -> None:
+def test_label_column_has_parsed_value_only_if_labelled(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label,bad,rude\na,1.0,1,0\nb,\"['x']\",0,1\n")
     assert [record.columns["label"] for record in read(path)] == ["1", ["x"]]
@@ -192,12 +192,12 @@ def test_the_label_of_labelled_rows_is_handed_on_as_it_was_read(tmp_path: Path) 
 
 
 @given(st.lists(NESTED) | st.dictionaries(st.text(), NESTED))
-def test_what_python_writes_is_read_back(value: Any) -> None:
+def test_literal_parses_python_repr(value: Any) -> None:
     assert literal(repr(value)) == value
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_numpy_has_no_commas(texts: list[str]) -> None:
+def test_literal_parses_numpy_lists_without_commas(texts: list[str]) -> None:
     assert literal("[" + " ".join(map(repr, texts)) + "]") == texts
     assert literal("[" + "\n ".join(map(repr, texts)) + "]") == texts
 
@@ -211,7 +211,7 @@ def test_numpy_has_no_commas(texts: list[str]) -> None:
         ("  ['a']\n", ["a"]),
     ],
 )
-def test_other_ways_to_write(text: str, value: Any) -> None:
+def test_literal_parses_json_tuples_and_arrays(text: str, value: Any) -> None:
     assert literal(text) == value
 
 
@@ -223,5 +223,5 @@ def test_other_ways_to_write(text: str, value: Any) -> None:
         "[" + r"'\\" * 50_000 + "]",
     ],
 )
-def test_anything_else_is_text(text: str) -> None:
+def test_literal_returns_none_for_other_text(text: str) -> None:
     assert literal(text) is None

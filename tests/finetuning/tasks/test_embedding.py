@@ -1,4 +1,4 @@
-"""Sentence embeddings: losses by hand, and folders that plain libraries load."""
+"""Sentence embeddings: losses checked by hand, and folders that transformers and sentence-transformers load."""
 
 import json
 import math
@@ -30,13 +30,13 @@ class TestLoss:
     first = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     second = torch.tensor([[1.0, 0.0], [3.0, 3.0]])
 
-    def test_of_pairs_is_cross_entropy_over_the_second_texts_of_the_batch(self):
+    def test_pairs_use_cross_entropy_with_in_batch_negatives(self):
         found = embedding_loss(torch.stack([self.first, self.second]), RIGHT)
         half = 20 * math.sqrt(0.5)
         rows = [math.log(math.exp(20) + math.exp(half)) - 20, math.log(1 + math.exp(half)) - half]
         assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
 
-    def test_of_triplets_has_the_negatives_among_the_candidates(self):
+    def test_triplets_add_negatives_to_candidates(self):
         negative = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
         found = embedding_loss(torch.stack([self.first, self.second, negative]), RIGHT)
         half = 20 * math.sqrt(0.5)
@@ -46,18 +46,18 @@ class TestLoss:
         ]
         assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
 
-    def test_of_scores_is_cosent(self):
+    def test_scores_use_cosent(self):
         # The cosines are 1 and √½; the pair with the lower score is the more similar one.
         found = embedding_loss(torch.stack([self.first, self.second]), torch.tensor([1.0, 4.0]))
         assert found.item() == pytest.approx(math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5)
 
     @pytest.mark.parametrize("labels", [RIGHT, torch.tensor([1.0, 4.0])], ids=["pairs", "scores"])
-    def test_does_not_wait_for_a_gpu(self, labels):
+    def test_has_no_host_sync(self, labels):
         embeddings = torch.stack([self.first, self.second]).requires_grad_()
         with NoHostSync():
             embedding_loss(embeddings, labels).backward()
 
-    def test_is_that_of_sentence_transformers(self):
+    def test_equals_sentence_transformers_losses(self):
         losses = pytest.importorskip("sentence_transformers.sentence_transformer.losses")
         torch.manual_seed(0)
         embeddings = torch.randn(3, 8, 16)
@@ -73,7 +73,7 @@ class TestLoss:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Pairs of sentences with the same subject and object, as pairs, triplets and with scores."""
+    """Files of pairs, triplets and scored pairs; similar sentences have the same subject and object."""
     chooser = random.Random(0)
 
     def sentence(subject, thing):
@@ -110,7 +110,7 @@ def tune(encoders, files, kind, out, family="electra", **options):
 
 
 @pytest.mark.parametrize("kind", ["pairs", "triplets", "scored"])
-def test_what_belongs_together_becomes_similar(encoders, files, tmp_path, kind):
+def test_finetuning_improves_mrr_or_spearman(encoders, files, tmp_path, kind):
     metric = "spearman" if kind == "scored" else "mrr"
     before = tune(encoders, files, kind, tmp_path / "before", epochs=0.02, learning_rate=1e-9)
     after = tune(encoders, files, kind, tmp_path / "after")
@@ -118,7 +118,7 @@ def test_what_belongs_together_becomes_similar(encoders, files, tmp_path, kind):
     assert after.keys() >= ({"pearson"} if kind == "scored" else {"recall@1", "recall@10"})
 
 
-def test_the_column_of_negatives_can_be_named(files, tmp_path):
+def test_negative_column_can_be_configured(files, tmp_path):
     rows = [json.loads(line) for line in Path(files["triplets"]).read_text().splitlines()]
     renamed = [{"a": row["anchor"], "b": row["positive"], "c": row["negative"]} for row in rows]
     file = write_jsonl(tmp_path / "renamed.jsonl", renamed)
@@ -128,7 +128,7 @@ def test_the_column_of_negatives_can_be_named(files, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["electra", "elektron"])
-def test_vectors_are_the_mean_of_the_last_hidden_states(encoders, files, tmp_path, family):
+def test_embedding_is_mean_of_last_hidden_states(encoders, files, tmp_path, family):
     tune(encoders, files, "pairs", tmp_path / "model", family, epochs=1.0)
     texts = ["the cat sees the blue house .", "the dog ."]
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
@@ -142,7 +142,7 @@ def test_vectors_are_the_mean_of_the_last_hidden_states(encoders, files, tmp_pat
 
 
 @pytest.mark.parametrize("family", ["electra", "elektron"])
-def test_sentence_transformers_loads_it(encoders, files, tmp_path, family):
+def test_sentence_transformers_gives_equal_embeddings(encoders, files, tmp_path, family):
     library = pytest.importorskip("sentence_transformers")
     tune(encoders, files, "scored", tmp_path / "model", family, epochs=1.0)
     model = library.SentenceTransformer(str(tmp_path / "model"), trust_remote_code=True, device="cpu")
@@ -153,14 +153,14 @@ def test_sentence_transformers_loads_it(encoders, files, tmp_path, family):
     np.testing.assert_allclose(row["predicted_embedding"], model.encode(text), atol=1e-5)
 
 
-def test_evaluation_gives_the_metrics_of_finetuning(encoders, files, tmp_path, capsys):
+def test_evaluate_reproduces_metrics_of_finetuning(encoders, files, tmp_path, capsys):
     metrics = tune(encoders, files, "pairs", tmp_path / "model", epochs=1.0)
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "model"), files["pairs"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mrr"] == pytest.approx(metrics["mrr"], abs=1e-6)
 
 
-def test_search_finds_the_passage_about_the_same_thing(encoders, files, tmp_path):
+def test_search_ranks_matching_passage_first(encoders, files, tmp_path):
     tune(encoders, files, "pairs", tmp_path / "model")
     passages = [f"{SUBJECTS[i]} {VERBS[0]} {OBJECTS[i % len(OBJECTS)]} ." for i in range(4)]
     (tmp_path / "corpus.txt").write_text("\n\n".join(passages))
@@ -177,7 +177,7 @@ def test_search_finds_the_passage_about_the_same_thing(encoders, files, tmp_path
     assert all(len(hits) == 2 and hits[0]["score"] > hits[1]["score"] for hits in found)
 
 
-def test_a_bare_encoder_can_be_measured_with_a_warning(encoders, files, capsys):
+def test_encoder_not_finetuned_is_evaluated_with_warning(encoders, files, capsys):
     model = str(encoders["electra"])
     for kind, metric in (("scored", "spearman"), ("pairs", "mrr")):
         assert main(["evaluate", model, files[kind], "--task", "embedding", "--json"]) == 0
@@ -193,7 +193,7 @@ def test_several_seeds(encoders, files, tmp_path):
 
 
 @pytest.mark.parametrize("role", ["negative", "score"])
-def test_a_column_in_some_rows_only_is_refused(encoders, tmp_path, role):
+def test_column_missing_from_some_rows_raises(encoders, tmp_path, role):
     row = {"sentence1": "the cat .", "sentence2": "the dog ."}
     for first, second in (({role: "1"}, {}), ({}, {role: "1"}), ({role: "1"}, {role: None})):
         files = {"mixed": str(write_jsonl(tmp_path / "mixed.jsonl", [row | first, row | second]))}
@@ -201,7 +201,7 @@ def test_a_column_in_some_rows_only_is_refused(encoders, tmp_path, role):
             tune(encoders, files, "mixed", tmp_path / "model")
 
 
-def test_scores_that_are_all_the_same_are_refused(encoders, tmp_path):
+def test_equal_scores_raise(encoders, tmp_path):
     rows = [{"sentence1": "the cat .", "sentence2": "the dog .", "score": 1.0}] * 4
     files = {"same": str(write_jsonl(tmp_path / "same.jsonl", rows))}
     with pytest.raises(ElektronError, match="same score"):

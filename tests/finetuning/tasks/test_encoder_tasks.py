@@ -1,4 +1,4 @@
-"""What each task with a transformers head makes of rows, logits and labels, by hand."""
+"""Features, targets and predictions of each task with a transformers head, checked by hand."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class TestClassification:
         records = [record(text="the cat .", label=label) for label in labels]
         return Classification.from_records(records, config(**options), None)
 
-    def test_labels_are_in_the_order_of_numbers_then_of_the_alphabet(self):
+    def test_labels_are_sorted_numerically_then_alphabetically(self):
         assert self.learn("10", "9", 2.0, True).labels == ["2", "9", "10", "True"]
         assert self.learn("pos", "neg").labels == ["neg", "pos"]
 
@@ -49,7 +49,7 @@ class TestClassification:
         said = self.learn("a", "b").prediction(np.array([0.0, np.log(3.0)], np.float32))
         assert said == {"label": "b", "score": pytest.approx(0.75)}
 
-    def test_several_labels_each_stand_for_themselves(self):
+    def test_multi_label_targets_and_predictions_are_independent(self):
         task = self.learn(["a", "b"], ["b"], [])
         assert task.several
         assert task.target(record(label=["b"])) == [0.0, 1.0]
@@ -57,11 +57,11 @@ class TestClassification:
         assert said["labels"] == ["a"]
         assert task.prediction(np.array([-1.0, -1.0], np.float32))["labels"] == []
 
-    def test_labels_are_told_apart_as_in_training(self):
+    def test_label_separator_of_training_is_kept(self):
         task = self.learn(["a", "b"], ["b"], label_separator="|")
         assert task.files().label_separator == "|"
 
-    def test_windows_bear_the_label_of_the_whole_and_are_averaged(self, tokenizer):
+    def test_windows_share_label_and_average_logits(self, tokenizer):
         task = self.learn("a", "b", truncation="windows")
         rows = [record(text="the cat sees the blue house . " * 4, label="b")]
         features = task.features(rows, tokenizer, labelled=True)
@@ -72,7 +72,7 @@ class TestClassification:
         mean = sum(range(len(features))) / len(features)
         assert said["score"] == pytest.approx(1 / (1 + np.exp(-mean)), abs=1e-5)
 
-    def test_many_labels_that_hardly_repeat_are_taken_for_a_wrong_column(self):
+    def test_many_distinct_labels_raise(self):
         with pytest.raises(ElektronError, match="is --label the right column"):
             self.learn(*map(str, range(100)))
 
@@ -86,24 +86,24 @@ class TestClassification:
             ("a" * 9, "a" * 9, None),
         ],
     )
-    def test_collapse_is_nearly_one_label_where_there_are_several(self, predicted, true, collapsed):
+    def test_almost_constant_predictions_of_several_labels_are_collapse(self, predicted, true, collapsed):
         found = self.learn("a", "b").variation(
             [record(label=name) for name in true], [{"label": name} for name in predicted]
         )
         assert (found.summary if found.collapsed else None) == collapsed
 
-    def test_the_constant_prediction_is_the_commonest_label(self):
+    def test_constant_baseline_is_most_common_label(self):
         rows = [record(label=name) for name in "abb"]
         constant = self.learn("a", "b").baselines(rows, [])[0]
         assert constant.name == "always 'b'"
         assert self.learn("a", "b").measure(rows, constant.predictions)()["accuracy"] == 2 / 3
 
-    def test_the_constant_prediction_of_several_labels_has_the_highest_micro_f1(self):
+    def test_multi_label_constant_baseline_has_highest_micro_f1(self):
         rows = [record(text="x", label=list(names)) for names in ("ab", "ab", "ac", "")]
         task = Classification.from_records(rows, config("classification"), None)
         constant = task.baselines(rows, [])[0]
         assert constant.name == "always 'a', 'b'"
-        # Of 8 predicted and 6 true labels 5 are the same.
+        # 5 labels match, of 8 predicted and 6 true ones.
         figures = task.measure(rows, constant.predictions)()
         assert figures["f1_micro"] == pytest.approx(2 * 5 / (8 + 6))
         assert task.variation(rows, constant.predictions).collapsed
@@ -111,14 +111,14 @@ class TestClassification:
 
 
 class TestRegression:
-    def test_targets_are_standardised_and_predictions_are_not(self):
+    def test_targets_are_standardised_and_predictions_scaled_back(self):
         rows = [record(text="x", label=value) for value in ("1", "3", "5")]
         task = Regression.from_records(rows, config("regression"), None)
         assert [task.target(row) for row in rows] == pytest.approx([-1.224745, 0, 1.224745])
         assert task.prediction(np.array([1.0], np.float32)) == {"score": pytest.approx(3 + (8 / 3) ** 0.5, abs=1e-5)}
 
     @pytest.mark.parametrize("label", ["high", "", "nan", "inf", None, ["1"]])
-    def test_what_is_no_number_is_named(self, label):
+    def test_non_numeric_label_raises(self, label):
         with pytest.raises(ElektronError, match=r"line 2.*is no number"):
             Regression.from_records([record(text="x", label=label)], config("regression"), None)
 
@@ -126,14 +126,14 @@ class TestRegression:
         ("predicted", "collapsed"),
         [((2009.0, 2011.0), False), ((2010.0, 2010.1), False), ((2010.0, 2010.01), True)],
     )
-    def test_collapse_is_judged_by_the_spread_of_the_truth(self, predicted, collapsed):
+    def test_collapse_is_relative_to_spread_of_labels(self, predicted, collapsed):
         rows = [record(text="x", label=value) for value in (2008, 2012)]
         task = Regression.from_records(rows, config("regression"), None)
         predictions = [{"score": score} for score in predicted]
         assert task.variation(rows, predictions).collapsed is collapsed
         assert not task.variation([rows[0], rows[0]], predictions).collapsed
 
-    def test_the_constant_prediction_is_the_mean(self):
+    def test_constant_baseline_is_mean(self):
         rows = [record(text="x", label=value) for value in (2008, 2010, 2012)]
         task = Regression.from_records(rows, config("regression"), None)
         constant = task.baselines(rows, [])[0]
@@ -141,7 +141,7 @@ class TestRegression:
         assert (constant.name, figures["pearson"]) == ("always 2010", 0)
         assert figures["mse"] == pytest.approx(8 / 3)
 
-    def test_one_number_only(self):
+    def test_equal_labels_raise(self):
         with pytest.raises(ElektronError, match="same number, 2"):
             Regression.from_records([record(text="x", label=2)] * 3, config("regression"), None)
 
@@ -151,7 +151,7 @@ class TestTokenClassification:
         rows = [record(tokens=["the"] * len(tags), tags=list(tags))]
         return TokenClassification.from_records(rows, config("token-classification", **options), None)
 
-    def test_the_first_piece_of_a_word_bears_its_tag(self, tokenizer):
+    def test_first_piece_of_word_has_its_tag(self, tokenizer):
         task = self.task("O", "B-X")
         rows = [record(tokens=["the", "zzcat", "sees"], tags=["O", "B-X", "O"])]
         (feature,) = task.features(rows, tokenizer, labelled=True)
@@ -161,13 +161,13 @@ class TestTokenClassification:
         assert len(feature["labels"]) == len(feature["input_ids"]) == len(feature["words"])
 
     @pytest.mark.parametrize("kind", ["bytes", "wordpiece", "bpe", "unigram"])
-    def test_words_are_cut_as_in_running_text(self, kind):
+    def test_words_are_tokenized_as_in_running_text(self, kind):
         reader = byte_level_tokenizer() if kind == "bytes" else learned(kind)
         (feature,) = self.task("O", "B-X").features([record(tokens=["x", "the", "at"])], reader, labelled=False)
         assert feature["input_ids"] == reader(" x the at")["input_ids"]
         assert [word for word in feature["words"] if word is not None] == [0, 1, 2]
 
-    def test_always_the_commonest_tag_is_a_collapse_where_tags_differ(self):
+    def test_constant_tag_is_collapse_only_if_tags_differ(self):
         task = self.task("O", "B-X")
         rows = [record(tags=["O", "O"]), record(tags=["B-X"])]
         constant = task.baselines(rows, [])[0]
@@ -176,10 +176,10 @@ class TestTokenClassification:
         assert (found.collapsed, found.summary) == (True, "it predicts 'O' for every token")
         assert not task.variation(rows[:1], constant.predictions[:1]).collapsed
 
-    def test_which_pieces_begin_words(self):
+    def test_first_pieces_keeps_first_piece_of_each_word(self):
         assert first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
 
-    def test_every_word_of_a_long_sentence_is_tagged_from_where_most_surrounds_it(self, tokenizer):
+    def test_overlapping_windows_use_tag_with_most_context(self, tokenizer):
         task = self.task("O", "B-X")
         tokens = ["the", "cat"] * 20
         rows = [record(tokens=tokens)]
@@ -187,14 +187,14 @@ class TestTokenClassification:
         assert len(features) > 3
         outputs = []
         for feature in features:
-            # Each part says of its outermost words that they are B-X, and of the others O.
+            # Each window predicts B-X for its outermost words and O for the others.
             inner = range(2, len(feature["words"]) - 2)
             outer = [0.0 if place in inner else 1.0 for place in range(len(feature["words"]))]
             outputs.append(np.array([[x, 1 - x] for x in outer], np.float32))
         (said,) = task.predictions(rows, features, outputs)
         assert len(said["tags"]) == len(tokens)
         wrong = [n for n, tag in enumerate(said["tags"]) if tag == "B-X"]
-        # What lies in two parts is taken from the one where it is further inside.
+        # A word in two windows takes its tag from the window in which it is farther from the edge.
         assert set(wrong) <= {0, len(tokens) - 1}
 
     @pytest.mark.parametrize(
@@ -211,16 +211,16 @@ class TestTokenClassification:
             ("a_b 3.5% x²", ["a_b", "3", ".", "5", "%", "x²"]),
         ],
     )
-    def test_combined_characters_are_not_cut(self, text, tokens):
+    def test_combined_characters_are_not_split(self, text, tokens):
         assert tokens_of(record(tokens=text)) == tokens
 
-    def test_running_text_is_cut_into_words_and_chinese_characters(self):
+    def test_text_is_split_into_words_and_chinese_characters(self):
         assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [
             *("Li", "Wei", ","),
             *("北", "京", "大", "学", "!"),
         ]
 
-    def test_a_word_that_cannot_be_read_still_gets_a_tag(self, tokenizer):
+    def test_zero_width_word_gets_tag(self, tokenizer):
         task = self.task("O", "B-X")
         rows = [record(tokens=["the", "\u200b", "cat"])]
         features = task.features(rows, tokenizer, labelled=False)
@@ -235,23 +235,23 @@ class TestMultipleChoice:
         assert right_choice(record(choices=["cat", "dog"], label=label)) == place
 
     @pytest.mark.parametrize("label", [2, "C", "bird", -1, ""])
-    def test_what_is_none_of_the_choices_is_named(self, label):
+    def test_label_matching_no_choice_raises(self, label):
         with pytest.raises(ElektronError, match=r"line 2.*none of the 2 choices"):
             right_choice(record(choices=["cat", "dog"], label=label))
 
-    def test_keys_come_before_numbers_from_0(self):
+    def test_choice_keys_take_precedence_over_indices(self):
         choices = {"text": ["cat", "dog", "hen"], "label": ["1", "2", "3"]}
         assert [right_choice(record(choices=choices, label=key)) for key in (1, "3", "hen")] == [*(0, 2, 2)]
         with pytest.raises(ElektronError, match="'0' is none of the 3 choices"):
             right_choice(record(choices=choices, label="0"))
 
-    def test_a_label_that_says_two_things_is_refused(self):
+    def test_ambiguous_label_raises(self):
         choices = ["1", "2", "0"]
         with pytest.raises(ElektronError, match=r"line 2: .*'1' is the number of one choice"):
             right_choice(record(choices=choices, label="1"))
         assert right_choice(record(choices=choices, label="B")) == 1
 
-    def test_always_the_commonest_place_is_a_collapse_where_places_differ(self):
+    def test_constant_choice_is_collapse_only_if_labels_differ(self):
         rows = [record(choices=["cat", "dog"], label=label) for label in (1, "A", "dog")]
         task = MultipleChoice(max_length=16)
         constant = task.baselines(rows, [])[0]
@@ -260,25 +260,25 @@ class TestMultipleChoice:
         assert task.variation(rows, constant.predictions).collapsed
         assert not task.variation(rows[::2], constant.predictions[:2]).collapsed
 
-    def test_one_choice_is_none(self):
+    def test_single_choice_raises(self):
         with pytest.raises(ElektronError, match="two choices or more"):
             right_choice(record(choices=["cat"], label=0))
 
-    def test_a_passage_is_read_before_question_and_choice(self, tokenizer):
+    def test_passage_is_encoded_before_question_and_choice(self, tokenizer):
         choices = ["the dog", "the cat"]
         rows = [record(context="a long road .", text="who sees", choices=choices, label=label) for label in (0, 1)]
         task = MultipleChoice(max_length=64)
         read = task.features(rows, tokenizer, labelled=True)[1]["choices"][1]["input_ids"]
         assert read == tokenizer("a long road .", "who sees the cat")["input_ids"]
         task = MultipleChoice.from_records(rows, config("multiple-choice"), None)
-        # A model that learned from passages needs them; one that did not reads none.
+        # Passages are required if the training records have them, and not read otherwise.
         needed = {role.name: role.needed for role in task.files().roles}
         assert needed["context"] == "always"
         without = [record(text="who", choices=choices, label=label) for label in (0, 1)]
         task = MultipleChoice.from_records(without, config("multiple-choice"), None)
         assert "context" not in {role.name for role in task.files().roles}
 
-    def test_of_a_long_passage_the_end_is_cut(self, tokenizer):
+    def test_long_passage_is_truncated_before_question_and_choice(self, tokenizer):
         task = MultipleChoice(max_length=16)
         row = record(context="a long road " * 20, text="who sees", choices=["the dog", "a cat"])
         for choice in task.features([row], tokenizer, labelled=False)[0]["choices"]:
@@ -286,7 +286,7 @@ class TestMultipleChoice:
         end = tokenizer("who sees a cat", add_special_tokens=False)["input_ids"]
         assert choice["input_ids"][-len(end) - 1 : -1] == end
 
-    def test_rows_with_fewer_choices_are_filled_up_and_never_take_the_filling(self, tokenizer):
+    def test_padded_choices_are_never_predicted(self, tokenizer):
         rows = [
             record(text="the cat .", choices=["a long road", "an apple", "the river"], label=2),
             record(text="the dog .", choices=["an apple", "the river"], label=0),

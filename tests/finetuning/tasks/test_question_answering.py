@@ -1,4 +1,4 @@
-"""Spans by hand, offsets in any script, and a model that learns eight answers by heart."""
+"""Answer spans checked by hand, offsets in any script, and a model overfitted on eight questions."""
 
 import dataclasses
 import functools
@@ -69,7 +69,7 @@ def make_encoder(family: str, tokenizer) -> Encoder:
 
 
 def logits(feature, **scores: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of a feature by hand: `s3=2.0` is token 3 of the passage as a start, `null` is [CLS]."""
+    """Start and end logits: `s3=2.0` scores passage token 3 as start, `e3` as end, and `null` scores [CLS]."""
     length = len(feature["input_ids"])
     start, end = np.full(length, -9.0, np.float32), np.full(length, -9.0, np.float32)
     start[CLS] = end[CLS] = scores.pop("null", -18.0) / 2
@@ -80,19 +80,19 @@ def logits(feature, **scores: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def positions(feature) -> tuple[int, int]:
-    """The labels."""
+    """The labels of a feature."""
     return feature["start_positions"], feature["end_positions"]
 
 
 def token_at(feature, character: int) -> int:
-    """Which token of the passage holds a character."""
+    """The index of the passage token that contains a character."""
     return int(np.searchsorted(feature["offsets"][:, 1], character, side="right"))
 
 
-# What is learned and what is refused
+# Task settings
 
 
-def test_learning_says_whether_answers_may_be_missing(tokenizer):
+def test_no_answers_is_set_from_training_records(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with_answer, without = record("who ?", CONTEXT, "the cat"), record("who ?", CONTEXT)
     assert not QuestionAnswering.from_records([with_answer], config(), encoder).no_answers
@@ -103,30 +103,30 @@ def test_learning_says_whether_answers_may_be_missing(tokenizer):
         QuestionAnswering.from_records([without], config(), encoder)
 
 
-def test_windows_must_move_on(tokenizer):
+def test_stride_as_long_as_window_raises(tokenizer):
     encoder = make_encoder("elektron", tokenizer)
     with pytest.raises(ElektronError, match=r"^--stride 27 must be below 27, .* --max-length 40 "):
         QuestionAnswering.from_records([record("who ?", CONTEXT, "cat")], config(stride=27), encoder)
 
 
-def test_labelled_records_say_what_the_answers_are():
+def test_check_raises_only_without_answers_field():
     unlabelled = Record({"question": "who ?", "context": CONTEXT}, {}, "dev.json, question 7")
     with pytest.raises(ElektronError, match=r"^dev\.json, question 7: no answers are given"):
         task().check([unlabelled])
     task().check([record("who ?", CONTEXT)])
 
 
-def test_a_task_is_written_and_read_as_json(tmp_path):
+def test_saved_task_loads_equal(tmp_path):
     written = task(null_threshold=-1.5)
     written.save(tmp_path)
     content = json.loads((tmp_path / "task.json").read_text())
     assert QuestionAnswering.load(content, str(tmp_path)) == written
 
 
-# What the model reads
+# Features
 
 
-def test_long_passages_are_read_in_windows_that_overlap(tokenizer):
+def test_long_passage_is_split_into_overlapping_windows(tokenizer):
     context = " ".join(f"{CONTEXT}" for _ in range(5))
     features = task().features([record("who ?", context, "the cat")], tokenizer, labelled=True)
     assert len(features) > 2
@@ -138,7 +138,7 @@ def test_long_passages_are_read_in_windows_that_overlap(tokenizer):
     assert [positions(feature) == (CLS, CLS) for feature in features] == [False] + [True] * (len(features) - 1)
 
 
-def test_a_long_question_leaves_room_for_the_passage(tokenizer):
+def test_long_question_is_truncated_to_question_length(tokenizer):
     question = " ".join(["which long road"] * 50)
     records = [record(question, CONTEXT, "the cat"), record("who ?", CONTEXT)]
     long, *_, short = task(question_length=10).features(records, tokenizer, labelled=False)
@@ -154,17 +154,17 @@ def test_a_long_question_leaves_room_for_the_passage(tokenizer):
         (10, 13, (5, 5)),
         (9, 13, (CLS, CLS)),
         (18, 22, (CLS, CLS)),
-        (15, 16, (6, 6)),  # inside a token: all of it
+        (15, 16, (6, 6)),  # part of a token: the whole token
     ],
 )
-def test_an_answer_that_a_window_cuts_is_none_there(begin, end, found):
+def test_answer_cut_by_window_has_cls_position(begin, end, found):
     feature = {"begins": 5, "offsets": np.array([[10, 13], [14, 17], [18, 21]])}
     answer = {"text": "x" * (end - begin), "answer_start": begin}
     assert answer_positions(feature, Record({"answers": [answer]}, {}, "")) == found
     assert answer_positions(feature, Record({"answers": []}, {}, "")) == (CLS, CLS)
 
 
-def test_positions_have_the_names_that_heads_know(tokenizer):
+def test_batch_keys_match_arguments_of_transformers_heads(tokenizer):
     records = [record("who ?", CONTEXT, "the cat"), record("what is it ?", CONTEXT)]
     features = task().features(records, tokenizer, labelled=True)
     batch = task().collate(features, tokenizer)
@@ -181,7 +181,7 @@ def test_positions_have_the_names_that_heads_know(tokenizer):
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of RoBERTa's kind: single bytes, spaces inside tokens, no token types."""
+    """A byte-level tokenizer like that of RoBERTa: spaces inside tokens, no token types."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = ["<s>", "<pad>", "</s>", *alphabet]
     vocabulary = {token: number for number, token in enumerate(names)}
@@ -206,7 +206,7 @@ WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=60)
 
 @functools.cache
 def learned(kind: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of `elektron tokenizer`."""
+    """A tokenizer as `elektron tokenizer` trains it."""
     config = TokenizerConfig([], Path(), vocab_size=300)
     backend = train_backend_tokenizer(kind, config, lambda _: iter([" ".join(VOCABULARY)] * 5))
     return PreTrainedTokenizerFast(
@@ -220,7 +220,7 @@ SPACES = st.sampled_from([" ", "  ", "\n", "\t ", "\u3000", "\u00a0", " \n\n "])
 @pytest.mark.parametrize("kind", ["small", "bytes", "wordpiece", "bpe", "unigram"])
 @settings(deadline=None, max_examples=60)
 @given(words=WORDS, data=st.data())
-def test_the_places_in_a_feature_give_the_answer_back_exactly(kind, tokenizer, words, data):
+def test_token_positions_reproduce_answer_exactly(kind, tokenizer, words, data):
     own = {"small": tokenizer, "bytes": byte_level_tokenizer()}
     reader = own[kind] if kind in own else learned(kind)
     first = data.draw(st.integers(0, len(words) - 1))
@@ -249,10 +249,10 @@ def test_the_places_in_a_feature_give_the_answer_back_exactly(kind, tokenizer, w
     assert (prediction["start"], prediction["end"]) == (begin, end)
 
 
-# Which span is chosen
+# Span selection
 
 
-def test_the_best_span_ends_where_it_begins_or_later_and_is_not_too_long():
+def test_best_spans_are_ordered_and_at_most_longest():
     start = np.array([0.0, 5.0, 0.0, 1.0], np.float32)
     end = np.array([9.0, 0.0, 1.0, 4.0], np.float32)
 
@@ -265,7 +265,7 @@ def test_the_best_span_ends_where_it_begins_or_later_and_is_not_too_long():
     assert len(best(longest=1, count=50)) == 4
 
 
-def test_the_best_spans_are_those_of_a_search_through_all():
+def test_best_spans_equal_exhaustive_search():
     random_numbers = np.random.default_rng(1)
     for tokens, longest in ((1, 30), (7, 3), (50, 30)):
         start, end = random_numbers.normal(size=(2, tokens)).astype(np.float32)
@@ -278,7 +278,7 @@ def test_the_best_spans_are_those_of_a_search_through_all():
         assert sorted(found) == sorted(sorted(every)[-20:])
 
 
-def test_the_answer_is_cut_out_of_the_passage(tokenizer):
+def test_answer_is_extracted_from_passage_with_offsets(tokenizer):
     asked = record("who ?", "the  cat\nsees the Blue house .")
     (feature,) = task().features([asked], tokenizer, labelled=False)
     first, last = token_at(feature, 9), token_at(feature, 27)
@@ -301,10 +301,10 @@ def test_the_answer_is_the_best_of_all_windows(tokenizer):
     (prediction,) = task().predictions([asked], features, outputs)
     offsets = features[1]["offsets"]
     assert prediction["answer"] == context[offsets[2, 0] : offsets[3, 1]]
-    assert prediction["no_answer_margin"] == 2.0 - 7.0  # of the window that favours it least
+    assert prediction["no_answer_margin"] == 2.0 - 7.0  # the smallest margin of all windows
 
 
-def test_no_answer_wins_above_the_threshold(tokenizer):
+def test_no_answer_is_predicted_above_null_threshold(tokenizer):
     asked = record("who ?", CONTEXT)
     (feature,) = task().features([asked], tokenizer, labelled=False)
     given = logits(feature, s0=2.0, e0=1.0, null=4.0)
@@ -333,7 +333,7 @@ def test_an_empty_passage_has_no_answer(tokenizer):
         json.dumps(prediction, allow_nan=False)
 
 
-def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
+def test_null_threshold_is_tuned_for_best_f1(tokenizer):
     records = [record("who ?", CONTEXT, "cat"), record("who ?", CONTEXT)] * 2
     features = task().features(records, tokenizer, labelled=False)
     first, last = token_at(features[0], 4), token_at(features[0], 6)
@@ -354,7 +354,7 @@ def test_the_threshold_is_the_best_on_the_records_it_is_tuned_on(tokenizer):
     assert task(no_answers=False).tuned(records, predictions).null_threshold is None
 
 
-def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apart():
+def test_no_answers_with_nearly_equal_margins_are_collapse():
     def said(*margins: float) -> list[dict]:
         return [{"answer": "", "no_answer_margin": margin} for margin in margins]
 
@@ -369,14 +369,14 @@ def test_a_model_that_answers_nothing_has_collapsed_if_it_tells_no_questions_apa
     assert not collapsed(said(3.0, 3.05, 2.98), answered=False)
 
 
-def test_the_constant_prediction_is_no_answer():
+def test_constant_baseline_is_no_answer():
     records = [record("who?", "the cat"), record("what?", "the cat", "cat")]
     constant = task().baselines(records, [])[0]
     assert task().measure(records, constant.predictions)()["f1"] == 50
     assert [baseline.name for baseline in task().baselines(records, records)] == [constant.name]
 
 
-# The whole way
+# Training
 
 
 EIGHT = [
@@ -392,7 +392,7 @@ EIGHT = [
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_eight_questions_are_learned_by_heart(family, tokenizer):
+def test_model_overfits_eight_questions(family, tokenizer):
     records = [record(question, text, *filter(None, [answer])) for question, text, answer in EIGHT]
     encoder = make_encoder(family, tokenizer)
     learner = QuestionAnswering.from_records(records, config(), encoder)

@@ -1,4 +1,4 @@
-"""Text in, text out: what is learned, how it is written, and that it comes back as it was saved."""
+"""Sequence-to-sequence tasks: training, decoding, saving, target tokenizer and metrics."""
 
 import copy
 import dataclasses
@@ -36,7 +36,7 @@ from elektron.models.families import FAMILIES, Sizes
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "Haus", "Hund", "läuft"]
 OTHERS = ["red", "blue", "green", "yellow", "white", "house", "dog", "runs"]
-# A note of transformers on checkpoints of 2021 that the model's own loss repeats.
+# transformers warns about checkpoints of 2021 whenever the model computes its loss.
 pytestmark = pytest.mark.filterwarnings("ignore:Version v4.12.0")
 
 GREEDY = DecodingConfig(beams=1)
@@ -47,7 +47,7 @@ def record(source: str, target: str | list[str], number: int = 1) -> Record:
 
 
 def reversals(count: int, seed: int = 0) -> list[Record]:
-    """Some words, and their translation in the opposite order, with a full stop."""
+    """Random words, and their translations in reverse order with a full stop."""
     chooser = random.Random(seed)
     pairs = list(zip(OTHERS, WORDS, strict=True))
     found = []
@@ -88,7 +88,7 @@ def scratch(tokenizer, family: str = "elektron", embedding: int = 32) -> Encoder
 
 
 def pretrained(encoder: Encoder) -> Encoder:
-    """The encoder with weights, which nothing was learned by."""
+    """The encoder with random weights in place of pretrained ones."""
     torch.manual_seed(3)
     weights = AutoModel.from_config(encoder.config).state_dict()
     return dataclasses.replace(encoder, weights=weights)
@@ -118,7 +118,7 @@ def train(task: SequenceToSequence, encoder: Encoder, records: list[Record], ste
 
 @pytest.fixture(scope="module")
 def learned(encoder):
-    """A task and a model that has learned it."""
+    """A translation task and a model trained on it."""
     task = Translation.from_records(RECORDS, config(), encoder)
     return task, train(task, encoder, RECORDS, 250)
 
@@ -129,11 +129,11 @@ def write(task, model, encoder, records):
     return [prediction["text"] for prediction in task.predictions(records, features, outputs)]
 
 
-# What is learned
+# Training
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_learns_to_translate_and_turn_round_to_the_letter(learned, encoder, beams):
+def test_model_learns_to_translate_and_reverse_words(learned, encoder, beams):
     task, model = learned
     unseen = reversals(64, seed=9)
     texts = write(task.decoded_by(DecodingConfig(beams=beams)), model, encoder, unseen)
@@ -143,7 +143,7 @@ def test_learns_to_translate_and_turn_round_to_the_letter(learned, encoder, beam
     assert figures["bleu"] > 90
 
 
-def test_the_loss_is_of_the_targets_tokens_alone(learned, encoder):
+def test_loss_and_logits_ignore_padding(learned, encoder):
     task, model = learned
     features = task.features(RECORDS[:8], encoder.tokenizer, labelled=True)
     batch = task.collate(features, encoder.tokenizer)
@@ -158,7 +158,7 @@ def test_the_loss_is_of_the_targets_tokens_alone(learned, encoder):
     assert torch.allclose(logits[0, : len(alone)], alone, atol=1e-4)
 
 
-def test_the_decoder_reads_the_labels_one_place_to_the_right(encoder):
+def test_decoder_inputs_are_labels_shifted_right(encoder):
     task = Translation.from_records(RECORDS, config(), encoder)
     features = task.features(RECORDS[:5], encoder.tokenizer, labelled=True)
     batch = task.collate(features, encoder.tokenizer)
@@ -174,7 +174,7 @@ def test_the_decoder_reads_the_labels_one_place_to_the_right(encoder):
 
 
 @pytest.mark.parametrize("family", ["elektron", "electra"])
-def test_gradients_reach_encoder_and_decoder_of_every_family(source_tokenizer, family):
+def test_all_parameters_get_gradients(source_tokenizer, family):
     encoder = scratch(source_tokenizer, family, embedding=16)
     task = Translation.from_records(RECORDS, config(), encoder)
     model = train(task, encoder, RECORDS, 3)
@@ -185,7 +185,7 @@ def test_gradients_reach_encoder_and_decoder_of_every_family(source_tokenizer, f
     assert not silent
 
 
-def test_texts_are_cut_at_their_head(encoder):
+def test_truncation_keeps_head_of_texts(encoder):
     task = Translation.from_records(RECORDS, config(max_length=8, max_target_length=4), encoder)
     long = [record(" ".join(OTHERS * 3), " ".join(WORDS * 3))]
     (feature,) = task.features(long, encoder.tokenizer, labelled=True)
@@ -195,11 +195,11 @@ def test_texts_are_cut_at_their_head(encoder):
     assert task.decoding.max_length == 4
 
 
-# How it is written
+# Decoding
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, DecodingConfig(beams=4, no_repeat_ngram=2)])
-def test_the_cache_changes_nothing(learned, encoder, decoding):
+def test_generation_with_cache_equals_without(learned, encoder, decoding):
     task, model = learned
     task = task.decoded_by(decoding)
     batch = task.collate(task.features(RECORDS[:16], encoder.tokenizer, False), encoder.tokenizer)
@@ -209,9 +209,9 @@ def test_the_cache_changes_nothing(learned, encoder, decoding):
     assert torch.equal(with_cache, without)
 
 
-def test_beams_find_likelier_texts_than_greed(encoder):
+def test_beam_search_likelihood_is_at_least_greedy(encoder):
     task = Translation.from_records(RECORDS, config(), encoder)
-    model = train(task, encoder, RECORDS, 40)  # still unsure
+    model = train(task, encoder, RECORDS, 40)  # not converged
     source = task.collate(task.features(RECORDS[:32], encoder.tokenizer, False), encoder.tokenizer)
 
     def likelihood(beams: int) -> float:
@@ -231,9 +231,9 @@ def test_beams_find_likelier_texts_than_greed(encoder):
     assert likelihood(4) >= likelihood(1)
 
 
-def test_no_sequence_of_tokens_twice_and_no_text_too_long(encoder):
+def test_no_repeat_ngram_and_max_length_are_respected(encoder):
     task = Summarization.from_records(RECORDS, config(max_target_length=24), encoder)
-    model = task.new_model(encoder, None).eval()  # random weights repeat themselves
+    model = task.new_model(encoder, None).eval()  # random weights generate repetitions
     batch = task.collate(task.features(RECORDS[:8], encoder.tokenizer, False), encoder.tokenizer)
     free = task.decoded_by(DecodingConfig(beams=1, no_repeat_ngram=0, max_length=20))
     held = task.decoded_by(DecodingConfig(beams=1, no_repeat_ngram=2, max_length=20))
@@ -249,7 +249,7 @@ def test_no_sequence_of_tokens_twice_and_no_text_too_long(encoder):
     assert max(map(len, short)) <= 3
 
 
-def test_samples_can_be_had_again_and_disturb_nobody(learned, encoder):
+def test_sampling_is_reproducible_and_keeps_global_rng_state(learned, encoder):
     task, model = learned
     task = task.decoded_by(DecodingConfig(sample=True, temperature=3.0, top_p=1.0))
     features = task.features(RECORDS[:16], encoder.tokenizer, False)
@@ -265,7 +265,7 @@ def test_samples_can_be_had_again_and_disturb_nobody(learned, encoder):
     assert len(set(map(tuple, task.forward(model, same_sources)))) > 1
 
 
-def test_special_tokens_are_never_written(encoder):
+def test_special_tokens_are_never_generated(encoder):
     task = Generation.from_records(RECORDS, config(), encoder)
     task = task.decoded_by(DecodingConfig(sample=True, temperature=5.0, top_p=1.0))
     model = task.new_model(encoder, None).eval()
@@ -274,7 +274,7 @@ def test_special_tokens_are_never_written(encoder):
     assert not written & set(task.tokenizer.all_special_ids)
 
 
-def test_what_is_asked_for_replaces_what_is_usual(encoder):
+def test_given_decoding_settings_override_defaults(encoder):
     task = Summarization.from_records(RECORDS, config(decoding=DecodingConfig(beams=2)), encoder)
     assert task.decoding.beams == 2
     assert task.decoding.no_repeat_ngram == 3
@@ -295,7 +295,7 @@ def test_what_is_asked_for_replaces_what_is_usual(encoder):
         (DecodingConfig(sample=True, beams=4), "give no beams"),
     ],
 )
-def test_refuses_what_cannot_be(encoder, decoding, complaint):
+def test_incompatible_decoding_settings_raise(encoder, decoding, complaint):
     task = Translation.from_records(RECORDS, config(), encoder)
     with pytest.raises(ElektronError, match=complaint):
         task.decoded_by(decoding)
@@ -304,7 +304,7 @@ def test_refuses_what_cannot_be(encoder, decoding, complaint):
 @pytest.mark.parametrize(
     ("name", "value"), [("beams", 0), ("temperature", 0.0), ("top_p", 1.5), ("no_repeat_ngram", -1)]
 )
-def test_decoding_settings_have_bounds(name, value, learned, tmp_path):
+def test_decoding_settings_out_of_range_raise(name, value, learned, tmp_path):
     option = name.replace("_", "-")
     with pytest.raises(ElektronError, match=rf"--decoding\.{option}"):
         config(decoding=DecodingConfig(**{name: value}))
@@ -322,12 +322,12 @@ def test_decoding_settings_have_bounds(name, value, learned, tmp_path):
 # The model
 
 
-def test_the_decoders_output_is_its_embedding(learned):
+def test_decoder_output_is_tied_to_embedding(learned):
     _, model = learned
     assert model.decoder.get_output_embeddings().weight is (model.decoder.get_input_embeddings().weight)
 
 
-def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
+def test_pretrained_weights_are_loaded_and_scratch_is_random(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
     task = Translation.from_records(RECORDS, config(), encoder)
     model = task.new_model(encoder, 0.1)
@@ -340,7 +340,7 @@ def test_pretrained_weights_arrive_and_scratch_is_drawn_anew(source_tokenizer):
     assert not torch.equal(anew.encoder.state_dict()[name], encoder.weights[name])
 
 
-def test_embeddings_start_from_the_encoders_where_both_have_the_piece(source_tokenizer):
+def test_decoder_embeddings_start_from_encoder_for_shared_pieces(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
     records = [record(r.values["source"], r.values["source"].capitalize()) for r in RECORDS]
     task = Summarization.from_records(records, config(), encoder)
@@ -356,7 +356,7 @@ def test_embeddings_start_from_the_encoders_where_both_have_the_piece(source_tok
     assert size == pytest.approx(0.02, rel=1e-4)
 
 
-def test_embeddings_of_another_width_start_at_random(source_tokenizer):
+def test_decoder_embeddings_of_other_width_are_not_initialized(source_tokenizer):
     encoder = pretrained(scratch(source_tokenizer))
     task = Translation.from_records(RECORDS, config(), encoder)
     model = task.new_model(encoder, None)
@@ -364,7 +364,7 @@ def test_embeddings_of_another_width_start_at_random(source_tokenizer):
     assert start_from_encoder(model, task.tokenizer, source_tokenizer) == 0
 
 
-def test_a_decoder_needs_layers(encoder):
+def test_negative_decoder_layers_raise(encoder):
     with pytest.raises(ElektronError, match="decoder-layers"):
         Translation.from_records(RECORDS, config(decoder_layers=-1), encoder).new_model(encoder, None)
 
@@ -379,7 +379,7 @@ def saved(task, model, folder):
     return type(task).load(content, str(folder))
 
 
-def test_comes_back_as_it_was_saved(learned, encoder, tmp_path):
+def test_saved_task_and_model_load_equal(learned, encoder, tmp_path):
     task, model = learned
     task = task.decoded_by(DecodingConfig(beams=3, length_penalty=0.5))
     again = saved(task, model, tmp_path)
@@ -391,8 +391,8 @@ def test_comes_back_as_it_was_saved(learned, encoder, tmp_path):
     assert write(again, back, encoder, RECORDS[:16]) == write(task, model, encoder, RECORDS[:16])
 
 
-def test_a_model_of_ours_is_read_and_decoded_in_silence(learned, encoder, tmp_path, caplog):
-    """Saved as one that samples, it is told to take beams: temperature and the like are of no use then."""
+def test_loading_and_decoding_logs_nothing(learned, encoder, tmp_path, caplog):
+    """Beam search with a model saved with sampling settings gives no warning about unused settings."""
     task, model = learned
     sampling = task.decoded_by(DecodingConfig(sample=True, temperature=0.7, top_p=0.9))
     model.generation_config = sampling.generation()
@@ -405,7 +405,7 @@ def test_a_model_of_ours_is_read_and_decoded_in_silence(learned, encoder, tmp_pa
     assert caplog.messages == []
 
 
-def test_transformers_alone_writes_the_same(learned, encoder, tmp_path):
+def test_transformers_generates_equal_texts(learned, encoder, tmp_path):
     task, model = learned
     saved(task, model, tmp_path)
     model = EncoderDecoderModel.from_pretrained(tmp_path).eval()
@@ -419,7 +419,7 @@ def fingerprint_of(task: SequenceToSequence) -> str:
     return json.dumps(json.loads(task.tokenizer.backend_tokenizer.to_str())["model"])
 
 
-# The vocabulary of the output
+# Target tokenizer
 
 
 GERMAN = [r.values["target"] for r in RECORDS]
@@ -438,7 +438,7 @@ CHINESE = ["今天天气很好，我们去公园吧。", "他说：“我不知�
     ],
 )
 @pytest.mark.parametrize("texts", [GERMAN, CHINESE])
-def test_text_comes_back_exactly(texts, text, tmp_path):
+def test_target_tokenizer_round_trip_is_exact(texts, text, tmp_path):
     tokenizer = train_target_tokenizer(texts, 600)
     tokenizer.save_pretrained(tmp_path)
     for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
@@ -453,23 +453,23 @@ TOKENIZER = train_target_tokenizer(GERMAN + CHINESE, 500)
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.characters(exclude_characters="▁", exclude_categories=["Cs"])))
-def test_any_text_comes_back_exactly(text):
+def test_target_tokenizer_round_trip_of_any_text(text):
     ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
     assert TOKENIZER.decode(ids, skip_special_tokens=True) == text
 
 
-def test_learning_gives_the_same_vocabulary_every_time():
+def test_target_tokenizer_training_is_deterministic():
     first, second = (train_target_tokenizer(GERMAN + CHINESE, 500) for _ in range(2))
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
 
 
-def test_few_targets_have_a_small_vocabulary():
+def test_target_vocabulary_is_small_for_few_targets():
     assert len(train_target_tokenizer(GERMAN, 8000)) < 400
     with pytest.raises(ElektronError, match="--target-vocab-size must be at least 324, got 100"):
         train_target_tokenizer(GERMAN, 100)
 
 
-def test_another_tokenizer_may_write(source_tokenizer, encoder, tmp_path):
+def test_target_tokenizer_can_be_given(source_tokenizer, encoder, tmp_path):
     source_tokenizer.save_pretrained(tmp_path)
     records = [record(r.values["source"], r.values["source"]) for r in RECORDS]
     task = Translation.from_records(records, config(target_tokenizer=str(tmp_path)), encoder)
@@ -483,7 +483,7 @@ def test_another_tokenizer_may_write(source_tokenizer, encoder, tmp_path):
     assert texts == [r.values["source"] for r in records[:4]]
 
 
-def test_the_vocabulary_of_another_run_may_be_given(learned, encoder, tmp_path):
+def test_target_tokenizer_of_another_run_can_be_given(learned, encoder, tmp_path):
     task, _ = learned
     task.save(tmp_path)
     folder = tmp_path / "target_tokenizer"
@@ -491,7 +491,7 @@ def test_the_vocabulary_of_another_run_may_be_given(learned, encoder, tmp_path):
     assert fingerprint_of(again) == fingerprint_of(task)
 
 
-def test_a_tokenizer_that_cannot_end_a_text_is_refused(source_tokenizer, encoder, tmp_path):
+def test_target_tokenizer_without_end_token_raises(source_tokenizer, encoder, tmp_path):
     endless = copy.deepcopy(source_tokenizer)
     endless.sep_token = None
     endless.save_pretrained(tmp_path)
@@ -501,10 +501,10 @@ def test_a_tokenizer_that_cannot_end_a_text_is_refused(source_tokenizer, encoder
         Translation.from_records(RECORDS, config(target_tokenizer=str(tmp_path / "nowhere")), encoder)
 
 
-# What is said of it
+# Metrics, baselines and checks
 
 
-def test_language_and_length_come_from_the_targets(encoder):
+def test_language_and_max_length_are_derived_from_targets(encoder):
     task = Translation.from_records(RECORDS, config(), encoder)
     assert not task.chinese
     longest = max(len(f["labels"]) for f in task.features(RECORDS, encoder.tokenizer, True))
@@ -517,14 +517,14 @@ def test_language_and_length_come_from_the_targets(encoder):
     assert "tok:zh" in measure.notes["bleu"]
 
 
-def test_any_of_several_targets_will_do(encoder):
+def test_summary_is_scored_against_best_of_several_targets(encoder):
     records = [record("a", ["one thing here", "another matter there"])] * 8
     task = Summarization.from_records(records, config(), encoder)
     figures = task.measure(records, [{"text": "another matter there"}] * 8)()
     assert figures["rougeL"] == pytest.approx(100)
 
 
-def test_translations_are_compared_with_all_targets(encoder):
+def test_bleu_and_chrf_use_all_references(encoder):
     targets = [["one thing here", "another matter there now"], ["nothing at all"]] * 4
     records = [record("a", target) for target in targets]
     said = ["another matter there now", "nothing is there at all"] * 4
@@ -536,7 +536,7 @@ def test_translations_are_compared_with_all_targets(encoder):
     assert "nrefs:var" in measure.notes["bleu"]
 
 
-def test_baselines_write_the_same_whatever_is_read(encoder):
+def test_constant_baseline_is_most_common_or_typical_target(encoder):
     targets = ["yes", "no", "yes", "it is a long story"]
     records = [record("s", target) for target in targets]
     task = Generation.from_records(records, config(), encoder)
@@ -548,7 +548,7 @@ def test_baselines_write_the_same_whatever_is_read(encoder):
     assert most_typical(summaries) == "a man walks"
 
 
-def test_sees_that_all_is_the_same(encoder):
+def test_equal_predictions_for_different_targets_are_collapse(encoder):
     task = Generation.from_records(RECORDS, config(), encoder)
     records = [record("s", "yes"), record("t", "no")]
     found = task.variation(records, [{"text": "yes"}] * 2)
@@ -557,7 +557,7 @@ def test_sees_that_all_is_the_same(encoder):
     assert not task.variation(records[:1] * 2, [{"text": "yes"}] * 2).collapsed
 
 
-def test_refuses_records_with_nothing_in_them(encoder):
+def test_empty_source_or_target_raises(encoder):
     task = Translation.from_records(RECORDS, config(), encoder)
     task.check(RECORDS)
     with pytest.raises(ElektronError, match="file, line 3: the target is empty"):
@@ -568,7 +568,7 @@ def test_refuses_records_with_nothing_in_them(encoder):
         Translation.from_records(RECORDS, config(truncation="windows"), encoder)
 
 
-def test_other_encoders_lend_their_width(source_tokenizer):
+def test_decoder_sizes_come_from_encoder(source_tokenizer):
     theirs = ElectraConfig(
         vocab_size=len(source_tokenizer),
         embedding_size=16,

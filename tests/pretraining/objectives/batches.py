@@ -1,4 +1,4 @@
-"""A batch small enough to see, and an objective on it."""
+"""A tiny batch, and objectives that run on it."""
 
 import torch
 
@@ -30,7 +30,7 @@ def make_batch() -> MicroBatch:
 
 
 def whole(batch: MicroBatch) -> GlobalBatch:
-    """The micro-batch as all of a step: 3 masked tokens of 13."""
+    """The micro-batch as the whole batch of a step, with 3 masked tokens of 13."""
     return GlobalBatch([batch], masked_tokens=3.0, real_tokens=13.0)
 
 
@@ -56,7 +56,7 @@ def run(name: str, pair, batch: MicroBatch, roles: UpdateRoles | None = None, **
 
 
 def with_gradient(module) -> set[str]:
-    """Names of the parameters that a backward pass has reached with something else than zero."""
+    """Names of the parameters with a non-zero gradient."""
     return {
         name
         for name, parameter in module.named_parameters()

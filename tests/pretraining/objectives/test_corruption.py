@@ -1,4 +1,4 @@
-"""What the generator writes, and how its samples are drawn."""
+"""Corruption of inputs by the generator, and sampling of its tokens."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def test_only_used_slots_are_filled(family):
 def test_a_sample_equal_to_the_original_counts_as_original():
     pair, batch = make_pair("elektron"), make_batch()
     with torch.no_grad():
-        pair.generator.decoder.bias[11] = 1e4  # now it always says 11, the original at (0, 2)
+        pair.generator.decoder.bias[11] = 1e4  # now it always predicts 11, the original at (0, 2)
     corruption = corrupt(pair, batch, packed_positions(batch), True, ONE)
     assert corruption.corrupted_ids[0, 2] == 11
     assert not corruption.replaced[0, 2]
@@ -30,7 +30,7 @@ def test_a_sample_equal_to_the_original_counts_as_original():
     assert corruption.correct == 1
 
 
-def test_temperature_bends_the_samples_and_not_the_losses():
+def test_temperature_changes_samples_but_not_losses():
     pair, batch = make_pair("elektron"), make_batch()
     with torch.no_grad():
         pair.generator.decoder.bias[50] = 8.0  # likeliest by far
@@ -42,13 +42,13 @@ def test_temperature_bends_the_samples_and_not_the_losses():
         assert torch.equal(warm.losses, other.losses)
 
 
-def test_a_generator_that_does_not_learn_gets_no_gradient():
+def test_generator_that_is_not_trained_has_no_gradient():
     pair, batch = make_pair("elektron"), make_batch()
     assert not corrupt(pair, batch, packed_positions(batch), False, ONE).losses.requires_grad
     assert corrupt(pair, batch, packed_positions(batch), True, ONE).losses.requires_grad
 
 
-def test_unused_slots_carry_no_gradient(family):
+def test_unused_slots_have_no_gradient(family):
     pair, batch = make_pair(family), make_batch()
     corrupt(pair, batch, packed_positions(batch), True, ONE).losses.sum().backward()
     with_slot = [p.grad.clone() for p in pair.generator.parameters()]
@@ -59,7 +59,7 @@ def test_unused_slots_carry_no_gradient(family):
         torch.testing.assert_close(before, parameter.grad)
 
 
-def test_samples_follow_the_distribution_as_gumbel_argmax_does():
+def test_samples_follow_distribution_like_gumbel_argmax():
     torch.manual_seed(0)
     probabilities = torch.tensor([0.5, 0.0, 0.2, 0.3])
     draws = 40_000
@@ -72,7 +72,7 @@ def test_samples_follow_the_distribution_as_gumbel_argmax_does():
     assert (samples != 1).all()
 
 
-def test_the_largest_uniform_stays_inside_the_vocabulary():
+def test_sample_of_largest_uniform_is_inside_vocabulary():
     largest = torch.tensor([np.nextafter(np.float32(1), np.float32(0))])
     for size in (3, VOCABULARY, 30_522):
         probabilities = torch.rand(1, size).softmax(-1)

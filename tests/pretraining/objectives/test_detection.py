@@ -1,4 +1,4 @@
-"""Replaced-token detection: equations by hand, who gets gradients, what counts."""
+"""Replaced-token detection: hand-computed losses, gradients, and the positions that count."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ from tests.pretraining.objectives.batches import (
 )
 
 
-def test_losses_are_the_papers(family):
+def test_losses_equal_equations_of_paper(family):
     pair, batch = make_pair(family), make_batch()
     output = run("rtd", pair, batch)
 
@@ -41,7 +41,7 @@ def test_losses_are_the_papers(family):
     assert torch.equal(output.replaced, replaced)
 
 
-def test_electra_15_asks_about_the_masked_positions_only():
+def test_electra_15_detects_only_at_masked_positions():
     pair, batch = make_pair("elektron"), make_batch()
     all_of_them, few = run("rtd", pair, batch), run("electra_15", pair, batch)
     losses = F.binary_cross_entropy_with_logits(all_of_them.logits, all_of_them.replaced.float(), reduction="none")
@@ -61,7 +61,7 @@ def test_no_gradient_from_the_discriminator_into_the_generator(family):
     assert with_gradient(pair.discriminator)
 
 
-def test_padding_is_in_no_loss(family):
+def test_padding_does_not_contribute_to_detection_loss(family):
     pair, batch = make_pair(family), make_batch()
     cut = MicroBatch(*(t[1:, :5] if t.shape[1] == 8 else t[1:] for t in batch))
     second, together = run("rtd", pair, cut), run("rtd", pair, batch)
@@ -85,7 +85,7 @@ def test_packed_texts_equal_separate_texts(family):
 
 
 def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
-    """modernbert's local layers see 64 tokens to each side, deberta-v2 puts distances into buckets."""
+    """Local layers of modernbert attend to 64 tokens on each side, and deberta-v2 buckets distances."""
     length = 150
     pair = make_pair(family, dataclasses.replace(SIZES, max_position_embeddings=2 * length))
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def test_packed_texts_longer_than_a_window_equal_separate_texts(family):
     with torch.no_grad():
         packed = pair.discriminator_states(ids, make_packed_positions(document_ids, order, torch.zeros_like(ids)))
         for here in (slice(0, length), slice(length, 2 * length)):
-            # As transformers' own forward would have it, which also says what a window is.
+            # The forward pass of transformers is the reference, also for the size of the window.
             separate = pair.discriminator.base_model(ids[:, here]).last_hidden_state
             torch.testing.assert_close(packed[:, here], separate, atol=1e-5, rtol=1e-5)
 
@@ -124,7 +124,7 @@ def test_eager_equals_compiled(family):
         torch.testing.assert_close(before, parameters[name].grad, atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_the_first_logit_of_a_token_classifier_learns_nothing():
+def test_first_logit_of_token_classifier_is_zero_without_gradient():
     for family in ("deberta-v2", "modernbert"):
         pair = make_pair(family)
         run("rtd", pair, make_batch()).detection_loss.backward()
@@ -134,7 +134,7 @@ def test_the_first_logit_of_a_token_classifier_learns_nothing():
         assert classifier.weight.grad[1].abs().sum() > 0
 
 
-def test_the_histogram_gives_the_auc():
+def test_auc_of_histogram_equals_share_of_ordered_pairs():
     logits = torch.tensor([[-1.0, 2.0, 0.5, 7.9, 3.0]])
     replaced = torch.tensor([[False, True, True, False, True]])
     asked = torch.tensor([[True, True, True, True, False]])
@@ -144,14 +144,14 @@ def test_the_histogram_gives_the_auc():
     assert auc_of_histogram(histogram.double().numpy()) == pytest.approx(0.5)
 
 
-def test_equal_logits_are_chance():
+def test_equal_logits_give_auc_of_half():
     replaced = torch.tensor([[True] * 2 + [False] * 4])
     histogram = logit_histogram(torch.zeros(1, 6), replaced, torch.ones(1, 6, dtype=torch.bool))
     assert auc_of_histogram(histogram.double().numpy()) == pytest.approx(0.5)
 
 
-def test_the_gradient_of_the_weighted_loss_is_the_sum_of_its_parts(family):
-    """λ multiplies the discriminator's mean and nothing else."""
+def test_gradient_of_weighted_loss_is_weighted_sum_of_gradients(family):
+    """λ multiplies only the mean loss of the discriminator."""
     pair, batch, objective = make_pair(family), make_batch(), objective_of("rtd")
     table = pair.discriminator.get_input_embeddings().weight
     gradients = []

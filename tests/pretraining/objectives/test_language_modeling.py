@@ -1,4 +1,4 @@
-"""Objectives that predict tokens: which positions, from what, and how the copy gate works."""
+"""Objectives that predict tokens: their positions, their inputs, and the copy gate."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def corrected_log_probabilities(pair, ids, batch):
     return pair.lm_logits(states).log_softmax(-1), pair.replaced_logits(states)
 
 
-def test_the_matrix_of_the_lm_head_is_the_embeddings(family):
+def test_lm_head_is_tied_to_embeddings(family):
     pair = pair_for("replace_mlm", family)
     assert pair.masked_lm.base_model is pair.discriminator.base_model
     table = pair.discriminator.get_input_embeddings().weight
@@ -42,7 +42,7 @@ def test_replace_mlm_predicts_originals_from_samples(family):
     torch.testing.assert_close(total, output.lm_loss / 3)
 
 
-def test_mlm_has_no_generator_and_sees_masks():
+def test_mlm_predicts_originals_from_masked_input_without_generator():
     pair, batch = pair_for("mlm"), make_batch()
     # The uniforms 0.1, 0.9 and 0.5 of the used slots: [MASK], the token itself, [MASK].
     output = run("mlm", pair, batch)
@@ -74,7 +74,7 @@ def test_mlm_masks_80_replaces_10_keeps_10():
 
 
 def test_the_copy_gate_mixes_the_input_with_the_distribution():
-    """P(x) = c [same] + (1 - c) p, in probabilities by hand."""
+    """The expected loss is computed from P(x) = c [same] + (1 - c) p."""
     gate, p = torch.tensor([0.3, 0.3, -2.0]), torch.tensor([0.2, 0.2, 0.01])
     same = torch.tensor([True, False, True])
     copy = 1 - gate.sigmoid()
@@ -82,7 +82,7 @@ def test_the_copy_gate_mixes_the_input_with_the_distribution():
     torch.testing.assert_close(copy_losses(gate, p.log(), same), expected)
 
 
-def test_a_gate_that_is_shut_leaves_finite_losses_and_gradients():
+def test_saturated_copy_gate_has_finite_losses_and_gradients():
     gate = torch.tensor([60.0, -60.0, -60.0], requires_grad=True)
     p = torch.tensor([-90.0, -90.0, -90.0], requires_grad=True)
     losses = copy_losses(gate, p, torch.tensor([True, True, False]))
@@ -94,7 +94,7 @@ def test_a_gate_that_is_shut_leaves_finite_losses_and_gradients():
     assert losses[2].item() == pytest.approx(150, rel=1e-3)
 
 
-def test_all_tokens_mlm_predicts_every_real_token_through_the_gate(family):
+def test_all_tokens_mlm_predicts_every_real_token_with_copy_gate(family):
     pair, batch = pair_for("all_tokens_mlm", family), make_batch()
     output = run("all_tokens_mlm", pair, batch)
     log_probabilities, gate = corrected_log_probabilities(pair, output.corrupted_ids, batch)
@@ -126,7 +126,7 @@ def test_corrective_detects_everywhere_and_predicts_at_masked_positions():
     torch.testing.assert_close(total, 50 * output.detection_loss / 13 + output.lm_loss / 3)
 
 
-def test_the_corrective_copy_probability_learns_from_detection_only():
+def test_corrective_copy_gate_gets_gradient_only_from_detection():
     pair, batch = pair_for("corrective"), make_batch()
     run("corrective", pair, batch).lm_loss.backward()
     assert pair.discriminator.prediction.weight.grad is None
@@ -136,6 +136,6 @@ def test_the_corrective_copy_probability_learns_from_detection_only():
 
 
 @pytest.mark.parametrize("name", ["replace_mlm", "all_tokens_mlm", "corrective"])
-def test_the_generator_learns_as_ever(name):
+def test_generator_loss_equals_that_of_rtd(name):
     pair, batch = pair_for(name), make_batch()
     torch.testing.assert_close(run(name, pair, batch).generator_loss, run("rtd", pair, batch).generator_loss)
